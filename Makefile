@@ -1,0 +1,47 @@
+# make demo | test | lint | clean-venv. Needs Python 3.11 or newer and its venv module, nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.momus-installed
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+DEMO_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint
+
+help:
+	@echo 'make demo   set up .venv and run the whole loop (DEMO_ARGS="--preset smoke --seed 1" passes options on)'
+	@echo 'make test   set up .venv and run the tests'
+	@echo 'make lint   set up .venv and run ruff and mypy'
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python -m momus demo $(DEMO_ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+# The first interpreter that is new enough; PYTHON=/path/to/python overrides.
+$(BIN)/python:
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		"$$python" -c 'import ensurepip, venv' 2>/dev/null && exec "$$python" -m venv $(VENV); \
+		echo "$$python has no venv module. On Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; \
+	done; \
+	echo 'Python 3.11 or newer was not found. Install it, or run: make PYTHON=/path/to/python3 …' >&2; exit 1
+
+# Without an NVIDIA GPU the CPU build of torch (a tenth of the download) is preferred where its index can be reached.
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@index=; \
+	if ! command -v nvidia-smi >/dev/null 2>&1 && $(BIN)/python -c \
+		'import urllib.request; urllib.request.urlopen("$(TORCH_CPU_INDEX)/torch/", timeout=10)' 2>/dev/null; \
+	then index="--extra-index-url $(TORCH_CPU_INDEX)"; fi; \
+	echo 'Installing Momus into $(VENV) …'; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$index -c constraints.txt -e '.[all,dev]'
+	@touch $@

@@ -1,0 +1,120 @@
+"""The command line: `momus COMMAND …`, one thin module per command.
+
+Data goes to stdout, progress and errors to stderr. Exit codes: 0 done, 1 findings (`review --check`), 2 bad input or
+a missing extra, 130 interrupted. Only the module of the command that runs is imported, so help is immediate.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from momus import __version__
+from momus.errors import UserError
+
+COMMANDS = {
+    "demo": "Run the whole loop on the standard library's functions and write a report.",
+    "review": "Review Python files with the trained critic.",
+    "tamper": "Put bugs into copies of Python files, each with a reviewer's explanation.",
+    "pretrain": "Train the small critic that ships with Momus, from nothing.",
+}
+
+_EXTRAS = {
+    "train": {"jinja2", "matplotlib", "pygments", "safetensors", "tokenizers", "torch", "transformers"},
+}
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; every expected failure is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        # A path or a quote that the terminal's encoding cannot show must not end a review.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _fail(f"error: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", _INTERRUPTED)
+    except BrokenPipeError:  # the reader has gone (`momus … | head`): nothing to say
+        return 0
+    except ModuleNotFoundError as error:
+        return _fail(f"error: {_missing(error)}", _BAD_INPUT)
+    except OSError as error:
+        return _fail(f"error: {_in_words(error)}", _BAD_INPUT)
+    finally:
+        _leave_stdout_flushed()
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else _BAD_INPUT
+    name, *rest = arguments
+    if name == "--version":
+        print(f"momus {__version__}")
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(COMMANDS)}"
+        raise UserError(f"no command {name!r}: {hint}")
+    module = importlib.import_module(f"momus.cli.{name}")
+
+    import tyro
+
+    code: int = tyro.cli(
+        module.command,
+        args=rest,
+        prog=f"momus {name}",
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+    )
+    return code
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+    return (
+        "usage: momus [--help] [--version] COMMAND …\n\n"
+        "Align language models with feedback, and measure how good that feedback is.\n\n"
+        f"commands:\n{commands}\n\n"
+        "momus COMMAND --help says what a command takes."
+    )
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    package = (error.name or "").split(".")[0]
+    for extra, packages in _EXTRAS.items():
+        if package in packages:
+            return f"this command needs {package}: pip install 'momus[{extra}]'"
+    raise error
+
+
+def _in_words(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the disk is full: free some space and run the same command again"
+    if error.strerror is None:
+        raise error
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
+def _fail(message: str, code: int) -> int:
+    print("momus:", " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _leave_stdout_flushed() -> None:
+    """Flush stdout, or point it at nothing: what cannot be written now must not fail again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,10 @@
+"""The one exception a user is meant to see."""
+
+
+class UserError(Exception):
+    """Bad input: the message says what is wrong, where, and what to do, on one line.
+
+    The command line prints it as it is and exits with `exit_code`; libraries may catch it.
+    """
+
+    exit_code = 2

@@ -1,0 +1,1 @@
+"""How good critics are, and the baselines that need no model."""

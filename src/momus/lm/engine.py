@@ -1,0 +1,148 @@
+"""Engines: what search and training ask of a language model at generation time.
+
+An engine samples continuations of token prefixes, scores given ones, and chooses between two labelled options by
+next-token probability. Callers never see caches or batches: all randomness is a function of (key, prompt, sample,
+step), so the same tokens come out however an engine groups the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from momus.errors import UserError
+from momus.lm.constraint import Constraint, Vocabulary
+
+Key = int | tuple[int, ...]
+"""What a random stream is named by: non-negative integers."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One continuation of a prefix.
+
+    `tokens` includes the token that ended it (end-of-text or a stop token), `text` does not. `logprobs` are those of
+    the model itself, in nats, before temperature, top-p and constraint. `finished` is False when the length limit
+    cut it short.
+    """
+
+    tokens: tuple[int, ...]
+    text: str
+    logprobs: tuple[float, ...]
+    finished: bool
+
+
+class Choice(NamedTuple):
+    """How likely the first of two options is against the second, and the probability both have together.
+
+    A `mass` near 0 means that the model was not answering the question; `probability` then says nothing.
+    """
+
+    probability: float
+    mass: float
+
+
+class Engine(Protocol):
+    """A causal language model that continues, scores and chooses."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The bytes every token stands for; what constraints are made from."""
+
+    def encode(self, text: str, bos: bool) -> list[int]:
+        """Turn text into tokens; special tokens spelled out in the text stay text."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Turn tokens into text, without special tokens."""
+
+    def sample(
+        self,
+        prefixes: Sequence[Sequence[int]],
+        n: int = 1,
+        *,
+        key: Key | list[Key],
+        max_tokens: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        stop_tokens: Sequence[int] = (),
+        constraints: Sequence[Constraint | None] | None = None,
+    ) -> list[list[Sample]]:
+        """Sample `n` continuations of every prefix: result[prefix][sample].
+
+        Args:
+            prefixes: Token sequences, none empty.
+            n: Continuations per prefix.
+            key: Names the randomness. One key serves all prefixes, told apart by their index; a list gives each
+                prefix its own, so that its samples do not depend on what else is in the call.
+            max_tokens: Longest continuation, in tokens.
+            temperature: 0 takes the likeliest token.
+            top_p: Keep the smallest set of tokens with at least this probability.
+            stop_tokens: Tokens that end a continuation besides the model's own end-of-text tokens.
+            constraints: One per prefix: which tokens may come next.
+
+        Raises:
+            UserError: An argument is out of range, or a prefix is empty or too long for the model.
+        """
+
+    def score(self, prefix: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return the log-probability (nats) of each token of each continuation of one prefix."""
+
+    def choose(self, prefixes: Sequence[Sequence[int]], options: tuple[str, str]) -> list[Choice]:
+        """Compare two one-token options as the next token of each prefix.
+
+        Raises:
+            UserError: An option is not exactly one token after one of the prefixes, or both are the same.
+        """
+
+
+def prompt_keys(key: Key | list[Key], prompts: int) -> list[tuple[int, ...]]:
+    """Give every prompt its own key: the one listed for it, or the shared key followed by the prompt's index.
+
+    Raises:
+        UserError: The list has another length, or a key is negative.
+    """
+    if isinstance(key, list):
+        if len(key) != prompts:
+            raise UserError(f"{len(key)} keys for {prompts} prompts: give one each, or a single key for all")
+        keys = [_as_tuple(own) for own in key]
+    else:
+        keys = [(*_as_tuple(key), index) for index in range(prompts)]
+    if any(part < 0 for own in keys for part in own):
+        raise UserError("random keys must be non-negative integers")
+    return keys
+
+
+def uniforms(key: tuple[int, ...], sample: int, steps: int) -> npt.NDArray[np.float64]:
+    """Return the random numbers in [0, 1) of one sample of one prompt, one per step: [steps].
+
+    The first numbers are the same for any `steps`.
+    """
+    seed = np.random.SeedSequence([*key, sample])
+    return np.random.Generator(np.random.Philox(seed)).random(steps)
+
+
+def option_tokens(engine: Engine, prefix: Sequence[int], options: tuple[str, str]) -> tuple[int, int]:
+    """Resolve two options to the single tokens they are right after `prefix`.
+
+    Raises:
+        UserError: An option is several tokens there, merges with the text before it, or equals the other.
+    """
+    tail = engine.decode(prefix[-16:])
+    context = engine.encode(tail, bos=False)
+    tokens = []
+    for option in options:
+        joined = engine.encode(tail + option, bos=False)
+        if joined[:-1] != context or [joined[-1]] != engine.encode(option, bos=False):
+            raise UserError(f"option {option!r} is not exactly one token after {tail[-20:]!r}: choose another label")
+        tokens.append(joined[-1])
+    if tokens[0] == tokens[1]:
+        raise UserError(f"options {options[0]!r} and {options[1]!r} are the same token")
+    return tokens[0], tokens[1]
+
+
+def _as_tuple(key: Key) -> tuple[int, ...]:
+    return key if isinstance(key, tuple) else (key,)

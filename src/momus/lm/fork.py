@@ -1,0 +1,164 @@
+"""A key/value cache of which many rows share few prefixes: each prefix is stored once, each row adds its own tokens.
+
+With the attention below a prefix is also *read* once for all its rows, as one block of queries, which is what makes
+sampling many continuations of a prompt cheap. Where a model's attention is not the plain one, every row gets its
+prefix copied in front of its own tokens instead: the same numbers, slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, DynamicCache
+from transformers.cache_utils import Cache, DynamicLayer
+
+ATTENTION = "momus_fork"
+PLAIN_ATTENTION = ("llama", "qwen2", "qwen3", "mistral", "olmo2", "smollm3")
+
+
+class ForkCache(Cache):
+    """What `rows` rows have seen: row r is prefix `owner[r]` (the first `lengths[owner[r]]` tokens) and then its own.
+
+    Attributes:
+        owner: The prefix of each row, int64 [R].
+        slot: The row's number among the rows of its prefix, int64 [R].
+        slots: Most rows that one prefix has.
+        padding: Added to attention scores over the prefixes: 0 or the lowest number, [P, T].
+        shared: Whether attention reads prefixes in place (`fork_attention`), or rows see a copy.
+    """
+
+    def __init__(self, prefixes: DynamicCache, lengths: torch.Tensor, owner: torch.Tensor, shared: bool) -> None:
+        super().__init__(layers=[_ForkLayer(self, layer) for layer in prefixes.layers])
+        self.shared, self.owner, self.lengths = shared, owner, lengths
+        size = prefixes.get_seq_length()
+        seen = torch.arange(size, device=owner.device)[None, :] < lengths[:, None]
+        dtype = prefixes.layers[0].keys.dtype
+        self.padding = torch.zeros(seen.shape, dtype=dtype, device=owner.device)
+        self.padding.masked_fill_(~seen, torch.finfo(dtype).min)
+        self._number()
+
+    def mask(self, generated: int) -> torch.Tensor | None:
+        """Return the additive mask [R, 1, 1, T + generated] of the next step; none is needed when prefixes are shared."""
+        if self.shared:
+            return None
+        own = self.padding.new_zeros(len(self.owner), generated)
+        return torch.cat([self.padding[self.owner], own], -1)[:, None, None, :]
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all rows but these, and prefixes that no row needs any more."""
+        prefixes, self.owner = self.owner[rows].unique(return_inverse=True)
+        if all_gone := len(prefixes) < len(self.lengths):
+            self.lengths, self.padding = self.lengths[prefixes], self.padding[prefixes]
+        for layer in self.layers:
+            layer.keep(rows, prefixes if all_gone else None)
+        self._number()
+
+    def _number(self) -> None:
+        counts = torch.bincount(self.owner, minlength=len(self.lengths))
+        first = counts.cumsum(0) - counts
+        order = self.owner.argsort(stable=True)
+        self.slot = torch.empty_like(order)
+        self.slot[order] = torch.arange(len(order), device=order.device) - first[self.owner[order]]
+        self.slots = int(counts.max())
+
+
+class _ForkLayer(DynamicLayer):
+    """One layer of a `ForkCache`; `keys` and `values` [R, H, t, D] hold the rows' own tokens."""
+
+    def __init__(self, cache: ForkCache, prefix: Any) -> None:
+        super().__init__()
+        self.cache, self.prefix_keys, self.prefix_values = cache, prefix.keys, prefix.values
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = super().update(key_states, value_states, *args, **kwargs)
+        if self.cache.shared:
+            return keys, values
+        owner = self.cache.owner
+        return torch.cat([self.prefix_keys[owner], keys], -2), torch.cat([self.prefix_values[owner], values], -2)
+
+    def get_seq_length(self) -> int:
+        return int(self.prefix_keys.shape[-2]) + super().get_seq_length()
+
+    def keep(self, rows: torch.Tensor, prefixes: torch.Tensor | None) -> None:
+        if self.is_initialized:
+            self.keys, self.values = self.keys[rows], self.values[rows]
+        if prefixes is not None:
+            self.prefix_keys, self.prefix_values = self.prefix_keys[prefixes], self.prefix_values[prefixes]
+
+
+def fork_attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    fork: ForkCache,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend to a shared prefix and to the row's own tokens, joined by their log-sum-exps: exact.
+
+    Args:
+        module: The attention layer.
+        query: [R, Hq, 1, D].
+        key: The rows' own keys [R, Hk, t, D].
+        value: The rows' own values [R, Hk, t, D].
+        attention_mask: Unused: the cache knows which part of a prefix is padding.
+        scaling: Factor on the scores.
+        fork: The cache.
+        **kwargs: Ignored.
+
+    Returns:
+        [R, 1, Hq, D], and None for the weights.
+    """
+    layer = fork.layers[module.layer_idx]
+    rows, heads, _, size = query.shape
+    kv_heads = key.shape[1]
+    grouped = query.reshape(rows, kv_heads, heads // kv_heads, size) * scaling
+    # Prefixes: the rows of one prefix become the queries of one block, [P, Hk, slots * group, D].
+    block = grouped.new_zeros(len(fork.lengths), fork.slots, *grouped.shape[1:])
+    block[fork.owner, fork.slot] = grouped
+    block = block.transpose(1, 2).flatten(2, 3)
+    scores = (block @ layer.prefix_keys.transpose(-1, -2) + fork.padding[:, None, None, :]).float()
+    total = scores.logsumexp(-1, keepdim=True)
+    far = (scores - total).exp_().to(value.dtype) @ layer.prefix_values
+    far, far_total = [_rows_of(part, fork, heads // kv_heads) for part in (far, total)]
+    # Own tokens.
+    scores = (grouped @ key.transpose(-1, -2)).float()
+    total = scores.logsumexp(-1, keepdim=True)
+    near = (scores - total).exp_().to(value.dtype) @ value
+    weight = torch.sigmoid(far_total - total).to(value.dtype)
+    return (near + weight * (far - near)).reshape(rows, 1, heads, size), None
+
+
+def can_fork(model: Any) -> bool:
+    """Tell whether a model's attention is the plain one that `fork_attention` replaces."""
+    config = model.config
+    return config.model_type in PLAIN_ATTENTION and config._attn_implementation in ("sdpa", "eager")
+
+
+@contextmanager
+def forking(model: Any, cache: ForkCache) -> Iterator[None]:
+    """Let a model attend the way a cache is laid out, and as before afterwards."""
+    config = model.config
+    before = config._attn_implementation
+    try:
+        if cache.shared:
+            config._attn_implementation = ATTENTION
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def _rows_of(block: torch.Tensor, fork: ForkCache, group: int) -> torch.Tensor:
+    """Undo the blocking: [P, Hk, slots * group, X] -> [R, Hk, group, X]."""
+    spread = block.unflatten(2, (fork.slots, group)).transpose(1, 2)
+    return spread[fork.owner, fork.slot]
+
+
+AttentionInterface.register(ATTENTION, fork_attention)

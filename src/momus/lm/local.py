@@ -1,0 +1,306 @@
+"""The local engine: any causal language model of Hugging Face transformers, in this process.
+
+Every distinct prefix of a call is computed once and shared by its samples (`lm/fork.py`); samples leave their batch the
+moment they end; sampling is keyed, so results do not depend on batching (to rounding of the model's arithmetic).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import DynamicCache
+
+from momus.errors import UserError
+from momus.lm.constraint import Constraint, State, Vocabulary
+from momus.lm.engine import Choice, Key, Sample, option_tokens, prompt_keys, uniforms
+from momus.lm.fork import ForkCache, can_fork, forking
+from momus.lm.forward import branch_logprobs, check_architecture
+from momus.lm.tree import TokenTree
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    max_tokens: int
+    temperature: float
+    top_p: float
+    ends: frozenset[int]
+
+
+@dataclass
+class _Row:
+    """One sample being written."""
+
+    prefix: Tokens
+    noise: npt.NDArray[np.float64]
+    constraint: Constraint | None
+    state: State = None
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finished: bool = False
+
+    def add(self, token: int, logprob: float, settings: _Settings) -> None:
+        """Write one more token."""
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        self.finished = token in settings.ends
+        if self.constraint is not None and not self.finished:
+            self.state = self.constraint.advance(self.state, token)
+
+
+class LocalEngine:
+    """Samples from, and scores with, a causal language model in this process.
+
+    Args:
+        model: A causal language model of transformers, of full attention.
+        tokenizer: Its fast tokenizer.
+        rows: Most samples in one batch.
+
+    Raises:
+        UserError: The model's attention or the tokenizer is of a kind this cannot serve exactly.
+
+    Attributes:
+        forwarded_tokens: Tokens pushed through the model so far, padding included.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, rows: int = 128) -> None:
+        check_architecture(model.base_model)
+        self.model, self.tokenizer, self.rows = model, tokenizer, rows
+        self._vocabulary = Vocabulary.from_tokenizer(tokenizer)
+        self._ends = _end_tokens(model, tokenizer)
+        self.forwarded_tokens = 0
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The bytes every token stands for."""
+        return self._vocabulary
+
+    def encode(self, text: str, bos: bool) -> list[int]:
+        """Turn text into tokens; special tokens spelled out in the text stay text.
+
+        Raises:
+            UserError: A beginning-of-text token is asked for and the tokenizer has none.
+        """
+        tokens = [int(t) for t in self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)]
+        if not bos:
+            return tokens
+        if self.tokenizer.bos_token_id is None:
+            raise UserError("this tokenizer has no beginning-of-text token")
+        return [int(self.tokenizer.bos_token_id), *tokens]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Turn tokens into text, without special tokens."""
+        return str(
+            self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+
+    def sample(
+        self,
+        prefixes: Sequence[Sequence[int]],
+        n: int = 1,
+        *,
+        key: Key | list[Key],
+        max_tokens: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        stop_tokens: Sequence[int] = (),
+        constraints: Sequence[Constraint | None] | None = None,
+    ) -> list[list[Sample]]:
+        """Sample `n` continuations of every prefix; see `Engine.sample`."""
+        settings = _Settings(max_tokens, temperature, top_p, self._ends | frozenset(stop_tokens))
+        self._check(prefixes, n, settings)
+        rules = constraints if constraints is not None else [None] * len(prefixes)
+        if len(rules) != len(prefixes):
+            raise UserError(f"{len(rules)} constraints for {len(prefixes)} prefixes: give one each")
+        keys = prompt_keys(key, len(prefixes))
+        rows = [
+            [_Row(tuple(prefix), uniforms(own, j, max_tokens), rule, rule.start() if rule else None) for j in range(n)]
+            for prefix, own, rule in zip(prefixes, keys, rules, strict=True)
+        ]
+        with self._inference():
+            for batch in _batches([row for group in rows for row in group], self.rows):
+                self._generate(batch, settings)
+        return [[self._finish(row) for row in group] for group in rows]
+
+    def score(self, prefix: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return the log-probability (nats) of each token of each continuation of one prefix."""
+        tree = TokenTree.from_branches(prefix, continuations)
+        self.forwarded_tokens += len(tree)
+        with self._inference():
+            return [own.tolist() for own in branch_logprobs(self.model, [tree])[0]]
+
+    def choose(self, prefixes: Sequence[Sequence[int]], options: tuple[str, str]) -> list[Choice]:
+        """Compare two one-token options as the next token of each prefix; see `Engine.choose`."""
+        self._check(prefixes, 1, _Settings(1, 1.0, 1.0, self._ends))
+        pairs = [option_tokens(self, prefix, options) for prefix in prefixes]
+        choices: dict[int, Choice] = {}
+        order = sorted(range(len(prefixes)), key=lambda i: -len(prefixes[i]))
+        with self._inference():
+            for start in range(0, len(order), self.rows):
+                chunk = order[start : start + self.rows]
+                batch = _Batch(self, [tuple(prefixes[i]) for i in chunk])
+                with forking(self.model, batch.cache):
+                    logprobs = batch.step([prefixes[i][-1] for i in chunk]).log_softmax(-1)
+                for i, row in zip(chunk, logprobs, strict=True):
+                    first, second = row[pairs[i][0]], row[pairs[i][1]]
+                    choices[i] = Choice(float(torch.sigmoid(first - second)), float(first.exp() + second.exp()))
+        return [choices[i] for i in range(len(prefixes))]
+
+    def _generate(self, rows: list[_Row], settings: _Settings) -> None:
+        """Write the samples of one batch to their end."""
+        batch = _Batch(self, [row.prefix for row in rows])
+        with forking(self.model, batch.cache):
+            for step in range(settings.max_tokens):
+                logits = batch.step([row.tokens[-1] if step else row.prefix[-1] for row in rows])
+                for row, token, logprob in zip(rows, *_pick(logits, rows, step, settings), strict=True):
+                    row.add(token, logprob, settings)
+                kept = [i for i, row in enumerate(rows) if not row.finished]
+                if not kept:
+                    return
+                if len(kept) < len(rows):
+                    rows = [rows[i] for i in kept]
+                    batch.keep(kept)
+
+    def _finish(self, row: _Row) -> Sample:
+        said = row.tokens[:-1] if row.finished else row.tokens
+        return Sample(tuple(row.tokens), self.decode(said), tuple(row.logprobs), row.finished)
+
+    def _check(self, prefixes: Sequence[Sequence[int]], n: int, settings: _Settings) -> None:
+        if n < 1 or settings.max_tokens < 1:
+            raise UserError(f"n and max_tokens must be at least 1, not {n} and {settings.max_tokens}")
+        if settings.temperature < 0 or not 0 < settings.top_p <= 1:
+            raise UserError(
+                f"temperature must be at least 0 and top_p in (0, 1], not {settings.temperature} and {settings.top_p}"
+            )
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        for index, prefix in enumerate(prefixes):
+            if not len(prefix):
+                raise UserError(f"prefix {index} is empty: start it with the beginning-of-text token")
+            if limit is not None and len(prefix) + settings.max_tokens > limit + 1:
+                raise UserError(
+                    f"prefix {index} of {len(prefix)} tokens and {settings.max_tokens} new ones exceed the model's {limit}"
+                )
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            self.model.train(training)
+
+
+class _Batch:
+    """The rows of one batch: their prefixes computed, one step at a time from there."""
+
+    def __init__(self, engine: LocalEngine, prefixes: Sequence[Tokens]) -> None:
+        self.engine, self.device = engine, engine.model.device
+        distinct = {prefix: index for index, prefix in enumerate(dict.fromkeys(prefixes))}
+        # All but the last token: that one is the rows' first step.
+        lengths = [len(prefix) - 1 for prefix in distinct]
+        tokens = np.zeros((len(distinct), max(1, *lengths)), np.int64)
+        for row, prefix in zip(tokens, distinct, strict=True):
+            row[: len(prefix) - 1] = prefix[:-1]
+        past = DynamicCache()
+        # Padding stands on the right, where causal attention never looks.
+        engine.model.base_model(self._tensor(tokens), past_key_values=past, use_cache=True)
+        engine.forwarded_tokens += tokens.size
+        owner = self._tensor([distinct[prefix] for prefix in prefixes])
+        self.cache = ForkCache(past, self._tensor(lengths), owner, shared=can_fork(engine.model))
+        self.generated = 0
+
+    def step(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Read one more token of every row; returns the logits of the next, float32 [R, V]."""
+        cache = self.cache
+        positions = cache.lengths[cache.owner] + self.generated
+        self.generated += 1
+        self.engine.forwarded_tokens += len(tokens)
+        logits: torch.Tensor = self.engine.model(
+            self._tensor(tokens)[:, None],
+            position_ids=positions[:, None],
+            attention_mask=cache.mask(self.generated),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **({"fork": cache} if cache.shared else {}),
+        ).logits
+        return logits[:, -1].float()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these."""
+        self.cache.keep(self._tensor(rows))
+
+    def _tensor(self, values: npt.ArrayLike) -> torch.Tensor:
+        return torch.as_tensor(np.asarray(values, np.int64), device=self.device)
+
+
+def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
+    """Cut rows into batches of at most `size`, those of like length and of the same prefix together."""
+    batch: list[_Row] = []
+    for _, group in groupby(sorted(rows, key=lambda row: (-len(row.prefix), row.prefix)), key=lambda row: row.prefix):
+        own = list(group)
+        if batch and len(batch) + len(own) > size:
+            yield batch
+            batch = []
+        batch += own
+        while len(batch) > size:
+            yield batch[:size]
+            batch = batch[size:]
+    if batch:
+        yield batch
+
+
+def _pick(
+    logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Settings
+) -> tuple[list[int], list[float]]:
+    """Choose the next token of every row from logits [R, V]; returns tokens and their log-probabilities."""
+    open_to = logits.clone()
+    for i, row in enumerate(rows):
+        allowed = row.constraint.allowed(row.state) if row.constraint is not None else None
+        if allowed is not None:
+            index = torch.tensor(allowed, device=logits.device)
+            open_to[i] = float("-inf")
+            open_to[i, index] = logits[i, index]
+    if settings.temperature == 0:
+        picked = open_to.argmax(-1)
+    else:
+        noise = torch.tensor([row.noise[step] for row in rows], dtype=torch.float64, device=logits.device)
+        picked = draw((open_to / settings.temperature).softmax(-1), noise, settings.top_p)
+    logprobs = logits.gather(-1, picked[:, None])[:, 0] - logits.logsumexp(-1)
+    return picked.tolist(), logprobs.tolist()
+
+
+def draw(probabilities: torch.Tensor, noise: torch.Tensor, top_p: float = 1.0) -> torch.Tensor:
+    """Draw one index per row by inverting the cumulative distribution.
+
+    Args:
+        probabilities: float [R, V].
+        noise: Uniform numbers in [0, 1), float64 [R].
+        top_p: Draw from the smallest set of tokens with at least this probability.
+    """
+    if top_p < 1:
+        ordered, order = probabilities.sort(-1, descending=True, stable=True)
+        before = ordered.double().cumsum(-1) - ordered
+        probabilities = probabilities.scatter(-1, order, ordered.masked_fill(before >= top_p, 0.0))
+    cumulative = probabilities.double().cumsum(-1)
+    total = cumulative[:, -1:]
+    goal = torch.minimum(noise[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, goal, right=True)[:, 0]
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a text: the tokenizer's, and those its makers list for generation."""
+    config = getattr(model, "generation_config", None)
+    listed = getattr(config, "eos_token_id", None)
+    ends = set(listed if isinstance(listed, list) else [listed]) | {tokenizer.eos_token_id}
+    return frozenset(int(token) for token in ends if token is not None)

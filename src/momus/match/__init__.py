@@ -1,0 +1,1 @@
+"""Does what a comment says include what is known to be wrong?"""

@@ -1,0 +1,172 @@
+"""Everything stored or exchanged, with a schema version.
+
+Records are immutable and travel as JSON Lines, one record a line. The words are those of the papers: a *task*
+is a question and, where there is one, an answer to judge; a *tamper* is an answer with bugs put in; a *rating*
+holds the six attributes of CriticGPT's form (arXiv 2407.00215, table 2), each from 1 to 7.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from momus.critique import Comment, Critique, Span
+from momus.errors import UserError
+
+SCHEMA_VERSION = 1
+
+Split = Literal["train", "valid", "test"]
+Scale = Annotated[int, Field(ge=1, le=7)]
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, versioned, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+
+class Task(Record):
+    """A question and the answer to judge; `module` is the dotted name of where the answer came from."""
+
+    id: str
+    question: str
+    answer: str
+    module: str = ""
+    split: Split = "train"
+
+
+class Bug(Record):
+    """A bug in an answer: where it is, and a description written as a reviewer would.
+
+    `spans` are ranges of the *tampered* answer, never empty: for something removed they cover the code that
+    now runs without it. `original` and `replacement` are the text before and after; either may be empty.
+    """
+
+    kind: str
+    spans: tuple[Span, ...] = Field(min_length=1)
+    description: str
+    original: str
+    replacement: str
+
+
+class Tamper(Record):
+    """An answer with bugs put in, the original kept in `task`. No bugs means a clean control."""
+
+    task: Task
+    answer: str
+    bugs: tuple[Bug, ...] = ()
+
+    def gold_critique(self) -> Critique:
+        """Return the critique the author of the bugs would write: each bug's line(s) and description."""
+        comments = []
+        for bug in sorted(self.bugs, key=lambda bug: bug.spans[0]):
+            span = quotable(bug.spans[0], self.answer)
+            comments.append(
+                Comment(highlight=self.answer[span.start : span.end], text=bug.description, span=span)
+            )
+        return Critique(comments=tuple(comments))
+
+
+class Rating(Record):
+    """One labeler's judgement of one critique, each attribute 1-7 with 4 = "I'm unsure" (table 2).
+
+    `cbi` holds one rating per known bug, 1 = missed … 7 = included. For `nitpick` and `fake_problem` 7 means
+    the critique surely contains one; for the others 7 is best.
+    """
+
+    cbi: tuple[Scale, ...]
+    comprehensive: Scale
+    nitpick: Scale
+    fake_problem: Scale
+    concise: Scale
+    overall: Scale
+
+
+class Comparison(Record):
+    """Up to four critiques of one answer, blind, rated side by side by one labeler.
+
+    `sources` names who wrote each critique; it is for the analysis only and never shown to the labeler.
+    """
+
+    tamper: Tamper
+    critiques: tuple[str, ...] = Field(min_length=2, max_length=4)
+    sources: tuple[str, ...]
+    labeler: str
+    simulated: bool
+    ratings: tuple[Rating, ...]
+
+
+class Ranking(Record):
+    """K answers to one prompt ordered by one labeler: `ranks[i]` is the place of candidate i, ties equal."""
+
+    prompt: str
+    candidates: tuple[str, ...] = Field(min_length=2)
+    ranks: tuple[int, ...]
+    labeler: str = ""
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+def quotable(span: Span, answer: str) -> Span:
+    """Grow `span` to whole lines, without the indentation of the first and trailing spaces of the last.
+
+    When the quoted text occurs earlier in the answer, lines are added above until it is unambiguous, because
+    a highlight is anchored to its first occurrence.
+    """
+    start = answer.rfind("\n", 0, span.start) + 1
+    stop = answer.find("\n", max(span.start, span.end - 1))
+    stop = len(answer) if stop < 0 else stop
+    while True:
+        text = answer[start:stop]
+        first = start + len(text) - len(text.lstrip())
+        last = stop - (len(text) - len(text.rstrip()))
+        if first >= last:
+            raise ValueError("a blank span cannot be quoted")
+        if answer.find(answer[first:last]) == first or start == 0:
+            return Span(first, last)
+        start = answer.rfind("\n", 0, start - 1) + 1
+
+
+def write_jsonl(path: Path, records: Iterable[Record]) -> None:
+    """Write records one a line, atomically: the file is complete or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".tmp")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for record in records:
+                file.write(record.model_dump_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
+    """Read records of one kind.
+
+    Raises:
+        UserError: A line is not a record of that kind; the message names the file, line and field.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield kind.model_validate(json.loads(line))
+            except UnicodeDecodeError as error:
+                raise UserError(f"{path}:{number}: not UTF-8 text") from error
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}:{number}: not JSON: {error.msg}") from error
+            except ValidationError as error:
+                first = error.errors()[0]
+                field = ".".join(map(str, first["loc"])) or "record"
+                raise UserError(f"{path}:{number}: {field}: {first['msg']}") from error

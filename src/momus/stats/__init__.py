@@ -1,0 +1,1 @@
+"""Elo, agreement, Pareto front and bootstrap: pure arrays in, numbers out."""

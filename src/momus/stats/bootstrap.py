@@ -1,0 +1,89 @@
+"""Cluster bootstrap over tasks.
+
+Critiques of one answer, and comparisons between them, are not independent, so the unit that is resampled is
+the task: intervals that resample single judgements come out too narrow. A replicate is a vector of
+multinomial weights on the tasks, so every statistic is one matrix product for all replicates at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+REPLICATES = 1000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its two-sided percentile interval; all NaN when there was nothing to estimate from."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def multinomial_weights(clusters: int, replicates: int = REPLICATES, seed: int = 0) -> NDArray[np.int64]:
+    """Draw how often each cluster occurs in each resample.
+
+    Returns:
+        Counts `[replicates, clusters]`; every row sums to `clusters`.
+    """
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=replicates).astype(np.int64)
+
+
+def ratio_interval(
+    numerator: ArrayLike,
+    denominator: ArrayLike,
+    *,
+    replicates: int = REPLICATES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Return sum(numerator) / sum(denominator) with its cluster bootstrap interval.
+
+    The share of bugs caught, for example, has bugs caught and bugs present of every task as its arguments.
+
+    Args:
+        numerator: One total per task, `[tasks]`.
+        denominator: One total per task, `[tasks]`, none negative.
+        replicates: Number of resamples of the tasks.
+        level: Coverage of the interval.
+        seed: Two calls with the same seed resample the same tasks.
+    """
+    top = np.asarray(numerator, dtype=float)
+    bottom = np.asarray(denominator, dtype=float)
+    if top.shape != bottom.shape or top.ndim != 1:
+        raise ValueError(
+            f"numerator {top.shape} and denominator {bottom.shape} must be one row of tasks each"
+        )
+    if bottom.sum() <= 0:
+        return Interval(np.nan, np.nan, np.nan)
+    weights = multinomial_weights(len(top), replicates, seed)
+    tops, bottoms = weights @ top, weights @ bottom
+    # A resample without any denominator (no bug drawn, say) estimates nothing and is left out.
+    draws = tops[bottoms > 0] / bottoms[bottoms > 0]
+    low, high = percentile_interval(draws, level)
+    return Interval(float(top.sum() / bottom.sum()), float(low), float(high))
+
+
+def mean_interval(
+    values: ArrayLike, *, replicates: int = REPLICATES, level: float = LEVEL, seed: int = 0
+) -> Interval:
+    """Return the mean of one value per task, `[tasks]`, with its bootstrap interval."""
+    array = np.asarray(values, dtype=float)
+    return ratio_interval(array, np.ones_like(array), replicates=replicates, level=level, seed=seed)
+
+
+def percentile_interval(
+    draws: NDArray[np.float64], level: float = LEVEL
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lower and upper percentiles of bootstrap draws `[replicates, ...]`, each `[...]`."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high

@@ -1,0 +1,23 @@
+"""The Pareto front of critics: recall against false comments."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def pareto_front(recall: ArrayLike, false_comments: ArrayLike) -> NDArray[np.bool_]:
+    """Say which points no other point beats: more recall at no more false comments, or fewer at no less.
+
+    Args:
+        recall: `[points]`, more is better.
+        false_comments: `[points]`, less is better.
+
+    Returns:
+        A mask `[points]`; equal points are on the front together.
+    """
+    up = np.asarray(recall, dtype=float)
+    down = np.asarray(false_comments, dtype=float)
+    no_worse = (up[None, :] >= up[:, None]) & (down[None, :] <= down[:, None])
+    better = (up[None, :] > up[:, None]) | (down[None, :] < down[:, None])
+    return np.asarray(~(no_worse & better).any(axis=1))

@@ -1,0 +1,165 @@
+"""Bugs in tests: comparisons, negations and clauses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import libcst as cst
+
+from momus.tamper.registry import mutation
+from momus.tamper.tree import Draft, Tree, Where, should_be
+
+_BOUNDARY = {
+    "<": ("<=", "the equal case is wrongly included"),
+    ">": (">=", "the equal case is wrongly included"),
+    "<=": ("<", "the equal case is missed"),
+    ">=": (">", "the equal case is missed"),
+}
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_TEMPLATES = {"is": "is not", "is not": "is", "in": "not in", "not in": "in"}
+
+
+def _compared(node: cst.Comparison, tree: Tree) -> Iterator[tuple[str, Where, str]]:
+    """Yield each operator of a comparison, its place, and the text of the comparison it makes."""
+    left = node.left
+    for target in node.comparisons:
+        span = tree.span(target.operator)
+        text = tree.source[tree.outer(left).start : tree.outer(target.comparator).stop]
+        if len(text) > 60:
+            text = f"{tree.source[span.start : span.stop]} {tree.code(target.comparator)}"
+        yield tree.source[span.start : span.stop], span, text
+        left = target.comparator
+
+
+def _operator(node: cst.Comparison, tree: Tree, table: dict[str, str], why: str) -> Iterator[Draft]:
+    for operator, span, text in _compared(node, tree):
+        if operator in table:
+            yield Draft(span, table[operator], should_be(text, why), tree.span(node))
+
+
+@mutation("comparison_boundary", cst.Comparison)
+def comparison_boundary(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
+    """`<` for `<=` and the like."""
+    for operator, span, text in _compared(node, tree):
+        if operator in _BOUNDARY:
+            wrong, why = _BOUNDARY[operator]
+            yield Draft(span, wrong, should_be(text, why), tree.span(node))
+
+
+@mutation("comparison_flipped", cst.Comparison)
+def comparison_flipped(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
+    """`<` for `>`."""
+    yield from _operator(node, tree, _FLIPPED, "the comparison is backwards")
+
+
+@mutation("equality_inverted", cst.Comparison)
+def equality_inverted(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
+    """`==` for `!=`."""
+    yield from _operator(node, tree, {"==": "!=", "!=": "=="}, "the test is inverted")
+
+
+@mutation("identity_inverted", cst.Comparison)
+def identity_inverted(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
+    """`is` for `is not`."""
+    table = {"is": "is not", "is not": "is"}
+    yield from _operator(node, tree, table, "the test is inverted")
+
+
+@mutation("membership_inverted", cst.Comparison)
+def membership_inverted(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
+    """`in` for `not in`."""
+    table = {"in": "not in", "not in": "in"}
+    yield from _operator(node, tree, table, "the test is inverted")
+
+
+@mutation("none_test_loose", cst.Comparison)
+def none_test_loose(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
+    """Truth instead of a test for None, so that zero and empty values take the wrong branch."""
+    if len(node.comparisons) != 1 or node.lpar:
+        return
+    target = node.comparisons[0]
+    if not isinstance(target.comparator, cst.Name) or target.comparator.value != "None":
+        return
+    if not isinstance(node.left, cst.Name | cst.Attribute):
+        return
+    left = tree.code(node.left)
+    wrong = left if isinstance(target.operator, cst.IsNot) else f"not {left}"
+    if isinstance(target.operator, cst.Is | cst.IsNot):
+        yield Draft(tree.span(node), wrong, should_be(tree.code(node), "0 and empty values are not None"))
+
+
+@mutation("not_dropped", cst.UnaryOperation)
+def not_dropped(node: cst.UnaryOperation, tree: Tree) -> Iterator[Draft]:
+    """`x` for `not x`."""
+    if isinstance(node.operator, cst.Not):
+        kept = tree.outer(node.expression)
+        span = Where(tree.span(node).start, kept.start)
+        yield Draft(span, "", should_be(tree.code(node), "the condition is inverted"), kept)
+
+
+@mutation("not_added", cst.If, cst.While, cst.IfExp, cst.CompIf)
+def not_added(node: cst.If | cst.While | cst.IfExp | cst.CompIf, tree: Tree) -> Iterator[Draft]:
+    """`if not x` for `if x`."""
+    test = node.test
+    if isinstance(test, cst.Name | cst.Attribute | cst.Call | cst.Subscript) and not test.lpar:
+        span = tree.outer(test)
+        text = tree.code(test)
+        word = "while" if isinstance(node, cst.While) else "if"
+        yield Draft(span, f"not {text}", should_be(f"{word} {text}", "the condition is inverted"))
+
+
+@mutation("and_or_swapped", cst.BooleanOperation)
+def and_or_swapped(node: cst.BooleanOperation, tree: Tree) -> Iterator[Draft]:
+    """`or` for `and`."""
+    both = isinstance(node.operator, cst.And)
+    why = "both must hold" if both else "either is enough"
+    text = tree.code(node)
+    if len(text) > 60:
+        text = f"{'and' if both else 'or'} {tree.code(node.right)}"
+    yield Draft(
+        tree.span(node.operator), "or" if both else "and", should_be(text, why), _one_line(node, tree)
+    )
+
+
+@mutation("clause_dropped", cst.BooleanOperation)
+def clause_dropped(node: cst.BooleanOperation, tree: Tree) -> Iterator[Draft]:
+    """`a` or `b` for `a and b`."""
+    left, right, whole = tree.outer(node.left), tree.outer(node.right), tree.span(node)
+    word = "and" if isinstance(node.operator, cst.And) else "or"
+    text = tree.code(node)
+    for span, kept, lost in (
+        (Where(left.stop, whole.stop), left, node.right),
+        (Where(whole.start, right.start), right, node.left),
+    ):
+        piece = tree.code(lost)
+        shown = text if len(text) <= 60 else (f"{word} {piece}" if lost is node.right else f"{piece} {word}")
+        yield Draft(span, "", should_be(shown, f"`{piece}` is not checked" if len(piece) < 30 else "a check is missing"), kept)
+
+
+@mutation("chain_shortened", cst.Comparison)
+def chain_shortened(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
+    """`a < b` for `a < b < c`."""
+    if len(node.comparisons) == 2:
+        first = node.comparisons[0]
+        stop = tree.outer(first.comparator).stop
+        whole = tree.span(node)
+        why = "one bound is not checked"
+        text = should_be(tree.code(node), why)
+        yield Draft(Where(stop, whole.stop), "", text, Where(whole.start, stop))
+        start = tree.outer(first.comparator).start
+        yield Draft(Where(whole.start, start), "", text, Where(start, whole.stop))
+
+
+@mutation("quantifier_swapped", cst.Call)
+def quantifier_swapped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
+    """`any` for `all`."""
+    if isinstance(node.func, cst.Name) and node.func.value in ("any", "all") and len(node.args) == 1:
+        wrong = "all" if node.func.value == "any" else "any"
+        why = "one is enough" if wrong == "all" else "every one must hold"
+        span = tree.span(node.func)
+        text = tree.code(node)
+        yield Draft(span, wrong, should_be(text if len(text) <= 60 else node.func.value, why), _one_line(node, tree))
+
+
+def _one_line(node: cst.BaseExpression, tree: Tree) -> Where:
+    return tree.span(node)

@@ -1,0 +1,181 @@
+"""Training examples of the embedded model: fresh tampers of one function, as token trees with loss weights.
+
+Each example is one answer (tampered, or clean) with several branches that share it:
+
+* the gold critique, which is what the model learns to write;
+* now and then two claims about the answer, one right and one wrong, to be judged A or B.
+
+Wrong claims are made three ways: a right comment under another line's quote, a claim that correct code should
+be what a mutation would make of it, and a wrong repair of the line that does hold the bug.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedTokenizerFast
+
+from momus.critique import Comment, format_critique
+from momus.lm.prompts import RIGHT, WRONG, critique_prompt, judge_suffix
+from momus.lm.tree import TokenTree
+from momus.records import Tamper, Task
+from momus.tamper.apply import apply_edits, choose_edits, valid
+from momus.tamper.edits import Edit
+
+_REPAIR = re.compile(r"^Should be `([^`]+)`")
+
+
+class Function(NamedTuple):
+    """A function with every mutation that could be made in it."""
+
+    question: str
+    answer: str
+    edits: tuple[Edit, ...]
+
+
+class Example(NamedTuple):
+    """A token tree with, per token [n]: the weight of predicting it, and whether it is part of a bug.
+
+    `buggy` is 1 or 0 on the answer's tokens and -1 elsewhere.
+    """
+
+    tree: TokenTree
+    weight: npt.NDArray[np.float32]
+    buggy: npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What the examples are made of."""
+
+    bugs: tuple[float, ...] = (0.15, 0.5, 0.25, 0.1)
+    """Shares of answers with 0, 1, 2 and 3 bugs."""
+    question: float = 0.7
+    """Share of answers shown with their question."""
+    claims: float = 0.4
+    """Share of answers with two claims to judge."""
+    code_weight: float = 0.2
+    """Loss weight of the question's and answer's tokens; a critique's weigh 1."""
+    quote_weight: float = 0.3
+    """Loss weight of a claim's quote, which teaches copying; its text has none, its label weighs `label_weight`."""
+    label_weight: float = 2.0
+
+
+def draw_tamper(function: Function, count: int, rng: random.Random, name: str = "") -> Tamper | None:
+    """Put `count` fresh bugs into a function, or return None when no valid choice was found."""
+    task = Task(id=name, question=function.question, answer=function.answer)
+    if count == 0:
+        return Tamper(task=task, answer=function.answer)
+    for _ in range(4):
+        chosen = choose_edits(list(function.edits), count, rng)
+        if len(chosen) < count:
+            return None
+        answer, bugs = apply_edits(function.answer, chosen)
+        if valid(function.answer, answer):
+            return Tamper(task=task, answer=answer, bugs=bugs)
+    return None
+
+
+def draw_example(
+    function: Function, mixture: Mixture, tokenizer: PreTrainedTokenizerFast, rng: random.Random
+) -> Example | None:
+    """Draw one training example from a function, or None when the tamper drawn did not work out."""
+    count = rng.choices(range(len(mixture.bugs)), mixture.bugs)[0]
+    tamper = draw_tamper(function, count, rng)
+    if tamper is None:
+        return None
+    question = function.question if rng.random() < mixture.question else ""
+    claims: list[tuple[Comment, str]] = []
+    if rng.random() < mixture.claims:
+        claims = _claims(function, tamper, rng)
+    return _example(question, tamper, claims, mixture, tokenizer)
+
+
+def _claims(function: Function, tamper: Tamper, rng: random.Random) -> list[tuple[Comment, str]]:
+    gold = tamper.gold_critique().comments
+    claims = [(rng.choice(gold), RIGHT)] if gold else []
+    wrong = rng.choice([_other_line, _inverted, _other_repair])(function, tamper, rng) or _other_line(
+        function, tamper, rng
+    )
+    return [*claims, (wrong, WRONG)] if wrong else claims
+
+
+def _other_line(function: Function, tamper: Tamper, rng: random.Random) -> Comment | None:
+    """Return a comment true of one line (or of none) under the quote of a line without a bug."""
+    quoted = {line for c in tamper.gold_critique().comments for line in c.highlight.split("\n")}
+    lines = [line.strip() for line in tamper.answer.split("\n")[1:]]
+    lines = [line for line in lines if line and line not in quoted and not line.startswith("#")]
+    texts = [bug.description for bug in tamper.bugs] or [e.description for e in function.edits[:20]]
+    if not lines or not texts:
+        return None
+    return Comment(highlight=rng.choice(lines), text=rng.choice(texts))
+
+
+def _inverted(function: Function, tamper: Tamper, rng: random.Random) -> Comment | None:
+    """Return a claim that a correct line should be what an unused mutation would have made of it."""
+    for edit in rng.sample(function.edits, min(6, len(function.edits))):
+        repair = _REPAIR.match(edit.description)
+        line_start = function.answer.rfind("\n", 0, edit.start) + 1
+        line = function.answer[line_start : function.answer.find("\n", edit.start) % (len(function.answer) + 1)]
+        if not repair or line not in tamper.answer.split("\n"):
+            continue
+        at = function.answer.find(repair[1], line_start)
+        if not at <= edit.start <= edit.stop <= at + len(repair[1]):
+            continue
+        wrong = function.answer[at : edit.start] + edit.replacement + function.answer[edit.stop : at + len(repair[1])]
+        if "\n" in wrong or not wrong.strip():
+            continue
+        return Comment(highlight=line.strip(), text=edit.description.replace(repair[1], wrong, 1))
+    return None
+
+
+def _other_repair(function: Function, tamper: Tamper, rng: random.Random) -> Comment | None:
+    """Return the quote of a line that does hold a bug with a repair that belongs elsewhere."""
+    gold = tamper.gold_critique().comments
+    if not gold or not function.edits:
+        return None
+    comment, edit = rng.choice(gold), rng.choice(function.edits)
+    if edit.description == comment.text:
+        return None
+    return Comment(highlight=comment.highlight, text=edit.description)
+
+
+def _example(
+    question: str,
+    tamper: Tamper,
+    claims: Sequence[tuple[Comment, str]],
+    mixture: Mixture,
+    tokenizer: PreTrainedTokenizerFast,
+) -> Example:
+    backend = tokenizer.backend_tokenizer
+    text = critique_prompt(question, tamper.answer)
+    encoded = backend.encode(text)
+    prompt = [tokenizer.bos_token_id, *encoded.ids]
+    critique = [*backend.encode(format_critique(tamper.gold_critique())).ids, tokenizer.eos_token_id]
+    branches, weights = [critique], [np.ones(len(critique), np.float32)]
+    for comment, label in claims:
+        ids = backend.encode(judge_suffix(comment.highlight, comment.text) + label).ids
+        quote = len(backend.encode(judge_suffix(comment.highlight, "").split("\n```\n")[0]).ids)
+        weight = np.zeros(len(ids), np.float32)
+        weight[3:quote], weight[-1] = mixture.quote_weight, mixture.label_weight
+        branches.append(ids)
+        weights.append(weight)
+    prompt_weight = np.full(len(prompt), mixture.code_weight, np.float32)
+    prompt_weight[0] = 0
+    buggy = np.full(len(prompt), -1, np.int8)
+    start = len(text) - len(tamper.answer) - len("\n```\n")
+    spans = [(start + s.start, start + s.end) for bug in tamper.bugs for s in bug.spans]
+    for i, (a, b) in enumerate(encoded.offsets, 1):
+        if start <= a and b <= len(text) - len("\n```\n"):
+            buggy[i] = any(a < stop and b > first for first, stop in spans)
+    tree = TokenTree.from_branches(prompt, branches)
+    rest = len(tree) - len(prompt)
+    return Example(
+        tree, np.concatenate([prompt_weight, *weights]), np.concatenate([buggy, np.full(rest, -1, np.int8)])
+    )

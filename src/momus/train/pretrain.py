@@ -1,0 +1,290 @@
+"""momus-tiny: the embedded model, trained from nothing to write critiques and to judge them.
+
+One stage does it all, because a model this small learns soonest from everything at once:
+
+* **predict the code** (weight 0.2): what is usual in Python;
+* **point at the bug**: a throw-away linear head says of every token of the answer whether it is part of a bug.
+  This dense signal (the replaced-token detection of ELECTRA, arXiv 2003.10555) teaches what is odd long before
+  the model can write about it;
+* **write the critique** (weight 1): the gold critique of 0-3 fresh bugs, never the same twice;
+* **judge a claim**: is this comment on this line right? A or B. The quote inside a claim is trained too
+  (weight 0.3), which makes copying click early.
+
+Branches of one answer share it in a token tree. Hidden matrices are trained by Muon, embeddings and norms by
+AdamW; both rates are constant after a short warm-up and fall linearly to zero over the last part. Short answers
+come first. Everything is drawn by (seed, pool), so a run that was killed continues exactly.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.progress import Progress
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from momus.lm.tokenizer import train_tokenizer
+from momus.records import Tamper
+from momus.train.corpus import Corpus, CorpusConfig, build_corpus, texts
+from momus.train.examples import Example, Mixture, draw_example, draw_tamper
+from momus.train.lines import line_accuracy
+from momus.train.optim import Muon
+from momus.train.runs import Run
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of the embedded model and its training; there is no paper to follow here."""
+
+    vocab_size: int = 2048
+    hidden_size: int = 256
+    intermediate_size: int = 640
+    layers: int = 5
+    heads: int = 4
+    context: int = 1024
+    tokens: int = 20_000_000
+    """Tokens to train on, padding not counted."""
+    batch_tokens: int = 8192
+    matrix_lr: float = 0.02
+    other_lr: float = 3e-3
+    weight_decay: float = 0.01
+    warmup: int = 40
+    """Steps over which the rates rise."""
+    cooldown: float = 0.5
+    """Last share of training over which the rates fall to zero."""
+    short_first: float = 0.2
+    """Share of training in which answers are at most `short_chars` long."""
+    short_chars: int = 360
+    detect_weight: float = 1.0
+    pool: int = 512
+    """Examples drawn together and cut into batches of like length."""
+    save_every: int = 100
+    seed: int = 0
+    mixture: Mixture = field(default_factory=Mixture)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+
+
+PRESETS = {
+    "cpu": PretrainConfig(),
+    "gpu": PretrainConfig(
+        tokens=1_500_000_000,
+        batch_tokens=65_536,
+        pool=8192,
+        hidden_size=320,
+        intermediate_size=768,
+        layers=8,
+        heads=5,
+        corpus=CorpusConfig(per_package=20_000),
+    ),
+    "smoke": PretrainConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        layers=2,
+        heads=2,
+        vocab_size=512,
+        tokens=6000,
+        batch_tokens=2048,
+        pool=16,
+        save_every=2,
+        corpus=CorpusConfig(per_package=0),
+    ),
+}
+
+
+def pretrain(out: Path, config: PretrainConfig) -> Path:
+    """Train the embedded model in the run directory `out` and return the folder of the finished model.
+
+    Running it again continues where it stopped.
+    """
+    run = Run(out, asdict(config))
+    paths = build_corpus(out / "corpus", config.corpus)
+    corpus, valid = Corpus(paths["train"]), held_out_tampers(Corpus(paths["valid"]), 150)
+    tokenizer = _tokenizer(out, corpus, config)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(config.seed)
+    model = LlamaForCausalLM(_architecture(config)).to(device)
+    detector = nn.Linear(config.hidden_size, 1).to(device)
+    modules = {"model": model, "detector": detector}
+    optimizers = _optimizers(model, detector, config)
+    step, state = run.restore(modules, optimizers) or (0, {"tokens": 0, "pool": 0})
+    stop_pool = state["pool"]
+    with Progress() as progress:
+        bar = progress.add_task("training momus-tiny", total=config.tokens, completed=state["tokens"])
+        while state["tokens"] < config.tokens:
+            share = state["tokens"] / config.tokens
+            for batch in _pool(corpus, tokenizer, config, stop_pool, share):
+                started = monotonic()
+                _set_rates(optimizers, config, step, state["tokens"])
+                losses = _step(model, detector, optimizers, batch, config, device)
+                tokens = sum(len(example.tree) for example in batch)
+                state["tokens"] += tokens
+                step += 1
+                rate = tokens / (monotonic() - started)
+                run.log(step, tokens=state["tokens"], **losses, tokens_per_second=round(rate))
+                progress.update(bar, completed=state["tokens"], description=f"critique {losses['critique']:.3f}")
+            stop_pool += 1
+            state["pool"] = stop_pool
+            if stop_pool % max(1, config.save_every * config.batch_tokens // (config.pool * 256)) == 0:
+                run.log(step, line_accuracy=line_accuracy(model, tokenizer, valid))
+                run.save(step, modules=modules, optimizers=optimizers, state=state)
+    run.log(step, line_accuracy=line_accuracy(model, tokenizer, valid))
+    run.save(step, modules=modules, optimizers=optimizers, state=state)
+    return _finish(out / "model", model, tokenizer)
+
+
+def main(preset: str, out: Path) -> Path:
+    """Run `pretrain` with a named preset."""
+    return pretrain(out, PRESETS[preset])
+
+
+def held_out_tampers(corpus: Corpus, count: int) -> list[Tamper]:
+    """Return a fixed choice of functions with one bug each."""
+    drawn = (draw_tamper(corpus[i], 1, random.Random(i)) for i in range(len(corpus)))
+    return [tamper for tamper in drawn if tamper][:count]
+
+
+def _architecture(config: PretrainConfig) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.heads,
+        max_position_embeddings=config.context,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+
+
+def _tokenizer(out: Path, corpus: Corpus, config: PretrainConfig) -> PreTrainedTokenizerFast:
+    folder = out / "tokenizer"
+    if not folder.exists():
+        partial = folder.with_suffix(".tmp")
+        train_tokenizer(texts(corpus, 20_000), config.vocab_size).save_pretrained(partial)
+        partial.replace(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def _optimizers(
+    model: LlamaForCausalLM, detector: nn.Module, config: PretrainConfig
+) -> dict[str, torch.optim.Optimizer]:
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in [*model.parameters(), *detector.parameters()] if id(p) not in chosen]
+    return {
+        "muon": Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay),
+        "adamw": torch.optim.AdamW(others, lr=config.other_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    }
+
+
+def _set_rates(
+    optimizers: dict[str, torch.optim.Optimizer], config: PretrainConfig, step: int, tokens: int
+) -> None:
+    """Warm up by steps, hold, then fall linearly to zero at `config.tokens`."""
+    left = 1 - tokens / config.tokens
+    factor = min(1.0, (step + 1) / config.warmup, max(left, 0.0) / config.cooldown)
+    for name, rate in (("muon", config.matrix_lr), ("adamw", config.other_lr)):
+        for group in optimizers[name].param_groups:
+            group["lr"] = rate * factor
+
+
+def _pool(
+    corpus: Corpus, tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, number: int, share: float
+) -> Iterator[list[Example]]:
+    """Draw one pool of examples and yield it as batches of like length, in random order."""
+    rng = random.Random(f"{config.seed} pool {number}")
+    examples: list[Example] = []
+    while len(examples) < config.pool:
+        function = corpus[rng.randrange(len(corpus))]
+        if share < config.short_first and len(function.answer) > config.short_chars:
+            continue
+        example = draw_example(function, config.mixture, tokenizer, rng)
+        if example and len(example.tree) <= config.context:
+            examples.append(example)
+    examples.sort(key=lambda example: len(example.tree))
+    batches: list[list[Example]] = [[]]
+    for example in examples:
+        if len(example.tree) * (len(batches[-1]) + 1) > config.batch_tokens:
+            batches.append([])
+        batches[-1].append(example)
+    rng.shuffle(batches)
+    yield from batches
+
+
+def _step(
+    model: LlamaForCausalLM,
+    detector: nn.Module,
+    optimizers: dict[str, torch.optim.Optimizer],
+    batch: list[Example],
+    config: PretrainConfig,
+    device: torch.device,
+) -> dict[str, float]:
+    """Take one optimizer step on a batch and return its losses."""
+    padded = collate(batch, device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        hidden = model.model(
+            input_ids=padded["tokens"],
+            position_ids=padded["depth"],
+            attention_mask=padded["mask"],
+            use_cache=False,
+        ).last_hidden_state
+        rows, columns = (padded["weight"] > 0).nonzero(as_tuple=True)
+        logits = model.lm_head(hidden[rows, padded["parent"][rows, columns]]).float()
+        odd = detector(hidden).squeeze(-1).float()
+    nll = F.cross_entropy(logits, padded["tokens"][rows, columns], reduction="none")
+    weight = padded["weight"][rows, columns]
+    code = weight == config.mixture.code_weight
+    known = padded["buggy"] >= 0
+    truth = (padded["buggy"][known] == 1).float()
+    detection = F.binary_cross_entropy_with_logits(odd[known], truth, pos_weight=odd.new_tensor(3.0))
+    loss = (nll * weight).sum() / weight.sum() + config.detect_weight * detection
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers.values():
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    written = weight == 1
+    return {
+        "code": round(nll[code].mean().item(), 4),
+        "critique": round(nll[written].mean().item(), 4),
+        "label": round(nll[weight == config.mixture.label_weight].mean().nan_to_num().item(), 4),
+        "detection": round(detection.item(), 4),
+        "norm": round(norm.item(), 4),
+    }
+
+
+def collate(batch: list[Example], device: torch.device) -> dict[str, Tensor]:
+    """Pad examples to tensors [batch, longest]; `mask` is boolean, [batch, 1, longest, longest]."""
+    width = max(len(example.tree) for example in batch)
+    shape = (len(batch), width)
+    arrays: dict[str, Any] = {name: np.zeros(shape, np.int64) for name in ("tokens", "depth", "parent")}
+    arrays["weight"] = np.zeros(shape, np.float32)
+    arrays["buggy"] = np.full(shape, -1, np.int8)
+    mask = np.zeros((len(batch), 1, width, width), np.bool_)
+    mask[:, 0] |= np.eye(width, dtype=np.bool_)  # padding sees itself, so that no row of the softmax is empty
+    for row, (tree, weight, buggy) in enumerate(batch):
+        n = len(tree)
+        arrays["tokens"][row, :n], arrays["depth"][row, :n] = tree.tokens, tree.depth
+        arrays["parent"][row, :n] = np.maximum(tree.parent, 0)
+        arrays["weight"][row, :n], arrays["buggy"][row, :n] = weight, buggy
+        mask[row, 0, :n, :n] = tree.mask()
+    return {name: torch.from_numpy(array).to(device) for name, array in {**arrays, "mask": mask}.items()}
+
+
+def _finish(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Path:
+    partial = folder.with_suffix(".tmp")
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    partial.replace(folder)
+    return folder

@@ -1,0 +1,206 @@
+"""The reward model: learning a scalar from rankings (InstructGPT, arXiv 2203.02155, §3.5 and C.2).
+
+A labeler ranks K answers to one prompt. For every pair that is not tied, the loss asks the preferred answer
+to score higher (equation 1)::
+
+    loss = - mean over pairs (w, l) of  log sigmoid( r(x, y_w) - r(x, y_l) )
+
+All pairs of a prompt are one batch element and its K answers K branches of one token tree: K scores, no
+matter how many pairs, and the prompt computed once. A prompt with nine answers weighs as much as one with
+four. Ties are dropped (C.2). The score is read at an answer's last token.
+
+Comparisons fix the reward only up to a constant; `center` chooses it so that demonstrations average 0 (§3.5).
+
+Differences from the paper: the mean is over the pairs that are not tied, where the paper divides by C(K, 2);
+AdamW without weight decay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from momus.errors import UserError
+from momus.lm.forward import leaf_scores, length_groups, score_trees
+from momus.lm.models import RewardModel
+from momus.lm.tree import TokenTree
+from momus.train.runs import Progress, Run
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Settings of reward-model training; the defaults are InstructGPT's."""
+
+    epochs: int = 1
+    """Passes over the rankings; more overfits at once (C.2)."""
+    prompts_per_batch: int = 64
+    """Prompts, each with all its pairs, in one step (C.2)."""
+    learning_rate: float = 9e-6
+    """Peak learning rate (C.2)."""
+    final_fraction: float = 0.1
+    """The cosine schedule ends at this fraction of the peak (C.2)."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Adam's moments (C)."""
+    max_grad_norm: float = 1.0
+    """Clip the gradient's global norm, as GPT-3 (arXiv 2005.14165, B) did; InstructGPT does not say."""
+    seed: int = 0
+    """Orders the prompts and draws dropout, where the model has any."""
+    token_budget: int = 8192
+    """Padded tokens in one forward pass: memory, not results."""
+    save_every: int = 50
+    """Steps between checkpoints."""
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> RewardConfig:
+        """Settings for a model of some million parameters on two CPU cores."""
+        return cls(**{"prompts_per_batch": 16, "learning_rate": 3e-4, **changes})
+
+
+@dataclass(frozen=True)
+class RankedPrompt:
+    """A tokenised prompt, its K answers, and their places: lower is better, equal is tied."""
+
+    prompt: tuple[int, ...]
+    branches: tuple[tuple[int, ...], ...]
+    ranks: tuple[float, ...]
+
+    def tree(self) -> TokenTree:
+        """Return the prompt and its answers as one tree."""
+        return TokenTree.from_branches(self.prompt, self.branches)
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Return (better, worse) indices of all pairs that are not tied."""
+        both = combinations(range(len(self.ranks)), 2)
+        ordered = ((i, j) if self.ranks[i] < self.ranks[j] else (j, i) for i, j in both)
+        return [(i, j) for i, j in ordered if self.ranks[i] != self.ranks[j]]
+
+
+def ranking_loss(scores: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Equation 1 for one prompt: the mean of ``-log sigmoid(r_better - r_worse)``.
+
+    Args:
+        scores: float [K].
+        pairs: (better, worse) indices, at least one.
+
+    Returns:
+        A scalar.
+    """
+    better, worse = torch.tensor(pairs, device=scores.device).T
+    return -F.logsigmoid(scores[better] - scores[worse]).mean()
+
+
+def train_reward(
+    model: RewardModel,
+    rankings: Sequence[RankedPrompt],
+    config: RewardConfig,
+    run: Run,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Train `model` in place, continuing where `run` stopped; returns the metrics of all steps.
+
+    Raises:
+        UserError: All ranks are tied, an answer is empty, or the loss is not finite.
+    """
+    usable = [ranking for ranking in rankings if ranking.pairs()]
+    if not usable:
+        raise UserError("no ranking prefers one answer to another: there is nothing to learn from")
+    if any(not branch for ranking in usable for branch in ranking.branches):
+        raise UserError("a ranking holds an empty answer: end every answer with the end-of-text token")
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=0.0
+    )
+    torch.manual_seed(config.seed)
+    restored = run.restore({"model": model}, {"optimizer": optimizer})
+    start = restored[0] if restored else 0
+    per_epoch = math.ceil(len(usable) / config.prompts_per_batch)
+    total = config.epochs * per_epoch
+    model.train()
+    for step in range(start, total):
+        epoch, batch = divmod(step, per_epoch)
+        order = np.random.default_rng((config.seed, epoch)).permutation(len(usable))
+        chosen = order[batch * config.prompts_per_batch : (batch + 1) * config.prompts_per_batch]
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * cosine(step / total, config.final_fraction)
+        metrics = _step(model, [usable[i] for i in chosen], optimizer, config, step)
+        run.log(step + 1, **metrics)
+        if (step + 1) % config.save_every == 0 or step + 1 == total:
+            run.save(step + 1, {"model": model}, {"optimizer": optimizer})
+        if progress:
+            progress(step + 1, total, metrics)
+    model.eval()
+    return run.history()
+
+
+def cosine(done: float, final: float) -> float:
+    """Return the factor of a cosine schedule from 1 at `done` = 0 to `final` at 1."""
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _step(
+    model: RewardModel,
+    batch: Sequence[RankedPrompt],
+    optimizer: torch.optim.Optimizer,
+    config: RewardConfig,
+    step: int,
+) -> dict[str, float]:
+    """One optimizer step: the mean over prompts of each one's loss."""
+    optimizer.zero_grad()
+    trees = [ranking.tree() for ranking in batch]
+    losses, right, pairs = 0.0, 0.0, 0
+    for group in length_groups([len(tree) for tree in trees], config.token_budget):
+        scores = leaf_scores(model, [trees[i] for i in group])
+        parts = torch.split(scores, [len(trees[i].branches) for i in group])
+        loss = torch.stack(
+            [ranking_loss(p, batch[i].pairs()) for p, i in zip(parts, group, strict=True)]
+        ).sum()
+        (loss / len(batch)).backward()  # type: ignore[no-untyped-call]
+        losses += loss.item() / len(batch)
+        for part, index in zip(parts, group, strict=True):
+            right += _right(part.tolist(), batch[index].pairs())
+            pairs += len(batch[index].pairs())
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm).item()
+    if not math.isfinite(losses + norm):
+        raise UserError(
+            f"reward training became non-finite at step {step + 1} (loss {losses}, gradient norm {norm}): "
+            "try a lower learning rate"
+        )
+    optimizer.step()
+    rate = optimizer.param_groups[0]["lr"]
+    return {"loss": losses, "accuracy": right / pairs, "grad_norm": norm, "learning_rate": rate}
+
+
+def _right(scores: Sequence[float], pairs: Sequence[tuple[int, int]]) -> float:
+    """Count the pairs ordered as the labeler did; an equal score counts one half."""
+    return sum((scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j]) for i, j in pairs)
+
+
+def pair_accuracy(
+    model: RewardModel, rankings: Sequence[RankedPrompt], token_budget: int = 8192
+) -> tuple[float, int]:
+    """Return the fraction of untied pairs which the model orders as the labeler did, and their number.
+
+    An equal score counts one half; without any pair the fraction is NaN.
+    """
+    scores = score_trees(model, [ranking.tree() for ranking in rankings], token_budget)
+    right = sum(_right(own, ranking.pairs()) for own, ranking in zip(scores, rankings, strict=True))
+    count = sum(len(ranking.pairs()) for ranking in rankings)
+    return (right / count if count else math.nan), count
+
+
+def center(model: RewardModel, demonstrations: Sequence[TokenTree], token_budget: int = 8192) -> float:
+    """Set the model's bias so that the demonstrations (every branch) score 0 on average (§3.5).
+
+    Returns:
+        The new bias. Differences between scores do not change.
+    """
+    scores = score_trees(model, demonstrations, token_budget)
+    model.bias -= float(np.mean([score for tree in scores for score in tree]))
+    return float(model.bias)

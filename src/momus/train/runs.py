@@ -1,0 +1,286 @@
+"""Run directories: configuration, metrics and checkpoints, so that a killed run continues bit for bit.
+
+A run is one directory::
+
+    config.json       the resolved configuration and its hash
+    metrics.jsonl     one line per logged step, cut back to the checkpoint on resuming
+    checkpoint-N/     modules, optimizers (safetensors and JSON), random states, and MANIFEST.json
+    latest            the name of the newest checkpoint
+
+A checkpoint is written under another name, flushed to disk and renamed, its manifest of SHA-256 sums last;
+one that does not match its manifest is put aside for the one before it. The two newest are kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import random
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import nn
+
+from momus.errors import UserError
+from momus.lm.models import atomic_directory
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+"""Called after every step with the steps done, their total and the step's metrics."""
+
+KEEP = 2
+_TENSOR = "__tensor__"
+_PAIRS = "__pairs__"
+
+
+class Run:
+    """One run directory; opening it again with the same configuration continues it.
+
+    Args:
+        path: The directory, created if need be.
+        config: A frozen dataclass or a mapping that JSON can hold: everything that decides the result.
+
+    Raises:
+        UserError: The directory holds a run with another configuration; the message names the keys.
+    """
+
+    def __init__(self, path: Path, config: Any) -> None:
+        self.path = Path(path)
+        self.config = _resolved(config)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._metrics = self.path / "metrics.jsonl"
+        file = self.path / "config.json"
+        if file.exists():
+            self._refuse_other(json.loads(file.read_text(encoding="utf-8"))["config"])
+        else:
+            stored = {"hash": _digest(self.config), "config": self.config}
+            _write_text(file, json.dumps(stored, indent=1) + "\n")
+
+    def log(self, step: int, **metrics: float) -> None:
+        """Append one line of metrics."""
+        try:
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **metrics}) + "\n")
+        except OSError as error:
+            raise _full_disk(error, self.path) from error
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return all logged lines; a line that a kill cut short is left out."""
+        if not self._metrics.exists():
+            return []
+        lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def save(
+        self,
+        step: int,
+        modules: Mapping[str, nn.Module],
+        optimizers: Mapping[str, torch.optim.Optimizer] | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Write checkpoint `step` completely or not at all, then drop all but the two newest.
+
+        Args:
+            step: Steps done so far.
+            modules: What to restore parameters and buffers of, by name.
+            optimizers: Likewise.
+            state: Anything else that JSON can hold: data cursor, running averages.
+
+        Raises:
+            UserError: The disk is full.
+        """
+        folder = self.path / f"checkpoint-{step}"
+        with atomic_directory(folder) as partial:
+            for name, module in modules.items():
+                save_model(module, str(partial / f"{name}.safetensors"))
+            for name, optimizer in (optimizers or {}).items():
+                _save_tree(partial, f"{name}.optimizer", optimizer.state_dict())
+            _save_tree(partial, "rng", _rng_state())
+            size = self._flush_metrics()
+            _write_json(partial / "state.json", {"step": step, "metrics_bytes": size, "state": state or {}})
+            sums = {file.name: _sha256(file) for file in sorted(partial.iterdir())}
+            manifest = {"version": 1, "config": _digest(self.config), "sha256": sums}
+            _write_json(partial / "MANIFEST.json", manifest)
+        _write_text(self.path / "latest", folder.name + "\n")
+        for _, old in self._checkpoints()[KEEP:]:
+            shutil.rmtree(old, ignore_errors=True)
+        return folder
+
+    def restore(
+        self,
+        modules: Mapping[str, nn.Module],
+        optimizers: Mapping[str, torch.optim.Optimizer] | None = None,
+    ) -> tuple[int, dict[str, Any]] | None:
+        """Load the newest whole checkpoint in place, random states included, and cut the metrics back to it.
+
+        An optimizer's state comes back in its parameters' type, as PyTorch loads it. A damaged checkpoint is
+        removed with a warning.
+
+        Returns:
+            The step and the extra state that were saved, or None where there is no checkpoint.
+        """
+        for step, folder in self._checkpoints():
+            if problem := _damage(folder):
+                warnings.warn(f"{folder} is damaged ({problem}): going back to the one before", stacklevel=2)
+                shutil.rmtree(folder)
+                continue
+            for name, module in modules.items():
+                load_model(module, str(folder / f"{name}.safetensors"))
+            for name, optimizer in (optimizers or {}).items():
+                optimizer.load_state_dict(_load_tree(folder, f"{name}.optimizer"))
+            _set_rng_state(_load_tree(folder, "rng"))
+            saved = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            self._cut_metrics(saved["metrics_bytes"])
+            return step, saved["state"]
+        self._cut_metrics(0)
+        return None
+
+    def _checkpoints(self) -> list[tuple[int, Path]]:
+        """All complete checkpoints, newest first."""
+        found = [(p.name.removeprefix("checkpoint-"), p) for p in self.path.glob("checkpoint-*")]
+        return sorted(((int(step), path) for step, path in found if step.isdigit()), reverse=True)
+
+    def _flush_metrics(self) -> int:
+        """Force the metrics to disk and return their size in bytes."""
+        with self._metrics.open("ab") as file:
+            os.fsync(file.fileno())
+            return file.tell()
+
+    def _cut_metrics(self, size: int) -> None:
+        if self._metrics.exists():
+            os.truncate(self._metrics, size)
+
+    def _refuse_other(self, before: dict[str, Any]) -> None:
+        old, new = _flat(before), _flat(self.config)
+        keys = sorted(key for key in old.keys() | new.keys() if old.get(key, _PAIRS) != new.get(key, _PAIRS))
+        if keys:
+            shown = ", ".join(f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in keys[:5])
+            more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+            raise UserError(
+                f"{self.path} holds a run with other settings ({shown}{more}): "
+                "use the same settings, another directory, or remove it"
+            )
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's parameters and buffers, in float32."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _resolved(config: Any) -> dict[str, Any]:
+    """Return the configuration as what comes back from JSON."""
+    plain = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)  # type: ignore[arg-type]
+    result: dict[str, Any] = json.loads(json.dumps(plain, default=str, sort_keys=True))
+    return result
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in config.items():
+        result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return result
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _damage(folder: Path) -> str:
+    """Say what is wrong with a checkpoint; empty when it is whole."""
+    try:
+        sums = json.loads((folder / "MANIFEST.json").read_text(encoding="utf-8"))["sha256"]
+        return ", ".join(name for name, expected in sums.items() if _sha256(folder / name) != expected)
+    except (OSError, ValueError, KeyError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _save_tree(folder: Path, name: str, value: Any) -> None:
+    """Write nested dicts and lists with tensors in them as name.safetensors and name.json."""
+    tensors: dict[str, torch.Tensor] = {}
+
+    def pack(item: Any) -> Any:
+        if isinstance(item, torch.Tensor):
+            key = str(len(tensors))
+            tensors[key] = item.detach().cpu().contiguous().clone()
+            return {_TENSOR: key}
+        if isinstance(item, Mapping):
+            return {_PAIRS: [[key, pack(inner)] for key, inner in item.items()]}
+        return [pack(inner) for inner in item] if isinstance(item, list | tuple) else item
+
+    _write_json(folder / f"{name}.json", pack(value))
+    save_file(tensors, str(folder / f"{name}.safetensors"))
+
+
+def _load_tree(folder: Path, name: str) -> Any:
+    """Read what `_save_tree` wrote; tuples come back as lists."""
+    tensors = load_file(str(folder / f"{name}.safetensors"))
+
+    def unpack(item: Any) -> Any:
+        if isinstance(item, dict):
+            if _TENSOR in item:
+                return tensors[item[_TENSOR]]
+            return {key: unpack(inner) for key, inner in item[_PAIRS]}
+        return [unpack(inner) for inner in item] if isinstance(item, list) else item
+
+    return unpack(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def _rng_state() -> dict[str, Any]:
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, np.asarray(keys).tolist(), *rest],
+        "python": random.getstate(),
+    }
+
+
+def _set_rng_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, np.array(keys, np.uint32), *rest))  # noqa: NPY002
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+
+
+def _write_json(file: Path, value: Any) -> None:
+    file.write_text(json.dumps(value) + "\n", encoding="utf-8")
+
+
+def _write_text(file: Path, text: str) -> None:
+    """Write a small file atomically."""
+    partial = file.with_name(file.name + ".tmp")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise _full_disk(error, file.parent) from error
+
+
+def _full_disk(error: OSError, path: Path) -> Exception:
+    """Turn a full disk into one line for the user; any other error stays itself."""
+    if error.errno == errno.ENOSPC:
+        return UserError(f"no space left on the disk of {path}: free some and run again")
+    return error

@@ -1,0 +1,121 @@
+"""The house rules of CONTRIBUTING.md, read off the source: who imports whom, how long a file is, how light it starts."""
+
+import ast
+import subprocess
+import sys
+import time
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import momus
+
+ROOT = Path(momus.__file__).parent
+# Ground floor first. A room imports only rooms before it; those in one tuple do not import each other.
+FLOORS = [
+    ("errors",), ("critique",), ("records",), ("data",), ("tamper",), ("stats",), ("lm",), ("match",), ("raters",),
+    ("train", "search"), ("evaluate",), ("review",), ("report",), ("demo",), ("cli",), ("__main__",),
+]  # fmt: skip
+FLOOR_OF = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+MAX_LINES = 450
+HEAVY = {"torch", "transformers", "tokenizers", "matplotlib", "libcst", "scipy", "numpy", "pydantic", "jinja2"}
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {_module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def _imports(path: Path) -> set[str]:
+    """Return the modules a file imports anywhere: at its top, in functions and under TYPE_CHECKING."""
+    name = _module_name(path)
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                found.add(inner if inner in FILES else base)
+    return found
+
+
+IMPORTS = {name: _imports(path) for name, path in FILES.items()}
+INNER = {name: {other for other in found if other.split(".")[0] == "momus"} for name, found in IMPORTS.items()}
+
+
+def _room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_every_room_is_on_the_map():
+    assert {_room(name) for name in FILES} - {""} <= set(FLOOR_OF)
+
+
+def test_imports_name_modules_that_exist():
+    missing = {(name, other) for name, found in INNER.items() for other in found if other not in FILES}
+    assert not missing
+
+
+def test_no_circle_of_imports():
+    # static_order raises CycleError, which names the circle.
+    list(TopologicalSorter({name: found - {name} for name, found in INNER.items()}).static_order())
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if _room(name)])
+def test_a_room_imports_only_rooms_above_it(name):
+    room = _room(name)
+    for other in INNER[name] - {"momus"}:
+        assert _room(other) == room or FLOOR_OF[_room(other)] < FLOOR_OF[room], f"{name} imports {other}"
+
+
+def test_stats_is_pure():
+    allowed = {"numpy", "scipy", "momus", *sys.stdlib_module_names}
+    for name in FILES:
+        if _room(name) == "stats":
+            assert {found.split(".")[0] for found in IMPORTS[name]} <= allowed, name
+            assert {_room(other) for other in INNER[name]} <= {"stats", "errors", ""}, name
+
+
+def test_raters_know_nothing_of_the_models_they_judge():
+    assert all(_room(other) != "lm" for name in FILES if _room(name) == "raters" for other in INNER[name])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_are_short(name):
+    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_is_unpickled(name):
+    roots = {found.split(".")[0] for found in IMPORTS[name]}
+    assert not roots & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr == "load" and isinstance(node.value, ast.Name):
+            assert node.value.id not in ("torch", "np", "numpy")
+
+
+def test_the_command_line_starts_light():
+    code = "import sys, momus.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert not loaded & (HEAVY | {"tyro", "rich"})
+
+
+def test_help_is_immediate_and_names_every_command():
+    from momus.cli import COMMANDS
+
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "momus", "--help"], capture_output=True, text=True, check=True)
+        best = min(best, time.perf_counter() - start)
+    assert all(f"  {command} " in done.stdout for command in COMMANDS)
+    assert done.stderr == ""
+    assert best < 0.3

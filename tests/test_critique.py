@@ -1,0 +1,156 @@
+"""The critique format: parsing and formatting are inverse on everything legal, and nothing raises."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from momus.critique import (
+    NO_PROBLEMS,
+    Comment,
+    Critique,
+    Span,
+    anchor,
+    format_critique,
+    lines_of,
+    parse_critique,
+    strip_closing,
+)
+
+# Few characters, chosen to collide: fences, blank lines, every kind of space, code, quotes.
+_PIECES = ["`", "``", "```", "````", "\n", "\n\n", " ", "\t", "\r", "\x0b", "\x1c", "\u00a0", "a", "py", "x = 1", "é", "-"]
+_DENSE = st.lists(st.sampled_from(_PIECES), max_size=12).map("".join)
+_TEXT = _DENSE | st.text(max_size=40)
+
+
+def _legal(build, *fields):
+    """Whether a model can be built of these fields, as a strategy: the definition of legal is the class's own."""
+
+    def attempt(values):
+        try:
+            return build(*values)
+        except ValidationError:
+            return None
+
+    return st.tuples(*fields).map(attempt).filter(lambda value: value is not None)
+
+
+@st.composite
+def _anchored_critiques(draw):
+    answer = draw(_TEXT)
+    cuts = st.integers(0, len(answer))
+    quotes = st.tuples(cuts, cuts).map(lambda cut: answer[min(cut) : max(cut)]) | _TEXT
+    comment = _legal(lambda h, t: Comment(highlight=h, text=t, span=anchor(h, answer)), quotes, _TEXT)
+    comments = draw(st.lists(comment, max_size=4))
+    closing = draw(st.just("") | _TEXT)
+    try:
+        return answer, Critique(comments=tuple(comments), closing=closing)
+    except ValidationError:
+        return answer, Critique(comments=tuple(comments))
+
+
+@given(_anchored_critiques())
+def test_parse_inverts_format(case):
+    answer, critique = case
+    assert parse_critique(format_critique(critique), answer) == critique
+
+
+@given(_TEXT, _TEXT)
+@example("said\n\n ```", "")  # an indented fence must not turn into one only once it is stripped
+@example("```\nx\n```\nsaid\n\n\x0b```py\x0b", "x")
+@example("```\n\n```\nsaid", "")
+def test_formatting_what_was_parsed_is_a_fixpoint(text, answer):
+    critique = parse_critique(text, answer)
+    once = format_critique(critique)
+    assert parse_critique(once, answer) == critique
+    assert format_critique(parse_critique(once, answer)) == once
+
+
+@given(_TEXT, _TEXT)
+def test_every_comment_is_anchored_truly_or_counted_apart(text, answer):
+    critique = parse_critique(text, answer)
+    for comment in critique.anchored:
+        assert answer[comment.span.start : comment.span.end] == comment.highlight
+        assert answer.find(comment.highlight) == comment.span.start
+    for comment in critique.unanchored:
+        assert comment.highlight not in answer
+    assert len(critique.anchored) + len(critique.unanchored) == len(critique.comments)
+
+
+@given(_anchored_critiques())
+def test_strip_closing_drops_the_last_paragraph_without_a_highlight(case):
+    answer, critique = case
+    stripped = strip_closing(format_critique(critique))
+    if not critique.comments:
+        assert stripped == ""
+        return
+    expected = critique.closing.split("\n\n")[:-1] if critique.closing else []
+    assert parse_critique(stripped, answer) == Critique(
+        comments=critique.comments, closing="\n\n".join(expected)
+    )
+
+
+@given(_TEXT)
+def test_strip_closing_never_adds(text):
+    stripped = strip_closing(text)
+    assert len(stripped) <= len(text)
+    assert strip_closing(stripped + "\n") == strip_closing(stripped)
+
+
+def test_the_documented_example():
+    answer = "rows = read()\nfor i in range(n):\n    use(rows[i])\n"
+    text = "```\nfor i in range(n):\n```\nThe first row is a header.\n\nEverything else looks right."
+    critique = parse_critique(text, answer)
+    assert critique == Critique(
+        comments=(Comment(highlight="for i in range(n):", text="The first row is a header.", span=Span(14, 32)),),
+        closing="Everything else looks right.",
+    )
+    assert format_critique(critique) == text
+    assert lines_of(critique.comments[0].span, answer) == range(1, 2)
+
+
+def test_a_quote_that_is_not_in_the_answer_is_kept_apart():
+    critique = parse_critique("```\ny = 2\n```\nWrong.", "x = 1")
+    assert critique.anchored == ()
+    assert [c.highlight for c in critique.unanchored] == ["y = 2"]
+
+
+def test_backticks_in_a_highlight_lengthen_its_fence():
+    answer = 'text = """\n```\ncode\n````\n"""'
+    critique = Critique(comments=(Comment(highlight="```\ncode\n````", text="Odd.", span=Span(11, 24)),))
+    assert format_critique(critique).startswith("`````\n```\n")
+    assert parse_critique(format_critique(critique), answer) == critique
+
+
+def test_nothing_found_is_a_critique():
+    assert format_critique(Critique()) == NO_PROBLEMS
+    assert parse_critique(NO_PROBLEMS, "x") == parse_critique("", "x") == Critique()
+
+
+def test_what_is_said_before_the_first_highlight_joins_the_closing():
+    critique = parse_critique("Overall fine.\n```\nx\n```\nBut this.\n\nThe end.", "x")
+    assert [c.text for c in critique.comments] == ["But this."]
+    assert critique.closing == "Overall fine.\n\nThe end."
+
+
+def test_a_fence_never_closed_is_a_highlight_to_the_end():
+    critique = parse_critique("```\nx = 1\ny = 2\n", "x = 1\ny = 2")
+    assert [(c.highlight, c.text) for c in critique.comments] == [("x = 1\ny = 2", "-")]
+
+
+@pytest.mark.parametrize("highlight", ["", " \t", "\nx", "x\n"])
+def test_illegal_highlights_are_refused(highlight):
+    with pytest.raises(ValidationError):
+        Comment(highlight=highlight, text="Fine.")
+
+
+@pytest.mark.parametrize("text", ["", " x", "x ", "a\n\nb", "a\n \nb", "a\n```\nb", "a\n  ```py\nb"])
+def test_illegal_texts_are_refused(text):
+    with pytest.raises(ValidationError):
+        Comment(highlight="x", text=text)
+
+
+@pytest.mark.parametrize("closing", [" x", "a\n\n\nb", "a\n \nb", "```"])
+def test_illegal_closings_are_refused(closing):
+    with pytest.raises(ValidationError):
+        Critique(closing=closing)

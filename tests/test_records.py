@@ -1,0 +1,95 @@
+"""Records: what is written is read back, bad lines are named, quotes are anchored where they were meant."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from momus.critique import Span, anchor, format_critique, parse_critique
+from momus.errors import UserError
+from momus.records import Bug, Comparison, Rating, Tamper, Task, quotable, read_jsonl, write_jsonl
+
+TASK = Task(id="m:f", question="Write f(n).", answer="def f(n):\n    return n\n", module="m", split="test")
+BUG = Bug(kind="off-by-one", spans=(Span(14, 26),), description="Adds one.", original="n", replacement="n + 1")
+TAMPER = Tamper(task=TASK, answer="def f(n):\n    return n + 1\n", bugs=(BUG,))
+RATING = Rating(cbi=(7,), comprehensive=6, nitpick=1, fake_problem=1, concise=5, overall=7)
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    comparison = Comparison(
+        tamper=TAMPER, critiques=("a", "b"), sources=("sft", "gold"), labeler="s1", simulated=True, ratings=(RATING,) * 2
+    )
+    path = tmp_path / "new" / "records.jsonl"
+    write_jsonl(path, [comparison, comparison])
+    assert list(read_jsonl(path, Comparison)) == [comparison, comparison]
+    assert [p.name for p in path.parent.iterdir()] == ["records.jsonl"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "tasks.jsonl"
+    write_jsonl(path, [TASK])
+
+    def broken():
+        yield TASK
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_jsonl(path, broken())
+    assert list(read_jsonl(path, Task)) == [TASK]
+    assert [p.name for p in tmp_path.iterdir()] == ["tasks.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff", "not UTF-8"),
+        (b"[1]", "record"),
+        (json.dumps({**TASK.model_dump(), "colour": 1}).encode(), "colour"),
+        (json.dumps({**TASK.model_dump(), "schema_version": 2}).encode(), "schema_version"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, message):
+    path = tmp_path / "tasks.jsonl"
+    path.write_bytes(TASK.model_dump_json().encode() + b"\n\n" + line + b"\n")
+    with pytest.raises(UserError, match=rf"tasks\.jsonl:3: .*{message}") as caught:
+        list(read_jsonl(path, Task))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_gold_critique_quotes_the_line_of_the_bug_and_survives_its_text():
+    gold = TAMPER.gold_critique()
+    assert [(c.highlight, c.text) for c in gold.comments] == [("return n + 1", "Adds one.")]
+    assert parse_critique(format_critique(gold), TAMPER.answer) == gold
+    assert Tamper(task=TASK, answer=TASK.answer).gold_critique().comments == ()
+
+
+_LINES = st.lists(st.sampled_from(["x = 1", "    x = 1", "if x:", "", "  ", "    return x  "]), min_size=1, max_size=8)
+
+
+@given(_LINES.map("\n".join), st.data())
+def test_a_quotable_span_covers_the_span_and_is_where_its_text_first_stands(answer, data):
+    cut = sorted(data.draw(st.tuples(*[st.integers(0, len(answer))] * 2)))
+    span = Span(*cut)
+    if not answer[span.start : span.end].strip():
+        return
+    quote = quotable(span, answer)
+    text = answer[quote.start : quote.end]
+    assert anchor(text, answer) == quote
+    assert text == text.strip()
+    inside = answer[span.start : span.end]
+    first = span.start + len(inside) - len(inside.lstrip())
+    last = span.end - (len(inside) - len(inside.rstrip()))
+    assert quote.start <= first and last <= quote.end
+
+
+def test_a_blank_span_cannot_be_quoted():
+    with pytest.raises(ValueError, match="blank"):
+        quotable(Span(6, 6), "x = 1\n   \ny")
+
+
+@pytest.mark.parametrize("value", [0, 8])
+def test_ratings_are_on_a_scale_of_seven(value):
+    with pytest.raises(ValueError, match="overall"):
+        Rating(**{**RATING.model_dump(), "overall": value})
