@@ -1,4 +1,4 @@
-"""The house rules of CONTRIBUTING.md, read off the source: who imports whom, how long a file is, how light it starts."""
+"""The house rules of CONTRIBUTING.md, read off the source."""
 
 import ast
 import subprocess
@@ -14,12 +14,23 @@ import momus
 ROOT = Path(momus.__file__).parent
 # Ground floor first. A room imports only rooms before it; those in one tuple do not import each other.
 FLOORS = [
-    ("errors",), ("critique",), ("records",), ("data",), ("tamper",), ("stats",), ("lm",), ("match",), ("raters",),
-    ("train", "search"), ("evaluate",), ("review",), ("report",), ("demo",), ("cli",), ("__main__",),
+    ("errors",), ("critique",), ("records",), ("data",), ("tamper",), ("stats",), ("lm",), ("match",),
+    ("raters",), ("train", "search"), ("evaluate",), ("review",), ("report",),
+    ("demo",), ("cli",), ("__main__",),
 ]  # fmt: skip
 FLOOR_OF = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 MAX_LINES = 450
-HEAVY = {"torch", "transformers", "tokenizers", "matplotlib", "libcst", "scipy", "numpy", "pydantic", "jinja2"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "tokenizers",
+    "matplotlib",
+    "libcst",
+    "scipy",
+    "numpy",
+    "pydantic",
+    "jinja2",
+}
 
 
 def _module_name(path: Path) -> str:
@@ -48,7 +59,9 @@ def _imports(path: Path) -> set[str]:
 
 
 IMPORTS = {name: _imports(path) for name, path in FILES.items()}
-INNER = {name: {other for other in found if other.split(".")[0] == "momus"} for name, found in IMPORTS.items()}
+INNER = {
+    name: {other for other in found if other.split(".")[0] == "momus"} for name, found in IMPORTS.items()
+}
 
 
 def _room(module: str) -> str:
@@ -104,7 +117,11 @@ def test_nothing_is_unpickled(name):
 
 def test_the_command_line_starts_light():
     code = "import sys, momus.cli; print(*{name.split('.')[0] for name in sys.modules})"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
     assert not loaded & (HEAVY | {"tyro", "rich"})
 
 
@@ -114,7 +131,9 @@ def test_help_is_immediate_and_names_every_command():
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "momus", "--help"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "momus", "--help"], capture_output=True, text=True, check=True
+        )
         best = min(best, time.perf_counter() - start)
     assert all(f"  {command} " in done.stdout for command in COMMANDS)
     assert done.stderr == ""

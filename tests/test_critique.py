@@ -18,13 +18,31 @@ from momus.critique import (
 )
 
 # Few characters, chosen to collide: fences, blank lines, every kind of space, code, quotes.
-_PIECES = ["`", "``", "```", "````", "\n", "\n\n", " ", "\t", "\r", "\x0b", "\x1c", "\u00a0", "a", "py", "x = 1", "é", "-"]
+_PIECES = [
+    "`",
+    "``",
+    "```",
+    "````",
+    "\n",
+    "\n\n",
+    " ",
+    "\t",
+    "\r",
+    "\x0b",
+    "\x1c",
+    "\u00a0",
+    "a",
+    "py",
+    "x = 1",
+    "é",
+    "-",
+]
 _DENSE = st.lists(st.sampled_from(_PIECES), max_size=12).map("".join)
 _TEXT = _DENSE | st.text(max_size=40)
 
 
 def _legal(build, *fields):
-    """Whether a model can be built of these fields, as a strategy: the definition of legal is the class's own."""
+    """Whether a model can be built of these fields, as a strategy: legal is what the class accepts."""
 
     def attempt(values):
         try:
@@ -102,7 +120,9 @@ def test_the_documented_example():
     text = "```\nfor i in range(n):\n```\nThe first row is a header.\n\nEverything else looks right."
     critique = parse_critique(text, answer)
     assert critique == Critique(
-        comments=(Comment(highlight="for i in range(n):", text="The first row is a header.", span=Span(14, 32)),),
+        comments=(
+            Comment(highlight="for i in range(n):", text="The first row is a header.", span=Span(14, 32)),
+        ),
         closing="Everything else looks right.",
     )
     assert format_critique(critique) == text

@@ -31,7 +31,10 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE with the settings of the embedded model's."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(SPLIT), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -71,5 +74,6 @@ def tiny_engine(rows: int = 128, kv_heads: int = 2) -> LocalEngine:
 
 
 if __name__ == "__main__":
-    e = tiny_engine(); print(tiny_tokenizer().convert_ids_to_tokens(e.encode("```\nfoo = 1:\n```\nShould <|eos|>", True)))
-    print(e.sample([[1,5,6]],2,key=0,max_tokens=5))
+    e = tiny_engine()
+    print(tiny_tokenizer().convert_ids_to_tokens(e.encode("```\nfoo = 1:\n```\nShould <|eos|>", True)))
+    print(e.sample([[1, 5, 6]], 2, key=0, max_tokens=5))

@@ -139,6 +139,17 @@ def test_names_repair_is_about_code_tokens():
     assert not names_repair("anything", added)
 
 
+def test_a_long_repair_is_cut_off_in_its_description():
+    long = LOOP.model_copy(
+        update={"description": "Should be `f(first, second, thi...`: why.", "original": "f("}
+    )
+    assert names_repair("Should be `f(first, second, thi...`: why.", long)
+    assert names_repair("Should be `f(first, second, third)`.", long)
+    assert not names_repair("Should be `f(first, third)`.", long)
+    stub = LOOP.model_copy(update={"description": "Should be `x = ...`.", "original": "x = ..."})
+    assert not names_repair("Should be `x`.", stub)
+
+
 @given(st.text("abc<>=!*/ .0'\n", max_size=20))
 def test_tokens_lose_only_whitespace(code):
     assert "".join(code_tokens(code)) == "".join(code.split())

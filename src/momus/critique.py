@@ -13,13 +13,13 @@ a text, and optionally a closing remark (CriticGPT, arXiv 2407.00215, section 2.
 The same text is what people write, what models generate and what the reward model reads. Rules that make
 parsing and formatting inverse of each other:
 
-* a highlight is any non-blank text that does not start or end with a newline; its fence is as long as it needs
-  to be (three backticks, or one more than the longest run inside);
+* a highlight is any non-blank text that does not start or end with a newline; its fence is as long as it
+  needs to be (three backticks, or one more than the longest run inside);
 * a comment's text is one non-blank paragraph (no blank line, no line that looks like a fence);
 * paragraphs after the last comment's first one are the closing remark.
 
-A highlight is anchored to its first occurrence in the answer. One that does not occur there is kept, without a
-span, as *unanchored*: it is counted and shown, never guessed at.
+A highlight is anchored to its first occurrence in the answer. One that does not occur there is kept, without
+a span, as *unanchored*: it is counted and shown, never guessed at.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Critique(BaseModel):
     @model_validator(mode="after")
     def _legal(self) -> Critique:
         if self.closing and not all(map(_is_paragraph, self.closing.split("\n\n"))):
-            raise ValueError("a closing remark must be paragraphs without fences, one blank line between them")
+            raise ValueError("a closing remark must be paragraphs without fences, a blank line between them")
         return self
 
     @property
@@ -148,15 +148,13 @@ def parse_critique(text: str, answer: str) -> Critique:
             said, rest = paragraphs, []
         closing += rest
         comments.append(
-            Comment(
-                highlight=highlight, text="\n".join(said) or "-", span=anchor(highlight, answer)
-            )
+            Comment(highlight=highlight, text="\n".join(said) or "-", span=anchor(highlight, answer))
         )
     return Critique(comments=tuple(comments), closing="\n\n".join(closing))
 
 
 def strip_closing(text: str) -> str:
-    """Drop the last paragraph if it holds no highlight: the closing remark (CriticGPT, appendix 7.1 step 3)."""
+    """Drop the last paragraph if it holds no highlight: the closing remark (CriticGPT, appendix 7.1)."""
     sections = _sections(text)
     if not sections or sections[-1][0] is None:
         return ""
@@ -175,7 +173,7 @@ def lines_of(span: Span, answer: str) -> range:
 
 
 def _sections(text: str) -> list[tuple[str | None, str]]:
-    """Cut a critique into (highlight, prose after it); the first has no highlight and is left out if blank."""
+    """Cut a critique into (highlight, prose after it); the first has none and is left out if blank."""
     sections: list[tuple[str | None, list[str]]] = [(None, [])]
     fence: str | None = None
     quote: list[str] = []

@@ -1,8 +1,8 @@
 """Everything stored or exchanged, with a schema version.
 
-Records are immutable and travel as JSON Lines, one record a line. The words are those of the papers: a *task*
-is a question and, where there is one, an answer to judge; a *tamper* is an answer with bugs put in; a *rating*
-holds the six attributes of CriticGPT's form (arXiv 2407.00215, table 2), each from 1 to 7.
+Records are immutable and travel as JSON Lines, one record a line. The words are those of the papers: a
+*task* is a question and, where there is one, an answer to judge; a *tamper* is an answer with bugs put in; a
+*rating* holds the six attributes of CriticGPT's form (arXiv 2407.00215, table 2), each from 1 to 7.
 """
 
 from __future__ import annotations
@@ -64,10 +64,12 @@ class Tamper(Record):
     bugs: tuple[Bug, ...] = ()
 
     def gold_critique(self) -> Critique:
-        """Return the critique the author of the bugs would write: each bug's line(s) and description."""
+        """Return the critique the author of the bugs would write: each bug's first line and description."""
         comments = []
         for bug in sorted(self.bugs, key=lambda bug: bug.spans[0]):
-            span = quotable(bug.spans[0], self.answer)
+            start, end = bug.spans[0]
+            start += len(self.answer[start:end]) - len(self.answer[start:end].lstrip())
+            span = quotable(Span(start, start + 1), self.answer)
             comments.append(
                 Comment(highlight=self.answer[span.start : span.end], text=bug.description, span=span)
             )

@@ -1,7 +1,8 @@
 """The command line: `momus COMMAND …`, one thin module per command.
 
-Data goes to stdout, progress and errors to stderr. Exit codes: 0 done, 1 findings (`review --check`), 2 bad input or
-a missing extra, 130 interrupted. Only the module of the command that runs is imported, so help is immediate.
+Data goes to stdout, progress and errors to stderr. Exit codes: 0 done, 1 findings (`review --check`), 2 bad
+input or a missing extra, 130 interrupted. Only the module of the command that runs is imported, so help is
+immediate.
 """
 
 from __future__ import annotations

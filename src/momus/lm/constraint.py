@@ -51,7 +51,9 @@ class Vocabulary:
         """
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
-            raise UserError(f"{type(tokenizer).__name__} cannot constrain what is written: use a fast tokenizer")
+            raise UserError(
+                f"{type(tokenizer).__name__} cannot constrain what is written: use a fast tokenizer"
+            )
         settings = json.loads(backend.to_str())
         byte_level = '"ByteLevel"' in json.dumps([settings["pre_tokenizer"], settings["decoder"]])
         added = tokenizer.added_tokens_decoder
@@ -114,7 +116,9 @@ class VerbatimQuotes:
     allowed, except a fence that is not exactly three backticks and a newline: it could not be closed safely.
     """
 
-    def __init__(self, answer: str, vocabulary: Vocabulary, *, written: str = "", distinct: bool = True) -> None:
+    def __init__(
+        self, answer: str, vocabulary: Vocabulary, *, written: str = "", distinct: bool = True
+    ) -> None:
         """Prepare for one answer.
 
         Args:
@@ -131,7 +135,11 @@ class VerbatimQuotes:
         self._endings = tuple(target.encode() + _CLOSE for target in self.targets)
         start = self._read(QuoteState(None, 0, frozenset()), written.encode())
         if start is None:
-            what = "quotes what is not a line of the answer" if self.targets else "quotes an answer without lines"
+            what = (
+                "quotes what is not a line of the answer"
+                if self.targets
+                else "quotes an answer without lines"
+            )
             raise UserError(f"a constrained critique cannot start with text that {what}: {written[-60:]!r}")
         self._start: QuoteState = start
         self._allowed = lru_cache(maxsize=4096)(self._find_allowed)
@@ -171,7 +179,9 @@ class VerbatimQuotes:
         across = (token for piece, token in self._vocabulary.with_newline if piece.startswith(ends))
         tokens.update(token for token in across if self._legal(state, token))
         if not tokens:
-            raise UserError("the tokenizer has no token for a character of the answer: quotes cannot be constrained")
+            raise UserError(
+                "the tokenizer has no token for a character of the answer: quotes cannot be constrained"
+            )
         return sorted(tokens)
 
     def _legal(self, state: QuoteState, token: int) -> bool:
@@ -181,7 +191,9 @@ class VerbatimQuotes:
         """What may still follow inside a quote, up to and with the newline after its closing fence."""
         assert state.quote is not None
         done = len(state.quote)
-        return [self._endings[i][done:] for i in self._open(state) if self._endings[i].startswith(state.quote)]
+        return [
+            self._endings[i][done:] for i in self._open(state) if self._endings[i].startswith(state.quote)
+        ]
 
     def _open(self, state: QuoteState) -> Sequence[int]:
         everything = range(len(self._endings))

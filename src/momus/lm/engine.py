@@ -137,7 +137,9 @@ def option_tokens(engine: Engine, prefix: Sequence[int], options: tuple[str, str
     for option in options:
         joined = engine.encode(tail + option, bos=False)
         if joined[:-1] != context or [joined[-1]] != engine.encode(option, bos=False):
-            raise UserError(f"option {option!r} is not exactly one token after {tail[-20:]!r}: choose another label")
+            raise UserError(
+                f"option {option!r} is not exactly one token after {tail[-20:]!r}: choose another label"
+            )
         tokens.append(joined[-1])
     if tokens[0] == tokens[1]:
         raise UserError(f"options {options[0]!r} and {options[1]!r} are the same token")

@@ -20,9 +20,10 @@ PLAIN_ATTENTION = ("llama", "qwen2", "qwen3", "mistral", "olmo2", "smollm3")
 
 
 class ForkCache(Cache):
-    """What `rows` rows have seen: row r is prefix `owner[r]` (the first `lengths[owner[r]]` tokens) and then its own.
+    """What the rows of a batch have seen: a prefix each, and then tokens of their own.
 
     Attributes:
+        lengths: Tokens in each prefix, int64 [P].
         owner: The prefix of each row, int64 [R].
         slot: The row's number among the rows of its prefix, int64 [R].
         slots: Most rows that one prefix has.
@@ -30,11 +31,17 @@ class ForkCache(Cache):
         shared: Whether attention reads prefixes in place (`fork_attention`), or rows see a copy.
     """
 
-    def __init__(self, prefixes: DynamicCache, lengths: torch.Tensor, owner: torch.Tensor, shared: bool) -> None:
+    def __init__(self, prefixes: DynamicCache, seen: torch.Tensor, owner: torch.Tensor, shared: bool) -> None:
+        """Fork prefixes into rows.
+
+        Args:
+            prefixes: Keys and values of the prefixes, [P, H, T, D] a layer.
+            seen: Which columns hold tokens of the prefix and not padding, bool [P, T].
+            owner: The prefix of each row, int64 [R].
+            shared: Whether the model attends by `fork_attention`.
+        """
         super().__init__(layers=[_ForkLayer(self, layer) for layer in prefixes.layers])
-        self.shared, self.owner, self.lengths = shared, owner, lengths
-        size = prefixes.get_seq_length()
-        seen = torch.arange(size, device=owner.device)[None, :] < lengths[:, None]
+        self.shared, self.owner, self.lengths = shared, owner, seen.sum(-1)
         dtype = prefixes.layers[0].keys.dtype
         self.padding = torch.zeros(seen.shape, dtype=dtype, device=owner.device)
         self.padding.masked_fill_(~seen, torch.finfo(dtype).min)
@@ -48,12 +55,14 @@ class ForkCache(Cache):
         return torch.cat([self.padding[self.owner], own], -1)[:, None, None, :]
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drop all rows but these, and prefixes that no row needs any more."""
-        prefixes, self.owner = self.owner[rows].unique(return_inverse=True)
-        if all_gone := len(prefixes) < len(self.lengths):
-            self.lengths, self.padding = self.lengths[prefixes], self.padding[prefixes]
+        """Drop all rows but these, and the prefixes that no row needs once they are many enough to be worth it."""
+        self.owner = self.owner[rows]
+        needed, owner = self.owner.unique(return_inverse=True)
+        rare = 4 * len(needed) <= 3 * len(self.lengths)
+        if rare:
+            self.owner, self.lengths, self.padding = owner, self.lengths[needed], self.padding[needed]
         for layer in self.layers:
-            layer.keep(rows, prefixes if all_gone else None)
+            layer.keep(rows, needed if rare else None)
         self._number()
 
     def _number(self) -> None:
@@ -79,7 +88,9 @@ class _ForkLayer(DynamicLayer):
         if self.cache.shared:
             return keys, values
         owner = self.cache.owner
-        return torch.cat([self.prefix_keys[owner], keys], -2), torch.cat([self.prefix_values[owner], values], -2)
+        return torch.cat([self.prefix_keys[owner], keys], -2), torch.cat(
+            [self.prefix_values[owner], values], -2
+        )
 
     def get_seq_length(self) -> int:
         return int(self.prefix_keys.shape[-2]) + super().get_seq_length()

@@ -22,9 +22,8 @@ from momus.lm.constraint import Constraint, State, Vocabulary
 from momus.lm.engine import Choice, Key, Sample, option_tokens, prompt_keys, uniforms
 from momus.lm.fork import ForkCache, can_fork, forking
 from momus.lm.forward import branch_logprobs, check_architecture
+from momus.lm.radix import Match, RadixCache, Tokens, fingerprint
 from momus.lm.tree import TokenTree
-
-Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,8 @@ class LocalEngine:
         model: A causal language model of transformers, of full attention.
         tokenizer: Its fast tokenizer.
         rows: Most samples in one batch.
+        memory: Bytes of keys and values to remember between calls, so that a prompt sampled from again, or a
+            continuation extended, is not computed again; 0 remembers nothing.
 
     Raises:
         UserError: The model's attention or the tokenizer is of a kind this cannot serve exactly.
@@ -71,11 +72,12 @@ class LocalEngine:
         forwarded_tokens: Tokens pushed through the model so far, padding included.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, rows: int = 128) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, rows: int = 128, memory: int = 2**29) -> None:
         check_architecture(model.base_model)
         self.model, self.tokenizer, self.rows = model, tokenizer, rows
         self._vocabulary = Vocabulary.from_tokenizer(tokenizer)
         self._ends = _end_tokens(model, tokenizer)
+        self._memory, self._fingerprint = RadixCache(memory), fingerprint(model)
         self.forwarded_tokens = 0
 
     @property
@@ -89,7 +91,9 @@ class LocalEngine:
         Raises:
             UserError: A beginning-of-text token is asked for and the tokenizer has none.
         """
-        tokens = [int(t) for t in self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)]
+        tokens = [
+            int(t) for t in self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        ]
         if not bos:
             return tokens
         if self.tokenizer.bos_token_id is None:
@@ -122,7 +126,10 @@ class LocalEngine:
             raise UserError(f"{len(rules)} constraints for {len(prefixes)} prefixes: give one each")
         keys = prompt_keys(key, len(prefixes))
         rows = [
-            [_Row(tuple(prefix), uniforms(own, j, max_tokens), rule, rule.start() if rule else None) for j in range(n)]
+            [
+                _Row(tuple(prefix), uniforms(own, j, max_tokens), rule, rule.start() if rule else None)
+                for j in range(n)
+            ]
             for prefix, own, rule in zip(prefixes, keys, rules, strict=True)
         ]
         with self._inference():
@@ -151,8 +158,49 @@ class LocalEngine:
                     logprobs = batch.step([prefixes[i][-1] for i in chunk]).log_softmax(-1)
                 for i, row in zip(chunk, logprobs, strict=True):
                     first, second = row[pairs[i][0]], row[pairs[i][1]]
-                    choices[i] = Choice(float(torch.sigmoid(first - second)), float(first.exp() + second.exp()))
+                    choices[i] = Choice(
+                        float(torch.sigmoid(first - second)), float(first.exp() + second.exp())
+                    )
         return [choices[i] for i in range(len(prefixes))]
+
+    def read(self, sequences: Sequence[Tokens]) -> tuple[DynamicCache, torch.Tensor]:
+        """Compute the keys and values of some sequences, less what is remembered of them.
+
+        Returns:
+            Keys and values [P, H, T, D] a layer, and which of the T columns are the sequence's own, bool [P, T].
+        """
+        found = [self._memory.match(sequence) for sequence in sequences]
+        old, new = (
+            max(m.length for m in found),
+            max(len(s) - m.length for s, m in zip(sequences, found, strict=True)),
+        )
+        new = max(new, int(not old))  # a cache needs a column
+        tokens = np.zeros((len(sequences), new), np.int64)
+        seen = torch.zeros(len(sequences), old + new, dtype=torch.bool)
+        for i, (sequence, (length, _)) in enumerate(zip(sequences, found, strict=True)):
+            tokens[i, : len(sequence) - length] = sequence[length:]
+            seen[i, :length] = seen[i, old : old + len(sequence) - length] = True
+        seen = seen.to(self.model.device)
+        past = _padded(found, old)
+        if new:
+            starts = torch.tensor([length for length, _ in found])[:, None]
+            self.model.base_model(
+                torch.from_numpy(tokens).to(self.model.device),
+                position_ids=(starts + torch.arange(new)).to(self.model.device),
+                # Padding stands on the right, where causal attention never looks; holes in the past must be masked.
+                attention_mask=_prefill_mask(seen, old, self.model.dtype) if old else None,
+                past_key_values=past,
+                use_cache=True,
+            )
+            self.forwarded_tokens += tokens.size
+        if self._memory.max_bytes:
+            for i, (sequence, (length, _)) in enumerate(zip(sequences, found, strict=True)):
+                if length < len(sequence):
+                    own = [
+                        part[i][:, seen[i]] for layer in past.layers for part in (layer.keys, layer.values)
+                    ]
+                    self._memory.put(sequence, torch.stack(own))
+        return past, seen
 
     def _generate(self, rows: list[_Row], settings: _Settings) -> None:
         """Write the samples of one batch to their end."""
@@ -195,6 +243,9 @@ class LocalEngine:
         self.model.eval()
         try:
             with torch.inference_mode():
+                if not torch.equal(now := fingerprint(self.model), self._fingerprint):
+                    self._memory.clear()  # trained since: what it remembers is another model's
+                    self._fingerprint = now
                 yield
         finally:
             self.model.train(training)
@@ -207,16 +258,9 @@ class _Batch:
         self.engine, self.device = engine, engine.model.device
         distinct = {prefix: index for index, prefix in enumerate(dict.fromkeys(prefixes))}
         # All but the last token: that one is the rows' first step.
-        lengths = [len(prefix) - 1 for prefix in distinct]
-        tokens = np.zeros((len(distinct), max(1, *lengths)), np.int64)
-        for row, prefix in zip(tokens, distinct, strict=True):
-            row[: len(prefix) - 1] = prefix[:-1]
-        past = DynamicCache()
-        # Padding stands on the right, where causal attention never looks.
-        engine.model.base_model(self._tensor(tokens), past_key_values=past, use_cache=True)
-        engine.forwarded_tokens += tokens.size
+        past, seen = engine.read([prefix[:-1] for prefix in distinct])
         owner = self._tensor([distinct[prefix] for prefix in prefixes])
-        self.cache = ForkCache(past, self._tensor(lengths), owner, shared=can_fork(engine.model))
+        self.cache = ForkCache(past, seen, owner, shared=can_fork(engine.model))
         self.generated = 0
 
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
@@ -244,10 +288,38 @@ class _Batch:
         return torch.as_tensor(np.asarray(values, np.int64), device=self.device)
 
 
+def _padded(found: Sequence[Match], size: int) -> DynamicCache:
+    """Lay remembered keys and values side by side, padded on the right to `size` columns."""
+    past = DynamicCache()
+    states = next((match.states for match in found if match.states is not None), None)
+    if states is None:
+        return past
+    layers, heads, _, width = states.shape
+    joined = states.new_zeros(layers, len(found), heads, size, width)
+    for i, match in enumerate(found):
+        if match.states is not None:
+            joined[:, i, :, : match.length] = match.states[:, :, : match.length]
+    for layer in range(layers // 2):
+        past.update(joined[2 * layer], joined[2 * layer + 1], layer)
+    return past
+
+
+def _prefill_mask(seen: torch.Tensor, old: int, dtype: torch.dtype) -> torch.Tensor:
+    """Additive mask [P, 1, N, old + N]: what is remembered, and among the N new tokens the earlier ones."""
+    rows, new = len(seen), seen.shape[1] - old
+    causal = torch.ones(new, new, dtype=torch.bool, device=seen.device).tril()
+    allowed = torch.cat([seen[:, None, :old].expand(rows, new, old), causal.expand(rows, new, new)], -1)
+    return torch.zeros(allowed.shape, dtype=dtype, device=seen.device).masked_fill_(
+        ~allowed, torch.finfo(dtype).min
+    )[:, None]
+
+
 def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
     """Cut rows into batches of at most `size`, those of like length and of the same prefix together."""
     batch: list[_Row] = []
-    for _, group in groupby(sorted(rows, key=lambda row: (-len(row.prefix), row.prefix)), key=lambda row: row.prefix):
+    for _, group in groupby(
+        sorted(rows, key=lambda row: (-len(row.prefix), row.prefix)), key=lambda row: row.prefix
+    ):
         own = list(group)
         if batch and len(batch) + len(own) > size:
             yield batch

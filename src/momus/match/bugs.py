@@ -142,6 +142,8 @@ def names_repair(text: str, bug: Bug) -> bool:
     the repair is part of the faulty code (`x` of `not x`), quoting the faulty code does not name it.
     """
     repair = code_tokens(repair_of(bug))
+    if repair[-1:] == ("...",) and not bug.original.rstrip().endswith("..."):
+        repair = repair[:-2]  # A description cuts long code off, maybe in the middle of a name.
     if not repair:
         return False
     faulty = code_tokens(bug.replacement)

@@ -34,7 +34,13 @@ _FROZEN = (
     cst.Raise,
     cst.Assert,
 )
-_PLUMBING = (cst.BaseParenthesizableWhitespace, cst.TrailingWhitespace, cst.EmptyLine, cst.Newline, cst.Comment)
+_PLUMBING = (
+    cst.BaseParenthesizableWhitespace,
+    cst.TrailingWhitespace,
+    cst.EmptyLine,
+    cst.Newline,
+    cst.Comment,
+)
 _TARGETS = (cst.Tuple, cst.List, cst.Element, cst.StarredElement)
 
 

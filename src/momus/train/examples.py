@@ -73,7 +73,7 @@ def draw_tamper(function: Function, count: int, rng: random.Random, name: str = 
     if count == 0:
         return Tamper(task=task, answer=function.answer)
     for _ in range(4):
-        chosen = choose_edits(list(function.edits), count, rng)
+        chosen = choose_edits(function.edits, count, rng, function.answer)
         if len(chosen) < count:
             return None
         answer, bugs = apply_edits(function.answer, chosen)

@@ -19,7 +19,7 @@ Details that decide whether it works:
 - Means are over the tokens of a *minibatch*, however it is cut to fit memory.
 - The batch is cut before anything is computed and the first pass uses the same cut, so at the first step the
   ratio is exactly 1, and the KL before any step exactly 0.
-- What follows the end-of-text token is dropped before scoring. A response that never ends is scored as it stands
+- What follows the end-of-text token is dropped before scoring. A response that never ends is scored as it is
   (or by `missing_eos_score`) and ends the episode all the same: nothing is bootstrapped.
 - The temperature divides the logits of policy, old policy and reference alike.
 - Every random choice is keyed by seed and iteration, so a run continues bit for bit from any checkpoint.
@@ -83,7 +83,7 @@ class PPOConfig:
     temperature: float = 1.0
     """Of the rollouts, and of every log-probability."""
     whiten_advantages: bool = True
-    """Give the batch's advantages mean 0 and variance 1 (biased); not stated, from arXiv 1909.08593's code."""
+    """Give the batch's advantages mean 0 and variance 1 (biased); from arXiv 1909.08593's code."""
     whiten_rewards: bool = False
     """Divide the batch's token rewards by their standard deviation, mean kept."""
     missing_eos_score: float | None = None
@@ -120,7 +120,7 @@ class PPOConfig:
     def __post_init__(self) -> None:
         if self.prompts_per_batch % self.minibatches:
             raise UserError(
-                f"prompts_per_batch {self.prompts_per_batch} must be a multiple of minibatches {self.minibatches}"
+                f"prompts_per_batch {self.prompts_per_batch} is no multiple of minibatches {self.minibatches}"
             )
 
 
@@ -177,8 +177,8 @@ def train_ppo(
     """Train `policy` in place, continuing where `run` stopped.
 
     Args:
-        policy: A causal language model. As it is on entry it is also the KL reference, so a run that continues
-            must be given the same one.
+        policy: A causal language model. As it is on entry it is also the KL reference, so a continued run must
+            be given the same one.
         reward_model: What the value network starts as; it is copied.
         prompts: Tokenised prompts.
         sample: ``sample(policy, prompts, n, (seed, iteration))`` draws n responses to each prompt at

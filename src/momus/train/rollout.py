@@ -54,7 +54,7 @@ class Batch:
 
 
 def prompt_indices(available: int, size: int, key: tuple[int, int]) -> list[int]:
-    """Return which prompts a batch holds: shuffled passes over all of them, laid end to end and cut to `size`.
+    """Return which prompts a batch holds: shuffled passes over all of them, end to end, cut to `size`.
 
     Args:
         available: Number of prompts.

@@ -198,7 +198,9 @@ def conversion_dropped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
         return
     inner = tree.code(value)
     closed = isinstance(value, cst.Name | cst.Attribute | cst.Subscript | cst.Call | cst.List | cst.ListComp)
-    free = not isinstance(tree.parent(node), cst.Attribute | cst.Subscript | cst.BinaryOperation | cst.Comparison)
+    free = not isinstance(
+        tree.parent(node), cst.Attribute | cst.Subscript | cst.BinaryOperation | cst.Comparison
+    )
     if closed or free or value.lpar:
         text = tree.code(node)
         text = text if len(text) <= 60 else f"{tree.code(func)}(...)"
@@ -213,7 +215,9 @@ def method_dropped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
         if isinstance(tree.parent(node), cst.Expr) or (func.attr.value == "join" and len(node.args) != 1):
             return
         text = tree.code(node)
-        text = text if len(text) <= 60 else f".{tree.source[tree.span(func.attr).start : tree.span(node).stop]}"
+        text = (
+            text if len(text) <= 60 else f".{tree.source[tree.span(func.attr).start : tree.span(node).stop]}"
+        )
         why = _METHOD_CONVERSIONS[func.attr.value]
         if func.attr.value == "join":
             value = node.args[0].value
@@ -231,7 +235,9 @@ def method_dropped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
 def copy_dropped(node: cst.Subscript, tree: Tree) -> Iterator[Draft]:
     """`x` for `x[:]` or `x[::-1]`."""
     whole = tree.source[tree.outer(node.value).stop : tree.span(node).stop].replace(" ", "")
-    if whole in ("[:]", "[::-1]") and isinstance(tree.parent(node), cst.Assign | cst.Arg | cst.For | cst.Return | cst.CompFor):
+    if whole in ("[:]", "[::-1]") and isinstance(
+        tree.parent(node), cst.Assign | cst.Arg | cst.For | cst.Return | cst.CompFor
+    ):
         why = "the original would be changed" if whole == "[:]" else "the order must be reversed"
         stop = tree.outer(node.value).stop
         kept = Where(tree.span(node).start, stop)
@@ -261,11 +267,33 @@ def argument_dropped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
     for number, arg in enumerate(args):
         last = number == len(args) - 1
         optional = arg.keyword is not None or (
-            last and number == 1 and method in ("get", "split", "rsplit", "getattr", "pop", "round", "next", "sum", "open", "replace", "enumerate")
+            last
+            and number == 1
+            and method
+            in (
+                "get",
+                "split",
+                "rsplit",
+                "getattr",
+                "pop",
+                "round",
+                "next",
+                "sum",
+                "open",
+                "replace",
+                "enumerate",
+            )
         )
         if not optional or arg.star or (len(args) == 1 and arg.keyword is None):
             continue
-        if arg.keyword is not None and arg.keyword.value in ("file", "name", "doc", "prog", "help", "stacklevel"):
+        if arg.keyword is not None and arg.keyword.value in (
+            "file",
+            "name",
+            "doc",
+            "prog",
+            "help",
+            "stacklevel",
+        ):
             continue
         span = tree.span(arg)
         stop = span.stop
@@ -292,9 +320,13 @@ def bound_dropped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
         if any(arg.star or arg.keyword for arg in node.args):
             return
         for arg in node.args:
-            if isinstance(arg.value, cst.Name | cst.Attribute | cst.Call | cst.Subscript | cst.BinaryOperation):
+            if isinstance(
+                arg.value, cst.Name | cst.Attribute | cst.Call | cst.Subscript | cst.BinaryOperation
+            ):
                 inner = tree.code(arg.value)
-                loose = isinstance(arg.value, cst.BinaryOperation) and isinstance(tree.parent(node), cst.BinaryOperation)
+                loose = isinstance(arg.value, cst.BinaryOperation) and isinstance(
+                    tree.parent(node), cst.BinaryOperation
+                )
                 text = tree.code(node)
                 text = text if len(text) <= 60 else shown(node.func, tree)
                 wrong = f"({inner})" if loose and not arg.value.lpar else inner
@@ -316,11 +348,21 @@ def yield_replaced(node: cst.Yield, tree: Tree) -> Iterator[Draft]:
     where = tree.span(node)
     if isinstance(node.value, cst.From):
         item = tree.outer(node.value.item)
-        yield Draft(Where(start, item.start), "yield ", should_be(tree.code(node), "the items must come one by one"), where)
+        yield Draft(
+            Where(start, item.start),
+            "yield ",
+            should_be(tree.code(node), "the items must come one by one"),
+            where,
+        )
     elif node.value is not None and isinstance(tree.parent(node), cst.Expr):
         statements = tree.siblings(tree.parent(tree.parent(node)))
         if statements and statements[-1] is tree.parent(tree.parent(node)):
-            yield Draft(Where(start, start + 5), "return", should_be(tree.code(node), "it stops at the first item"), where)
+            yield Draft(
+                Where(start, start + 5),
+                "return",
+                should_be(tree.code(node), "it stops at the first item"),
+                where,
+            )
 
 
 @mutation("comprehension_filter_dropped", cst.CompFor)
@@ -330,4 +372,12 @@ def comprehension_filter_dropped(node: cst.CompFor, tree: Tree) -> Iterator[Draf
         start, stop = tree.outer(node.iter).stop, tree.outer(node.ifs[-1]).stop
         text = tree.code(node.ifs[0])
         kept = Where(tree.span(node).start, start)
-        yield Draft(Where(start, stop), "", should_be(f"{tree.code(node).strip()}" if len(tree.code(node).strip()) <= 60 else text.strip(), "every item is taken"), kept)
+        yield Draft(
+            Where(start, stop),
+            "",
+            should_be(
+                f"{tree.code(node).strip()}" if len(tree.code(node).strip()) <= 60 else text.strip(),
+                "every item is taken",
+            ),
+            kept,
+        )

@@ -16,7 +16,6 @@ _BOUNDARY = {
     ">=": (">", "the equal case is missed"),
 }
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-_TEMPLATES = {"is": "is not", "is not": "is", "in": "not in", "not in": "in"}
 
 
 def _compared(node: cst.Comparison, tree: Tree) -> Iterator[tuple[str, Where, str]]:
@@ -133,7 +132,12 @@ def clause_dropped(node: cst.BooleanOperation, tree: Tree) -> Iterator[Draft]:
     ):
         piece = tree.code(lost)
         shown = text if len(text) <= 60 else (f"{word} {piece}" if lost is node.right else f"{piece} {word}")
-        yield Draft(span, "", should_be(shown, f"`{piece}` is not checked" if len(piece) < 30 else "a check is missing"), kept)
+        yield Draft(
+            span,
+            "",
+            should_be(shown, f"`{piece}` is not checked" if len(piece) < 30 else "a check is missing"),
+            kept,
+        )
 
 
 @mutation("chain_shortened", cst.Comparison)
@@ -158,7 +162,9 @@ def quantifier_swapped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
         why = "one is enough" if wrong == "all" else "every one must hold"
         span = tree.span(node.func)
         text = tree.code(node)
-        yield Draft(span, wrong, should_be(text if len(text) <= 60 else node.func.value, why), _one_line(node, tree))
+        yield Draft(
+            span, wrong, should_be(text if len(text) <= 60 else node.func.value, why), _one_line(node, tree)
+        )
 
 
 def _one_line(node: cst.BaseExpression, tree: Tree) -> Where:

@@ -45,7 +45,10 @@ def wrong_variable(node: cst.Name, tree: Tree) -> Iterator[Draft]:
     text, where = shown(node, tree), place(node, tree)
     whole = tree.code(tree.parent(node))
     for other in _candidates(name, known, 2):
-        if isinstance(above, cst.Comparison | cst.BinaryOperation | cst.ComparisonTarget) and other in whole.split():
+        if (
+            isinstance(above, cst.Comparison | cst.BinaryOperation | cst.ComparisonTarget)
+            and other in whole.split()
+        ):
             continue  # `x == x`
         why = f"`{other}` is the wrong variable" if len(other) <= 12 else "the wrong variable is used"
         yield Draft(tree.span(node), other, should_be(text, why), where)
@@ -95,7 +98,13 @@ def indexes_transposed(node: cst.Subscript, tree: Tree) -> Iterator[Draft]:
     else:
         return
     if isinstance(first, cst.Index) and isinstance(second, cst.Index):
-        draft = _swapped(first.value, second.value, tree, shown(node, tree) if len(tree.code(node)) > 60 else tree.code(node), "the indexes are swapped")
+        draft = _swapped(
+            first.value,
+            second.value,
+            tree,
+            shown(node, tree) if len(tree.code(node)) > 60 else tree.code(node),
+            "the indexes are swapped",
+        )
         yield from draft
 
 
@@ -133,7 +142,15 @@ def pair_swapped(node: cst.Return | cst.Assign | cst.Arg | cst.Yield, tree: Tree
 def arguments_swapped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
     """`f(b, a)` for `f(a, b)`."""
     free = [arg for arg in node.args if not arg.star and not arg.keyword]
-    if isinstance(node.func, cst.Name) and node.func.value in ("range", "max", "min", "print", "zip", "gcd", "set"):
+    if isinstance(node.func, cst.Name) and node.func.value in (
+        "range",
+        "max",
+        "min",
+        "print",
+        "zip",
+        "gcd",
+        "set",
+    ):
         return
     if len(free) in (2, 3) and not isinstance(free[0].value, cst.GeneratorExp | cst.Lambda):
         first, second = free[-2].value, free[-1].value

@@ -124,9 +124,16 @@ def index_off_by_one(node: cst.Index, tree: Tree) -> Iterator[Draft]:
         why = "the wrong item is taken" if known is not None else "the index is off by one"
         yield Draft(tree.outer(value), wrong, should_be(shown(node, tree), why), place(node, tree))
     if known == -1:
-        yield Draft(tree.outer(value), "0", should_be(shown(node, tree), "the last item is meant"), place(node, tree))
+        yield Draft(
+            tree.outer(value), "0", should_be(shown(node, tree), "the last item is meant"), place(node, tree)
+        )
     if known == 0:
-        yield Draft(tree.outer(value), "-1", should_be(shown(node, tree), "the first item is meant"), place(node, tree))
+        yield Draft(
+            tree.outer(value),
+            "-1",
+            should_be(shown(node, tree), "the first item is meant"),
+            place(node, tree),
+        )
 
 
 @mutation("constant_off_by_one", cst.Integer)
@@ -142,9 +149,22 @@ def constant_off_by_one(node: cst.Integer, tree: Tree) -> Iterator[Draft]:
     wrongs = [value + 1] if value == 0 else [value - 1, value + 1]
     trivial = isinstance(above, cst.BinaryOperation | cst.AugAssign)
     for wrong in wrongs:
-        if trivial and (wrong == 0 or (wrong == 1 and not isinstance(above.operator, cst.Add | cst.Subtract | cst.AddAssign | cst.SubtractAssign))):  # type: ignore[attr-defined]
+        if trivial and (
+            wrong == 0
+            or (
+                wrong == 1
+                and not isinstance(
+                    above.operator, cst.Add | cst.Subtract | cst.AddAssign | cst.SubtractAssign
+                )
+            )
+        ):  # type: ignore[attr-defined]
             continue
-        yield Draft(tree.span(node), str(wrong), should_be(shown(node, tree), "the number is wrong"), place(node, tree))
+        yield Draft(
+            tree.span(node),
+            str(wrong),
+            should_be(shown(node, tree), "the number is wrong"),
+            place(node, tree),
+        )
 
 
 @mutation("plus_one_dropped", cst.BinaryOperation)
@@ -165,7 +185,9 @@ def plus_one_added(node: cst.Return | cst.Assign | cst.Arg, tree: Tree) -> Itera
     if isinstance(value, cst.Call) and isinstance(value.func, cst.Name) and value.func.value == "len":
         good = True
     else:
-        good = isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Subtract | cst.FloorDivide)
+        good = isinstance(value, cst.BinaryOperation) and isinstance(
+            value.operator, cst.Subtract | cst.FloorDivide
+        )
     if good and value is not None and not value.lpar and not (isinstance(node, cst.Arg) and node.star):
         for step, why in ((1, "the result is one too large"), (-1, "the result is one too small")):
             wrong = _plus(value, tree, step)
@@ -191,7 +213,9 @@ def initial_value(node: cst.Assign | cst.Param, tree: Tree) -> Iterator[Draft]:
     elif tree.code(value) in ('float("inf")', "float('inf')", "math.inf", "inf", "INF"):
         sign = f"-{tree.code(value)}"
         for wrong in (sign, "0"):
-            yield Draft(tree.outer(value), wrong, should_be(text, "the first minimum is wrong"), tree.span(node))
+            yield Draft(
+                tree.outer(value), wrong, should_be(text, "the first minimum is wrong"), tree.span(node)
+            )
 
 
 @mutation("minus_dropped", cst.UnaryOperation)

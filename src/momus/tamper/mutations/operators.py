@@ -110,7 +110,11 @@ def operands_swapped(node: cst.BinaryOperation, tree: Tree) -> Iterator[Draft]:
         first, second = tree.outer(node.left), tree.outer(node.right)
         middle = tree.source[first.stop : second.start]
         wrong = f"{right}{middle}{left}"
-        yield Draft(Where(first.start, second.stop), wrong, should_be(shown(node.left, tree, 60), "the operands are swapped"))
+        yield Draft(
+            Where(first.start, second.stop),
+            wrong,
+            should_be(shown(node.left, tree, 60), "the operands are swapped"),
+        )
 
 
 @mutation("parentheses_dropped", cst.BinaryOperation)

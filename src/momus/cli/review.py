@@ -1,0 +1,52 @@
+"""`momus review`: comments on Python files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+
+def command(
+    paths: Positional[list[Path]], json: bool = False, check: bool = False, max_comments: int | None = None
+) -> int:
+    """Review Python files with the trained critic.
+
+    Every comment quotes the code it is about; a comment whose quote is not there is left out and counted.
+
+    Args:
+        paths: Python files, and directories to search for them.
+        json: Print one JSON object instead of text.
+        check: Exit with 1 when there are comments.
+        max_comments: At most so many comments a file, the first ones in it.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from momus.errors import UserError
+    from momus.review.files import read_sources
+    from momus.review.render import print_review, print_summary, to_json, visible
+    from momus.review.reviewer import review_sources
+
+    if max_comments is not None and max_comments < 1:
+        raise UserError(f"--max-comments {max_comments}: must be at least 1")
+    sources, skipped = read_sources(paths)
+    progress = Console(stderr=True)
+    for file in skipped:
+        progress.print(
+            visible(f"skipped {file.path}: {file.reason}"), style="dim", markup=False, soft_wrap=True
+        )
+
+    from momus.review.critic import shipped_critic
+
+    console, reviews = Console(), []
+    waiting = track(sources, "Reviewing", console=progress, transient=True, disable=not progress.is_terminal)
+    for review in review_sources(waiting, shipped_critic(), max_comments):
+        reviews.append(review)
+        if not json:
+            print_review(review, console)
+    if json:
+        print(to_json(reviews, skipped))
+    else:
+        print_summary(reviews, skipped, console)
+    return int(check and any(review.findings for review in reviews))

@@ -1,0 +1,155 @@
+"""Python files from the paths a user names, read and checked: the rest is refused in one line."""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import re
+import tokenize
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from momus.errors import UserError
+
+MAX_BYTES = 1_000_000
+
+_IGNORED = {"__pycache__", "node_modules", "site-packages", "venv", "env", "build", "dist"}
+
+# What Python 3 says of Python 2's most common lines, and how the others look.
+_PYTHON_2_MESSAGES = (
+    "Missing parentheses in call to",
+    "multiple exception types must be",
+    "leading zeros in decimal",
+)
+_PYTHON_2_LINE = re.compile(
+    r"^\s*(print|exec)\s+[^\s=(]|^\s*raise\s+[\w.]+\s*,|^\s*except\s.+,\s*\w+\s*:|<>|`\w+`|\bur['\"]"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that parses: its text with plain newlines, and its syntax tree."""
+
+    path: Path
+    text: str
+    tree: ast.Module
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file met in a directory that cannot be reviewed, and why."""
+
+    path: Path
+    reason: str
+
+
+def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Skipped]]:
+    """Read the files named, and all `.py` files of the directories named, each once and in a stable order.
+
+    Hidden, cache, build, dependency and virtual-environment directories are passed over, and so are empty
+    files in a directory. Links to directories are not followed.
+
+    Returns:
+        The sources, and the files met in directories that cannot be reviewed.
+
+    Raises:
+        UserError: Nothing was named; a named path is missing or cannot be read; a directory has no Python.
+    """
+    if not paths:
+        raise UserError("no files to review: name at least one Python file or directory")
+    sources, skipped, seen = [], [], set()
+    for named in paths:
+        inside = named.is_dir()
+        found = list(_python_files(named)) if inside else [named]
+        if not found:
+            raise UserError(f"{named}: no Python files in this directory")
+        for path in found:
+            if (real := path.resolve()) in seen:
+                continue
+            seen.add(real)
+            try:
+                sources.append(read_source(path))
+            except UserError as error:
+                if not inside:
+                    raise
+                reason = str(error).removeprefix(str(path)).lstrip(":")
+                if "empty" not in reason:
+                    skipped.append(Skipped(path, reason.strip()))
+    if not sources:
+        raise UserError(
+            f"{paths[0]}: nothing to review: {skipped[0].reason if skipped else 'its files are empty'}"
+        )
+    return sources, skipped
+
+
+def read_source(path: Path) -> Source:
+    """Read and parse one file, honouring its encoding declaration (PEP 263).
+
+    Raises:
+        UserError: It is missing, not a regular file, empty, too large, not text, or not Python 3.
+    """
+    text = _decode(path, _read(path))
+    if not text.strip():
+        raise UserError(f"{path}: the file is empty: there is nothing to review")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes and the like are the author's business
+            tree = ast.parse(text)
+    except SyntaxError as error:
+        raise UserError(f"{path}:{error.lineno or 1}: {_syntax(error, text)}") from error
+    except (RecursionError, MemoryError, ValueError) as error:
+        raise UserError(f"{path}: too deeply nested to parse") from error
+    return Source(path, text, tree)
+
+
+def _python_files(root: Path) -> Iterator[Path]:
+    for folder, inner, names in os.walk(root):
+        inner[:] = sorted(name for name in inner if not _ignored(Path(folder, name)))
+        yield from (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
+
+
+def _ignored(folder: Path) -> bool:
+    hidden = folder.name.startswith(".") or folder.name.endswith(".egg-info")
+    return hidden or folder.name in _IGNORED or (folder / "pyvenv.cfg").exists()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            raise UserError(f"{path}: no such file or directory")
+        if not path.is_file():
+            raise UserError(f"{path}: not a regular file")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(
+                f"{path}: {size / 1e6:.1f} MB is too large to review: the limit is {MAX_BYTES / 1e6:.0f} MB"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+
+
+def _decode(path: Path, data: bytes) -> str:
+    if b"\0" in data:
+        raise UserError(f"{path}: a binary file, not Python source")
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        return io.TextIOWrapper(io.BytesIO(data), encoding).read()
+    except (SyntaxError, LookupError) as error:
+        raise UserError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}: not {error.encoding} text (line {line}); declare its encoding, or convert it"
+        ) from error
+
+
+def _syntax(error: SyntaxError, text: str) -> str:
+    lines = text.split("\n")
+    line = lines[error.lineno - 1] if error.lineno and error.lineno <= len(lines) else ""
+    if error.msg.startswith(_PYTHON_2_MESSAGES) or _PYTHON_2_LINE.search(line):
+        return f"this looks like Python 2 ({error.msg}); only Python 3 can be reviewed"
+    return f"syntax error: {error.msg}"

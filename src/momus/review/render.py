@@ -1,0 +1,81 @@
+"""Reviews for people (a terminal) and for programs (JSON with a schema version)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from momus.critique import NO_PROBLEMS
+from momus.review.files import Skipped
+from momus.review.reviewer import FileReview, Finding
+
+SCHEMA = "momus.review"
+SCHEMA_VERSION = 1
+
+
+def print_review(review: FileReview, console: Console) -> None:
+    """Print one file's findings: where, the quote, the comment; or that no problems were found."""
+    path = visible(str(review.path))
+    if not review.findings:
+        console.print(Text.assemble((path, "bold"), f"  {NO_PROBLEMS}"), soft_wrap=True)
+    for finding in review.findings:
+        _print_finding(path, finding, console)
+    for note in _notes(review):
+        console.print(Text(f"{path}  {note}", style="dim"), soft_wrap=True)
+
+
+def print_summary(reviews: Sequence[FileReview], skipped: Sequence[Skipped], console: Console) -> None:
+    """Print the last line: how much was read and found."""
+    found = sum(len(review.findings) for review in reviews)
+    pieces = sum(review.units for review in reviews)
+    parts = [f"{_count(found, 'comment')} on {_count(pieces, 'function')} in {_count(len(reviews), 'file')}"]
+    if skipped:
+        parts.append(f"{_count(len(skipped), 'file')} skipped")
+    console.print(Text("; ".join(parts) + ".", style="bold"))
+
+
+def to_json(reviews: Sequence[FileReview], skipped: Sequence[Skipped]) -> str:
+    """Return the reviews as one JSON object; see `FileReview` and `Finding` for its fields."""
+    document = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "files": [{**asdict(review), "path": str(review.path)} for review in reviews],
+        "skipped": [{"path": str(file.path), "reason": file.reason} for file in skipped],
+    }
+    return json.dumps(document, indent=2)
+
+
+def visible(text: str) -> str:
+    """Spell out control characters: neither a file nor a model may write escape sequences to a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def _print_finding(path: str, finding: Finding, console: Console) -> None:
+    place = f"{path}:{finding.line}"
+    where = f"  {finding.function}" if finding.function else ""
+    console.print(Text.assemble((place, "bold"), (where, "dim")), soft_wrap=True)
+    console.print(Padding(Text(visible(finding.quote), style="reverse"), (0, 0, 0, 4), expand=False))
+    console.print(Padding(Text(visible(finding.text)), (0, 0, 0, 2)))
+    console.print()
+
+
+def _notes(review: FileReview) -> list[str]:
+    notes = []
+    if review.unanchored:
+        notes.append(f"{_count(review.unanchored, 'comment')} left out: the quote is not in the code")
+    if review.omitted:
+        notes.append(f"{_count(review.omitted, 'more comment')} not shown")
+    if review.unread:
+        notes.append(
+            f"{_count(len(review.unread), 'line')} too long to read: {', '.join(map(str, review.unread[:5]))}"
+        )
+    return notes
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

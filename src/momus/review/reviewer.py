@@ -1,0 +1,115 @@
+"""Files in, findings out: each unit becomes a task, each anchored comment a range of lines of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from momus.critique import Critique, lines_of
+from momus.records import Task
+from momus.review.files import Source, read_sources
+from momus.review.units import Unit, units, windows
+
+
+class Critic(Protocol):
+    """Who writes the critiques: the shipped model, a remote one, or a plain object in a test."""
+
+    def fits(self, task: Task) -> bool:
+        """Whether the task and a critique of it fit the critic's context; parts of what fits must fit."""
+
+    def critique(self, tasks: Sequence[Task]) -> Sequence[Critique]:
+        """Return one critique per task, in order, anchored to its answer."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A comment at its place in a file; lines are 1-based and inclusive, `function` empty for a script."""
+
+    line: int
+    end_line: int
+    function: str
+    quote: str
+    text: str
+
+
+@dataclass(frozen=True)
+class FileReview:
+    """What was found in one file, ordered by line.
+
+    `unanchored` counts comments whose quote is not in the code (dropped, never guessed at), `omitted` those
+    beyond the limit asked for, and `unread` holds the lines too long for the critic.
+    """
+
+    path: Path
+    findings: tuple[Finding, ...]
+    units: int
+    unanchored: int = 0
+    omitted: int = 0
+    unread: tuple[int, ...] = ()
+
+
+def review_files(paths: Sequence[Path], critic: Critic, max_comments: int | None = None) -> list[FileReview]:
+    """Review files and directories.
+
+    Raises:
+        UserError: A path is missing or cannot be reviewed.
+    """
+    sources, _ = read_sources(paths)
+    return list(review_sources(sources, critic, max_comments))
+
+
+def review_sources(
+    sources: Iterable[Source], critic: Critic, max_comments: int | None = None
+) -> Iterator[FileReview]:
+    """Yield the review of each source as soon as it is done.
+
+    Args:
+        sources: Files that parse.
+        critic: Who writes the critiques.
+        max_comments: At most so many comments a file, the first ones in it; None keeps all.
+    """
+    for source in sources:
+        yield _review(source, critic, max_comments)
+
+
+def _review(source: Source, critic: Critic, max_comments: int | None) -> FileReview:
+    parts: list[Unit] = []
+    unread: list[int] = []
+    for unit in units(source):
+        fitting, too_long = windows(unit, lambda part: critic.fits(_task(part, source)))
+        parts += fitting
+        unread += too_long
+    critiques = critic.critique([_task(part, source) for part in parts]) if parts else []
+    found = {
+        finding
+        for part, critique in zip(parts, critiques, strict=True)
+        for finding in _findings(part, critique)
+    }
+    kept = sorted(found, key=lambda finding: (finding.line, finding.end_line, finding.text))
+    return FileReview(
+        path=source.path,
+        findings=tuple(kept[:max_comments]),
+        units=len(parts),
+        unanchored=sum(len(critique.unanchored) for critique in critiques),
+        omitted=len(kept) - len(kept[:max_comments]),
+        unread=tuple(unread),
+    )
+
+
+def _task(unit: Unit, source: Source) -> Task:
+    return Task(id=f"{source.path}:{unit.lines[0]}", question=unit.question, answer=unit.text, split="test")
+
+
+def _findings(unit: Unit, critique: Critique) -> Iterator[Finding]:
+    for comment in critique.anchored:
+        assert comment.span is not None
+        touched = lines_of(comment.span, unit.text)
+        yield Finding(
+            line=unit.lines[touched.start],
+            end_line=unit.lines[touched.stop - 1],
+            function=unit.name,
+            quote=comment.highlight,
+            text=comment.text,
+        )
