@@ -2,78 +2,229 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import momus.lm.local as local
 from momus.errors import UserError
-from momus.lm.engine import Engine, prompt_keys, uniforms
+from momus.lm.engine import Engine, Sample, prompt_keys, uniforms
 from momus.lm.local import LocalEngine, draw
+from momus.lm.radix import RadixCache
+from tiny_lm import tiny_engine, tiny_model, tiny_tokenizer
 
-SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
-CORPUS = ["def f(items):\n    total = 0\n    for x in items:\n        total += x\n    return total\n"] * 4 + [
-    "This should be `range(1, n)`: the first row is a header.\n\nNo problems found.",
-    "Right (A) or wrong (B)?\nA\nB\n",
+RNG = np.random.default_rng(0)
+STOPS = range(40, 60)
+STEM = [1, *RNG.integers(3, 300, 20).tolist()]
+PREFIXES = [
+    STEM,
+    [1],
+    [*STEM, *RNG.integers(3, 300, 9).tolist()],
+    [1, *RNG.integers(3, 300, 3).tolist()],
+    STEM,
+    [*STEM[:12], *RNG.integers(3, 300, 30).tolist()],
 ]
 
 
-@lru_cache
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE with the settings of the embedded model's."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
+def reference(model: object, prefix: list[int], sample: Sample) -> list[float]:
+    """Log-probabilities by one plain forward pass without any cache."""
+    row = torch.tensor([[*prefix, *sample.tokens]])
+    with torch.inference_mode():
+        logprobs = model(row, use_cache=False).logits[0].log_softmax(-1)  # type: ignore[operator]
+    return [float(logprobs[len(prefix) - 1 + i, t]) for i, t in enumerate(sample.tokens)]
+
+
+def tokens_of(result: list[list[Sample]]) -> list[list[tuple[int, ...]]]:
+    return [[sample.tokens for sample in group] for group in result]
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("memory", [0, 2**29])
+def test_sampling_follows_the_model_exactly(
+    kv_heads: int, shared: bool, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "can_fork", lambda model: shared)
+    engine = tiny_engine(rows=7, kv_heads=kv_heads, memory=memory)
+    for call in range(2):  # the second call reuses what the first left in memory
+        result = engine.sample(PREFIXES, 3, key=5 + call, max_tokens=24, stop_tokens=STOPS)
+        for prefix, group in zip(PREFIXES, result, strict=True):
+            for sample in group:
+                assert sample.finished == (sample.tokens[-1] in {2, *STOPS})
+                assert sample.finished or len(sample.tokens) == 24
+                plain = reference(engine.model, prefix, sample)
+                np.testing.assert_allclose(sample.logprobs, plain, atol=2e-4)
+                np.testing.assert_allclose(engine.score(prefix, [sample.tokens])[0], plain, atol=2e-4)
+    lengths = {len(s.tokens) for group in result for s in group}
+    assert len(lengths) > 1, "no sample ended early: dropping rows went untested"
+
+
+def test_samples_do_not_depend_on_batching_or_order() -> None:
+    keys: list = [(3, i) for i in range(len(PREFIXES))]
+    expected = tokens_of(tiny_engine().sample(PREFIXES, 4, key=keys, max_tokens=20, stop_tokens=STOPS))
+    assert tokens_of(tiny_engine().sample(PREFIXES, 4, key=3, max_tokens=20, stop_tokens=STOPS)) == expected
+    for rows in (1, 3, 5):
+        assert tokens_of(tiny_engine(rows).sample(PREFIXES, 4, key=3, max_tokens=20, stop_tokens=STOPS)) == expected
+    order = [4, 2, 0, 5, 1, 3]
+    shuffled = tiny_engine(5).sample(
+        [PREFIXES[i] for i in order], 4, key=[keys[i] for i in order], max_tokens=20, stop_tokens=STOPS
     )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|pad|>", "<|bos|>", "<|eos|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.add_tokens([AddedToken("```", normalized=False, special=False)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<|pad|>", bos_token="<|bos|>", eos_token="<|eos|>"
-    )
+    assert tokens_of(shuffled) == [expected[i] for i in order]
+    fewer = tiny_engine().sample(PREFIXES[:2], 2, key=3, max_tokens=6, stop_tokens=STOPS)
+    for short, long in zip(fewer, expected, strict=False):
+        assert [s.tokens for s in short] == [tokens[:6] for tokens in long[:2]]
+    assert len({len(tokens) for group in expected for tokens in group}) > 3
+    assert expected[0] != expected[4], "the same prompt twice must not give the same samples twice"
+    assert len({tokens for group in expected for tokens in group}) == 24
 
 
-@lru_cache
-def tiny_model(kv_heads: int = 2, seed: int = 0) -> Any:
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(tiny_tokenizer()),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=512,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-        initializer_range=0.3,
-    )
-    return LlamaForCausalLM(config).eval()
+def test_every_distinct_prompt_is_computed_once() -> None:
+    engine = tiny_engine(memory=0)
+    engine.sample([STEM, STEM], 5, key=0, max_tokens=1)
+    assert engine.forwarded_tokens == len(STEM) - 1 + 10
+    engine = tiny_engine()
+    engine.sample([STEM], 1, key=0, max_tokens=1)
+    engine.sample([STEM], 1, key=1, max_tokens=1)
+    assert engine.forwarded_tokens == len(STEM) - 1 + 2
+    engine.sample([[*STEM, 7, 8, 9]], 1, key=1, max_tokens=1)
+    assert engine.forwarded_tokens == len(STEM) - 1 + 2 + 3 + 1
 
 
-def tiny_engine(rows: int = 128, kv_heads: int = 2) -> LocalEngine:
-    return LocalEngine(tiny_model(kv_heads), tiny_tokenizer(), rows=rows)
+def test_memory_does_not_outlive_the_weights() -> None:
+    engine = LocalEngine(tiny_model(), tiny_tokenizer())
+    engine.sample([STEM], 1, key=0, max_tokens=4)
+    with torch.no_grad():
+        for parameter in engine.model.parameters():
+            parameter.data.mul_(1.01)
+    (sample,) = engine.sample([STEM], 1, key=0, max_tokens=4)[0]
+    np.testing.assert_allclose(sample.logprobs, reference(engine.model, STEM, sample), atol=1e-4)
 
 
-if __name__ == "__main__":
-    e = tiny_engine()
-    print(tiny_tokenizer().convert_ids_to_tokens(e.encode("```\nfoo = 1:\n```\nShould <|eos|>", True)))
-    print(e.sample([[1, 5, 6]], 2, key=0, max_tokens=5))
+def test_tokens_unknown_to_the_tokenizer_are_never_drawn() -> None:
+    model, size = tiny_model(), len(tiny_tokenizer())
+    model.resize_token_embeddings(size + 300, mean_resizing=False)
+    (samples,) = LocalEngine(model, tiny_tokenizer()).sample([STEM], 16, key=0, max_tokens=8)
+    assert max(token for sample in samples for token in sample.tokens) < size
+
+
+def test_greedy_takes_the_likeliest_token() -> None:
+    engine = tiny_engine()
+    row = list(STEM)
+    (sample,) = engine.sample([STEM], 1, key=0, max_tokens=8, temperature=0)[0]
+    for token in sample.tokens:
+        with torch.inference_mode():
+            assert int(engine.model(torch.tensor([row])).logits[0, -1].argmax()) == token
+        row.append(token)
+
+
+def test_stop_tokens_end_a_sample_and_stay_out_of_its_text() -> None:
+    engine = tiny_engine()
+    (free,) = engine.sample([STEM], 1, key=2, max_tokens=10)[0]
+    stop = free.tokens[4]
+    (sample,) = engine.sample([STEM], 1, key=2, max_tokens=10, stop_tokens=[stop])[0]
+    assert sample.finished
+    assert sample.tokens == free.tokens[: free.tokens.index(stop) + 1]
+    assert sample.text == engine.decode(sample.tokens[:-1])
+
+
+def test_model_is_left_as_it_was() -> None:
+    engine = tiny_engine()
+    engine.model.train()
+    engine.sample([STEM], 1, key=1, max_tokens=2)
+    assert engine.model.training and engine.model.config._attn_implementation == "sdpa"
+
+
+def test_special_tokens_in_text_stay_text() -> None:
+    engine = tiny_engine()
+    text = "end <|eos|> ```\nx = 'é 漢'\n```\n"
+    tokens = engine.encode(text, bos=True)
+    assert tokens[0] == 1 and 2 not in tokens and engine.decode(tokens) == text
+
+
+def test_choose_compares_next_token_probabilities() -> None:
+    engine = tiny_engine()
+    prompts = ["Right (A) or wrong (B)?\n", "x\n"]
+    prefixes = [engine.encode(text, bos=True) for text in prompts]
+    pair = [engine.encode(option, bos=False)[0] for option in "AB"]
+    for prefix, choice in zip(prefixes, engine.choose(prefixes, ("A", "B")), strict=True):
+        with torch.inference_mode():
+            p = engine.model(torch.tensor([prefix])).logits[0, -1].softmax(-1)[pair]
+        assert choice.probability == pytest.approx(float(p[0] / p.sum()), abs=1e-5)
+        assert choice.mass == pytest.approx(float(p.sum()), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("x\n", ("AB", "B"), "not exactly one token"),
+        ("x\n", ("A", "A"), "the same token"),
+        ("tota", ("l", "x"), "not exactly one token"),
+    ],
+)
+def test_ambiguous_labels_are_refused(text: str, options: tuple[str, str], message: str) -> None:
+    engine = tiny_engine()
+    with pytest.raises(UserError, match=message):
+        engine.choose([engine.encode(text, bos=True)], options)
+
+
+def test_bad_arguments_are_refused_in_one_line() -> None:
+    engine = tiny_engine()
+    cases = [
+        ({"prefixes": [[]]}, "empty"),
+        ({"n": 0}, "at least 1"),
+        ({"max_tokens": 0}, "at least 1"),
+        ({"temperature": -1}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"prefixes": [[1] * 600]}, "exceed"),
+        ({"key": [1, 2]}, "2 keys for 1"),
+        ({"key": -1}, "non-negative"),
+        ({"constraints": []}, "0 constraints for 1"),
+    ]
+    for changed, message in cases:
+        arguments = {"prefixes": [STEM], "n": 1, "key": 0, "max_tokens": 4, **changed}
+        with pytest.raises(UserError, match=message) as caught:
+            engine.sample(**arguments)
+        assert "\n" not in str(caught.value)
+
+
+def test_local_engine_is_an_engine() -> None:
+    engine: Engine = tiny_engine()
+    assert {name for name in vars(Engine) if not name.startswith("_")} <= set(dir(engine))
+
+
+def test_keys_and_random_numbers() -> None:
+    assert prompt_keys(7, 2) == [(7, 0), (7, 1)]
+    assert prompt_keys([7, (8, 9)], 2) == [(7,), (8, 9)]
+    np.testing.assert_array_equal(uniforms((1, 2), 3, 5), uniforms((1, 2), 3, 9)[:5])
+    assert uniforms((1, 2), 3, 5)[0] != uniforms((1, 2), 4, 5)[0]
+
+
+def test_draw_matches_the_distribution() -> None:
+    probabilities = torch.tensor([0.5, 0.0, 0.2, 0.3, 0.0])
+    noise = torch.arange(1000, dtype=torch.float64) / 1000
+    counts = torch.bincount(draw(probabilities.expand(1000, -1), noise), minlength=5)
+    assert (counts - probabilities * 1000).abs().max() <= 1
+    top = torch.bincount(draw(probabilities.expand(1000, -1), noise, top_p=0.6), minlength=5)
+    assert top.tolist() == [pytest.approx(625, abs=1), 0, 0, pytest.approx(375, abs=1), 0]
+    last = torch.tensor([1 - 2**-53], dtype=torch.float64)
+    assert draw(probabilities[None], last).item() == 3, "a token of probability 0 was drawn"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), max_size=12), st.integers(0, 4))
+def test_memory_finds_the_longest_prefix(stored: list[tuple[int, ...]], room: int) -> None:
+    cache = RadixCache(max_bytes=10**9 if room == 4 else room * 40)
+    for tokens in stored:
+        cache.put(tokens, torch.tensor(tokens, dtype=torch.float64).view(1, 1, -1, 1))
+    kept = list(cache._states)
+    assert sorted(kept) == cache._sorted and cache.bytes == sum(8 * len(k) for k in kept) <= cache.max_bytes
+    for tokens in [(0, 1, 2, 0), (2, 2), (1,), *stored]:
+        match = cache.match(tokens)
+        lengths = (n for k in kept for n in range(len(tokens) + 1) if k[:n] == tokens[:n])
+        assert match.length == max(lengths, default=0)
+        if match.states is not None:
+            assert match.states.flatten()[: match.length].tolist() == list(tokens[: match.length])
+    if room == 4:
+        assert all(cache.match(tokens).length == len(tokens) for tokens in stored)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from momus.critique import Comment, Critique, Span
 from momus.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 Split = Literal["train", "valid", "test"]
 Scale = Annotated[int, Field(ge=1, le=7)]

@@ -33,9 +33,7 @@ def command(
     sources, skipped = read_sources(paths)
     progress = Console(stderr=True)
     for file in skipped:
-        progress.print(
-            visible(f"skipped {file.path}: {file.reason}"), style="dim", markup=False, soft_wrap=True
-        )
+        progress.print(visible(f"skipped {file.path}: {file.reason}"), style="dim", markup=False, soft_wrap=True)
 
     from momus.review.critic import shipped_critic
 

@@ -1,1 +1,1 @@
-"""data"""
+"""Real data in and out: functions of the standard library and of installed packages."""

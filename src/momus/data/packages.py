@@ -59,7 +59,9 @@ def package_functions(size: Size, per_package: int, seed: int = 0) -> Iterator[t
             continue
         if not is_permissive(distribution):
             continue
-        files = [file for file in distribution.files or [] if file.suffix == ".py" and not _is_test(file.parts)]
+        files = [
+            file for file in distribution.files or [] if file.suffix == ".py" and not _is_test(file.parts)
+        ]
         random.Random(f"{seed} {name}").shuffle(files)
         taken = 0
         for file in files:

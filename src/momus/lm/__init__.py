@@ -1,1 +1,1 @@
-"""lm"""
+"""Language models: token trees, prompts, models, engines."""

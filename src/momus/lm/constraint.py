@@ -1,8 +1,8 @@
 """Constraints on what a model may write next, as pure state machines over tokens.
 
 `VerbatimQuotes` makes the house's first promise true while a critique is being written: whatever closes as a
-highlight is a verbatim line of the answer. It works on the bytes that tokens stand for, so it holds for any tokenizer,
-however that one merges newlines, fences and code.
+highlight is a verbatim line of the answer. It works on the bytes that tokens stand for, so it holds for any
+tokenizer, however that one merges newlines, fences and code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CLOSE = f"\n{FENCE}\n".encode()
 
 
 class Constraint(Protocol):
-    """Which tokens may come next: a pure state machine, so that samples can be forked, replayed and batched."""
+    """Which tokens may come next: a pure state machine, so samples can be forked and replayed."""
 
     def start(self) -> State:
         """Return the state before the first token."""
@@ -44,16 +44,14 @@ class Vocabulary:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> Vocabulary:
-        """Read the vocabulary of a fast Hugging Face tokenizer (byte-level, or SentencePiece-like with ▁ for space).
+        """Read a fast Hugging Face tokenizer: byte-level, or like SentencePiece with ▁ for a space.
 
         Raises:
             UserError: The tokenizer is not a fast one.
         """
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
-            raise UserError(
-                f"{type(tokenizer).__name__} cannot constrain what is written: use a fast tokenizer"
-            )
+            raise UserError(f"{type(tokenizer).__name__} cannot constrain what is written: use a fast tokenizer")
         settings = json.loads(backend.to_str())
         byte_level = '"ByteLevel"' in json.dumps([settings["pre_tokenizer"], settings["decoder"]])
         added = tokenizer.added_tokens_decoder
@@ -87,7 +85,7 @@ class Vocabulary:
 
     @cached_property
     def with_newline(self) -> tuple[tuple[bytes, int], ...]:
-        """The pieces with a newline in them, and their tokens: the only ones that can end a quote and go on."""
+        """The pieces with a newline, and their tokens: the only ones that can end a quote and go on."""
         return tuple((piece, token) for token, piece in enumerate(self.pieces) if piece and b"\n" in piece)
 
     @cached_property
@@ -99,8 +97,9 @@ class Vocabulary:
 class QuoteState(NamedTuple):
     """Where in a critique we are.
 
-    Outside a quote `quote` is None and `ticks` counts the backticks that began the line (-1 in mid-line). Inside, `quote` is
-    what was written after the opening fence. `used` numbers the targets quoted so far.
+    Outside a quote `quote` is None and `ticks` counts the backticks just written: 0, 1, 2, 3 where they began
+    the line, -1, -2, -3 (none, one, two) elsewhere in it. Inside, `quote` is what was written after the
+    opening fence. `used` numbers the targets quoted so far.
     """
 
     quote: bytes | None
@@ -111,14 +110,13 @@ class QuoteState(NamedTuple):
 class VerbatimQuotes:
     """A critique may quote only lines of its answer, and (by default) each only once until all have been.
 
-    What may be quoted is each line as gold critiques quote it (`records.quotable`): without its indentation, and
-    with the lines above it where it would otherwise be mistaken for an earlier one. Outside quotes everything is
-    allowed, except a fence that is not exactly three backticks and a newline: it could not be closed safely.
+    What may be quoted is each line as gold critiques quote it (`records.quotable`): without its indentation,
+    and with the lines above it where it would otherwise be taken for an earlier one. Outside quotes
+    everything is allowed except three backticks that are not a line of their own: they could be taken for a
+    fence.
     """
 
-    def __init__(
-        self, answer: str, vocabulary: Vocabulary, *, written: str = "", distinct: bool = True
-    ) -> None:
+    def __init__(self, answer: str, vocabulary: Vocabulary, *, written: str = "", distinct: bool = True) -> None:
         """Prepare for one answer.
 
         Args:
@@ -135,11 +133,7 @@ class VerbatimQuotes:
         self._endings = tuple(target.encode() + _CLOSE for target in self.targets)
         start = self._read(QuoteState(None, 0, frozenset()), written.encode())
         if start is None:
-            what = (
-                "quotes what is not a line of the answer"
-                if self.targets
-                else "quotes an answer without lines"
-            )
+            what = "quotes what is not a line of the answer" if self.targets else "quotes an answer without lines"
             raise UserError(f"a constrained critique cannot start with text that {what}: {written[-60:]!r}")
         self._start: QuoteState = start
         self._allowed = lru_cache(maxsize=4096)(self._find_allowed)
@@ -179,9 +173,7 @@ class VerbatimQuotes:
         across = (token for piece, token in self._vocabulary.with_newline if piece.startswith(ends))
         tokens.update(token for token in across if self._legal(state, token))
         if not tokens:
-            raise UserError(
-                "the tokenizer has no token for a character of the answer: quotes cannot be constrained"
-            )
+            raise UserError("the tokenizer has no token for a character of the answer: quotes cannot be constrained")
         return sorted(tokens)
 
     def _legal(self, state: QuoteState, token: int) -> bool:
@@ -191,9 +183,7 @@ class VerbatimQuotes:
         """What may still follow inside a quote, up to and with the newline after its closing fence."""
         assert state.quote is not None
         done = len(state.quote)
-        return [
-            self._endings[i][done:] for i in self._open(state) if self._endings[i].startswith(state.quote)
-        ]
+        return [self._endings[i][done:] for i in self._open(state) if self._endings[i].startswith(state.quote)]
 
     def _open(self, state: QuoteState) -> Sequence[int]:
         everything = range(len(self._endings))
@@ -217,9 +207,9 @@ class VerbatimQuotes:
                 quote, ticks = (b"", 0) if ticks == 3 else (None, 0)
             elif ticks == 3:
                 return None
-            elif byte == _TICK and ticks >= 0:
-                ticks += 1
-                if ticks == 3 and not self._endings:
+            elif byte == _TICK:
+                ticks += 1 if ticks >= 0 else -1
+                if ticks < -3 or (ticks == 3 and not self._endings):
                     return None
             else:
                 ticks = _IN_LINE
@@ -227,7 +217,7 @@ class VerbatimQuotes:
 
 
 def quotable_texts(answer: str) -> Iterator[str]:
-    """Yield every line of an answer the way a critique quotes it; blank lines and those with a fence are left out."""
+    """Yield every line of an answer the way a critique quotes it, but blank lines and those with a fence."""
     offset = 0
     for line in answer.split("\n"):
         if line.strip():
@@ -240,7 +230,7 @@ def quotable_texts(answer: str) -> Iterator[str]:
 
 @lru_cache(maxsize=1)
 def _byte_alphabet() -> dict[str, int]:
-    """The characters with which byte-level BPE writes the 256 bytes: itself where printable, else from U+0100 on."""
+    """The characters with which byte-level BPE writes the 256 bytes: printable ones as themselves."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     rest = [byte for byte in range(256) if byte not in set(plain)]
     return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(rest)}

@@ -1,8 +1,8 @@
 """Engines: what search and training ask of a language model at generation time.
 
-An engine samples continuations of token prefixes, scores given ones, and chooses between two labelled options by
-next-token probability. Callers never see caches or batches: all randomness is a function of (key, prompt, sample,
-step), so the same tokens come out however an engine groups the work.
+An engine samples continuations of token prefixes, scores given ones, and chooses between two labelled options
+by next-token probability. Callers never see caches or batches: all randomness is a function of (key, prompt,
+sample, step), so the same tokens come out however an engine groups the work.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Key = int | tuple[int, ...]
 class Sample:
     """One continuation of a prefix.
 
-    `tokens` includes the token that ended it (end-of-text or a stop token), `text` does not. `logprobs` are those of
-    the model itself, in nats, before temperature, top-p and constraint. `finished` is False when the length limit
-    cut it short.
+    `tokens` includes the token that ended it (end-of-text or a stop token), `text` does not. `logprobs` are
+    those of the model itself, in nats, before temperature, top-p and constraint. `finished` is False when the
+    length limit cut it short.
     """
 
     tokens: tuple[int, ...]
@@ -76,8 +76,8 @@ class Engine(Protocol):
         Args:
             prefixes: Token sequences, none empty.
             n: Continuations per prefix.
-            key: Names the randomness. One key serves all prefixes, told apart by their index; a list gives each
-                prefix its own, so that its samples do not depend on what else is in the call.
+            key: Names the randomness. One key serves all prefixes, told apart by their index; a list gives
+                each prefix its own, so that its samples do not depend on what else is in the call.
             max_tokens: Longest continuation, in tokens.
             temperature: 0 takes the likeliest token.
             top_p: Keep the smallest set of tokens with at least this probability.
@@ -137,9 +137,7 @@ def option_tokens(engine: Engine, prefix: Sequence[int], options: tuple[str, str
     for option in options:
         joined = engine.encode(tail + option, bos=False)
         if joined[:-1] != context or [joined[-1]] != engine.encode(option, bos=False):
-            raise UserError(
-                f"option {option!r} is not exactly one token after {tail[-20:]!r}: choose another label"
-            )
+            raise UserError(f"option {option!r} is not exactly one token after {tail[-20:]!r}: choose another label")
         tokens.append(joined[-1])
     if tokens[0] == tokens[1]:
         raise UserError(f"options {options[0]!r} and {options[1]!r} are the same token")

@@ -1,8 +1,8 @@
-"""A key/value cache of which many rows share few prefixes: each prefix is stored once, each row adds its own tokens.
+"""A key/value cache in which many rows share few prefixes: each is stored once, rows add tokens of their own.
 
-With the attention below a prefix is also *read* once for all its rows, as one block of queries, which is what makes
-sampling many continuations of a prompt cheap. Where a model's attention is not the plain one, every row gets its
-prefix copied in front of its own tokens instead: the same numbers, slower.
+With the attention below a prefix is also *read* once for all its rows, as one block of queries, which is what
+makes sampling many continuations of a prompt cheap. Where a model's attention is not the plain one, every row
+gets its prefix copied in front of its own tokens instead: the same numbers, slower.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ATTENTION = "momus_fork"
 PLAIN_ATTENTION = ("llama", "qwen2", "qwen3", "mistral", "olmo2", "smollm3")
 
 
-class ForkCache(Cache):
+class ForkCache(Cache):  # type: ignore[misc]
     """What the rows of a batch have seen: a prefix each, and then tokens of their own.
 
     Attributes:
@@ -48,16 +48,16 @@ class ForkCache(Cache):
         self._number()
 
     def mask(self, generated: int) -> torch.Tensor | None:
-        """Return the additive mask [R, 1, 1, T + generated] of the next step; none is needed when prefixes are shared."""
+        """Return the next step's additive mask [R, 1, 1, T + generated]; shared prefixes need none."""
         if self.shared:
             return None
         own = self.padding.new_zeros(len(self.owner), generated)
         return torch.cat([self.padding[self.owner], own], -1)[:, None, None, :]
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drop all rows but these, and the prefixes that no row needs once they are many enough to be worth it."""
+        """Drop all rows but these, and prefixes without rows once that is worth a copy."""
         self.owner = self.owner[rows]
-        needed, owner = self.owner.unique(return_inverse=True)
+        needed, owner = torch.unique(self.owner, return_inverse=True)
         rare = 4 * len(needed) <= 3 * len(self.lengths)
         if rare:
             self.owner, self.lengths, self.padding = owner, self.lengths[needed], self.padding[needed]
@@ -74,8 +74,11 @@ class ForkCache(Cache):
         self.slots = int(counts.max())
 
 
-class _ForkLayer(DynamicLayer):
+class _ForkLayer(DynamicLayer):  # type: ignore[misc]
     """One layer of a `ForkCache`; `keys` and `values` [R, H, t, D] hold the rows' own tokens."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
 
     def __init__(self, cache: ForkCache, prefix: Any) -> None:
         super().__init__()
@@ -88,12 +91,10 @@ class _ForkLayer(DynamicLayer):
         if self.cache.shared:
             return keys, values
         owner = self.cache.owner
-        return torch.cat([self.prefix_keys[owner], keys], -2), torch.cat(
-            [self.prefix_values[owner], values], -2
-        )
+        return torch.cat([self.prefix_keys[owner], keys], -2), torch.cat([self.prefix_values[owner], values], -2)
 
     def get_seq_length(self) -> int:
-        return int(self.prefix_keys.shape[-2]) + super().get_seq_length()
+        return int(self.prefix_keys.shape[-2] + super().get_seq_length())
 
     def keep(self, rows: torch.Tensor, prefixes: torch.Tensor | None) -> None:
         if self.is_initialized:
@@ -168,8 +169,9 @@ def forking(model: Any, cache: ForkCache) -> Iterator[None]:
 
 def _rows_of(block: torch.Tensor, fork: ForkCache, group: int) -> torch.Tensor:
     """Undo the blocking: [P, Hk, slots * group, X] -> [R, Hk, group, X]."""
-    spread = block.unflatten(2, (fork.slots, group)).transpose(1, 2)
-    return spread[fork.owner, fork.slot]
+    spread = block.view(*block.shape[:2], fork.slots, group, -1).transpose(1, 2)
+    rows: torch.Tensor = spread[fork.owner, fork.slot]
+    return rows
 
 
 AttentionInterface.register(ATTENTION, fork_attention)

@@ -1,9 +1,9 @@
 """One forward pass over token trees: every distinct token computed once, exactly as in separate rows.
 
 Trees are padded to a batch with a dense attention mask (``k <= q < end[k]``) and their depths as position
-ids, which any transformer with explicit positions takes; what cannot be exact is refused. Vocabulary logits are
-computed only where a branch token is predicted, a chunk at a time: the [tokens x vocabulary] matrix of a batch
-is never held.
+ids, which any transformer with explicit positions takes; what cannot be exact is refused. Vocabulary logits
+are computed only where a branch token is predicted, a chunk at a time: the [tokens x vocabulary] matrix of
+a batch is never held.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The local engine: any causal language model of Hugging Face transformers, in this process.
 
-Every distinct prefix of a call is computed once and shared by its samples (`lm/fork.py`); samples leave their batch the
-moment they end; sampling is keyed, so results do not depend on batching (to rounding of the model's arithmetic).
+Every distinct prefix of a batch is computed once and shared by its samples (`lm/fork.py`), and remembered for
+the next call (`lm/radix.py`); samples leave their batch the moment they end; sampling is keyed, so results do
+not depend on batching (to rounding of the model's arithmetic).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from momus.lm.constraint import Constraint, State, Vocabulary
 from momus.lm.engine import Choice, Key, Sample, option_tokens, prompt_keys, uniforms
 from momus.lm.fork import ForkCache, can_fork, forking
 from momus.lm.forward import branch_logprobs, check_architecture
-from momus.lm.radix import Match, RadixCache, Tokens, fingerprint
+from momus.lm.radix import RadixCache, Tokens, fingerprint, padded, prefill_mask
 from momus.lm.tree import TokenTree
 
 
@@ -32,6 +33,7 @@ class _Settings:
     temperature: float
     top_p: float
     ends: frozenset[int]
+    vocabulary: int  # models may have logits for more tokens than their tokenizer knows
 
 
 @dataclass
@@ -91,9 +93,7 @@ class LocalEngine:
         Raises:
             UserError: A beginning-of-text token is asked for and the tokenizer has none.
         """
-        tokens = [
-            int(t) for t in self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-        ]
+        tokens = [int(t) for t in self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)]
         if not bos:
             return tokens
         if self.tokenizer.bos_token_id is None:
@@ -102,9 +102,7 @@ class LocalEngine:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Turn tokens into text, without special tokens."""
-        return str(
-            self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def sample(
         self,
@@ -119,17 +117,14 @@ class LocalEngine:
         constraints: Sequence[Constraint | None] | None = None,
     ) -> list[list[Sample]]:
         """Sample `n` continuations of every prefix; see `Engine.sample`."""
-        settings = _Settings(max_tokens, temperature, top_p, self._ends | frozenset(stop_tokens))
+        settings = _Settings(max_tokens, temperature, top_p, self._ends | frozenset(stop_tokens), len(self._vocabulary))
         self._check(prefixes, n, settings)
         rules = constraints if constraints is not None else [None] * len(prefixes)
         if len(rules) != len(prefixes):
             raise UserError(f"{len(rules)} constraints for {len(prefixes)} prefixes: give one each")
         keys = prompt_keys(key, len(prefixes))
         rows = [
-            [
-                _Row(tuple(prefix), uniforms(own, j, max_tokens), rule, rule.start() if rule else None)
-                for j in range(n)
-            ]
+            [_Row(tuple(prefix), uniforms(own, j, max_tokens), rule, rule.start() if rule else None) for j in range(n)]
             for prefix, own, rule in zip(prefixes, keys, rules, strict=True)
         ]
         with self._inference():
@@ -146,7 +141,7 @@ class LocalEngine:
 
     def choose(self, prefixes: Sequence[Sequence[int]], options: tuple[str, str]) -> list[Choice]:
         """Compare two one-token options as the next token of each prefix; see `Engine.choose`."""
-        self._check(prefixes, 1, _Settings(1, 1.0, 1.0, self._ends))
+        self._check(prefixes, 1, _Settings(1, 1.0, 1.0, self._ends, len(self._vocabulary)))
         pairs = [option_tokens(self, prefix, options) for prefix in prefixes]
         choices: dict[int, Choice] = {}
         order = sorted(range(len(prefixes)), key=lambda i: -len(prefixes[i]))
@@ -158,16 +153,14 @@ class LocalEngine:
                     logprobs = batch.step([prefixes[i][-1] for i in chunk]).log_softmax(-1)
                 for i, row in zip(chunk, logprobs, strict=True):
                     first, second = row[pairs[i][0]], row[pairs[i][1]]
-                    choices[i] = Choice(
-                        float(torch.sigmoid(first - second)), float(first.exp() + second.exp())
-                    )
+                    choices[i] = Choice(float(torch.sigmoid(first - second)), float(first.exp() + second.exp()))
         return [choices[i] for i in range(len(prefixes))]
 
     def read(self, sequences: Sequence[Tokens]) -> tuple[DynamicCache, torch.Tensor]:
         """Compute the keys and values of some sequences, less what is remembered of them.
 
         Returns:
-            Keys and values [P, H, T, D] a layer, and which of the T columns are the sequence's own, bool [P, T].
+            Keys and values [P, H, T, D] a layer, and which of the T columns are the sequence's, bool [P, T].
         """
         found = [self._memory.match(sequence) for sequence in sequences]
         old, new = (
@@ -181,14 +174,15 @@ class LocalEngine:
             tokens[i, : len(sequence) - length] = sequence[length:]
             seen[i, :length] = seen[i, old : old + len(sequence) - length] = True
         seen = seen.to(self.model.device)
-        past = _padded(found, old)
+        past = padded(found, old)
         if new:
             starts = torch.tensor([length for length, _ in found])[:, None]
             self.model.base_model(
                 torch.from_numpy(tokens).to(self.model.device),
                 position_ids=(starts + torch.arange(new)).to(self.model.device),
-                # Padding stands on the right, where causal attention never looks; holes in the past must be masked.
-                attention_mask=_prefill_mask(seen, old, self.model.dtype) if old else None,
+                # Padding on the right is where causal attention never looks; holes in the past must be
+                # masked.
+                attention_mask=prefill_mask(seen, old, self.model.dtype) if old else None,
                 past_key_values=past,
                 use_cache=True,
             )
@@ -196,9 +190,7 @@ class LocalEngine:
         if self._memory.max_bytes:
             for i, (sequence, (length, _)) in enumerate(zip(sequences, found, strict=True)):
                 if length < len(sequence):
-                    own = [
-                        part[i][:, seen[i]] for layer in past.layers for part in (layer.keys, layer.values)
-                    ]
+                    own = [part[i][:, seen[i]] for layer in past.layers for part in (layer.keys, layer.values)]
                     self._memory.put(sequence, torch.stack(own))
         return past, seen
 
@@ -225,16 +217,16 @@ class LocalEngine:
         if n < 1 or settings.max_tokens < 1:
             raise UserError(f"n and max_tokens must be at least 1, not {n} and {settings.max_tokens}")
         if settings.temperature < 0 or not 0 < settings.top_p <= 1:
-            raise UserError(
-                f"temperature must be at least 0 and top_p in (0, 1], not {settings.temperature} and {settings.top_p}"
-            )
+            both = f"{settings.temperature} and {settings.top_p}"
+            raise UserError(f"temperature must be at least 0 and top_p in (0, 1], not {both}")
         limit = getattr(self.model.config, "max_position_embeddings", None)
         for index, prefix in enumerate(prefixes):
             if not len(prefix):
                 raise UserError(f"prefix {index} is empty: start it with the beginning-of-text token")
             if limit is not None and len(prefix) + settings.max_tokens > limit + 1:
                 raise UserError(
-                    f"prefix {index} of {len(prefix)} tokens and {settings.max_tokens} new ones exceed the model's {limit}"
+                    f"prefix {index} of {len(prefix)} tokens and {settings.max_tokens} new ones exceed the "
+                    f"{limit} that the model reads"
                 )
 
     @contextmanager
@@ -288,38 +280,10 @@ class _Batch:
         return torch.as_tensor(np.asarray(values, np.int64), device=self.device)
 
 
-def _padded(found: Sequence[Match], size: int) -> DynamicCache:
-    """Lay remembered keys and values side by side, padded on the right to `size` columns."""
-    past = DynamicCache()
-    states = next((match.states for match in found if match.states is not None), None)
-    if states is None:
-        return past
-    layers, heads, _, width = states.shape
-    joined = states.new_zeros(layers, len(found), heads, size, width)
-    for i, match in enumerate(found):
-        if match.states is not None:
-            joined[:, i, :, : match.length] = match.states[:, :, : match.length]
-    for layer in range(layers // 2):
-        past.update(joined[2 * layer], joined[2 * layer + 1], layer)
-    return past
-
-
-def _prefill_mask(seen: torch.Tensor, old: int, dtype: torch.dtype) -> torch.Tensor:
-    """Additive mask [P, 1, N, old + N]: what is remembered, and among the N new tokens the earlier ones."""
-    rows, new = len(seen), seen.shape[1] - old
-    causal = torch.ones(new, new, dtype=torch.bool, device=seen.device).tril()
-    allowed = torch.cat([seen[:, None, :old].expand(rows, new, old), causal.expand(rows, new, new)], -1)
-    return torch.zeros(allowed.shape, dtype=dtype, device=seen.device).masked_fill_(
-        ~allowed, torch.finfo(dtype).min
-    )[:, None]
-
-
 def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
     """Cut rows into batches of at most `size`, those of like length and of the same prefix together."""
     batch: list[_Row] = []
-    for _, group in groupby(
-        sorted(rows, key=lambda row: (-len(row.prefix), row.prefix)), key=lambda row: row.prefix
-    ):
+    for _, group in groupby(sorted(rows, key=lambda row: (-len(row.prefix), row.prefix)), key=lambda row: row.prefix):
         own = list(group)
         if batch and len(batch) + len(own) > size:
             yield batch
@@ -332,11 +296,10 @@ def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
         yield batch
 
 
-def _pick(
-    logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Settings
-) -> tuple[list[int], list[float]]:
+def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Settings) -> tuple[list[int], list[float]]:
     """Choose the next token of every row from logits [R, V]; returns tokens and their log-probabilities."""
     open_to = logits.clone()
+    open_to[:, settings.vocabulary :] = float("-inf")
     for i, row in enumerate(rows):
         allowed = row.constraint.allowed(row.state) if row.constraint is not None else None
         if allowed is not None:
@@ -361,7 +324,7 @@ def draw(probabilities: torch.Tensor, noise: torch.Tensor, top_p: float = 1.0) -
         top_p: Draw from the smallest set of tokens with at least this probability.
     """
     if top_p < 1:
-        ordered, order = probabilities.sort(-1, descending=True, stable=True)
+        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
         before = ordered.double().cumsum(-1) - ordered
         probabilities = probabilities.scatter(-1, order, ordered.masked_fill(before >= top_p, 0.0))
     cumulative = probabilities.double().cumsum(-1)

@@ -1,7 +1,7 @@
 """What a model has already read: keys and values by token prefix, the least recently used forgotten first.
 
-Any stored sequence serves any prefix it shares with a new one, so a search that comes back to a prompt, or extends one of its own
-continuations, only computes what is new.
+Any stored sequence serves any prefix it shares with a new one, so a search that comes back to a prompt, or
+extends one of its own continuations, only computes what is new.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from transformers import DynamicCache
 
 Tokens = tuple[int, ...]
 
 
 class Match(NamedTuple):
-    """A stored sequence, [2 * layers, H, T, D] keys and values, of which the first `length` tokens are shared."""
+    """Keys and values [2 * layers, H, T, D] of a stored sequence, of which `length` tokens are shared."""
 
     length: int
     states: torch.Tensor | None
@@ -82,6 +83,32 @@ def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def fingerprint(model: Any) -> torch.Tensor:
-    """Return a few numbers of every parameter: two models, or one before and after training, differ in them."""
+    """Return some numbers of every parameter: models, or one before and after training, differ in them."""
     parts = [p.detach().flatten()[:: max(1, p.numel() // 32)].double() for p in model.parameters()]
     return torch.cat(parts)
+
+
+def padded(found: Sequence[Match], size: int) -> DynamicCache:
+    """Lay remembered keys and values side by side, padded on the right to `size` columns."""
+    past = DynamicCache()
+    states = next((match.states for match in found if match.states is not None), None)
+    if states is None:
+        return past
+    layers, heads, _, width = states.shape
+    joined = states.new_zeros(layers, len(found), heads, size, width)
+    for i, match in enumerate(found):
+        if match.states is not None:
+            joined[:, i, :, : match.length] = match.states[:, :, : match.length]
+    for layer in range(layers // 2):
+        past.update(joined[2 * layer], joined[2 * layer + 1], layer)
+    return past
+
+
+def prefill_mask(seen: torch.Tensor, old: int, dtype: torch.dtype) -> torch.Tensor:
+    """Additive mask [P, 1, N, old + N]: what is remembered, and among the N new tokens the earlier ones."""
+    rows, new = len(seen), seen.shape[1] - old
+    causal = torch.ones(new, new, dtype=torch.bool, device=seen.device).tril()
+    allowed = torch.cat([seen[:, None, :old].expand(rows, new, old), causal.expand(rows, new, new)], -1)
+    return torch.zeros(allowed.shape, dtype=dtype, device=seen.device).masked_fill_(~allowed, torch.finfo(dtype).min)[
+        :, None
+    ]

@@ -31,11 +31,12 @@ _PYTHON_2_LINE = re.compile(
 
 @dataclass(frozen=True)
 class Source:
-    """A file that parses: its text with plain newlines, and its syntax tree."""
+    """A file that parses: its text with plain newlines, its syntax tree, the encoding it was in."""
 
     path: Path
     text: str
     tree: ast.Module
+    encoding: str = "utf-8"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def read_source(path: Path) -> Source:
     Raises:
         UserError: It is missing, not a regular file, empty, too large, not text, or not Python 3.
     """
-    text = _decode(path, _read(path))
+    text, encoding = _decode(path, _read(path))
     if not text.strip():
         raise UserError(f"{path}: the file is empty: there is nothing to review")
     try:
@@ -102,7 +103,7 @@ def read_source(path: Path) -> Source:
         raise UserError(f"{path}:{error.lineno or 1}: {_syntax(error, text)}") from error
     except (RecursionError, MemoryError, ValueError) as error:
         raise UserError(f"{path}: too deeply nested to parse") from error
-    return Source(path, text, tree)
+    return Source(path, text, tree, encoding)
 
 
 def _python_files(root: Path) -> Iterator[Path]:
@@ -132,12 +133,12 @@ def _read(path: Path) -> bytes:
         raise UserError(f"{path}: {error.strerror}") from error
 
 
-def _decode(path: Path, data: bytes) -> str:
+def _decode(path: Path, data: bytes) -> tuple[str, str]:
     if b"\0" in data:
         raise UserError(f"{path}: a binary file, not Python source")
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        return io.TextIOWrapper(io.BytesIO(data), encoding).read()
+        return io.TextIOWrapper(io.BytesIO(data), encoding).read(), encoding
     except (SyntaxError, LookupError) as error:
         raise UserError(f"{path}: {error}") from error
     except UnicodeDecodeError as error:

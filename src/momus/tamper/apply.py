@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import random
 import warnings
 from collections.abc import Sequence
@@ -10,6 +11,23 @@ from collections.abc import Sequence
 from momus.critique import Span
 from momus.records import Bug
 from momus.tamper.edits import Edit
+
+# What most single-line repairs in contest submissions change.
+_COMMON = {
+    "arithmetic_operator",
+    "clause_dropped",
+    "comparison_boundary",
+    "constant_off_by_one",
+    "index_off_by_one",
+    "initial_value",
+    "operand_dropped",
+    "plus_one_dropped",
+    "range_bound",
+    "slice_bound",
+    "wrong_string",
+    "wrong_variable",
+}
+_SHARE = 3
 
 
 def apply_edits(source: str, edits: Sequence[Edit]) -> tuple[str, tuple[Bug, ...]]:
@@ -52,7 +70,12 @@ def apply_edits(source: str, edits: Sequence[Edit]) -> tuple[str, tuple[Bug, ...
 def compatible(source: str, edits: Sequence[Edit]) -> bool:
     """Whether no two edits replace or highlight parts of the same line."""
     taken = sorted(_lines(source, edit) for edit in edits)
-    return all(a[1] < b[0] for a, b in zip(taken, taken[1:], strict=False))
+    return _apart(edits) and all(a[1] < b[0] for a, b in itertools.pairwise(taken))
+
+
+def _apart(edits: Sequence[Edit]) -> bool:
+    taken = sorted(edit.footprint for edit in edits)
+    return all(a[1] <= b[0] for a, b in itertools.pairwise(taken))
 
 
 def _lines(source: str, edit: Edit) -> tuple[int, int]:
@@ -61,20 +84,28 @@ def _lines(source: str, edit: Edit) -> tuple[int, int]:
 
 
 def choose_edits(edits: Sequence[Edit], count: int, rng: random.Random, source: str = "") -> list[Edit]:
-    """Choose `count` edits, each time a kind first and then a place, so that frequent kinds do not dominate.
+    """Choose `count` edits, each time a kind first and then a place, so that kinds with many places do not dominate.
 
-    With `source`, the chosen edits stay clear of each other's lines. Fewer are returned when there are no more.
+    Kinds that people's own bugs consist of most often get a greater share. Fewer edits are returned when there
+    are no more that stay clear of each other.
+
+    Args:
+        edits: What `find_edits` returned.
+        count: How many to choose.
+        rng: Source of all choices.
+        source: Where given, the chosen edits stay clear of each other's lines, else of each other's characters.
     """
     places: dict[str, list[Edit]] = {}
     for edit in edits:
         places.setdefault(edit.kind, []).append(edit)
     chosen: list[Edit] = []
     while places and len(chosen) < count:
-        kind = rng.choice(sorted(places))
+        kinds = sorted(places)
+        kind = rng.choices(kinds, [_SHARE if kind in _COMMON else 1 for kind in kinds])[0]
         edit = places[kind].pop(rng.randrange(len(places[kind])))
         if not places[kind]:
             del places[kind]
-        if not source or compatible(source, [*chosen, edit]):
+        if compatible(source, [*chosen, edit]) if source else _apart([*chosen, edit]):
             chosen.append(edit)
     return chosen
 
@@ -105,7 +136,7 @@ def _oddities(tree: ast.AST) -> int:
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
-            total += sum(ast.dump(a) == ast.dump(b) for a, b in zip(sides, sides[1:], strict=False))
+            total += sum(ast.dump(a) == ast.dump(b) for a, b in itertools.pairwise(sides))
         elif isinstance(node, ast.Assign) and len(node.targets) == 1:
             target = node.targets[0]
             total += type(target) is type(node.value) and ast.unparse(target) == ast.unparse(node.value)
@@ -119,14 +150,12 @@ def _oddities(tree: ast.AST) -> int:
             getattr(node, "finalbody", None),
         ):
             if isinstance(body, list):
-                total += sum(
-                    isinstance(s, ast.Return | ast.Raise | ast.Continue | ast.Break) for s in body[:-1]
-                )
+                total += sum(isinstance(s, ast.Return | ast.Raise | ast.Continue | ast.Break) for s in body[:-1])
     return total
 
 
 def _traces(text: str) -> tuple[int, int, int]:
-    """Return the lines with trailing spaces, the longest run of blank lines and the lines before the first code."""
+    """Count the lines with trailing spaces, the longest run of blank lines and the blocks that begin with one."""
     lines = text.split("\n")
     run = longest = after_header = 0
     for number, line in enumerate(lines):

@@ -48,13 +48,11 @@ def tamper_file(source: str, count: int, rng: random.Random) -> tuple[str, tuple
     return insert(source, find_edits(source), count, rng)
 
 
-def insert(
-    source: str, edits: list[Edit], count: int, rng: random.Random
-) -> tuple[str, tuple[Bug, ...]] | None:
+def insert(source: str, edits: list[Edit], count: int, rng: random.Random) -> tuple[str, tuple[Bug, ...]] | None:
     """Choose among known edits of `source` until the result is valid; None when that fails too often."""
     if count < 0:
         raise UserError(f"the number of bugs must not be negative, got {count}")
-    fair = [edit for edit in edits]
+    fair = list(edits)
     for _ in range(_TRIES):
         chosen = choose_edits(fair, count, rng, source)
         if len(chosen) < count:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from momus.tamper import mutations  # noqa: F401  (registers the kinds)
 from momus.tamper.edits import Edit
 from momus.tamper.registry import mutations_of
@@ -31,9 +33,12 @@ def _finish(kind: str, draft: Draft, source: str) -> Edit:
     """Give a draft its kind and turn the highlight into offsets from the start of the edit."""
     (start, stop), replacement = draft.span, draft.replacement
     if draft.where is None:
-        stripped = replacement.strip()
-        first = replacement.index(stripped)
-        anchor = (first, first + len(stripped))
+        anchor = _line_of(replacement, draft.line)
+    elif draft.where.start <= start and stop <= draft.where.stop:
+        text = source[draft.where.start : start] + replacement + source[stop : draft.where.stop]
+        first = start - draft.where.start
+        lo, hi = _around(text, first, first + len(replacement))
+        anchor = (lo - first, hi - first)
     else:
         grown = len(replacement) - (stop - start)
         anchor = (
@@ -42,3 +47,21 @@ def _finish(kind: str, draft: Draft, source: str) -> Edit:
         )
     lines = max(source[start:stop].strip().count("\n"), replacement.strip().count("\n"))
     return Edit(kind, start, stop, replacement, anchor, draft.description, multi=lines > 0)
+
+
+def _line_of(text: str, number: int) -> tuple[int, int]:
+    """Return the range of one line of `text`, blank lines not counted, without the spaces around it."""
+    lines = [match.span() for match in re.finditer(r"\S[^\n]*", text)]
+    start, stop = lines[number]
+    return start, start + len(text[start:stop].rstrip())
+
+
+def _around(text: str, start: int, stop: int) -> tuple[int, int]:
+    """Return the range of the line in which `text[start:stop]` begins, or of all of it where that is blank."""
+    first = text.rfind("\n", 0, start) + 1
+    last = text.find("\n", start if "\n" in text[start:stop] else stop)
+    line = text[first : len(text) if last < 0 else last]
+    if not line.strip():
+        return 0, len(text)
+    first += len(line) - len(line.lstrip())
+    return first, first + len(line.strip())

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import libcst as cst
 from libcst.metadata.span_provider import SpanProvidingCodegenState
@@ -54,13 +54,14 @@ class Where(NamedTuple):
 class Draft(NamedTuple):
     """An edit before it gets its kind: what is replaced, by what, and what to highlight in original offsets.
 
-    `where` may enclose `span` or lie outside it; None highlights the replacement itself.
+    `where` may enclose `span` or lie outside it; None highlights line number `line` of the replacement.
     """
 
     span: Where
     replacement: str
     description: str
     where: Where | None = None
+    line: int = 0
 
 
 @dataclass
@@ -118,7 +119,7 @@ class Tree:
         except (cst.ParserSyntaxError, ValueError, RecursionError) as error:
             line = getattr(error, "raw_line", "?")
             raise UserError(f"line {line}: not valid Python 3") from error
-        state = _Offsets(module.default_indent, module.default_newline, provider=None)
+        state = _Offsets(module.default_indent, module.default_newline, provider=cast(Any, None))
         module._codegen(state)
         if "".join(state.tokens) != source:
             raise UserError("cannot reproduce the source exactly; use one kind of line ending")
@@ -149,20 +150,20 @@ class Tree:
     def _bind(self, order: list[cst.CSTNode]) -> None:
         """Collect, per scope, the variables and where each is first bound, and the attributes of `self`."""
         self._variables: dict[cst.CSTNode, dict[str, int]] = {}
-        self.attributes: dict[str, list[str]] = {}
-        self.strings: list[cst.SimpleString] = []
+        self._attributes: dict[tuple[cst.CSTNode, str], list[str]] = {}
+        self._strings: dict[cst.CSTNode, list[cst.SimpleString]] = {}
         for node in order:
             if isinstance(node, cst.Name) and self.is_store(node):
                 names = self._variables.setdefault(self.scope(node), {})
                 names.setdefault(node.value, self._outer[node].start)
             elif isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name):
-                called = isinstance(self.parent(node), cst.Call) and self.parent(node).func is node  # type: ignore[attr-defined]
-                if not called:
-                    known = self.attributes.setdefault(node.value.value, [])
+                above = self.parent(node)
+                if not (isinstance(above, cst.Call) and above.func is node):
+                    known = self._attributes.setdefault((self.scope(node), node.value.value), [])
                     if node.attr.value not in known:
                         known.append(node.attr.value)
             elif isinstance(node, cst.SimpleString):
-                self.strings.append(node)
+                self._strings.setdefault(self.scope(node), []).append(node)
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode:
         """Return the node above (the module is its own parent)."""
@@ -194,6 +195,14 @@ class Tree:
         """Return the names bound in the scope of `node`, each with the offset of its first binding."""
         return self._variables.get(self.scope(node), {})
 
+    def attributes(self, node: cst.CSTNode, name: str) -> list[str]:
+        """Return the attributes of the variable `name` that are read or set in the scope of `node`."""
+        return self._attributes.get((self.scope(node), name), [])
+
+    def strings(self, node: cst.CSTNode) -> list[cst.SimpleString]:
+        """Return the string literals in the scope of `node`."""
+        return self._strings.get(self.scope(node), [])
+
     def is_store(self, node: cst.CSTNode) -> bool:
         """Whether `node` is bound (assigned, a parameter, a loop variable …) rather than read."""
         parent = self.parent(node)
@@ -208,12 +217,13 @@ class Tree:
         return False
 
     def span(self, node: cst.CSTNode) -> Where:
-        """Return the characters of `node` without its parentheses, or of a statement without what is around."""
+        """Return the characters of `node` without parentheses, or of a statement from its first word."""
         return self._inner.get(node) or self._outer[node]
 
     def outer(self, node: cst.CSTNode) -> Where:
-        """Return the characters of `node` with its parentheses; of a statement, with lines above and newline."""
-        return self._outer[node]
+        """Return the characters of `node` with parentheses, or of a statement with the lines above it."""
+        start, stop = self._outer[node]
+        return Where(start, min(stop, len(self.source)))
 
     def code(self, node: cst.CSTNode) -> str:
         """Return the text of `node`, parentheses included for an expression."""

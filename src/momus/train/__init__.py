@@ -1,1 +1,1 @@
-"""train"""
+"""Training, one stage one file: pretraining, reward model, PPO."""

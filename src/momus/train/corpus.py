@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.progress import track
@@ -26,7 +26,7 @@ from momus.train.examples import Function
 class CorpusConfig:
     """Which functions to learn from."""
 
-    size: Size = Size()
+    size: Size = field(default_factory=Size)
     per_package: int = 2500
     rename: float = 0.35
     """Share of functions whose local variables get short names."""

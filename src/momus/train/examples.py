@@ -25,8 +25,8 @@ from momus.critique import Comment, format_critique
 from momus.lm.prompts import RIGHT, WRONG, critique_prompt, judge_suffix
 from momus.lm.tree import TokenTree
 from momus.records import Tamper, Task
-from momus.tamper.apply import apply_edits, choose_edits, valid
 from momus.tamper.edits import Edit
+from momus.tamper.insert import insert
 
 _REPAIR = re.compile(r"^Should be `([^`]+)`")
 
@@ -67,19 +67,13 @@ class Mixture:
     label_weight: float = 2.0
 
 
-def draw_tamper(function: Function, count: int, rng: random.Random, name: str = "") -> Tamper | None:
-    """Put `count` fresh bugs into a function, or return None when no valid choice was found."""
-    task = Task(id=name, question=function.question, answer=function.answer)
+def draw_tamper(function: Function, count: int, rng: random.Random) -> Tamper | None:
+    """Put `count` fresh bugs into a function, or return None when it has no room for them."""
+    task = Task(id="", question=function.question, answer=function.answer)
     if count == 0:
         return Tamper(task=task, answer=function.answer)
-    for _ in range(4):
-        chosen = choose_edits(function.edits, count, rng, function.answer)
-        if len(chosen) < count:
-            return None
-        answer, bugs = apply_edits(function.answer, chosen)
-        if valid(function.answer, answer):
-            return Tamper(task=task, answer=answer, bugs=bugs)
-    return None
+    made = insert(function.answer, list(function.edits), count, rng)
+    return Tamper(task=task, answer=made[0], bugs=made[1]) if made else None
 
 
 def draw_example(
@@ -122,13 +116,19 @@ def _inverted(function: Function, tamper: Tamper, rng: random.Random) -> Comment
     for edit in rng.sample(function.edits, min(6, len(function.edits))):
         repair = _REPAIR.match(edit.description)
         line_start = function.answer.rfind("\n", 0, edit.start) + 1
-        line = function.answer[line_start : function.answer.find("\n", edit.start) % (len(function.answer) + 1)]
+        line = function.answer[
+            line_start : function.answer.find("\n", edit.start) % (len(function.answer) + 1)
+        ]
         if not repair or line not in tamper.answer.split("\n"):
             continue
         at = function.answer.find(repair[1], line_start)
         if not at <= edit.start <= edit.stop <= at + len(repair[1]):
             continue
-        wrong = function.answer[at : edit.start] + edit.replacement + function.answer[edit.stop : at + len(repair[1])]
+        wrong = (
+            function.answer[at : edit.start]
+            + edit.replacement
+            + function.answer[edit.stop : at + len(repair[1])]
+        )
         if "\n" in wrong or not wrong.strip():
             continue
         return Comment(highlight=line.strip(), text=edit.description.replace(repair[1], wrong, 1))

@@ -58,7 +58,10 @@ def _likeliest_lines(
         mask[row, 0, :n, :n] = torch.from_numpy(tree.mask())
     device = model.device
     hidden = model.model(
-        input_ids=tokens.to(device), position_ids=depth.to(device), attention_mask=mask.to(device), use_cache=False
+        input_ids=tokens.to(device),
+        position_ids=depth.to(device),
+        attention_mask=mask.to(device),
+        use_cache=False,
     ).last_hidden_state
     best = []
     for row, (tree, lines) in enumerate(zip(trees, numbers, strict=True)):

@@ -47,7 +47,9 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
-                updates = orthogonalize(torch.stack([self._direction(p, group["momentum"]) for p in parameters]))
+                updates = orthogonalize(
+                    torch.stack([self._direction(p, group["momentum"]) for p in parameters])
+                )
                 scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
                 for parameter, update in zip(parameters, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)

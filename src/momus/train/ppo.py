@@ -114,6 +114,7 @@ class PPOConfig:
             "warmup_iterations": 3,
             "kl_coefficient": 0.05,
             "ptx_per_episode": 1,
+            "token_budget": 2048,
         }
         return cls(**{**small, **changes})
 
@@ -177,8 +178,8 @@ def train_ppo(
     """Train `policy` in place, continuing where `run` stopped.
 
     Args:
-        policy: A causal language model. As it is on entry it is also the KL reference, so a continued run must
-            be given the same one.
+        policy: A causal language model. As it is on entry it is also the KL reference, so a continued run
+            must be given the same one.
         reward_model: What the value network starts as; it is copied.
         prompts: Tokenised prompts.
         sample: ``sample(policy, prompts, n, (seed, iteration))`` draws n responses to each prompt at

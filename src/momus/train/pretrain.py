@@ -129,7 +129,9 @@ def pretrain(out: Path, config: PretrainConfig) -> Path:
                 step += 1
                 rate = tokens / (monotonic() - started)
                 run.log(step, tokens=state["tokens"], **losses, tokens_per_second=round(rate))
-                progress.update(bar, completed=state["tokens"], description=f"critique {losses['critique']:.3f}")
+                progress.update(
+                    bar, completed=state["tokens"], description=f"critique {losses['critique']:.3f}"
+                )
             stop_pool += 1
             state["pool"] = stop_pool
             if stop_pool % max(1, config.save_every * config.batch_tokens // (config.pool * 256)) == 0:

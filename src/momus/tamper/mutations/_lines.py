@@ -45,13 +45,11 @@ def block(suite: cst.CSTNode) -> list[cst.CSTNode]:
 
 def headline(node: cst.CSTNode, tree: Tree) -> str:
     """Return the first line of a statement, with the only statement of a two-line `if` joined to it."""
-    where = tree.first_line(node)
-    text = tree.source[where.start : where.stop]
     if isinstance(node, cst.If) and node.orelse is None and len(block(node.body)) == 1:
         whole = " ".join(tree.code(node).split())
         if "#" not in whole and len(whole) <= 60:
             return whole
-    return text
+    return head(node, tree)
 
 
 def cut(node: cst.CSTNode, tree: Tree) -> Where:
@@ -62,11 +60,9 @@ def cut(node: cst.CSTNode, tree: Tree) -> Where:
     if number == 0:
         start = tree.line_start(tree.span(node).start)
         if len(siblings) > 1:
-            below = tree.outer(siblings[1]).start
             following = tree.line_start(tree.span(siblings[1]).start)
-            if not tree.source[below:following].strip():
-                stop = following
-    stop = min(stop, len(tree.source))
+            while (line := tree.source.find("\n", stop) + 1) <= following and not tree.source[stop:line].strip():
+                stop = line
     if stop == len(tree.source) and not tree.source.endswith("\n"):
         start -= len(tree.newline)
     return Where(start, stop)
@@ -101,9 +97,16 @@ def lines(node: cst.CSTNode, tree: Tree) -> Where:
     return Where(tree.line_start(start), end)
 
 
-def reindented(text: str, old: str, new: str) -> str:
-    """Move lines from one indentation to another; lines of text inside strings must not be passed here."""
-    out = []
-    for line in text.split("\n"):
-        out.append(new + line[len(old) :] if line.startswith(old) else line)
-    return "\n".join(out)
+def head(node: cst.CSTNode, tree: Tree) -> str:
+    """Return the first line of a statement."""
+    where = tree.first_line(node)
+    return tree.source[where.start : where.stop]
+
+
+def moved(body: list[cst.CSTNode], indent: str, tree: Tree) -> str | None:
+    """Return the lines of a block with another indentation, or None where that would change a string."""
+    start, stop = tree.line_start(tree.span(body[0]).start), lines(body[-1], tree).stop
+    text, old = tree.source[start:stop], tree.indentation(body[0])
+    if any(mark in text for mark in ('"""', "'''", "\\\n")) or old.strip():
+        return None
+    return "\n".join(indent + line[len(old) :] if line.startswith(old) else line for line in text.split("\n"))

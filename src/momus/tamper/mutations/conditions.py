@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
+from momus.tamper.mutations._shared import fits
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, should_be
 
@@ -60,30 +61,23 @@ def equality_inverted(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
 @mutation("identity_inverted", cst.Comparison)
 def identity_inverted(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
     """`is` for `is not`."""
-    table = {"is": "is not", "is not": "is"}
-    yield from _operator(node, tree, table, "the test is inverted")
+    yield from _operator(node, tree, {"is": "is not", "is not": "is"}, "the test is inverted")
 
 
 @mutation("membership_inverted", cst.Comparison)
 def membership_inverted(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
     """`in` for `not in`."""
-    table = {"in": "not in", "not in": "in"}
-    yield from _operator(node, tree, table, "the test is inverted")
+    yield from _operator(node, tree, {"in": "not in", "not in": "in"}, "the test is inverted")
 
 
 @mutation("none_test_loose", cst.Comparison)
 def none_test_loose(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
     """Truth instead of a test for None, so that zero and empty values take the wrong branch."""
-    if len(node.comparisons) != 1 or node.lpar:
-        return
     target = node.comparisons[0]
-    if not isinstance(target.comparator, cst.Name) or target.comparator.value != "None":
-        return
-    if not isinstance(node.left, cst.Name | cst.Attribute):
-        return
-    left = tree.code(node.left)
-    wrong = left if isinstance(target.operator, cst.IsNot) else f"not {left}"
-    if isinstance(target.operator, cst.Is | cst.IsNot):
+    tested = isinstance(target.operator, cst.Is | cst.IsNot) and tree.code(target.comparator) == "None"
+    if tested and len(node.comparisons) == 1 and isinstance(node.left, cst.Name | cst.Attribute):
+        left = tree.code(node.left)
+        wrong = left if isinstance(target.operator, cst.IsNot) else f"not {left}"
         yield Draft(tree.span(node), wrong, should_be(tree.code(node), "0 and empty values are not None"))
 
 
@@ -92,8 +86,8 @@ def not_dropped(node: cst.UnaryOperation, tree: Tree) -> Iterator[Draft]:
     """`x` for `not x`."""
     if isinstance(node.operator, cst.Not):
         kept = tree.outer(node.expression)
-        span = Where(tree.span(node).start, kept.start)
-        yield Draft(span, "", should_be(tree.code(node), "the condition is inverted"), kept)
+        cut = Where(tree.span(node).start, kept.start)
+        yield Draft(cut, "", should_be(tree.code(node), "the condition is inverted"), kept)
 
 
 @mutation("not_added", cst.If, cst.While, cst.IfExp, cst.CompIf)
@@ -101,23 +95,19 @@ def not_added(node: cst.If | cst.While | cst.IfExp | cst.CompIf, tree: Tree) -> 
     """`if not x` for `if x`."""
     test = node.test
     if isinstance(test, cst.Name | cst.Attribute | cst.Call | cst.Subscript) and not test.lpar:
-        span = tree.outer(test)
         text = tree.code(test)
         word = "while" if isinstance(node, cst.While) else "if"
-        yield Draft(span, f"not {text}", should_be(f"{word} {text}", "the condition is inverted"))
+        yield Draft(tree.outer(test), f"not {text}", should_be(f"{word} {text}", "the condition is inverted"))
 
 
 @mutation("and_or_swapped", cst.BooleanOperation)
 def and_or_swapped(node: cst.BooleanOperation, tree: Tree) -> Iterator[Draft]:
     """`or` for `and`."""
     both = isinstance(node.operator, cst.And)
+    word, wrong = ("and", "or") if both else ("or", "and")
     why = "both must hold" if both else "either is enough"
-    text = tree.code(node)
-    if len(text) > 60:
-        text = f"{'and' if both else 'or'} {tree.code(node.right)}"
-    yield Draft(
-        tree.span(node.operator), "or" if both else "and", should_be(text, why), _one_line(node, tree)
-    )
+    text = fits(tree.code(node), f"{word} {tree.code(node.right)}")
+    yield Draft(tree.span(node.operator), wrong, should_be(text, why), tree.span(node))
 
 
 @mutation("clause_dropped", cst.BooleanOperation)
@@ -125,47 +115,30 @@ def clause_dropped(node: cst.BooleanOperation, tree: Tree) -> Iterator[Draft]:
     """`a` or `b` for `a and b`."""
     left, right, whole = tree.outer(node.left), tree.outer(node.right), tree.span(node)
     word = "and" if isinstance(node.operator, cst.And) else "or"
-    text = tree.code(node)
-    for span, kept, lost in (
-        (Where(left.stop, whole.stop), left, node.right),
-        (Where(whole.start, right.start), right, node.left),
+    first, second = tree.code(node.left), tree.code(node.right)
+    for cut, kept, lost, short in (
+        (Where(left.stop, whole.stop), left, second, f"{word} {second}"),
+        (Where(whole.start, right.start), right, first, f"{first} {word}"),
     ):
-        piece = tree.code(lost)
-        shown = text if len(text) <= 60 else (f"{word} {piece}" if lost is node.right else f"{piece} {word}")
-        yield Draft(
-            span,
-            "",
-            should_be(shown, f"`{piece}` is not checked" if len(piece) < 30 else "a check is missing"),
-            kept,
-        )
+        why = f"`{lost}` is not checked" if len(lost) < 25 else "a check is missing"
+        yield Draft(cut, "", should_be(fits(tree.code(node), short), why), kept)
 
 
 @mutation("chain_shortened", cst.Comparison)
 def chain_shortened(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
     """`a < b` for `a < b < c`."""
     if len(node.comparisons) == 2:
-        first = node.comparisons[0]
-        stop = tree.outer(first.comparator).stop
-        whole = tree.span(node)
-        why = "one bound is not checked"
-        text = should_be(tree.code(node), why)
-        yield Draft(Where(stop, whole.stop), "", text, Where(whole.start, stop))
-        start = tree.outer(first.comparator).start
-        yield Draft(Where(whole.start, start), "", text, Where(start, whole.stop))
+        whole, middle = tree.span(node), tree.outer(node.comparisons[0].comparator)
+        why = should_be(tree.code(node), "one bound is not checked")
+        yield Draft(Where(middle.stop, whole.stop), "", why, Where(whole.start, middle.stop))
+        yield Draft(Where(whole.start, middle.start), "", why, Where(middle.start, whole.stop))
 
 
 @mutation("quantifier_swapped", cst.Call)
 def quantifier_swapped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
     """`any` for `all`."""
     if isinstance(node.func, cst.Name) and node.func.value in ("any", "all") and len(node.args) == 1:
-        wrong = "all" if node.func.value == "any" else "any"
-        why = "one is enough" if wrong == "all" else "every one must hold"
-        span = tree.span(node.func)
-        text = tree.code(node)
-        yield Draft(
-            span, wrong, should_be(text if len(text) <= 60 else node.func.value, why), _one_line(node, tree)
-        )
-
-
-def _one_line(node: cst.BaseExpression, tree: Tree) -> Where:
-    return tree.span(node)
+        name = node.func.value
+        wrong, why = ("all", "one is enough") if name == "any" else ("any", "every one must hold")
+        text = fits(tree.code(node), f"{name}(...)")
+        yield Draft(tree.span(node.func), wrong, should_be(text, why), tree.span(node))

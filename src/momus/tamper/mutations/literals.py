@@ -1,4 +1,4 @@
-"""Wrong literals: truth values, strings, containers, exception types, returned values."""
+"""Wrong literals: truth values, strings, containers, defaults."""
 
 from __future__ import annotations
 
@@ -6,60 +6,22 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from momus.tamper.mutations._shared import context, place, shown
-from momus.tamper.mutations.names import _candidates
+from momus.tamper.mutations._shared import alike, context, fits, instead
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, should_be
 
 _SEPARATORS = {
-    "": " ",
-    " ": "",
-    "\\n": "",
-    ", ": ",",
-    ",": " ",
-    ": ": ":",
-    "/": "\\\\",
-    "-": "_",
-    "_": "-",
-    ".": ",",
-    "0": "1",
-    "1": "0",
-}
-_EXCEPTIONS = {
-    "ValueError": "TypeError",
-    "TypeError": "ValueError",
-    "KeyError": "IndexError",
-    "IndexError": "KeyError",
-    "AttributeError": "NameError",
-    "OSError": "ValueError",
-    "FileNotFoundError": "PermissionError",
-    "StopIteration": "IndexError",
-    "ImportError": "AttributeError",
-    "UnicodeDecodeError": "UnicodeEncodeError",
-    "UnicodeEncodeError": "UnicodeDecodeError",
-    "UnicodeError": "LookupError",
-    "NotImplementedError": "AttributeError",
-    "RuntimeError": "ValueError",
-    "EOFError": "OSError",
-    "OverflowError": "ZeroDivisionError",
-    "ZeroDivisionError": "OverflowError",
-    "BlockingIOError": "InterruptedError",
-    "TimeoutError": "ConnectionError",
-    "Exception": "ValueError",
-    "LookupError": "AttributeError",
-}
-_PLACES = (
-    cst.Arg
-    | cst.Comparison
-    | cst.ComparisonTarget
-    | cst.Return
-    | cst.Index
-    | cst.Assign
-    | cst.BinaryOperation
-    | cst.Attribute
-    | cst.DictElement
-    | cst.Element
-)
+    "": " ", " ": "", "\\n": "", ", ": ",", ",": " ", ": ": ":", "/": "//", "-": "_", "_": "-", ".": ",",
+    "0": "1", "1": "0",
+}  # fmt: skip
+_FIRST_VALUES = {"[]": "None", "{}": "[]", "set()": "[]", "dict()": "[]", '""': "None", "''": "None"}
+_WHERE_STRINGS_COUNT = (
+    cst.Arg | cst.Comparison | cst.ComparisonTarget | cst.Return | cst.Index | cst.Assign | cst.BinaryOperation
+    | cst.Attribute | cst.DictElement | cst.Element
+)  # fmt: skip
+_WHERE_SPELLING_COUNTS = {
+    "print", "write", "count", "startswith", "endswith", "find", "index", "split", "replace", "get", "getattr", "pop",
+}  # fmt: skip
 
 
 @mutation("boolean_flipped", cst.Name)
@@ -68,235 +30,120 @@ def boolean_flipped(node: cst.Name, tree: Tree) -> Iterator[Draft]:
     if node.value in ("True", "False"):
         above = tree.parent(node)
         wrong = "False" if node.value == "True" else "True"
-        whole: cst.CSTNode = (
-            above if isinstance(above, cst.Assign | cst.Return | cst.Arg | cst.Param) else node
-        )
-        text = tree.code(whole).rstrip(", ")
-        whole, text = (node, node.value) if len(text) > 60 else (whole, text)
-        yield Draft(tree.span(node), wrong, should_be(text, "the flag is inverted"), tree.span(whole))
-
-
-def _string(node: cst.SimpleString, tree: Tree) -> bool:
-    """Whether changing this literal changes what the program does."""
-    above = tree.parent(node)
-    inside = any(isinstance(up, cst.FormattedString) for up in tree.above(node))
-    triple = node.quote in ('"""', "'''")
-    return isinstance(above, _PLACES) and not inside and not triple and "\n" not in node.value
-
-
-def _literal(node: cst.SimpleString, content: str) -> str:
-    return f"{node.prefix}{node.quote}{content}{node.quote}"
+        named = isinstance(above, cst.Assign | cst.Return | cst.Arg | cst.Param)
+        text = tree.code(above).rstrip(", ") if named else node.value
+        where = tree.span(above) if named else None
+        yield Draft(tree.span(node), wrong, should_be(fits(text, node.value), "the flag is inverted"), where)
 
 
 @mutation("separator_wrong", cst.SimpleString)
 def separator_wrong(node: cst.SimpleString, tree: Tree) -> Iterator[Draft]:
     """`''` for `' '` and other one-character strings."""
     content = node.raw_value
-    if _string(node, tree) and content in _SEPARATORS:
-        above = tree.parent(node)
-        if content in ("", " ") and isinstance(above, cst.Arg):
-            call = tree.parent(above)
-            if (
-                isinstance(call, cst.Call)
-                and isinstance(call.func, cst.Attribute)
-                and call.func.attr.value in ("split", "rsplit")
-            ):
-                return  # an empty separator fails at once
-        wrong = _literal(node, _SEPARATORS[content])
-        yield Draft(
-            tree.span(node), wrong, should_be(_quoted(node, tree), "the string is wrong"), place(node, tree)
-        )
+    if _counts(node, tree) and content in _SEPARATORS:
+        wrong = _SEPARATORS[content]
+        if _called(node, tree) in ("split", "rsplit", "partition") and not wrong:
+            return  # an empty separator fails at once
+        yield instead(node, _literal(node, wrong), tree, "the string is wrong")
 
 
 @mutation("wrong_string", cst.SimpleString)
 def wrong_string(node: cst.SimpleString, tree: Tree) -> Iterator[Draft]:
     """Another string of the same function: the wrong key, mode or answer."""
     content = node.raw_value
-    if not _string(node, tree) or not 1 <= len(content) <= 24:
+    if not _counts(node, tree) or not 1 <= len(content) <= 24:
         return
     others = {
-        s.raw_value for s in tree.strings
-        if s.quote == node.quote and s.prefix == node.prefix and s.raw_value != content
-        and 1 <= len(s.raw_value) <= 24 and isinstance(tree.parent(s), _PLACES)
-        and (" " in s.raw_value) == (" " in content) and s.raw_value[0].isalnum() == content[0].isalnum()
-    }  # fmt: skip
-    for other in _candidates(content, sorted(others), 1):
-        yield Draft(
-            tree.span(node),
-            _literal(node, other),
-            should_be(_quoted(node, tree), "the string is wrong"),
-            place(node, tree),
-        )
+        other.raw_value
+        for other in tree.strings(node)
+        if (other.quote, other.prefix) == (node.quote, node.prefix)
+        and _same_sort(content, other.raw_value)
+        and isinstance(tree.parent(other), _WHERE_STRINGS_COUNT)
+    }
+    for other in alike(content, sorted(others), 1):
+        yield instead(node, _literal(node, other), tree, "the string is wrong")
 
 
 @mutation("string_misspelt", cst.SimpleString)
 def string_misspelt(node: cst.SimpleString, tree: Tree) -> Iterator[Draft]:
-    """A string with the wrong case, a lost or a doubled character."""
-    content, above = node.raw_value, tree.parent(node)
-    if not _string(node, tree) or not content.isascii() or "\\" in content or not 2 <= len(content) <= 16:
+    """A string with the wrong case, a lost character or two exchanged."""
+    content = node.raw_value
+    if not _counts(node, tree) or not content.isascii() or not 2 <= len(content) <= 16:
         return
-    if isinstance(above, cst.Arg) and not _printed(above, tree):
+    if isinstance(tree.parent(node), cst.Arg) and _called(node, tree) not in _WHERE_SPELLING_COUNTS:
         return
     if content.isalpha():
-        why = "the spelling matters"
-        yield Draft(
-            tree.span(node),
-            _literal(node, content.swapcase()[0] + content[1:]),
-            should_be(_quoted(node, tree), why),
-            place(node, tree),
-        )
-    wrong = (
-        content[:-2] + content[-1] + content[-2]
-        if content[-1] != content[-2] and len(content) > 2
-        else content[:-1]
-    )
-    yield Draft(
-        tree.span(node),
-        _literal(node, wrong),
-        should_be(_quoted(node, tree), "the string is wrong"),
-        place(node, tree),
-    )
-
-
-def _printed(arg: cst.Arg, tree: Tree) -> bool:
-    call = tree.parent(arg)
-    name = tree.code(call.func).rpartition(".")[2] if isinstance(call, cst.Call) else ""
-    return name in (
-        "print",
-        "write",
-        "count",
-        "startswith",
-        "endswith",
-        "find",
-        "index",
-        "split",
-        "replace",
-        "get",
-    )
-
-
-def _quoted(node: cst.SimpleString, tree: Tree) -> str:
-    return shown(node, tree)
-
-
-@mutation("wrong_exception", cst.ExceptHandler, cst.Raise)
-def wrong_exception(node: cst.ExceptHandler | cst.Raise, tree: Tree) -> Iterator[Draft]:
-    """Another exception is caught or raised."""
-    if isinstance(node, cst.ExceptHandler):
-        kind, why = node.type, "another exception is caught"
-        if isinstance(kind, cst.Tuple):
-            names = [element.value for element in kind.elements]
-            kind = names[0] if names else None
-    else:
-        kind, why = node.exc, "another exception is raised"
-        kind = kind.func if isinstance(kind, cst.Call) else kind
-    if isinstance(kind, cst.Name) and kind.value in _EXCEPTIONS:
-        verb = "except" if isinstance(node, cst.ExceptHandler) else "raise"
-        wrong = _EXCEPTIONS[kind.value]
-        if isinstance(node, cst.ExceptHandler) and wrong in tree.code(tree.parent(node)):
-            return
-        text = (
-            kind.value
-            if isinstance(node, cst.ExceptHandler) and kind is not node.type
-            else f"{verb} {kind.value}"
-        )
-        yield Draft(tree.span(kind), wrong, should_be(text, why), tree.first_line(node))
-
-
-@mutation("wrong_return", cst.Return)
-def wrong_return(node: cst.Return, tree: Tree) -> Iterator[Draft]:
-    """Another variable, or nothing, is returned."""
-    value = node.value
-    if not isinstance(value, cst.Name | cst.Attribute | cst.Call | cst.Subscript | cst.BinaryOperation):
-        return
-    if isinstance(value, cst.Name) and value.value in ("None", "True", "False", "NotImplemented"):
-        return
-    text = tree.code(node)
-    text = text if len(text) <= 60 else f"return {tree.code(value)}"
-    if (
-        isinstance(value, cst.Name | cst.Attribute | cst.Call)
-        and not value.lpar
-        and not isinstance(value, cst.Name)
-    ):
-        known = [
-            n for n, first in tree.variables(node).items() if first < tree.line_start(tree.span(node).start)
-        ]
-        used = tree.code(value)
-        for other in [name for name in reversed(known) if name not in ("self", "cls", "_")][:1]:
-            if other != used:
-                yield Draft(
-                    tree.outer(value), other, should_be(text, "the wrong value is returned"), tree.span(node)
-                )
-    elif isinstance(value, cst.BinaryOperation):
-        left = tree.code(value.left)
-        yield Draft(tree.outer(value), left, should_be(text, "part of the result is lost"), tree.span(node))
-
-
-@mutation("return_forgotten", cst.Return)
-def return_forgotten(node: cst.Return, tree: Tree) -> Iterator[Draft]:
-    """The value is computed and not returned."""
-    if isinstance(node.value, cst.Call | cst.Await) and not node.value.lpar:
-        start = tree.span(node).start
-        statement = tree.parent(node)
-        if tree.siblings(statement)[-1] is not statement:
-            return
-        span = tree.span(node)._replace(start=start, stop=tree.outer(node.value).start)
-        text = tree.code(node)
-        text = (
-            text
-            if len(text) <= 60
-            else f"return {tree.code(node.value.func) if isinstance(node.value, cst.Call) else ''}"
-        )
-        yield Draft(span, "", should_be(text, "the result is not returned"), tree.outer(node.value))
+        wrong = content[0].swapcase() + content[1:]
+        yield instead(node, _literal(node, wrong), tree, "the case matters")
+    if content.isalnum():
+        middle = len(content) // 2
+        exchanged = content[: middle - 1] + content[middle] + content[middle - 1] + content[middle + 1 :]
+        for wrong in {exchanged, content[:-1]} - {content}:
+            yield instead(node, _literal(node, wrong), tree, "the string is wrong")
 
 
 @mutation("wrong_container", cst.Assign)
 def wrong_container(node: cst.Assign, tree: Tree) -> Iterator[Draft]:
-    """`None`, `{}` or a shared row for `[]`."""
-    value = tree.code(node.value)
-    table = {"[]": "None", "{}": "[]", "set()": "[]", "0": "None", "dict()": "[]", '""': "None", "''": "None"}
-    if value in table:
-        yield Draft(
-            tree.outer(node.value),
-            table[value],
-            should_be(tree.code(node), "it starts from the wrong value"),
-            tree.span(node),
-        )
-    if isinstance(node.value, cst.ListComp) and isinstance(node.value.elt, cst.BinaryOperation):
-        comp = node.value
-        inner = comp.for_in
-        if (
-            isinstance(inner.iter, cst.Call)
-            and tree.code(inner.iter.func) == "range"
-            and len(inner.iter.args) == 1
-            and not inner.ifs
-            and inner.inner_for_in is None
-        ):
-            if isinstance(comp.elt.left, cst.List):  # type: ignore[attr-defined]
-                wrong = f"[{tree.code(comp.elt)}] * {_factor(inner.iter.args[0].value, tree)}"
-                yield Draft(tree.outer(comp), wrong, should_be(tree.code(comp), "all rows are the same list"))
+    """`None` or `{}` for `[]`."""
+    wrong = _FIRST_VALUES.get(tree.code(node.value))
+    if wrong is not None:
+        text = should_be(tree.code(node), "it starts from the wrong value")
+        yield Draft(tree.outer(node.value), wrong, text, tree.span(node))
 
 
-def _factor(node: cst.BaseExpression, tree: Tree) -> str:
-    text = tree.code(node)
-    return f"({text})" if isinstance(node, cst.BinaryOperation) and not node.lpar else text
+@mutation("rows_shared", cst.ListComp)
+def rows_shared(node: cst.ListComp, tree: Tree) -> Iterator[Draft]:
+    """`[[0] * m] * n` for `[[0] * m for _ in range(n)]`."""
+    loop, row = node.for_in, node.elt
+    if isinstance(row, cst.BinaryOperation):
+        fresh = isinstance(row.left, cst.List) and isinstance(row.operator, cst.Multiply)
+    else:
+        fresh = isinstance(row, cst.List) and not row.elements
+    counted = isinstance(loop.iter, cst.Call) and tree.code(loop.iter.func) == "range"
+    if fresh and counted and not loop.ifs and loop.inner_for_in is None:
+        assert isinstance(loop.iter, cst.Call)
+        if len(loop.iter.args) == 1:
+            count = loop.iter.args[0].value
+            text = tree.code(count)
+            text = f"({text})" if isinstance(count, cst.BinaryOperation) and not count.lpar else text
+            why = should_be(tree.code(node), "all rows are the same list")
+            yield Draft(tree.outer(node), f"[{tree.code(row)}] * {text}", why)
 
 
-@mutation("none_default", cst.Param)
-def none_default(node: cst.Param, tree: Tree) -> Iterator[Draft]:
-    """A mutable default, shared by all calls."""
-    if (
-        node.default is not None
-        and tree.code(node.default) in ("()", "None")
-        and node.name.value.endswith("s")
-    ):
-        scope = tree.scope(node)
-        wrong = "[]"
-        if isinstance(scope, cst.FunctionDef):
+@mutation("mutable_default", cst.Param)
+def mutable_default(node: cst.Param, tree: Tree) -> Iterator[Draft]:
+    """A list as a default, shared by all calls."""
+    if node.default is not None and tree.code(node.default) in ("()", "None"):
+        plural = node.name.value.endswith("s") or node.name.value.endswith("list")
+        if plural and isinstance(tree.scope(node), cst.FunctionDef):
             text = f"{node.name.value}={tree.code(node.default)}"
-            yield Draft(
-                tree.outer(node.default),
-                wrong,
-                should_be(text, "a list would be shared by all calls"),
-                tree.span(context(node.name, tree)),
-            )
+            why = should_be(text, "a list would be shared by all calls")
+            yield Draft(tree.outer(node.default), "[]", why, tree.span(context(node, tree)))
+
+
+def _counts(node: cst.SimpleString, tree: Tree) -> bool:
+    """Whether this literal can be changed, and doing so changes what the program does."""
+    inside = any(isinstance(above, cst.FormattedString) for above in tree.above(node))
+    one_line = node.quote not in ('"""', "'''") and "\n" not in node.value
+    return isinstance(tree.parent(node), _WHERE_STRINGS_COUNT) and one_line and not inside
+
+
+def _called(node: cst.SimpleString, tree: Tree) -> str:
+    """Return the name of the function whose argument the literal is."""
+    call = tree.parent(tree.parent(node))
+    return tree.code(call.func).rpartition(".")[2] if isinstance(call, cst.Call) else ""
+
+
+def _same_sort(content: str, other: str) -> bool:
+    """Whether one string could have been written for another."""
+    return (
+        content != other
+        and 1 <= len(other) <= 24
+        and abs(len(content) - len(other)) <= 8
+        and (" " in content) == (" " in other)
+        and content[0].isalnum() == other[0].isalnum()
+    )
+
+
+def _literal(node: cst.SimpleString, content: str) -> str:
+    return f"{node.prefix}{node.quote}{content}{node.quote}"

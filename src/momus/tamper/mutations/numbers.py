@@ -6,22 +6,178 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from momus.tamper.mutations._shared import context, integer, place, shown
+from momus.tamper.mutations._shared import callee, context, cut_after, instead, integer
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, should_be
 
 _INDEX_NAMES = {
-    "idx", "index", "pos", "start", "end", "stop", "left", "right", "lo", "hi", "mid", "low", "high", "cur", "count", "size",
+    "idx", "index", "pos", "start", "end", "stop", "left", "right", "lo", "hi", "mid", "low", "high", "cur", "count",
 }  # fmt: skip
+_FAR = {'float("inf")', "float('inf')", "math.inf", "inf", "INF"}
+_COUNTED = cst.ComparisonTarget | cst.Comparison | cst.BinaryOperation | cst.Arg | cst.Return | cst.AugAssign
 
 
-def _more(node: cst.BaseExpression, tree: Tree) -> str:
-    return _plus(node, tree, 1)
+@mutation("range_bound", cst.Call)
+def range_bound(node: cst.Call, tree: Tree) -> Iterator[Draft]:
+    """A range that starts or stops one too early or too late, or runs with another step."""
+    plain = not any(arg.star or arg.keyword for arg in node.args)
+    if not isinstance(node.func, cst.Name) or node.func.value != "range" or not plain or not node.args:
+        return
+    values = [arg.value for arg in node.args]
+    down = len(values) == 3 and (integer(values[2]) or 1) < 0
+    text, where = tree.code(node), tree.span(node)
+    stop = values[0] if len(values) == 1 else values[1]
+    for step in (-1, 1) if _countable(stop) else ():
+        why = "it goes one step too far" if (step > 0) != down else "the last value is left out"
+        yield Draft(tree.outer(stop), plus(stop, tree, step), should_be(text, why), where)
+    if len(values) == 1:
+        at = tree.outer(stop).start
+        yield Draft(Where(at, at), "1, ", should_be(text, "the first value is left out"), where)
+        return
+    start = values[0]
+    for step in (-1, 1) if _countable(start) else ():
+        if not (integer(start) == 0 and step < 0):
+            why = "the first value is left out" if (step > 0) != down else "it starts one too early"
+            yield Draft(tree.outer(start), plus(start, tree, step), should_be(text, why), where)
+    if len(values) == 2 and integer(start) != 0:
+        gap = Where(tree.outer(start).start, tree.outer(stop).start)
+        yield Draft(gap, "", should_be(text, "it must not start at 0"), where)
+    if len(values) == 3:
+        gap = Where(tree.outer(stop).stop, tree.outer(values[2]).stop)
+        yield Draft(gap, "", should_be(text, "the step is lost"), where)
 
 
-def _plus(node: cst.BaseExpression, tree: Tree, step: int) -> str:
-    """Return the text of `node + step`, folding what is already added."""
-    value = integer(node)
+@mutation("slice_bound", cst.Slice)
+def slice_bound(node: cst.Slice, tree: Tree) -> Iterator[Draft]:
+    """A slice that takes one item too many or too few, or all from or up to an end."""
+    whole = context(node, tree, 60)
+    text, where = tree.code(whole), tree.span(whole)
+    for bound, first in ((node.lower, True), (node.upper, False)):
+        if bound is None:
+            continue
+        value = integer(bound)
+        for step in (-1, 1) if _countable(bound) else ():
+            if value is not None and ((value < 0) != (value + step < 0) or (value + step == 0 and not first)):
+                continue
+            why = "one item too few" if (step > 0) == first else "one item too many"
+            yield Draft(tree.outer(bound), plus(bound, tree, step), should_be(text, why), where)
+        if not (first and value == 0):
+            why = "the start is ignored" if first else "the end is not cut off"
+            yield Draft(tree.outer(bound), "", should_be(text, why), where)
+    if node.lower is None and node.upper is not None and node.step is None and integer(node.upper) is not None:
+        yield Draft(tree.span(node), f"{tree.code(node.upper)}:", should_be(text, "it takes the wrong end"), where)
+
+
+@mutation("index_off_by_one", cst.Index)
+def index_off_by_one(node: cst.Index, tree: Tree) -> Iterator[Draft]:
+    """The neighbour of the item that is meant."""
+    value = node.value
+    known = integer(value)
+    if isinstance(value, cst.Name) and not (len(value.value) == 1 or value.value in _INDEX_NAMES):
+        return
+    if not _countable(value) or isinstance(value, cst.Call):
+        return
+    if known is None:
+        for step in (-1, 1):
+            yield instead(value, plus(value, tree, step), tree, "the index is off by one")
+        return
+    for wrong, why in ((known + 1, "the wrong item is taken"), (known - 1, "the wrong item is taken")):
+        if (wrong < 0) == (known < 0):
+            yield instead(value, str(wrong), tree, why)
+    if known in (0, -1):
+        why = "the last item is meant" if known else "the first item is meant"
+        yield instead(value, "0" if known else "-1", tree, why)
+
+
+@mutation("constant_off_by_one", cst.Integer)
+def constant_off_by_one(node: cst.Integer, tree: Tree) -> Iterator[Draft]:
+    """A number one away from the right one, in a comparison, a sum or an argument."""
+    value, above = integer(node), tree.parent(node)
+    if value is None or not isinstance(above, _COUNTED) or _is_range(tree.parent(above)):
+        return
+    scaled = isinstance(above, cst.BinaryOperation | cst.AugAssign)
+    additive = cst.Add | cst.Subtract | cst.AddAssign | cst.SubtractAssign
+    smallest = 0
+    if isinstance(above, cst.BinaryOperation | cst.AugAssign):
+        smallest = 1 if isinstance(above.operator, additive) else 2
+    for wrong in (value - 1, value + 1):
+        if wrong >= smallest and (scaled or value or wrong):
+            yield instead(node, str(wrong), tree, "the number is wrong")
+
+
+@mutation("constant_mistyped", cst.Integer)
+def constant_mistyped(node: cst.Integer, tree: Tree) -> Iterator[Draft]:
+    """A digit too few or too many, or two exchanged, in a long number."""
+    text = node.value
+    if text.isdecimal() and len(text) >= 3:
+        middle = len(text) // 2
+        exchanged = text[: middle - 1] + text[middle] + text[middle - 1] + text[middle + 1 :]
+        for wrong in sorted({text[:-1], exchanged, f"{text[:middle]}{text[middle - 1 :]}"} - {text}):
+            yield instead(node, wrong, tree, "the number is mistyped")
+
+
+@mutation("plus_one_dropped", cst.BinaryOperation)
+def plus_one_dropped(node: cst.BinaryOperation, tree: Tree) -> Iterator[Draft]:
+    """`n` for `n + 1`."""
+    if isinstance(node.operator, cst.Add | cst.Subtract) and (integer(node.right) or 0) > 0:
+        sign = "+" if isinstance(node.operator, cst.Add) else "-"
+        yield cut_after(node, tree, f"the `{sign} {tree.code(node.right)}` is missing")
+
+
+@mutation("plus_one_added", cst.Return, cst.Assign, cst.Arg)
+def plus_one_added(node: cst.Return | cst.Assign | cst.Arg, tree: Tree) -> Iterator[Draft]:
+    """`n + 1` for `n`, where a count or a length is used."""
+    value = node.value
+    length = isinstance(value, cst.Call) and callee(value) == "len"
+    counted = isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Subtract | cst.FloorDivide)
+    if (length or counted) and value is not None and not value.lpar and not _is_range(tree.parent(node)):
+        for step, why in ((1, "the result is one too large"), (-1, "the result is one too small")):
+            yield Draft(tree.outer(value), plus(value, tree, step), should_be(tree.code(value), why))
+
+
+@mutation("initial_value", cst.Assign, cst.Param)
+def initial_value(node: cst.Assign | cst.Param, tree: Tree) -> Iterator[Draft]:
+    """A variable that starts from the wrong value."""
+    value = node.value if isinstance(node, cst.Assign) else node.default
+    if value is None:
+        return
+    known, code = integer(value), tree.code(value)
+    why = "it starts from the wrong value" if isinstance(node, cst.Assign) else "the default is wrong"
+    if known is not None:
+        wrongs = {0: ["1", "-1"], 1: ["0"], -1: ["0"]}.get(known, [str(known - 1), str(known + 1)])
+    elif isinstance(value, cst.Float) and code.endswith(".0"):
+        wrongs = ["1.0" if code == "0.0" else "0.0"]
+    elif code in _FAR:
+        wrongs = [f"-{code}", "0"]
+    else:
+        return
+    text = tree.code(node).rstrip(", ")
+    for wrong in wrongs:
+        yield Draft(tree.outer(value), wrong, should_be(text, why), tree.span(node))
+
+
+@mutation("minus_dropped", cst.UnaryOperation)
+def minus_dropped(node: cst.UnaryOperation, tree: Tree) -> Iterator[Draft]:
+    """`1` for `-1`, `x` for `-x`."""
+    if isinstance(node.operator, cst.Minus):
+        inner, whole = tree.outer(node.expression), context(node, tree)
+        where = inner if whole is node else tree.span(whole)
+        why = should_be(tree.code(whole), "the sign is lost")
+        yield Draft(Where(tree.span(node).start, inner.start), "", why, where)
+
+
+@mutation("minus_one_zero", cst.UnaryOperation)
+def minus_one_zero(node: cst.UnaryOperation, tree: Tree) -> Iterator[Draft]:
+    """`0` for the `-1` that says "none"."""
+    above = tree.parent(node)
+    marks = isinstance(above, cst.Return | cst.Arg | cst.ComparisonTarget) and not _is_range(tree.parent(above))
+    if integer(node) == -1 and marks:
+        yield instead(node, "0", tree, "-1 is the mark here")
+
+
+def plus(node: cst.BaseExpression, tree: Tree, step: int) -> str:
+    """Return the text of `node + step` for a step of 1 or -1, folding what is already added."""
+    value, text = integer(node), tree.code(node)
     if value is not None:
         return str(value + step)
     if isinstance(node, cst.BinaryOperation) and not node.lpar:
@@ -30,14 +186,14 @@ def _plus(node: cst.BaseExpression, tree: Tree, step: int) -> str:
         if added is not None and sign:
             total = sign * added + step
             left = tree.code(node.left)
-            return left if total == 0 else f"{left} {'+' if total > 0 else '-'} {abs(total)}"
-    text = tree.code(node)
-    loose = isinstance(node, cst.IfExp | cst.Comparison | cst.BooleanOperation | cst.Lambda | cst.NamedExpr)
-    text = f"({text})" if loose and not node.lpar else text
-    return f"{text} {'+' if step > 0 else '-'} 1"
+            middle = tree.source[tree.outer(node.left).stop : tree.outer(node.right).start]
+            spaced = " " if " " in middle else ""
+            return f"{left}{spaced}{'+' if total > 0 else '-'}{spaced}{abs(total)}" if total else left
+    tight = isinstance(node, cst.BinaryOperation) and " " not in text
+    return f"{text}{'+' if step > 0 else '-'}1" if tight else f"{text} {'+' if step > 0 else '-'} 1"
 
 
-def _arithmetic(node: cst.BaseExpression) -> bool:
+def _countable(node: cst.BaseExpression) -> bool:
     """Whether `node` looks like a whole number."""
     if isinstance(node, cst.Name):
         return node.value not in ("None", "True", "False")
@@ -48,181 +204,5 @@ def _arithmetic(node: cst.BaseExpression) -> bool:
     return integer(node) is not None
 
 
-@mutation("range_bound", cst.Call)
-def range_bound(node: cst.Call, tree: Tree) -> Iterator[Draft]:
-    """A range that starts or stops one too early or too late, or runs with another step."""
-    if not isinstance(node.func, cst.Name) or node.func.value != "range" or not 1 <= len(node.args) <= 3:
-        return
-    if any(arg.star or arg.keyword for arg in node.args):
-        return
-    values = [arg.value for arg in node.args]
-    text, where = tree.code(node), tree.span(node)
-    down = len(values) == 3 and (integer(values[2]) or 1) < 0
-    stop = values[-1] if len(values) == 1 else values[1]
-    if _arithmetic(stop):
-        early, late = "the last value is left out", "it goes one step too far"
-        for step, why in ((-1, late if down else early), (1, early if down else late)):
-            if integer(stop) == -step and len(values) == 1:
-                continue  # range(0) would be trivial
-            yield Draft(tree.outer(stop), _plus(stop, tree, step), should_be(text, why), where)
-    if len(values) == 1:
-        at = tree.outer(values[0]).start
-        yield Draft(Where(at, at), "1, ", should_be(text, "the first value is left out"), where)
-    else:
-        start = values[0]
-        known = integer(start)
-        for step in (-1, 1):
-            if _arithmetic(start) and not (known == 0 and step < 0):
-                why = "the first value is left out" if (step > 0) != down else "it starts one too early"
-                yield Draft(tree.outer(start), _plus(start, tree, step), should_be(text, why), where)
-        if len(values) == 2 and known != 0:
-            gap = Where(tree.outer(start).start, tree.outer(values[1]).start)
-            yield Draft(gap, "", should_be(text, "it must not start at 0"), where)
-    if len(values) == 3:
-        gap = Where(tree.outer(values[1]).stop, tree.outer(values[2]).stop)
-        yield Draft(gap, "", should_be(text, "the step is lost"), where)
-
-
-@mutation("slice_bound", cst.Slice)
-def slice_bound(node: cst.Slice, tree: Tree) -> Iterator[Draft]:
-    """A slice that takes one item too many or too few."""
-    whole = context(node, tree, 60)
-    text, where = tree.code(whole), tree.span(whole)
-    for bound, first in ((node.lower, True), (node.upper, False)):
-        if bound is None:
-            continue
-        value = integer(bound)
-        for step in (-1, 1):
-            if not _arithmetic(bound) or (value is not None and value + step == 0 and not first):
-                continue
-            if value is not None and (value < 0) != (value + step < 0):
-                continue
-            why = "one item too few" if (step > 0) == first else "one item too many"
-            yield Draft(tree.outer(bound), _plus(bound, tree, step), should_be(text, why), where)
-        lost = "the start is ignored" if first else "the end is not cut off"
-        if not (first and value == 0):
-            yield Draft(tree.outer(bound), "", should_be(text, lost), where)
-    if node.lower is None and node.upper is not None and _arithmetic(node.upper) and node.step is None:
-        span = tree.span(node)
-        if span.start < tree.outer(node.upper).start:
-            wrong = f"{tree.code(node.upper)}:"
-            yield Draft(span, wrong, should_be(text, "it takes the wrong end"), where)
-
-
-@mutation("index_off_by_one", cst.Index)
-def index_off_by_one(node: cst.Index, tree: Tree) -> Iterator[Draft]:
-    """The neighbour of the item that is meant."""
-    value = node.value
-    known = integer(value)
-    if isinstance(value, cst.Name) and not (len(value.value) == 1 or value.value in _INDEX_NAMES):
-        return
-    if not _arithmetic(value) or isinstance(value, cst.Call):
-        return
-    # An annotation-like subscript (`list[int]`) never gets here; a call's result may be any container.
-    for step in (-1, 1) if known is None else ((1,) if known == 0 else (-1,)):
-        wrong = _plus(value, tree, step)
-        why = "the wrong item is taken" if known is not None else "the index is off by one"
-        yield Draft(tree.outer(value), wrong, should_be(shown(node, tree), why), place(node, tree))
-    if known == -1:
-        yield Draft(
-            tree.outer(value), "0", should_be(shown(node, tree), "the last item is meant"), place(node, tree)
-        )
-    if known == 0:
-        yield Draft(
-            tree.outer(value),
-            "-1",
-            should_be(shown(node, tree), "the first item is meant"),
-            place(node, tree),
-        )
-
-
-@mutation("constant_off_by_one", cst.Integer)
-def constant_off_by_one(node: cst.Integer, tree: Tree) -> Iterator[Draft]:
-    """A number one away from the right one, in a comparison, a sum or an argument."""
-    value = integer(node)
-    above = tree.parent(node)
-    usual = cst.ComparisonTarget | cst.Comparison | cst.BinaryOperation | cst.Arg | cst.Return | cst.AugAssign
-    if value is None or not isinstance(above, usual):
-        return
-    if isinstance(above, cst.Arg) and "range(" in tree.code(tree.parent(above))[:6]:
-        return
-    wrongs = [value + 1] if value == 0 else [value - 1, value + 1]
-    trivial = isinstance(above, cst.BinaryOperation | cst.AugAssign)
-    for wrong in wrongs:
-        if trivial and (
-            wrong == 0
-            or (
-                wrong == 1
-                and not isinstance(
-                    above.operator, cst.Add | cst.Subtract | cst.AddAssign | cst.SubtractAssign
-                )
-            )
-        ):  # type: ignore[attr-defined]
-            continue
-        yield Draft(
-            tree.span(node),
-            str(wrong),
-            should_be(shown(node, tree), "the number is wrong"),
-            place(node, tree),
-        )
-
-
-@mutation("plus_one_dropped", cst.BinaryOperation)
-def plus_one_dropped(node: cst.BinaryOperation, tree: Tree) -> Iterator[Draft]:
-    """`n` for `n + 1`."""
-    if isinstance(node.operator, cst.Add | cst.Subtract) and (integer(node.right) or 0) > 0 and not node.lpar:
-        stop = tree.outer(node.left).stop
-        sign = "+" if isinstance(node.operator, cst.Add) else "-"
-        why = f"the `{sign} {tree.code(node.right)}` is missing"
-        kept = Where(tree.span(node).start, stop)
-        yield Draft(Where(stop, tree.span(node).stop), "", should_be(tree.code(node), why), kept)
-
-
-@mutation("plus_one_added", cst.Return, cst.Assign, cst.Arg)
-def plus_one_added(node: cst.Return | cst.Assign | cst.Arg, tree: Tree) -> Iterator[Draft]:
-    """`n + 1` for `n`, where a count or a length is used."""
-    value = node.value
-    if isinstance(value, cst.Call) and isinstance(value.func, cst.Name) and value.func.value == "len":
-        good = True
-    else:
-        good = isinstance(value, cst.BinaryOperation) and isinstance(
-            value.operator, cst.Subtract | cst.FloorDivide
-        )
-    if good and value is not None and not value.lpar and not (isinstance(node, cst.Arg) and node.star):
-        for step, why in ((1, "the result is one too large"), (-1, "the result is one too small")):
-            wrong = _plus(value, tree, step)
-            yield Draft(tree.outer(value), wrong, should_be(tree.code(value), why))
-
-
-@mutation("initial_value", cst.Assign, cst.Param)
-def initial_value(node: cst.Assign | cst.Param, tree: Tree) -> Iterator[Draft]:
-    """A variable that starts from the wrong value."""
-    value = node.value if isinstance(node, cst.Assign) else node.default
-    if value is None:
-        return
-    text = tree.code(node).rstrip(", ")
-    known = integer(value)
-    if known is not None:
-        wrongs = {0: ["1", "-1"], 1: ["0"], -1: ["0"]}.get(known, [str(known - 1), str(known + 1)])
-        why = "it starts from the wrong value" if isinstance(node, cst.Assign) else "the default is wrong"
-        for wrong in wrongs:
-            yield Draft(tree.outer(value), wrong, should_be(text, why), tree.span(node))
-    elif isinstance(value, cst.Float) and value.value.endswith(".0"):
-        wrong = "1.0" if value.value == "0.0" else "0.0"
-        yield Draft(tree.outer(value), wrong, should_be(text, "the value is wrong"), tree.span(node))
-    elif tree.code(value) in ('float("inf")', "float('inf')", "math.inf", "inf", "INF"):
-        sign = f"-{tree.code(value)}"
-        for wrong in (sign, "0"):
-            yield Draft(
-                tree.outer(value), wrong, should_be(text, "the first minimum is wrong"), tree.span(node)
-            )
-
-
-@mutation("minus_dropped", cst.UnaryOperation)
-def minus_dropped(node: cst.UnaryOperation, tree: Tree) -> Iterator[Draft]:
-    """`1` for `-1`, `x` for `-x`."""
-    if isinstance(node.operator, cst.Minus):
-        span = Where(tree.span(node).start, tree.outer(node.expression).start)
-        whole = context(node, tree)
-        where = tree.span(whole) if whole is not node else tree.outer(node.expression)
-        yield Draft(span, "", should_be(tree.code(whole), "the sign is lost"), where)
+def _is_range(node: cst.CSTNode) -> bool:
+    return isinstance(node, cst.Call) and callee(node) == "range"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from momus.tamper.mutations._shared import integer, is_stringy, shown
+from momus.tamper.mutations._shared import context, cut_after, fits, integer, is_text_made
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, should_be
 
@@ -40,28 +40,25 @@ _AUGMENTED = {
 }
 
 
-def _swap(node: cst.BinaryOperation, tree: Tree, table: dict[str, tuple[str, str]]) -> Iterator[Draft]:
-    span = tree.span(node.operator)
-    operator = tree.source[span.start : span.stop]
-    textual = is_stringy(node.left) or is_stringy(node.right) or isinstance(node.left, cst.List | cst.Tuple)
-    if operator in table and not (textual or isinstance(node.right, cst.List | cst.Tuple)):
-        wrong, why = table[operator]
-        text = tree.code(node)
-        if len(text) > 60:
-            text = f"{operator} {tree.code(node.right)}"
-        yield Draft(span, wrong, should_be(text, why), tree.span(node))
-
-
 @mutation("arithmetic_operator", cst.BinaryOperation)
 def arithmetic_operator(node: cst.BinaryOperation, tree: Tree) -> Iterator[Draft]:
     """`+` for `-` and the like."""
-    yield from _swap(node, tree, _ARITHMETIC)
+    yield from _other_operator(node, tree, _ARITHMETIC)
 
 
 @mutation("bitwise_operator", cst.BinaryOperation)
 def bitwise_operator(node: cst.BinaryOperation, tree: Tree) -> Iterator[Draft]:
     """`|` for `&` and the like."""
-    yield from _swap(node, tree, _BITWISE)
+    yield from _other_operator(node, tree, _BITWISE)
+
+
+def _other_operator(node: cst.BinaryOperation, tree: Tree, table: dict[str, tuple[str, str]]) -> Iterator[Draft]:
+    span = tree.span(node.operator)
+    operator = tree.source[span.start : span.stop]
+    if operator in table and not is_text_made(node):
+        wrong, why = table[operator]
+        text = fits(_bare(node, tree), f"{operator} {tree.code(node.right)}")
+        yield Draft(span, wrong, should_be(text, why), tree.span(node))
 
 
 @mutation("augmented_operator", cst.AugAssign)
@@ -69,7 +66,7 @@ def augmented_operator(node: cst.AugAssign, tree: Tree) -> Iterator[Draft]:
     """`-=` for `+=`."""
     span = tree.span(node.operator)
     operator = tree.source[span.start : span.stop]
-    if operator in _AUGMENTED and not is_stringy(node.value):
+    if operator in _AUGMENTED and not is_text_made(node.value):
         wrong, why = _AUGMENTED[operator]
         yield Draft(span, wrong, should_be(tree.code(node), why), tree.span(node))
 
@@ -77,65 +74,59 @@ def augmented_operator(node: cst.AugAssign, tree: Tree) -> Iterator[Draft]:
 @mutation("accumulation_lost", cst.AugAssign)
 def accumulation_lost(node: cst.AugAssign, tree: Tree) -> Iterator[Draft]:
     """`=` for `+=`."""
-    why = "earlier values are overwritten"
-    yield Draft(tree.span(node.operator), "=", should_be(tree.code(node), why), tree.span(node))
+    if tree.code(node.target) != tree.code(node.value):
+        why = should_be(tree.code(node), "earlier values are overwritten")
+        yield Draft(tree.span(node.operator), "=", why, tree.span(node))
 
 
 @mutation("modulo_dropped", cst.BinaryOperation)
 def modulo_dropped(node: cst.BinaryOperation, tree: Tree) -> Iterator[Draft]:
     """`x` for `x % m`."""
-    if isinstance(node.operator, cst.Modulo) and not is_stringy(node.left):
-        yield _left_only(node, tree, "the remainder is not taken")
+    if isinstance(node.operator, cst.Modulo) and not is_text_made(node):
+        yield cut_after(node, tree, "the remainder is not taken")
 
 
 @mutation("operand_dropped", cst.BinaryOperation)
 def operand_dropped(node: cst.BinaryOperation, tree: Tree) -> Iterator[Draft]:
-    """`a` for `a + b`."""
-    if integer(node.right) is None and isinstance(node.operator, cst.Add | cst.Subtract | cst.Multiply):
+    """`a` for `a + b`, `a * b` or `a // b`."""
+    if isinstance(node.operator, cst.FloorDivide | cst.Divide | cst.Multiply):
+        yield cut_after(node, tree, "the result is not scaled")
+    elif isinstance(node.operator, cst.Add | cst.Subtract) and integer(node.right) is None:
         text = tree.code(node.right)
-        yield _left_only(node, tree, f"`{text}` is left out" if len(text) < 25 else "a term is left out")
-    elif isinstance(node.operator, cst.FloorDivide | cst.Divide | cst.Multiply):
-        yield _left_only(node, tree, "the result is not scaled")
+        yield cut_after(node, tree, f"`{text}` is left out" if len(text) < 25 else "a term is left out")
 
 
 @mutation("operands_swapped", cst.BinaryOperation)
 def operands_swapped(node: cst.BinaryOperation, tree: Tree) -> Iterator[Draft]:
     """`b - a` for `a - b`."""
-    simple = cst.Name | cst.Attribute | cst.Subscript | cst.Call | cst.Integer
-    left, right = tree.code(node.left), tree.code(node.right)
+    simple = cst.Name | cst.Attribute | cst.Subscript | cst.Call
     ordered = isinstance(node.operator, cst.Subtract | cst.Divide | cst.FloorDivide | cst.Modulo)
-    if not ordered or left == right or integer(node.left) is not None:
-        return
-    if isinstance(node.left, simple) and isinstance(node.right, simple) and not is_stringy(node.left):
+    if ordered and isinstance(node.left, simple) and isinstance(node.right, simple) and not is_text_made(node):
         first, second = tree.outer(node.left), tree.outer(node.right)
-        middle = tree.source[first.stop : second.start]
-        wrong = f"{right}{middle}{left}"
-        yield Draft(
-            Where(first.start, second.stop),
-            wrong,
-            should_be(shown(node.left, tree, 60), "the operands are swapped"),
-        )
+        left, right = tree.code(node.left), tree.code(node.right)
+        if left != right:
+            middle = tree.source[first.stop : second.start]
+            why = should_be(_bare(node, tree), "the operands are swapped")
+            yield Draft(Where(first.start, second.stop), f"{right}{middle}{left}", why)
 
 
 @mutation("parentheses_dropped", cst.BinaryOperation)
 def parentheses_dropped(node: cst.BinaryOperation, tree: Tree) -> Iterator[Draft]:
     """`a + b * c` for `(a + b) * c`."""
     above = tree.parent(node)
-    loose = isinstance(node.operator, cst.Add | cst.Subtract)
-    tight = isinstance(above, cst.BinaryOperation) and isinstance(
-        above.operator, cst.Multiply | cst.Divide | cst.FloorDivide | cst.Modulo | cst.Subtract | cst.Power
-    )
-    if len(node.lpar) == 1 and loose and tight and not is_stringy(above.left):  # type: ignore[attr-defined]
-        if isinstance(above.operator, cst.Subtract) and above.left is node:  # type: ignore[attr-defined]
-            return
-        inner = tree.span(node)
-        if "\n" not in tree.code(node):
-            yield Draft(
-                tree.outer(node), tree.source[inner.start : inner.stop],
-                should_be(tree.code(above), "the sum must come first"), tree.span(above),
-            )  # fmt: skip
+    if len(node.lpar) != 1 or not isinstance(node.operator, cst.Add | cst.Subtract):
+        return
+    if not isinstance(above, cst.BinaryOperation) or is_text_made(above) or "\n" in tree.code(node):
+        return
+    right_of_minus = isinstance(above.operator, cst.Subtract) and above.right is node
+    tight = cst.Multiply | cst.Divide | cst.FloorDivide | cst.Modulo | cst.Power
+    if right_of_minus or isinstance(above.operator, tight):
+        text = fits(_bare(above, tree), tree.code(node))
+        whole = tree.span(context(node, tree, 60))
+        yield Draft(tree.outer(node), _bare(node, tree), should_be(text, "the sum must be made first"), whole)
 
 
-def _left_only(node: cst.BinaryOperation, tree: Tree, why: str) -> Draft:
-    kept = Where(tree.span(node).start, tree.outer(node.left).stop)
-    return Draft(Where(kept.stop, tree.span(node).stop), "", should_be(tree.code(node), why), kept)
+def _bare(node: cst.BinaryOperation, tree: Tree) -> str:
+    """Return the text of an operation without the parentheses around it."""
+    start, stop = tree.span(node)
+    return tree.source[start:stop]

@@ -1,0 +1,92 @@
+"""`momus tamper`: bugs put into copies of Python files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from momus.records import Tamper
+    from momus.review.files import Source
+
+
+def command(
+    paths: Positional[list[Path]], bugs: int = 1, seed: int = 0, json: bool = False, out: Path | None = None
+) -> int:
+    """Put bugs into copies of Python files, each with the explanation a reviewer would write.
+
+    The files themselves are never changed. Without --out, each file's diff and critique are printed.
+
+    Args:
+        paths: Python files, and directories to search for them.
+        bugs: How many bugs in each file.
+        seed: Other seeds, other bugs.
+        json: Print one record a line instead: the file, its tampered text, and each bug's place and kind.
+        out: A directory for the tampered copies, and their records as tampers.jsonl.
+    """
+    import random
+
+    from momus.errors import UserError
+    from momus.review.files import read_sources
+
+    if bugs < 1:
+        raise UserError(f"--bugs {bugs}: must be at least 1")
+    sources, _ = read_sources(paths)
+
+    from momus.records import Tamper, Task, write_jsonl
+    from momus.tamper.insert import tamper_file
+
+    done: list[tuple[Source, Tamper]] = []
+    for source in sources:
+        made = tamper_file(source.text, bugs, random.Random(f"{seed} {source.path.as_posix()}"))
+        if made is None:
+            print(f"{source.path}: no room for {bugs} bug{'s' * (bugs > 1)}", file=sys.stderr)
+            continue
+        task = Task(id=source.path.as_posix(), question="", answer=source.text)
+        done.append((source, Tamper(task=task, answer=made[0], bugs=made[1])))
+    if not done:
+        raise UserError("nothing was tampered with: ask for fewer bugs, or name files with more code")
+    if out is not None:
+        _write_copies(done, out)
+        write_jsonl(out / "tampers.jsonl", [record for _, record in done])
+    for source, record in done:
+        if json:
+            print(record.model_dump_json())
+        elif out is None:
+            print(_explained(source, record))
+    return 0
+
+
+def _write_copies(done: list[tuple[Source, Tamper]], out: Path) -> None:
+    from momus.errors import UserError
+
+    real = [source.path.resolve() for source, _ in done]
+    base = Path(os.path.commonpath([path.parent for path in real]))
+    copies = [out.resolve() / path.relative_to(base) for path in real]
+    for copy in copies:
+        if copy in real:
+            raise UserError(f"--out {out}: would overwrite {copy}: name another directory")
+    for copy, (source, record) in zip(copies, done, strict=True):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        partial = copy.with_name(copy.name + ".tmp")
+        try:
+            partial.write_text(record.answer, encoding=source.encoding)
+            partial.replace(copy)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _explained(source: Source, record: Tamper) -> str:
+    import difflib
+
+    from momus.critique import format_critique
+    from momus.review.render import visible
+
+    name = source.path.as_posix()
+    before, after = source.text.splitlines(keepends=True), record.answer.splitlines(keepends=True)
+    diff = "".join(difflib.unified_diff(before, after, name, f"{name} (tampered)"))
+    return f"{visible(diff)}\n{visible(format_critique(record.gold_critique()))}\n"

@@ -1,0 +1,192 @@
+"""The report: one HTML file that opens offline, readable in light, in dark and on paper."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from pygments.lexers.python import PythonLexer
+from pygments.token import Comment, Keyword, Name, Number, String
+
+from momus.report import figures
+from momus.report.data import Column, CriticRow, Example, Remark, ReportData, Unit
+from momus.stats.bootstrap import Interval
+
+_TOKENS = [
+    (Comment, "tc"),
+    (Keyword, "tk"),
+    (String, "ts"),
+    (Number, "tn"),
+    (Name.Builtin, "tb"),
+    (Name.Function, "tf"),
+]
+_CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+
+
+@dataclass(frozen=True)
+class CodeLine:
+    """A line of an example's code: its number, its marked-up text and the letters of the known bugs on it."""
+
+    number: int
+    html: Markup
+    bugs: str
+
+
+def render(data: ReportData) -> str:
+    """Return the report as one self-contained HTML document."""
+    environment = Environment(
+        loader=PackageLoader("momus.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(value=_value, range=_range, duration=_duration, prose=_prose)
+    return environment.get_template("report.html").render(
+        data=data,
+        best={column.key: _best(data.critics, column) for column in data.columns},
+        code_lines=_code_lines,
+        config=json.dumps(data.config, indent=2, default=str),
+        elo_figure=figures.elo_figure(data.elo) if data.elo else "",
+        pareto_figure=figures.pareto_figure(data.pareto) if data.pareto else "",
+        curves_figure=figures.curves_figure(data.curves) if data.curves else "",
+        letter=_letter,
+    )
+
+
+def write_report(data: ReportData, folder: Path) -> Path:
+    """Write `report.json` and `report.html` into a run directory, each complete or not at all.
+
+    Returns:
+        The path of the HTML file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in [("report.json", data.to_json()), ("report.html", render(data))]:
+        partial = folder / f"{name}.tmp"
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(folder / name)
+        finally:
+            partial.unlink(missing_ok=True)
+    return folder / "report.html"
+
+
+def _best(critics: tuple[CriticRow, ...], column: Column) -> float | None:
+    values = [row.metrics[column.key].value for row in critics if column.key in row.metrics and row.ours]
+    values = [value for value in values if math.isfinite(value)]
+    if len(set(values)) < 2 or not column.better:
+        return None
+    return max(values) if column.better == "high" else min(values)
+
+
+def _value(value: float, unit: Unit) -> str:
+    if not math.isfinite(value):
+        return "–"
+    text = f"{100 * value:.1f}%" if unit == "percent" else f"{value:.2f}" if unit == "number" else f"{value:.0f}"
+    return text.replace("-", "−")
+
+
+def _range(interval: Interval, unit: Unit) -> str:
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return ""
+    return f"{_value(interval.low, unit).removesuffix('%')} to {_value(interval.high, unit).removesuffix('%')}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _prose(text: str) -> Markup:
+    """Mark up what a critique says: `code` between backticks becomes code, everything else stays text."""
+    pieces = _CODE.split(text)
+    return Markup().join(
+        Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece) for place, piece in enumerate(pieces)
+    )
+
+
+def _letter(index: int) -> str:
+    return chr(ord("A") + index % 26)
+
+
+def _code_lines(example: Example, key: str) -> list[CodeLine]:
+    """Mark up an example's code: syntax, highlights with links to their comments, lines with known bugs."""
+    classes = _token_classes(example.code)
+    lines, start = [], 0
+    for number, line in enumerate(example.code.split("\n"), 1):
+        bugs = "".join(_letter(i) for i, bug in enumerate(example.bugs) if number in bug.lines)
+        html = _marked(example, key, classes, start, start + len(line))
+        lines.append(CodeLine(number, html, bugs))
+        start += len(line) + 1
+    return lines
+
+
+def _token_classes(code: str) -> list[str]:
+    classes = [""] * len(code)
+    lexer = PythonLexer(stripnl=False, ensurenl=False)
+    for start, kind, text in lexer.get_tokens_unprocessed(code):
+        name = next((name for parent, name in _TOKENS if kind in parent), "")
+        classes[start : start + len(text)] = [name] * len(text)
+    return classes
+
+
+def _marked(example: Example, key: str, classes: list[str], start: int, stop: int) -> Markup:
+    """Return a line: runs of characters covered by the same comments, inside them runs of one token."""
+    covering = [
+        tuple(i for i, r in enumerate(example.remarks) if r.span and r.span[0] <= place < r.span[1])
+        for place in range(start, stop)
+    ]
+    html, place = Markup(), start
+    while place < stop:
+        numbers = covering[place - start]
+        end = place + 1
+        while end < stop and covering[end - start] == numbers:
+            end += 1
+        inner = _colored(example.code, classes, place, end)
+        refs = Markup().join(_reference(key, i) for i in numbers if _first_end(example, i) == end)
+        verdict = _worst([example.remarks[i] for i in numbers])
+        html += Markup('<mark class="{}">{}{}</mark>').format(verdict, inner, refs) if numbers else inner
+        place = end
+    return html
+
+
+def _colored(code: str, classes: list[str], start: int, stop: int) -> Markup:
+    html, place = Markup(), start
+    while place < stop:
+        end = place + 1
+        while end < stop and classes[end] == classes[place]:
+            end += 1
+        text = escape(code[place:end])
+        html += Markup('<span class="{}">{}</span>').format(classes[place], text) if classes[place] else text
+        place = end
+    return html
+
+
+def _first_end(example: Example, index: int) -> int | None:
+    """Return where the first line of a comment's highlight ends: the link to the comment stands there."""
+    span = example.remarks[index].span
+    if span is None:
+        return None
+    quoted = example.code[span[0] : span[1]]
+    start = span[0] + len(quoted) - len(quoted.lstrip("\n"))
+    stop = example.code.find("\n", start, span[1])
+    return span[1] if stop < 0 else stop
+
+
+def _reference(key: str, index: int) -> Markup:
+    link = Markup('<a class="ref" id="{0}-q{1}" href="#{0}-c{1}" aria-label="comment {1}">{1}</a>')
+    return link.format(key, index + 1)
+
+
+def _worst(remarks: list[Remark]) -> str:
+    return next((v for v in ("real", "fake", "nitpick") if any(r.verdict == v for r in remarks)), "")

@@ -1,0 +1,141 @@
+"""The embedded model's recipe: examples, optimizer, the loss's places, and a run that continues exactly."""
+
+import random
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from momus.critique import parse_critique
+from momus.data.functions import Size
+from momus.data.stdlib import stdlib_tasks
+from momus.lm.models import load_tokenizer
+from momus.lm.tiny import TINY
+from momus.tamper.sites import find_edits
+from momus.train import corpus, pretrain
+from momus.train.examples import Function, Mixture, draw_example, draw_tamper
+from momus.train.optim import Muon, orthogonalize
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer(TINY)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    tasks = [t for t in stdlib_tasks(Size(max_chars=500)) if t.split == "train"][:60]
+    return [Function(t.question, t.answer, tuple(find_edits(t.answer))) for t in tasks]
+
+
+def test_examples_hold_the_gold_critique_and_mark_the_bugs(drawn, tokenizer):
+    mixture = Mixture(bugs=(0.0, 0.7, 0.3), claims=1.0)
+    seen = 0
+    for number, function in enumerate(drawn):
+        example = draw_example(function, mixture, tokenizer, random.Random(number))
+        if example is None:
+            continue
+        seen += 1
+        tree, weight, buggy = example
+        assert len(tree) == len(weight) == len(buggy)
+        prompt = tokenizer.decode(tree.tokens[: tree.branches[0][0]])
+        answer = prompt[prompt.index("```python\n") + 10 : prompt.rindex("\n```\n")]
+        text = tokenizer.decode(tree.tokens[tree.branches[0]]).removesuffix("<|eos|>")
+        critique = parse_critique(text, answer)
+        assert critique.comments and not critique.unanchored
+        assert (weight[tree.branches[0]] == 1).all() and weight[0] == 0
+        assert (buggy == 1).any() and (buggy[tree.branches[0][0] :] == -1).all()
+        # A marked token is one of a line that the critique is about or that the bug spans.
+        for branch in tree.branches[1:]:
+            assert tokenizer.decode(tree.tokens[branch[-1:]]) in ("A", "B")
+            assert weight[branch[-1]] == mixture.label_weight
+    assert seen > 30
+
+
+def test_tampers_are_fresh_and_keyed(drawn):
+    function = max(drawn, key=lambda f: len(f.edits))
+    answers = {draw_tamper(function, 1, random.Random(i)).answer for i in range(20)}
+    assert len(answers) > 5
+    assert draw_tamper(function, 2, random.Random(7)) == draw_tamper(function, 2, random.Random(7))
+
+
+def test_collate_masks_and_parents(drawn, tokenizer):
+    examples = [draw_example(f, Mixture(), tokenizer, random.Random(i)) for i, f in enumerate(drawn[:6])]
+    examples = [e for e in examples if e]
+    batch = pretrain.collate(examples, torch.device("cpu"))
+    for row, (tree, weight, _) in enumerate(examples):
+        n = len(tree)
+        assert np.array_equal(batch["mask"][row, 0, :n, :n].numpy(), tree.mask())
+        assert not batch["mask"][row, 0, :n, n:].any()
+        assert batch["weight"][row].sum() == pytest.approx(weight.sum())
+        assert (batch["weight"][row, n:] == 0).all()
+
+
+def test_orthogonalize_flattens_the_singular_values():
+    torch.manual_seed(0)
+    for shape in [(3, 8, 8), (2, 6, 12), (2, 12, 6)]:
+        values = torch.linalg.svdvals(orthogonalize(torch.randn(shape)))
+        assert values.min() > 0.3 and values.max() < 1.6
+
+
+def test_muon_minimises_a_quadratic():
+    torch.manual_seed(0)
+    target, matrix = torch.randn(6, 4), torch.nn.Parameter(torch.zeros(6, 4))
+    optimizer = Muon([matrix], lr=0.05)
+    first = (matrix - target).square().sum().item()
+    for _ in range(150):
+        (matrix - target).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert (matrix - target).square().sum().item() < first / 20
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A run directory with its corpus, small."""
+    folder = tmp_path_factory.mktemp("pretrain")
+    config = replace(
+        pretrain.PRESETS["smoke"],
+        corpus=corpus.CorpusConfig(size=Size(max_lines=6, max_chars=160), per_package=0),
+    )
+    corpus.build_corpus(folder / "corpus", config.corpus)
+    return folder, config
+
+
+def _start(prepared, tmp_path, name):
+    folder, config = prepared
+    out = tmp_path / name
+    shutil.copytree(folder, out)
+    return out, config
+
+
+def test_a_killed_run_continues_exactly(prepared, tmp_path, monkeypatch):
+    whole, config = _start(prepared, tmp_path, "whole")
+    pretrain.pretrain(whole, config)
+
+    cut, _ = _start(prepared, tmp_path, "cut")
+    save, calls = pretrain.Run.save, []
+
+    def killed(self, *args, **kwargs):
+        save(self, *args, **kwargs)
+        calls.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretrain.Run, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.pretrain(cut, config)
+    monkeypatch.undo()
+    assert not (cut / "model").exists() and calls
+    pretrain.pretrain(cut, config)
+
+    assert (cut / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
+
+
+def test_the_corpus_leaves_held_out_modules_alone(prepared):
+    folder, config = prepared
+    held_out = {t.answer for t in stdlib_tasks(config.corpus.size) if t.split != "train"}
+    training = corpus.Corpus(folder / "corpus/train.jsonl")
+    answers = {training[i].answer for i in range(len(training))}
+    assert len(answers) > 100 and not answers & held_out
