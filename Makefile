@@ -43,5 +43,5 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 		'import urllib.request; urllib.request.urlopen("$(TORCH_CPU_INDEX)/torch/", timeout=10)' 2>/dev/null; \
 	then index="--extra-index-url $(TORCH_CPU_INDEX)"; fi; \
 	echo 'Installing Momus into $(VENV) …'; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$index -c constraints.txt -e '.[all,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check $$index -c constraints.txt -e '.[all,dev]'
 	@touch $@

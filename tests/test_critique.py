@@ -103,9 +103,7 @@ def test_strip_closing_drops_the_last_paragraph_without_a_highlight(case):
         assert stripped == ""
         return
     expected = critique.closing.split("\n\n")[:-1] if critique.closing else []
-    assert parse_critique(stripped, answer) == Critique(
-        comments=critique.comments, closing="\n\n".join(expected)
-    )
+    assert parse_critique(stripped, answer) == Critique(comments=critique.comments, closing="\n\n".join(expected))
 
 
 @given(_TEXT)
@@ -120,9 +118,7 @@ def test_the_documented_example():
     text = "```\nfor i in range(n):\n```\nThe first row is a header.\n\nEverything else looks right."
     critique = parse_critique(text, answer)
     assert critique == Critique(
-        comments=(
-            Comment(highlight="for i in range(n):", text="The first row is a header.", span=Span(14, 32)),
-        ),
+        comments=(Comment(highlight="for i in range(n):", text="The first row is a header.", span=Span(14, 32)),),
         closing="Everything else looks right.",
     )
     assert format_critique(critique) == text

@@ -11,9 +11,7 @@ from momus.errors import UserError
 from momus.records import Bug, Comparison, Rating, Tamper, Task, quotable, read_jsonl, write_jsonl
 
 TASK = Task(id="m:f", question="Write f(n).", answer="def f(n):\n    return n\n", module="m", split="test")
-BUG = Bug(
-    kind="off-by-one", spans=(Span(14, 26),), description="Adds one.", original="n", replacement="n + 1"
-)
+BUG = Bug(kind="off-by-one", spans=(Span(14, 26),), description="Adds one.", original="n", replacement="n + 1")
 TAMPER = Tamper(task=TASK, answer="def f(n):\n    return n + 1\n", bugs=(BUG,))
 RATING = Rating(cbi=(7,), comprehensive=6, nitpick=1, fake_problem=1, concise=5, overall=7)
 
@@ -72,9 +70,7 @@ def test_the_gold_critique_quotes_the_line_of_the_bug_and_survives_its_text():
     assert Tamper(task=TASK, answer=TASK.answer).gold_critique().comments == ()
 
 
-_LINES = st.lists(
-    st.sampled_from(["x = 1", "    x = 1", "if x:", "", "  ", "    return x  "]), min_size=1, max_size=8
-)
+_LINES = st.lists(st.sampled_from(["x = 1", "    x = 1", "if x:", "", "  ", "    return x  "]), min_size=1, max_size=8)
 
 
 @given(_LINES.map("\n".join), st.data())

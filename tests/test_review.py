@@ -64,18 +64,14 @@ class LineCritic:
         self.word, self.lines, self.tasks = word, lines, []
 
     def fits(self, task):
-        return task.answer.count("\n") < self.lines and all(
-            len(line) < 200 for line in task.answer.split("\n")
-        )
+        return task.answer.count("\n") < self.lines and all(len(line) < 200 for line in task.answer.split("\n"))
 
     def critique(self, tasks):
         self.tasks += tasks
         return [
             parse_critique(
                 "\n\n".join(
-                    f"```\n{line}\n```\nLook at `{self.word}`."
-                    for line in task.answer.split("\n")
-                    if self.word in line
+                    f"```\n{line}\n```\nLook at `{self.word}`." for line in task.answer.split("\n") if self.word in line
                 )
                 + "\n\n```\nnot in the code\n```\nHm.",
                 task.answer,
@@ -95,7 +91,8 @@ def test_functions_and_methods_are_cut_with_their_decorators_and_lines(tmp_path)
 
 
 def test_units_are_what_the_critic_was_trained_on():
-    text = "def f(x):\n    '''Do it.'''\n    y = x + 1\n\n    return y\n\nclass A:\n    def g(self, a=1):\n        return a\n"
+    text = "def f(x):\n    '''Do it.'''\n    y = x + 1\n\n    return y\n\n"
+    text += "class A:\n    def g(self, a=1):\n        return a\n"
     trained = list(functions(text, Size(1, 100, 1000)))
     cut = list(units(Source("m.py", text, ast.parse(text))))
     assert [(f.name, f.question, f.answer) for f in trained] == [(u.name, u.question, u.text) for u in cut]
@@ -141,9 +138,7 @@ def test_every_line_of_every_part_is_its_line_of_the_file(statements, size):
 
 def test_a_window_breaks_before_the_least_indented_line(tmp_path):
     (unit,) = units(
-        _source(
-            tmp_path, "def f(x):\n    if x:\n        a = 1\n    if not x:\n        b = 2\n        c = 3\n"
-        )
+        _source(tmp_path, "def f(x):\n    if x:\n        a = 1\n    if not x:\n        b = 2\n        c = 3\n")
     )
     parts, _ = windows(unit, lambda part: len(part.lines) <= 5)
     assert [part.lines for part in parts] == [(1, 2, 3), (4, 5, 6)]

@@ -55,9 +55,7 @@ def question_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     return f"{question} {sentence}" if sentence else question
 
 
-def _definitions(
-    tree: ast.AST, prefix: str = ""
-) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+def _definitions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield prefix + node.name, node
@@ -75,11 +73,7 @@ def _without_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list
     if ast.get_docstring(node, clean=False) is not None:
         docstring = node.body[0]
         assert docstring.end_lineno is not None
-        if (
-            len(node.body) == 1
-            or node.body[1].lineno <= docstring.end_lineno
-            or docstring.lineno == node.lineno
-        ):
+        if len(node.body) == 1 or node.body[1].lineno <= docstring.end_lineno or docstring.lineno == node.lineno:
             return None
         after = docstring.end_lineno - first
         while after < len(text) and not text[after].strip():

@@ -43,7 +43,9 @@ PACKAGES = (
 def is_permissive(distribution: metadata.Distribution) -> bool:
     """Whether a distribution's metadata declares a permissive licence and no copyleft one."""
     fields = distribution.metadata
-    declared = [fields.get("License-Expression") or "", (fields.get("License") or "").split("\n")[0]]
+    declared = [
+        line for key in ("License-Expression", "License") for line in (fields.get_all(key) or [""])[0].split("\n")[:1]
+    ]
     declared += [c for c in fields.get_all("Classifier") or [] if c.startswith("License ::")]
     text = " ".join(declared)
     copyleft = any(word in text for word in ("GPL", "General Public", "Mozilla", "MPL"))
@@ -59,9 +61,7 @@ def package_functions(size: Size, per_package: int, seed: int = 0) -> Iterator[t
             continue
         if not is_permissive(distribution):
             continue
-        files = [
-            file for file in distribution.files or [] if file.suffix == ".py" and not _is_test(file.parts)
-        ]
+        files = [file for file in distribution.files or [] if file.suffix == ".py" and not _is_test(file.parts)]
         random.Random(f"{seed} {name}").shuffle(files)
         taken = 0
         for file in files:

@@ -78,9 +78,7 @@ def as_script(source: str, rng: random.Random) -> str | None:
     last = function.body[-1]
     returns = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
     names = [a.arg for a in function.args.args]
-    plain = not (
-        function.args.vararg or function.args.kwarg or function.args.kwonlyargs or function.args.posonlyargs
-    )
+    plain = not (function.args.vararg or function.args.kwarg or function.args.kwonlyargs or function.args.posonlyargs)
     unfit = (ast.Yield, ast.YieldFrom, ast.Await, ast.Nonlocal, ast.Global, ast.FunctionDef, ast.Lambda)
     if not plain or not names or names[0] in ("self", "cls") or returns != [last] or len(names) > 4:
         return None
@@ -125,11 +123,7 @@ def tighten(source: str) -> str | None:
     for row, start, stop in reversed(cuts):
         lines[row - 1] = lines[row - 1][:start] + lines[row - 1][stop:]
     tight = "\n".join(lines)
-    return (
-        tight
-        if cuts and _parses(tight) and ast.dump(ast.parse(tight)) == ast.dump(ast.parse(source))
-        else None
-    )
+    return tight if cuts and _parses(tight) and ast.dump(ast.parse(tight)) == ast.dump(ast.parse(source)) else None
 
 
 def _parses(source: str) -> bool:

@@ -113,7 +113,7 @@ def fork_attention(
     fork: ForkCache,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend to a shared prefix and to the row's own tokens, joined by their log-sum-exps: exact.
+    """Attend to a shared prefix and to the row's own tokens: exactly what separate rows compute.
 
     Args:
         module: The attention layer.
@@ -132,20 +132,13 @@ def fork_attention(
     rows, heads, _, size = query.shape
     kv_heads = key.shape[1]
     grouped = query.reshape(rows, kv_heads, heads // kv_heads, size) * scaling
-    # Prefixes: the rows of one prefix become the queries of one block, [P, Hk, slots * group, D].
-    block = grouped.new_zeros(len(fork.lengths), fork.slots, *grouped.shape[1:])
-    block[fork.owner, fork.slot] = grouped
-    block = block.transpose(1, 2).flatten(2, 3)
-    scores = (block @ layer.prefix_keys.transpose(-1, -2) + fork.padding[:, None, None, :]).float()
-    total = scores.logsumexp(-1, keepdim=True)
-    far = (scores - total).exp_().to(value.dtype) @ layer.prefix_values
-    far, far_total = [_rows_of(part, fork, heads // kv_heads) for part in (far, total)]
-    # Own tokens.
-    scores = (grouped @ key.transpose(-1, -2)).float()
-    total = scores.logsumexp(-1, keepdim=True)
-    near = (scores - total).exp_().to(value.dtype) @ value
-    weight = torch.sigmoid(far_total - total).to(value.dtype)
-    return (near + weight * (far - near)).reshape(rows, 1, heads, size), None
+    group = heads // kv_heads
+    far = _blocks(grouped, fork) @ layer.prefix_keys.transpose(-1, -2) + fork.padding[:, None, None, :]
+    near = grouped @ key.transpose(-1, -2)
+    scores = torch.cat([_rows(far, fork, group), near], -1)
+    far, near = scores.softmax(-1, torch.float32).to(value.dtype).split([far.shape[-1], near.shape[-1]], -1)
+    output = _rows(_blocks(far, fork) @ layer.prefix_values, fork, group) + near @ value
+    return output.reshape(rows, 1, heads, size), None
 
 
 def can_fork(model: Any) -> bool:
@@ -167,8 +160,15 @@ def forking(model: Any, cache: ForkCache) -> Iterator[None]:
         config._attn_implementation = before
 
 
-def _rows_of(block: torch.Tensor, fork: ForkCache, group: int) -> torch.Tensor:
-    """Undo the blocking: [P, Hk, slots * group, X] -> [R, Hk, group, X]."""
+def _blocks(rows: torch.Tensor, fork: ForkCache) -> torch.Tensor:
+    """Gather the rows of each prefix in one block: [R, Hk, group, X] -> [P, Hk, slots * group, X]."""
+    block = rows.new_zeros(len(fork.lengths), fork.slots, *rows.shape[1:])
+    block[fork.owner, fork.slot] = rows
+    return block.transpose(1, 2).flatten(2, 3)
+
+
+def _rows(block: torch.Tensor, fork: ForkCache, group: int) -> torch.Tensor:
+    """Undo `_blocks`: [P, Hk, slots * group, X] -> [R, Hk, group, X]."""
     spread = block.view(*block.shape[:2], fork.slots, group, -1).transpose(1, 2)
     rows: torch.Tensor = spread[fork.owner, fork.slot]
     return rows

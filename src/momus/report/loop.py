@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -72,9 +73,7 @@ def report_data(result: LoopResult) -> ReportData:
     duel = {name: result.critiques[name] for name in (RL, SFT)}
     duels = draw_comparisons(duel, result.tampers, result.contractors, per_answer=3, seed=result.seed)
     wins = preference(duels, RL, SFT, seed=result.seed)
-    ranked = draw_comparisons(
-        result.critiques, result.tampers, result.contractors, per_answer=4, seed=result.seed + 1
-    )
+    ranked = draw_comparisons(result.critiques, result.tampers, result.contractors, per_answer=4, seed=result.seed + 1)
     ratings = elo(ranked, list(result.critiques), seed=result.seed)
     by_name = {row.source: row for row in rows}
     bugs = sum(len(tamper.bugs) for tamper in result.tampers)
@@ -93,9 +92,7 @@ def report_data(result: LoopResult) -> ReportData:
         seconds=sum(result.seconds.values()),
         simulated=_simulated(result),
         headline=(
-            data.Figure(
-                "buggy functions: the line found", forced, "percent", "by the shipped critic, a quote forced"
-            ),
+            data.Figure("buggy functions: the line found", forced, "percent", "by the shipped critic, a quote forced"),
             data.Figure("the same by a random line", chance, "percent", "computed exactly for each function"),
             data.Figure("RL preferred to SFT", wins, "percent", "of comparisons the contractors decided"),
             data.Figure(
@@ -158,9 +155,7 @@ def _hits(comments: Sequence[Comment], tamper: Tamper) -> bool:
 
 _COLUMNS = (
     data.Column("catch", "Bugs caught", "percent", "high", "share of inserted bugs whose line is quoted"),
-    data.Column(
-        "named", "Repair named", "percent", "high", "share of bugs whose repair is spelled out as well"
-    ),
+    data.Column("named", "Repair named", "percent", "high", "share of bugs whose repair is spelled out as well"),
     data.Column("fakes", "Fake problems", "number", "low", "per critique"),
     data.Column("nitpicks", "Nitpicks", "number", "low", "per critique"),
     data.Column("clean_false", "False on clean", "number", "low", "false comments per clean answer"),
@@ -219,7 +214,7 @@ def _expectations(
     """Compare what was expected of the loop with what came of it."""
     curve = [rows[fsbs_name(p)] for p in PERCENTILES]
     catches, false = [r.catch.value for r in curve], [r.clean_false.value for r in curve]
-    rising = all(a <= b for values in (catches, false) for a, b in zip(values, values[1:], strict=False))
+    rising = all(a <= b for values in (catches, false) for a, b in pairwise(values))
     verbatim = min(r.verbatim.value for r in curve)
     times = forced.value / chance.value if chance.value else float("nan")
     return (
@@ -292,9 +287,7 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> tuple[data.Curve, ...]:
 def _contractors(result: LoopResult) -> data.Contractors:
     """Have two contractors rate the same comparisons and see how far they agree."""
     first, second = result.contractors[:2]
-    rated = [
-        (first.rate(c.tamper, c.critiques), second.rate(c.tamper, c.critiques)) for c in result.comparisons
-    ]
+    rated = [(first.rate(c.tamper, c.critiques), second.rate(c.tamper, c.critiques)) for c in result.comparisons]
     attributes = ("overall", "comprehensive", "fake_problem", "nitpick", "concise")
     found = []
     for attribute in attributes:
@@ -309,16 +302,14 @@ def _contractors(result: LoopResult) -> data.Contractors:
     if with_bugs:
         sums = [tuple([float(sum(r.cbi)) for r in side] for side in pair) for pair in with_bugs]
         found.append(
-            data.Agreement(
-                "includes the bug", mean_interval([preference_agreement([(a, b)]) for a, b in sums])
-            )
+            data.Agreement("includes the bug", mean_interval([preference_agreement([(a, b)]) for a, b in sums]))
         )
     return data.Contractors(
         number=len(result.contractors),
         noise=result.noise,
         target=TARGET_AGREEMENT,
         agreement=tuple(found),
-        note="The target is InstructGPT's agreement between labelers; the noise is calibrated on the overall attribute.",
+        note="The target is InstructGPT's agreement between labelers; the noise is calibrated on overall preferences.",
     )
 
 
@@ -366,9 +357,7 @@ def _example(name: str, tamper: Tamper, critique: Critique, judgement: Judgement
         code=tamper.answer,
         bugs=tuple(
             data.KnownBug(
-                lines=tuple(
-                    sorted({line + 1 for span in bug.spans for line in lines_of(span, tamper.answer)})
-                ),
+                lines=tuple(sorted({line + 1 for span in bug.spans for line in lines_of(span, tamper.answer)})),
                 kind=bug.kind.replace("_", " "),
                 description=bug.description,
             )

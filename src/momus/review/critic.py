@@ -65,9 +65,7 @@ class SelfJudgingCritic:
 
     def _believed(self, task: Task, texts: Sequence[str]) -> list[Comment]:
         """Return the comments judged right, the likeliest of each line."""
-        found = dict.fromkeys(
-            comment for text in texts for comment in parse_critique(text, task.answer).anchored
-        )
+        found = dict.fromkeys(comment for text in texts for comment in parse_critique(text, task.answer).anchored)
         prompt = self._prompt(task)
         prefixes = [
             [*prompt, *self._engine.encode(judge_suffix(comment.highlight, comment.text), bos=False)]

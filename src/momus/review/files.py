@@ -80,9 +80,7 @@ def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Skipped]]:
                 if "empty" not in reason:
                     skipped.append(Skipped(path, reason.strip()))
     if not sources:
-        raise UserError(
-            f"{paths[0]}: nothing to review: {skipped[0].reason if skipped else 'its files are empty'}"
-        )
+        raise UserError(f"{paths[0]}: nothing to review: {skipped[0].reason if skipped else 'its files are empty'}")
     return sources, skipped
 
 

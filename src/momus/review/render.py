@@ -71,9 +71,7 @@ def _notes(review: FileReview) -> list[str]:
     if review.omitted:
         notes.append(f"{_count(review.omitted, 'more comment')} not shown")
     if review.unread:
-        notes.append(
-            f"{_count(len(review.unread), 'line')} too long to read: {', '.join(map(str, review.unread[:5]))}"
-        )
+        notes.append(f"{_count(len(review.unread), 'line')} too long to read: {', '.join(map(str, review.unread[:5]))}")
     return notes
 
 

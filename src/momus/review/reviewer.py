@@ -60,9 +60,7 @@ def review_files(paths: Sequence[Path], critic: Critic, max_comments: int | None
     return list(review_sources(sources, critic, max_comments))
 
 
-def review_sources(
-    sources: Iterable[Source], critic: Critic, max_comments: int | None = None
-) -> Iterator[FileReview]:
+def review_sources(sources: Iterable[Source], critic: Critic, max_comments: int | None = None) -> Iterator[FileReview]:
     """Yield the review of each source as soon as it is done.
 
     Args:
@@ -82,11 +80,7 @@ def _review(source: Source, critic: Critic, max_comments: int | None) -> FileRev
         parts += fitting
         unread += too_long
     critiques = critic.critique([_task(part, source) for part in parts]) if parts else []
-    found = {
-        finding
-        for part, critique in zip(parts, critiques, strict=True)
-        for finding in _findings(part, critique)
-    }
+    found = {finding for part, critique in zip(parts, critiques, strict=True) for finding in _findings(part, critique)}
     kept = sorted(found, key=lambda finding: (finding.line, finding.end_line, finding.text))
     return FileReview(
         path=source.path,

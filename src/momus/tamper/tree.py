@@ -6,23 +6,21 @@ providers and as exact: the generated text must equal the source.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import libcst as cst
 from libcst.metadata.span_provider import SpanProvidingCodegenState
 
 from momus.errors import UserError
 
-Statement = cst.BaseStatement | cst.BaseSmallStatement
-Scope = cst.FunctionDef | cst.Lambda | cst.Module
-NodeT = TypeVar("NodeT", bound=cst.CSTNode)
-
-# Never touched: what does not run, or runs for its side effects on names only.
-_FROZEN = (
+# Exact types, not isinstance: every class of libcst is abstract, and asking an abstract class is slow.
+# Never touched: what does not run, or only names and reports.
+_FROZEN = {
     cst.Annotation,
     cst.Decorator,
     cst.Import,
@@ -33,15 +31,25 @@ _FROZEN = (
     cst.TypeParameters,
     cst.Raise,
     cst.Assert,
-)
-_PLUMBING = (
-    cst.BaseParenthesizableWhitespace,
+}
+_PLUMBING = {
+    cst.SimpleWhitespace,
+    cst.ParenthesizedWhitespace,
     cst.TrailingWhitespace,
     cst.EmptyLine,
     cst.Newline,
     cst.Comment,
-)
-_TARGETS = (cst.Tuple, cst.List, cst.Element, cst.StarredElement)
+    cst.Comma,
+    cst.Dot,
+    cst.LeftParen,
+    cst.RightParen,
+    cst.AssignEqual,
+    cst.Colon,
+}
+_GROUPS = {cst.Tuple, cst.List, cst.Element, cst.StarredElement}
+_BINDERS = {cst.AssignTarget, cst.AugAssign, cst.AnnAssign, cst.For, cst.CompFor, cst.NamedExpr}
+_NAMERS = {cst.Param, cst.AsName}
+_SCOPES = {cst.FunctionDef, cst.Lambda, cst.Module}
 
 
 class Where(NamedTuple):
@@ -79,7 +87,7 @@ class _Offsets(SpanProvidingCodegenState):
         if self.path:
             self.parents[node] = self.path[-1]
         self.path.append(node)
-        if not isinstance(node, _PLUMBING):
+        if type(node) not in _PLUMBING:
             self.order.append(node)
 
     def after_codegen(self, node: cst.CSTNode) -> None:
@@ -114,14 +122,16 @@ class Tree:
 
     def __init__(self, source: str) -> None:
         self.source = source
+        # What follows the last code is of no interest, and libcst does not always reproduce it.
+        parsed = source.rstrip() + ("\r\n" if "\r\n" in source else "\n")
         try:
-            module = cst.parse_module(source)
+            module = cst.parse_module(parsed)
         except (cst.ParserSyntaxError, ValueError, RecursionError) as error:
             line = getattr(error, "raw_line", "?")
             raise UserError(f"line {line}: not valid Python 3") from error
         state = _Offsets(module.default_indent, module.default_newline, provider=cast(Any, None))
         module._codegen(state)
-        if "".join(state.tokens) != source:
+        if "".join(state.tokens) != parsed:
             raise UserError("cannot reproduce the source exactly; use one kind of line ending")
         self.module = module
         self.newline = module.default_newline
@@ -135,7 +145,7 @@ class Tree:
             start, stop = self._outer[node]
             if start < frozen_until:
                 continue
-            if isinstance(node, _FROZEN) or self.is_text(node):
+            if type(node) in _FROZEN or self.is_text(node):
                 frozen_until = max(frozen_until, stop)
             kept.append(node)
         return kept
@@ -143,9 +153,8 @@ class Tree:
     @staticmethod
     def is_text(node: cst.CSTNode) -> bool:
         """Whether `node` is a docstring or another string that stands as a statement."""
-        return isinstance(node, cst.Expr) and isinstance(
-            node.value, cst.SimpleString | cst.ConcatenatedString | cst.FormattedString
-        )
+        texts = cst.SimpleString | cst.ConcatenatedString | cst.FormattedString
+        return type(node) is cst.Expr and isinstance(node.value, texts)
 
     def _bind(self, order: list[cst.CSTNode]) -> None:
         """Collect, per scope, the variables and where each is first bound, and the attributes of `self`."""
@@ -153,17 +162,27 @@ class Tree:
         self._attributes: dict[tuple[cst.CSTNode, str], list[str]] = {}
         self._strings: dict[cst.CSTNode, list[cst.SimpleString]] = {}
         for node in order:
-            if isinstance(node, cst.Name) and self.is_store(node):
+            if type(node) is cst.Name and self.is_store(node):
                 names = self._variables.setdefault(self.scope(node), {})
                 names.setdefault(node.value, self._outer[node].start)
-            elif isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name):
+            elif type(node) is cst.Attribute and type(node.value) is cst.Name:
                 above = self.parent(node)
                 if not (isinstance(above, cst.Call) and above.func is node):
                     known = self._attributes.setdefault((self.scope(node), node.value.value), [])
                     if node.attr.value not in known:
                         known.append(node.attr.value)
-            elif isinstance(node, cst.SimpleString):
+            elif type(node) is cst.SimpleString:
                 self._strings.setdefault(self.scope(node), []).append(node)
+
+    @functools.cached_property
+    def space(self) -> str:
+        """Return what usually stands after a comma and around an operator: a space, or nothing."""
+        loose, tight = (len(re.findall(gap, self.source)) for gap in (r"\w [-+*<=] ?\w", r"\w[-+*<=]\w"))
+        return " " if loose >= tight else ""
+
+    def signed(self, number: int) -> str:
+        """Return a number as it is added to an expression, spaced as the rest of the source."""
+        return f"{self.space}{'+' if number > 0 else '-'}{self.space}{abs(number)}"
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode:
         """Return the node above (the module is its own parent)."""
@@ -175,19 +194,10 @@ class Tree:
             node = self.parent(node)
             yield node
 
-    def enclosing(self, node: cst.CSTNode, kind: type[NodeT]) -> NodeT | None:
-        """Return the nearest node of `kind` above, not looking outside the function it is in."""
-        for other in self.above(node):
-            if isinstance(other, kind):
-                return other
-            if isinstance(other, cst.FunctionDef | cst.Lambda | cst.ClassDef):
-                return None
-        return None
-
     def scope(self, node: cst.CSTNode) -> cst.CSTNode:
         """Return the function, lambda or module whose names `node` uses."""
         for other in self.above(node):
-            if isinstance(other, cst.FunctionDef | cst.Lambda | cst.Module):
+            if type(other) in _SCOPES:
                 return other
         return self.module
 
@@ -206,18 +216,19 @@ class Tree:
     def is_store(self, node: cst.CSTNode) -> bool:
         """Whether `node` is bound (assigned, a parameter, a loop variable …) rather than read."""
         parent = self.parent(node)
-        while isinstance(parent, _TARGETS):
+        while type(parent) in _GROUPS:
             node, parent = parent, self.parent(parent)
-        if isinstance(parent, cst.AssignTarget | cst.AugAssign | cst.AnnAssign | cst.For | cst.CompFor):
-            return parent.target is node
-        if isinstance(parent, cst.NamedExpr):
-            return parent.target is node
-        if isinstance(parent, cst.Param | cst.AsName):
-            return parent.name is node
-        return False
+        kind = type(parent)
+        if kind in _BINDERS:
+            return getattr(parent, "target", None) is node
+        return kind in _NAMERS and getattr(parent, "name", None) is node
 
     def span(self, node: cst.CSTNode) -> Where:
         """Return the characters of `node` without parentheses, or of a statement from its first word."""
+        if type(node) is cst.Arg:
+            return Where(self._outer[node].start, self._outer[node.value].stop)
+        if type(node) is cst.Param and node.default is not None:
+            return Where(self._outer[node].start, self._outer[node.default].stop)
         return self._inner.get(node) or self._outer[node]
 
     def outer(self, node: cst.CSTNode) -> Where:

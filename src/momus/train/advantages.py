@@ -54,9 +54,7 @@ def gae(
     return advantages
 
 
-def whiten(
-    x: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_], shift_mean: bool = True
-) -> npt.NDArray[np.float64]:
+def whiten(x: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_], shift_mean: bool = True) -> npt.NDArray[np.float64]:
     """Scale what is under the mask to (biased) variance 1, and to mean 0 unless `shift_mean` is off."""
     mean, variance = x[mask].mean(), x[mask].var()
     white = (x - mean) / np.sqrt(variance + 1e-8) + (0.0 if shift_mean else mean)

@@ -116,19 +116,13 @@ def _inverted(function: Function, tamper: Tamper, rng: random.Random) -> Comment
     for edit in rng.sample(function.edits, min(6, len(function.edits))):
         repair = _REPAIR.match(edit.description)
         line_start = function.answer.rfind("\n", 0, edit.start) + 1
-        line = function.answer[
-            line_start : function.answer.find("\n", edit.start) % (len(function.answer) + 1)
-        ]
+        line = function.answer[line_start : function.answer.find("\n", edit.start) % (len(function.answer) + 1)]
         if not repair or line not in tamper.answer.split("\n"):
             continue
         at = function.answer.find(repair[1], line_start)
         if not at <= edit.start <= edit.stop <= at + len(repair[1]):
             continue
-        wrong = (
-            function.answer[at : edit.start]
-            + edit.replacement
-            + function.answer[edit.stop : at + len(repair[1])]
-        )
+        wrong = function.answer[at : edit.start] + edit.replacement + function.answer[edit.stop : at + len(repair[1])]
         if "\n" in wrong or not wrong.strip():
             continue
         return Comment(highlight=line.strip(), text=edit.description.replace(repair[1], wrong, 1))
@@ -176,6 +170,4 @@ def _example(
             buggy[i] = any(a < stop and b > first for first, stop in spans)
     tree = TokenTree.from_branches(prompt, branches)
     rest = len(tree) - len(prompt)
-    return Example(
-        tree, np.concatenate([prompt_weight, *weights]), np.concatenate([buggy, np.full(rest, -1, np.int8)])
-    )
+    return Example(tree, np.concatenate([prompt_weight, *weights]), np.concatenate([buggy, np.full(rest, -1, np.int8)]))

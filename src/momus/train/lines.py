@@ -14,25 +14,33 @@ from momus.lm.tree import TokenTree
 from momus.records import Tamper
 
 
-@torch.no_grad()
 def line_accuracy(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tampers: Sequence[Tamper], batch: int = 16
 ) -> float:
-    """Return the share of `tampers` in which the likeliest quoted line, a quote forced, touches a bug.
+    """Return the share of `tampers` in which the likeliest quoted line, a quote forced, touches a bug."""
+    return sum(likeliest_line_hits(model, tokenizer, tampers, batch)) / max(1, len(tampers))
+
+
+@torch.no_grad()
+def likeliest_line_hits(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tampers: Sequence[Tamper], batch: int = 16
+) -> list[bool]:
+    """Return for each of `tampers` whether the likeliest quoted line, a quote forced, touches a bug.
 
     A line's probability is that of its whole text and the closing fence after the opened one; all lines of an
     answer are branches of one token tree.
     """
     was_training = model.training
     model.eval()
-    hits = 0
+    hits = [False] * len(tampers)
     order = sorted(range(len(tampers)), key=lambda i: len(tampers[i].answer))
     for first in range(0, len(order), batch):
-        chosen = [tampers[i] for i in order[first : first + batch]]
-        for tamper, line in zip(chosen, _likeliest_lines(model, tokenizer, chosen), strict=True):
-            hits += any(line in lines_of(span, tamper.answer) for bug in tamper.bugs for span in bug.spans)
+        chosen = order[first : first + batch]
+        for i, line in zip(chosen, _likeliest_lines(model, tokenizer, [tampers[i] for i in chosen]), strict=True):
+            answer = tampers[i].answer
+            hits[i] = any(line in lines_of(span, answer) for bug in tampers[i].bugs for span in bug.spans)
     model.train(was_training)
-    return round(hits / max(1, len(tampers)), 4)
+    return hits
 
 
 def _likeliest_lines(

@@ -19,7 +19,7 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     """Return approximately the nearest orthogonal matrix to each of `matrices` [n, rows, columns]."""
     a, b, c = 3.4445, -4.7750, 2.0315
     transposed = matrices.size(-2) > matrices.size(-1)
-    x = matrices.mT if transposed else matrices
+    x: Tensor = matrices.mT if transposed else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
@@ -47,9 +47,7 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
-                updates = orthogonalize(
-                    torch.stack([self._direction(p, group["momentum"]) for p in parameters])
-                )
+                updates = orthogonalize(torch.stack([self._direction(p, group["momentum"]) for p in parameters]))
                 scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
                 for parameter, update in zip(parameters, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)

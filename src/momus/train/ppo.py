@@ -217,9 +217,7 @@ def train_ppo(
 class _Trainer:
     """The networks, their optimizers, and what one iteration does with them."""
 
-    def __init__(
-        self, policy: Any, reward_model: RewardModel, config: PPOConfig, texts: list[Sequence[int]]
-    ) -> None:
+    def __init__(self, policy: Any, reward_model: RewardModel, config: PPOConfig, texts: list[Sequence[int]]) -> None:
         self.config, self.texts = config, texts
         self.policy = policy.eval()
         self.reference = copy.deepcopy(policy).requires_grad_(False)
@@ -287,9 +285,7 @@ class _Trainer:
             values[where] = token_values(self.value, trees).cpu()
         return _evaluate_batch(batch, logprobs, reference, values, entropies, self.config)
 
-    def _step(
-        self, batch: Batch, data: _Data, groups: list[list[int]], key: tuple[int, int, int]
-    ) -> dict[str, float]:
+    def _step(self, batch: Batch, data: _Data, groups: list[list[int]], key: tuple[int, int, int]) -> dict[str, float]:
         """One optimizer step of both networks on one minibatch, accumulated over its groups."""
         config = self.config
         for optimizer in self.optimizers.values():

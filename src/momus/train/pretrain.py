@@ -129,9 +129,7 @@ def pretrain(out: Path, config: PretrainConfig) -> Path:
                 step += 1
                 rate = tokens / (monotonic() - started)
                 run.log(step, tokens=state["tokens"], **losses, tokens_per_second=round(rate))
-                progress.update(
-                    bar, completed=state["tokens"], description=f"critique {losses['critique']:.3f}"
-                )
+                progress.update(bar, completed=state["tokens"], description=f"critique {losses['critique']:.3f}")
             stop_pool += 1
             state["pool"] = stop_pool
             if stop_pool % max(1, config.save_every * config.batch_tokens // (config.pool * 256)) == 0:
@@ -190,9 +188,7 @@ def _optimizers(
     }
 
 
-def _set_rates(
-    optimizers: dict[str, torch.optim.Optimizer], config: PretrainConfig, step: int, tokens: int
-) -> None:
+def _set_rates(optimizers: dict[str, torch.optim.Optimizer], config: PretrainConfig, step: int, tokens: int) -> None:
     """Warm up by steps, hold, then fall linearly to zero at `config.tokens`."""
     left = 1 - tokens / config.tokens
     factor = min(1.0, (step + 1) / config.warmup, max(left, 0.0) / config.cooldown)
@@ -251,7 +247,7 @@ def _step(
     truth = (padded["buggy"][known] == 1).float()
     detection = F.binary_cross_entropy_with_logits(odd[known], truth, pos_weight=odd.new_tensor(3.0))
     loss = (nll * weight).sum() / weight.sum() + config.detect_weight * detection
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers.values():
         optimizer.step()

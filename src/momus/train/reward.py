@@ -114,9 +114,7 @@ def train_reward(
         raise UserError("no ranking prefers one answer to another: there is nothing to learn from")
     if any(not branch for ranking in usable for branch in ranking.branches):
         raise UserError("a ranking holds an empty answer: end every answer with the end-of-text token")
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=0.0
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=0.0)
     torch.manual_seed(config.seed)
     restored = run.restore({"model": model}, {"optimizer": optimizer})
     start = restored[0] if restored else 0
@@ -158,9 +156,7 @@ def _step(
     for group in length_groups([len(tree) for tree in trees], config.token_budget):
         scores = leaf_scores(model, [trees[i] for i in group])
         parts = torch.split(scores, [len(trees[i].branches) for i in group])
-        loss = torch.stack(
-            [ranking_loss(p, batch[i].pairs()) for p, i in zip(parts, group, strict=True)]
-        ).sum()
+        loss = torch.stack([ranking_loss(p, batch[i].pairs()) for p, i in zip(parts, group, strict=True)]).sum()
         (loss / len(batch)).backward()  # type: ignore[no-untyped-call]
         losses += loss.item() / len(batch)
         for part, index in zip(parts, group, strict=True):
@@ -182,9 +178,7 @@ def _right(scores: Sequence[float], pairs: Sequence[tuple[int, int]]) -> float:
     return sum((scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j]) for i, j in pairs)
 
 
-def pair_accuracy(
-    model: RewardModel, rankings: Sequence[RankedPrompt], token_budget: int = 8192
-) -> tuple[float, int]:
+def pair_accuracy(model: RewardModel, rankings: Sequence[RankedPrompt], token_budget: int = 8192) -> tuple[float, int]:
     """Return the fraction of untied pairs which the model orders as the labeler did, and their number.
 
     An equal score counts one half; without any pair the fraction is NaN.

@@ -90,9 +90,7 @@ def roll_out(
     responses = [[_cut(response, eos_id) for response in own] for own in drawn]
     flat = [response for own in responses for response in own]
     if not all(flat):
-        raise UserError(
-            "the sampler returned an empty response: keep the end-of-text token in what it returns"
-        )
+        raise UserError("the sampler returned an empty response: keep the end-of-text token in what it returns")
     scores = np.asarray(score(prompts, responses), np.float64).reshape(-1)
     if len(scores) != len(flat) or not np.isfinite(scores).all():
         raise UserError(f"the reward must be one finite number for each of {len(flat)} responses")

@@ -101,6 +101,13 @@ def alike(name: str, known: Sequence[str], count: int) -> list[str]:
     return sorted((other for other in known if other != name), key=rank)[:count]
 
 
+def keep_right(node: cst.BinaryOperation, tree: Tree, why: str) -> Draft:
+    """Leave only the right operand of `node`; parentheses around both stay."""
+    whole, right = tree.span(node), tree.outer(node.right)
+    text = should_be(tree.source[whole.start : whole.stop], why)
+    return Draft(Where(whole.start, right.start), "", text, right)
+
+
 def cut_after(node: cst.BinaryOperation, tree: Tree, why: str) -> Draft:
     """Leave only the left operand of `node`, without the parentheses around both."""
     whole, left = tree.outer(node), tree.outer(node.left)

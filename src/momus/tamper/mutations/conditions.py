@@ -52,6 +52,23 @@ def comparison_flipped(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
     yield from _operator(node, tree, _FLIPPED, "the comparison is backwards")
 
 
+@mutation("comparison_negated", cst.Comparison)
+def comparison_negated(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
+    """`>=` for `<`."""
+    table = {"<": ">=", ">": "<=", "<=": ">", ">=": "<"}
+    yield from _operator(node, tree, table, "the test is inverted")
+
+
+@mutation("comparison_dropped", cst.Comparison)
+def comparison_dropped(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
+    """`a and b` for `a and b == 1`."""
+    equal = len(node.comparisons) == 1 and isinstance(node.comparisons[0].operator, cst.Equal)
+    if equal and isinstance(tree.parent(node), cst.BooleanOperation):
+        left, whole = tree.outer(node.left), tree.span(node)
+        why = should_be(tree.code(node), "nothing is compared")
+        yield Draft(Where(left.stop, whole.stop), "", why, left)
+
+
 @mutation("equality_inverted", cst.Comparison)
 def equality_inverted(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
     """`==` for `!=`."""

@@ -31,7 +31,7 @@ def boolean_flipped(node: cst.Name, tree: Tree) -> Iterator[Draft]:
         above = tree.parent(node)
         wrong = "False" if node.value == "True" else "True"
         named = isinstance(above, cst.Assign | cst.Return | cst.Arg | cst.Param)
-        text = tree.code(above).rstrip(", ") if named else node.value
+        text = tree.code(above) if named else node.value
         where = tree.span(above) if named else None
         yield Draft(tree.span(node), wrong, should_be(fits(text, node.value), "the flag is inverted"), where)
 
@@ -78,7 +78,7 @@ def string_misspelt(node: cst.SimpleString, tree: Tree) -> Iterator[Draft]:
     if content.isalnum():
         middle = len(content) // 2
         exchanged = content[: middle - 1] + content[middle] + content[middle - 1] + content[middle + 1 :]
-        for wrong in {exchanged, content[:-1]} - {content}:
+        for wrong in sorted({exchanged, content[:-1], content[1:]} - {content}):
             yield instead(node, _literal(node, wrong), tree, "the string is wrong")
 
 

@@ -64,7 +64,9 @@ def assignment_compared(node: cst.SimpleStatementLine, tree: Tree) -> Iterator[D
         later = isinstance(target, cst.Name) and not _is_first(target, node, tree)
         if later or isinstance(target, cst.Attribute | cst.Subscript):
             gap = Where(tree.outer(target).stop, tree.outer(only.value).start)
-            simple = isinstance(only.value, cst.Name | cst.Integer | cst.Attribute | cst.Subscript)
+            simple = isinstance(
+                only.value, cst.Name | cst.Integer | cst.Attribute | cst.Subscript | cst.BinaryOperation
+            )
             if simple and tree.source[gap.start : gap.stop].strip() == "=":
                 wrong = tree.source[gap.start : gap.stop].replace("=", "==")
                 yield Draft(gap, wrong, should_be(tree.code(only), "nothing is assigned"), tree.span(only))

@@ -28,7 +28,7 @@ def wrong_variable(node: cst.Name, tree: Tree) -> Iterator[Draft]:
         return
     nearby = tree.code(above).replace("[", " ").replace("]", " ").split()
     compared = isinstance(above, cst.Comparison | cst.BinaryOperation | cst.ComparisonTarget)
-    for other in alike(name, _known(node, tree), 2):
+    for other in alike(name, _known(node, tree), 4 if len(name) <= 2 else 2):
         if (compared and other in nearby) or assigned_to_itself(node, other, tree):
             continue  # `x == x` and `x = x` are plain to see
         why = f"`{other}` is the wrong variable" if len(other) <= 12 else "the wrong variable is used"

@@ -32,7 +32,7 @@ def range_bound(node: cst.Call, tree: Tree) -> Iterator[Draft]:
         yield Draft(tree.outer(stop), plus(stop, tree, step), should_be(text, why), where)
     if len(values) == 1:
         at = tree.outer(stop).start
-        yield Draft(Where(at, at), "1, ", should_be(text, "the first value is left out"), where)
+        yield Draft(Where(at, at), f"1,{tree.space}", should_be(text, "the first value is left out"), where)
         return
     start = values[0]
     for step in (-1, 1) if _countable(start) else ():
@@ -66,6 +66,16 @@ def slice_bound(node: cst.Slice, tree: Tree) -> Iterator[Draft]:
             yield Draft(tree.outer(bound), "", should_be(text, why), where)
     if node.lower is None and node.upper is not None and node.step is None and integer(node.upper) is not None:
         yield Draft(tree.span(node), f"{tree.code(node.upper)}:", should_be(text, "it takes the wrong end"), where)
+
+
+@mutation("slice_to_index", cst.Slice)
+def slice_to_index(node: cst.Slice, tree: Tree) -> Iterator[Draft]:
+    """`s[-2]` for `s[-2:]`."""
+    bound = node.lower or node.upper
+    if node.step is None and bound is not None and (node.lower is None or node.upper is None):
+        whole = context(node, tree, 60)
+        why = should_be(tree.code(whole), "one item only is taken")
+        yield Draft(tree.span(node), tree.code(bound), why, tree.span(whole))
 
 
 @mutation("index_off_by_one", cst.Index)
@@ -151,7 +161,7 @@ def initial_value(node: cst.Assign | cst.Param, tree: Tree) -> Iterator[Draft]:
         wrongs = [f"-{code}", "0"]
     else:
         return
-    text = tree.code(node).rstrip(", ")
+    text = tree.code(node)
     for wrong in wrongs:
         yield Draft(tree.outer(value), wrong, should_be(text, why), tree.span(node))
 
@@ -186,11 +196,8 @@ def plus(node: cst.BaseExpression, tree: Tree, step: int) -> str:
         if added is not None and sign:
             total = sign * added + step
             left = tree.code(node.left)
-            middle = tree.source[tree.outer(node.left).stop : tree.outer(node.right).start]
-            spaced = " " if " " in middle else ""
-            return f"{left}{spaced}{'+' if total > 0 else '-'}{spaced}{abs(total)}" if total else left
-    tight = isinstance(node, cst.BinaryOperation) and " " not in text
-    return f"{text}{'+' if step > 0 else '-'}1" if tight else f"{text} {'+' if step > 0 else '-'} 1"
+            return f"{left}{tree.signed(total)}" if total else left
+    return f"{text}{tree.signed(step)}"
 
 
 def _countable(node: cst.BaseExpression) -> bool:

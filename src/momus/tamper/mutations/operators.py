@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from momus.tamper.mutations._shared import context, cut_after, fits, integer, is_text_made
+from momus.tamper.mutations._shared import context, cut_after, fits, integer, is_text_made, keep_right
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, should_be
 
@@ -91,9 +91,14 @@ def operand_dropped(node: cst.BinaryOperation, tree: Tree) -> Iterator[Draft]:
     """`a` for `a + b`, `a * b` or `a // b`."""
     if isinstance(node.operator, cst.FloorDivide | cst.Divide | cst.Multiply):
         yield cut_after(node, tree, "the result is not scaled")
+        if isinstance(node.operator, cst.Multiply) and not is_text_made(node.left):
+            yield keep_right(node, tree, "a factor is left out")
     elif isinstance(node.operator, cst.Add | cst.Subtract) and integer(node.right) is None:
         text = tree.code(node.right)
         yield cut_after(node, tree, f"`{text}` is left out" if len(text) < 25 else "a term is left out")
+        text = tree.code(node.left)
+        if isinstance(node.operator, cst.Add):
+            yield keep_right(node, tree, f"`{text}` is left out" if len(text) < 25 else "a term is left out")
 
 
 @mutation("operands_swapped", cst.BinaryOperation)

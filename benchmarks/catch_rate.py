@@ -1,0 +1,103 @@
+"""How often does a critic, made to quote something, quote the buggy line? Inserted and natural bugs side by side.
+
+    python benchmarks/catch_rate.py [--model DIR] [--functions 600] [--natural FILE.jsonl]
+
+Inserted: one fresh bug in each of so many functions of the standard library's held-out modules. Natural: records with
+`faulty` (source text) and `fault_line` (1-based), one JSON object a line. The critic's line is the likeliest whole line
+as its next highlight; chance is a random line that is neither blank nor a definition, computed exactly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import random
+from pathlib import Path
+
+from momus.critique import Span, lines_of
+from momus.data.functions import Size
+from momus.data.stdlib import stdlib_tasks
+from momus.evaluate.baselines import line_comments
+from momus.lm.models import load_causal_lm, load_tokenizer
+from momus.lm.tiny import TINY
+from momus.match.bugs import bug_lines
+from momus.records import Bug, Tamper, Task
+from momus.stats.bootstrap import mean_interval
+from momus.tamper.insert import tamper
+from momus.train.lines import likeliest_line_hits
+
+
+def inserted(count: int, seed: int) -> list[Tamper]:
+    """One bug in each of `count` functions of the test split."""
+    rng = random.Random(seed)
+    tasks = [task for task in stdlib_tasks(Size()) if task.split == "test"]
+    rng.shuffle(tasks)
+    made = (tamper(task, 1, rng) for task in tasks)
+    return [t for t in made if t is not None][:count]
+
+
+def natural(path: Path, tokens: int, tokenizer: object) -> list[Tamper]:
+    """Programs with one bug each that a person made, as long as they parse and fit the model."""
+    found = []
+    for number, line in enumerate(path.read_text().splitlines()):
+        record = json.loads(line)
+        source, fault = record["faulty"].replace("\r\n", "\n").rstrip(), int(record["fault_line"])
+        lines = source.split("\n")
+        try:
+            ast.parse(source)
+        except SyntaxError:
+            continue
+        if "```" in source or fault > len(lines) or not lines[fault - 1].strip():
+            continue
+        if len(tokenizer.encode(source)) > tokens:  # type: ignore[attr-defined]
+            continue
+        start = sum(len(text) + 1 for text in lines[: fault - 1])
+        bug = Bug(
+            kind="natural",
+            spans=(Span(start, start + len(lines[fault - 1])),),
+            description="-",
+            original="",
+            replacement="",
+        )
+        found.append(Tamper(task=Task(id=str(number), question="", answer=source), answer=source, bugs=(bug,)))
+    return found
+
+
+def chance(tamper: Tamper) -> float:
+    """The share of quotable lines that hold the bug."""
+    comments = line_comments(tamper.answer)
+    wrong = set().union(*(bug_lines(bug, tamper.answer) for bug in tamper.bugs))
+    hits = [not wrong.isdisjoint(lines_of(c.span, tamper.answer)) for c in comments if c.span]
+    return sum(hits) / len(hits) if hits else 0.0
+
+
+def main() -> None:
+    """Measure and print one line per kind of bug."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=TINY)
+    parser.add_argument("--functions", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--natural", type=Path)
+    options = parser.parse_args()
+    model, tokenizer = load_causal_lm(options.model), load_tokenizer(options.model)
+    sets = {"inserted, held-out modules": inserted(options.functions, options.seed)}
+    if options.natural:
+        sets["natural"] = natural(options.natural, 700, tokenizer)
+    for name, tampers in sets.items():
+        hits = mean_interval(likeliest_line_hits(model, tokenizer, tampers))
+        random_line = mean_interval([chance(t) for t in tampers])
+        print(
+            f"{name:<28} {len(tampers):>4} functions  line found {hits.value:.1%} ({hits.low:.1%}-{hits.high:.1%})"
+            f"  random line {random_line.value:.1%}  ratio {hits.value / random_line.value:.2f}"
+        )
+        if name.startswith("inserted"):
+            kinds: dict[str, list[bool]] = {}
+            for t, hit in zip(tampers, likeliest_line_hits(model, tokenizer, tampers), strict=True):
+                kinds.setdefault(t.bugs[0].kind, []).append(hit)
+            for kind, own in sorted(kinds.items(), key=lambda item: -len(item[1]))[:15]:
+                print(f"    {kind:<24} {sum(own):>3} of {len(own)}")
+
+
+if __name__ == "__main__":
+    main()
