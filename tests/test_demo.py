@@ -20,7 +20,7 @@ MICRO = Scale(
     kept_back=4,
     held_out=6,
     contractors=3,
-    max_tokens=16,
+    max_tokens=40,
     ppo=PPOConfig.tiny(iterations=2, prompts_per_batch=2, rollouts_per_prompt=2, minibatches=2, save_every=1),
     fsbs=FSBSConfig(n=2, k=1, d=2, max_tokens=16),
 )
@@ -45,7 +45,7 @@ def test_killed_after_every_step_it_continues_to_the_same_result(tmp_path, monke
     whole = DemoConfig(out=tmp_path / "whole", preset="smoke")
     report = run_demo(whole)
     data = ReportData.from_json((whole.out / "report.json").read_text())
-    assert report.exists() and len(data.critics) == 10 and data.simulated
+    assert report.exists() and len(data.critics) == 12 and data.simulated
 
     cut = replace(whole, out=tmp_path / "cut")
     write, kills = demo._write_json, 0

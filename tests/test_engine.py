@@ -194,6 +194,14 @@ def test_local_engine_is_an_engine() -> None:
     assert {name for name in vars(Engine) if not name.startswith("_")} <= set(dir(engine))
 
 
+def test_a_diverged_model_is_refused_in_words() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(UserError, match="not numbers"):
+        LocalEngine(model, tiny_tokenizer()).sample([STEM], 1, key=0, max_tokens=2)
+
+
 def test_keys_and_random_numbers() -> None:
     assert prompt_keys(7, 2) == [(7, 0), (7, 1)]
     assert prompt_keys([7, (8, 9)], 2) == [(7,), (8, 9)]

@@ -39,7 +39,17 @@ from momus.lm.tree import TokenTree
 from momus.raters.contractor import Calibration, assign, calibrate, compare, panel
 from momus.records import Comparison, Record, Split, Tamper, Task, read_jsonl, write_jsonl
 from momus.report.html import write_report
-from momus.report.loop import FORCED, PERCENTILES, RL, SFT, LoopResult, best_of_name, fsbs_name, report_data
+from momus.report.loop import (
+    FORCED,
+    PERCENTILES,
+    RL,
+    SFT,
+    LoopResult,
+    best_of_name,
+    fsbs_name,
+    greedy_name,
+    report_data,
+)
 from momus.search.best_of_n import best_of_n, single
 from momus.search.fsbs import FSBSConfig, search
 from momus.search.result import Reward, Subject, modifiers_at_percentiles
@@ -276,8 +286,10 @@ class _Demo:
             "random line": [format_critique(c) for c in random_line(tampers, self.config.seed)],
             "ruff": [format_critique(c) for c in ruff(tampers)],
             SFT: [],
+            greedy_name(SFT): [],
             FORCED: [],
             RL: [],
+            greedy_name(RL): [],
             best_of_name(count): [],
         }
         found = []
@@ -285,9 +297,11 @@ class _Demo:
             subjects = [Subject(tuple(self._prompt(tamper)), tamper.answer) for tamper in chunk]
             keys: list[int | tuple[int, ...]] = [(self.config.seed, 5, number + i) for i in range(len(chunk))]
             written = {
-                SFT: single(sft, subjects, max_tokens=limit, verbatim=False),
+                SFT: single(sft, subjects, key=keys, temperature=1.0, max_tokens=limit, verbatim=False),
+                greedy_name(SFT): single(sft, subjects, max_tokens=limit, verbatim=False),
                 FORCED: search(sft, lambda _, c: [[0.0] * len(own) for own in c], subjects, forced, key=0),
-                RL: single(rl, subjects, max_tokens=limit, verbatim=False),
+                RL: single(rl, subjects, key=keys, temperature=1.0, max_tokens=limit, verbatim=False),
+                greedy_name(RL): single(rl, subjects, max_tokens=limit, verbatim=False),
                 best_of_name(count): best_of_n(rl, reward, subjects, count, key=keys, max_tokens=limit),
             }
             for name, results in written.items():

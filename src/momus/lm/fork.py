@@ -136,7 +136,8 @@ def fork_attention(
     far = _blocks(grouped, fork) @ layer.prefix_keys.transpose(-1, -2) + fork.padding[:, None, None, :]
     near = grouped @ key.transpose(-1, -2)
     scores = torch.cat([_rows(far, fork, group), near], -1)
-    far, near = scores.softmax(-1, torch.float32).to(value.dtype).split([far.shape[-1], near.shape[-1]], -1)
+    weights = scores.softmax(-1, torch.float32).to(value.dtype)
+    far, near = weights[..., : far.shape[-1]], weights[..., far.shape[-1] :]
     output = _rows(_blocks(far, fork) @ layer.prefix_values, fork, group) + near @ value
     return output.reshape(rows, 1, heads, size), None
 

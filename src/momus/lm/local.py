@@ -68,7 +68,8 @@ class LocalEngine:
             continuation extended, is not computed again; 0 remembers nothing.
 
     Raises:
-        UserError: The model's attention or the tokenizer is of a kind this cannot serve exactly.
+        UserError: The model's attention or the tokenizer is of a kind this cannot serve exactly, or they do not
+            belong together.
 
     Attributes:
         forwarded_tokens: Tokens pushed through the model so far, padding included.
@@ -78,6 +79,8 @@ class LocalEngine:
         check_architecture(model.base_model)
         self.model, self.tokenizer, self.rows = model, tokenizer, rows
         self._vocabulary = Vocabulary.from_tokenizer(tokenizer)
+        if len(self._vocabulary) > model.get_input_embeddings().weight.shape[0]:
+            raise UserError("the tokenizer has more tokens than the model: they do not belong together")
         self._ends = _end_tokens(model, tokenizer)
         self._memory, self._fingerprint = RadixCache(memory), fingerprint(model)
         self.forwarded_tokens = 0
@@ -298,6 +301,9 @@ def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
 
 def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Settings) -> tuple[list[int], list[float]]:
     """Choose the next token of every row from logits [R, V]; returns tokens and their log-probabilities."""
+    total = logits.logsumexp(-1)
+    if not bool(total.isfinite().all()):
+        raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")
     open_to = logits.clone()
     open_to[:, settings.vocabulary :] = float("-inf")
     for i, row in enumerate(rows):
@@ -311,7 +317,7 @@ def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Sett
     else:
         noise = torch.tensor([row.noise[step] for row in rows], dtype=torch.float64, device=logits.device)
         picked = draw((open_to / settings.temperature).softmax(-1), noise, settings.top_p)
-    logprobs = logits.gather(-1, picked[:, None])[:, 0] - logits.logsumexp(-1)
+    logprobs = logits.gather(-1, picked[:, None])[:, 0] - total
     return picked.tolist(), logprobs.tolist()
 
 

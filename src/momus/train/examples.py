@@ -58,13 +58,13 @@ class Mixture:
     """Shares of answers with 0, 1, 2 and 3 bugs."""
     question: float = 0.7
     """Share of answers shown with their question."""
-    claims: float = 0.4
+    claims: float = 0.6
     """Share of answers with two claims to judge."""
     code_weight: float = 0.2
     """Loss weight of the question's and answer's tokens; a critique's weigh 1."""
     quote_weight: float = 0.3
     """Loss weight of a claim's quote, which teaches copying; its text has none, its label weighs `label_weight`."""
-    label_weight: float = 2.0
+    label_weight: float = 3.0
 
 
 def draw_tamper(function: Function, count: int, rng: random.Random) -> Tamper | None:
