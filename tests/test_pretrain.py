@@ -61,16 +61,29 @@ def test_tampers_are_fresh_and_keyed(drawn):
     assert draw_tamper(function, 2, random.Random(7)) == draw_tamper(function, 2, random.Random(7))
 
 
-def test_collate_masks_and_parents(drawn, tokenizer):
-    examples = [draw_example(f, Mixture(), tokenizer, random.Random(i)) for i, f in enumerate(drawn[:6])]
-    examples = [e for e in examples if e]
-    batch = pretrain.collate(examples, torch.device("cpu"))
-    for row, (tree, weight, _) in enumerate(examples):
-        n = len(tree)
-        assert np.array_equal(batch["mask"][row, 0, :n, :n].numpy(), tree.mask())
-        assert not batch["mask"][row, 0, :n, n:].any()
-        assert batch["weight"][row].sum() == pytest.approx(weight.sum())
-        assert (batch["weight"][row, n:] == 0).all()
+def test_losses_are_those_of_separate_rows(drawn, tokenizer):
+    """Brute force: every critique and every label predicted from its own unpadded row."""
+    config = replace(pretrain.PRESETS["smoke"], vocab_size=len(tokenizer))
+    torch.manual_seed(0)
+    model = pretrain.LlamaForCausalLM(pretrain._architecture(config))
+    detector = torch.nn.Linear(config.hidden_size, 1)
+    mixture = Mixture(claims=1.0)
+    drawn_examples = (draw_example(f, mixture, tokenizer, random.Random(i)) for i, f in enumerate(drawn[:8]))
+    examples = [example for example in drawn_examples if example]
+    critique, label = [], []
+    for tree, _, _ in examples:
+        prompt = tree.tokens[: tree.branches[0][0]]
+        for number, branch in enumerate(tree.branches):
+            row = torch.from_numpy(np.concatenate([prompt, tree.tokens[branch]]))
+            logprobs = model(row[None]).logits[0].log_softmax(-1)
+            own = -logprobs[len(prompt) - 1 : -1].gather(1, row[len(prompt) :, None]).squeeze(1)
+            critique += own.tolist() if number == 0 else []
+            label += own[-1:].tolist() if number else []
+    losses = pretrain._step(
+        model, detector, pretrain._optimizers(model, detector, config), examples, config, torch.device("cpu")
+    )
+    assert losses["critique"] == pytest.approx(np.mean(critique), abs=2e-3)
+    assert losses["label"] == pytest.approx(np.mean(label), abs=2e-3)
 
 
 def test_orthogonalize_flattens_the_singular_values():

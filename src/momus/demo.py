@@ -71,18 +71,18 @@ class Scale:
     """Which functions are answers."""
     bugs: tuple[float, ...] = (0.25, 0.5, 0.25)
     """Shares of answers with 0, 1, 2 … bugs."""
-    training: int = 700
+    training: int = 480
     """Answers whose critiques are compared and that PPO takes its prompts from."""
-    kept_back: int = 70
+    kept_back: int = 48
     """Of these, answers the reward model is checked on and not trained on."""
-    held_out: int = 200
+    held_out: int = 120
     """Answers from held-out modules to measure on."""
     contractors: int = 5
-    max_tokens: int = 160
+    max_tokens: int = 100
     """Length limit of a sampled critique."""
-    reward: RewardConfig = field(default_factory=RewardConfig.tiny)
-    ppo: PPOConfig = field(default_factory=PPOConfig.tiny)
-    fsbs: FSBSConfig = field(default_factory=lambda: FSBSConfig(max_tokens=120))
+    reward: RewardConfig = field(default_factory=lambda: RewardConfig.tiny(epochs=2, prompts_per_batch=8))
+    ppo: PPOConfig = field(default_factory=lambda: PPOConfig.tiny(iterations=20))
+    fsbs: FSBSConfig = field(default_factory=lambda: FSBSConfig(max_tokens=100))
 
 
 SCALES = {
@@ -239,9 +239,7 @@ class _Demo:
                     Run(self.out / "reward", self.scale.reward),
                     lambda done, total, _: advance(done / total),
                 )
-                gold = [
-                    self._tree(c.tamper, format_critique(c.tamper.gold_critique())) for c in comparisons[:cut]
-                ]
+                gold = [self._tree(c.tamper, format_critique(c.tamper.gold_critique())) for c in comparisons[:cut]]
                 center(model, gold)
                 model.save(folder)
                 _write_json(result, pair_accuracy(model, ranked[cut:]))
@@ -383,14 +381,21 @@ class _Demo:
         _write_json(self.out / "seconds.json", {**self._seconds(), name: time.monotonic() - started})
 
 
-def reward_of(model: RewardModel) -> Reward:
-    """Return the reward that reads a reward model at each critique's last token."""
+def reward_of(model: RewardModel, branches: int = 6) -> Reward:
+    """Return the reward that reads a reward model at each critique's last token.
 
-    def score(
-        prompts: Sequence[Sequence[int]], critiques: Sequence[Sequence[Sequence[int]]]
-    ) -> list[list[float]]:
-        trees = [TokenTree.from_branches(p, own) for p, own in zip(prompts, critiques, strict=True)]
-        return score_trees(model, trees)
+    A tree holds at most `branches` critiques: on a CPU the attention mask is dense, so that the branches of a
+    large tree would pay for each other.
+    """
+
+    def score(prompts: Sequence[Sequence[int]], critiques: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+        trees = [
+            TokenTree.from_branches(prompt, own[start : start + branches])
+            for prompt, own in zip(prompts, critiques, strict=True)
+            for start in range(0, len(own), branches)
+        ]
+        scores = iter(score for tree in score_trees(model, trees) for score in tree)
+        return [[next(scores) for _ in own] for own in critiques]
 
     return score
 

@@ -22,16 +22,19 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from momus.lm.forward import hidden_states
+from momus.lm.models import atomic_directory, save_causal_lm
 from momus.lm.tokenizer import train_tokenizer
+from momus.lm.tree import IntArray
 from momus.records import Tamper
 from momus.train.corpus import Corpus, CorpusConfig, build_corpus, texts
 from momus.train.examples import Example, Mixture, draw_example, draw_tamper
@@ -66,7 +69,8 @@ class PretrainConfig:
     detect_weight: float = 1.0
     pool: int = 512
     """Examples drawn together and cut into batches of like length."""
-    save_every: int = 100
+    save_every: int = 6
+    """Pools between checkpoints."""
     seed: int = 0
     mixture: Mixture = field(default_factory=Mixture)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
@@ -93,10 +97,13 @@ PRESETS = {
         tokens=6000,
         batch_tokens=2048,
         pool=16,
-        save_every=2,
+        save_every=1,
         corpus=CorpusConfig(per_package=0),
     ),
 }
+
+BUG_WEIGHT = 3.0
+"""How much more a token of a bug weighs in the detector's loss than one of the rest, which is more frequent."""
 
 
 def pretrain(out: Path, config: PretrainConfig) -> Path:
@@ -109,35 +116,31 @@ def pretrain(out: Path, config: PretrainConfig) -> Path:
     corpus, valid = Corpus(paths["train"]), held_out_tampers(Corpus(paths["valid"]), 150)
     tokenizer = _tokenizer(out, corpus, config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_float32_matmul_precision("high")
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(_architecture(config)).to(device)
     detector = nn.Linear(config.hidden_size, 1).to(device)
     modules = {"model": model, "detector": detector}
     optimizers = _optimizers(model, detector, config)
     step, state = run.restore(modules, optimizers) or (0, {"tokens": 0, "pool": 0})
-    stop_pool = state["pool"]
-    with Progress() as progress:
+    with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("training momus-tiny", total=config.tokens, completed=state["tokens"])
         while state["tokens"] < config.tokens:
-            share = state["tokens"] / config.tokens
-            for batch in _pool(corpus, tokenizer, config, stop_pool, share):
+            for batch in _pool(corpus, tokenizer, config, state["pool"], state["tokens"] / config.tokens):
                 started = monotonic()
                 _set_rates(optimizers, config, step, state["tokens"])
                 losses = _step(model, detector, optimizers, batch, config, device)
                 tokens = sum(len(example.tree) for example in batch)
                 state["tokens"] += tokens
                 step += 1
-                rate = tokens / (monotonic() - started)
-                run.log(step, tokens=state["tokens"], **losses, tokens_per_second=round(rate))
+                run.log(step, tokens=state["tokens"], **losses, seconds=round(monotonic() - started, 3))
                 progress.update(bar, completed=state["tokens"], description=f"critique {losses['critique']:.3f}")
-            stop_pool += 1
-            state["pool"] = stop_pool
-            if stop_pool % max(1, config.save_every * config.batch_tokens // (config.pool * 256)) == 0:
+            state["pool"] += 1
+            if state["pool"] % config.save_every == 0 or state["tokens"] >= config.tokens:
                 run.log(step, line_accuracy=line_accuracy(model, tokenizer, valid))
                 run.save(step, modules=modules, optimizers=optimizers, state=state)
-    run.log(step, line_accuracy=line_accuracy(model, tokenizer, valid))
-    run.save(step, modules=modules, optimizers=optimizers, state=state)
-    return _finish(out / "model", model, tokenizer)
+    save_causal_lm(model, out / "model", tokenizer)
+    return out / "model"
 
 
 def main(preset: str, out: Path) -> Path:
@@ -170,9 +173,8 @@ def _architecture(config: PretrainConfig) -> LlamaConfig:
 def _tokenizer(out: Path, corpus: Corpus, config: PretrainConfig) -> PreTrainedTokenizerFast:
     folder = out / "tokenizer"
     if not folder.exists():
-        partial = folder.with_suffix(".tmp")
-        train_tokenizer(texts(corpus, 20_000), config.vocab_size).save_pretrained(partial)
-        partial.replace(folder)
+        with atomic_directory(folder) as partial:
+            train_tokenizer(texts(corpus, 20_000), config.vocab_size).save_pretrained(partial)
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
@@ -229,23 +231,25 @@ def _step(
     device: torch.device,
 ) -> dict[str, float]:
     """Take one optimizer step on a batch and return its losses."""
-    padded = collate(batch, device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        hidden = model.model(
-            input_ids=padded["tokens"],
-            position_ids=padded["depth"],
-            attention_mask=padded["mask"],
-            use_cache=False,
-        ).last_hidden_state
-        rows, columns = (padded["weight"] > 0).nonzero(as_tuple=True)
-        logits = model.lm_head(hidden[rows, padded["parent"][rows, columns]]).float()
-        odd = detector(hidden).squeeze(-1).float()
-    nll = F.cross_entropy(logits, padded["tokens"][rows, columns], reduction="none")
-    weight = padded["weight"][rows, columns]
+    trees = [example.tree for example in batch]
+    hidden = hidden_states(model.base_model, trees)
+    chosen = [np.flatnonzero(example.weight) for example in batch]
+    places = [
+        (np.full(len(own), row), tree.parent[own]) for row, (tree, own) in enumerate(zip(trees, chosen, strict=True))
+    ]
+    logits = model.lm_head(hidden[_indices(places, device)])
+    targets = np.concatenate([tree.tokens[own] for tree, own in zip(trees, chosen, strict=True)])
+    nll = F.cross_entropy(logits, torch.from_numpy(targets).to(device), reduction="none")
+    weight = torch.from_numpy(np.concatenate([e.weight[own] for e, own in zip(batch, chosen, strict=True)])).to(device)
     code = weight == config.mixture.code_weight
-    known = padded["buggy"] >= 0
-    truth = (padded["buggy"][known] == 1).float()
-    detection = F.binary_cross_entropy_with_logits(odd[known], truth, pos_weight=odd.new_tensor(3.0))
+    known = [np.flatnonzero(example.buggy >= 0) for example in batch]
+    odd = detector(hidden[_indices([(np.full(len(own), row), own) for row, own in enumerate(known)], device)]).squeeze(
+        -1
+    )
+    truth = np.concatenate([e.buggy[own] for e, own in zip(batch, known, strict=True)])
+    detection = F.binary_cross_entropy_with_logits(
+        odd, torch.from_numpy(truth).to(odd), pos_weight=odd.new_tensor(BUG_WEIGHT)
+    )
     loss = (nll * weight).sum() / weight.sum() + config.detect_weight * detection
     loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -262,27 +266,7 @@ def _step(
     }
 
 
-def collate(batch: list[Example], device: torch.device) -> dict[str, Tensor]:
-    """Pad examples to tensors [batch, longest]; `mask` is boolean, [batch, 1, longest, longest]."""
-    width = max(len(example.tree) for example in batch)
-    shape = (len(batch), width)
-    arrays: dict[str, Any] = {name: np.zeros(shape, np.int64) for name in ("tokens", "depth", "parent")}
-    arrays["weight"] = np.zeros(shape, np.float32)
-    arrays["buggy"] = np.full(shape, -1, np.int8)
-    mask = np.zeros((len(batch), 1, width, width), np.bool_)
-    mask[:, 0] |= np.eye(width, dtype=np.bool_)  # padding sees itself, so that no row of the softmax is empty
-    for row, (tree, weight, buggy) in enumerate(batch):
-        n = len(tree)
-        arrays["tokens"][row, :n], arrays["depth"][row, :n] = tree.tokens, tree.depth
-        arrays["parent"][row, :n] = np.maximum(tree.parent, 0)
-        arrays["weight"][row, :n], arrays["buggy"][row, :n] = weight, buggy
-        mask[row, 0, :n, :n] = tree.mask()
-    return {name: torch.from_numpy(array).to(device) for name, array in {**arrays, "mask": mask}.items()}
-
-
-def _finish(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Path:
-    partial = folder.with_suffix(".tmp")
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    partial.replace(folder)
-    return folder
+def _indices(places: list[tuple[IntArray, IntArray]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Join (row, column) indices of several examples for indexing [batch, longest, width]."""
+    rows, columns = (np.concatenate(own) for own in zip(*places, strict=True))
+    return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
