@@ -79,8 +79,8 @@ def test_every_constrained_quote_is_verbatim(tmp_path):
 def test_held_out_modules_stay_out_of_training(tmp_path):
     run_demo(DemoConfig(out=tmp_path / "run", preset="smoke", seed=2))
     answers = list(read_jsonl(tmp_path / "run/answers.jsonl", Tamper))
-    by_split = {split: {t.task.module.split(".")[0] for t in answers if t.task.split == split} for split in ("train", "test")}
-    assert by_split["train"] and by_split["test"] and not by_split["train"] & by_split["test"]
+    train, test = ({t.task.module.split(".")[0] for t in answers if t.task.split == s} for s in ("train", "test"))
+    assert train and test and not train & test
 
 
 def test_without_tampering_no_training_answer_has_a_bug(tmp_path):

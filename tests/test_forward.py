@@ -35,9 +35,7 @@ def rows_of(tree: TokenTree) -> list[tuple[list[int], list[int]]]:
     return [(prompt, tree.tokens[branch].tolist()) for branch in tree.branches]
 
 
-def plain_logprobs(
-    model: torch.nn.Module, prompt: list[int], response: list[int], temperature: float
-) -> torch.Tensor:
+def plain_logprobs(model: torch.nn.Module, prompt: list[int], response: list[int], temperature: float) -> torch.Tensor:
     logits = model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1] / temperature
     return logits.log_softmax(-1).gather(-1, torch.tensor(response)[:, None]).squeeze(-1)
 
@@ -50,9 +48,7 @@ def test_logprobs_equal_plain_rows(name: str, budget: int) -> None:
         result = branch_logprobs(model, TREES, temperature=0.7, token_budget=budget)
         for tree, own in zip(TREES, result, strict=True):
             for (prompt, response), found in zip(rows_of(tree), own, strict=True):
-                torch.testing.assert_close(
-                    found, plain_logprobs(model, prompt, response, 0.7), atol=1e-5, rtol=0
-                )
+                torch.testing.assert_close(found, plain_logprobs(model, prompt, response, 0.7), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
@@ -65,9 +61,7 @@ def test_gradients_equal_plain_rows_even_in_chunks(name: str, monkeypatch: pytes
     )
     expected = torch.autograd.grad(plain, list(model.parameters()))
     monkeypatch.setattr(forward, "LOGIT_CELLS", 3 * VOCAB)  # several chunks: gradient checkpointing is on
-    found = torch.autograd.grad(
-        (token_logprobs(model, TREES).logprobs * torch.cat(weights)).sum(), model.parameters()
-    )
+    found = torch.autograd.grad((token_logprobs(model, TREES).logprobs * torch.cat(weights)).sum(), model.parameters())
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
@@ -88,9 +82,7 @@ def test_entropies() -> None:
         found = token_logprobs(model, TREES[1:2], temperature=2.0, entropies=True).entropies
         logits = model(torch.tensor([TREES[1].tokens.tolist()])).logits[0, :-1] / 2.0
     assert found is not None
-    torch.testing.assert_close(
-        found, torch.distributions.Categorical(logits=logits).entropy(), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(found, torch.distributions.Categorical(logits=logits).entropy(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])

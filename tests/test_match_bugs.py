@@ -140,9 +140,7 @@ def test_names_repair_is_about_code_tokens():
 
 
 def test_a_long_repair_is_cut_off_in_its_description():
-    long = LOOP.model_copy(
-        update={"description": "Should be `f(first, second, thi...`: why.", "original": "f("}
-    )
+    long = LOOP.model_copy(update={"description": "Should be `f(first, second, thi...`: why.", "original": "f("})
     assert names_repair("Should be `f(first, second, thi...`: why.", long)
     assert names_repair("Should be `f(first, second, third)`.", long)
     assert not names_repair("Should be `f(first, third)`.", long)

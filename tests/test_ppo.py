@@ -63,9 +63,7 @@ def train(folder: Path, config: PPOConfig = SMALL, **options) -> PPOResult:
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    return all(
-        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
-    )
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 # The equations
@@ -86,9 +84,7 @@ def test_gae_limits(steps: list[tuple[float, float]], gamma: float) -> None:
     rewards, values = (np.array([column]) for column in zip(*steps, strict=True))
     mask, n = np.ones_like(rewards, dtype=bool), len(steps)
     after = np.append(values[0, 1:], 0.0)
-    np.testing.assert_allclose(
-        gae(rewards, values, mask, gamma, 0.0)[0], rewards[0] + gamma * after - values[0]
-    )
+    np.testing.assert_allclose(gae(rewards, values, mask, gamma, 0.0)[0], rewards[0] + gamma * after - values[0])
     to_go = [sum(gamma ** (k - t) * rewards[0, k] for k in range(t, n)) for t in range(n)]
     np.testing.assert_allclose(gae(rewards, values, mask, gamma, 1.0)[0], to_go - values[0], atol=1e-9)
 
@@ -160,9 +156,7 @@ def test_bad_samplers_and_scores_are_refused() -> None:
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 3))
 def test_prompts_come_round_evenly(available: int, size: int, seed: int) -> None:
     drawn = [i for iteration in range(available) for i in prompt_indices(available, size, (seed, iteration))]
-    assert all(
-        sorted(drawn[e * available : (e + 1) * available]) == list(range(available)) for e in range(size)
-    )
+    assert all(sorted(drawn[e * available : (e + 1) * available]) == list(range(available)) for e in range(size))
 
 
 def test_reward_scorer() -> None:

@@ -92,9 +92,7 @@ def test_a_prompt_with_nine_answers_weighs_as_one_with_four() -> None:
     rng = np.random.default_rng(1)
     four, nine = ranking(rng, 4), ranking(rng, 9)
     both = gradients(reward_model(), [four, nine])
-    for together, a, b in zip(
-        both, gradients(reward_model(), [four]), gradients(reward_model(), [nine]), strict=True
-    ):
+    for together, a, b in zip(both, gradients(reward_model(), [four]), gradients(reward_model(), [nine]), strict=True):
         torch.testing.assert_close(together, (a + b) / 2, atol=1e-6, rtol=1e-4)
 
 
@@ -195,9 +193,7 @@ def test_resuming_is_bit_identical_and_forgetting_is_not(tmp_path: Path) -> None
 def test_bad_rankings_are_refused(tmp_path: Path) -> None:
     config = RewardConfig.tiny()
     with pytest.raises(UserError, match="nothing to learn"):
-        train_reward(
-            reward_model(), [RankedPrompt((1,), ((2,), (3,)), (1, 1))], config, Run(tmp_path, config)
-        )
+        train_reward(reward_model(), [RankedPrompt((1,), ((2,), (3,)), (1, 1))], config, Run(tmp_path, config))
     with pytest.raises(UserError, match="empty answer"):
         train_reward(reward_model(), [RankedPrompt((1,), ((2,), ()), (1, 2))], config, Run(tmp_path, config))
     broken = reward_model()

@@ -58,9 +58,7 @@ def train(folder: Path, stop: int, *, forget: str = "") -> tuple[nn.Module, list
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
-    return all(
-        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
-    )
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 @pytest.mark.parametrize("stop", [0, 1, 2, 3, 5])
@@ -88,9 +86,7 @@ def test_checkpoint_folder(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert (tmp_path / "latest").read_text() == "checkpoint-6\n"
     names = {p.name for p in (tmp_path / "checkpoint-6").iterdir()}
-    assert set(json.loads((tmp_path / "checkpoint-6/MANIFEST.json").read_text())["sha256"]) == names - {
-        "MANIFEST.json"
-    }
+    assert set(json.loads((tmp_path / "checkpoint-6/MANIFEST.json").read_text())["sha256"]) == names - {"MANIFEST.json"}
     assert {Path(name).suffix for name in names} == {".safetensors", ".json"}
 
 
@@ -101,9 +97,7 @@ def test_extra_state_and_a_missing_checkpoint(tmp_path: Path) -> None:
     assert Run(tmp_path, {"a": 1}).restore({}) == (3, {"cursor": [1, 2], "name": "x"})
 
 
-@pytest.mark.parametrize(
-    "file", ["model.safetensors", "optimizer.optimizer.json", "rng.safetensors", "MANIFEST.json"]
-)
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.optimizer.json", "rng.safetensors", "MANIFEST.json"])
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, file: str, keep: float) -> None:
     whole, history = train(tmp_path / "whole", 6)

@@ -53,9 +53,7 @@ def test_replicates_are_fits_of_the_resampled_games():
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(2, 6).flatmap(
-        lambda n: st.tuples(
-            st.lists(st.integers(0, 5), min_size=n * n, max_size=n * n), st.permutations(range(n))
-        )
+        lambda n: st.tuples(st.lists(st.integers(0, 5), min_size=n * n, max_size=n * n), st.permutations(range(n)))
     )
 )
 def test_order_and_names_of_systems_do_not_matter(case):

@@ -147,9 +147,7 @@ def parse_critique(text: str, answer: str) -> Critique:
         else:
             said, rest = paragraphs, []
         closing += rest
-        comments.append(
-            Comment(highlight=highlight, text="\n".join(said) or "-", span=anchor(highlight, answer))
-        )
+        comments.append(Comment(highlight=highlight, text="\n".join(said) or "-", span=anchor(highlight, answer)))
     return Critique(comments=tuple(comments), closing="\n\n".join(closing))
 
 

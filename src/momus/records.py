@@ -70,9 +70,7 @@ class Tamper(Record):
             start, end = bug.spans[0]
             start += len(self.answer[start:end]) - len(self.answer[start:end].lstrip())
             span = quotable(Span(start, start + 1), self.answer)
-            comments.append(
-                Comment(highlight=self.answer[span.start : span.end], text=bug.description, span=span)
-            )
+            comments.append(Comment(highlight=self.answer[span.start : span.end], text=bug.description, span=span))
         return Critique(comments=tuple(comments))
 
 

@@ -8,7 +8,11 @@ from tyro.conf import Positional
 
 
 def command(
-    paths: Positional[list[Path]], json: bool = False, check: bool = False, max_comments: int | None = None
+    paths: Positional[list[Path]],
+    json: bool = False,
+    check: bool = False,
+    max_comments: int | None = None,
+    confidence: float = 0.5,
 ) -> int:
     """Review Python files with the trained critic.
 
@@ -19,6 +23,8 @@ def command(
         json: Print one JSON object instead of text.
         check: Exit with 1 when there are comments.
         max_comments: At most so many comments a file, the first ones in it.
+        confidence: Comment on what at least this share of several reviews agree on: lower misses less, higher
+            claims less.
     """
     from rich.console import Console
     from rich.progress import track
@@ -35,11 +41,13 @@ def command(
     for file in skipped:
         progress.print(visible(f"skipped {file.path}: {file.reason}"), style="dim", markup=False, soft_wrap=True)
 
-    from momus.review.critic import shipped_critic
+    from momus.review.critic import ReviewConfig, shipped_critic
+
+    critic = shipped_critic(ReviewConfig(confidence=confidence))
 
     console, reviews = Console(), []
     waiting = track(sources, "Reviewing", console=progress, transient=True, disable=not progress.is_terminal)
-    for review in review_sources(waiting, shipped_critic(), max_comments):
+    for review in review_sources(waiting, critic, max_comments):
         reviews.append(review)
         if not json:
             print_review(review, console)

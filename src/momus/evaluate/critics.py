@@ -185,9 +185,7 @@ def _check(critiques: Critiques, tampers: Sequence[Tamper]) -> None:
             raise UserError(f"{source} has {len(written)} critiques for {len(tampers)} answers")
 
 
-def _row(
-    source: str, written: Sequence[Critique], tampers: Sequence[Tamper], replicates: int, seed: int
-) -> CriticRow:
+def _row(source: str, written: Sequence[Critique], tampers: Sequence[Tamper], replicates: int, seed: int) -> CriticRow:
     judgements = [judge(critique, tamper) for critique, tamper in zip(written, tampers, strict=True)]
     tasks = {task: i for i, task in enumerate(dict.fromkeys(t.task.id for t in tampers))}
     cluster = np.array([tasks[tamper.task.id] for tamper in tampers])

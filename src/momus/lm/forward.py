@@ -87,9 +87,7 @@ def token_logprobs(
         temperature: Divides the logits, as in sampling.
         entropies: Also return the entropy of each prediction.
     """
-    states = _take(
-        hidden_states(model.base_model, trees), [t.parent[np.concatenate(t.branches)] for t in trees]
-    )
+    states = _take(hidden_states(model.base_model, trees), [t.parent[np.concatenate(t.branches)] for t in trees])
     tokens = np.concatenate([tree.tokens[np.concatenate(tree.branches)] for tree in trees])
     targets = torch.from_numpy(tokens).to(states.device)
     head = model.get_output_embeddings()
@@ -150,9 +148,7 @@ def leaf_scores(model: RewardModel, trees: Sequence[TokenTree]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def score_trees(
-    model: RewardModel, trees: Sequence[TokenTree], token_budget: int = TOKEN_BUDGET
-) -> list[list[float]]:
+def score_trees(model: RewardModel, trees: Sequence[TokenTree], token_budget: int = TOKEN_BUDGET) -> list[list[float]]:
     """Score every branch of any number of trees, without gradients: result[tree][branch]."""
     model.eval()
     result: list[list[float]] = [[] for _ in trees]

@@ -112,9 +112,7 @@ def check_padding(pad_id: int | None, eos_id: int | None, name: str = "the model
         UserError: With the lines that fix it.
     """
     if eos_id is None:
-        raise UserError(
-            f"{name} has no end-of-text token: set tokenizer.eos_token to the one that ends a text"
-        )
+        raise UserError(f"{name} has no end-of-text token: set tokenizer.eos_token to the one that ends a text")
     if pad_id is None or pad_id == eos_id:
         problem = "no padding token" if pad_id is None else "its end-of-text token as padding token"
         raise UserError(

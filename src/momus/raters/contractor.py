@@ -138,9 +138,7 @@ def merit(judgement: Judgement, text: str, taste: Taste) -> float:
     )
 
 
-def panel(
-    size: int, noise: float, *, taste: Taste | None = None, seed: int = 0
-) -> tuple[SimulatedContractor, ...]:
+def panel(size: int, noise: float, *, taste: Taste | None = None, seed: int = 0) -> tuple[SimulatedContractor, ...]:
     """Return `size` contractors called contractor-1, contractor-2 and so on."""
     taste = taste or Taste()
     return tuple(SimulatedContractor(f"contractor-{i + 1}", noise, taste, seed) for i in range(size))
@@ -241,9 +239,7 @@ def calibrate(
     return Calibration(noise, best, abs(best - target) <= tolerance)
 
 
-def _agreement_by_noise(
-    comparisons: Sequence[Comparison], taste: Taste, seed: int
-) -> Callable[[float], float]:
+def _agreement_by_noise(comparisons: Sequence[Comparison], taste: Taste, seed: int) -> Callable[[float], float]:
     """Return how often two contractors prefer the same critique, as a function of their noise.
 
     Preferences are those of the overall attribute; ties count one half, in place of a coin toss (CriticGPT,

@@ -96,9 +96,11 @@ def report_data(result: LoopResult) -> ReportData:
         seconds=sum(result.seconds.values()),
         simulated=_simulated(result),
         headline=(
-            data.Figure("buggy functions: the line found", forced, "percent", "by the shipped critic, a quote forced"),
+            data.Figure("one inserted bug: its line found", forced, "percent", "by the shipped critic, a quote forced"),
             data.Figure("the same by a random line", chance, "percent", "computed exactly for each function"),
-            data.Figure("RL preferred to SFT", wins, "percent", f"one sample each; {greedy_wins.value:.0%} when both are greedy"),
+            data.Figure(
+                "RL preferred to SFT", wins, "percent", f"one sample each; {greedy_wins.value:.0%} when both are greedy"
+            ),
             data.Figure(
                 "false comments per clean answer",
                 by_name[fsbs_name(PERCENTILES[0])].clean_false,
@@ -146,13 +148,13 @@ def _duel(result: LoopResult, critic: str, other: str) -> Interval:
 
 
 def first_line_rates(critiques: Sequence[Critique], tampers: Sequence[Tamper]) -> tuple[Interval, Interval]:
-    """Return how often a critique's first comment quotes a bug's line, and how often a random line would.
+    """Return how often a critique's first comment quotes the bug's line, and how often a random line would.
 
-    Over the functions with bugs; a function counts once, however many bugs it has.
+    Over the functions with exactly one bug.
     """
     found, chance = [], []
     for critique, tamper in zip(critiques, tampers, strict=True):
-        if not tamper.bugs:
+        if len(tamper.bugs) != 1:
             continue
         found.append(float(_hits(critique.comments[:1], tamper)))
         lines = line_comments(tamper.answer)

@@ -1,21 +1,21 @@
-"""The critic that ships with Momus: it looks for problems, then judges its own findings.
+"""The critic that ships with Momus: it reviews every piece of code several times and reports what recurs.
 
-For every piece of code it writes some critiques with a quote forced, so that something is looked at; asks itself
-of every comment whether it is right (A) or wrong (B); and keeps the comments it believes in, at most one a line.
-The confidence asked for is the dial between "miss nothing" and "claim nothing false".
+The share of reviews that quote a line is the confidence in there being a problem on it; the comment shown is the one
+made most often. How much confidence is asked for is the dial between "miss nothing" and "claim nothing false".
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from momus.critique import Comment, Critique, lines_of, parse_critique
 from momus.errors import UserError
 from momus.lm.engine import Engine
-from momus.lm.prompts import RIGHT, WRONG, judge_suffix, prompt_of
+from momus.lm.prompts import prompt_of
 from momus.records import Task
-from momus.search.fsbs import FSBSConfig, search
+from momus.search.best_of_n import best_of_n
 from momus.search.result import Subject
 
 
@@ -24,21 +24,22 @@ class ReviewConfig:
     """How hard to look and how sure to be."""
 
     confidence: float = 0.5
-    """Keep comments that the critic believes to be right with at least this probability."""
-    samples: int = 8
-    """Critiques written of every piece of code."""
+    """Report lines that at least this share of the reviews quote."""
+    samples: int = 16
+    """Reviews of every piece of code."""
     max_tokens: int = 120
+    """Length limit of one review."""
     context: int = 640
-    """Most tokens of code; longer functions are read in windows."""
+    """Most tokens of code and question; longer functions are read in windows."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.confidence <= 1:
-            raise UserError(f"confidence {self.confidence}: must be between 0 and 1")
+            raise UserError(f"--confidence {self.confidence}: must be between 0 and 1")
 
 
-class SelfJudgingCritic:
-    """A critic over any engine whose model can write critiques and judge claims."""
+class VotingCritic:
+    """A critic over any engine whose model can write critiques."""
 
     def __init__(self, engine: Engine, config: ReviewConfig | None = None) -> None:
         self._engine, self._config = engine, config or ReviewConfig()
@@ -50,44 +51,55 @@ class SelfJudgingCritic:
     def critique(self, tasks: Sequence[Task]) -> list[Critique]:
         """Return one critique per task, its comments in the order of the code."""
         config = self._config
-        subjects = [Subject(tuple(self._prompt(task)), task.answer) for task in tasks]
-        results = search(
+        results = best_of_n(
             self._engine,
             lambda prompts, critiques: [[0.0] * len(own) for own in critiques],
-            subjects,
-            FSBSConfig(n=config.samples, k=1, d=1, max_tokens=config.max_tokens),
-            key=config.seed,
+            [Subject(tuple(self._prompt(task)), task.answer) for task in tasks],
+            config.samples,
+            # Keyed by nothing but the seed, so that a function is reviewed alike whatever file it is in.
+            key=[config.seed] * len(tasks),
+            max_tokens=config.max_tokens,
         )
         return [
-            Critique(comments=tuple(self._believed(task, [c.text for c in result.candidates])))
+            recurring([parse_critique(c.text, task.answer) for c in result.candidates], task.answer, config.confidence)
             for task, result in zip(tasks, results, strict=True)
         ]
-
-    def _believed(self, task: Task, texts: Sequence[str]) -> list[Comment]:
-        """Return the comments judged right, the likeliest of each line."""
-        found = dict.fromkeys(comment for text in texts for comment in parse_critique(text, task.answer).anchored)
-        prompt = self._prompt(task)
-        prefixes = [
-            [*prompt, *self._engine.encode(judge_suffix(comment.highlight, comment.text), bos=False)]
-            for comment in found
-        ]
-        beliefs = [choice.probability for choice in self._engine.choose(prefixes, (RIGHT, WRONG))]
-        by_line: dict[int, tuple[float, Comment]] = {}
-        for belief, comment in zip(beliefs, found, strict=True):
-            assert comment.span is not None
-            line = lines_of(comment.span, task.answer)[0]
-            if belief >= self._config.confidence and belief > by_line.get(line, (-1.0, comment))[0]:
-                by_line[line] = (belief, comment)
-        return [by_line[line][1] for line in sorted(by_line)]
 
     def _prompt(self, task: Task) -> list[int]:
         return self._engine.encode(prompt_of(task), bos=True)
 
 
-def shipped_critic(config: ReviewConfig | None = None) -> SelfJudgingCritic:
+def recurring(critiques: Iterable[Critique], answer: str, confidence: float) -> Critique:
+    """Merge several critiques of one answer into the comments that enough of them agree on.
+
+    Args:
+        critiques: All of the same answer.
+        answer: The answer.
+        confidence: The share of the critiques that must comment on a line, by its first quoted one, to keep it.
+
+    Returns:
+        One comment a line, the most frequent (of two as frequent, the first made), in the order of the code.
+    """
+    total = 0
+    voters: Counter[int] = Counter()
+    said: defaultdict[int, Counter[Comment]] = defaultdict(Counter)
+    for critique in critiques:
+        total += 1
+        quoted = {}
+        for comment in critique.anchored:
+            assert comment.span is not None
+            quoted.setdefault(lines_of(comment.span, answer)[0], comment)
+        voters.update(quoted.keys())
+        for line, comment in quoted.items():
+            said[line][comment] += 1
+    kept = sorted(line for line, votes in voters.items() if votes >= confidence * total)
+    return Critique(comments=tuple(said[line].most_common(1)[0][0] for line in kept))
+
+
+def shipped_critic(config: ReviewConfig | None = None) -> VotingCritic:
     """Load the shipped weights."""
     from momus.lm.local import LocalEngine
     from momus.lm.models import load_causal_lm, load_tokenizer
     from momus.lm.tiny import TINY
 
-    return SelfJudgingCritic(LocalEngine(load_causal_lm(TINY), load_tokenizer(TINY)), config)
+    return VotingCritic(LocalEngine(load_causal_lm(TINY), load_tokenizer(TINY)), config)

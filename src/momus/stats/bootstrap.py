@@ -60,9 +60,7 @@ def ratio_interval(
     top = np.asarray(numerator, dtype=float)
     bottom = np.asarray(denominator, dtype=float)
     if top.shape != bottom.shape or top.ndim != 1:
-        raise ValueError(
-            f"numerator {top.shape} and denominator {bottom.shape} must be one row of tasks each"
-        )
+        raise ValueError(f"numerator {top.shape} and denominator {bottom.shape} must be one row of tasks each")
     if bottom.sum() <= 0:
         return Interval(np.nan, np.nan, np.nan)
     weights = multinomial_weights(len(top), replicates, seed)
@@ -73,9 +71,7 @@ def ratio_interval(
     return Interval(float(top.sum() / bottom.sum()), float(low), float(high))
 
 
-def mean_interval(
-    values: ArrayLike, *, replicates: int = REPLICATES, level: float = LEVEL, seed: int = 0
-) -> Interval:
+def mean_interval(values: ArrayLike, *, replicates: int = REPLICATES, level: float = LEVEL, seed: int = 0) -> Interval:
     """Return the mean of one value per task, `[tasks]`, with its bootstrap interval."""
     array = np.asarray(values, dtype=float)
     return ratio_interval(array, np.ones_like(array), replicates=replicates, level=level, seed=seed)

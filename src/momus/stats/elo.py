@@ -59,9 +59,7 @@ def expected_score(difference: float) -> float:
     return float(1 / (1 + 10 ** (-difference / 400)))
 
 
-def wins_by_task(
-    comparisons: Iterable[tuple[Hashable, Sequence[tuple[str, float]]]], names: Sequence[str]
-) -> Floats:
+def wins_by_task(comparisons: Iterable[tuple[Hashable, Sequence[tuple[str, float]]]], names: Sequence[str]) -> Floats:
     """Turn scored comparisons into win counts.
 
     Args:
