@@ -54,14 +54,14 @@ class Example(NamedTuple):
 class Mixture:
     """What the examples are made of."""
 
-    bugs: tuple[float, ...] = (0.15, 0.5, 0.25, 0.1)
+    bugs: tuple[float, ...] = (0.12, 0.48, 0.28, 0.12)
     """Shares of answers with 0, 1, 2 and 3 bugs."""
     question: float = 0.7
     """Share of answers shown with their question."""
-    claims: float = 0.6
+    claims: float = 0.2
     """Share of answers with two claims to judge."""
     code_weight: float = 0.2
-    """Loss weight of the question's and answer's tokens; a critique's weigh 1."""
+    """Loss weight of the question's and answer's tokens, bugs excepted (weight 0); a critique's weigh 1."""
     quote_weight: float = 0.3
     """Loss weight of a claim's quote, which teaches copying; its text has none, its label weighs `label_weight`."""
     label_weight: float = 3.0
@@ -168,6 +168,7 @@ def _example(
     for i, (a, b) in enumerate(encoded.offsets, 1):
         if start <= a and b <= len(text) - len("\n```\n"):
             buggy[i] = any(a < stop and b > first for first, stop in spans)
+    prompt_weight[buggy == 1] = 0
     tree = TokenTree.from_branches(prompt, branches)
     rest = len(tree) - len(prompt)
     return Example(tree, np.concatenate([prompt_weight, *weights]), np.concatenate([buggy, np.full(rest, -1, np.int8)]))

@@ -53,7 +53,7 @@ class PretrainConfig:
     layers: int = 5
     heads: int = 4
     context: int = 1024
-    tokens: int = 12_500_000
+    tokens: int = 13_500_000
     """Tokens to train on, padding not counted."""
     batch_tokens: int = 8192
     matrix_lr: float = 0.02
@@ -66,6 +66,8 @@ class PretrainConfig:
     short_first: float = 0.2
     """Share of training in which answers are at most `short_chars` long."""
     short_chars: int = 360
+    long_share: float = 0.35
+    """Chance to keep an answer drawn that is longer, afterwards: short ones show more bugs per token."""
     detect_weight: float = 1.0
     pool: int = 512
     """Examples drawn together and cut into batches of like length."""
@@ -207,7 +209,8 @@ def _pool(
     examples: list[Example] = []
     while len(examples) < config.pool:
         function = corpus[rng.randrange(len(corpus))]
-        if share < config.short_first and len(function.answer) > config.short_chars:
+        long_share = config.long_share if share >= config.short_first else 0.0
+        if len(function.answer) > config.short_chars and rng.random() >= long_share:
             continue
         example = draw_example(function, config.mixture, tokenizer, rng)
         if example and len(example.tree) <= config.context:
