@@ -2,7 +2,7 @@
 
     python benchmarks/catch_rate.py [--model DIR] [--functions 600] [--natural FILE.jsonl]
 
-Inserted: one fresh bug in each of so many functions of the standard library's held-out modules. Natural: records with
+Inserted: one fresh bug in each of so many functions, 6 to 24 lines long, of the standard library's held-out modules. Natural: records with
 `faulty` (source text) and `fault_line` (1-based), one JSON object a line. The critic's line is the likeliest whole line
 as its next highlight; chance is a random line that is neither blank nor a definition, computed exactly.
 """
@@ -31,7 +31,8 @@ from momus.train.lines import likeliest_line_hits
 def inserted(count: int, seed: int) -> list[Tamper]:
     """One bug in each of `count` functions of the test split."""
     rng = random.Random(seed)
-    tasks = [task for task in stdlib_tasks(Size()) if task.split == "test"]
+    size = Size(min_lines=6, max_lines=24, max_chars=700)
+    tasks = [task for task in stdlib_tasks(size) if task.split == "test"]
     rng.shuffle(tasks)
     made = (tamper(task, 1, rng) for task in tasks)
     return [t for t in made if t is not None][:count]

@@ -67,7 +67,7 @@ GOLD = "gold"
 class Scale:
     """How much of everything a preset does."""
 
-    size: Size = field(default_factory=lambda: Size(min_lines=4, max_lines=20, max_chars=700))
+    size: Size = field(default_factory=lambda: Size(min_lines=6, max_lines=24, max_chars=700))
     """Which functions are answers."""
     bugs: tuple[float, ...] = (0.25, 0.5, 0.25)
     """Shares of answers with 0, 1, 2 … bugs."""
@@ -80,8 +80,8 @@ class Scale:
     contractors: int = 5
     max_tokens: int = 100
     """Length limit of a sampled critique."""
-    reward: RewardConfig = field(default_factory=lambda: RewardConfig.tiny(epochs=2, prompts_per_batch=8))
-    ppo: PPOConfig = field(default_factory=lambda: PPOConfig.tiny(iterations=20))
+    reward: RewardConfig = field(default_factory=RewardConfig.tiny)
+    ppo: PPOConfig = field(default_factory=PPOConfig.tiny)
     fsbs: FSBSConfig = field(default_factory=lambda: FSBSConfig(max_tokens=100))
 
 

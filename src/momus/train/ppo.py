@@ -105,7 +105,7 @@ class PPOConfig:
     def tiny(cls, **changes: Any) -> PPOConfig:
         """Settings for a policy of some million parameters on two CPU cores."""
         small: dict[str, Any] = {
-            "iterations": 40,
+            "iterations": 20,
             "prompts_per_batch": 16,
             "rollouts_per_prompt": 4,
             "minibatches": 4,

@@ -61,7 +61,7 @@ class RewardConfig:
     @classmethod
     def tiny(cls, **changes: Any) -> RewardConfig:
         """Settings for a model of some million parameters on two CPU cores."""
-        return cls(**{"prompts_per_batch": 16, "learning_rate": 3e-4, "token_budget": 2048, **changes})
+        return cls(**{"epochs": 2, "prompts_per_batch": 8, "learning_rate": 3e-4, "token_budget": 2048, **changes})
 
 
 @dataclass(frozen=True)
