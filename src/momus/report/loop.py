@@ -216,7 +216,6 @@ def _steps(result: LoopResult) -> tuple[data.Step, ...]:
         "ppo": f"{len(result.ppo)} iterations"
         + (", tampered and clean answers" if result.tampered_training else ", clean answers only (ablation)"),
         "critiques": f"{len(result.critiques)} critics on {len(result.tampers)} held-out answers",
-        "report": "measured, compared and written",
     }
     return tuple(data.Step(name, text, result.seconds.get(name, 0.0)) for name, text in details.items())
 
