@@ -3,9 +3,9 @@
     python benchmarks/catch_rate.py [--model DIR] [--functions 600] [--natural FILE.jsonl]
 
 Inserted: one fresh bug in each of so many functions, 6 to 24 lines long, of the standard library's held-out modules.
-Natural: records with `faulty` (source text) and `fault_line` (1-based), one JSON object a line. The critic's line is the
-likeliest whole line as its next highlight; chance is a random line that is neither blank nor a definition, computed
-exactly.
+Natural: records with `faulty` (source text) and `fault_line` (1-based), one JSON object a line. The critic's line is
+the likeliest whole line as its next highlight; chance is a random line that is neither blank nor a definition,
+computed exactly.
 """
 
 from __future__ import annotations

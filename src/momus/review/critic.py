@@ -85,7 +85,7 @@ def recurring(critiques: Iterable[Critique], answer: str, confidence: float) -> 
     said: defaultdict[int, Counter[Comment]] = defaultdict(Counter)
     for critique in critiques:
         total += 1
-        quoted = {}
+        quoted: dict[int, Comment] = {}
         for comment in critique.anchored:
             assert comment.span is not None
             quoted.setdefault(lines_of(comment.span, answer)[0], comment)

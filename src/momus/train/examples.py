@@ -3,6 +3,7 @@
 Each example is one answer (tampered, or clean) with several branches that share it:
 
 * the gold critique, which is what the model learns to write;
+* some of its lines as quotes, trained only from where the line is determined: copying, without choosing;
 * now and then two claims about the answer, one right and one wrong, to be judged A or B.
 
 Wrong claims are made three ways: a right comment under another line's quote, a claim that correct code should
@@ -19,10 +20,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from momus.critique import Comment, format_critique
-from momus.lm.prompts import RIGHT, WRONG, critique_prompt, judge_suffix
+from momus.critique import FENCE, Comment, format_critique
+from momus.lm.prompts import OPEN_QUOTE, RIGHT, WRONG, critique_prompt, judge_suffix
 from momus.lm.tree import TokenTree
 from momus.records import Tamper, Task
 from momus.tamper.edits import Edit
@@ -62,9 +64,12 @@ class Mixture:
     """Share of answers with two claims to judge."""
     code_weight: float = 0.2
     """Loss weight of the question's and answer's tokens, bugs excepted (weight 0); a critique's weigh 1."""
-    quote_weight: float = 0.3
-    """Loss weight of a claim's quote, which teaches copying; its text has none, its label weighs `label_weight`."""
+    quotes: int = 3
+    """Lines of every answer to be copied."""
+    quote_weight: float = 0.5
+    """Loss weight of a copied token."""
     label_weight: float = 3.0
+    """Loss weight of the judgement of a claim; its text has none."""
 
 
 def draw_tamper(function: Function, count: int, rng: random.Random) -> Tamper | None:
@@ -88,7 +93,7 @@ def draw_example(
     claims: list[tuple[Comment, str]] = []
     if rng.random() < mixture.claims:
         claims = _claims(function, tamper, rng)
-    return _example(question, tamper, claims, mixture, tokenizer)
+    return _example(question, tamper, claims, mixture, tokenizer, rng)
 
 
 def _claims(function: Function, tamper: Tamper, rng: random.Random) -> list[tuple[Comment, str]]:
@@ -140,12 +145,28 @@ def _other_repair(function: Function, tamper: Tamper, rng: random.Random) -> Com
     return Comment(highlight=comment.highlight, text=edit.description)
 
 
+def _quotes(answer: str, count: int, backend: Tokenizer, rng: random.Random) -> list[tuple[list[int], int]]:
+    """Return some lines of an answer as the tokens of a quote, and where each first differs from all others."""
+    lines = list(dict.fromkeys(line.strip() for line in answer.split("\n") if line.strip()))
+    quotes = [backend.encode(f"{OPEN_QUOTE}{line}\n{FENCE}").ids for line in lines]
+    return [
+        (quotes[i], max((_common(quotes[i], other) for j, other in enumerate(quotes) if j != i), default=0))
+        for i in rng.sample(range(len(quotes)), min(count, len(quotes)))
+    ]
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return the length of the longest common prefix."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
 def _example(
     question: str,
     tamper: Tamper,
     claims: Sequence[tuple[Comment, str]],
     mixture: Mixture,
     tokenizer: PreTrainedTokenizerFast,
+    rng: random.Random,
 ) -> Example:
     backend = tokenizer.backend_tokenizer
     text = critique_prompt(question, tamper.answer)
@@ -153,11 +174,13 @@ def _example(
     prompt = [tokenizer.bos_token_id, *encoded.ids]
     critique = [*backend.encode(format_critique(tamper.gold_critique())).ids, tokenizer.eos_token_id]
     branches, weights = [critique], [np.ones(len(critique), np.float32)]
+    for ids, determined in _quotes(tamper.answer, mixture.quotes, backend, rng):
+        branches.append(ids)
+        weights.append(np.where(np.arange(len(ids)) > determined, mixture.quote_weight, 0).astype(np.float32))
     for comment, label in claims:
         ids = backend.encode(judge_suffix(comment.highlight, comment.text) + label).ids
-        quote = len(backend.encode(judge_suffix(comment.highlight, "").split("\n```\n")[0]).ids)
         weight = np.zeros(len(ids), np.float32)
-        weight[3:quote], weight[-1] = mixture.quote_weight, mixture.label_weight
+        weight[-1] = mixture.label_weight
         branches.append(ids)
         weights.append(weight)
     prompt_weight = np.full(len(prompt), mixture.code_weight, np.float32)

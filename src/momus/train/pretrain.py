@@ -7,8 +7,8 @@ One stage does it all, because a model this small learns soonest from everything
   This dense signal (the replaced-token detection of ELECTRA, arXiv 2003.10555) teaches what is odd long before
   the model can write about it;
 * **write the critique** (weight 1): the gold critique of 0-3 fresh bugs, never the same twice;
-* **judge a claim**: is this comment on this line right? A or B. The quote inside a claim is trained too
-  (weight 0.3), which makes copying click early.
+* **copy a line** (weight 0.5): quotes of random lines, trained from where the line is determined;
+* **judge a claim**: is this comment on this line right? A or B.
 
 Branches of one answer share it in a token tree. Hidden matrices are trained by Muon, embeddings and norms by
 AdamW; both rates are constant after a short warm-up and fall linearly to zero over the last part. Short answers
@@ -53,7 +53,7 @@ class PretrainConfig:
     layers: int = 5
     heads: int = 4
     context: int = 1024
-    tokens: int = 13_500_000
+    tokens: int = 14_500_000
     """Tokens to train on, padding not counted."""
     batch_tokens: int = 8192
     matrix_lr: float = 0.02
