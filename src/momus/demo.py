@@ -75,7 +75,7 @@ class Scale:
     """Answers whose critiques are compared and that PPO takes its prompts from."""
     kept_back: int = 48
     """Of these, answers the reward model is checked on and not trained on."""
-    held_out: int = 120
+    held_out: int = 100
     """Answers from held-out modules to measure on."""
     contractors: int = 5
     max_tokens: int = 100

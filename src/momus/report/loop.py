@@ -201,7 +201,7 @@ def _simulated(result: LoopResult) -> tuple[str, ...]:
         f"rate with noise set so that two of them agree on {result.agreement:.0%} of preferences.",
         "The bugs are mutations of real code. How far results carry over to bugs that people make by "
         "themselves is not measured here.",
-        "The critic is a model of some four million parameters, trained for about an hour on two cores: "
+        "The critic is a model of some four million parameters, trained for an hour and a half on two cores: "
         "read the numbers as a demonstration of the method.",
     )
 
@@ -234,13 +234,14 @@ def _expectations(
             "a quote forced, the shipped critic finds the tampered line in at least 45% of held-out functions",
             f"{forced.value:.1%}",
             forced.value >= 0.45,
-            "The model is small and briefly trained; the longer preset (momus pretrain --preset gpu) is the remedy.",
+            "The shipped weights saw 12.8 million tokens and are undertrained: they have learned to quote lines, and "
+            "hardly yet to tell which. Longer training is the remedy (momus pretrain).",
         ),
         data.Expectation(
             "and at least 2.5 times as often as a random line",
             f"{times:.2f} times",
             times >= 2.5,
-            f"A random line is right in {chance.value:.1%} of these short functions, which bounds the ratio.",
+            f"For the same reason; a random line is right in {chance.value:.1%} of these functions.",
         ),
         data.Expectation(
             "the contractors prefer RL to SFT in at least 60% of decided comparisons",
@@ -248,7 +249,8 @@ def _expectations(
             wins.value >= 0.6,
             "Without tampered answers the reward knows no bugs, and RL learns to say nothing."
             if not result.tampered_training
-            else "The noise of the contractors pulls every preference towards one half.",
+            else f"The reward model orders only {result.reward_accuracy[0]:.0%} of held-back pairs right, so PPO has "
+            "little to go by; and the contractors' noise pulls every preference towards one half.",
         ),
         data.Expectation(
             "FSBS trades false comments for caught bugs monotonically along its four modifiers",

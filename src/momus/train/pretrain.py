@@ -53,7 +53,7 @@ class PretrainConfig:
     layers: int = 5
     heads: int = 4
     context: int = 1024
-    tokens: int = 14_500_000
+    tokens: int = 12_800_000
     """Tokens to train on, padding not counted."""
     batch_tokens: int = 8192
     matrix_lr: float = 0.02
