@@ -18,10 +18,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from momus.errors import UserError
 
 HEAD_FILE = "reward_head.json"
+
+disable_progress_bar()  # ours are enough
 
 
 class RewardModel(nn.Module):

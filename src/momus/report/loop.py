@@ -301,6 +301,7 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> tuple[data.Curve, ...]:
 def _contractors(result: LoopResult) -> data.Contractors:
     """Have two contractors rate the same comparisons and see how far they agree."""
     first, second = result.contractors[:2]
+    taste = first.taste
     rated = [(first.rate(c.tamper, c.critiques), second.rate(c.tamper, c.critiques)) for c in result.comparisons]
     attributes = ("overall", "comprehensive", "fake_problem", "nitpick", "concise")
     found = []
@@ -323,7 +324,12 @@ def _contractors(result: LoopResult) -> data.Contractors:
         noise=result.noise,
         target=TARGET_AGREEMENT,
         agreement=tuple(found),
-        note="The target is InstructGPT's agreement between labelers; the noise is calibrated on overall preferences.",
+        note=(
+            "The target is InstructGPT's agreement between labelers; the noise is calibrated on overall preferences. What "
+            f"they value, in points: {taste.located} a bug located, {taste.named} more if its repair is named, {taste.fake} "
+            f"a fake problem, {taste.nitpick} a nitpick, {taste.hundred_characters} a hundred characters. The weights are "
+            "ours, not the paper's."
+        ),
     )
 
 
