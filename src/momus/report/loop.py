@@ -325,10 +325,10 @@ def _contractors(result: LoopResult) -> data.Contractors:
         target=TARGET_AGREEMENT,
         agreement=tuple(found),
         note=(
-            "The target is InstructGPT's agreement between labelers; the noise is calibrated on overall preferences. What "
-            f"they value, in points: {taste.located} a bug located, {taste.named} more if its repair is named, {taste.fake} "
-            f"a fake problem, {taste.nitpick} a nitpick, {taste.hundred_characters} a hundred characters. The weights are "
-            "ours, not the paper's."
+            "The target is InstructGPT's agreement between labelers; the noise is calibrated on overall preferences. "
+            f"What they value, in points: {taste.located} a bug located, {taste.named} more if its repair is named, "
+            f"{taste.fake} a fake problem, {taste.nitpick} a nitpick, {taste.hundred_characters} a hundred characters. "
+            "The weights are ours, not the paper's."
         ),
     )
 
