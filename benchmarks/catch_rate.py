@@ -16,13 +16,12 @@ import json
 import random
 from pathlib import Path
 
-from momus.critique import Span, lines_of
+from momus.critique import Span
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
-from momus.evaluate.baselines import line_comments
+from momus.evaluate.baselines import chance_rate
 from momus.lm.models import load_causal_lm, load_tokenizer
 from momus.lm.tiny import TINY
-from momus.match.bugs import bug_lines
 from momus.records import Bug, Tamper, Task
 from momus.stats.bootstrap import mean_interval
 from momus.tamper.insert import tamper
@@ -66,14 +65,6 @@ def natural(path: Path, tokens: int, tokenizer: object) -> list[Tamper]:
     return found
 
 
-def chance(tamper: Tamper) -> float:
-    """The share of quotable lines that hold the bug."""
-    comments = line_comments(tamper.answer)
-    wrong = set().union(*(bug_lines(bug, tamper.answer) for bug in tamper.bugs))
-    hits = [not wrong.isdisjoint(lines_of(c.span, tamper.answer)) for c in comments if c.span]
-    return sum(hits) / len(hits) if hits else 0.0
-
-
 def main() -> None:
     """Measure and print one line per kind of bug."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,7 +79,7 @@ def main() -> None:
         sets["natural"] = natural(options.natural, 700, tokenizer)
     for name, tampers in sets.items():
         hits = mean_interval(likeliest_line_hits(model, tokenizer, tampers))
-        random_line = mean_interval([chance(t) for t in tampers])
+        random_line = mean_interval([chance_rate(t) for t in tampers])
         print(
             f"{name:<28} {len(tampers):>4} functions  line found {hits.value:.1%} ({hits.low:.1%}-{hits.high:.1%})"
             f"  random line {random_line.value:.1%}  ratio {hits.value / random_line.value:.2f}"

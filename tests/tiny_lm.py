@@ -1,4 +1,4 @@
-"""A random small Llama and a byte-level tokenizer with the settings of the embedded model's, for tests."""
+"""A random small Llama and a byte-level tokenizer that merges newlines and punctuation, for tests."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ from momus.report.loop import (
 )
 from momus.search.best_of_n import best_of_n, single
 from momus.search.fsbs import FSBSConfig, search
-from momus.search.result import Reward, Subject, modifiers_at_percentiles
+from momus.search.result import Reward, Subject, modifiers_at_percentiles, no_reward
 from momus.tamper.insert import tamper as insert_bugs
 from momus.train.ppo import PPOConfig, train_ppo
 from momus.train.reward import RankedPrompt, RewardConfig, center, pair_accuracy, train_reward
@@ -146,10 +146,11 @@ class _Demo:
     def __init__(self, config: DemoConfig) -> None:
         self.config, self.scale, self.out = config, SCALES[config.preset], config.out
         self.console = Console(stderr=True)
+        self.reward_config = replace(self.scale.reward, seed=config.seed)
+        self.ppo_config = replace(self.scale.ppo, seed=config.seed)
         self.run = Run(self.out, {"seed": config.seed, "tamper": config.tamper, "scale": asdict(self.scale)})
         self.tokenizer = load_tokenizer(TINY)
         self.critic = load_causal_lm(TINY)
-        self.seconds: dict[str, float] = {}
 
     def answers(self) -> dict[Split, list[Tamper]]:
         """Step 1: put bugs into functions of the standard library, training and held-out modules apart."""
@@ -204,22 +205,23 @@ class _Demo:
         return next(read_jsonl(path, Ratings))
 
     def _rate(self, tampers: list[Tamper], written: list[list[str]]) -> Ratings:
-        def compared(noise: float) -> list[Comparison]:
-            contractors = panel(self.scale.contractors, noise, seed=self.config.seed)
-            made = []
-            for number, (tamper, texts) in enumerate(zip(tampers, written, strict=True)):
-                rng = np.random.default_rng([self.config.seed, 22, number])
-                critiques, sources, authors = texts, [f"sample {i}" for i in range(4)], set[str]()
-                if tamper.bugs:
-                    author = contractors[number % len(contractors)].name
-                    critiques = [*texts[:3], format_critique(tamper.gold_critique())]
-                    sources, authors = [*sources[:3], GOLD], {author}
-                rater = assign(contractors, rng, authors=authors)
-                made.append(compare(tamper, critiques, sources, rater, rng, authors=authors))
-            return made
+        noise: Calibration = calibrate(self._compare(tampers, written, 1.0), seed=self.config.seed)
+        return Ratings(comparisons=tuple(self._compare(tampers, written, noise.noise)), **noise._asdict())
 
-        noise: Calibration = calibrate(compared(1.0), seed=self.config.seed)
-        return Ratings(comparisons=tuple(compared(noise.noise)), **noise._asdict())
+    def _compare(self, tampers: list[Tamper], written: list[list[str]], noise: float) -> list[Comparison]:
+        """Have every answer's critiques rated at one noise; the author of the gold critique never rates it."""
+        contractors = panel(self.scale.contractors, noise, seed=self.config.seed)
+        made = []
+        for number, (tamper, texts) in enumerate(zip(tampers, written, strict=True)):
+            rng = np.random.default_rng([self.config.seed, 22, number])
+            critiques, sources, authors = texts, [f"sample {i}" for i in range(4)], set[str]()
+            if tamper.bugs:
+                author = contractors[number % len(contractors)].name
+                critiques = [*texts[:3], format_critique(tamper.gold_critique())]
+                sources, authors = [*sources[:3], GOLD], {author}
+            rater = assign(contractors, rng, authors=authors)
+            made.append(compare(tamper, critiques, sources, rater, rng, authors=authors))
+        return made
 
     def reward(self, comparisons: Sequence[Comparison]) -> tuple[RewardModel, tuple[float, int]]:
         """Step 3: train the reward model on the overall rankings, and check it on answers kept back."""
@@ -235,8 +237,8 @@ class _Demo:
                 train_reward(
                     model,
                     ranked[:cut],
-                    self.scale.reward,
-                    Run(self.out / "reward", self.scale.reward),
+                    self.reward_config,
+                    Run(self.out / "reward", self.reward_config),
                     lambda done, total, _: advance(done / total),
                 )
                 gold = [self._tree(c.tamper, format_critique(c.tamper.gold_critique())) for c in comparisons[:cut]]
@@ -247,7 +249,7 @@ class _Demo:
         return RewardModel.load(folder), (accuracy, pairs)
 
     def ppo(self, tampers: list[Tamper], reward: RewardModel) -> Any:
-        """Step 4: train the critic against the reward model, on the prompts the reward model was trained on."""
+        """Step 4: train the critic against the reward model, on the prompts of the compared answers."""
         folder = self.out / "ppo" / "model"
         if not folder.exists():
             with self._step("ppo", "training the critic with PPO") as advance:
@@ -258,8 +260,8 @@ class _Demo:
                     [self._prompt(tamper) for tamper in tampers],
                     engine_sampler(LocalEngine(policy, self.tokenizer), self.scale.max_tokens),
                     reward_scorer(reward),
-                    self.scale.ppo,
-                    Run(self.out / "ppo", self.scale.ppo),
+                    self.ppo_config,
+                    Run(self.out / "ppo", self.ppo_config),
                     eos_id=self.tokenizer.eos_token_id,
                     progress=lambda done, total, _: advance(done / total),
                 )
@@ -297,7 +299,7 @@ class _Demo:
             written = {
                 SFT: single(sft, subjects, key=keys, temperature=1.0, max_tokens=limit, verbatim=False),
                 greedy_name(SFT): single(sft, subjects, max_tokens=limit, verbatim=False),
-                FORCED: search(sft, lambda _, c: [[0.0] * len(own) for own in c], subjects, forced, key=0),
+                FORCED: search(sft, no_reward, subjects, forced, key=0),
                 RL: single(rl, subjects, key=keys, temperature=1.0, max_tokens=limit, verbatim=False),
                 greedy_name(RL): single(rl, subjects, max_tokens=limit, verbatim=False),
                 best_of_name(count): best_of_n(rl, reward, subjects, count, key=keys, max_tokens=limit),
@@ -328,7 +330,7 @@ class _Demo:
                 noise=ratings.noise,
                 agreement=ratings.agreement,
                 reward_accuracy=accuracy,
-                ppo=Run(self.out / "ppo", self.scale.ppo).history(),
+                ppo=Run(self.out / "ppo", self.ppo_config).history(),
                 tampered_training=self.config.tamper,
                 seed=self.config.seed,
                 seconds=self._seconds(),

@@ -16,7 +16,7 @@ from momus.lm.engine import Engine
 from momus.lm.prompts import prompt_of
 from momus.records import Task
 from momus.search.best_of_n import best_of_n
-from momus.search.result import Subject
+from momus.search.result import Subject, no_reward
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class VotingCritic:
         config = self._config
         results = best_of_n(
             self._engine,
-            lambda prompts, critiques: [[0.0] * len(own) for own in critiques],
+            no_reward,
             [Subject(tuple(self._prompt(task)), task.answer) for task in tasks],
             config.samples,
             # Keyed by nothing but the seed, so that a function is reviewed alike whatever file it is in.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from momus.lm.constraint import VerbatimQuotes
 from momus.lm.engine import Engine, Key
-from momus.search.result import Reward, SearchResult, Subject, judged
+from momus.search.result import Reward, SearchResult, Subject, judged, no_reward
 
 
 def best_of_n(
@@ -60,7 +60,7 @@ def single(
     """Write one critique of every answer, greedily by default; no reward is asked, so scores are 0."""
     return best_of_n(
         engine,
-        lambda prompts, critiques: [[0.0] * len(own) for own in critiques],
+        no_reward,
         subjects,
         1,
         key=key,

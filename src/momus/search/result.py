@@ -23,6 +23,11 @@ class Reward(Protocol):
         """Score critiques [prompt][critique]: tokens, with the end-of-text token if one was written."""
 
 
+def no_reward(prompts: Sequence[Tokens], critiques: Sequence[Sequence[Tokens]]) -> list[list[float]]:
+    """Score every critique 0: for searches whose candidates are all wanted, or where there is but one."""
+    return [[0.0] * len(own) for own in critiques]
+
+
 @dataclass(frozen=True)
 class Subject:
     """An answer to search critiques of: the prompt a critique continues, and the answer it may quote."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import track
 
 from momus.data.dedup import Deduplicator
@@ -42,7 +43,6 @@ class Corpus:
 
     def __init__(self, path: Path) -> None:
         self._lines = path.read_bytes().splitlines()
-        self.lengths = [line.index(b'", [') for line in self._lines]
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -58,12 +58,12 @@ def build_corpus(folder: Path, config: CorpusConfig) -> dict[str, Path]:
     if all(path.exists() for path in paths.values()):
         return paths
     folder.mkdir(parents=True, exist_ok=True)
-    held_in, train = _functions(config)
-    for split, found in (("valid", held_in), ("train", train)):
+    valid, train = _functions(config)
+    for split, found in (("valid", valid), ("train", train)):
         partial = paths[split].with_suffix(".tmp")
         with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool, partial.open("w") as file:
             rows = pool.imap(_row, found, chunksize=64)
-            for row in track(rows, f"finding mutations ({split})", total=len(found)):
+            for row in track(rows, f"finding mutations ({split})", total=len(found), console=Console(stderr=True)):
                 if row:
                     file.write(row + "\n")
         partial.replace(paths[split])

@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerFast
 
 from momus.critique import FENCE, Comment, format_critique
 from momus.lm.prompts import OPEN_QUOTE, RIGHT, WRONG, critique_prompt, judge_suffix
+from momus.lm.radix import common_prefix
 from momus.lm.tree import TokenTree
 from momus.records import Tamper, Task
 from momus.tamper.edits import Edit
@@ -150,14 +151,9 @@ def _quotes(answer: str, count: int, backend: Tokenizer, rng: random.Random) -> 
     lines = list(dict.fromkeys(line.strip() for line in answer.split("\n") if line.strip()))
     quotes = [backend.encode(f"{OPEN_QUOTE}{line}\n{FENCE}").ids for line in lines]
     return [
-        (quotes[i], max((_common(quotes[i], other) for j, other in enumerate(quotes) if j != i), default=0))
+        (quotes[i], max((common_prefix(quotes[i], other) for j, other in enumerate(quotes) if j != i), default=0))
         for i in rng.sample(range(len(quotes)), min(count, len(quotes)))
     ]
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Return the length of the longest common prefix."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _example(

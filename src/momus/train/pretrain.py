@@ -1,11 +1,10 @@
 """momus-tiny: the embedded model, trained from nothing to write critiques and to judge them.
 
-One stage does it all, because a model this small learns soonest from everything at once:
+One stage does it all:
 
 * **predict the code** (weight 0.2): what is usual in Python;
 * **point at the bug**: a throw-away linear head says of every token of the answer whether it is part of a bug.
-  This dense signal (the replaced-token detection of ELECTRA, arXiv 2003.10555) teaches what is odd long before
-  the model can write about it;
+  The dense signal is the replaced-token detection of ELECTRA (arXiv 2003.10555); what it gains is not measured;
 * **write the critique** (weight 1): the gold critique of 0-3 fresh bugs, never the same twice;
 * **copy a line** (weight 0.5): quotes of random lines, trained from where the line is determined;
 * **judge a claim**: is this comment on this line right? A or B.
@@ -259,11 +258,11 @@ def _step(
     for optimizer in optimizers.values():
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    written = weight == 1
+    written, judged = weight == 1, weight == config.mixture.label_weight
     return {
         "code": round(nll[code].mean().item(), 4),
         "critique": round(nll[written].mean().item(), 4),
-        "label": round(nll[weight == config.mixture.label_weight].mean().nan_to_num().item(), 4),
+        **({"label": round(nll[judged].mean().item(), 4)} if judged.any() else {}),
         "detection": round(detection.item(), 4),
         "norm": round(norm.item(), 4),
     }
