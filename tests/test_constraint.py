@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from momus.critique import parse_critique
 from momus.errors import UserError
 from momus.lm.constraint import QuoteState, VerbatimQuotes, Vocabulary, quotable_texts
-from tiny_lm import tiny_engine, tiny_tokenizer
+from tiny import tiny_engine, tiny_tokenizer
 
 ANSWER = (
     "def total(items):\n    s = 0\n    for x in items:\n        if x:\n            s += x\n\n"

@@ -1,53 +1,92 @@
 """The loop as a whole, at the smallest scale: it ends in a report, and a killed run continues to the same one."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import pytest
 
 from momus import demo
+from momus.data import stdlib
 from momus.data.functions import Size
-from momus.data.stdlib import stdlib_tasks
 from momus.demo import DemoConfig, Scale, run_demo
 from momus.errors import UserError
 from momus.records import Tamper, read_jsonl
 from momus.report.data import ReportData
 from momus.search.fsbs import FSBSConfig
 from momus.train.ppo import PPOConfig
+from momus.train.reward import RewardConfig
 
+MODULES = 60
 MICRO = Scale(
-    training=10,
-    kept_back=4,
-    held_out=6,
+    size=Size(min_lines=4, max_lines=8, max_chars=200),
+    training=8,
+    kept_back=3,
+    held_out=5,
     contractors=3,
-    max_tokens=40,
-    ppo=PPOConfig.tiny(iterations=2, prompts_per_batch=2, rollouts_per_prompt=2, minibatches=2, save_every=1),
+    max_tokens=16,
+    reward=RewardConfig.tiny(epochs=1),
+    ppo=PPOConfig.tiny(iterations=2, prompts_per_batch=2, rollouts_per_prompt=2, minibatches=2, save_every=2),
     fsbs=FSBSConfig(n=2, k=1, d=2, max_tokens=16),
+)
+RESULTS = (
+    "answers.jsonl",
+    "ratings.jsonl",
+    "reward/accuracy.json",
+    "reward/model/model.safetensors",
+    "ppo/metrics.jsonl",
+    "ppo/model/model.safetensors",
+    "critiques.jsonl",
 )
 
 
+@dataclass
+class Whole:
+    """One uninterrupted run, and the prompts its two trainings were given."""
+
+    config: DemoConfig
+    data: ReportData
+    reward_prompts: list[list[int]]
+    ppo_prompts: list[list[int]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def micro():
+    """The smallest scale, on the first modules of the standard library."""
+    modules = list(islice(stdlib.modules(), MODULES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(demo.SCALES, "smoke", MICRO)
+        patch.setattr(stdlib, "modules", lambda: iter(modules))
+        yield
+
+
 @pytest.fixture(scope="module")
-def tasks():
-    return stdlib_tasks(Size(min_lines=4, max_lines=8, max_chars=200))
+def whole(tmp_path_factory, micro):
+    seen = {}
+
+    def watched(train):
+        def spy(*arguments, **options):
+            seen[train.__name__] = next(a for a in arguments if isinstance(a, list))
+            return train(*arguments, **options)
+
+        return spy
+
+    config = DemoConfig(out=tmp_path_factory.mktemp("demo") / "whole", preset="smoke")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "train_reward", watched(demo.train_reward))
+        patch.setattr(demo, "train_ppo", watched(demo.train_ppo))
+        assert run_demo(config) == config.out / "report.html"
+    data = ReportData.from_json((config.out / "report.json").read_text())
+    return Whole(config, data, [list(r.prompt) for r in seen["train_reward"]], seen["train_ppo"])
 
 
-@pytest.fixture(autouse=True)
-def micro(monkeypatch, tasks):
-    monkeypatch.setitem(demo.SCALES, "smoke", MICRO)
-    monkeypatch.setattr(demo, "stdlib_tasks", lambda size: list(tasks))
+def test_it_ends_in_a_report(whole):
+    assert (whole.config.out / "report.html").exists()
+    assert len(whole.data.critics) == 12 and whole.data.simulated
 
 
-def results(folder):
-    return {name: (folder / name).read_bytes() for name in ("answers.jsonl", "ratings.jsonl", "critiques.jsonl")}
-
-
-def test_killed_after_every_step_it_continues_to_the_same_result(tmp_path, monkeypatch):
-    whole = DemoConfig(out=tmp_path / "whole", preset="smoke")
-    report = run_demo(whole)
-    data = ReportData.from_json((whole.out / "report.json").read_text())
-    assert report.exists() and len(data.critics) == 12 and data.simulated
-
-    cut = replace(whole, out=tmp_path / "cut")
+def test_killed_after_every_step_it_continues_to_the_same_result(whole, tmp_path, monkeypatch):
+    cut = replace(whole.config, out=tmp_path / "cut")
     write, kills = demo._write_json, 0
 
     def killed(path, value):
@@ -62,35 +101,48 @@ def test_killed_after_every_step_it_continues_to_the_same_result(tmp_path, monke
         kills += 1
     monkeypatch.setattr(demo, "_write_json", write)
     run_demo(cut)
-    assert kills == 6 and results(cut.out) == results(whole.out)
+    assert kills == 6
+    for name in RESULTS:
+        assert (cut.out / name).read_bytes() == (whole.config.out / name).read_bytes(), name
+    data = ReportData.from_json((cut.out / "report.json").read_text())
+    assert [row.name for row in data.critics] == [row.name for row in whole.data.critics]
     steps = json.loads((cut.out / "seconds.json").read_text())
     assert list(steps) == ["answers", "comparisons", "reward", "ppo", "critiques", "report"]
 
 
-def test_every_constrained_quote_is_verbatim(tmp_path):
-    run_demo(DemoConfig(out=tmp_path / "run", preset="smoke", seed=1))
-    data = ReportData.from_json((tmp_path / "run/report.json").read_text())
-    for row in data.critics:
+def test_what_is_kept_back_trains_neither_the_reward_model_nor_the_critic(whole):
+    assert len(whole.ppo_prompts) == MICRO.training - MICRO.kept_back
+    assert whole.ppo_prompts == whole.reward_prompts
+    details = {step.name: step.detail for step in whole.data.steps}
+    assert details["reward"].startswith("5 comparisons to train on; of the 3 kept back, ")
+    assert details["ppo"].startswith("2 iterations, prompts from the same 5 comparisons")
+
+
+def test_every_constrained_quote_is_verbatim(whole):
+    for row in whole.data.critics:
         if "FSBS" in row.name or "best of" in row.name or "forced" in row.name:
             # Undefined where a critic made no comment at all; a quote the length limit cut short is no quote.
             assert row.metrics["comments"].value == 0 or row.metrics["verbatim"].value == 1.0, row.name
 
 
-def test_held_out_modules_stay_out_of_training(tmp_path):
-    run_demo(DemoConfig(out=tmp_path / "run", preset="smoke", seed=2))
-    answers = list(read_jsonl(tmp_path / "run/answers.jsonl", Tamper))
+def test_held_out_modules_stay_out_of_training(whole):
+    answers = list(read_jsonl(whole.config.out / "answers.jsonl", Tamper))
     train, test = ({t.task.module.split(".")[0] for t in answers if t.task.split == s} for s in ("train", "test"))
     assert train and test and not train & test
 
 
-def test_without_tampering_no_training_answer_has_a_bug(tmp_path):
-    run_demo(DemoConfig(out=tmp_path / "run", preset="smoke", tamper=False))
+def test_without_tampering_no_training_answer_has_a_bug(tmp_path, monkeypatch):
+    def killed(path, value):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_write_json", killed)  # once the answers are there
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(DemoConfig(out=tmp_path / "run", preset="smoke", tamper=False))
     answers = list(read_jsonl(tmp_path / "run/answers.jsonl", Tamper))
     assert not any(t.bugs for t in answers if t.task.split == "train")
     assert any(t.bugs for t in answers if t.task.split == "test")
 
 
-def test_other_settings_in_the_same_directory_are_refused(tmp_path):
-    run_demo(DemoConfig(out=tmp_path / "run", preset="smoke"))
+def test_other_settings_in_the_same_directory_are_refused(whole):
     with pytest.raises(UserError, match="seed"):
-        run_demo(DemoConfig(out=tmp_path / "run", preset="smoke", seed=1))
+        run_demo(replace(whole.config, seed=1))

@@ -23,7 +23,7 @@ from momus.search.result import (
     Subject,
     modifiers_at_percentiles,
 )
-from tiny_lm import tiny_engine
+from tiny import tiny_engine
 
 ANSWER = "\n".join(f"    line_{i} = {i}" for i in range(30))
 EOS = 0

@@ -20,7 +20,7 @@ from momus.errors import UserError
 from momus.records import Tamper, Task
 from momus.tamper.apply import apply_edits, choose_edits, compatible, valid
 from momus.tamper.edits import Edit
-from momus.tamper.insert import tamper, tamper_file
+from momus.tamper.insert import tamper, tamper_file, tamper_tasks
 from momus.tamper.registry import KINDS
 from momus.tamper.sites import find_edits
 from momus.tamper.tree import Tree
@@ -245,6 +245,14 @@ def test_gold_critique_round_trips(data: st.DataObject, count: int, seed: int) -
         assert comment.span is not None
         wanted = set(lines_of(bug.spans[0], made.answer))
         assert wanted <= set(lines_of(comment.span, made.answer))
+
+
+def test_as_many_bugs_as_drawn_and_tasks_without_room_left_out() -> None:
+    tasks = [Task(id=str(i), question="", answer=FIXTURES[1] if i % 2 else "pass\n") for i in range(12)]
+    made = list(tamper_tasks(tasks, (0.25, 0.5, 0.25), random.Random(0)))
+    assert {len(t.bugs) for t in made} == {0, 1, 2}
+    assert all(int(t.task.id) % 2 for t in made if t.bugs)
+    assert [t.task for t in tamper_tasks(tasks, (1.0,), random.Random(0))] == tasks
 
 
 @settings(max_examples=40, deadline=None)

@@ -19,48 +19,36 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from momus.critique import format_critique, parse_critique
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
-from momus.evaluate.baselines import random_line, ruff
-from momus.lm.forward import score_trees
+from momus.evaluate.lineup import PERCENTILES, LineUp, fsbs_name, line_up
 from momus.lm.local import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
-from momus.lm.prompts import prompt_of
 from momus.lm.tiny import TINY
-from momus.lm.tree import TokenTree
-from momus.raters.contractor import Calibration, assign, calibrate, compare, panel
-from momus.records import Comparison, Record, Split, Tamper, Task, read_jsonl, write_jsonl
+from momus.raters.contractor import panel
+from momus.raters.study import SLOTS, Ratings, rate_samples
+from momus.records import Comparison, Split, Tamper, Task, read_jsonl, write_jsonl
 from momus.report.html import write_report
-from momus.report.loop import (
-    FORCED,
-    PERCENTILES,
-    RL,
-    SFT,
-    LoopResult,
-    best_of_name,
-    fsbs_name,
-    greedy_name,
-    report_data,
-)
-from momus.search.best_of_n import best_of_n, single
-from momus.search.fsbs import FSBSConfig, search
-from momus.search.result import Reward, Subject, modifiers_at_percentiles, no_reward
-from momus.tamper.insert import tamper as insert_bugs
+from momus.report.loop import LoopResult, report_data
+from momus.search.fsbs import FSBSConfig
+from momus.search.reward import reward_of
+from momus.tamper.insert import tamper_tasks
+from momus.train.critiques import CritiqueTokens
 from momus.train.ppo import PPOConfig, train_ppo
-from momus.train.reward import RankedPrompt, RewardConfig, center, pair_accuracy, train_reward
+from momus.train.reward import RewardConfig, center, pair_accuracy, train_reward
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.runs import Run
 
-GOLD = "gold"
-"""The source of the critique that the author of the bugs wrote."""
+_AT_ONCE = 40
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -72,9 +60,9 @@ class Scale:
     bugs: tuple[float, ...] = (0.25, 0.5, 0.25)
     """Shares of answers with 0, 1, 2 … bugs."""
     training: int = 480
-    """Answers whose critiques are compared and that PPO takes its prompts from."""
+    """Answers whose critiques are compared."""
     kept_back: int = 48
-    """Of these, answers the reward model is checked on and not trained on."""
+    """Of these, answers the reward model is checked on; neither it nor PPO is trained on them."""
     held_out: int = 100
     """Answers from held-out modules to measure on."""
     contractors: int = 5
@@ -109,22 +97,6 @@ class DemoConfig:
     """Whether tampered answers take part in the training; without them it is CriticGPT's ablation."""
 
 
-class Ratings(Record):
-    """What step 2 leaves: the rated comparisons and how the contractors' noise was set."""
-
-    comparisons: tuple[Comparison, ...]
-    noise: float
-    agreement: float
-    reached: bool
-
-
-class Critiques(Record):
-    """What step 5 leaves: for every critic its critique of every held-out answer, as text."""
-
-    by_critic: dict[str, tuple[str, ...]]
-    modifiers: tuple[float, ...]
-
-
 def run_demo(config: DemoConfig) -> Path:
     """Run whatever of the loop is not done yet and return the path of the report.
 
@@ -150,6 +122,7 @@ class _Demo:
         self.ppo_config = replace(self.scale.ppo, seed=config.seed)
         self.run = Run(self.out, {"seed": config.seed, "tamper": config.tamper, "scale": asdict(self.scale)})
         self.tokenizer = load_tokenizer(TINY)
+        self.tokens = CritiqueTokens(self.tokenizer)
         self.critic = load_causal_lm(TINY)
 
     def answers(self) -> dict[Split, list[Tamper]]:
@@ -158,70 +131,46 @@ class _Demo:
         if not path.exists():
             with self._step("answers", "putting bugs into the standard library") as advance:
                 tasks = stdlib_tasks(self.scale.size)
-                made = [
-                    tamper
-                    for split, count in (("train", self.scale.training), ("test", self.scale.held_out))
-                    for tamper in self._tamper([t for t in tasks if t.split == split], count, advance)
-                ]
+                train = self.scale.bugs if self.config.tamper else (1.0,)
+                made = self._tampers([t for t in tasks if t.split == "train"], self.scale.training, train, advance)
+                made += self._tampers(
+                    [t for t in tasks if t.split == "test"], self.scale.held_out, self.scale.bugs, advance
+                )
                 write_jsonl(path, made)
-        made = list(read_jsonl(path, Tamper))
-        return {split: [t for t in made if t.task.split == split] for split in ("train", "test")}
+        stored = list(read_jsonl(path, Tamper))
+        return {split: [t for t in stored if t.task.split == split] for split in ("train", "test")}
 
-    def _tamper(self, tasks: list[Task], count: int, advance: Callable[[float], None]) -> Iterator[Tamper]:
+    def _tampers(
+        self, tasks: list[Task], count: int, shares: Sequence[float], advance: Callable[[float], None]
+    ) -> list[Tamper]:
+        """Tamper with up to `count` random tasks of one split."""
         rng = random.Random(f"{self.config.seed} {tasks[0].split}")
         rng.shuffle(tasks)
-        done = 0
-        for task in tasks:
-            bugs = rng.choices(range(len(self.scale.bugs)), self.scale.bugs)[0]
-            if task.split == "train" and not self.config.tamper:
-                bugs = 0
-            tamper = insert_bugs(task, bugs, rng)
-            if tamper is not None:
-                yield tamper
-                done += 1
-                advance(done / count)
-                if done == count:
-                    return
+        made = []
+        for tamper in islice(tamper_tasks(tasks, shares, rng), count):
+            made.append(tamper)
+            advance(len(made) / count)
+        return made
 
     def ratings(self, tampers: list[Tamper]) -> Ratings:
-        """Step 2: sample critiques and have them rated; four of a clean answer, three and gold of a tampered one."""
+        """Step 2: sample critiques of the training answers and have them rated."""
         path = self.out / "ratings.jsonl"
         if not path.exists():
             with self._step("comparisons", "sampling critiques and rating them") as advance:
                 written: list[list[str]] = []
                 engine = LocalEngine(self.critic, self.tokenizer)
-                for number, chunk in _chunks(tampers, 40):
-                    written += [
-                        [sample.text for sample in samples]
-                        for samples in engine.sample(
-                            [self._prompt(tamper) for tamper in chunk],
-                            4,
-                            key=[(self.config.seed, 2, number + i) for i in range(len(chunk))],
-                            max_tokens=self.scale.max_tokens,
-                        )
-                    ]
+                for start in range(0, len(tampers), _AT_ONCE):
+                    prompts = [self.tokens.prompt(tamper) for tamper in tampers[start : start + _AT_ONCE]]
+                    samples = engine.sample(
+                        prompts,
+                        SLOTS,
+                        key=[(self.config.seed, 2, start + i) for i in range(len(prompts))],
+                        max_tokens=self.scale.max_tokens,
+                    )
+                    written += [[sample.text for sample in own] for own in samples]
                     advance(len(written) / len(tampers))
-                write_jsonl(path, [self._rate(tampers, written)])
+                write_jsonl(path, [rate_samples(tampers, written, self.scale.contractors, self.config.seed)])
         return next(read_jsonl(path, Ratings))
-
-    def _rate(self, tampers: list[Tamper], written: list[list[str]]) -> Ratings:
-        noise: Calibration = calibrate(self._compare(tampers, written, 1.0), seed=self.config.seed)
-        return Ratings(comparisons=tuple(self._compare(tampers, written, noise.noise)), **noise._asdict())
-
-    def _compare(self, tampers: list[Tamper], written: list[list[str]], noise: float) -> list[Comparison]:
-        """Have every answer's critiques rated at one noise; the author of the gold critique never rates it."""
-        contractors = panel(self.scale.contractors, noise, seed=self.config.seed)
-        made = []
-        for number, (tamper, texts) in enumerate(zip(tampers, written, strict=True)):
-            rng = np.random.default_rng([self.config.seed, 22, number])
-            critiques, sources, authors = texts, [f"sample {i}" for i in range(4)], set[str]()
-            if tamper.bugs:
-                author = contractors[number % len(contractors)].name
-                critiques = [*texts[:3], format_critique(tamper.gold_critique())]
-                sources, authors = [*sources[:3], GOLD], {author}
-            rater = assign(contractors, rng, authors=authors)
-            made.append(compare(tamper, critiques, sources, rater, rng, authors=authors))
-        return made
 
     def reward(self, comparisons: Sequence[Comparison]) -> tuple[RewardModel, tuple[float, int]]:
         """Step 3: train the reward model on the overall rankings, and check it on answers kept back."""
@@ -230,26 +179,26 @@ class _Demo:
             with self._step("reward", "training the reward model") as advance:
                 import torch
 
-                ranked = [self._ranking(comparison) for comparison in comparisons]
-                cut = len(ranked) - self.scale.kept_back
+                trained_on = self._trained_on(comparisons)
+                kept_back = comparisons[len(trained_on) :]
                 torch.manual_seed(self.config.seed)
                 model = RewardModel.from_causal_lm(self.critic)
                 train_reward(
                     model,
-                    ranked[:cut],
+                    [self.tokens.ranking(comparison) for comparison in trained_on],
                     self.reward_config,
                     Run(self.out / "reward", self.reward_config),
                     lambda done, total, _: advance(done / total),
                 )
-                gold = [self._tree(c.tamper, format_critique(c.tamper.gold_critique())) for c in comparisons[:cut]]
-                center(model, gold)
+                gold = [(c.tamper, format_critique(c.tamper.gold_critique())) for c in trained_on]
+                center(model, [self.tokens.tree(tamper, critique) for tamper, critique in gold])
                 model.save(folder)
-                _write_json(result, pair_accuracy(model, ranked[cut:]))
+                _write_json(result, pair_accuracy(model, [self.tokens.ranking(c) for c in kept_back]))
         accuracy, pairs = json.loads(result.read_text())
         return RewardModel.load(folder), (accuracy, pairs)
 
     def ppo(self, tampers: list[Tamper], reward: RewardModel) -> Any:
-        """Step 4: train the critic against the reward model, on the prompts of the compared answers."""
+        """Step 4: train the critic against the reward model, on the answers that model was trained on."""
         folder = self.out / "ppo" / "model"
         if not folder.exists():
             with self._step("ppo", "training the critic with PPO") as advance:
@@ -257,7 +206,7 @@ class _Demo:
                 train_ppo(
                     policy,
                     reward,
-                    [self._prompt(tamper) for tamper in tampers],
+                    [self.tokens.prompt(tamper) for tamper in self._trained_on(tampers)],
                     engine_sampler(LocalEngine(policy, self.tokenizer), self.scale.max_tokens),
                     reward_scorer(reward),
                     self.ppo_config,
@@ -268,54 +217,25 @@ class _Demo:
                 save_causal_lm(policy, folder, self.tokenizer)
         return load_causal_lm(folder)
 
-    def critiques(self, tampers: list[Tamper], policy: Any, reward: RewardModel) -> Critiques:
+    def critiques(self, tampers: list[Tamper], policy: Any, reward: RewardModel) -> LineUp:
         """Step 5: have every critic write about the held-out answers."""
         path = self.out / "critiques.jsonl"
         if not path.exists():
             with self._step("critiques", "searching held-out answers") as advance:
-                write_jsonl(path, [self._criticise(tampers, policy, reward, advance)])
-        return next(read_jsonl(path, Critiques))
+                written = line_up(
+                    tampers,
+                    LocalEngine(self.critic, self.tokenizer),
+                    LocalEngine(policy, self.tokenizer),
+                    reward_of(reward),
+                    self.scale.fsbs,
+                    max_tokens=self.scale.max_tokens,
+                    seed=self.config.seed,
+                    progress=advance,
+                )
+                write_jsonl(path, [written])
+        return next(read_jsonl(path, LineUp))
 
-    def _criticise(
-        self, tampers: list[Tamper], policy: Any, model: RewardModel, advance: Callable[[float], None]
-    ) -> Critiques:
-        sft, rl = LocalEngine(self.critic, self.tokenizer), LocalEngine(policy, self.tokenizer)
-        forced = replace(self.scale.fsbs, n=1, k=1, d=1, temperature=0.0)
-        count, limit, reward = self.scale.fsbs.candidates, self.scale.max_tokens, reward_of(model)
-        texts: dict[str, list[str]] = {
-            "random line": [format_critique(c) for c in random_line(tampers, self.config.seed)],
-            "ruff": [format_critique(c) for c in ruff(tampers)],
-            SFT: [],
-            greedy_name(SFT): [],
-            FORCED: [],
-            RL: [],
-            greedy_name(RL): [],
-            best_of_name(count): [],
-        }
-        found = []
-        for number, chunk in _chunks(tampers, 20):
-            subjects = [Subject(tuple(self._prompt(tamper)), tamper.answer) for tamper in chunk]
-            keys: list[int | tuple[int, ...]] = [(self.config.seed, 5, number + i) for i in range(len(chunk))]
-            written = {
-                SFT: single(sft, subjects, key=keys, temperature=1.0, max_tokens=limit, verbatim=False),
-                greedy_name(SFT): single(sft, subjects, max_tokens=limit, verbatim=False),
-                FORCED: search(sft, no_reward, subjects, forced, key=0),
-                RL: single(rl, subjects, key=keys, temperature=1.0, max_tokens=limit, verbatim=False),
-                greedy_name(RL): single(rl, subjects, max_tokens=limit, verbatim=False),
-                best_of_name(count): best_of_n(rl, reward, subjects, count, key=keys, max_tokens=limit),
-            }
-            for name, results in written.items():
-                texts[name] += [result.best().text for result in results]
-            found += search(rl, reward, subjects, self.scale.fsbs, key=keys)
-            advance(len(found) / len(tampers))
-        modifiers = modifiers_at_percentiles(found, PERCENTILES)
-        for percentile, modifier in zip(PERCENTILES, modifiers, strict=True):
-            texts[fsbs_name(percentile)] = [result.best(modifier).text for result in found]
-        return Critiques(by_critic={n: tuple(t) for n, t in texts.items()}, modifiers=tuple(modifiers))
-
-    def report(
-        self, tampers: list[Tamper], ratings: Ratings, accuracy: tuple[float, int], critiques: Critiques
-    ) -> Path:
+    def report(self, tampers: list[Tamper], ratings: Ratings, accuracy: tuple[float, int], critiques: LineUp) -> Path:
         """Step 6: measure every critic against the truth and write the report."""
         with self._step("report", "measuring and writing the report"):
             result = LoopResult(
@@ -326,6 +246,7 @@ class _Demo:
                 },
                 modifiers=dict(zip(map(fsbs_name, PERCENTILES), critiques.modifiers, strict=True)),
                 comparisons=ratings.comparisons,
+                kept_back=len(ratings.comparisons) - len(self._trained_on(ratings.comparisons)),
                 contractors=panel(self.scale.contractors, ratings.noise, seed=self.config.seed),
                 noise=ratings.noise,
                 agreement=ratings.agreement,
@@ -341,26 +262,9 @@ class _Demo:
         self.console.print(f"The report is [bold]{path}[/bold]")
         return path
 
-    def _prompt(self, tamper: Tamper) -> list[int]:
-        bos: int = self.tokenizer.bos_token_id
-        return [bos, *self._encode(prompt_of(tamper))]
-
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-        return ids
-
-    def _tree(self, tamper: Tamper, *critiques: str) -> TokenTree:
-        return TokenTree.from_branches(self._prompt(tamper), [self._critique(text) for text in critiques])
-
-    def _critique(self, text: str) -> list[int]:
-        return [*self._encode(text), self.tokenizer.eos_token_id]
-
-    def _ranking(self, comparison: Comparison) -> RankedPrompt:
-        return RankedPrompt(
-            prompt=tuple(self._prompt(comparison.tamper)),
-            branches=tuple(tuple(self._critique(text)) for text in comparison.critiques),
-            ranks=tuple(-rating.overall for rating in comparison.ratings),
-        )
+    def _trained_on(self, compared: Sequence[_Item]) -> Sequence[_Item]:
+        """Return the compared answers, or their comparisons, without those kept back: the last."""
+        return compared[: len(compared) - self.scale.kept_back]
 
     def _command(self) -> str:
         config = self.config
@@ -381,30 +285,6 @@ class _Demo:
             yield lambda share: progress.update(bar, completed=share)
             progress.update(bar, completed=1.0)
         _write_json(self.out / "seconds.json", {**self._seconds(), name: time.monotonic() - started})
-
-
-def reward_of(model: RewardModel, branches: int = 6) -> Reward:
-    """Return the reward that reads a reward model at each critique's last token.
-
-    A tree holds at most `branches` critiques: on a CPU the attention mask is dense, so that the branches of a
-    large tree would pay for each other.
-    """
-
-    def score(prompts: Sequence[Sequence[int]], critiques: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
-        trees = [
-            TokenTree.from_branches(prompt, own[start : start + branches])
-            for prompt, own in zip(prompts, critiques, strict=True)
-            for start in range(0, len(own), branches)
-        ]
-        scores = iter(score for tree in score_trees(model, trees) for score in tree)
-        return [[next(scores) for _ in own] for own in critiques]
-
-    return score
-
-
-def _chunks(tampers: list[Tamper], size: int) -> Iterator[tuple[int, list[Tamper]]]:
-    for start in range(0, len(tampers), size):
-        yield start, tampers[start : start + size]
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -19,7 +19,8 @@ def command(
 ) -> int:
     """Put bugs into copies of Python files, each with the explanation a reviewer would write.
 
-    The files themselves are never changed. Without --out, each file's diff and critique are printed.
+    The files themselves are never changed. Without --out, each file's diff and critique are printed. A copy
+    differs from its file in nothing but the bugs: line endings and encoding are kept.
 
     Args:
         paths: Python files, and directories to search for them.
@@ -42,6 +43,9 @@ def command(
 
     done: list[tuple[Source, Tamper]] = []
     for source in sources:
+        if out is not None and source.newline is None:
+            print(f"{source.path}: left out, for its lines end in more than one way", file=sys.stderr)
+            continue
         made = tamper_file(source.text, bugs, random.Random(f"{seed} {source.path.as_posix()}"))
         if made is None:
             print(f"{source.path}: no room for {bugs} bug{'s' * (bugs > 1)}", file=sys.stderr)
@@ -49,7 +53,7 @@ def command(
         task = Task(id=source.path.as_posix(), question="", answer=source.text)
         done.append((source, Tamper(task=task, answer=made[0], bugs=made[1])))
     if not done:
-        raise UserError("nothing was tampered with: ask for fewer bugs, or name files with more code")
+        raise UserError("nothing was tampered with: ask for fewer bugs, or name other files")
     if out is not None:
         _write_copies(done, out)
         write_jsonl(out / "tampers.jsonl", [record for _, record in done])
@@ -74,7 +78,7 @@ def _write_copies(done: list[tuple[Source, Tamper]], out: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         partial = copy.with_name(copy.name + ".tmp")
         try:
-            partial.write_text(record.answer, encoding=source.encoding)
+            partial.write_text(record.answer, encoding=source.encoding, newline=source.newline)
             partial.replace(copy)
         finally:
             partial.unlink(missing_ok=True)

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from momus.critique import Critique, format_critique
 from momus.errors import UserError
+from momus.evaluate.baselines import chance_rate
 from momus.match.bugs import Judgement, judge
 from momus.raters.contractor import SimulatedContractor, assign, compare
 from momus.records import Comparison, Tamper
-from momus.stats.bootstrap import REPLICATES, Interval, ratio_interval
+from momus.stats.bootstrap import REPLICATES, Interval, mean_interval, ratio_interval
 from momus.stats.elo import EloResult, bootstrap_elo, wins_by_task
 
 SLOTS = 4
@@ -79,6 +80,19 @@ def measure(
     """
     _check(critiques, tampers)
     return [_row(source, written, tampers, replicates, seed) for source, written in critiques.items()]
+
+
+def first_line_rates(critiques: Sequence[Critique], tampers: Sequence[Tamper]) -> tuple[Interval, Interval]:
+    """Return how often a critique's first comment quotes the bug's line, and how often a random line would.
+
+    Over the answers with exactly one bug.
+    """
+    found, chance = [], []
+    for critique, tamper in zip(critiques, tampers, strict=True):
+        if len(tamper.bugs) == 1:
+            found.append(float(judge(Critique(comments=critique.comments[:1]), tamper).located))
+            chance.append(chance_rate(tamper))
+    return mean_interval(found), mean_interval(chance)
 
 
 def draw_comparisons(

@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 import platform
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from itertools import pairwise
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from momus import __version__
-from momus.critique import Comment, Critique, lines_of
-from momus.evaluate.baselines import line_comments
-from momus.evaluate.critics import CriticRow, draw_comparisons, elo, measure, preference
-from momus.match.bugs import Judgement, Label, judge
+from momus.critique import Critique
+from momus.evaluate.critics import CriticRow, draw_comparisons, elo, first_line_rates, measure, preference
+from momus.evaluate.lineup import FORCED, PERCENTILES, RANDOM_LINE, RL, RUFF, SFT, fsbs_name, greedy_name
 from momus.raters.contractor import TARGET_AGREEMENT, SimulatedContractor
 from momus.records import Comparison, Tamper
 from momus.report import data
 from momus.report.data import ReportData
+from momus.report.examples import examples
+from momus.report.expectations import expectations
 from momus.stats.agreement import preference_agreement
 from momus.stats.bootstrap import Interval, mean_interval
+from momus.stats.elo import EloResult
 from momus.stats.pareto import pareto_front
-
-SFT, RL, FORCED = "SFT", "RL", "SFT, quote forced"
-PERCENTILES = (10, 25, 50, 75)
-"""Where the four length modifiers lie among the lengths in the search (CriticGPT, appendix 7.1)."""
-EXAMPLES = 12
-
-
-def fsbs_name(percentile: int) -> str:
-    """Name the critic that searches with the modifier at a percentile."""
-    return f"RL+FSBS, {percentile}th percentile"
-
-
-def greedy_name(policy: str) -> str:
-    """Name the critic that takes the likeliest token each time."""
-    return f"{policy}, greedy"
-
-
-def best_of_name(count: int) -> str:
-    """Name the critic that takes the best of `count` samples."""
-    return f"RL, best of {count}"
 
 
 @dataclass(frozen=True)
@@ -52,13 +30,15 @@ class LoopResult:
     """Everything the loop leaves behind that the report speaks of.
 
     `critiques` holds, for every critic, one critique per tamper; `ppo` the metrics of every iteration;
-    `reward_accuracy` the share of held-back pairs ordered right and their number.
+    `reward_accuracy` the share of held-back pairs ordered right and their number. The last `kept_back` of the
+    comparisons took part in neither reward training nor PPO.
     """
 
     tampers: Sequence[Tamper]
     critiques: Mapping[str, Sequence[Critique]]
     modifiers: Mapping[str, float]
     comparisons: Sequence[Comparison]
+    kept_back: int
     contractors: Sequence[SimulatedContractor]
     noise: float
     agreement: float
@@ -80,6 +60,7 @@ def report_data(result: LoopResult) -> ReportData:
     ranked = draw_comparisons(result.critiques, result.tampers, result.contractors, per_answer=4, seed=result.seed + 1)
     ratings = elo(ranked, list(result.critiques), seed=result.seed)
     by_name = {row.source: row for row in rows}
+    shown = fsbs_name(50)  # the middle of the search's operating points
     bugs = sum(len(tamper.bugs) for tamper in result.tampers)
     clean = sum(not tamper.bugs for tamper in result.tampers)
     return ReportData(
@@ -95,20 +76,7 @@ def report_data(result: LoopResult) -> ReportData:
         command=result.command,
         seconds=sum(result.seconds.values()),
         simulated=_simulated(result),
-        headline=(
-            data.Figure("one inserted bug: its line found", forced, "percent", "by the shipped critic, a quote forced"),
-            data.Figure("the same by a random line", chance, "percent", "computed exactly for each function"),
-            data.Figure(
-                "RL preferred to SFT", wins, "percent", f"one sample each; {greedy_wins.value:.0%} when both are greedy"
-            ),
-            data.Figure(
-                "false comments per clean answer",
-                by_name[fsbs_name(PERCENTILES[0])].clean_false,
-                "number",
-                f"RL+FSBS at its most careful; at its most thorough "
-                f"{by_name[fsbs_name(PERCENTILES[-1])].clean_false.value:.2f}",
-            ),
-        ),
+        headline=_headline(by_name, forced, chance, wins, greedy_wins),
         steps=_steps(result),
         columns=_COLUMNS,
         critics=tuple(_critic(row) for row in rows),
@@ -117,13 +85,15 @@ def report_data(result: LoopResult) -> ReportData:
             "it quotes a line of it, names it when it also contains the repair; a comment that does neither is a "
             "fake problem, a linter's finding that is no bug or a repeated comment a nitpick."
         ),
-        expectations=_expectations(result, by_name, forced, chance, wins),
-        elo=tuple(
-            data.Rating(name, Interval(rating, low, high), games)
-            for name, rating, low, high, games in zip(
-                ratings.names, ratings.rating, ratings.low, ratings.high, ratings.games, strict=True
-            )
+        expectations=expectations(
+            by_name,
+            forced=forced,
+            chance=chance,
+            wins=wins,
+            reward_accuracy=result.reward_accuracy[0],
+            tampered_training=result.tampered_training,
         ),
+        elo=_elo(ratings),
         elo_note=(
             "Bradley-Terry ratings of the simulated contractors' overall preferences in blind comparisons of four, "
             "a tie half a win each way; intervals by bootstrap over functions."
@@ -134,9 +104,37 @@ def report_data(result: LoopResult) -> ReportData:
         curves=_curves(result.ppo),
         reward=data.Reward(_binomial(*result.reward_accuracy), result.reward_accuracy[1]),
         contractors=_contractors(result),
-        examples=tuple(_examples(result)),
+        examples=tuple(examples(shown, result.critiques[shown], result.tampers, result.seed)),
         config=dict(result.config),
         environment=_environment(),
+    )
+
+
+def _headline(
+    rows: Mapping[str, CriticRow], forced: Interval, chance: Interval, wins: Interval, greedy_wins: Interval
+) -> tuple[data.Figure, ...]:
+    return (
+        data.Figure("one inserted bug: its line found", forced, "percent", "by the shipped critic, a quote forced"),
+        data.Figure("the same by a random line", chance, "percent", "computed exactly for each function"),
+        data.Figure(
+            "RL preferred to SFT", wins, "percent", f"one sample each; {greedy_wins.value:.0%} when both are greedy"
+        ),
+        data.Figure(
+            "false comments per clean answer",
+            rows[fsbs_name(PERCENTILES[0])].clean_false,
+            "number",
+            f"RL+FSBS at its most careful; at its most thorough "
+            f"{rows[fsbs_name(PERCENTILES[-1])].clean_false.value:.2f}",
+        ),
+    )
+
+
+def _elo(ratings: EloResult) -> tuple[data.Rating, ...]:
+    return tuple(
+        data.Rating(name, Interval(rating, low, high), games)
+        for name, rating, low, high, games in zip(
+            ratings.names, ratings.rating, ratings.low, ratings.high, ratings.games, strict=True
+        )
     )
 
 
@@ -145,25 +143,6 @@ def _duel(result: LoopResult, critic: str, other: str) -> Interval:
     pair = {name: result.critiques[name] for name in (critic, other)}
     made = draw_comparisons(pair, result.tampers, result.contractors, per_answer=3, seed=result.seed)
     return preference(made, critic, other, seed=result.seed)
-
-
-def first_line_rates(critiques: Sequence[Critique], tampers: Sequence[Tamper]) -> tuple[Interval, Interval]:
-    """Return how often a critique's first comment quotes the bug's line, and how often a random line would.
-
-    Over the functions with exactly one bug.
-    """
-    found, chance = [], []
-    for critique, tamper in zip(critiques, tampers, strict=True):
-        if len(tamper.bugs) != 1:
-            continue
-        found.append(float(_hits(critique.comments[:1], tamper)))
-        lines = line_comments(tamper.answer)
-        chance.append(float(np.mean([_hits([line], tamper) for line in lines])) if lines else 0.0)
-    return mean_interval(found), mean_interval(chance)
-
-
-def _hits(comments: Sequence[Comment], tamper: Tamper) -> bool:
-    return judge(Critique(comments=tuple(comments)), tamper).located > 0
 
 
 _COLUMNS = (
@@ -178,8 +157,8 @@ _COLUMNS = (
 )
 
 _NOTES = {
-    "random line": "one random line quoted in every answer",
-    "ruff": "the linter's findings, as comments",
+    RANDOM_LINE: "one random line quoted in every answer",
+    RUFF: "the linter's findings, as comments",
     SFT: "the shipped critic, one sample at temperature 1",
     FORCED: "the shipped critic, greedy, made to quote something",
     RL: "after PPO, one sample at temperature 1",
@@ -191,7 +170,7 @@ def _critic(row: CriticRow) -> data.CriticRow:
         name=row.source,
         metrics={column.key: getattr(row, column.key) for column in _COLUMNS},
         note=_NOTES.get(row.source, ""),
-        ours=row.source not in ("random line", "ruff"),
+        ours=row.source not in (RANDOM_LINE, RUFF),
     )
 
 
@@ -207,64 +186,19 @@ def _simulated(result: LoopResult) -> tuple[str, ...]:
 
 
 def _steps(result: LoopResult) -> tuple[data.Step, ...]:
-    training = result.comparisons
-    tampered = sum(bool(c.tamper.bugs) for c in training)
+    made, used = len(result.comparisons), len(result.comparisons) - result.kept_back
+    tampered = sum(bool(c.tamper.bugs) for c in result.comparisons)
+    share, pairs = result.reward_accuracy
     details = {
-        "answers": f"{len(training)} training and {len(result.tampers)} held-out functions",
-        "comparisons": f"{len(training)} comparisons of four critiques, {tampered} of tampered answers",
-        "reward": f"held-back pairs ordered right: {result.reward_accuracy[0]:.0%} of {result.reward_accuracy[1]}",
-        "ppo": f"{len(result.ppo)} iterations"
+        "answers": f"{made} training and {len(result.tampers)} held-out functions",
+        "comparisons": f"{made} comparisons of four critiques, {tampered} of tampered answers",
+        "reward": f"{used} comparisons to train on; of the {result.kept_back} kept back, {share:.0%} of {pairs} pairs "
+        "ordered right",
+        "ppo": f"{len(result.ppo)} iterations, prompts from the same {used} comparisons"
         + (", tampered and clean answers" if result.tampered_training else ", clean answers only (ablation)"),
         "critiques": f"{len(result.critiques)} critics on {len(result.tampers)} held-out answers",
     }
     return tuple(data.Step(name, text, result.seconds.get(name, 0.0)) for name, text in details.items())
-
-
-def _expectations(
-    result: LoopResult, rows: Mapping[str, CriticRow], forced: Interval, chance: Interval, wins: Interval
-) -> tuple[data.Expectation, ...]:
-    """Compare what was expected of the loop with what came of it."""
-    curve = [rows[fsbs_name(p)] for p in PERCENTILES]
-    catches, false = [r.catch.value for r in curve], [r.clean_false.value for r in curve]
-    rising = all(a <= b for values in (catches, false) for a, b in pairwise(values))
-    verbatim = min(r.verbatim.value for r in curve)
-    times = forced.value / chance.value if chance.value else float("nan")
-    return (
-        data.Expectation(
-            "a quote forced, the shipped critic finds the tampered line in at least 45% of held-out functions",
-            f"{forced.value:.1%}",
-            forced.value >= 0.45,
-            "The shipped weights saw 12.8 million tokens and are undertrained: they have learned to quote lines, and "
-            "hardly yet to tell which. Longer training is the remedy (momus pretrain).",
-        ),
-        data.Expectation(
-            "and at least 2.5 times as often as a random line",
-            f"{times:.2f} times",
-            times >= 2.5,
-            f"For the same reason; a random line is right in {chance.value:.1%} of these functions.",
-        ),
-        data.Expectation(
-            "the contractors prefer RL to SFT in at least 60% of decided comparisons",
-            f"{wins.value:.1%} ({wins.low:.1%} to {wins.high:.1%})",
-            wins.value >= 0.6,
-            "Without tampered answers the reward knows no bugs, and RL learns to say nothing."
-            if not result.tampered_training
-            else f"The reward model orders only {result.reward_accuracy[0]:.0%} of held-back pairs right, so PPO has "
-            "little to go by; and the contractors' noise pulls every preference towards one half.",
-        ),
-        data.Expectation(
-            "FSBS trades false comments for caught bugs monotonically along its four modifiers",
-            " → ".join(f"{c:.0%} at {f:.2f}" for c, f in zip(catches, false, strict=True)),
-            rising,
-            "Steps between neighbouring modifiers are smaller than the sampling error of this many answers.",
-        ),
-        data.Expectation(
-            "every constrained quote is verbatim",
-            f"{verbatim:.1%}",
-            verbatim == 1.0,
-            "This would be a defect.",
-        ),
-    )
 
 
 def _pareto(rows: Sequence[CriticRow], result: LoopResult) -> tuple[data.Point, ...]:
@@ -330,69 +264,6 @@ def _contractors(result: LoopResult) -> data.Contractors:
             f"{taste.fake} a fake problem, {taste.nitpick} a nitpick, {taste.hundred_characters} a hundred characters. "
             "The weights are ours, not the paper's."
         ),
-    )
-
-
-def _examples(result: LoopResult) -> list[data.Example]:
-    """Show critiques of the middle operating point: wins, half wins, failures and clean answers in turn."""
-    name = fsbs_name(50)
-    groups: dict[str, list[data.Example]] = {"win": [], "partial": [], "failure": [], "clean": []}
-    order = list(range(len(result.tampers)))
-    random.Random(result.seed).shuffle(order)
-    for index in order:
-        tamper, critique = result.tampers[index], result.critiques[name][index]
-        example = _example(name, tamper, critique, judge(critique, tamper))
-        groups[example.outcome if tamper.bugs else "clean"].append(example)
-    chosen: list[data.Example] = []
-    while len(chosen) < EXAMPLES and any(groups.values()):
-        for group in groups.values():
-            if group and len(chosen) < EXAMPLES:
-                chosen.append(group.pop(0))
-    return chosen
-
-
-_VERDICTS: dict[Label, Literal["real", "nitpick", "fake"]] = {
-    Label.REAL: "real",
-    Label.NITPICK: "nitpick",
-    Label.FAKE: "fake",
-}
-
-
-def _example(name: str, tamper: Tamper, critique: Critique, judgement: Judgement) -> data.Example:
-    bugs, caught, fakes = len(tamper.bugs), judgement.located, judgement.fakes
-    outcome: Literal["win", "partial", "failure"]
-    if not bugs:
-        outcome = "failure" if fakes else "win"
-        note = f"A clean answer, {fakes} false comment{'s' * (fakes != 1)}."
-    else:
-        outcome = "failure" if not caught else "win" if caught == bugs and not fakes else "partial"
-        note = f"{caught} of {bugs} bug{'s' * (bugs != 1)} caught, {judgement.named} with the repair named"
-        note += f"; {fakes} fake problem{'s' * (fakes != 1)}." if fakes else "."
-    return data.Example(
-        title=tamper.task.id,
-        critic=name,
-        outcome=outcome,
-        outcome_note=note,
-        question=tamper.task.question,
-        code=tamper.answer,
-        bugs=tuple(
-            data.KnownBug(
-                lines=tuple(sorted({line + 1 for span in bug.spans for line in lines_of(span, tamper.answer)})),
-                kind=bug.kind.replace("_", " "),
-                description=bug.description,
-            )
-            for bug in tamper.bugs
-        ),
-        remarks=tuple(
-            data.Remark(
-                text=comment.text,
-                highlight=comment.highlight,
-                span=None if comment.span is None else (comment.span.start, comment.span.end),
-                verdict=_VERDICTS[label],
-            )
-            for comment, label in zip(critique.comments, judgement.labels, strict=True)
-        ),
-        closing=critique.closing,
     )
 
 

@@ -31,12 +31,16 @@ _PYTHON_2_LINE = re.compile(
 
 @dataclass(frozen=True)
 class Source:
-    """A file that parses: its text with plain newlines, its syntax tree, the encoding it was in."""
+    """A file that parses: its text with plain newlines, its syntax tree, and how its bytes are made of the text.
+
+    `newline` is how its lines end, None where they end in more than one way.
+    """
 
     path: Path
     text: str
     tree: ast.Module
     encoding: str = "utf-8"
+    newline: str | None = "\n"
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def read_source(path: Path) -> Source:
     Raises:
         UserError: It is missing, not a regular file, empty, too large, not text, or not Python 3.
     """
-    text, encoding = _decode(path, _read(path))
+    text, encoding, newline = _decode(path, _read(path))
     if not text.strip():
         raise UserError(f"{path}: the file is empty: there is nothing to review")
     try:
@@ -101,7 +105,7 @@ def read_source(path: Path) -> Source:
         raise UserError(f"{path}:{error.lineno or 1}: {_syntax(error, text)}") from error
     except (RecursionError, MemoryError, ValueError) as error:
         raise UserError(f"{path}: too deeply nested to parse") from error
-    return Source(path, text, tree, encoding)
+    return Source(path, text, tree, encoding, newline)
 
 
 def _python_files(root: Path) -> Iterator[Path]:
@@ -131,12 +135,15 @@ def _read(path: Path) -> bytes:
         raise UserError(f"{path}: {error.strerror}") from error
 
 
-def _decode(path: Path, data: bytes) -> tuple[str, str]:
+def _decode(path: Path, data: bytes) -> tuple[str, str, str | None]:
+    """Return the text with plain newlines, its encoding (a byte-order mark counts) and its line ending."""
     if b"\0" in data:
         raise UserError(f"{path}: a binary file, not Python source")
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        return io.TextIOWrapper(io.BytesIO(data), encoding).read(), encoding
+        with io.TextIOWrapper(io.BytesIO(data), encoding) as file:
+            text, endings = file.read(), file.newlines or "\n"
+        return text, encoding, endings if isinstance(endings, str) else None
     except (SyntaxError, LookupError) as error:
         raise UserError(f"{path}: {error}") from error
     except UnicodeDecodeError as error:

@@ -12,23 +12,6 @@ from momus.critique import Span
 from momus.records import Bug
 from momus.tamper.edits import Edit
 
-# What most single-line repairs in contest submissions change.
-_COMMON = {
-    "arithmetic_operator",
-    "clause_dropped",
-    "comparison_boundary",
-    "constant_off_by_one",
-    "index_off_by_one",
-    "initial_value",
-    "operand_dropped",
-    "plus_one_dropped",
-    "range_bound",
-    "slice_bound",
-    "wrong_string",
-    "wrong_variable",
-}
-_SHARE = 3
-
 
 def apply_edits(source: str, edits: Sequence[Edit]) -> tuple[str, tuple[Bug, ...]]:
     """Apply edits that do not touch each other.
@@ -86,8 +69,7 @@ def _lines(source: str, edit: Edit) -> tuple[int, int]:
 def choose_edits(edits: Sequence[Edit], count: int, rng: random.Random, source: str = "") -> list[Edit]:
     """Choose `count` edits, each time a kind first and then a place, so that kinds with many places do not dominate.
 
-    Kinds that people's own bugs consist of most often get a greater share. Fewer edits are returned when there
-    are no more that stay clear of each other.
+    Fewer edits are returned when there are no more that stay clear of each other.
 
     Args:
         edits: What `find_edits` returned.
@@ -101,7 +83,7 @@ def choose_edits(edits: Sequence[Edit], count: int, rng: random.Random, source: 
     chosen: list[Edit] = []
     while places and len(chosen) < count:
         kinds = sorted(places)
-        kind = rng.choices(kinds, [_SHARE if kind in _COMMON else 1 for kind in kinds])[0]
+        kind = rng.choice(kinds)
         edit = places[kind].pop(rng.randrange(len(places[kind])))
         if not places[kind]:
             del places[kind]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Iterator, Sequence
 
 from momus.errors import UserError
 from momus.records import Bug, Tamper, Task
@@ -32,6 +33,23 @@ def tamper(task: Task, count: int, rng: random.Random) -> Tamper | None:
         return None
     text, bugs = made
     return Tamper(task=task, answer=text, bugs=bugs)
+
+
+def tamper_tasks(tasks: Iterable[Task], shares: Sequence[float], rng: random.Random) -> Iterator[Tamper]:
+    """Put bugs into tasks, as many into each as is drawn; a task without room for that many is left out.
+
+    Args:
+        tasks: The tasks, in the order they are tampered with.
+        shares: Of the tasks, those drawn to have 0, 1, 2 … bugs.
+        rng: Source of all choices.
+
+    Raises:
+        UserError: An answer is not Python 3.
+    """
+    for task in tasks:
+        made = tamper(task, rng.choices(range(len(shares)), shares)[0], rng)
+        if made is not None:
+            yield made
 
 
 def tamper_file(source: str, count: int, rng: random.Random) -> tuple[str, tuple[Bug, ...]] | None:

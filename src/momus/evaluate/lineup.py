@@ -1,0 +1,102 @@
+"""The critics that the embedded loop compares, and their critiques of the same answers.
+
+random line, ruff     baselines without a model
+SFT                   the shipped critic: one sample; greedy; greedy and made to quote something
+RL                    the trained critic: one sample; greedy; the best of as many samples as the search tries
+RL+FSBS               the trained critic searched, at four length modifiers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from momus.critique import format_critique
+from momus.evaluate.baselines import random_line, ruff
+from momus.lm.engine import Engine, Key
+from momus.lm.prompts import prompt_of
+from momus.records import Record, Tamper
+from momus.search.best_of_n import best_of_n, single
+from momus.search.fsbs import FSBSConfig, search
+from momus.search.result import Reward, SearchResult, Subject, modifiers_at_percentiles, no_reward
+
+RANDOM_LINE, RUFF = "random line", "ruff"
+SFT, RL, FORCED = "SFT", "RL", "SFT, quote forced"
+PERCENTILES = (10, 25, 50, 75)
+"""Where the four length modifiers lie among the lengths in the search (CriticGPT, appendix 7.1)."""
+
+_AT_ONCE = 20
+
+
+def fsbs_name(percentile: int) -> str:
+    """Name the critic that searches with the modifier at a percentile."""
+    return f"RL+FSBS, {percentile}th percentile"
+
+
+def greedy_name(policy: str) -> str:
+    """Name the critic that takes the likeliest token each time."""
+    return f"{policy}, greedy"
+
+
+def best_of_name(count: int) -> str:
+    """Name the critic that takes the best of `count` samples."""
+    return f"RL, best of {count}"
+
+
+class LineUp(Record):
+    """For every critic its critique of every answer, as text, and the length modifiers at `PERCENTILES`."""
+
+    by_critic: dict[str, tuple[str, ...]]
+    modifiers: tuple[float, ...]
+
+
+def line_up(
+    tampers: Sequence[Tamper],
+    sft: Engine,
+    rl: Engine,
+    reward: Reward,
+    fsbs: FSBSConfig,
+    *,
+    max_tokens: int,
+    seed: int,
+    progress: Callable[[float], None],
+) -> LineUp:
+    """Have every critic write about every answer.
+
+    Args:
+        tampers: The answers.
+        sft: The shipped critic.
+        rl: The trained critic.
+        reward: What best of n and the search choose by.
+        fsbs: The search's settings.
+        max_tokens: Length limit of a critique that is not searched.
+        seed: Names the randomness; each answer's is its own.
+        progress: Called now and then with the share done.
+    """
+    texts: dict[str, list[str]] = {
+        RANDOM_LINE: [format_critique(c) for c in random_line(tampers, seed)],
+        RUFF: [format_critique(c) for c in ruff(tampers)],
+    }
+    forced = replace(fsbs, n=1, k=1, d=1, temperature=0.0)
+    count = fsbs.candidates
+    found: list[SearchResult] = []
+    for start in range(0, len(tampers), _AT_ONCE):
+        chunk = tampers[start : start + _AT_ONCE]
+        subjects = [Subject(tuple(sft.encode(prompt_of(tamper), bos=True)), tamper.answer) for tamper in chunk]
+        keys: list[Key] = [(seed, 5, start + i) for i in range(len(chunk))]
+        written = {
+            SFT: single(sft, subjects, key=keys, temperature=1.0, max_tokens=max_tokens, verbatim=False),
+            greedy_name(SFT): single(sft, subjects, max_tokens=max_tokens, verbatim=False),
+            FORCED: search(sft, no_reward, subjects, forced, key=0),
+            RL: single(rl, subjects, key=keys, temperature=1.0, max_tokens=max_tokens, verbatim=False),
+            greedy_name(RL): single(rl, subjects, max_tokens=max_tokens, verbatim=False),
+            best_of_name(count): best_of_n(rl, reward, subjects, count, key=keys, max_tokens=max_tokens),
+        }
+        for name, results in written.items():
+            texts.setdefault(name, []).extend(result.best().text for result in results)
+        found += search(rl, reward, subjects, fsbs, key=keys)
+        progress(len(found) / len(tampers))
+    modifiers = modifiers_at_percentiles(found, PERCENTILES)
+    for percentile, modifier in zip(PERCENTILES, modifiers, strict=True):
+        texts[fsbs_name(percentile)] = [result.best(modifier).text for result in found]
+    return LineUp(by_critic={name: tuple(own) for name, own in texts.items()}, modifiers=tuple(modifiers))

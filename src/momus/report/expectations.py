@@ -1,0 +1,73 @@
+"""What was expected of the embedded loop before it was run, beside what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from momus.evaluate.critics import CriticRow
+from momus.evaluate.lineup import PERCENTILES, fsbs_name
+from momus.report.data import Expectation
+from momus.stats.bootstrap import Interval
+
+
+def expectations(
+    rows: Mapping[str, CriticRow],
+    *,
+    forced: Interval,
+    chance: Interval,
+    wins: Interval,
+    reward_accuracy: float,
+    tampered_training: bool,
+) -> tuple[Expectation, ...]:
+    """Compare what was expected of the loop with what came of it.
+
+    Args:
+        rows: Every critic's measurements, by its name.
+        forced: How often the shipped critic, a quote forced, finds the line of an only bug.
+        chance: The same of a random line.
+        wins: How often the contractors prefer RL to SFT, one sample each.
+        reward_accuracy: Share of held-back pairs that the reward model orders right.
+        tampered_training: Whether tampered answers took part in the training.
+    """
+    curve = [rows[fsbs_name(p)] for p in PERCENTILES]
+    catches, false = [r.catch.value for r in curve], [r.clean_false.value for r in curve]
+    rising = all(a <= b for values in (catches, false) for a, b in pairwise(values))
+    verbatim = min(r.verbatim.value for r in curve)
+    times = forced.value / chance.value if chance.value else float("nan")
+    return (
+        Expectation(
+            "a quote forced, the shipped critic finds the tampered line in at least 45% of held-out functions",
+            f"{forced.value:.1%}",
+            forced.value >= 0.45,
+            "The shipped weights saw 12.8 million tokens and are undertrained: they have learned to quote lines, and "
+            "hardly yet to tell which. Longer training is the remedy (momus pretrain).",
+        ),
+        Expectation(
+            "and at least 2.5 times as often as a random line",
+            f"{times:.2f} times",
+            times >= 2.5,
+            f"For the same reason; a random line is right in {chance.value:.1%} of these functions.",
+        ),
+        Expectation(
+            "the contractors prefer RL to SFT in at least 60% of decided comparisons",
+            f"{wins.value:.1%} ({wins.low:.1%} to {wins.high:.1%})",
+            wins.value >= 0.6,
+            "Without tampered answers the reward knows no bugs, and RL learns to say nothing."
+            if not tampered_training
+            else f"The reward model orders only {reward_accuracy:.0%} of held-back pairs right, so PPO has "
+            "little to go by; and the contractors' noise pulls every preference towards one half.",
+        ),
+        Expectation(
+            "FSBS trades false comments for caught bugs monotonically along its four modifiers",
+            " → ".join(f"{c:.0%} at {f:.2f}" for c, f in zip(catches, false, strict=True)),
+            rising,
+            "Steps between neighbouring modifiers are smaller than the sampling error of this many answers.",
+        ),
+        Expectation(
+            "every constrained quote is verbatim",
+            f"{verbatim:.1%}",
+            verbatim == 1.0,
+            "This would be a defect.",
+        ),
+    )
