@@ -5,15 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import MistralConfig, MistralModel
 
 from momus.errors import UserError
 from momus.lm import forward
 from momus.lm.forward import (
     branch_logprobs,
-    check_architecture,
     leaf_scores,
-    length_groups,
     score_trees,
     token_logprobs,
     token_values,
@@ -106,14 +103,6 @@ def test_empty_branch_has_no_score() -> None:
         leaf_scores(model, [TokenTree.from_branches([1, 2], [[3], []])])
 
 
-@given(st.lists(st.integers(1, 50), min_size=1), st.integers(1, 120))
-def test_length_groups(lengths: list[int], budget: int) -> None:
-    groups = length_groups(lengths, budget)
-    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
-    for group in groups:
-        assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= budget
-
-
 @settings(max_examples=15, deadline=None)
 @given(
     st.lists(
@@ -132,15 +121,6 @@ def test_what_else_is_in_the_batch_does_not_matter(items: list[tuple[list[int], 
         together = token_logprobs(model, trees).logprobs
         alone = torch.cat([token_logprobs(model, [tree]).logprobs for tree in trees])
     torch.testing.assert_close(together, alone, atol=2e-5, rtol=0)
-
-
-def test_sliding_windows_are_refused() -> None:
-    config = MistralConfig(
-        vocab_size=VOCAB, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=4,
-        num_key_value_heads=4, sliding_window=4, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    with pytest.raises(UserError, match="not full attention"):
-        check_architecture(MistralModel(config))
 
 
 def test_reward_head_is_initialised_as_the_paper_says_and_round_trips(tmp_path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from momus.errors import UserError
@@ -18,6 +18,7 @@ from momus.train.reward import (
     RankedPrompt,
     RewardConfig,
     _step,
+    by_prompt,
     center,
     cosine,
     pair_accuracy,
@@ -84,7 +85,7 @@ def reward_model(seed: int = 0) -> RewardModel:
 def gradients(model: RewardModel, items: list[RankedPrompt], **changes: int) -> list[torch.Tensor]:
     """Gradients of one step, at learning rate 0."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    _step(model, items, optimizer, RewardConfig(max_grad_norm=math.inf, **changes), 0)
+    _step(model, by_prompt(items), optimizer, RewardConfig(max_grad_norm=math.inf, **changes), 0)
     return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
 
 
@@ -94,6 +95,23 @@ def test_a_prompt_with_nine_answers_weighs_as_one_with_four() -> None:
     both = gradients(reward_model(), [four, nine])
     for together, a, b in zip(both, gradients(reward_model(), [four]), gradients(reward_model(), [nine]), strict=True):
         torch.testing.assert_close(together, (a + b) / 2, atol=1e-6, rtol=1e-4)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 3), st.integers(0, 3))
+def test_several_rankings_of_a_prompt_are_one_element_of_the_same_weight(seed: int, labelers: int, new: int) -> None:
+    """Labelers who rank the same answers, or some of their own: the element's loss is the mean of theirs."""
+    rng = np.random.default_rng(seed)
+    first = ranking(rng, 5)
+    answers = [*first.branches[new:], *ranking(rng, 5).branches[:new]]
+    ranks = [tuple(map(float, rng.permutation(len(answers)))) for _ in range(labelers)]
+    many = [first, *(RankedPrompt(first.prompt, tuple(answers), own) for own in ranks)]
+    many = [item for item in many if item.pairs()]
+    elements = by_prompt(many)
+    assert len(elements) == 1 and len(elements[0].branches) == len({b for item in many for b in item.branches})
+    alone = [gradients(reward_model(), [item]) for item in many]
+    for found, *each in zip(gradients(reward_model(), many), *alone, strict=True):
+        torch.testing.assert_close(found, sum(each) / len(many), atol=1e-6, rtol=1e-4)
 
 
 def test_the_batch_may_be_cut_anywhere() -> None:

@@ -7,7 +7,7 @@ gets its prefix copied in front of its own tokens instead: the same numbers, slo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,8 +15,47 @@ import torch
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
+from momus.errors import UserError
+from momus.lm.attention import TREE_ATTENTION
+
 ATTENTION = "momus_fork"
 PLAIN_ATTENTION = ("llama", "qwen2", "qwen3", "mistral", "olmo2", "smollm3")
+
+
+Windows = Mapping[str, int | None]
+"""How far back the layers of each kind see; None is all the way."""
+
+Masks = torch.Tensor | dict[str, torch.Tensor] | None
+"""What a model's `attention_mask` takes: one for all layers, or one by kind of layer."""
+
+
+def windows_of(config: Any) -> Windows:
+    """Return how far back a model's layers see.
+
+    Raises:
+        UserError: It has layers that are not attention to a window or to everything.
+    """
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ("sliding_attention" if window else "full_attention",)
+    if other := set(kinds) - {"full_attention", "sliding_attention"}:
+        raise UserError(f"{config.model_type} models cannot be sampled from here: they have layers of {min(other)}")
+    return {kind: window if kind == "sliding_attention" else None for kind in kinds}
+
+
+def masks(open_to: torch.Tensor, distance: torch.Tensor, windows: Windows, dtype: torch.dtype) -> Masks:
+    """Return additive masks for layers of every kind.
+
+    Args:
+        open_to: What may be attended to but for the window, bool [R, 1, q, k].
+        distance: Positions between query and key, int64, broadcast to the same shape.
+        windows: How far back each kind of layer sees.
+        dtype: Of the masks.
+    """
+    lowest, found = torch.finfo(dtype).min, {}
+    for kind, window in windows.items():
+        allowed = open_to if window is None else open_to & (distance < window)
+        found[kind] = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, lowest)
+    return found if len(found) > 1 else next(iter(found.values()))
 
 
 class ForkCache(Cache):  # type: ignore[misc]
@@ -28,6 +67,7 @@ class ForkCache(Cache):  # type: ignore[misc]
         slot: The row's number among the rows of its prefix, int64 [R].
         slots: Most rows that one prefix has.
         padding: Added to attention scores over the prefixes: 0 or the lowest number, [P, T].
+        places: The position of every column of the prefixes, int64 [P, T].
         shared: Whether attention reads prefixes in place (`fork_attention`), or rows see a copy.
     """
 
@@ -45,14 +85,18 @@ class ForkCache(Cache):  # type: ignore[misc]
         dtype = prefixes.layers[0].keys.dtype
         self.padding = torch.zeros(seen.shape, dtype=dtype, device=owner.device)
         self.padding.masked_fill_(~seen, torch.finfo(dtype).min)
+        self.places = seen.cumsum(-1) - 1
         self._number()
 
-    def mask(self, generated: int) -> torch.Tensor | None:
-        """Return the next step's additive mask [R, 1, 1, T + generated]; shared prefixes need none."""
+    def mask(self, generated: int, windows: Windows) -> Masks:
+        """Return the next step's additive masks [R, 1, 1, T + generated]; shared prefixes need none."""
         if self.shared:
             return None
         own = self.padding.new_zeros(len(self.owner), generated)
-        return torch.cat([self.padding[self.owner], own], -1)[:, None, None, :]
+        open_to = torch.cat([self.padding[self.owner], own], -1)[:, None, None, :] == 0
+        new = self.lengths[self.owner, None] + torch.arange(generated, device=self.owner.device)
+        places = torch.cat([self.places[self.owner], new], -1)[:, None, None, :]
+        return masks(open_to, places[..., -1:] - places, windows, self.padding.dtype)
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all rows but these, and prefixes without rows once that is worth a copy."""
@@ -60,7 +104,8 @@ class ForkCache(Cache):  # type: ignore[misc]
         needed, owner = torch.unique(self.owner, return_inverse=True)
         rare = 4 * len(needed) <= 3 * len(self.lengths)
         if rare:
-            self.owner, self.lengths, self.padding = owner, self.lengths[needed], self.padding[needed]
+            self.owner, self.lengths = owner, self.lengths[needed]
+            self.padding, self.places = self.padding[needed], self.places[needed]
         for layer in self.layers:
             layer.keep(rows, needed if rare else None)
         self._number()
@@ -145,7 +190,8 @@ def fork_attention(
 def can_fork(model: Any) -> bool:
     """Tell whether a model's attention is the plain one that `fork_attention` replaces."""
     config = model.config
-    return config.model_type in PLAIN_ATTENTION and config._attn_implementation in ("sdpa", "eager")
+    plain = config._attn_implementation in ("sdpa", "eager", TREE_ATTENTION)
+    return config.model_type in PLAIN_ATTENTION and plain and set(windows_of(config).values()) == {None}
 
 
 @contextmanager

@@ -1,29 +1,36 @@
 """One forward pass over token trees: every distinct token computed once, exactly as in separate rows.
 
-Trees are padded to a batch with a dense attention mask (``k <= q < end[k]``) and their depths as position
-ids, which any transformer with explicit positions takes; what cannot be exact is refused. Vocabulary logits
-are computed only where a branch token is predicted, a chunk at a time: the [tokens x vocabulary] matrix of
-a batch is never held.
+Trees lie end to end in one row without padding, their depths are the position ids, and attention keeps to their
+paths (`lm/attention.py`). Models that cannot do this exactly (recurrent layers, ALiBi, attention of their own) are
+run on plain padded rows instead, with one warning. Vocabulary logits are computed only where a branch token is
+predicted, a chunk at a time: the [tokens x vocabulary] matrix of a batch is never held.
 """
 
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from momus.errors import UserError
+from momus.lm.attention import TREE_ATTENTION, TreeLayout
 from momus.lm.models import RewardModel
-from momus.lm.tree import IntArray, TokenTree
+from momus.lm.tree import IntArray, TokenTree, pack
 
-TOKEN_BUDGET = 8192  # padded tokens in one forward pass
+TOKEN_BUDGET = 8192  # tokens in one forward pass
 LOGIT_CELLS = 2**24  # logits held at once: 64 MiB in float32
 
 _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
+_KNOWN = ("gpt2", "llama", "mistral", "gemma3_text", "qwen2", "qwen3")  # tested; others prove themselves at first use
+_PROBE = TokenTree.from_prefixes([[1], [1, 2], [1, 2, 3, 1]], [[2, 3, 1, 2, 1, 3], [1, 1, 2, 3], [3, 3, 2, 1, 2]])
+
+_problems: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 class BranchLogprobs(NamedTuple):
@@ -33,46 +40,94 @@ class BranchLogprobs(NamedTuple):
     entropies: torch.Tensor | None
 
 
-def length_groups(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Split indices into groups of similar length whose padded size stays within `token_budget`.
-
-    Every index appears once; an item longer than the budget gets a group of its own.
-    """
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= token_budget:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
+def backbone_of(model: Any) -> Any:
+    """Return the part of a causal language model below its vocabulary head; adapters of peft stay in it."""
+    return (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
 
 
 def hidden_states(backbone: Any, trees: Sequence[TokenTree]) -> torch.Tensor:
-    """Run a backbone (no vocabulary head) over trees.
+    """Run a backbone (no vocabulary head) over trees; returns last hidden states [tokens of all trees, d]."""
+    if problem := tree_problem(backbone):
+        if problem not in _warned:
+            _warned.add(problem)
+            warnings.warn(f"token trees run as plain rows, every branch with its own prefix: {problem}", stacklevel=2)
+        return _in_rows(backbone, trees)
+    return _in_trees(backbone, trees)
 
-    Returns:
-        Last hidden states [B, N, d], N the longest tree; rows past a tree's own length are meaningless.
 
-    Raises:
-        UserError: The architecture cannot be run on trees exactly.
+_warned: set[str] = set()
+
+
+def tree_problem(backbone: Any) -> str:
+    """Say why a backbone cannot be run on token trees exactly, or return "" where it can.
+
+    An architecture that is not among those of Momus's tests is tried once on a few tokens against plain rows.
     """
-    check_architecture(backbone)
-    size = max(map(len, trees))
-    tokens, positions = np.zeros((len(trees), size), np.int64), np.zeros((len(trees), size), np.int64)
-    allowed = np.broadcast_to(np.eye(size, dtype=np.bool_), (len(trees), size, size)).copy()
-    for row, tree in enumerate(trees):
-        n = len(tree)
-        tokens[row, :n], positions[row, :n], allowed[row, :n, :n] = tree.tokens, tree.depth, tree.mask()
-    # Additive, because eager attention would add a boolean mask without complaint.
-    mask = torch.zeros(allowed.shape, dtype=backbone.dtype)
-    mask.masked_fill_(torch.from_numpy(~allowed), torch.finfo(backbone.dtype).min)
+    if backbone not in _problems:
+        known = backbone.config.model_type in _KNOWN
+        _problems[backbone] = _structural_problem(backbone) or ("" if known else _numerical_problem(backbone))
+    return _problems[backbone]
+
+
+def _structural_problem(backbone: Any) -> str:
+    config = backbone.config
+    kinds = set(getattr(config, "layer_types", None) or ())
+    name = f"a {config.model_type} model"
+    if "position_ids" not in inspect.signature(backbone.forward).parameters:
+        return f"the positions of {name} cannot be set"
+    if not getattr(backbone, "_supports_attention_backend", False):
+        return f"{name} has attention of its own"
+    if other := kinds - {"full_attention", "sliding_attention"}:
+        return f"{name} has layers of {min(other)}"
+    if getattr(config, "attn_logit_softcapping", None) or getattr(config, "reorder_and_upcast_attn", False):
+        return f"{name} changes its attention scores"
+    return ""
+
+
+@torch.no_grad()
+def _numerical_problem(backbone: Any) -> str:
+    training = backbone.training
+    backbone.eval()
+    try:
+        expected, found = _in_rows(backbone, [_PROBE]).float(), _in_trees(backbone, [_PROBE]).float()
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        return f"a {backbone.config.model_type} model does not take them ({str(error).splitlines()[0]})"
+    finally:
+        backbone.train(training)
+    off = ((found - expected).norm() / expected.norm()).item()
+    limit = 1e-4 if expected.dtype == backbone.dtype else 3e-2
+    return "" if off < limit else f"a {backbone.config.model_type} model differs on them by {off:.1e}"
+
+
+def _in_trees(backbone: Any, trees: Sequence[TokenTree]) -> torch.Tensor:
+    row, device = TokenTree.joined(trees), backbone.device
+    # Stays: a checkpointed layer attends again in the backward pass. Without a layout it is sdpa.
+    backbone.config._attn_implementation = TREE_ATTENTION
     output = backbone(
-        input_ids=torch.from_numpy(tokens).to(backbone.device),
-        position_ids=torch.from_numpy(positions).to(backbone.device),
-        attention_mask=mask[:, None].to(backbone.device),
+        input_ids=torch.from_numpy(row.tokens)[None].to(device),
+        position_ids=torch.from_numpy(row.depth)[None].to(device),
+        attention_mask=torch.zeros(1, 1, 1, 1, device=device),  # in four dimensions: keeps the model from making one
         use_cache=False,
+        tree=TreeLayout(row, device),
     )
-    states: torch.Tensor = output.last_hidden_state
+    states: torch.Tensor = output.last_hidden_state[0]
+    return states
+
+
+def _in_rows(backbone: Any, trees: Sequence[TokenTree]) -> torch.Tensor:
+    """Run every path from a root to a leaf as a padded row; a shared token is read off the first of its rows."""
+    row, device = TokenTree.joined(trees), backbone.device
+    paths = row.paths()
+    size = max(map(len, paths))
+    tokens, real = np.zeros((len(paths), size), np.int64), np.zeros((len(paths), size), np.int64)
+    place = np.empty(len(row), np.int64)
+    for i, path in reversed(list(enumerate(paths))):
+        tokens[i, : len(path)], real[i, : len(path)] = row.tokens[path], 1
+        place[path] = i * size + np.arange(len(path))
+    output = backbone(
+        input_ids=torch.from_numpy(tokens).to(device), attention_mask=torch.from_numpy(real).to(device), use_cache=False
+    )
+    states: torch.Tensor = output.last_hidden_state.flatten(0, 1)[torch.from_numpy(place).to(device)]
     return states
 
 
@@ -83,11 +138,18 @@ def token_logprobs(
 
     Args:
         model: A causal language model.
-        trees: One batch; see `length_groups`.
+        trees: One batch; see `pack`.
         temperature: Divides the logits, as in sampling.
         entropies: Also return the entropy of each prediction.
+
+    Raises:
+        UserError: The model changes its logits after the vocabulary head.
     """
-    states = _take(hidden_states(model.base_model, trees), [t.parent[np.concatenate(t.branches)] for t in trees])
+    if changed := [name for name in _LOGIT_CHANGES if getattr(model.config, name, None) not in (None, 1, 1.0)]:
+        raise UserError(f"{model.config.model_type} models change their logits ({changed[0]}): not supported")
+    states = _take(
+        hidden_states(backbone_of(model), trees), trees, [t.parent[np.concatenate(t.branches)] for t in trees]
+    )
     tokens = np.concatenate([tree.tokens[np.concatenate(tree.branches)] for tree in trees])
     targets = torch.from_numpy(tokens).to(states.device)
     head = model.get_output_embeddings()
@@ -113,7 +175,7 @@ def branch_logprobs(
 ) -> list[list[torch.Tensor]]:
     """Log-probabilities of every branch's tokens: result[tree][branch] is float32 [tokens of the branch]."""
     result: list[list[torch.Tensor]] = [[] for _ in trees]
-    for group in length_groups([len(tree) for tree in trees], token_budget):
+    for group in pack([len(tree) for tree in trees], token_budget):
         chosen = [trees[i] for i in group]
         flat = token_logprobs(model, chosen, temperature).logprobs
         for index, own in zip(group, split_branches(flat, chosen), strict=True):
@@ -130,7 +192,7 @@ def split_branches(flat: torch.Tensor, trees: Sequence[TokenTree]) -> list[list[
 def token_values(model: RewardModel, trees: Sequence[TokenTree]) -> torch.Tensor:
     """Values of the states in which the branch tokens were chosen: read at each one's parent, float32 [T]."""
     parents = [tree.parent[np.concatenate(tree.branches)] for tree in trees]
-    scores: torch.Tensor = model(_take(hidden_states(model.backbone, trees), parents))
+    scores: torch.Tensor = model(_take(hidden_states(model.backbone, trees), trees, parents))
     return scores
 
 
@@ -143,7 +205,7 @@ def leaf_scores(model: RewardModel, trees: Sequence[TokenTree]) -> torch.Tensor:
     if any(not len(branch) for tree in trees for branch in tree.branches):
         raise ValueError("an empty branch has no last token to score")
     last = [np.array([branch[-1] for branch in tree.branches], np.int64) for tree in trees]
-    scores: torch.Tensor = model(_take(hidden_states(model.backbone, trees), last))
+    scores: torch.Tensor = model(_take(hidden_states(model.backbone, trees), trees, last))
     return scores
 
 
@@ -152,40 +214,18 @@ def score_trees(model: RewardModel, trees: Sequence[TokenTree], token_budget: in
     """Score every branch of any number of trees, without gradients: result[tree][branch]."""
     model.eval()
     result: list[list[float]] = [[] for _ in trees]
-    for group in length_groups([len(tree) for tree in trees], token_budget):
+    for group in pack([len(tree) for tree in trees], token_budget):
         scores = iter(leaf_scores(model, [trees[i] for i in group]).tolist())
         for index in group:
             result[index] = [next(scores) for _ in trees[index].branches]
     return result
 
 
-def check_architecture(backbone: Any) -> None:
-    """Refuse a backbone that token trees cannot be run through exactly.
-
-    Raises:
-        UserError: It has recurrent or sliding-window layers, no explicit positions, attention that takes no
-            mask, or changes its logits after the vocabulary head.
-    """
-    config = backbone.config
-    kinds: Iterable[str] = getattr(config, "layer_types", None) or ()
-    reason = ""
-    if not {"position_ids", "attention_mask"} <= set(inspect.signature(backbone.forward).parameters):
-        reason = "its positions cannot be set"
-    elif any(kind != "full_attention" for kind in kinds) or getattr(config, "sliding_window", None):
-        reason = "it has layers that are not full attention"
-    elif config._attn_implementation not in ("sdpa", "eager"):
-        reason = f"attention {config._attn_implementation!r} takes no mask: load it with sdpa"
-    elif changed := [name for name in _LOGIT_CHANGES if getattr(config, name, None) not in (None, 1, 1.0)]:
-        reason = f"it changes its logits ({changed[0]})"
-    if reason:
-        raise UserError(f"{config.model_type} models cannot be run on token trees: {reason}")
-
-
-def _take(states: torch.Tensor, indices: Sequence[IntArray]) -> torch.Tensor:
-    """Pick rows of [B, N, d] by per-tree indices: [sum of lengths, d]."""
-    size = states.shape[1]
-    flat = np.concatenate([row * size + own for row, own in enumerate(indices)])
-    return states.flatten(0, 1)[torch.from_numpy(flat).to(states.device)]
+def _take(states: torch.Tensor, trees: Sequence[TokenTree], indices: Sequence[IntArray]) -> torch.Tensor:
+    """Pick rows of [tokens of all trees, d] by per-tree indices: [sum of lengths, d]."""
+    offsets = np.cumsum([0, *map(len, trees)])
+    flat = np.concatenate([own + offset for own, offset in zip(indices, offsets, strict=False)])
+    return states[torch.from_numpy(flat).to(states.device)]
 
 
 def trees_from_rows(rows: Iterable[Sequence[int]]) -> list[TokenTree]:

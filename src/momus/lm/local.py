@@ -7,11 +7,13 @@ not depend on batching (to rounding of the model's arithmetic).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +23,13 @@ from transformers import DynamicCache
 from momus.errors import UserError
 from momus.lm.constraint import Constraint, State, Vocabulary
 from momus.lm.engine import Choice, Key, Sample, option_tokens, prompt_keys, uniforms
-from momus.lm.fork import ForkCache, can_fork, forking
-from momus.lm.forward import branch_logprobs, check_architecture
+from momus.lm.fork import ForkCache, can_fork, forking, windows_of
+from momus.lm.forward import backbone_of, branch_logprobs
 from momus.lm.radix import RadixCache, Tokens, fingerprint, padded, prefill_mask
+from momus.lm.sampling import draw
 from momus.lm.tree import TokenTree
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,11 @@ class _Row:
     logprobs: list[float] = field(default_factory=list)
     finished: bool = False
 
+    def restart(self) -> None:
+        """Forget what was written."""
+        self.tokens, self.logprobs, self.finished = [], [], False
+        self.state = self.constraint.start() if self.constraint else None
+
     def add(self, token: int, logprob: float, settings: _Settings) -> None:
         """Write one more token."""
         self.tokens.append(token)
@@ -61,7 +71,7 @@ class LocalEngine:
     """Samples from, and scores with, a causal language model in this process.
 
     Args:
-        model: A causal language model of transformers, of full attention.
+        model: A causal language model of transformers, of full or sliding-window attention.
         tokenizer: Its fast tokenizer.
         rows: Most samples in one batch.
         memory: Bytes of keys and values to remember between calls, so that a prompt sampled from again, or a
@@ -76,7 +86,11 @@ class LocalEngine:
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, rows: int = 128, memory: int = 2**29) -> None:
-        check_architecture(model.base_model)
+        if "position_ids" not in inspect.signature(backbone_of(model).forward).parameters:
+            raise UserError(
+                f"{model.config.model_type} models cannot be sampled from here: their positions cannot be set"
+            )
+        self.windows = windows_of(model.config)
         self.model, self.tokenizer, self.rows = model, tokenizer, rows
         self._vocabulary = Vocabulary.from_tokenizer(tokenizer)
         if len(self._vocabulary) > model.get_input_embeddings().weight.shape[0]:
@@ -127,20 +141,26 @@ class LocalEngine:
             raise UserError(f"{len(rules)} constraints for {len(prefixes)} prefixes: give one each")
         keys = prompt_keys(key, len(prefixes))
         rows = [
-            [_Row(tuple(prefix), uniforms(own, j, max_tokens), rule, rule.start() if rule else None) for j in range(n)]
+            [_Row(tuple(prefix), uniforms(own, j, max_tokens), rule) for j in range(n)]
             for prefix, own, rule in zip(prefixes, keys, rules, strict=True)
         ]
         with self._inference():
             for batch in _batches([row for group in rows for row in group], self.rows):
-                self._generate(batch, settings)
+                self._within_memory(batch, lambda part: self._generate(part, settings))
         return [[self._finish(row) for row in group] for group in rows]
 
     def score(self, prefix: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
         """Return the log-probability (nats) of each token of each continuation of one prefix."""
-        tree = TokenTree.from_branches(prefix, continuations)
-        self.forwarded_tokens += len(tree)
+        found: list[list[float]] = []
+
+        def score(part: Sequence[Sequence[int]]) -> None:
+            tree = TokenTree.from_branches(prefix, part)
+            self.forwarded_tokens += len(tree)
+            found.extend(own.tolist() for own in branch_logprobs(self.model, [tree])[0])
+
         with self._inference():
-            return [own.tolist() for own in branch_logprobs(self.model, [tree])[0]]
+            self._within_memory(continuations, score)
+        return found
 
     def choose(self, prefixes: Sequence[Sequence[int]], options: tuple[str, str]) -> list[Choice]:
         """Compare two one-token options as the next token of each prefix; see `Engine.choose`."""
@@ -148,15 +168,18 @@ class LocalEngine:
         pairs = [option_tokens(self, prefix, options) for prefix in prefixes]
         choices: dict[int, Choice] = {}
         order = sorted(range(len(prefixes)), key=lambda i: -len(prefixes[i]))
+
+        def compare(part: Sequence[int]) -> None:
+            batch = _Batch(self, [tuple(prefixes[i]) for i in part])
+            with forking(self.model, batch.cache):
+                logprobs = batch.step([prefixes[i][-1] for i in part]).log_softmax(-1)
+            for i, row in zip(part, logprobs, strict=True):
+                first, second = row[pairs[i][0]], row[pairs[i][1]]
+                choices[i] = Choice(float(torch.sigmoid(first - second)), float(first.exp() + second.exp()))
+
         with self._inference():
             for start in range(0, len(order), self.rows):
-                chunk = order[start : start + self.rows]
-                batch = _Batch(self, [tuple(prefixes[i]) for i in chunk])
-                with forking(self.model, batch.cache):
-                    logprobs = batch.step([prefixes[i][-1] for i in chunk]).log_softmax(-1)
-                for i, row in zip(chunk, logprobs, strict=True):
-                    first, second = row[pairs[i][0]], row[pairs[i][1]]
-                    choices[i] = Choice(float(torch.sigmoid(first - second)), float(first.exp() + second.exp()))
+                self._within_memory(order[start : start + self.rows], compare)
         return [choices[i] for i in range(len(prefixes))]
 
     def read(self, sequences: Sequence[Tokens]) -> tuple[DynamicCache, torch.Tensor]:
@@ -179,13 +202,13 @@ class LocalEngine:
         seen = seen.to(self.model.device)
         past = padded(found, old)
         if new:
-            starts = torch.tensor([length for length, _ in found])[:, None]
-            self.model.base_model(
+            starts = torch.tensor([length for length, _ in found], device=self.model.device)[:, None]
+            backbone_of(self.model)(
                 torch.from_numpy(tokens).to(self.model.device),
-                position_ids=(starts + torch.arange(new)).to(self.model.device),
+                position_ids=starts + torch.arange(new, device=self.model.device),
                 # Padding on the right is where causal attention never looks; holes in the past must be
                 # masked.
-                attention_mask=prefill_mask(seen, old, self.model.dtype) if old else None,
+                attention_mask=prefill_mask(seen, old, starts[:, 0], self.windows, self.model.dtype) if old else None,
                 past_key_values=past,
                 use_cache=True,
             )
@@ -193,24 +216,70 @@ class LocalEngine:
         if self._memory.max_bytes:
             for i, (sequence, (length, _)) in enumerate(zip(sequences, found, strict=True)):
                 if length < len(sequence):
-                    own = [part[i][:, seen[i]] for layer in past.layers for part in (layer.keys, layer.values)]
-                    self._memory.put(sequence, torch.stack(own))
+                    own = slice(old, old + len(sequence) - length)
+                    parts = [part[i][:, own] for layer in past.layers for part in (layer.keys, layer.values)]
+                    self._memory.put(sequence, found[i], torch.stack(parts))
         return past, seen
 
-    def _generate(self, rows: list[_Row], settings: _Settings) -> None:
-        """Write the samples of one batch to their end."""
+    def _within_memory(self, items: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
+        """Do `work` on all items at once, or, where memory runs out, on halves; the next batches are smaller too.
+
+        `work` may be called again with items it failed on.
+
+        Raises:
+            UserError: Memory runs out even for one item.
+        """
+        try:
+            work(items)
+            return
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+        # Outside of the handler, whose traceback would keep what is to be freed.
+        self._memory.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if len(items) == 1:
+            raise UserError(
+                "out of memory with a single sample: use a smaller model, a shorter prompt or fewer new tokens"
+            )
+        half = (len(items) + 1) // 2
+        if half < self.rows:
+            self.rows = half
+            warnings.warn(f"out of memory with {len(items)} samples at once: going on with {half}", stacklevel=4)
+        self._within_memory(items[:half], work)
+        self._within_memory(items[half:], work)
+
+    def _generate(self, rows: Sequence[_Row], settings: _Settings) -> None:
+        """Write the samples of one batch from their beginning to their end."""
+        for row in rows:
+            row.restart()
         batch = _Batch(self, [row.prefix for row in rows])
         with forking(self.model, batch.cache):
             for step in range(settings.max_tokens):
                 logits = batch.step([row.tokens[-1] if step else row.prefix[-1] for row in rows])
                 for row, token, logprob in zip(rows, *_pick(logits, rows, step, settings), strict=True):
                     row.add(token, logprob, settings)
-                kept = [i for i, row in enumerate(rows) if not row.finished]
+                last = step == settings.max_tokens - 1
+                kept = [i for i, row in enumerate(rows) if not (row.finished or last)]
+                if len(kept) == len(rows):
+                    continue
+                self._remember(rows, batch, set(range(len(rows))) - set(kept))
                 if not kept:
                     return
-                if len(kept) < len(rows):
-                    rows = [rows[i] for i in kept]
-                    batch.keep(kept)
+                rows = [rows[i] for i in kept]
+                batch.keep(kept)
+
+    def _remember(self, rows: Sequence[_Row], batch: _Batch, done: set[int]) -> None:
+        """Keep what samples read of themselves: a search that goes on from one need not read it again."""
+        if not self._memory.max_bytes:
+            return
+        parts = [part for layer in batch.cache.layers for part in (layer.keys, layer.values)]
+        for i in sorted(done):
+            before = self._memory.match(rows[i].prefix[:-1])
+            if before.length == len(rows[i].prefix) - 1:  # not forgotten meanwhile
+                sequence = (*rows[i].prefix, *rows[i].tokens[:-1])
+                self._memory.put(sequence, before, torch.stack([part[i] for part in parts]))
 
     def _finish(self, row: _Row) -> Sample:
         said = row.tokens[:-1] if row.finished else row.tokens
@@ -267,7 +336,7 @@ class _Batch:
         logits: torch.Tensor = self.engine.model(
             self._tensor(tokens)[:, None],
             position_ids=positions[:, None],
-            attention_mask=cache.mask(self.generated),
+            attention_mask=cache.mask(self.generated, self.engine.windows),
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
@@ -321,22 +390,10 @@ def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Sett
     return picked.tolist(), logprobs.tolist()
 
 
-def draw(probabilities: torch.Tensor, noise: torch.Tensor, top_p: float = 1.0) -> torch.Tensor:
-    """Draw one index per row by inverting the cumulative distribution.
-
-    Args:
-        probabilities: float [R, V].
-        noise: Uniform numbers in [0, 1), float64 [R].
-        top_p: Draw from the smallest set of tokens with at least this probability.
-    """
-    if top_p < 1:
-        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
-        before = ordered.double().cumsum(-1) - ordered
-        probabilities = probabilities.scatter(-1, order, ordered.masked_fill(before >= top_p, 0.0))
-    cumulative = probabilities.double().cumsum(-1)
-    total = cumulative[:, -1:]
-    goal = torch.minimum(noise[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, goal, right=True)[:, 0]
+def _out_of_memory(error: BaseException) -> bool:
+    """Tell an allocation that failed, on a GPU or not, from other errors."""
+    failed = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return failed or "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -7,33 +7,38 @@ extends one of its own continuations, only computes what is new.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from transformers import DynamicCache
 
+from momus.lm.fork import Masks, Windows, masks
+from momus.lm.tree import common_prefix
+
 Tokens = tuple[int, ...]
 
 
 class Match(NamedTuple):
-    """Keys and values [2 * layers, H, T, D] of a stored sequence, of which `length` tokens are shared."""
+    """The first `length` tokens of a stored sequence: keys and values [2 * layers, H, t, D], piece after piece."""
 
     length: int
-    states: torch.Tensor | None
+    pieces: tuple[torch.Tensor, ...]
 
 
 class RadixCache:
     """Keys and values of token sequences, found by longest common prefix.
 
-    In sorted order the sequence that shares most with a new one stands right before or after it.
+    In sorted order the sequence that shares most with a new one stands right before or after it. A sequence is kept
+    in pieces, and one that continues another shares its pieces: what is common is stored once.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes, self.bytes = max_bytes, 0
-        self._states: OrderedDict[Tokens, torch.Tensor] = OrderedDict()
+        self._pieces: OrderedDict[Tokens, tuple[torch.Tensor, ...]] = OrderedDict()
         self._sorted: list[Tokens] = []
+        self._users: Counter[int] = Counter()  # of each piece's memory, by its address
 
     def __len__(self) -> int:
         return len(self._sorted)
@@ -44,42 +49,60 @@ class RadixCache:
         near = self._sorted[max(0, at - 1) : at + 1]
         length, best = max(((common_prefix(tokens, other), other) for other in near), default=(0, None))
         if best is None or not length:
-            return Match(0, None)
-        self._states.move_to_end(best)
-        return Match(length, self._states[best])
+            return Match(0, ())
+        self._pieces.move_to_end(best)
+        return Match(length, _cut(self._pieces[best], length))
 
-    def put(self, tokens: Tokens, states: torch.Tensor) -> None:
-        """Store a sequence in place of what it extends, and forget the oldest until all fits."""
-        size = states.nbytes
-        found = self.match(tokens)
-        if not tokens or size > self.max_bytes or found.length == len(tokens):
+    def put(self, tokens: Tokens, before: Match, new: torch.Tensor) -> None:
+        """Store a sequence in place of what it extends, and forget the oldest until all fits.
+
+        Args:
+            tokens: The sequence.
+            before: Its beginning, as `match` returned it.
+            new: Keys and values of the rest [2 * layers, H, t, D]; must not be a view of something larger.
+        """
+        pieces = (*before.pieces, new)
+        if sum(piece.untyped_storage().nbytes() for piece in pieces) > self.max_bytes:
+            return
+        if self.match(tokens).length == len(tokens):
             return
         at = bisect_left(self._sorted, tokens)
+        self._count(pieces, 1)
         if at and self._sorted[at - 1] == tokens[: len(self._sorted[at - 1])]:
             self._forget(self._sorted[at - 1])
         insort(self._sorted, tokens)
-        self._states[tokens] = states
-        self.bytes += size
+        self._pieces[tokens] = pieces
         while self.bytes > self.max_bytes:
-            self._forget(next(iter(self._states)))
+            self._forget(next(iter(self._pieces)))
 
     def clear(self) -> None:
         """Forget everything."""
-        self._states.clear()
+        self._pieces.clear()
         self._sorted.clear()
+        self._users.clear()
         self.bytes = 0
 
     def _forget(self, tokens: Tokens) -> None:
-        self.bytes -= self._states.pop(tokens).nbytes
+        self._count(self._pieces.pop(tokens), -1)
         del self._sorted[bisect_left(self._sorted, tokens)]
 
+    def _count(self, pieces: tuple[torch.Tensor, ...], change: int) -> None:
+        for storage in (piece.untyped_storage() for piece in pieces):
+            before = self._users[storage.data_ptr()]
+            self._users[storage.data_ptr()] += change
+            if not before or not before + change:
+                self.bytes += change * storage.nbytes()
 
-def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """Return how many leading tokens two sequences share."""
-    for index, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b:
-            return index
-    return min(len(first), len(second))
+
+def _cut(pieces: tuple[torch.Tensor, ...], length: int) -> tuple[torch.Tensor, ...]:
+    """Return the first `length` columns of pieces laid end to end, as views."""
+    kept = []
+    for piece in pieces:
+        if length <= 0:
+            break
+        kept.append(piece[:, :, :length])
+        length -= piece.shape[2]
+    return tuple(kept)
 
 
 def fingerprint(model: Any) -> torch.Tensor:
@@ -91,24 +114,34 @@ def fingerprint(model: Any) -> torch.Tensor:
 def padded(found: Sequence[Match], size: int) -> DynamicCache:
     """Lay remembered keys and values side by side, padded on the right to `size` columns."""
     past = DynamicCache()
-    states = next((match.states for match in found if match.states is not None), None)
-    if states is None:
+    pieces = [match.pieces for match in found]
+    some = next((own[0] for own in pieces if own), None)
+    if some is None:
         return past
-    layers, heads, _, width = states.shape
-    joined = states.new_zeros(layers, len(found), heads, size, width)
-    for i, match in enumerate(found):
-        if match.states is not None:
-            joined[:, i, :, : match.length] = match.states[:, :, : match.length]
+    layers, heads, _, width = some.shape
+    joined = some.new_zeros(layers, len(found), heads, size, width)
+    for i, own in enumerate(pieces):
+        if own:
+            states = torch.cat(own, 2)
+            joined[:, i, :, : states.shape[2]] = states
     for layer in range(layers // 2):
         past.update(joined[2 * layer], joined[2 * layer + 1], layer)
     return past
 
 
-def prefill_mask(seen: torch.Tensor, old: int, dtype: torch.dtype) -> torch.Tensor:
-    """Additive mask [P, 1, N, old + N]: what is remembered, and among the N new tokens the earlier ones."""
+def prefill_mask(seen: torch.Tensor, old: int, starts: torch.Tensor, windows: Windows, dtype: torch.dtype) -> Masks:
+    """Additive masks [P, 1, N, old + N]: what is remembered, and among the N new tokens the earlier ones.
+
+    Args:
+        seen: Which columns hold tokens and not padding, bool [P, old + N].
+        old: Columns of what is remembered; there they start at position 0.
+        starts: The position of each row's first new token, int64 [P].
+        windows: How far back each kind of layer sees.
+        dtype: Of the masks.
+    """
     rows, new = len(seen), seen.shape[1] - old
     causal = torch.ones(new, new, dtype=torch.bool, device=seen.device).tril()
     allowed = torch.cat([seen[:, None, :old].expand(rows, new, old), causal.expand(rows, new, new)], -1)
-    return torch.zeros(allowed.shape, dtype=dtype, device=seen.device).masked_fill_(~allowed, torch.finfo(dtype).min)[
-        :, None
-    ]
+    queries = starts[:, None] + torch.arange(new, device=seen.device)
+    places = torch.cat([torch.arange(old, device=seen.device).expand(rows, old), queries], -1)
+    return masks(allowed[:, None], (queries[:, :, None] - places[:, None, :])[:, None], windows, dtype)

@@ -2,7 +2,7 @@
 
 Each example is one answer (tampered, or clean) with several branches that share it:
 
-* the gold critique, which is what the model learns to write;
+* the gold critique, its comments in random order, which is what the model learns to write;
 * some of its lines as quotes, trained only from where the line is determined: copying, without choosing;
 * now and then two claims about the answer, one right and one wrong, to be judged A or B.
 
@@ -23,10 +23,9 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from momus.critique import FENCE, Comment, format_critique
+from momus.critique import FENCE, Comment, Critique, format_critique
 from momus.lm.prompts import OPEN_QUOTE, RIGHT, WRONG, critique_prompt, judge_suffix
-from momus.lm.radix import common_prefix
-from momus.lm.tree import TokenTree
+from momus.lm.tree import TokenTree, common_prefix
 from momus.records import Tamper, Task
 from momus.tamper.edits import Edit
 from momus.tamper.insert import insert
@@ -58,14 +57,14 @@ class Mixture:
     """What the examples are made of."""
 
     bugs: tuple[float, ...] = (0.12, 0.48, 0.28, 0.12)
-    """Shares of answers with 0, 1, 2 and 3 bugs."""
+    """Shares of answers with 0, 1, 2, ... bugs; never more than one to two lines."""
     question: float = 0.7
     """Share of answers shown with their question."""
-    claims: float = 0.2
+    claims: float = 0.15
     """Share of answers with two claims to judge."""
     code_weight: float = 0.2
     """Loss weight of the question's and answer's tokens, bugs excepted (weight 0); a critique's weigh 1."""
-    quotes: int = 3
+    quotes: int = 1
     """Lines of every answer to be copied."""
     quote_weight: float = 0.5
     """Loss weight of a copied token."""
@@ -86,8 +85,10 @@ def draw_example(
     function: Function, mixture: Mixture, tokenizer: PreTrainedTokenizerFast, rng: random.Random
 ) -> Example | None:
     """Draw one training example from a function, or None when the tamper drawn did not work out."""
-    count = rng.choices(range(len(mixture.bugs)), mixture.bugs)[0]
-    tamper = draw_tamper(function, count, rng)
+    wanted = rng.choices(range(len(mixture.bugs)), mixture.bugs)[0]
+    most = max(1, sum(bool(line.strip()) for line in function.answer.split("\n")) // 2)
+    counts = range(min(wanted, most), 0, -1) if wanted else [0]
+    tamper = next(filter(None, (draw_tamper(function, count, rng) for count in counts)), None)
     if tamper is None:
         return None
     question = function.question if rng.random() < mixture.question else ""
@@ -168,7 +169,9 @@ def _example(
     text = critique_prompt(question, tamper.answer)
     encoded = backend.encode(text)
     prompt = [tokenizer.bos_token_id, *encoded.ids]
-    critique = [*backend.encode(format_critique(tamper.gold_critique())).ids, tokenizer.eos_token_id]
+    gold = tamper.gold_critique().comments
+    shuffled = Critique(comments=tuple(rng.sample(gold, len(gold))))
+    critique = [*backend.encode(format_critique(shuffled)).ids, tokenizer.eos_token_id]
     branches, weights = [critique], [np.ones(len(critique), np.float32)]
     for ids, determined in _quotes(tamper.answer, mixture.quotes, backend, rng):
         branches.append(ids)

@@ -41,8 +41,9 @@ import torch
 from torch import Tensor, nn
 
 from momus.errors import UserError
-from momus.lm.forward import length_groups, token_logprobs, token_values, trees_from_rows
+from momus.lm.forward import token_logprobs, token_values, trees_from_rows
 from momus.lm.models import RewardModel
+from momus.lm.tree import pack
 from momus.train.advantages import gae, token_rewards, whiten
 from momus.train.rollout import Batch, Sample, Score, prompt_indices, roll_out
 from momus.train.runs import Progress, Run, fingerprint
@@ -97,7 +98,7 @@ class PPOConfig:
     seed: int = 0
     """Keys every random choice."""
     token_budget: int = 8192
-    """Padded tokens in one forward pass: memory, not results."""
+    """Tokens in one forward pass: memory, not results."""
     save_every: int = 10
     """Iterations between checkpoints."""
 
@@ -267,7 +268,7 @@ class _Trainer:
         order = np.random.default_rng((self.config.seed, iteration, epoch)).permutation(len(batch.trees))
         minibatches = []
         for part in np.array_split(order, self.config.minibatches):
-            groups = length_groups([len(batch.trees[i]) for i in part], self.config.token_budget)
+            groups = pack([len(batch.trees[i]) for i in part], self.config.token_budget)
             minibatches.append([[int(part[i]) for i in group] for group in groups])
         return minibatches
 
@@ -332,7 +333,7 @@ class _Trainer:
         drawn = rng.integers(len(self.texts), size=episodes * self.config.ptx_per_episode)
         trees = trees_from_rows(self.texts[i] for i in drawn)
         tokens, total = sum(len(tree) - 1 for tree in trees), 0.0
-        for group in length_groups([len(tree) for tree in trees], self.config.token_budget):
+        for group in pack([len(tree) for tree in trees], self.config.token_budget):
             loss = -token_logprobs(self.policy, [trees[i] for i in group]).logprobs.sum() / tokens
             (self.config.ptx_coefficient * loss).backward()  # type: ignore[no-untyped-call]
             total += loss.item()

@@ -5,7 +5,7 @@ One stage does it all:
 * **predict the code** (weight 0.2): what is usual in Python;
 * **point at the bug**: a throw-away linear head says of every token of the answer whether it is part of a bug.
   The dense signal is the replaced-token detection of ELECTRA (arXiv 2003.10555); what it gains is not measured;
-* **write the critique** (weight 1): the gold critique of 0-3 fresh bugs, never the same twice;
+* **write the critique** (weight 1): the gold critique of fresh bugs, never the same twice: many at first, then 0-3;
 * **copy a line** (weight 0.5): quotes of random lines, trained from where the line is determined;
 * **judge a claim**: is this comment on this line right? A or B.
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 
@@ -27,13 +27,13 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor, nn
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from momus.lm.forward import hidden_states
 from momus.lm.models import atomic_directory, save_causal_lm
 from momus.lm.tokenizer import train_tokenizer
-from momus.lm.tree import IntArray
+from momus.lm.tree import TokenTree
 from momus.records import Tamper
 from momus.train.corpus import Corpus, CorpusConfig, build_corpus, texts
 from momus.train.examples import Example, Mixture, draw_example, draw_tamper
@@ -52,7 +52,7 @@ class PretrainConfig:
     layers: int = 5
     heads: int = 4
     context: int = 1024
-    tokens: int = 12_800_000
+    tokens: int = 30_000_000
     """Tokens to train on, padding not counted."""
     batch_tokens: int = 8192
     matrix_lr: float = 0.02
@@ -65,11 +65,15 @@ class PretrainConfig:
     short_first: float = 0.2
     """Share of training in which answers are at most `short_chars` long."""
     short_chars: int = 360
-    long_share: float = 0.35
+    long_share: float = 0.25
     """Chance to keep an answer drawn that is longer, afterwards: short ones show more bugs per token."""
+    dense_first: float = 0.7
+    """Share of training in which answers hold more bugs: each is one more lesson from the same tokens."""
+    dense: tuple[float, ...] = (0.07, 0.13, 0.2, 0.25, 0.2, 0.15)
+    """Shares of answers with 0, 1, 2, ... bugs meanwhile; afterwards those of `mixture`."""
     detect_weight: float = 1.0
     pool: int = 512
-    """Examples drawn together and cut into batches of like length."""
+    """Examples drawn together and cut into batches."""
     save_every: int = 6
     """Pools between checkpoints."""
     seed: int = 0
@@ -203,24 +207,23 @@ def _set_rates(optimizers: dict[str, torch.optim.Optimizer], config: PretrainCon
 def _pool(
     corpus: Corpus, tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, number: int, share: float
 ) -> Iterator[list[Example]]:
-    """Draw one pool of examples and yield it as batches of like length, in random order."""
+    """Draw one pool of examples and yield it in batches."""
     rng = random.Random(f"{config.seed} pool {number}")
+    mixture = replace(config.mixture, bugs=config.dense) if share < config.dense_first else config.mixture
     examples: list[Example] = []
     while len(examples) < config.pool:
         function = corpus[rng.randrange(len(corpus))]
         long_share = config.long_share if share >= config.short_first else 0.0
         if len(function.answer) > config.short_chars and rng.random() >= long_share:
             continue
-        example = draw_example(function, config.mixture, tokenizer, rng)
+        example = draw_example(function, mixture, tokenizer, rng)
         if example and len(example.tree) <= config.context:
             examples.append(example)
-    examples.sort(key=lambda example: len(example.tree))
     batches: list[list[Example]] = [[]]
     for example in examples:
-        if len(example.tree) * (len(batches[-1]) + 1) > config.batch_tokens:
+        if sum(len(own.tree) for own in batches[-1]) + len(example.tree) > config.batch_tokens:
             batches.append([])
         batches[-1].append(example)
-    rng.shuffle(batches)
     yield from batches
 
 
@@ -234,23 +237,19 @@ def _step(
 ) -> dict[str, float]:
     """Take one optimizer step on a batch and return its losses."""
     trees = [example.tree for example in batch]
+    row = TokenTree.joined(trees)
     hidden = hidden_states(model.base_model, trees)
-    chosen = [np.flatnonzero(example.weight) for example in batch]
-    places = [
-        (np.full(len(own), row), tree.parent[own]) for row, (tree, own) in enumerate(zip(trees, chosen, strict=True))
-    ]
-    logits = model.lm_head(hidden[_indices(places, device)])
-    targets = np.concatenate([tree.tokens[own] for tree, own in zip(trees, chosen, strict=True)])
-    nll = F.cross_entropy(logits, torch.from_numpy(targets).to(device), reduction="none")
-    weight = torch.from_numpy(np.concatenate([e.weight[own] for e, own in zip(batch, chosen, strict=True)])).to(device)
+    weights = np.concatenate([example.weight for example in batch])
+    chosen = np.flatnonzero(weights)
+    logits = model.lm_head(hidden[torch.from_numpy(row.parent[chosen]).to(device)])
+    nll = F.cross_entropy(logits, torch.from_numpy(row.tokens[chosen]).to(device), reduction="none")
+    weight = torch.from_numpy(weights[chosen]).to(device)
     code = weight == config.mixture.code_weight
-    known = [np.flatnonzero(example.buggy >= 0) for example in batch]
-    odd = detector(hidden[_indices([(np.full(len(own), row), own) for row, own in enumerate(known)], device)]).squeeze(
-        -1
-    )
-    truth = np.concatenate([e.buggy[own] for e, own in zip(batch, known, strict=True)])
+    buggy = np.concatenate([example.buggy for example in batch])
+    known = np.flatnonzero(buggy >= 0)
+    odd = detector(hidden[torch.from_numpy(known).to(device)]).squeeze(-1)
     detection = F.binary_cross_entropy_with_logits(
-        odd, torch.from_numpy(truth).to(odd), pos_weight=odd.new_tensor(BUG_WEIGHT)
+        odd, torch.from_numpy(buggy[known]).to(odd), pos_weight=odd.new_tensor(BUG_WEIGHT)
     )
     loss = (nll * weight).sum() / weight.sum() + config.detect_weight * detection
     loss.backward()  # type: ignore[no-untyped-call]
@@ -266,9 +265,3 @@ def _step(
         "detection": round(detection.item(), 4),
         "norm": round(norm.item(), 4),
     }
-
-
-def _indices(places: list[tuple[IntArray, IntArray]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Join (row, column) indices of several examples for indexing [batch, longest, width]."""
-    rows, columns = (np.concatenate(own) for own in zip(*places, strict=True))
-    return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)

@@ -7,7 +7,9 @@ to score higher (equation 1)::
 
 All pairs of a prompt are one batch element and its K answers K branches of one token tree: K scores, no
 matter how many pairs, and the prompt computed once. A prompt with nine answers weighs as much as one with
-four. Ties are dropped (C.2). The score is read at an answer's last token.
+four. Several rankings of one prompt (by several labelers, of the same answers or of others) are one element too,
+each answer computed once; the element's loss is the mean over its rankings. Ties are dropped (C.2). The score is
+read at an answer's last token, wherever the end-of-text token stands before it.
 
 Comparisons fix the reward only up to a constant; `center` chooses it so that demonstrations average 0 (§3.5).
 
@@ -29,9 +31,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from momus.errors import UserError
-from momus.lm.forward import leaf_scores, length_groups, score_trees
+from momus.lm.forward import leaf_scores, score_trees
 from momus.lm.models import RewardModel
-from momus.lm.tree import TokenTree
+from momus.lm.tree import TokenTree, pack
 from momus.train.runs import Progress, Run
 
 
@@ -54,7 +56,7 @@ class RewardConfig:
     seed: int = 0
     """Orders the prompts and draws dropout, where the model has any."""
     token_budget: int = 8192
-    """Padded tokens in one forward pass: memory, not results."""
+    """Tokens in one forward pass: memory, not results."""
     save_every: int = 50
     """Steps between checkpoints."""
 
@@ -66,7 +68,7 @@ class RewardConfig:
 
 @dataclass(frozen=True)
 class RankedPrompt:
-    """A tokenised prompt, its K answers, and their places: lower is better, equal is tied."""
+    """One labeler's ranking: a tokenised prompt, K answers, and their places; lower is better, equal is tied."""
 
     prompt: tuple[int, ...]
     branches: tuple[tuple[int, ...], ...]
@@ -81,6 +83,43 @@ class RankedPrompt:
         both = combinations(range(len(self.ranks)), 2)
         ordered = ((i, j) if self.ranks[i] < self.ranks[j] else (j, i) for i, j in both)
         return [(i, j) for i, j in ordered if self.ranks[i] != self.ranks[j]]
+
+
+@dataclass(frozen=True)
+class PromptRankings:
+    """One batch element: a prompt, its distinct answers, and per ranking the (better, worse) pairs among them."""
+
+    prompt: tuple[int, ...]
+    branches: tuple[tuple[int, ...], ...]
+    pairs: tuple[tuple[tuple[int, int], ...], ...]
+
+    def tree(self) -> TokenTree:
+        """Return the prompt and its answers as one tree."""
+        return TokenTree.from_branches(self.prompt, self.branches)
+
+    def loss(self, scores: Tensor) -> Tensor:
+        """Return the mean over rankings of equation 1, from the scores of the answers: float [K] to a scalar."""
+        return torch.stack([ranking_loss(scores, pairs) for pairs in self.pairs]).mean()
+
+
+def by_prompt(rankings: Sequence[RankedPrompt]) -> list[PromptRankings]:
+    """Gather the rankings of each prompt, in order of first appearance; those without a preference are left out.
+
+    Raises:
+        UserError: An answer is empty.
+    """
+    gathered: dict[tuple[int, ...], list[RankedPrompt]] = {}
+    for ranking in rankings:
+        if ranking.pairs():
+            gathered.setdefault(ranking.prompt, []).append(ranking)
+    elements = []
+    for prompt, own in gathered.items():
+        branches = {branch: i for i, branch in enumerate(dict.fromkeys(b for r in own for b in r.branches))}
+        if () in branches:
+            raise UserError("a ranking holds an empty answer: end every answer with the end-of-text token")
+        pairs = tuple(tuple((branches[r.branches[i]], branches[r.branches[j]]) for i, j in r.pairs()) for r in own)
+        elements.append(PromptRankings(prompt, tuple(branches), pairs))
+    return elements
 
 
 def ranking_loss(scores: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
@@ -109,11 +148,9 @@ def train_reward(
     Raises:
         UserError: All ranks are tied, an answer is empty, or the loss is not finite.
     """
-    usable = [ranking for ranking in rankings if ranking.pairs()]
+    usable = by_prompt(rankings)
     if not usable:
         raise UserError("no ranking prefers one answer to another: there is nothing to learn from")
-    if any(not branch for ranking in usable for branch in ranking.branches):
-        raise UserError("a ranking holds an empty answer: end every answer with the end-of-text token")
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=0.0)
     torch.manual_seed(config.seed)
     restored = run.restore({"model": model}, {"optimizer": optimizer})
@@ -144,7 +181,7 @@ def cosine(done: float, final: float) -> float:
 
 def _step(
     model: RewardModel,
-    batch: Sequence[RankedPrompt],
+    batch: Sequence[PromptRankings],
     optimizer: torch.optim.Optimizer,
     config: RewardConfig,
     step: int,
@@ -153,15 +190,15 @@ def _step(
     optimizer.zero_grad()
     trees = [ranking.tree() for ranking in batch]
     losses, right, pairs = 0.0, 0.0, 0
-    for group in length_groups([len(tree) for tree in trees], config.token_budget):
+    for group in pack([len(tree) for tree in trees], config.token_budget):
         scores = leaf_scores(model, [trees[i] for i in group])
         parts = torch.split(scores, [len(trees[i].branches) for i in group])
-        loss = torch.stack([ranking_loss(p, batch[i].pairs()) for p, i in zip(parts, group, strict=True)]).sum()
+        loss = torch.stack([batch[i].loss(part) for part, i in zip(parts, group, strict=True)]).sum()
         (loss / len(batch)).backward()  # type: ignore[no-untyped-call]
         losses += loss.item() / len(batch)
         for part, index in zip(parts, group, strict=True):
-            right += _right(part.tolist(), batch[index].pairs())
-            pairs += len(batch[index].pairs())
+            right += _right(part.tolist(), batch[index])
+            pairs += sum(map(len, batch[index].pairs))
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm).item()
     if not math.isfinite(losses + norm):
         raise UserError(
@@ -173,9 +210,9 @@ def _step(
     return {"loss": losses, "accuracy": right / pairs, "grad_norm": norm, "learning_rate": rate}
 
 
-def _right(scores: Sequence[float], pairs: Sequence[tuple[int, int]]) -> float:
+def _right(scores: Sequence[float], element: PromptRankings) -> float:
     """Count the pairs ordered as the labeler did; an equal score counts one half."""
-    return sum((scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j]) for i, j in pairs)
+    return sum((scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j]) for pairs in element.pairs for i, j in pairs)
 
 
 def pair_accuracy(model: RewardModel, rankings: Sequence[RankedPrompt], token_budget: int = 8192) -> tuple[float, int]:
@@ -183,9 +220,10 @@ def pair_accuracy(model: RewardModel, rankings: Sequence[RankedPrompt], token_bu
 
     An equal score counts one half; without any pair the fraction is NaN.
     """
-    scores = score_trees(model, [ranking.tree() for ranking in rankings], token_budget)
-    right = sum(_right(own, ranking.pairs()) for own, ranking in zip(scores, rankings, strict=True))
-    count = sum(len(ranking.pairs()) for ranking in rankings)
+    elements = by_prompt(rankings)
+    scores = score_trees(model, [element.tree() for element in elements], token_budget)
+    right = sum(_right(own, element) for own, element in zip(scores, elements, strict=True))
+    count = sum(len(pairs) for element in elements for pairs in element.pairs)
     return (right / count if count else math.nan), count
 
 

@@ -1,0 +1,110 @@
+"""The local engine at its limits: windows, memory that runs out, an interrupt in the middle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+from momus.errors import UserError
+from momus.lm.local import LocalEngine
+from tiny import tiny_engine, tiny_tokenizer
+
+STEM = [1, *np.random.default_rng(0).integers(3, 300, 17).tolist()]
+PREFIXES = [STEM, [*STEM[:9], 7, 8, 9], [1, 5], STEM]
+
+
+def windowed(kind: str) -> LocalEngine:
+    torch.manual_seed(0)
+    layers = {"layer_types": ["sliding_attention", "full_attention"]} if kind == "gemma3_text" else {}
+    config = CONFIG_MAPPING[kind](
+        vocab_size=len(tiny_tokenizer()), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, sliding_window=5, initializer_range=0.3,
+        max_position_embeddings=128, pad_token_id=0, bos_token_id=1, eos_token_id=2, **layers,
+    )  # fmt: skip
+    return LocalEngine(AutoModelForCausalLM.from_config(config).eval(), tiny_tokenizer(), rows=5)
+
+
+@pytest.mark.parametrize("kind", ["mistral", "gemma3_text"])
+def test_sliding_windows_are_kept_in_every_cache(kind: str) -> None:
+    engine = windowed(kind)
+    for call in range(2):  # the second call continues from what the first remembered, past the window's length
+        prefixes = PREFIXES if not call else [[*STEM, 4, 4, *STEM], [*STEM[:12], 6], [1, 5, 7]]
+        result = engine.sample(prefixes, 2, key=call, max_tokens=12)
+        for prefix, group in zip(prefixes, result, strict=True):
+            for sample in group:
+                row = torch.tensor([[*prefix, *sample.tokens]])
+                with torch.inference_mode():
+                    plain = engine.model(row, use_cache=False).logits[0].log_softmax(-1)
+                own = [float(plain[len(prefix) - 1 + i, t]) for i, t in enumerate(sample.tokens)]
+                np.testing.assert_allclose(sample.logprobs, own, atol=2e-4)
+                np.testing.assert_allclose(engine.score(prefix, [sample.tokens])[0], own, atol=2e-4)
+
+
+def test_recurrent_models_are_refused_in_words() -> None:
+    config = CONFIG_MAPPING["mamba"](vocab_size=400, hidden_size=16, num_hidden_layers=1, state_size=4)
+    with pytest.raises(UserError, match="mamba models cannot be sampled from"):
+        LocalEngine(AutoModelForCausalLM.from_config(config), tiny_tokenizer())
+
+
+def failing(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Let the model run out of memory on more than `most` rows."""
+    forward = engine.model.forward
+
+    def limited(tokens: torch.Tensor, *args: object, **kwargs: object) -> object:
+        if len(tokens) > most:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+        return forward(tokens, *args, **kwargs)
+
+    monkeypatch.setattr(engine.model, "forward", limited)
+
+
+def test_out_of_memory_halves_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = tiny_engine().sample(PREFIXES, 4, key=1, max_tokens=10)
+    questions = [[*prefix, 10] for prefix in PREFIXES]
+    chosen = tiny_engine().choose(questions, ("A", "B"))
+    engine = tiny_engine()
+    failing(engine, monkeypatch, most=3)
+    with pytest.warns(UserWarning, match=r"out of memory with 16 samples at once: going on with 8"):
+        assert [[s.tokens for s in g] for g in engine.sample(PREFIXES, 4, key=1, max_tokens=10)] == [
+            [s.tokens for s in g] for g in expected
+        ]
+    assert engine.rows == 2  # and the next call does not try again what cannot work
+    assert [c.probability for c in engine.choose(questions, ("A", "B"))] == pytest.approx(
+        [c.probability for c in chosen], abs=1e-5
+    )
+    failing(engine, monkeypatch, most=0)
+    with pytest.raises(UserError, match="out of memory with a single sample"):
+        engine.sample([STEM], 1, key=0, max_tokens=3)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = tiny_engine()
+    monkeypatch.setattr(engine.model, "forward", lambda *args, **kwargs: (_ for _ in ()).throw(RuntimeError("shape")))
+    with pytest.raises(RuntimeError, match="shape"):
+        engine.sample([STEM], 2, key=0, max_tokens=3)
+
+
+@pytest.mark.parametrize("step", range(0, 12, 3))
+def test_an_interrupt_leaves_the_engine_as_it_was(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = tiny_engine().sample(PREFIXES, 2, key=1, max_tokens=10)
+    engine, calls = tiny_engine(), 0
+    engine.model.train()
+    forward = engine.model.forward
+
+    def interrupted(*args: object, **kwargs: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == step + 1:
+            raise KeyboardInterrupt
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(engine.model, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in range(2):
+            engine.sample(PREFIXES, 2, key=1, max_tokens=10)
+    assert engine.model.training
+    assert engine.model.config._attn_implementation == "sdpa"
+    again = engine.sample(PREFIXES, 2, key=1, max_tokens=10)
+    assert [[s.tokens for s in g] for g in again] == [[s.tokens for s in g] for g in expected]
