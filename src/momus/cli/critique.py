@@ -1,0 +1,106 @@
+"""`momus critique`: critiques for a whole data set."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+_SHOWN = 20
+
+
+def command(
+    tasks: Positional[Path],
+    out: Path,
+    model: Path | None = None,
+    reward: Path | None = None,
+    method: Literal["sample", "fsbs", "best-of-n"] = "sample",
+    n: int | None = None,
+    modifier: float = 0.0,
+    max_tokens: int = 120,
+    seed: int = 0,
+    shard: int = 32,
+    threads: int = 1,
+    ray: bool = False,
+    workers: int | None = None,
+) -> int:
+    """Write critiques of every task of a data set, in this process or on Ray.
+
+    Interrupted and started again with the same options, it continues where it was. The critiques do not depend on
+    --shard, --ray or --workers.
+
+    Args:
+        tasks: JSON Lines of Task or Tamper records.
+        out: The run directory; the critiques are its critiques.jsonl.
+        model: Directory of the critic; the shipped one by default.
+        reward: Directory of a reward model, which fsbs and best-of-n need.
+        method: Keep n samples, or search: Force Sampling Beam Search or the best of n by reward.
+        n: Samples of each answer (by default 1, of best-of-n 28), or from each beam of fsbs (4).
+        modifier: What each highlight adds to a score when the best critique is chosen: higher misses less, lower
+            claims less.
+        max_tokens: Length limit of one sample.
+        seed: Everything random follows from it.
+        shard: Tasks written to disk together, rounded up to a multiple of 8.
+        threads: Threads of each process; other numbers may change the last digits of a score.
+        ray: Share the work out on Ray: the cluster RAY_ADDRESS names or that runs here, else a local one.
+        workers: Processes on Ray; by default as many as it has CPUs for.
+    """
+    from functools import partial
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from momus.errors import UserError
+    from momus.lm.tiny import TINY
+
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: must be at least 1")
+    if workers is not None and not ray:
+        raise UserError("--workers is for Ray: give --ray with it")
+
+    from momus.records import read_jsonl
+    from momus.search.dataset import BadLinesError, critique_dataset, in_process
+    from momus.search.on_ray import on_ray
+    from momus.search.shard import CritiqueConfig, TaskCritiques
+
+    config = CritiqueConfig(model or TINY, reward, method, n, modifier, max_tokens, seed, threads)
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+            bar = bars.add_task("Critiques", total=None)
+            path = critique_dataset(
+                tasks,
+                out,
+                config,
+                shard=shard,
+                runner=partial(on_ray, workers=workers) if ray else in_process,
+                progress=lambda done, total: bars.update(bar, completed=done, total=total),
+            )
+    except BadLinesError as error:
+        for problem in error.problems[:_SHOWN]:
+            print("momus: error:", problem, file=sys.stderr)
+        if len(error.problems) > _SHOWN:
+            print(f"momus: error: {len(error.problems) - _SHOWN} more bad lines in {tasks}", file=sys.stderr)
+        return error.exit_code
+    skipped = [own for own in read_jsonl(path, TaskCritiques) if own.skipped]
+    if skipped:
+        line = f"{len(skipped)} tasks have no critique; the first, {skipped[0].id!r}: {skipped[0].skipped}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"The critiques are {path}", markup=False, highlight=False, soft_wrap=True)
+    return 0
