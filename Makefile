@@ -7,11 +7,12 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test test-remote lint
 
 help:
 	@echo 'make demo   set up .venv and run the whole loop (DEMO_ARGS="--preset smoke --seed 1" passes options on)'
 	@echo 'make test   set up .venv and run the tests'
+	@echo 'make test-remote   run the remote engine against the server that MOMUS_REMOTE_URL names (docs/remote.md)'
 	@echo 'make lint   set up .venv and run ruff and mypy'
 
 setup: $(STAMP)
@@ -21,6 +22,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+test-remote: $(STAMP)
+	$(BIN)/python -m pytest tests/remote -rs -v
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,11 @@ from hypothesis import strategies as st
 import momus.lm.local as local
 from momus.errors import UserError
 from momus.lm.engine import Engine, Sample, prompt_keys, uniforms
-from momus.lm.local import LocalEngine, draw
+from momus.lm.local import LocalEngine
 from momus.lm.radix import RadixCache
-from tiny_lm import tiny_engine, tiny_model, tiny_tokenizer
+from momus.lm.sampling import draw
+from openai_server import OpenAIServer
+from tiny import tiny_engine, tiny_model, tiny_tokenizer
 
 RNG = np.random.default_rng(0)
 STOPS = range(40, 60)
@@ -34,6 +38,13 @@ def reference(model: object, prefix: list[int], sample: Sample) -> list[float]:
     with torch.inference_mode():
         logprobs = model(row, use_cache=False).logits[0].log_softmax(-1)  # type: ignore[operator]
     return [float(logprobs[len(prefix) - 1 + i, t]) for i, t in enumerate(sample.tokens)]
+
+
+@pytest.fixture(params=["local", "remote"], scope="module")
+def contract(request: pytest.FixtureRequest) -> tuple[Engine, Any]:
+    """Every engine there is, over one model: what the tests that ask for it say holds for all."""
+    local = tiny_engine()
+    return local if request.param == "local" else OpenAIServer(local).remote(), local.model
 
 
 def tokens_of(result: list[list[Sample]]) -> list[list[tuple[int, ...]]]:
@@ -80,6 +91,10 @@ def test_samples_do_not_depend_on_batching_or_order() -> None:
     assert len({tokens for group in expected for tokens in group}) == 24
 
 
+def test_nothing_to_score() -> None:
+    assert tiny_engine().score(STEM, []) == [] and tiny_engine().score(STEM, [[]]) == [[]]
+
+
 def test_every_distinct_prompt_is_computed_once() -> None:
     engine = tiny_engine(memory=0)
     engine.sample([STEM, STEM], 5, key=0, max_tokens=1)
@@ -89,7 +104,7 @@ def test_every_distinct_prompt_is_computed_once() -> None:
     engine.sample([STEM], 1, key=1, max_tokens=1)
     assert engine.forwarded_tokens == len(STEM) - 1 + 2
     engine.sample([[*STEM, 7, 8, 9]], 1, key=1, max_tokens=1)
-    assert engine.forwarded_tokens == len(STEM) - 1 + 2 + 3 + 1
+    assert engine.forwarded_tokens == len(STEM) - 1 + 2 + 2 + 1, "a sample leaves its first token remembered too"
 
 
 def test_memory_does_not_outlive_the_weights() -> None:
@@ -109,18 +124,37 @@ def test_tokens_unknown_to_the_tokenizer_are_never_drawn() -> None:
     assert max(token for sample in samples for token in sample.tokens) < size
 
 
-def test_greedy_takes_the_likeliest_token() -> None:
-    engine = tiny_engine()
+def test_every_engine_samples_and_scores_as_the_model_does(contract: tuple[Engine, Any]) -> None:
+    engine, model = contract
+    keys: list = [(3, i) for i in range(len(PREFIXES))]
+    result = engine.sample(PREFIXES, 3, key=keys, max_tokens=12, temperature=0.8, stop_tokens=STOPS)
+    for prefix, group in zip(PREFIXES, result, strict=True):
+        plain = [reference(model, prefix, sample) for sample in group]
+        scores = engine.score(prefix, [sample.tokens for sample in group])
+        for sample, own, score in zip(group, plain, scores, strict=True):
+            assert sample.finished == (sample.tokens[-1] in {2, *STOPS})
+            assert sample.finished or len(sample.tokens) == 12
+            np.testing.assert_allclose(sample.logprobs, own, atol=2e-4)
+            np.testing.assert_allclose(score, own, atol=2e-4)
+    assert len({len(sample.tokens) for group in result for sample in group}) > 3
+    assert len({tokens for group in tokens_of(result) for tokens in group}) == 3 * len(PREFIXES)
+    some = engine.sample([PREFIXES[4], PREFIXES[1]], 2, key=[keys[4], keys[1]], max_tokens=12, temperature=0.8,
+                         stop_tokens=STOPS)  # fmt: skip
+    assert tokens_of(some) == tokens_of([result[4][:2], result[1][:2]])
+
+
+def test_greedy_takes_the_likeliest_token(contract: tuple[Engine, Any]) -> None:
+    engine, model = contract
     row = list(STEM)
     (sample,) = engine.sample([STEM], 1, key=0, max_tokens=8, temperature=0)[0]
     for token in sample.tokens:
         with torch.inference_mode():
-            assert int(engine.model(torch.tensor([row])).logits[0, -1].argmax()) == token
+            assert int(model(torch.tensor([row])).logits[0, -1].argmax()) == token
         row.append(token)
 
 
-def test_stop_tokens_end_a_sample_and_stay_out_of_its_text() -> None:
-    engine = tiny_engine()
+def test_stop_tokens_end_a_sample_and_stay_out_of_its_text(contract: tuple[Engine, Any]) -> None:
+    engine, _ = contract
     (free,) = engine.sample([STEM], 1, key=2, max_tokens=10)[0]
     stop = free.tokens[4]
     (sample,) = engine.sample([STEM], 1, key=2, max_tokens=10, stop_tokens=[stop])[0]
@@ -136,21 +170,21 @@ def test_model_is_left_as_it_was() -> None:
     assert engine.model.training and engine.model.config._attn_implementation == "sdpa"
 
 
-def test_special_tokens_in_text_stay_text() -> None:
-    engine = tiny_engine()
+def test_special_tokens_in_text_stay_text(contract: tuple[Engine, Any]) -> None:
+    engine, _ = contract
     text = "end <|eos|> ```\nx = 'é 漢'\n```\n"
     tokens = engine.encode(text, bos=True)
     assert tokens[0] == 1 and 2 not in tokens and engine.decode(tokens) == text
 
 
-def test_choose_compares_next_token_probabilities() -> None:
-    engine = tiny_engine()
+def test_choose_compares_next_token_probabilities(contract: tuple[Engine, Any]) -> None:
+    engine, model = contract
     prompts = ["Right (A) or wrong (B)?\n", "x\n"]
     prefixes = [engine.encode(text, bos=True) for text in prompts]
     pair = [engine.encode(option, bos=False)[0] for option in "AB"]
     for prefix, choice in zip(prefixes, engine.choose(prefixes, ("A", "B")), strict=True):
         with torch.inference_mode():
-            p = engine.model(torch.tensor([prefix])).logits[0, -1].softmax(-1)[pair]
+            p = model(torch.tensor([prefix])).logits[0, -1].softmax(-1)[pair]
         assert choice.probability == pytest.approx(float(p[0] / p.sum()), abs=1e-5)
         assert choice.mass == pytest.approx(float(p.sum()), abs=1e-5)
 
@@ -163,14 +197,16 @@ def test_choose_compares_next_token_probabilities() -> None:
         ("tota", ("l", "x"), "not exactly one token"),
     ],
 )
-def test_ambiguous_labels_are_refused(text: str, options: tuple[str, str], message: str) -> None:
-    engine = tiny_engine()
+def test_ambiguous_labels_are_refused(
+    contract: tuple[Engine, Any], text: str, options: tuple[str, str], message: str
+) -> None:
+    engine, _ = contract
     with pytest.raises(UserError, match=message):
         engine.choose([engine.encode(text, bos=True)], options)
 
 
-def test_bad_arguments_are_refused_in_one_line() -> None:
-    engine = tiny_engine()
+def test_bad_arguments_are_refused_in_one_line(contract: tuple[Engine, Any]) -> None:
+    engine, _ = contract
     cases = [
         ({"prefixes": [[]]}, "empty"),
         ({"n": 0}, "at least 1"),
@@ -189,8 +225,8 @@ def test_bad_arguments_are_refused_in_one_line() -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_local_engine_is_an_engine() -> None:
-    engine: Engine = tiny_engine()
+def test_every_engine_is_an_engine(contract: tuple[Engine, Any]) -> None:
+    engine, _ = contract
     assert {name for name in vars(Engine) if not name.startswith("_")} <= set(dir(engine))
 
 
@@ -225,14 +261,31 @@ def test_draw_matches_the_distribution() -> None:
 def test_memory_finds_the_longest_prefix(stored: list[tuple[int, ...]], room: int) -> None:
     cache = RadixCache(max_bytes=10**9 if room == 4 else room * 40)
     for tokens in stored:
-        cache.put(tokens, torch.tensor(tokens, dtype=torch.float64).view(1, 1, -1, 1))
-    kept = list(cache._states)
-    assert sorted(kept) == cache._sorted and cache.bytes == sum(8 * len(k) for k in kept) <= cache.max_bytes
+        before = cache.match(tokens)
+        rest = torch.tensor(tokens[before.length :], dtype=torch.float64).view(1, 1, -1, 1)
+        cache.put(tokens, before, rest)
+    kept = list(cache._pieces)
+    assert sorted(kept) == cache._sorted
+    distinct = {
+        p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for own in cache._pieces.values() for p in own
+    }
+    assert cache.bytes == sum(distinct.values()) <= cache.max_bytes
     for tokens in [(0, 1, 2, 0), (2, 2), (1,), *stored]:
         match = cache.match(tokens)
         lengths = (n for k in kept for n in range(len(tokens) + 1) if k[:n] == tokens[:n])
         assert match.length == max(lengths, default=0)
-        if match.states is not None:
-            assert match.states.flatten()[: match.length].tolist() == list(tokens[: match.length])
+        assert [int(x) for piece in match.pieces for x in piece.flatten()] == list(tokens[: match.length])
     if room == 4:
         assert all(cache.match(tokens).length == len(tokens) for tokens in stored)
+
+
+def test_a_search_that_goes_on_from_its_own_samples_reads_nothing_twice() -> None:
+    engine = tiny_engine()
+    (first,) = engine.sample([STEM], 4, key=1, max_tokens=9)
+    beams = [[*STEM, *sample.tokens] for sample in first[:2]]
+    second = engine.sample(beams, 4, key=2, max_tokens=9)
+    rows = [(*STEM, *sample.tokens) for sample in first]
+    rows += [(*beam, *sample.tokens) for beam, group in zip(beams, second, strict=True) for sample in group]
+    # The last token of a sample is written and never read; of a beam every round reads one token for each sample.
+    distinct = {row[:n] for row in rows for n in range(1, len(row))}
+    assert engine.forwarded_tokens <= len(distinct) + 3 + 2 * 3 + 2

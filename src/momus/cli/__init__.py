@@ -19,12 +19,15 @@ from momus.errors import UserError
 
 COMMANDS = {
     "demo": "Run the whole loop on the standard library's functions and write a report.",
+    "critique": "Write critiques for a whole data set, on one machine or on Ray.",
     "review": "Review Python files with the trained critic.",
     "tamper": "Put bugs into copies of Python files, each with a reviewer's explanation.",
     "pretrain": "Train the small critic that ships with Momus, from nothing.",
+    "doctor": "Say what this machine, and a model server, can do.",
 }
 
 _EXTRAS = {
+    "remote": {"openai"},
     "train": {"jinja2", "matplotlib", "pygments", "safetensors", "tokenizers", "torch", "transformers"},
 }
 

@@ -152,6 +152,8 @@ class LocalEngine:
     def score(self, prefix: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
         """Return the log-probability (nats) of each token of each continuation of one prefix."""
         found: list[list[float]] = []
+        if not continuations:
+            return found
 
         def score(part: Sequence[Sequence[int]]) -> None:
             tree = TokenTree.from_branches(prefix, part)

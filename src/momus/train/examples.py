@@ -30,6 +30,8 @@ from momus.records import Tamper, Task
 from momus.tamper.edits import Edit
 from momus.tamper.insert import insert
 
+FloatArray = npt.NDArray[np.float32]
+
 _REPAIR = re.compile(r"^Should be `([^`]+)`")
 
 
@@ -48,7 +50,7 @@ class Example(NamedTuple):
     """
 
     tree: TokenTree
-    weight: npt.NDArray[np.float32]
+    weight: FloatArray
     buggy: npt.NDArray[np.int8]
 
 
@@ -68,6 +70,8 @@ class Mixture:
     """Lines of every answer to be copied."""
     quote_weight: float = 0.5
     """Loss weight of a copied token."""
+    choice_weight: float = 4.0
+    """Loss weight of the tokens of a critique that choose which line to quote: few, and what matters most."""
     label_weight: float = 3.0
     """Loss weight of the judgement of a claim; its text has none."""
 
@@ -147,14 +151,22 @@ def _other_repair(function: Function, tamper: Tamper, rng: random.Random) -> Com
     return Comment(highlight=comment.highlight, text=edit.description)
 
 
-def _quotes(answer: str, count: int, backend: Tokenizer, rng: random.Random) -> list[tuple[list[int], int]]:
-    """Return some lines of an answer as the tokens of a quote, and where each first differs from all others."""
+def _line_quotes(answer: str, backend: Tokenizer) -> dict[tuple[int, ...], int]:
+    """Return every line of an answer as the tokens of a quote, and how many of them it shares with another."""
     lines = list(dict.fromkeys(line.strip() for line in answer.split("\n") if line.strip()))
-    quotes = [backend.encode(f"{OPEN_QUOTE}{line}\n{FENCE}").ids for line in lines]
-    return [
-        (quotes[i], max((common_prefix(quotes[i], other) for j, other in enumerate(quotes) if j != i), default=0))
-        for i in rng.sample(range(len(quotes)), min(count, len(quotes)))
-    ]
+    quotes = [tuple(backend.encode(f"{OPEN_QUOTE}{line}\n{FENCE}").ids) for line in lines]
+    return {own: max((common_prefix(own, other) for other in quotes if other is not own), default=0) for own in quotes}
+
+
+def _critique_weight(tokens: Sequence[int], quotes: dict[tuple[int, ...], int], choice_weight: float) -> FloatArray:
+    """Return the loss weights of a critique: 1, and more where the line of a quote is still open [n]."""
+    weight = np.ones(len(tokens), np.float32)
+    fence = next(iter(quotes))[0] if quotes else -1
+    fences = [i for i, token in enumerate(tokens) if token == fence]
+    for start, stop in zip(fences[::2], fences[1::2], strict=False):
+        shared = quotes.get(tuple(tokens[start : stop + 1]), 0)
+        weight[start + 2 : start + shared + 1] = choice_weight  # after the fence and its newline
+    return weight
 
 
 def _example(
@@ -172,10 +184,12 @@ def _example(
     gold = tamper.gold_critique().comments
     shuffled = Critique(comments=tuple(rng.sample(gold, len(gold))))
     critique = [*backend.encode(format_critique(shuffled)).ids, tokenizer.eos_token_id]
-    branches, weights = [critique], [np.ones(len(critique), np.float32)]
-    for ids, determined in _quotes(tamper.answer, mixture.quotes, backend, rng):
+    quotes = _line_quotes(tamper.answer, backend)
+    branches: list[Sequence[int]] = [critique]
+    weights = [_critique_weight(critique, quotes, mixture.choice_weight)]
+    for ids, shared in rng.sample(list(quotes.items()), min(mixture.quotes, len(quotes))):
         branches.append(ids)
-        weights.append(np.where(np.arange(len(ids)) > determined, mixture.quote_weight, 0).astype(np.float32))
+        weights.append(np.where(np.arange(len(ids)) > shared, mixture.quote_weight, 0).astype(np.float32))
     for comment, label in claims:
         ids = backend.encode(judge_suffix(comment.highlight, comment.text) + label).ids
         weight = np.zeros(len(ids), np.float32)

@@ -5,7 +5,8 @@ One stage does it all:
 * **predict the code** (weight 0.2): what is usual in Python;
 * **point at the bug**: a throw-away linear head says of every token of the answer whether it is part of a bug.
   The dense signal is the replaced-token detection of ELECTRA (arXiv 2003.10555); what it gains is not measured;
-* **write the critique** (weight 1): the gold critique of fresh bugs, never the same twice: many at first, then 0-3;
+* **write the critique** (weight 1, and 4 where it chooses a line): the gold critique of fresh bugs, never the same
+  twice: many at first, then 0-3;
 * **copy a line** (weight 0.5): quotes of random lines, trained from where the line is determined;
 * **judge a claim**: is this comment on this line right? A or B.
 
@@ -67,7 +68,7 @@ class PretrainConfig:
     short_chars: int = 360
     long_share: float = 0.25
     """Chance to keep an answer drawn that is longer, afterwards: short ones show more bugs per token."""
-    dense_first: float = 0.7
+    dense_first: float = 0.9
     """Share of training in which answers hold more bugs: each is one more lesson from the same tokens."""
     dense: tuple[float, ...] = (0.07, 0.13, 0.2, 0.25, 0.2, 0.15)
     """Shares of answers with 0, 1, 2, ... bugs meanwhile; afterwards those of `mixture`."""
@@ -257,10 +258,12 @@ def _step(
     for optimizer in optimizers.values():
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    written, judged = weight == 1, weight == config.mixture.label_weight
+    written = (weight == 1) | (weight == config.mixture.choice_weight)
+    chosen_line, judged = weight == config.mixture.choice_weight, weight == config.mixture.label_weight
     return {
         "code": round(nll[code].mean().item(), 4),
         "critique": round(nll[written].mean().item(), 4),
+        **({"choice": round(nll[chosen_line].mean().item(), 4)} if chosen_line.any() else {}),
         **({"label": round(nll[judged].mean().item(), 4)} if judged.any() else {}),
         "detection": round(detection.item(), 4),
         "norm": round(norm.item(), 4),

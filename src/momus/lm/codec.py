@@ -1,0 +1,105 @@
+"""Text to tokens and back with a model's own tokenizer, and which tokens a server means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from momus.errors import UserError
+from momus.lm.constraint import Vocabulary
+from momus.lm.wire import Piece
+
+
+class Codec:
+    """A fast tokenizer, or the one of that name or in that folder.
+
+    Raises:
+        UserError: It cannot be loaded, is not a fast one or has no end-of-text token.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.tokenizer = _loaded(source) if isinstance(source, str | Path) else source
+        self.vocabulary = Vocabulary.from_tokenizer(self.tokenizer)
+        if self.tokenizer.eos_token_id is None:
+            raise UserError("this tokenizer has no end-of-text token")
+        self.end = int(self.tokenizer.eos_token_id)
+
+    def encode(self, text: str, bos: bool) -> list[int]:
+        """Turn text into tokens; special tokens spelled out in the text stay text.
+
+        Raises:
+            UserError: A beginning-of-text token is asked for and the tokenizer has none.
+        """
+        tokens = [int(t) for t in self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)]
+        if not bos:
+            return tokens
+        if self.tokenizer.bos_token_id is None:
+            raise UserError("this tokenizer has no beginning-of-text token")
+        return [int(self.tokenizer.bos_token_id), *tokens]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Turn tokens into text, without special tokens."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def is_special(self, token: int) -> bool:
+        """Whether a token stands for no text."""
+        return self.vocabulary.pieces[token] is None
+
+    def as_text(self, prompt: Sequence[int]) -> str | None:
+        """Return a prompt as text for a server that puts its own beginning-of-text token before it.
+
+        None if there are other special tokens in it, which text cannot say without being mistaken for a user's.
+        """
+        inner = prompt[1:] if prompt[0] == self.tokenizer.bos_token_id else prompt
+        return None if any(self.is_special(token) for token in inner) else self.decode(inner)
+
+    def identify(self, pieces: Sequence[Piece]) -> list[int] | None:
+        """Return the tokens that a server's pieces are, or None where that cannot be told.
+
+        They go by their number; else they must be the usual way to cut their text; else each must have a text that
+        no other token has.
+
+        Raises:
+            UserError: A number is not in the vocabulary.
+        """
+        usual = self.encode("".join(piece.text for piece in pieces), bos=False)
+        if len(usual) == len(pieces) and all(
+            piece.token is None and piece.data in (None, self.vocabulary.pieces[token])
+            for piece, token in zip(pieces, usual, strict=True)
+        ):
+            return usual
+        known = [self.token_of(piece) for piece in pieces]
+        return [token for token in known if token is not None] if None not in known else None
+
+    def has(self, piece: Piece) -> bool:
+        """Whether any token could be this piece; False means that the tokenizer is not the server's."""
+        if piece.token is not None:
+            return 0 <= piece.token < len(self.vocabulary)
+        special = not piece.text or piece.text in self.tokenizer.all_special_tokens
+        return special or piece.data is None or piece.data in self.vocabulary.by_piece
+
+    def token_of(self, piece: Piece) -> int | None:
+        """Return the token that one piece is by itself, or None where that cannot be told.
+
+        Raises:
+            UserError: Its number is not in the vocabulary.
+        """
+        if piece.token is not None:
+            if not 0 <= piece.token < len(self.vocabulary):
+                raise UserError(f"the tokenizer is not the server's: it has no token {piece.token}")
+            return piece.token
+        found = self.vocabulary.by_piece.get(piece.data or b"", [])
+        if not found and piece.text in self.tokenizer.all_special_tokens:
+            return int(self.tokenizer.convert_tokens_to_ids(piece.text))
+        return found[0] if len(found) == 1 else None
+
+
+def _loaded(source: str | Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(source))
+    except Exception as error:
+        line = " ".join(str(error).split())[:300]
+        raise UserError(f"cannot load a tokenizer from {source}: {line}: name the folder of the model's own") from error

@@ -1,0 +1,337 @@
+"""The remote engine: a model behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp, hosted ones).
+
+Tokens are the model's own: its tokenizer is loaded here, prefixes travel as token numbers where the server takes
+them, and what comes back is turned into tokens by number or by exact text. What a server cannot do (`lm/probe.py`
+asks it) is refused in words; a log-probability that it does not say is nan, never 0.
+
+Randomness is keyed like everywhere: every request has one sample and a seed of its own, made from the key, so results
+do not depend on how requests are batched, where the server honours seeds.
+
+**Constraints** are kept exactly, without the server knowing them. It continues freely; the first token that is not
+allowed is drawn again, by itself, with a `logit_bias` that leaves only the allowed ones; from there it continues
+freely. To draw, and to draw again among the allowed if the first was not, is to draw among the allowed with the
+model's own proportions: p(t) + p(not allowed) p(t) / p(allowed) = p(t) / p(allowed).
+
+Where a server takes only text, a prefix is sent as its text, which the server cuts into tokens anew and starts with
+its own beginning-of-text token: a prefix that ends inside a word, or special tokens spelled out in it, are then not
+what was asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from momus.errors import UserError
+from momus.lm.codec import Codec
+from momus.lm.constraint import Constraint, Vocabulary
+from momus.lm.engine import Choice, Key, Sample, option_tokens, prompt_keys
+from momus.lm.probe import CAPABILITIES, FORCE, lacks, probe
+from momus.lm.server import Server
+from momus.lm.wire import Reply, Request
+
+_WINDOW = 16
+"""Tokens asked for at once under a constraint, doubled as long as all are allowed."""
+
+
+class _Token(NamedTuple):
+    token: int
+    logprob: float
+
+
+@dataclass(frozen=True)
+class _Settings:
+    max_tokens: int
+    temperature: float
+    top_p: float
+    stops: tuple[int, ...]
+
+
+class RemoteEngine:
+    """Samples from, and scores with, a model on an OpenAI-compatible server.
+
+    Args:
+        server: The server and its model, or the base URL of a server with only one.
+        tokenizer: The model's fast tokenizer, or its name or folder; by default the model's name on the server.
+        chat: Send every prefix as a user's message and take the reply for its continuation. Only for whole replies:
+            there is no continuing what is already begun.
+
+    Raises:
+        UserError: The server cannot be reached or lacks what any use needs, or the tokenizer is another model's.
+
+    Attributes:
+        capabilities: What the server showed it can do.
+    """
+
+    def __init__(self, server: Server | str, tokenizer: Any = None, *, chat: bool = False) -> None:
+        self._server, self._chat = Server(server) if isinstance(server, str) else server, chat
+        self._codec = Codec(self._server.model if tokenizer is None else tokenizer)
+        self.capabilities = probe(self._server, chat)
+        api = "chat" if chat else "completions"
+        if not getattr(self.capabilities, api):
+            other = "" if chat else "; chat=True takes whole replies instead"
+            raise UserError(f"{lacks(self._server.url, api, 'this engine')}{other}")
+        if not chat:  # a chat template comes between
+            self._check_tokenizer()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The bytes every token stands for."""
+        return self._codec.vocabulary
+
+    def encode(self, text: str, bos: bool) -> list[int]:
+        """Turn text into tokens; see `Codec.encode`."""
+        return self._codec.encode(text, bos)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Turn tokens into text, without special tokens."""
+        return self._codec.decode(tokens)
+
+    def sample(
+        self,
+        prefixes: Sequence[Sequence[int]],
+        n: int = 1,
+        *,
+        key: Key | list[Key],
+        max_tokens: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        stop_tokens: Sequence[int] = (),
+        constraints: Sequence[Constraint | None] | None = None,
+    ) -> list[list[Sample]]:
+        """Sample `n` continuations of every prefix; see `Engine.sample`.
+
+        Log-probabilities are nan where the server does not say those of the model itself: for all tokens (no
+        log-probabilities, altered by temperature and top-p, or of tokens whose text is part of a character, which
+        are then those of the usual way to cut the text), or for an end-of-text token it leaves out.
+
+        Raises:
+            UserError: Also when the server cannot keep to a constraint, or fails.
+        """
+        settings = _Settings(max_tokens, temperature, top_p, tuple(stop_tokens))
+        rules = constraints if constraints is not None else [None] * len(prefixes)
+        self._check(prefixes, n, settings, rules)
+        keys = prompt_keys(key, len(prefixes))
+        work = [
+            self._write(prefix, (*own, j), rule, settings)
+            for prefix, own, rule in zip(prefixes, keys, rules, strict=True)
+            for j in range(n)
+        ]
+        samples = self._server.run(work)
+        return [samples[start : start + n] for start in range(0, len(samples), n)]
+
+    def score(self, prefix: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return the log-probability (nats) of each token of each continuation of one prefix.
+
+        Raises:
+            UserError: The server gives no log-probabilities of given text, or cuts the text into other tokens.
+        """
+        if not self.capabilities.echo:
+            raise lacks(self._server.url, "echo", "scoring given text")
+        self._check([prefix], 1, _Settings(1, 1.0, 1.0, ()), [None])
+        asked = [own for own in continuations if own]
+        replies = self._server.ask([self._request([*prefix, *own], 1, logprobs=1, echo=True) for own in asked])
+        scored = iter([self._echoed(reply, own) for reply, own in zip(replies, asked, strict=True)])
+        return [next(scored) if own else [] for own in continuations]
+
+    def choose(self, prefixes: Sequence[Sequence[int]], options: tuple[str, str]) -> list[Choice]:
+        """Compare two one-token options as the next token of each prefix; see `Engine.choose`.
+
+        Raises:
+            UserError: Also when the server says nothing of an option: it is not among the likeliest tokens.
+        """
+        if not self.capabilities.top_logprobs:
+            raise lacks(self._server.url, "top_logprobs", f"choosing between {options[0]!r} and {options[1]!r}")
+        self._check(prefixes, 1, _Settings(1, 1.0, 1.0, ()), [None] * len(prefixes))
+        pairs = [option_tokens(self, prefix, options) for prefix in prefixes]
+        can = self.capabilities
+        replies = self._server.ask([self._request(prefix, 1, logprobs=can.top_logprobs) for prefix in prefixes])
+        named = [self._named(reply) for reply in replies]
+        missing = [(i, token) for i, pair in enumerate(pairs) for token in pair if token not in named[i]]
+        if can.logit_bias and can.raw_logprobs:  # made to say it, the model still tells how likely it was
+            forced = self._server.ask(
+                [self._request(prefixes[i], 1, logprobs=1, bias={token: FORCE}) for i, token in missing]
+            )
+            for (i, token), reply in zip(missing, forced, strict=True):
+                named[i].update({t: logprob for t, logprob in self._named(reply).items() if t == token})
+        return [self._choice(*each, options, i) for i, each in enumerate(zip(named, pairs, strict=True))]
+
+    async def _write(
+        self, prefix: Sequence[int], key: tuple[int, ...], rule: Constraint | None, settings: _Settings
+    ) -> Sample:
+        """Write one sample to its end, drawing again what a constraint does not allow."""
+        written: list[_Token] = []
+        state = rule.start() if rule else None
+        window = settings.max_tokens if rule is None else _WINDOW
+        only: Sequence[int] | None = None  # what the next token must be one of
+        while len(written) < settings.max_tokens:
+            size = 1 if only is not None else min(window, settings.max_tokens - len(written))
+            prompt = [*prefix, *(token for token, _ in written)]
+            found, ended = await self._continue(prompt, size, (*key, len(written)), only, settings)
+            again: Sequence[int] | None = None
+            for place, one in enumerate(found, 1):
+                allowed = rule.allowed(state) if rule else None
+                if allowed is not None and one.token not in allowed:
+                    again = allowed
+                    break
+                written.append(one)
+                if one.token == self._codec.end or one.token in settings.stops or (ended and place == len(found)):
+                    return self._sample(written, finished=True)
+                state = rule.advance(state, one.token) if rule else None
+            if again is not None and only is not None:
+                raise UserError(f"{self._server.url} does not keep to logit_bias, which verbatim quotes need")
+            if not found or (self._chat and len(found) < size):
+                break  # a limit of the server's own
+            window, only = (_WINDOW if again is not None else 2 * window), again
+        return self._sample(written, finished=False)
+
+    async def _continue(
+        self,
+        prompt: Sequence[int],
+        size: int,
+        key: tuple[int, ...],
+        only: Sequence[int] | None,
+        settings: _Settings,
+    ) -> tuple[list[_Token], bool]:
+        """Ask for some tokens, of which `only` are allowed next; returns them, and whether the last is an end."""
+        can, extra = self.capabilities, self.capabilities.extra
+        request = self._request(
+            prompt,
+            size,
+            seed=seed_of(key, again=only is not None),
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            logprobs=1 if can.logprobs else None,
+            bias=self._bias(only) if only is not None else {},
+            # Unknown to a server, they do no harm: what follows a stop token is dropped here.
+            extra={**extra, "stop_token_ids": list(settings.stops)} if extra and settings.stops else extra,
+        )
+        reply = await self._server.reply(request)
+        found = self._tokens(reply)
+        if not can.raw_logprobs and (settings.temperature != 1 or settings.top_p < 1 or only is not None):
+            found = [_Token(token, math.nan) for token, _ in found]
+        return found[:size], reply.stopped and len(found) <= size
+
+    def _tokens(self, reply: Reply) -> list[_Token]:
+        """Return the tokens of a reply, with the one that ended it."""
+        pieces, end = reply.pieces, _Token(self._codec.end, math.nan)
+        if reply.stopped and pieces and pieces[-1].token is None and not pieces[-1].text:  # the end, unnamed
+            pieces, end = pieces[:-1], _Token(end.token, _known(pieces[-1].logprob))
+        tokens = self._codec.identify(pieces) if reply.pieces else None
+        if tokens is not None:
+            found = [_Token(t, _known(piece.logprob)) for t, piece in zip(tokens, pieces, strict=True)]
+        else:  # the text is known, its tokens are not; half a character at its end is better asked for again
+            text = reply.text if reply.stopped else reply.text.rstrip("\N{REPLACEMENT CHARACTER}")
+            found = [_Token(token, math.nan) for token in self.encode(text, bos=False)]
+        if reply.stopped and not (found and self._codec.is_special(found[-1].token)):
+            found.append(end)
+        return found
+
+    def _echoed(self, reply: Reply, continuation: Sequence[int]) -> list[float]:
+        """Read the log-probabilities of a continuation off the prompt that came back with it at its end."""
+        # One more token was asked for; if the prompt's length is not said, it is the last.
+        end = reply.prompt_tokens if reply.prompt_tokens is not None else len(reply.pieces) - 1
+        pieces = reply.pieces[:end][-len(continuation) :]
+        if self._codec.identify(pieces) != list(continuation):
+            raise UserError(
+                f"{self._server.url} cuts the text to score into other tokens: use a server that takes prompts as "
+                f"tokens ({CAPABILITIES['token_prompts'].found_in})"
+            )
+        logprobs = [_known(piece.logprob) for piece in pieces]
+        if any(map(math.isnan, logprobs)):
+            raise UserError(f"{self._server.url} left out log-probabilities of the text to score")
+        return logprobs
+
+    def _named(self, reply: Reply) -> dict[int, float]:
+        """Return the log-probabilities of the first token that a reply names."""
+        pieces = (*reply.pieces[0].top, reply.pieces[0]) if reply.pieces else ()
+        known = [(self._codec.token_of(piece), piece.logprob) for piece in pieces]
+        return {token: logprob for token, logprob in known if token is not None and logprob is not None}
+
+    def _choice(self, named: dict[int, float], pair: tuple[int, int], options: tuple[str, str], index: int) -> Choice:
+        for token, option in zip(pair, options, strict=True):
+            if token not in named:
+                raise UserError(
+                    f"option {option!r} is not among the {len(named)} likeliest tokens after prefix {index}, all that "
+                    f"{self._server.url} names: the model is not answering the question, or the labels are wrong"
+                )
+        first, second = named[pair[0]], named[pair[1]]
+        return Choice(1 / (1 + math.exp(min(second - first, 700.0))), math.exp(first) + math.exp(second))
+
+    def _request(self, prompt: Sequence[int], size: int, **fields: Any) -> Request:
+        """Make a request; the prompt goes as tokens where the server takes them, else as text."""
+        sent: str | Sequence[int] = prompt
+        if self._chat or not self.capabilities.token_prompts:
+            text = self._codec.as_text(prompt)
+            if text is None:
+                raise lacks(self._server.url, "token_prompts", "a prefix with special tokens in it")
+            sent = text
+        return Request(sent, size, chat=self._chat, **{"extra": self.capabilities.extra, **fields})
+
+    def _bias(self, only: Sequence[int]) -> dict[int, float]:
+        """Return the smaller bias that leaves only some tokens: on them, or against all others."""
+        if 2 * len(only) <= len(self.vocabulary):
+            return dict.fromkeys(only, FORCE)
+        kept = set(only)
+        return {token: -FORCE for token in range(len(self.vocabulary)) if token not in kept}
+
+    def _sample(self, written: Sequence[_Token], finished: bool) -> Sample:
+        tokens = tuple(token for token, _ in written)
+        text = self.decode(tokens[:-1] if finished else tokens)
+        return Sample(tokens, text, tuple(logprob for _, logprob in written), finished)
+
+    def _check(
+        self, prefixes: Sequence[Sequence[int]], n: int, settings: _Settings, rules: Sequence[Constraint | None]
+    ) -> None:
+        if n < 1 or settings.max_tokens < 1:
+            raise UserError(f"n and max_tokens must be at least 1, not {n} and {settings.max_tokens}")
+        if settings.temperature < 0 or not 0 < settings.top_p <= 1:
+            both = f"{settings.temperature} and {settings.top_p}"
+            raise UserError(f"temperature must be at least 0 and top_p in (0, 1], not {both}")
+        if len(rules) != len(prefixes):
+            raise UserError(f"{len(rules)} constraints for {len(prefixes)} prefixes: give one each")
+        for index, prefix in enumerate(prefixes):
+            if not len(prefix):
+                raise UserError(f"prefix {index} is empty: start it with the beginning-of-text token")
+        if any(rule is not None for rule in rules):
+            if self._chat:
+                raise UserError("quotes cannot be kept verbatim through chat: there is no continuing what is begun")
+            for name in ("token_prompts", "logprobs", "logit_bias"):
+                if not getattr(self.capabilities, name):
+                    raise lacks(self._server.url, name, "keeping quotes verbatim")
+            if settings.top_p < 1 and settings.temperature > 0:
+                raise UserError("a server cannot cut at top_p what a constraint allows: use top_p = 1")
+
+    def _check_tokenizer(self) -> None:
+        """Compare the tokenizer with the server's, as far as it shows.
+
+        Raises:
+            UserError: They are different.
+        """
+        text, asked = "def f(x):\n    return x + 1  # plus one\n", 1 if self.capabilities.logprobs else None
+        (reply,) = self._server.ask([Request(text, 8, logprobs=asked, seed=0, extra=self.capabilities.extra)])
+        own = len(self.encode(text, bos=False))
+        if reply.prompt_tokens not in (None, own, own + 1):  # one more at the beginning of the text
+            raise UserError(self._mismatch(f"it cuts a text into {own} tokens, not {reply.prompt_tokens}"))
+        odd = [piece.text for piece in reply.pieces if not self._codec.has(piece)]
+        if odd:
+            raise UserError(self._mismatch(f"it has no token {odd[0]!r}"))
+        said = self.decode([token for token, _ in self._tokens(reply)])
+        if "\N{REPLACEMENT CHARACTER}" not in said + reply.text and said.strip() != reply.text.strip():
+            raise UserError(self._mismatch(f"it reads {said[:30]!r} where the server wrote {reply.text[:30]!r}"))
+
+    def _mismatch(self, why: str) -> str:
+        return f"the tokenizer is not that of {self._server.model} at {self._server.url}: {why}"
+
+
+def seed_of(key: Sequence[int], again: bool) -> int:
+    """Return the seed of one request: 31 bits, which every server takes."""
+    return int(np.random.SeedSequence([len(key), *key, int(again)]).generate_state(1)[0] >> 1)
+
+
+def _known(logprob: float | None) -> float:
+    return math.nan if logprob is None else logprob

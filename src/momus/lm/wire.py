@@ -1,0 +1,143 @@
+"""What is said to an OpenAI-compatible server, and what it answers, as plain values.
+
+Servers write log-probabilities in two shapes: the completions API's parallel lists, and the chat API's list of
+objects (which llama-server uses for both). They name tokens by text, by bytes, or by number: "token_id:17" where
+`return_tokens_as_token_ids` is understood (vLLM), an `id` field (llama-server), a list of `token_ids` (vLLM, SGLang).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from momus.errors import UserError
+
+_BY_NUMBER = "token_id:"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request for one continuation.
+
+    `logprobs` is how many likeliest tokens to name at every place, None for no log-probabilities; `bias` is added to
+    tokens' logits; `extra` are fields outside the OpenAI API.
+    """
+
+    prompt: str | Sequence[int]
+    max_tokens: int
+    chat: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+    logprobs: int | None = None
+    echo: bool = False
+    bias: Mapping[int, float] = field(default_factory=dict)
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """Where it is sent, after the base URL."""
+        return "/chat/completions" if self.chat else "/completions"
+
+    def body(self, model: str) -> dict[str, object]:
+        """Return the JSON object to send; chat takes the prompt as the user's message."""
+        body: dict[str, object] = {
+            "model": model,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            **self.extra,
+        }
+        if self.chat:
+            body["messages"] = [{"role": "user", "content": self.prompt}]
+        else:
+            body["prompt"] = self.prompt if isinstance(self.prompt, str) else list(self.prompt)
+        if self.seed is not None:
+            body["seed"] = self.seed
+        if self.echo:
+            body["echo"] = True
+        if self.bias:
+            body["logit_bias"] = {str(token): bias for token, bias in self.bias.items()}
+        if self.logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": self.logprobs} if self.chat else {"logprobs": self.logprobs}
+        return body
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token as a server names it; what it does not say is None.
+
+    `top` are the likeliest tokens at its place, itself possibly among them.
+    """
+
+    text: str
+    data: bytes | None = None
+    token: int | None = None
+    logprob: float | None = None
+    top: tuple[Piece, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One continuation.
+
+    `pieces` is empty where the server gives no log-probabilities; `stopped` is False when the length limit cut it
+    short.
+    """
+
+    text: str
+    pieces: tuple[Piece, ...]
+    stopped: bool
+    prompt_tokens: int | None
+
+
+def read_reply(body: object) -> Reply:
+    """Read the JSON a server answered.
+
+    Raises:
+        UserError: It is not an answer of the OpenAI API.
+    """
+    try:
+        if not isinstance(body, Mapping):
+            raise TypeError("no JSON object")
+        choice = body["choices"][0]
+        text = choice["message"]["content"] if "message" in choice else choice["text"]
+        pieces = _pieces(choice.get("logprobs") or {})
+        ids = choice.get("token_ids")
+        if ids and len(ids) == len(pieces):
+            pieces = [Piece(p.text, p.data, int(i), p.logprob, p.top) for p, i in zip(pieces, ids, strict=True)]
+        count = (body.get("usage") or {}).get("prompt_tokens")
+        return Reply(text or "", tuple(pieces), choice.get("finish_reason") != "length", count)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        shown = " ".join(repr(body).split())[:120]
+        raise UserError(f"the server does not answer as the OpenAI API does: {shown}") from error
+
+
+def _pieces(logprobs: Mapping[str, Any]) -> list[Piece]:
+    if logprobs.get("content") is not None:
+        return [_piece(entry, entry.get("top_logprobs") or ()) for entry in logprobs["content"]]
+    names = logprobs.get("tokens") or []
+    values = logprobs.get("token_logprobs") or [None] * len(names)
+    tops = logprobs.get("top_logprobs") or [None] * len(names)
+    return [
+        _named(name, value, [_named(other, p) for other, p in (top or {}).items()])
+        for name, value, top in zip(names, values, tops, strict=True)
+    ]
+
+
+def _piece(entry: Mapping[str, Any], top: Sequence[Mapping[str, Any]]) -> Piece:
+    named = _named(entry["token"], entry.get("logprob"), [_piece(other, ()) for other in top])
+    data, token = entry.get("bytes"), entry.get("id", named.token)
+    return Piece(named.text, bytes(data) if data is not None else named.data, token, named.logprob, named.top)
+
+
+def _named(name: str, logprob: float | None, top: Sequence[Piece] = ()) -> Piece:
+    if logprob is not None and not logprob <= 1e-4:  # rounding may leave a certain token a hair above 0
+        raise ValueError(f"a log-probability of {logprob}")
+    value = None if logprob is None or math.isinf(logprob) else min(float(logprob), 0.0)
+    if name.startswith(_BY_NUMBER):
+        return Piece("", None, int(name.removeprefix(_BY_NUMBER)), value, tuple(top))
+    data = None if "\N{REPLACEMENT CHARACTER}" in name else name.encode()
+    return Piece(name, data, None, value, tuple(top))
