@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import momus.lm.local as local
 from momus.errors import UserError
-from momus.lm.engine import Engine, Sample, prompt_keys, uniforms
+from momus.lm.engine import Engine, Sample, choose_in_both_orders, prompt_keys, uniforms
 from momus.lm.local import LocalEngine
 from momus.lm.radix import RadixCache
 from momus.lm.sampling import draw
@@ -289,3 +289,14 @@ def test_a_search_that_goes_on_from_its_own_samples_reads_nothing_twice() -> Non
     # The last token of a sample is written and never read; of a beam every round reads one token for each sample.
     distinct = {row[:n] for row in rows for n in range(1, len(row))}
     assert engine.forwarded_tokens <= len(distinct) + 3 + 2 * 3 + 2
+
+
+def test_both_orders_cancel_a_liking_for_a_label() -> None:
+    engine = tiny_engine()
+    one, other = [*STEM, 10], [*STEM, 11]
+    (there,), (back,) = (choose_in_both_orders(engine, [pair], ("A", "B")) for pair in [(one, other), (other, one)])
+    assert there.probability + back.probability == pytest.approx(1) and there.mass == back.mass
+    plain = engine.choose([one, other], ("A", "B"))
+    assert there.probability == pytest.approx((plain[0].probability + 1 - plain[1].probability) / 2)
+    (same,) = choose_in_both_orders(engine, [(one, one)], ("A", "B"))
+    assert same.probability == pytest.approx(0.5), "whatever the label liked, equals are equal"

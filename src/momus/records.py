@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from momus.critique import Comment, Critique, Span
 from momus.errors import UserError
@@ -103,13 +103,88 @@ class Comparison(Record):
     ratings: tuple[Rating, ...]
 
 
-class Ranking(Record):
-    """K answers to one prompt ordered by one labeler: `ranks[i]` is the place of candidate i, ties equal."""
+class Message(BaseModel):
+    """One turn of a conversation."""
 
-    prompt: str
-    candidates: tuple[str, ...] = Field(min_length=2)
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+Content = str | tuple[Message, ...]
+"""Plain text, or turns of a conversation, which a chat format has yet to lay out."""
+
+
+class Origin(BaseModel):
+    """Where a record came from, as its source says; empty where it says nothing.
+
+    `place` is the file and line, `group` what must not be spread over splits (a conversation tree, a problem),
+    `user` whoever wrote the prompt, `split` the source's own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: str = ""
+    place: str = ""
+    id: str = ""
+    group: str = ""
+    user: str = ""
+    language: str = ""
+    licence: str = ""
+    split: str = ""
+
+
+class Prompt(Record):
+    """A prompt without an answer."""
+
+    prompt: Content
+    origin: Origin = Origin()
+
+
+class Demonstration(Record):
+    """An answer to a prompt, by a person or, where `author` names one, a model."""
+
+    prompt: Content
+    answer: Content
+    author: str = ""
+    origin: Origin = Origin()
+
+
+class Judgement(Record):
+    """One labeler's judgement of one answer by itself: a value on each of the source's own scales."""
+
+    prompt: Content
+    answer: Content
+    values: dict[str, float] = Field(min_length=1)
+    author: str = ""
+    labeler: str = ""
+    origin: Origin = Origin()
+
+
+class Ranking(Record):
+    """K answers to one prompt ordered by one labeler: `ranks[i]` is the place of candidate i, ties equal.
+
+    Where the source has them: `scores` that the ranks were made from (higher is better), `authors` of the
+    candidates, how sure the labeler was, in the source's own scale, and what he or she wrote.
+    """
+
+    prompt: Content
+    candidates: tuple[Content, ...] = Field(min_length=2)
     ranks: tuple[int, ...]
     labeler: str = ""
+    scores: tuple[float, ...] = ()
+    authors: tuple[str, ...] = ()
+    confidence: float | None = None
+    comment: str = ""
+    origin: Origin = Origin()
+
+    @model_validator(mode="after")
+    def _one_of_each_per_candidate(self) -> Ranking:
+        for name, values in (("ranks", self.ranks), ("scores", self.scores), ("authors", self.authors)):
+            if len(values) != len(self.candidates) and (values or name == "ranks"):
+                raise ValueError(f"{len(values)} {name} for {len(self.candidates)} candidates")
+        return self
 
 
 RecordT = TypeVar("RecordT", bound=Record)

@@ -99,6 +99,28 @@ class Engine(Protocol):
         """
 
 
+def choose_in_both_orders(
+    engine: Engine, questions: Sequence[tuple[Sequence[int], Sequence[int]]], options: tuple[str, str]
+) -> list[Choice]:
+    """Compare two candidates by labels, asked in both orders, so that a liking for a label or a place cancels out.
+
+    Args:
+        engine: Who is asked.
+        questions: Pairs of prefixes: one where the first label names the first candidate, one where it names the
+            second.
+        options: The two labels, such as ``("A", "B")``.
+
+    Returns:
+        How likely the first candidate is, the mean of both orders; the mass is that of the worse-answered one.
+
+    Raises:
+        UserError: As `Engine.choose`.
+    """
+    answers = engine.choose([prefix for pair in questions for prefix in pair], options)
+    both = zip(answers[::2], answers[1::2], strict=True)
+    return [Choice((one.probability + 1 - other.probability) / 2, min(one.mass, other.mass)) for one, other in both]
+
+
 def prompt_keys(key: Key | list[Key], prompts: int) -> list[tuple[int, ...]]:
     """Give every prompt its own key: the one listed for it, or the shared key followed by the prompt's index.
 

@@ -1,0 +1,75 @@
+"""Rows of Parquet files and of directories that the `datasets` library's `save_to_disk` wrote. Needs pyarrow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from momus.errors import UserError
+
+_BATCH = 256
+
+
+def parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, row) of a Parquet file, a few hundred rows in memory at a time."""
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path.name}:row {number}", row
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path}: damaged Parquet after row {number}: {_words(error)}") from error
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether `save_to_disk` wrote this directory: one data set, or several splits."""
+    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def saved_files(path: Path) -> list[Path]:
+    """Return the Arrow files of a saved data set, in order, of all its splits.
+
+    Raises:
+        UserError: The lists of splits or files are damaged, or name a file that is not there.
+    """
+    try:
+        if (path / "dataset_dict.json").is_file():
+            splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+            return [file for split in splits for file in saved_files(path / split)]
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        files = [path / entry["filename"] for entry in state["_data_files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged: save the data set again") from error
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: named by state.json, but not there: save the data set again")
+    return files
+
+
+def arrow_rows(files: Sequence[Path], root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, row) of Arrow stream files; places name them relative to `root`."""
+    import pyarrow
+    import pyarrow.ipc
+
+    for path in files:
+        name, number = path.relative_to(root).as_posix(), 0
+        try:
+            with pyarrow.memory_map(str(path)) as memory, pyarrow.ipc.open_stream(memory) as stream:
+                for batch in stream:
+                    for start in range(0, batch.num_rows, _BATCH):
+                        for row in batch.slice(start, _BATCH).to_pylist():
+                            number += 1
+                            yield f"{name}:row {number}", row
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UserError(f"{path}: damaged Arrow file after row {number}: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,300 @@
+"""Files as streams of rows, in bounded memory: JSON Lines, JSON, CSV, Parquet, Arrow, any of the text ones gzipped.
+
+A source yields each row with its place, or a `Problem` where a row cannot be read and the next one can. What
+leaves nothing to go on with (a truncated gzip file, a Git LFS pointer) is a UserError.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from momus.data.arrow import arrow_rows, is_saved_dataset, parquet_rows, saved_files
+from momus.data.licences import licence_beside
+from momus.errors import UserError
+
+LONGEST = 64 << 20
+"""The longest row that is read, in characters: memory stays bounded whatever the file holds."""
+
+_CHUNK = 1 << 16
+_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".txt")
+_OTHER_MAGIC = {
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it",
+    b"\xfd7zXZ": "compressed with xz: unpack it",
+    b"BZh": "compressed with bzip2: unpack it",
+    b"\xff\xfe": "UTF-16 text: save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text: save it as UTF-8",
+    b"SQLite format 3": "an SQLite database: export its table as CSV",
+}
+
+
+class Row(NamedTuple):
+    """One row as the file has it, and where: "name:line"."""
+
+    place: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A row that cannot be used: where, which field, and what to do about it."""
+
+    place: str
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.field}: {self.message}" if self.field else f"{self.place}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, directory or hub data set: its kind in words, its licence if one is stated, and its rows."""
+
+    name: str
+    kind: str
+    licence: str
+    rows: Callable[[], Iterator[Row | Problem]]
+
+
+def open_source(name: str) -> Source:
+    """Return the source of a file, a directory written by `save_to_disk`, or a data set of the Hugging Face hub.
+
+    Raises:
+        UserError: There is no such source, or it is of a kind that cannot be read.
+    """
+    path = Path(name)
+    if path.is_dir():
+        if not is_saved_dataset(path):
+            raise UserError(f"{name}: a directory, but not one that save_to_disk wrote: name a file in it")
+        files = saved_files(path)
+        return Source(name, "Arrow, save_to_disk", licence_beside(path), lambda: _located(arrow_rows(files, path)))
+    if not path.exists():
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and path.suffix not in _SUFFIXES and not path.parent.exists():
+            return _hub_source(name)
+        raise UserError(f"{name}: no such file")
+    kind = _kind(path)
+    readers: dict[str, Callable[[], Iterator[Row | Problem]]] = {
+        "Parquet": lambda: _located(parquet_rows(path)),
+        "Arrow": lambda: _located(arrow_rows([path], path.parent)),
+        "CSV": lambda: _table(path, ","),
+        "TSV": lambda: _table(path, "\t"),
+        "JSON Lines": lambda: _lines(path),
+        "JSON array": lambda: _json_values(path, array=True),
+        "JSON": lambda: _json_values(path, array=False),
+    }
+    return Source(name, kind, licence_beside(path.parent), readers[kind])
+
+
+def _kind(path: Path) -> str:
+    """Return the kind of a file by its first bytes, and by its name where they do not say."""
+    with path.open("rb") as raw:
+        head = raw.read(_CHUNK)
+    if head.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path}: a Git LFS pointer, not the data: run git lfs pull, or download the file itself")
+    if head.startswith(b"PAR1"):
+        return "Parquet"
+    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        return "Arrow"
+    for magic, words in _OTHER_MAGIC.items():
+        if head.startswith(magic):
+            raise UserError(f"{path}: {words} first")
+    with _text_bytes(path) as file:
+        head = file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not head:
+        raise UserError(f"{path}: empty")
+    suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        return suffix[1:].upper()
+    if head.startswith(b"[") and suffix != ".jsonl":
+        return "JSON array"
+    if head.startswith((b"{", b'"', b"[")) or suffix in (".json", ".jsonl", ".ndjson"):
+        one_line, newline, _ = head.partition(b"\n")
+        if suffix == ".json" and newline and head.startswith(b"{") and _parsed(one_line, "")[1] is not None:
+            return "JSON"
+        return "JSON Lines"
+    raise UserError(f"{path}: neither JSON nor Parquet; a table must be named .csv or .tsv")
+
+
+class _Checked(io.RawIOBase):
+    """Bytes of a gzip file, whose damage is told in words."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = gzip.open(path, "rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._file.read(len(buffer))
+        except EOFError as error:
+            raise UserError(f"{self._path}: the gzip file ends too early: download it again") from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise UserError(f"{self._path}: the gzip file is damaged: download it again") from error
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _text_bytes(path: Path) -> IO[bytes]:
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+    return io.BufferedReader(_Checked(path), _CHUNK) if zipped else path.open("rb")
+
+
+def _parsed(text: str | bytes, place: str) -> tuple[Any, Problem | None]:
+    """Return a JSON value and None, or None and the problem with it."""
+    constants: list[str] = []
+    try:
+        value = json.loads(text, parse_constant=constants.append)
+    except UnicodeDecodeError:
+        return None, Problem(place, "", "not UTF-8 text: save the file as UTF-8")
+    except json.JSONDecodeError as error:
+        return None, Problem(place, "", f"not JSON: {error.msg} at character {error.pos + 1}")
+    except (RecursionError, ValueError):
+        return None, Problem(place, "", "JSON nested too deeply, or with a number too long to read")
+    return (None, _constant(constants[0], place)) if constants else (value, None)
+
+
+def _constant(name: str, place: str) -> Problem:
+    return Problem(place, "", f"{name} is not JSON: write null, or leave the field out")
+
+
+def _lines(path: Path) -> Iterator[Row | Problem]:
+    with _text_bytes(path) as file:
+        number = 0
+        while line := file.readline(LONGEST + 1):
+            number += 1
+            if len(line) > LONGEST:
+                raise UserError(f"{path}:{number}: a line of more than {LONGEST >> 20} MiB: is this JSON Lines?")
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if not line.strip():
+                continue
+            place = f"{path.name}:{number}"
+            value, problem = _parsed(line, place)
+            yield Row(place, value) if problem is None else problem
+
+
+def _json_values(path: Path, array: bool) -> Iterator[Row | Problem]:
+    """Yield the elements of a JSON array, or JSON values one after another, without holding them all."""
+    constants: list[str] = []
+    decoder = json.JSONDecoder(parse_constant=constants.append)
+    with _text_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+        held, at, line, more = "", 0, 1, True
+        opened, done = not array, False
+        while True:
+            start = _skip(held, at, (",[" if not opened else ",") if array else "")
+            opened = opened or start > at
+            line += held.count("\n", at, start)
+            at = start
+            done = done or (array and held.startswith("]", at))
+            if done:
+                return
+            constants.clear()
+            end = None
+            try:
+                value, end = decoder.raw_decode(held, at)
+                failure = ""
+            except json.JSONDecodeError as error:
+                failure = error.msg
+            except (RecursionError, ValueError):
+                failure = "nested too deeply, or a number too long to read"
+            # A number, and a value that fails, may go on in what has not been read yet.
+            if more and (end is None or end == len(held)):
+                if len(held) - at > LONGEST:
+                    raise UserError(f"{path}:{line}: not JSON: {failure or 'a value that does not end'}")
+                try:
+                    chunk = text.read(max(_CHUNK, len(held) - at))
+                except UnicodeDecodeError as error:
+                    raise UserError(f"{path}: not UTF-8 text after line {line}: save the file as UTF-8") from error
+                held, at, more = held[at:] + chunk, 0, bool(chunk)
+                continue
+            if end is None:
+                if at == len(held):
+                    if array:
+                        raise UserError(f"{path}:{line}: the array does not end: is the file complete?")
+                    return
+                raise UserError(f"{path}:{line}: not JSON: {failure}; nothing after it can be read")
+            place = f"{path.name}:{line}"
+            yield _constant(constants[0], place) if constants else Row(place, value)
+            line += held.count("\n", at, end)
+            at = end
+
+
+def _skip(text: str, at: int, signs: str) -> int:
+    while at < len(text) and (text[at].isspace() or text[at] in signs):
+        at += 1
+    return at
+
+
+def _table(path: Path, separator: str) -> Iterator[Row | Problem]:
+    csv.field_size_limit(LONGEST)
+    with _text_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        reader = csv.reader(text, delimiter=separator, strict=True)
+        names: list[str] | None = None
+        while True:
+            place = f"{path.name}:{reader.line_num + 1}"
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except UnicodeDecodeError as error:
+                raise UserError(f"{path}: not UTF-8 text after line {reader.line_num}: save it as UTF-8") from error
+            except csv.Error as error:
+                yield Problem(place, "", f"not CSV: {error}")
+                continue
+            if not cells:
+                continue
+            if names is None:
+                names = cells
+                if len(set(names)) < len(names):
+                    raise UserError(f"{path}:1: two columns have the same name: {', '.join(names)}")
+            elif len(cells) != len(names):
+                yield Problem(place, "", f"{len(cells)} cells, but the header names {len(names)} columns")
+            else:
+                yield Row(place, dict(zip(names, cells, strict=True)))
+
+
+def _located(rows: Iterator[tuple[str, Any]]) -> Iterator[Row | Problem]:
+    return (Row(place, value) for place, value in rows)
+
+
+def _hub_source(name: str) -> Source:
+    try:
+        from datasets import get_dataset_config_info, load_dataset
+    except ModuleNotFoundError as error:
+        raise UserError(f"{name}: no such file; to read it from the hub, pip install datasets") from error
+    # The hub's client raises errors of half a dozen libraries; every one of them is told in its own first line.
+    try:
+        licence = get_dataset_config_info(name).license or ""
+        splits = load_dataset(name, streaming=True)
+    except Exception as error:
+        raise UserError(f"{name}: no such file, and not read from the hub: {_first_line(error)}") from error
+
+    def rows() -> Iterator[Row | Problem]:
+        for split, values in splits.items():
+            try:
+                for number, value in enumerate(values, 1):
+                    yield Row(f"{name}[{split}]:{number}", value)
+            except Exception as error:
+                raise UserError(f"{name}[{split}]: {_first_line(error)}") from error
+
+    return Source(name, "Hugging Face hub", licence, rows)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
