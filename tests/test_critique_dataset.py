@@ -171,6 +171,15 @@ def test_one_answer_that_cannot_be_searched_costs_only_itself(files, config, tmp
     assert "without lines" in found[1].skipped
 
 
+def test_a_model_that_diverged_is_no_fault_of_the_answers(files, config, tmp_path):
+    model = tiny_model()
+    model.lm_head.weight.data.fill_(float("nan"))
+    save_causal_lm(model, tmp_path / "model", tiny_tokenizer())
+    with pytest.raises(UserError, match="not numbers"):
+        critique_dataset(files / "tasks.jsonl", tmp_path / "run", replace(config, model=tmp_path / "model"))
+    assert not list((tmp_path / "run").glob("shards/*.jsonl")), "a shard of nothing must not count as done"
+
+
 BAD = {
     b"{": "not JSON",
     b'{"id": "a", "question": ""}': "answer: missing: add it",

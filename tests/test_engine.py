@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 
 import momus.lm.local as local
 from momus.errors import UserError
@@ -117,6 +118,18 @@ def test_memory_does_not_outlive_the_weights() -> None:
     np.testing.assert_allclose(sample.logprobs, reference(engine.model, STEM, sample), atol=1e-4)
 
 
+def test_memory_does_not_outlive_an_adapter() -> None:
+    adapted = get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=["k_proj", "v_proj"]))
+    for name, parameter in adapted.named_parameters():
+        if "lora" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    engine = LocalEngine(adapted, tiny_tokenizer())
+    engine.sample([STEM], 1, key=0, max_tokens=4)
+    with adapted.disable_adapter():
+        (sample,) = engine.sample([STEM], 1, key=0, max_tokens=4)[0]
+        np.testing.assert_allclose(sample.logprobs, reference(adapted, STEM, sample), atol=1e-4)
+
+
 def test_tokens_unknown_to_the_tokenizer_are_never_drawn() -> None:
     model, size = tiny_model(), len(tiny_tokenizer())
     model.resize_token_embeddings(size + 300, mean_resizing=False)
@@ -212,6 +225,7 @@ def test_bad_arguments_are_refused_in_one_line(contract: tuple[Engine, Any]) -> 
         ({"n": 0}, "at least 1"),
         ({"max_tokens": 0}, "at least 1"),
         ({"temperature": -1}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
         ({"top_p": 0}, "top_p"),
         ({"prefixes": [[1] * 600]}, "exceed"),
         ({"key": [1, 2]}, "2 keys for 1"),
@@ -223,6 +237,9 @@ def test_bad_arguments_are_refused_in_one_line(contract: tuple[Engine, Any]) -> 
         with pytest.raises(UserError, match=message) as caught:
             engine.sample(**arguments)
         assert "\n" not in str(caught.value)
+    for prefix, message in ([], "empty"), ([1] * 600, "exceed"):
+        with pytest.raises(UserError, match=message):
+            engine.score(prefix, [[5]])
 
 
 def test_every_engine_is_an_engine(contract: tuple[Engine, Any]) -> None:
@@ -236,6 +253,8 @@ def test_a_diverged_model_is_refused_in_words() -> None:
         model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(UserError, match="not numbers"):
         LocalEngine(model, tiny_tokenizer()).sample([STEM], 1, key=0, max_tokens=2)
+    with pytest.raises(UserError, match="not numbers"):
+        LocalEngine(model, tiny_tokenizer()).choose([STEM], ("A", "B"))
 
 
 def test_keys_and_random_numbers() -> None:
@@ -243,6 +262,7 @@ def test_keys_and_random_numbers() -> None:
     assert prompt_keys([7, (8, 9)], 2) == [(7,), (8, 9)]
     np.testing.assert_array_equal(uniforms((1, 2), 3, 5), uniforms((1, 2), 3, 9)[:5])
     assert uniforms((1, 2), 3, 5)[0] != uniforms((1, 2), 4, 5)[0]
+    assert len({uniforms(key, 0, 1)[0] for key in [(1,), (1, 0), (1, 0, 0), (0, 1)]}) == 4
 
 
 def test_draw_matches_the_distribution() -> None:
@@ -270,6 +290,7 @@ def test_memory_finds_the_longest_prefix(stored: list[tuple[int, ...]], room: in
         p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for own in cache._pieces.values() for p in own
     }
     assert cache.bytes == sum(distinct.values()) <= cache.max_bytes
+    assert cache._users.keys() == distinct.keys(), "what is forgotten is still counted"
     for tokens in [(0, 1, 2, 0), (2, 2), (1,), *stored]:
         match = cache.match(tokens)
         lengths = (n for k in kept for n in range(len(tokens) + 1) if k[:n] == tokens[:n])

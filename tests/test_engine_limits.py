@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from momus.errors import UserError
+from momus.lm import radix
 from momus.lm.local import LocalEngine
 from tiny import tiny_engine, tiny_tokenizer
 
@@ -42,9 +45,18 @@ def test_sliding_windows_are_kept_in_every_cache(kind: str) -> None:
                 np.testing.assert_allclose(engine.score(prefix, [sample.tokens])[0], own, atol=2e-4)
 
 
-def test_recurrent_models_are_refused_in_words() -> None:
-    config = CONFIG_MAPPING["mamba"](vocab_size=400, hidden_size=16, num_hidden_layers=1, state_size=4)
-    with pytest.raises(UserError, match="mamba models cannot be sampled from"):
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("mamba", {"num_hidden_layers": 1, "state_size": 4}, "mamba models cannot be sampled from"),
+        ("gpt_neo", {"num_layers": 2, "attention_types": [[["global", "local"], 1]]}, "layers of local attention"),
+        ("falcon", {"num_hidden_layers": 1, "alibi": True}, "layers of ALiBi"),
+    ],
+)
+def test_models_that_go_by_columns_or_states_are_refused_in_words(kind: str, settings: dict, message: str) -> None:
+    heads = {} if kind == "mamba" else {"num_heads" if kind == "gpt_neo" else "num_attention_heads": 2}
+    config = CONFIG_MAPPING[kind](vocab_size=400, hidden_size=16, **heads, **settings)
+    with pytest.raises(UserError, match=message):
         LocalEngine(AutoModelForCausalLM.from_config(config), tiny_tokenizer())
 
 
@@ -79,6 +91,23 @@ def test_out_of_memory_halves_and_says_so(monkeypatch: pytest.MonkeyPatch) -> No
         engine.sample([STEM], 1, key=0, max_tokens=3)
 
 
+def test_what_did_not_fit_is_not_tried_again_in_the_same_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    prefixes = [[*STEM, number] for number in range(3, 23)]
+    chosen = tiny_engine().choose(prefixes, ("A", "B"))
+    expected = tiny_engine().sample(prefixes, 1, key=1, max_tokens=3)
+    engine = tiny_engine(rows=8)
+    failing(engine, monkeypatch, most=3)
+    with pytest.warns(UserWarning, match="out of memory") as warned:
+        found = engine.choose(prefixes, ("A", "B"))
+    assert [c.probability for c in found] == pytest.approx([c.probability for c in chosen], abs=1e-5)
+    assert len(warned) == 2  # 8 to 4 to 2, once for all
+    engine.rows = 8
+    with pytest.warns(UserWarning, match="out of memory") as warned:
+        sampled = engine.sample(prefixes, 1, key=1, max_tokens=3)
+    assert [[s.tokens for s in g] for g in sampled] == [[s.tokens for s in g] for g in expected]
+    assert len(warned) == 2
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = tiny_engine()
     monkeypatch.setattr(engine.model, "forward", lambda *args, **kwargs: (_ for _ in ()).throw(RuntimeError("shape")))
@@ -107,4 +136,27 @@ def test_an_interrupt_leaves_the_engine_as_it_was(step: int, monkeypatch: pytest
     assert engine.model.training
     assert engine.model.config._attn_implementation == "sdpa"
     again = engine.sample(PREFIXES, 2, key=1, max_tokens=10)
+    assert [[s.tokens for s in g] for g in again] == [[s.tokens for s in g] for g in expected]
+
+
+def test_an_interrupt_while_something_is_remembered_leaves_no_half_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = tiny_engine().sample(PREFIXES, 2, key=2, max_tokens=6)
+    engine, real, calls = tiny_engine(), radix.insort, 0
+
+    def interrupted(*args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise KeyboardInterrupt
+        real(*args)
+
+    monkeypatch.setattr(radix, "insort", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        for key in range(9):
+            engine.sample(PREFIXES, 2, key=key, max_tokens=6)
+    memory = engine._memory
+    assert sorted(memory._pieces) == memory._sorted
+    kept = {p.untyped_storage().data_ptr(): p.untyped_storage() for own in memory._pieces.values() for p in own}
+    assert memory.bytes == sum(storage.nbytes() for storage in kept.values())
+    again = engine.sample(PREFIXES, 2, key=2, max_tokens=6)
     assert [[s.tokens for s in g] for g in again] == [[s.tokens for s in g] for g in expected]

@@ -3,6 +3,7 @@
 import random
 import shutil
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -45,7 +46,17 @@ def test_examples_hold_the_gold_critique_and_mark_the_bugs(drawn, tokenizer):
         text = tokenizer.decode(tree.tokens[tree.branches[0]]).removesuffix("<|eos|>")
         critique = parse_critique(text, answer)
         assert critique.comments and not critique.unanchored
-        assert (weight[tree.branches[0]] == 1).all() and weight[0] == 0
+        own = weight[tree.branches[0]]
+        assert set(own.tolist()) <= {1.0, mixture.choice_weight} and weight[0] == 0
+        # What weighs more is where a quote could still be another line's: up to the token that tells them apart.
+        lines = {line.strip() for line in answer.split("\n") if line.strip()}
+        runs = [list(run) for chosen, run in groupby(range(len(own)), (own != 1).__getitem__) if chosen]
+        assert len(runs) == (len(critique.comments) if len(lines) > 1 else 0)
+        for run, comment in zip(runs, critique.comments, strict=False):
+            open_, told = (tokenizer.decode(tree.tokens[tree.branches[0]][cut]) for cut in (run[:-1], run))
+            others = [line + "\n" for line in lines if line != comment.highlight]
+            assert any(line.startswith(open_) for line in others) and not any(line.startswith(told) for line in others)
+            assert (comment.highlight + "\n").startswith(told)
         assert (buggy == 1).any() and (buggy[tree.branches[0][0] :] == -1).all()
         # A marked token is one of a line that the critique is about or that the bug spans.
         labels = 0

@@ -164,6 +164,9 @@ def test_centering_moves_demonstrations_to_zero_and_no_difference() -> None:
     assert np.mean(score_trees(model, demonstrations)) == pytest.approx(0, abs=1e-5)
     np.testing.assert_allclose(np.diff(after), np.diff(before), atol=1e-5)
     assert not np.allclose(before, after)
+    with pytest.raises(UserError, match="no demonstrations"):
+        center(model, [])
+    assert model.bias.isfinite()
 
 
 def test_cosine_schedule() -> None:

@@ -38,7 +38,7 @@ KINDS = {
 def build(kind: str, **changes):
     torch.manual_seed(0)
     config = CONFIG_MAPPING[kind](**{**SHAPE, **KINDS.get(kind, {}), **changes})
-    attention = "eager" if kind == "gemma2" else "sdpa"
+    attention = "eager" if kind in ("gemma2", "gpt_oss") else "sdpa"
     return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
 
 
@@ -225,12 +225,32 @@ def test_what_trees_cannot_serve_runs_as_rows_with_one_warning(monkeypatch) -> N
 
 def test_an_unknown_architecture_proves_itself_or_runs_as_rows(monkeypatch) -> None:
     assert tree_problem(backbone_of(build("olmo2"))) == ""
+    assert tree_problem(backbone_of(build("starcoder2", sliding_window=30))) == ""
+    silent = build("phimoe", num_local_experts=2, num_experts_per_tok=2, sliding_window=30)  # only its masks know
+    assert "window" in tree_problem(backbone_of(silent))
     broken = backbone_of(build("olmo2"))
     monkeypatch.setattr(attention, "DENSE", 0)
     monkeypatch.setattr(TokenTree, "segments", lambda tree: [])  # attention that sees nothing
     assert "does not take them" in tree_problem(broken)
     gemma = build("gemma2", attn_logit_softcapping=20.0, final_logit_softcapping=None)
     assert "changes its attention scores" in tree_problem(backbone_of(gemma))
+
+
+def test_a_model_that_fails_the_trial_runs_as_it_did_before(monkeypatch) -> None:
+    """GPT-OSS has attention sinks, which sdpa would leave out in silence."""
+    monkeypatch.setattr(forward, "_warned", set())
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+    model = build("gpt_oss", num_local_experts=2, num_experts_per_tok=1, sliding_window=5, layer_types=kinds)
+    for name, parameter in model.named_parameters():
+        if name.endswith("sinks"):
+            torch.nn.init.normal_(parameter, std=2.0)
+    prefix, branches = [5, 6, 7, 8, 9, 4], [[3, 4, 5], [8, 2]]
+    expected = torch.cat([plain(model, prefix, branch) for branch in branches])
+    with pytest.warns(UserWarning, match="plain rows"):
+        found = token_logprobs(model, [TokenTree.from_branches(prefix, branches)]).logprobs
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    after = torch.cat([plain(model, prefix, branch) for branch in branches])
+    torch.testing.assert_close(after, expected, atol=0, rtol=0)
 
 
 def test_logits_changed_after_the_head_are_refused() -> None:

@@ -119,14 +119,15 @@ Content = str | tuple[Message, ...]
 class Origin(BaseModel):
     """Where a record came from, as its source says; empty where it says nothing.
 
-    `place` is the file and line, `group` what must not be spread over splits (a conversation tree, a problem),
-    `user` whoever wrote the prompt, `split` the source's own.
+    `place` is the file and line, `dataset` the collection within the source, `group` what must not be spread over
+    splits (a conversation tree, a problem), `user` whoever wrote the prompt, `split` the source's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str = ""
     place: str = ""
+    dataset: str = ""
     id: str = ""
     group: str = ""
     user: str = ""
@@ -136,14 +137,15 @@ class Origin(BaseModel):
 
 
 class Prompt(Record):
-    """A prompt without an answer."""
+    """A prompt without an answer; `split` is where the rules for prompts put it."""
 
     prompt: Content
+    split: Split = "train"
     origin: Origin = Origin()
 
 
 class Demonstration(Record):
-    """An answer to a prompt, by a person or, where `author` names one, a model."""
+    """An answer to a prompt; `author` is the person or model that wrote it, as the source names them."""
 
     prompt: Content
     answer: Content

@@ -22,11 +22,13 @@ COMMANDS = {
     "critique": "Write critiques for a whole data set, on one machine or on Ray.",
     "review": "Review Python files with the trained critic.",
     "tamper": "Put bugs into copies of Python files, each with a reviewer's explanation.",
+    "data": "Inspect and convert demonstrations, rankings and judgements of other projects.",
     "pretrain": "Train the small critic that ships with Momus, from nothing.",
     "doctor": "Say what this machine, and a model server, can do.",
 }
 
 _EXTRAS = {
+    "data": {"markdown_it", "pyarrow"},
     "remote": {"openai"},
     "train": {"jinja2", "matplotlib", "pygments", "safetensors", "tokenizers", "torch", "transformers"},
 }

@@ -1,1 +1,1 @@
-"""Real data in and out: functions of the standard library and of installed packages."""
+"""Real data in and out: the ecosystem's formats, prompts, functions of the standard library and of packages."""

@@ -54,21 +54,33 @@ def saved_files(path: Path) -> list[Path]:
 
 
 def arrow_rows(files: Sequence[Path], root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place, row) of Arrow stream files; places name them relative to `root`."""
+    """Yield (place, row) of Arrow files; places name them relative to `root`."""
     import pyarrow
-    import pyarrow.ipc
 
     for path in files:
         name, number = path.relative_to(root).as_posix(), 0
         try:
-            with pyarrow.memory_map(str(path)) as memory, pyarrow.ipc.open_stream(memory) as stream:
-                for batch in stream:
+            with pyarrow.memory_map(str(path)) as memory:
+                for batch in _batches(memory):
                     for start in range(0, batch.num_rows, _BATCH):
                         for row in batch.slice(start, _BATCH).to_pylist():
                             number += 1
                             yield f"{name}:row {number}", row
         except (pyarrow.ArrowException, OSError) as error:
             raise UserError(f"{path}: damaged Arrow file after row {number}: {_words(error)}") from error
+
+
+def _batches(memory: Any) -> Iterator[Any]:
+    """Yield the batches of an Arrow stream, which save_to_disk writes, or an Arrow file (Feather)."""
+    import pyarrow.ipc
+
+    if memory.read(6) == b"ARROW1":
+        memory.seek(0)
+        file = pyarrow.ipc.open_file(memory)
+        yield from (file.get_batch(number) for number in range(file.num_record_batches))
+    else:
+        memory.seek(0)
+        yield from pyarrow.ipc.open_stream(memory)
 
 
 def _words(error: Exception) -> str:

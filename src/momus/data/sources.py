@@ -12,7 +12,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -79,7 +79,11 @@ def open_source(name: str) -> Source:
         files = saved_files(path)
         return Source(name, "Arrow, save_to_disk", licence_beside(path), lambda: _located(arrow_rows(files, path)))
     if not path.exists():
-        if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and path.suffix not in _SUFFIXES and not path.parent.exists():
+        if (
+            re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", name)
+            and path.suffix not in _SUFFIXES
+            and not path.parent.exists()
+        ):
             return _hub_source(name)
         raise UserError(f"{name}: no such file")
     kind = _kind(path)
@@ -130,7 +134,7 @@ class _Checked(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = gzip.open(path, "rb")
+        self._file = gzip.GzipFile(path)
 
     def readable(self) -> bool:
         return True
@@ -194,15 +198,14 @@ def _json_values(path: Path, array: bool) -> Iterator[Row | Problem]:
     constants: list[str] = []
     decoder = json.JSONDecoder(parse_constant=constants.append)
     with _text_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
-        held, at, line, more = "", 0, 1, True
-        opened, done = not array, False
+        held, more, item = text.read(_CHUNK), True, 0
+        at = len(held) - len(held.lstrip()) + array
+        line = 1 + held.count("\n", 0, at)
         while True:
-            start = _skip(held, at, (",[" if not opened else ",") if array else "")
-            opened = opened or start > at
+            start = _skip(held, at, "," if array else "")
             line += held.count("\n", at, start)
             at = start
-            done = done or (array and held.startswith("]", at))
-            if done:
+            if array and held.startswith("]", at):
                 return
             constants.clear()
             end = None
@@ -229,7 +232,8 @@ def _json_values(path: Path, array: bool) -> Iterator[Row | Problem]:
                         raise UserError(f"{path}:{line}: the array does not end: is the file complete?")
                     return
                 raise UserError(f"{path}:{line}: not JSON: {failure}; nothing after it can be read")
-            place = f"{path.name}:{line}"
+            item += 1
+            place = f"{path.name}:{line} (item {item})"
             yield _constant(constants[0], place) if constants else Row(place, value)
             line += held.count("\n", at, end)
             at = end
@@ -274,14 +278,15 @@ def _located(rows: Iterator[tuple[str, Any]]) -> Iterator[Row | Problem]:
 
 
 def _hub_source(name: str) -> Source:
+    """Return a data set of the hub, "owner/name" or "owner/name:configuration", read as it is downloaded."""
     try:
-        from datasets import get_dataset_config_info, load_dataset
+        from datasets import load_dataset
     except ModuleNotFoundError as error:
         raise UserError(f"{name}: no such file; to read it from the hub, pip install datasets") from error
+    path, _, configuration = name.partition(":")
     # The hub's client raises errors of half a dozen libraries; every one of them is told in its own first line.
     try:
-        licence = get_dataset_config_info(name).license or ""
-        splits = load_dataset(name, streaming=True)
+        splits = load_dataset(path, configuration or None, streaming=True)
     except Exception as error:
         raise UserError(f"{name}: no such file, and not read from the hub: {_first_line(error)}") from error
 
@@ -293,7 +298,21 @@ def _hub_source(name: str) -> Source:
             except Exception as error:
                 raise UserError(f"{name}[{split}]: {_first_line(error)}") from error
 
-    return Source(name, "Hugging Face hub", licence, rows)
+    return Source(name, "Hugging Face hub", _hub_licence(path, splits), rows)
+
+
+def _hub_licence(path: str, splits: Mapping[str, Any]) -> str:
+    """Return the licence in a data set's description, else that of its card, else ""."""
+    from huggingface_hub import DatasetCard
+
+    described = next((own.info.license for own in splits.values()), None)
+    if described:
+        return str(described)
+    try:
+        stated = DatasetCard.load(path).data.get("license")
+    except Exception:  # a data set without a card, or one out of reach, states no licence
+        return ""
+    return ", ".join(stated) if isinstance(stated, list) else str(stated or "")
 
 
 def _first_line(error: Exception) -> str:

@@ -60,10 +60,15 @@ class Block(NamedTuple):
 
 
 class TreeLayout:
-    """How one row of trees attends: made once, used by every layer."""
+    """How one row of trees attends: made once, used by every layer.
+
+    Attributes:
+        windows: How far back the layers that have used it see.
+    """
 
     def __init__(self, tree: TokenTree, device: torch.device) -> None:
         self._tree, self._device = tree, device
+        self.windows: set[int | None] = set()
         self._masks: dict[int | None, Any] = {}
 
     @cached_property
@@ -138,7 +143,8 @@ def tree_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return output
-    if query.device.type == "cuda":
+    tree.windows.add(sliding_window)
+    if query.device.type == "cuda" and not dropout:  # which FlexAttention does not have
         flexed: tuple[torch.Tensor, Any] = flex_attention_forward(
             module, query, key, value, tree.flex_mask(sliding_window), scaling=scaling, dropout=dropout
         )

@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from momus.critique import FENCE, Span
-from momus.errors import UserError
+from momus.errors import UnfitInputError, UserError
 from momus.records import quotable
 
 State = Hashable
@@ -134,7 +134,7 @@ class VerbatimQuotes:
         start = self._read(QuoteState(None, 0, frozenset()), written.encode())
         if start is None:
             what = "quotes what is not a line of the answer" if self.targets else "quotes an answer without lines"
-            raise UserError(f"a constrained critique cannot start with text that {what}: {written[-60:]!r}")
+            raise UnfitInputError(f"a constrained critique cannot start with text that {what}: {written[-60:]!r}")
         self._start: QuoteState = start
         self._allowed = lru_cache(maxsize=4096)(self._find_allowed)
 
@@ -173,7 +173,8 @@ class VerbatimQuotes:
         across = (token for piece, token in self._vocabulary.with_newline if piece.startswith(ends))
         tokens.update(token for token in across if self._legal(state, token))
         if not tokens:
-            raise UserError("the tokenizer has no token for a character of the answer: quotes cannot be constrained")
+            what = "the tokenizer has no token for a character of the answer: quotes cannot be constrained"
+            raise UnfitInputError(what)
         return sorted(tokens)
 
     def _legal(self, state: QuoteState, token: int) -> bool:

@@ -143,7 +143,7 @@ def uniforms(key: tuple[int, ...], sample: int, steps: int) -> npt.NDArray[np.fl
 
     The first numbers are the same for any `steps`.
     """
-    seed = np.random.SeedSequence([*key, sample])
+    seed = np.random.SeedSequence([len(key), *key, sample])  # which pads with zeros: the length tells keys apart
     return np.random.Generator(np.random.Philox(seed)).random(steps)
 
 

@@ -37,7 +37,10 @@ def windows_of(config: Any) -> Windows:
     """
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None) or ("sliding_attention" if window else "full_attention",)
-    if other := set(kinds) - {"full_attention", "sliding_attention"}:
+    # What goes by a token's column in the cache and not by its position: GPT-Neo's local layers, ALiBi.
+    odd = {"local attention"} if "local" in getattr(config, "attention_layers", ()) else set()
+    odd |= {"ALiBi"} if getattr(config, "alibi", False) else set()
+    if other := odd | set(kinds) - {"full_attention", "sliding_attention"}:
         raise UserError(f"{config.model_type} models cannot be sampled from here: they have layers of {min(other)}")
     return {kind: window if kind == "sliding_attention" else None for kind in kinds}
 

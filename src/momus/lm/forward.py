@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from momus.errors import UserError
 from momus.lm.attention import TREE_ATTENTION, TreeLayout
+from momus.lm.fork import windows_of
 from momus.lm.models import RewardModel
 from momus.lm.tree import IntArray, TokenTree, pack
 
@@ -86,21 +87,31 @@ def _structural_problem(backbone: Any) -> str:
 
 @torch.no_grad()
 def _numerical_problem(backbone: Any) -> str:
-    training = backbone.training
+    training, before = backbone.training, backbone.config._attn_implementation
     backbone.eval()
     try:
-        expected, found = _in_rows(backbone, [_PROBE]).float(), _in_trees(backbone, [_PROBE]).float()
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        layout, windows = TreeLayout(_PROBE, backbone.device), set(windows_of(backbone.config).values())
+        expected, found = _in_rows(backbone, [_PROBE]).float(), _along(backbone, _PROBE, layout).float()
+    except (RuntimeError, TypeError, ValueError, IndexError, UserError) as error:
         return f"a {backbone.config.model_type} model does not take them ({str(error).splitlines()[0]})"
     finally:
         backbone.train(training)
+        backbone.config._attn_implementation = before  # rows, and the model itself, attend as they did
+    if layout.windows != windows:  # longer than the few tokens tried, it would not show in the numbers
+        return f"a {backbone.config.model_type} model keeps to a window that its attention is not told of"
     off = ((found - expected).norm() / expected.norm()).item()
     limit = 1e-4 if expected.dtype == backbone.dtype else 3e-2
     return "" if off < limit else f"a {backbone.config.model_type} model differs on them by {off:.1e}"
 
 
 def _in_trees(backbone: Any, trees: Sequence[TokenTree]) -> torch.Tensor:
-    row, device = TokenTree.joined(trees), backbone.device
+    row = TokenTree.joined(trees)
+    return _along(backbone, row, TreeLayout(row, backbone.device))
+
+
+def _along(backbone: Any, row: TokenTree, layout: TreeLayout) -> torch.Tensor:
+    """Run a row of trees as it is laid out."""
+    device = backbone.device
     # Stays: a checkpointed layer attends again in the backward pass. Without a layout it is sdpa.
     backbone.config._attn_implementation = TREE_ATTENTION
     output = backbone(
@@ -108,7 +119,7 @@ def _in_trees(backbone: Any, trees: Sequence[TokenTree]) -> torch.Tensor:
         position_ids=torch.from_numpy(row.depth)[None].to(device),
         attention_mask=torch.zeros(1, 1, 1, 1, device=device),  # in four dimensions: keeps the model from making one
         use_cache=False,
-        tree=TreeLayout(row, device),
+        tree=layout,
     )
     states: torch.Tensor = output.last_hidden_state[0]
     return states

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from transformers import DynamicCache
 
-from momus.errors import UserError
+from momus.errors import UnfitInputError, UserError
 from momus.lm.constraint import Constraint, State, Vocabulary
 from momus.lm.engine import Choice, Key, Sample, option_tokens, prompt_keys, uniforms
 from momus.lm.fork import ForkCache, can_fork, forking, windows_of
@@ -150,10 +150,14 @@ class LocalEngine:
         return [[self._finish(row) for row in group] for group in rows]
 
     def score(self, prefix: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Return the log-probability (nats) of each token of each continuation of one prefix."""
+        """Return the log-probability (nats) of each token of each continuation of one prefix.
+
+        Raises:
+            UserError: The prefix is empty, or too long for the model with a continuation.
+        """
         found: list[list[float]] = []
-        if not continuations:
-            return found
+        longest = max(map(len, continuations), default=0)
+        self._check([prefix], 1, _Settings(max(longest, 1), 1.0, 1.0, self._ends, len(self._vocabulary)))
 
         def score(part: Sequence[Sequence[int]]) -> None:
             tree = TokenTree.from_branches(prefix, part)
@@ -174,14 +178,14 @@ class LocalEngine:
         def compare(part: Sequence[int]) -> None:
             batch = _Batch(self, [tuple(prefixes[i]) for i in part])
             with forking(self.model, batch.cache):
-                logprobs = batch.step([prefixes[i][-1] for i in part]).log_softmax(-1)
+                logits = batch.step([prefixes[i][-1] for i in part])
+            logprobs = logits - _total(logits)[:, None]
             for i, row in zip(part, logprobs, strict=True):
                 first, second = row[pairs[i][0]], row[pairs[i][1]]
                 choices[i] = Choice(float(torch.sigmoid(first - second)), float(first.exp() + second.exp()))
 
         with self._inference():
-            for start in range(0, len(order), self.rows):
-                self._within_memory(order[start : start + self.rows], compare)
+            self._within_memory(order, compare)
         return [choices[i] for i in range(len(prefixes))]
 
     def read(self, sequences: Sequence[Tokens]) -> tuple[DynamicCache, torch.Tensor]:
@@ -224,33 +228,33 @@ class LocalEngine:
         return past, seen
 
     def _within_memory(self, items: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
-        """Do `work` on all items at once, or, where memory runs out, on halves; the next batches are smaller too.
+        """Do `work` on all items, `rows` at once; where memory runs out, on half as many from then on.
 
         `work` may be called again with items it failed on.
 
         Raises:
             UserError: Memory runs out even for one item.
         """
-        try:
-            work(items)
-            return
-        except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-        # Outside of the handler, whose traceback would keep what is to be freed.
-        self._memory.clear()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if len(items) == 1:
-            raise UserError(
-                "out of memory with a single sample: use a smaller model, a shorter prompt or fewer new tokens"
-            )
-        half = (len(items) + 1) // 2
-        if half < self.rows:
-            self.rows = half
-            warnings.warn(f"out of memory with {len(items)} samples at once: going on with {half}", stacklevel=4)
-        self._within_memory(items[:half], work)
-        self._within_memory(items[half:], work)
+        done = 0
+        while done < len(items):
+            part = items[done : done + self.rows]
+            try:
+                work(part)
+                done += len(part)
+                continue
+            except (MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+            # Outside of the handler, whose traceback would keep what is to be freed.
+            self._memory.clear()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if len(part) == 1:
+                raise UserError(
+                    "out of memory with a single sample: use a smaller model, a shorter prompt or fewer new tokens"
+                )
+            self.rows = (len(part) + 1) // 2
+            warnings.warn(f"out of memory with {len(part)} samples at once: going on with {self.rows}", stacklevel=3)
 
     def _generate(self, rows: Sequence[_Row], settings: _Settings) -> None:
         """Write the samples of one batch from their beginning to their end."""
@@ -290,7 +294,7 @@ class LocalEngine:
     def _check(self, prefixes: Sequence[Sequence[int]], n: int, settings: _Settings) -> None:
         if n < 1 or settings.max_tokens < 1:
             raise UserError(f"n and max_tokens must be at least 1, not {n} and {settings.max_tokens}")
-        if settings.temperature < 0 or not 0 < settings.top_p <= 1:
+        if not settings.temperature >= 0 or not 0 < settings.top_p <= 1:  # nan is refused too
             both = f"{settings.temperature} and {settings.top_p}"
             raise UserError(f"temperature must be at least 0 and top_p in (0, 1], not {both}")
         limit = getattr(self.model.config, "max_position_embeddings", None)
@@ -298,7 +302,7 @@ class LocalEngine:
             if not len(prefix):
                 raise UserError(f"prefix {index} is empty: start it with the beginning-of-text token")
             if limit is not None and len(prefix) + settings.max_tokens > limit + 1:
-                raise UserError(
+                raise UnfitInputError(
                     f"prefix {index} of {len(prefix)} tokens and {settings.max_tokens} new ones exceed the "
                     f"{limit} that the model reads"
                 )
@@ -313,6 +317,9 @@ class LocalEngine:
                     self._memory.clear()  # trained since: what it remembers is another model's
                     self._fingerprint = now
                 yield
+        except BaseException:
+            self._memory.clear()  # an interrupt may have come while it was being changed
+            raise
         finally:
             self.model.train(training)
 
@@ -372,9 +379,7 @@ def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
 
 def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Settings) -> tuple[list[int], list[float]]:
     """Choose the next token of every row from logits [R, V]; returns tokens and their log-probabilities."""
-    total = logits.logsumexp(-1)
-    if not bool(total.isfinite().all()):
-        raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")
+    total = _total(logits)
     open_to = logits.clone()
     open_to[:, settings.vocabulary :] = float("-inf")
     for i, row in enumerate(rows):
@@ -390,6 +395,14 @@ def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Sett
         picked = draw((open_to / settings.temperature).softmax(-1), noise, settings.top_p)
     logprobs = logits.gather(-1, picked[:, None])[:, 0] - total
     return picked.tolist(), logprobs.tolist()
+
+
+def _total(logits: torch.Tensor) -> torch.Tensor:
+    """Return what to subtract from logits [R, V] for log-probabilities: float32 [R]."""
+    total = logits.logsumexp(-1)
+    if not bool(total.isfinite().all()):
+        raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")
+    return total
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -88,10 +88,13 @@ class RadixCache:
 
     def _count(self, pieces: tuple[torch.Tensor, ...], change: int) -> None:
         for storage in (piece.untyped_storage() for piece in pieces):
-            before = self._users[storage.data_ptr()]
-            self._users[storage.data_ptr()] += change
+            address = storage.data_ptr()
+            before = self._users[address]
+            self._users[address] += change
             if not before or not before + change:
                 self.bytes += change * storage.nbytes()
+            if not before + change:
+                del self._users[address]
 
 
 def _cut(pieces: tuple[torch.Tensor, ...], length: int) -> tuple[torch.Tensor, ...]:
@@ -106,9 +109,13 @@ def _cut(pieces: tuple[torch.Tensor, ...], length: int) -> tuple[torch.Tensor, .
 
 
 def fingerprint(model: Any) -> torch.Tensor:
-    """Return some numbers of every parameter: models, or one before and after training, differ in them."""
+    """Return some numbers of every parameter, and one of the adapters in use.
+
+    Models, or one before and after training or with another adapter of peft, differ in them.
+    """
     parts = [p.detach().flatten()[:: max(1, p.numel() // 32)].double() for p in model.parameters()]
-    return torch.cat(parts)
+    used = [(m.disable_adapters, m.active_adapters) for m in model.modules() if hasattr(m, "disable_adapters")]
+    return torch.cat([*parts, parts[0].new_tensor([hash(str(used)) >> 11])])
 
 
 def padded(found: Sequence[Match], size: int) -> DynamicCache:

@@ -289,7 +289,7 @@ class RemoteEngine:
     ) -> None:
         if n < 1 or settings.max_tokens < 1:
             raise UserError(f"n and max_tokens must be at least 1, not {n} and {settings.max_tokens}")
-        if settings.temperature < 0 or not 0 < settings.top_p <= 1:
+        if not settings.temperature >= 0 or not 0 < settings.top_p <= 1:  # nan is refused too
             both = f"{settings.temperature} and {settings.top_p}"
             raise UserError(f"temperature must be at least 0 and top_p in (0, 1], not {both}")
         if len(rules) != len(prefixes):

@@ -40,8 +40,9 @@ def expectations(
             "a quote forced, the shipped critic finds the tampered line in at least 45% of held-out functions",
             f"{forced.value:.1%}",
             forced.value >= 0.45,
-            "The shipped weights saw 12.8 million tokens and are undertrained: they have learned to quote lines, and "
-            "hardly yet to tell which. Longer training is the remedy (momus pretrain).",
+            "The shipped weights saw 30 million tokens, three hours on two cores: they have learned to quote lines, "
+            "and only begun to tell which. Even on functions they were trained on the choice is uncertain, so they "
+            "are undertrained rather than overfitted (momus pretrain).",
         ),
         Expectation(
             "and at least 2.5 times as often as a random line",

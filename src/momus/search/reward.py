@@ -10,20 +10,13 @@ from momus.lm.tree import TokenTree
 from momus.search.result import Reward, Tokens
 
 
-def reward_of(model: RewardModel, branches: int = 6) -> Reward:
-    """Return the reward that reads a reward model at each critique's last token.
-
-    A tree holds at most `branches` critiques: on a CPU the attention mask is dense, so that the branches of a
-    large tree would pay for each other.
-    """
+def reward_of(model: RewardModel) -> Reward:
+    """Return the reward that reads a reward model at each critique's last token; what critiques share is read once."""
 
     def score(prompts: Sequence[Tokens], critiques: Sequence[Sequence[Tokens]]) -> list[list[float]]:
         trees = [
-            TokenTree.from_branches(prompt, own[start : start + branches])
-            for prompt, own in zip(prompts, critiques, strict=True)
-            for start in range(0, len(own), branches)
+            TokenTree.from_prefixes([prompt] * len(own), own) for prompt, own in zip(prompts, critiques, strict=True)
         ]
-        scores = iter(score for tree in score_trees(model, trees) for score in tree)
-        return [[next(scores) for _ in own] for own in critiques]
+        return score_trees(model, trees)
 
     return score

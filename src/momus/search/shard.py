@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from momus.critique import Critique, parse_critique
-from momus.errors import UserError
+from momus.errors import UnfitInputError, UserError
 from momus.lm.local import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer
 from momus.lm.prompts import prompt_of
@@ -167,12 +167,12 @@ class ShardCritic:
         return f"too long: a prompt of {size} tokens and {more} more for the critique, where the model reads {limit}"
 
     def _search(self, engine: LocalEngine, subjects: dict[int, Subject]) -> dict[int, SearchResult | str]:
-        """Search one batch; where that fails, each task alone, so that only those at fault go without."""
+        """Search one batch; where an answer does not fit, each task alone, so that only those at fault go without."""
         if not subjects:
             return {}
         try:
             return dict(zip(subjects, self._searched(engine, subjects), strict=True))
-        except UserError as error:
+        except UnfitInputError as error:
             if len(subjects) == 1:
                 return dict.fromkeys(subjects, str(error))
         alone = [self._search(LocalEngine(self._model, self._tokenizer), {i: own}) for i, own in subjects.items()]

@@ -232,7 +232,12 @@ def center(model: RewardModel, demonstrations: Sequence[TokenTree], token_budget
 
     Returns:
         The new bias. Differences between scores do not change.
+
+    Raises:
+        UserError: There are no demonstrations.
     """
-    scores = score_trees(model, demonstrations, token_budget)
-    model.bias -= float(np.mean([score for tree in scores for score in tree]))
+    scores = [score for tree in score_trees(model, demonstrations, token_budget) for score in tree]
+    if not scores:
+        raise UserError("no demonstrations to centre the reward model on: without any its zero means nothing")
+    model.bias -= float(np.mean(scores))
     return float(model.bias)

@@ -1,0 +1,192 @@
+"""`momus data`: what a file of feedback holds, and its records as Momus keeps them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from momus.data.convert import Problems, Summary
+    from momus.data.formats import Format
+    from momus.data.sources import Source
+
+Kind = Literal["prompts", "demonstrations", "judgements", "rankings", "tasks"]
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Say what a file holds: its format, kinds and numbers of records, licences, labelers, ties, lengths, problems."""
+
+    file: Positional[str]
+    """A file, a directory written by save_to_disk, or a data set of the Hugging Face hub."""
+    format: str | None = None
+    """Its format, where it is not to be found out."""
+
+    def run(self) -> int:
+        """Print the summary; bad rows are part of it."""
+        from momus.data.convert import recognise, summarise
+
+        source, own = recognise(self.file, self.format)
+        print(_described(source, own, self.format is not None, summarise(source, own)))
+        return 0
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Write a file's records as JSON Lines, whole or not at all."""
+
+    file: Positional[str]
+    """A file, a directory written by save_to_disk, or a data set of the Hugging Face hub."""
+    out: Path
+    """The file to write."""
+    format: str | None = None
+    """Its format, where it is not to be found out."""
+    kind: Kind | None = None
+    """Which records, where there are several kinds; tasks are the code in answers."""
+    licence: str = ""
+    """The licence of records that state none themselves."""
+    skip_bad: bool = False
+    """Leave bad rows out, and write the others."""
+
+    def run(self) -> int:
+        """Write the file, or tell every bad row."""
+        from momus.data.convert import convert, recognise
+        from momus.data.licences import is_non_commercial
+
+        source, own = recognise(self.file, self.format)
+        written, problems = convert(source, own, self.out, self.kind, self.licence, self.skip_bad)
+        _tell(problems, "left out: ")
+        print(f"{written} records of {own.name} in {self.out}", file=sys.stderr)
+        licence = self.licence or source.licence
+        if not licence:
+            print("no licence is stated: name it with --licence", file=sys.stderr)
+        elif is_non_commercial(licence):
+            print(f"the licence {licence} allows no commercial use", file=sys.stderr)
+        return 0
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Choose prompts to train on, as InstructGPT does: few of one beginning, few of one user, split by user."""
+
+    file: Positional[str]
+    """Prompts, or records that have prompts: a file, a saved directory, a data set of the hub."""
+    out: Path
+    """The file to write: prompts with their split."""
+    against: tuple[str, ...] = ()
+    """Evaluation sets: a prompt that shares 13 words in a row with one is left out."""
+    prefix: int = 200
+    """Prompts that begin with the same so many characters are one."""
+    per_user: int = 200
+    """At most so many prompts of one user."""
+    by: Literal["user", "group"] = "user"
+    """Whose prompts are limited and kept in one split."""
+    format: str | None = None
+    """The format of the file, where it is not to be found out."""
+    skip_bad: bool = False
+    """Leave bad rows out, and use the others."""
+
+    def run(self) -> int:
+        """Write the prompts chosen, and say how many each rule took out."""
+        from momus.data.prompts import PromptRules, choose_prompts
+        from momus.errors import UserError
+
+        if self.prefix < 1 or self.per_user < 1:
+            raise UserError("--prefix and --per-user must be at least 1")
+        rules = PromptRules(self.prefix, self.per_user, self.by)
+        kept = choose_prompts(self.file, self.out, rules, self.against, self.format, self.skip_bad)
+        _tell(kept.problems, "left out: ")
+        print("\n".join(f"{number:>9} {what}" for what, number in kept.counts.items()), file=sys.stderr)
+        return 0
+
+
+def command(action: Annotated[Inspect | Convert | Prompts, tyro.conf.arg(name="")]) -> int:
+    """Read the ecosystem's data formats: TRL, hh-rlhf, Open-Assistant, UltraFeedback and others (docs/data.md)."""
+    from momus.data.convert import BadRowsError, Problems
+
+    try:
+        return action.run()
+    except BadRowsError as error:
+        _tell(Problems(list(error.problems), error.count), "error: ")
+        print("momus: error: nothing written: mend these rows, or --skip-bad", file=sys.stderr)
+        return error.exit_code
+
+
+def _tell(problems: Problems, how: str) -> None:
+    from momus.review.render import visible
+
+    for problem in problems.first:
+        print(f"momus: {how}{visible(' '.join(str(problem).split()))}", file=sys.stderr)
+    if problems.count > len(problems.first):
+        print(f"momus: {how}{problems.count - len(problems.first)} more bad rows", file=sys.stderr)
+
+
+def _described(source: Source, own: Format, told: bool, summary: Summary) -> str:
+    from momus.data.licences import is_non_commercial
+    from momus.review.render import visible
+
+    lines = [
+        f"file      {source.name} ({source.kind})",
+        f"format    {own.name} ({'as told' if told else 'it has ' + own.known_by})",
+        f"rows      {summary.rows}",
+        *([f"fields    {_named(summary.fields, 20)}"] if summary.fields else []),
+        f"records   {_counted(summary.records) or 'none'}",
+    ]
+    if summary.candidates:
+        sizes = ", ".join(f"{number} of {k}" for k, number in sorted(summary.candidates.items()))
+        lines.append(f"answers   {sizes}; {summary.tied} rankings with ties")
+    if summary.scales:
+        lines.append(f"scales    {_counted(summary.scales)}")
+    if summary.labelers:
+        lines.append(f"labelers  {_named(summary.labelers)}")
+    if set(summary.datasets) - {""}:
+        lines.append(f"data sets {_named(summary.datasets)}")
+    if set(summary.languages) - {""}:
+        lines.append(f"languages {_named(summary.languages)}")
+    if summary.licences:
+        notes = " (no commercial use)" if any(map(is_non_commercial, summary.licences)) else ""
+        lines.append(f"licences  {_named(summary.licences)}{notes}")
+    for title, lengths in (("prompts", summary.prompt_lengths), ("answers", summary.answer_lengths)):
+        if lengths:
+            low, middle, high, top = (_quantile(lengths, share) for share in (0.05, 0.5, 0.95, 1.0))
+            lines.append(f"{title}   5% {low}, half {middle}, 95% {high}, longest {top} characters")
+    if summary.empty:
+        lines.append(f"empty     {summary.empty} answers")
+    for number, example in enumerate(summary.examples, 1):
+        text = example.model_dump_json(exclude_defaults=True)
+        lines.append(f"example {number} {text if len(text) <= 600 else text[:600] + ' …'}")
+    lines.append(f"problems  {summary.problems.count}")
+    lines += [f"  {' '.join(str(problem).split())}" for problem in summary.problems.first]
+    if summary.problems.count > len(summary.problems.first):
+        lines.append(f"  and {summary.problems.count - len(summary.problems.first)} more")
+    return "\n".join(visible(line) for line in lines)
+
+
+def _counted(names: Counter[str]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in names.most_common())
+
+
+def _named(names: Counter[str], most: int = 5) -> str:
+    """Show the most frequent names with their numbers, and how many there are."""
+    known = [(name, number) for name, number in names.most_common() if name]
+    shown = ", ".join(f"{name} ({number})" for name, number in known[:most])
+    more = f", … {len(known)} in all" if len(known) > most else ""
+    unnamed = f"{names['']} not stated" if names[""] else ""
+    return "; ".join(part for part in (shown + more, unnamed) if part)
+
+
+def _quantile(lengths: Counter[int], share: float) -> int:
+    """Return the smallest length that at least this share does not exceed."""
+    wanted, seen = share * lengths.total(), 0
+    for value in sorted(lengths):
+        seen += lengths[value]
+        if seen >= wanted:
+            return value
+    return max(lengths)

@@ -1,0 +1,128 @@
+"""Alpaca and ShareGPT, with the columns LLaMA-Factory adds: system, history, chosen and rejected, label or kto_tag.
+
+A row with chosen and rejected becomes a Ranking, one with a label a Judgement `label`, any other a Demonstration. An
+Alpaca input follows its instruction after a blank line. ShareGPT turns after the last answer are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from momus.data.formats.base import (
+    BadRecordError,
+    Format,
+    Row,
+    as_text,
+    as_truth,
+    conversation,
+    different,
+    get,
+    is_conversation,
+    is_message,
+    labeler_of,
+    list_of,
+    message,
+    said,
+    simplest,
+    split_answer,
+    text_of,
+    user_of,
+)
+from momus.records import Content, Demonstration, Judgement, Message, Origin, Ranking, Record
+
+_LABELS = ("label", "kto_tag")
+
+
+def _origin(row: Row) -> Origin:
+    return Origin(id=said(row, "id"), user=user_of(row), language=said(row, "lang", "language"))
+
+
+def _label(row: Row) -> float | None:
+    for field in _LABELS:
+        if row.get(field) is not None:
+            return float(as_truth(row[field], field))
+    return None
+
+
+def _alpaca(row: Row) -> Iterator[Record]:
+    question, more = text_of(row, "instruction"), row.get("input")
+    if more is not None and as_text(more, "input").strip():
+        question = f"{question}\n\n{more}"
+    turns = _before(row)
+    prompt: Content = (*turns, Message(role="user", content=question)) if turns else question
+    for record in _answered(row, prompt, "output"):
+        if isinstance(record, Demonstration) and isinstance(prompt, tuple):
+            answer = Message(role="assistant", content=text_of(row, "output"))
+            first, rest = split_answer((*prompt, answer), "history")  # answers in the history are learned as well
+            yield record.model_copy(update={"prompt": first, "answer": rest})
+        else:
+            yield record
+
+
+def _before(row: Row) -> tuple[Message, ...]:
+    turns = []
+    if said(row, "system"):
+        turns.append(Message(role="system", content=said(row, "system")))
+    for number, pair in enumerate(list_of(row, "history") if row.get("history") is not None else ()):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise BadRecordError(f"history[{number}]", "must be a question and an answer")
+        turns.append(Message(role="user", content=as_text(pair[0], f"history[{number}][0]")))
+        turns.append(Message(role="assistant", content=as_text(pair[1], f"history[{number}][1]")))
+    return tuple(turns)
+
+
+def _answered(row: Row, prompt: Content, field: str) -> Iterator[Record]:
+    label = _label(row)
+    if row.get("chosen") is not None:
+        answers = tuple(_single(row, own) for own in ("chosen", "rejected"))
+        different(answers, "chosen")
+        yield Ranking(prompt=prompt, candidates=answers, ranks=(1, 2), labeler=labeler_of(row), origin=_origin(row))
+    elif label is not None:
+        yield Judgement(
+            prompt=prompt,
+            answer=text_of(row, field),
+            values={"label": label},
+            labeler=labeler_of(row),
+            origin=_origin(row),
+        )
+    else:
+        author = said(row, "generator", "model")
+        yield Demonstration(prompt=prompt, answer=text_of(row, field), author=author, origin=_origin(row))
+
+
+def _single(row: Row, field: str) -> str:
+    value = get(row, field)
+    return message(value, field).content if is_message(value) else as_text(value, field)
+
+
+def _sharegpt(row: Row) -> Iterator[Record]:
+    messages = conversation(get(row, "conversations"), "conversations")
+    if said(row, "system") and messages[0].role != "system":
+        messages = (Message(role="system", content=said(row, "system")), *messages)
+    label = _label(row)
+    if row.get("chosen") is not None:
+        yield from _answered(row, messages, "chosen")
+    elif label is not None:
+        if messages[-1].role != "assistant" or len(messages) < 2:
+            raise BadRecordError("conversations", "must end with the answer that the label is about")
+        yield Judgement(
+            prompt=messages[:-1],
+            answer=simplest(messages[-1:]),
+            values={"label": label},
+            labeler=labeler_of(row),
+            origin=_origin(row),
+        )
+    else:
+        prompt, answer = split_answer(messages, "conversations")
+        yield Demonstration(prompt=prompt, answer=answer, author=said(row, "model"), origin=_origin(row))
+
+
+CHAT = (
+    Format("sharegpt", "conversations", lambda row: is_conversation(row.get("conversations")), _sharegpt),
+    Format(
+        "alpaca",
+        "instruction, and output or chosen",
+        lambda row: isinstance(row.get("instruction"), str) and ("output" in row or "chosen" in row),
+        _alpaca,
+    ),
+)

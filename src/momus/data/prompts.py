@@ -1,0 +1,167 @@
+"""The rules InstructGPT chooses prompts by (arXiv 2203.02155, section 3.2 and appendix A).
+
+In this order: blank prompts go; of prompts with a long common prefix the first stays; a user keeps at most 200; what
+an evaluation set contains goes; each user's prompts are all in one split. Differences: the paper does not say how long
+a prefix is long (200 characters here, case and spacing aside, and all of a shorter prompt), nor the shares of the
+splits (its table 6 comes to some two thirds of prompts in training). Section 3.2 limits and splits by user, appendix
+A.2 by organisation: give either as the rows' user. A prompt of an unknown user is limited by nothing and split by
+itself. The contamination check is ours: 13 words in a row, as GPT-3's (arXiv 2005.14165, appendix C).
+
+Memory is some hundred bytes a prompt, and the 13-grams of the evaluation sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from momus.data.convert import BadRowsError, Problems, read, recognise
+from momus.data.sources import Problem
+from momus.errors import UserError
+from momus.records import Content, Demonstration, Judgement, Origin, Prompt, Ranking, Split, Task, write_jsonl
+
+_WORD = re.compile(r"\w+")
+_GRAM = 13
+
+
+@dataclass(frozen=True)
+class PromptRules:
+    """Which prompts are chosen; the defaults are the paper's where it states them."""
+
+    prefix: int = 200
+    """Characters that two prompts must begin with to be one. Not stated in the paper."""
+    per_user: int = 200
+    """Most prompts of one user (section 3.2)."""
+    by: Literal["user", "group"] = "user"
+    """Whose prompts are limited and kept in one split (section 3.2: user; appendix A.2: organisation)."""
+    valid: float = 0.1
+    test: float = 0.1
+    """Shares of the users held out. Not stated in the paper."""
+
+
+@dataclass
+class Chosen:
+    """How many prompts each rule took out and each split got, and the rows that could not be read."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: Problems = field(default_factory=Problems)
+
+
+class Contamination:
+    """Knows the texts of evaluation sets: 13 words in a row, or all the words of a shorter one."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._grams: set[int] = set()
+        self._short: set[int] = set()
+        for text in texts:
+            words = _words(text)
+            self._grams.update(_grams(words))
+            if words and len(words) < _GRAM:
+                self._short.add(hash(words))
+
+    def touches(self, text: str) -> bool:
+        """Whether a text shares 13 words in a row with an evaluation text, or is one."""
+        words = _words(text)
+        return hash(words) in self._short or not self._grams.isdisjoint(_grams(words))
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text.casefold()))
+
+
+def _grams(words: tuple[str, ...]) -> Iterator[int]:
+    return (hash(words[start : start + _GRAM]) for start in range(len(words) - _GRAM + 1))
+
+
+def choose(
+    prompts: Iterable[Prompt], rules: PromptRules, tests: Contamination | None, counts: Counter[str]
+) -> Iterator[Prompt]:
+    """Yield the prompts the rules leave, each with its split; count what each rule takes out."""
+    seen: set[bytes] = set()
+    of_user: Counter[bytes] = Counter()
+    for own in prompts:
+        text = plain(own.prompt)
+        start = " ".join(text.casefold().split())[: rules.prefix]
+        user = own.origin.user if rules.by == "user" else own.origin.group
+        key, owner = _digest(start), _digest(user)
+        if not start:
+            counts["blank"] += 1
+        elif key in seen:
+            counts["with the beginning of another"] += 1
+        elif user and of_user[owner] >= rules.per_user:
+            counts[f"beyond {rules.per_user} of a {rules.by}"] += 1
+        elif tests is not None and tests.touches(text):
+            counts["in an evaluation set"] += 1
+        else:
+            seen.add(key)
+            of_user[owner] += bool(user)
+            split = split_of(user or start, rules)
+            counts[split] += 1
+            yield own.model_copy(update={"split": split})
+
+
+def split_of(owner: str, rules: PromptRules) -> Split:
+    """Return the split of everything of one owner: it depends on the name alone, so later data falls the same way."""
+    share = int.from_bytes(_digest(owner)) / 2**64
+    return "test" if share < rules.test else "valid" if share < rules.test + rules.valid else "train"
+
+
+def plain(content: Content) -> str:
+    """Return a prompt's text, the messages of a conversation on lines of their own."""
+    return content if isinstance(content, str) else "\n".join(own.content for own in content)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
+
+
+def choose_prompts(
+    name: str,
+    out: Path,
+    rules: PromptRules,
+    against: Sequence[str] = (),
+    format_name: str | None = None,
+    skip_bad: bool = False,
+) -> Chosen:
+    """Write the prompts of a source that the rules leave, as JSON Lines, whole or not at all.
+
+    `against` names evaluation sets: sources in any known format.
+
+    Raises:
+        BadRowsError: There are bad rows and `skip_bad` is not set.
+        UserError: A source cannot be read, or no prompt is left.
+    """
+    chosen = Chosen()
+    evaluations = (_prompts(other, None, Problems()) for other in against)
+    tests = Contamination(plain(own.prompt) for prompts in evaluations for own in prompts) if against else None
+
+    def records() -> Iterator[Prompt]:
+        left = False
+        for own in choose(_prompts(name, format_name, chosen.problems), rules, tests, chosen.counts):
+            left = True
+            yield own
+        if chosen.problems.count and not skip_bad:
+            raise BadRowsError(chosen.problems.first, chosen.problems.count)
+        if not left:
+            raise UserError(f"{name}: no prompt is left: nothing written")
+
+    write_jsonl(out, records())
+    return chosen
+
+
+def _prompts(name: str, format_name: str | None, problems: Problems) -> Iterator[Prompt]:
+    """Yield the prompts of all the records of a source that have one."""
+    for item in read(*recognise(name, format_name)):
+        if isinstance(item, Problem):
+            problems.add(item)
+        elif isinstance(item, Prompt):
+            yield item
+        elif isinstance(item, Demonstration | Judgement | Ranking):
+            yield Prompt(prompt=item.prompt, origin=item.origin)
+        elif isinstance(item, Task):
+            yield Prompt(prompt=item.question, origin=Origin(id=item.id))

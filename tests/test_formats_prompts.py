@@ -1,0 +1,82 @@
+"""InstructGPT's rules for prompts."""
+
+import json
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from momus.cli import main
+from momus.data.prompts import Contamination, PromptRules, choose, split_of
+from momus.records import Origin, Prompt, read_jsonl
+
+LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+
+
+def prompts(*pairs):
+    return [Prompt(prompt=text, origin=Origin(user=user)) for text, user in pairs]
+
+
+def chosen(given, rules, tests=None):
+    counts = Counter()
+    return [own.prompt for own in choose(given, rules, tests, counts)], counts
+
+
+def test_the_first_of_a_common_prefix_stays():
+    texts = ["Translate  this: a", "translate this: b", "Translate this", "Other"]
+    left, counts = chosen(prompts(*((text, "") for text in texts)), PromptRules(prefix=15))
+    assert left == ["Translate  this: a", "Translate this", "Other"]
+    assert counts["with the beginning of another"] == 1
+
+
+def test_a_user_keeps_so_many_and_no_name_is_no_user():
+    given = prompts(*((f"{user}{i}", user) for i in range(5) for user in ("a", "b", "")))
+    left, counts = chosen(given, PromptRules(per_user=2))
+    assert Counter(text[:1] for text in left if not text.isdigit()) == {"a": 2, "b": 2}
+    assert sum(text.isdigit() for text in left) == 5
+    assert counts["beyond 2 of a user"] == 6
+
+
+def test_contamination_takes_thirteen_words_or_all_of_a_short_text():
+    tests = Contamination([LONG, "What is this?"])
+    assert tests.touches("Please: " + " ".join(LONG.upper().split()[:13]))
+    assert not tests.touches(" ".join(LONG.split()[:12]) + " other")
+    assert tests.touches("what is this")
+    assert not tests.touches("what is this thing")
+    assert not tests.touches("")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from("abcdefgh")), max_size=60))
+def test_what_holds_of_any_prompts(pairs):
+    rules = PromptRules(prefix=3, per_user=4, valid=0.3, test=0.3)
+    counts = Counter()
+    left = list(choose(prompts(*pairs), rules, None, counts))
+    assert max(Counter(own.origin.user for own in left).values(), default=0) <= 4
+    assert all(own.split == split_of(own.origin.user, rules) for own in left)
+    assert counts.total() == len(pairs)
+    assert [own.prompt for own in choose(left, rules, None, Counter())] == [own.prompt for own in left]
+
+
+def test_splits_have_their_shares():
+    rules = PromptRules(valid=0.2, test=0.1)
+    counts = Counter(split_of(f"user {i}", rules) for i in range(4000))
+    assert abs(counts["valid"] / 4000 - 0.2) < 0.03
+    assert abs(counts["test"] / 4000 - 0.1) < 0.03
+
+
+def test_the_command(tmp_path, capsys):
+    rows = [{"prompt": f"prompt {i % 3}", "user_id": i} for i in range(6)] + [{"prompt": LONG}]
+    path, evaluation, out = tmp_path / "p.jsonl", tmp_path / "e.jsonl", tmp_path / "out.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    evaluation.write_text(json.dumps({"prompt": f"x {LONG}", "completion": "y"}) + "\n")
+    assert main(["data", "prompts", str(path), "--out", str(out), "--against", str(evaluation)]) == 0
+    assert [own.prompt for own in read_jsonl(out, Prompt)] == ["prompt 0", "prompt 1", "prompt 2"]
+    shown = capsys.readouterr().err
+    assert "3 with the beginning of another" in shown
+    assert "1 in an evaluation set" in shown
+    out.unlink()
+    path.write_text(path.read_text() + "{}\n")
+    assert main(["data", "prompts", str(path), "--out", str(out)]) == 2
+    assert "p.jsonl:8: prompt: missing" in capsys.readouterr().err
+    assert not out.exists()
