@@ -38,11 +38,11 @@ def expectations(
     return (
         Expectation(
             "a quote forced, the shipped critic finds the tampered line in at least 45% of held-out functions",
-            f"{forced.value:.1%}",
+            f"{forced.value:.1%} ({forced.low:.1%} to {forced.high:.1%})",
             forced.value >= 0.45,
             "The shipped weights saw 30 million tokens, three hours on two cores: they have learned to quote lines, "
-            "and only begun to tell which. Even on functions they were trained on the choice is uncertain, so they "
-            "are undertrained rather than overfitted (momus pretrain).",
+            "and only begun to tell which. Longer training is the remedy (momus pretrain); their card has the same "
+            "measurement on more functions.",
         ),
         Expectation(
             "and at least 2.5 times as often as a random line",
