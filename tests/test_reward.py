@@ -57,6 +57,12 @@ def test_order_and_a_constant_do_not_matter(items: list[tuple[float, int]], shif
     assert after == pytest.approx(before, rel=1e-6, abs=1e-9)
 
 
+def test_every_answer_has_a_place() -> None:
+    for ranks in [(1.0,), (1.0, 2.0, 3.0), (1.0, math.nan)]:
+        with pytest.raises(UserError, match="of 2 answers has the places"):
+            RankedPrompt((1,), ((2,), (3,)), ranks)
+
+
 def test_ties_are_dropped() -> None:
     assert RankedPrompt((1,), ((2,),) * 4, (1, 2, 2, 1)).pairs() == [(0, 1), (0, 2), (3, 1), (3, 2)]
     assert loss_of([3.0, 1.0, 1.0], [1, 2, 2]) == pytest.approx(loss_of([3.0, 1.0], [1, 2]))

@@ -68,11 +68,21 @@ class RewardConfig:
 
 @dataclass(frozen=True)
 class RankedPrompt:
-    """One labeler's ranking: a tokenised prompt, K answers, and their places; lower is better, equal is tied."""
+    """One labeler's ranking: a tokenised prompt, K answers, and their places; lower is better, equal is tied.
+
+    Raises:
+        UserError: There is not one place for each answer, or one is not a number.
+    """
 
     prompt: tuple[int, ...]
     branches: tuple[tuple[int, ...], ...]
     ranks: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.ranks) != len(self.branches) or any(math.isnan(rank) for rank in self.ranks):
+            raise UserError(
+                f"a ranking of {len(self.branches)} answers has the places {self.ranks}: give each a number"
+            )
 
     def tree(self) -> TokenTree:
         """Return the prompt and its answers as one tree."""
