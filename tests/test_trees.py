@@ -135,7 +135,9 @@ def test_the_layout_is_the_mask(pairs, more) -> None:
         if window is not None:
             expected = expected & (tree.depth[:, None] - tree.depth[None, :] < window)
         np.testing.assert_array_equal(seen, expected.astype(int))
-    assert sorted(layout.order.tolist()) == list(range(len(tree)))
+    queries = torch.cat([block.queries.flatten() for block, _ in layout.blocks])
+    real = torch.cat([block.real.flatten() for block, _ in layout.blocks])
+    assert real[layout.order].all() and queries[layout.order].tolist() == list(range(len(tree)))
 
 
 @given(rows, st.integers(0, 4))

@@ -78,9 +78,10 @@ class TreeLayout:
 
     @cached_property
     def order(self) -> torch.Tensor:
-        """Where each token of the row stands among the blocks' real queries, int64 [n]."""
-        blocks = [block.queries[block.real] for block, _ in self.blocks]
-        return torch.cat(blocks).argsort()
+        """Where each token of the row stands among the blocks' queries, padding counted, int64 [n]."""
+        queries = torch.cat([block.queries.flatten() for block, _ in self.blocks])
+        places = torch.cat([block.real.flatten() for block, _ in self.blocks]).nonzero().flatten()
+        return places[queries[places].argsort()]
 
     def dense_mask(self, window: int | None) -> torch.Tensor:
         """Return the tree's rule as a mask, bool [1, 1, n, n]."""
@@ -161,14 +162,14 @@ def tree_attention(
             masks[sliding_window] = block.mask(sliding_window)
         mask = masks[sliding_window]
         q, k, v = (
-            part[index].transpose(1, 2)
+            part.index_select(0, index.flatten()).unflatten(0, index.shape).transpose(1, 2)
             for part, index in zip(rows, (block.queries, block.keys, block.keys), strict=True)
         )
         attended = F.scaled_dot_product_attention(
             q, repeat_kv(k, groups), repeat_kv(v, groups), mask, dropout, is_causal=mask is None, scale=scaling
         )
-        found.append(attended.transpose(1, 2)[block.real])
-    return torch.cat(found)[tree.order][None], None
+        found.append(attended.transpose(1, 2).flatten(0, 1))
+    return torch.cat(found).index_select(0, tree.order)[None], None
 
 
 def _alike(runs: list[Segment]) -> list[list[Segment]]:

@@ -236,7 +236,7 @@ def _take(states: torch.Tensor, trees: Sequence[TokenTree], indices: Sequence[In
     """Pick rows of [tokens of all trees, d] by per-tree indices: [sum of lengths, d]."""
     offsets = np.cumsum([0, *map(len, trees)])
     flat = np.concatenate([own + offset for own, offset in zip(indices, offsets, strict=False)])
-    return states[torch.from_numpy(flat).to(states.device)]
+    return states.index_select(0, torch.from_numpy(flat).to(states.device))
 
 
 def trees_from_rows(rows: Iterable[Sequence[int]]) -> list[TokenTree]:
