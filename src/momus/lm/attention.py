@@ -162,7 +162,7 @@ def tree_attention(
             masks[sliding_window] = block.mask(sliding_window)
         mask = masks[sliding_window]
         q, k, v = (
-            part.index_select(0, index.flatten()).unflatten(0, index.shape).transpose(1, 2)
+            part.index_select(0, index.flatten()).view(*index.shape, *part.shape[1:]).transpose(1, 2)
             for part, index in zip(rows, (block.queries, block.keys, block.keys), strict=True)
         )
         attended = F.scaled_dot_product_attention(
