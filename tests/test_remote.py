@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from momus.critique import parse_critique
 from momus.errors import UserError
-from momus.lm.codec import Codec
+from momus.lm.codec import ServerCodec
 from momus.lm.constraint import VerbatimQuotes
 from momus.lm.probe import FORCE, probe
 from momus.lm.remote import RemoteEngine, seed_of
@@ -305,7 +305,7 @@ def test_seeds_are_31_bits_and_differ() -> None:
 @settings(max_examples=30)
 @given(st.lists(st.integers(3, len(tiny_tokenizer()) - 1), max_size=12))
 def test_tokens_named_by_their_text_are_told_or_not_guessed(tokens: list[int]) -> None:
-    codec = Codec(tiny_tokenizer())
+    codec = ServerCodec(tiny_tokenizer())
     pieces = []
     for token in tokens:
         data = codec.vocabulary.pieces[token] or b""

@@ -12,18 +12,19 @@ from momus.lm.wire import Piece
 
 
 class Codec:
-    """A fast tokenizer, or the one of that name or in that folder.
+    """A fast tokenizer: text to tokens and back, and the bytes behind tokens.
 
     Raises:
-        UserError: It cannot be loaded, is not a fast one or has no end-of-text token.
+        UserError: It is not a fast one.
+
+    Attributes:
+        tokenizer: The tokenizer itself.
+        vocabulary: The bytes every token stands for; what constraints are made from.
     """
 
-    def __init__(self, source: Any) -> None:
-        self.tokenizer = _loaded(source) if isinstance(source, str | Path) else source
-        self.vocabulary = Vocabulary.from_tokenizer(self.tokenizer)
-        if self.tokenizer.eos_token_id is None:
-            raise UserError("this tokenizer has no end-of-text token")
-        self.end = int(self.tokenizer.eos_token_id)
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.vocabulary = Vocabulary.from_tokenizer(tokenizer)
 
     def encode(self, text: str, bos: bool) -> list[int]:
         """Turn text into tokens; special tokens spelled out in the text stay text.
@@ -41,6 +42,20 @@ class Codec:
     def decode(self, tokens: Sequence[int]) -> str:
         """Turn tokens into text, without special tokens."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+class ServerCodec(Codec):
+    """The tokenizer of a model on a server, or the one of that name or in that folder.
+
+    Raises:
+        UserError: It cannot be loaded, is not a fast one or has no end-of-text token.
+    """
+
+    def __init__(self, source: Any) -> None:
+        super().__init__(read_tokenizer(source) if isinstance(source, str | Path) else source)
+        if self.tokenizer.eos_token_id is None:
+            raise UserError("this tokenizer has no end-of-text token")
+        self.end = int(self.tokenizer.eos_token_id)
 
     def is_special(self, token: int) -> bool:
         """Whether a token stands for no text."""
@@ -95,11 +110,16 @@ class Codec:
         return found[0] if len(found) == 1 else None
 
 
-def _loaded(source: str | Path) -> Any:
+def read_tokenizer(source: str | Path) -> Any:
+    """Load a tokenizer from a local directory or the hub.
+
+    Raises:
+        UserError: There is none.
+    """
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(str(source))
     except Exception as error:
         line = " ".join(str(error).split())[:300]
-        raise UserError(f"cannot load a tokenizer from {source}: {line}: name the folder of the model's own") from error
+        raise UserError(f"cannot load a tokenizer from {source}: {line}") from error

@@ -121,6 +121,38 @@ def choose_in_both_orders(
     return [Choice((one.probability + 1 - other.probability) / 2, min(one.mass, other.mass)) for one, other in both]
 
 
+def check_sampling(
+    prefixes: Sequence[Sequence[int]], n: int, max_tokens: int, temperature: float, top_p: float
+) -> None:
+    """Refuse what no engine can sample.
+
+    Raises:
+        UserError: A setting is out of range, or a prefix is empty.
+    """
+    if n < 1 or max_tokens < 1:
+        raise UserError(f"n and max_tokens must be at least 1, not {n} and {max_tokens}")
+    if not temperature >= 0 or not 0 < top_p <= 1:  # nan is refused too
+        raise UserError(f"temperature must be at least 0 and top_p in (0, 1], not {temperature} and {top_p}")
+    for index, prefix in enumerate(prefixes):
+        if not len(prefix):
+            raise UserError(f"prefix {index} is empty: start it with the beginning-of-text token")
+
+
+def rules_for(
+    constraints: Sequence[Constraint | None] | None, prefixes: Sequence[Sequence[int]]
+) -> Sequence[Constraint | None]:
+    """Give every prefix its constraint, or none.
+
+    Raises:
+        UserError: There is another number of them.
+    """
+    if constraints is None:
+        return [None] * len(prefixes)
+    if len(constraints) != len(prefixes):
+        raise UserError(f"{len(constraints)} constraints for {len(prefixes)} prefixes: give one each")
+    return constraints
+
+
 def prompt_keys(key: Key | list[Key], prompts: int) -> list[tuple[int, ...]]:
     """Give every prompt its own key: the one listed for it, or the shared key followed by the prompt's index.
 

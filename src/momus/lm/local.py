@@ -21,8 +21,9 @@ import torch
 from transformers import DynamicCache
 
 from momus.errors import UnfitInputError, UserError
-from momus.lm.constraint import Constraint, State, Vocabulary
-from momus.lm.engine import Choice, Key, Sample, option_tokens, prompt_keys, uniforms
+from momus.lm.codec import Codec
+from momus.lm.constraint import Constraint, State
+from momus.lm.engine import Choice, Key, Sample, check_sampling, option_tokens, prompt_keys, rules_for, uniforms
 from momus.lm.fork import ForkCache, can_fork, forking, windows_of
 from momus.lm.forward import backbone_of, branch_logprobs
 from momus.lm.radix import RadixCache, Tokens, fingerprint, padded, prefill_mask
@@ -67,7 +68,7 @@ class _Row:
             self.state = self.constraint.advance(self.state, token)
 
 
-class LocalEngine:
+class LocalEngine(Codec):
     """Samples from, and scores with, a causal language model in this process.
 
     Args:
@@ -91,35 +92,13 @@ class LocalEngine:
                 f"{model.config.model_type} models cannot be sampled from here: their positions cannot be set"
             )
         self.windows = windows_of(model.config)
-        self.model, self.tokenizer, self.rows = model, tokenizer, rows
-        self._vocabulary = Vocabulary.from_tokenizer(tokenizer)
-        if len(self._vocabulary) > model.get_input_embeddings().weight.shape[0]:
+        super().__init__(tokenizer)
+        self.model, self.rows = model, rows
+        if len(self.vocabulary) > model.get_input_embeddings().weight.shape[0]:
             raise UserError("the tokenizer has more tokens than the model: they do not belong together")
         self._ends = _end_tokens(model, tokenizer)
         self._memory, self._fingerprint = RadixCache(memory), fingerprint(model)
         self.forwarded_tokens = 0
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The bytes every token stands for."""
-        return self._vocabulary
-
-    def encode(self, text: str, bos: bool) -> list[int]:
-        """Turn text into tokens; special tokens spelled out in the text stay text.
-
-        Raises:
-            UserError: A beginning-of-text token is asked for and the tokenizer has none.
-        """
-        tokens = [int(t) for t in self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)]
-        if not bos:
-            return tokens
-        if self.tokenizer.bos_token_id is None:
-            raise UserError("this tokenizer has no beginning-of-text token")
-        return [int(self.tokenizer.bos_token_id), *tokens]
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Turn tokens into text, without special tokens."""
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def sample(
         self,
@@ -134,11 +113,9 @@ class LocalEngine:
         constraints: Sequence[Constraint | None] | None = None,
     ) -> list[list[Sample]]:
         """Sample `n` continuations of every prefix; see `Engine.sample`."""
-        settings = _Settings(max_tokens, temperature, top_p, self._ends | frozenset(stop_tokens), len(self._vocabulary))
+        settings = _Settings(max_tokens, temperature, top_p, self._ends | frozenset(stop_tokens), len(self.vocabulary))
         self._check(prefixes, n, settings)
-        rules = constraints if constraints is not None else [None] * len(prefixes)
-        if len(rules) != len(prefixes):
-            raise UserError(f"{len(rules)} constraints for {len(prefixes)} prefixes: give one each")
+        rules = rules_for(constraints, prefixes)
         keys = prompt_keys(key, len(prefixes))
         rows = [
             [_Row(tuple(prefix), uniforms(own, j, max_tokens), rule) for j in range(n)]
@@ -157,7 +134,7 @@ class LocalEngine:
         """
         found: list[list[float]] = []
         longest = max(map(len, continuations), default=0)
-        self._check([prefix], 1, _Settings(max(longest, 1), 1.0, 1.0, self._ends, len(self._vocabulary)))
+        self._check([prefix], 1, _Settings(max(longest, 1), 1.0, 1.0, self._ends, len(self.vocabulary)))
 
         def score(part: Sequence[Sequence[int]]) -> None:
             tree = TokenTree.from_branches(prefix, part)
@@ -170,7 +147,7 @@ class LocalEngine:
 
     def choose(self, prefixes: Sequence[Sequence[int]], options: tuple[str, str]) -> list[Choice]:
         """Compare two one-token options as the next token of each prefix; see `Engine.choose`."""
-        self._check(prefixes, 1, _Settings(1, 1.0, 1.0, self._ends, len(self._vocabulary)))
+        self._check(prefixes, 1, _Settings(1, 1.0, 1.0, self._ends, len(self.vocabulary)))
         pairs = [option_tokens(self, prefix, options) for prefix in prefixes]
         choices: dict[int, Choice] = {}
         order = sorted(range(len(prefixes)), key=lambda i: -len(prefixes[i]))
@@ -292,15 +269,9 @@ class LocalEngine:
         return Sample(tuple(row.tokens), self.decode(said), tuple(row.logprobs), row.finished)
 
     def _check(self, prefixes: Sequence[Sequence[int]], n: int, settings: _Settings) -> None:
-        if n < 1 or settings.max_tokens < 1:
-            raise UserError(f"n and max_tokens must be at least 1, not {n} and {settings.max_tokens}")
-        if not settings.temperature >= 0 or not 0 < settings.top_p <= 1:  # nan is refused too
-            both = f"{settings.temperature} and {settings.top_p}"
-            raise UserError(f"temperature must be at least 0 and top_p in (0, 1], not {both}")
+        check_sampling(prefixes, n, settings.max_tokens, settings.temperature, settings.top_p)
         limit = getattr(self.model.config, "max_position_embeddings", None)
         for index, prefix in enumerate(prefixes):
-            if not len(prefix):
-                raise UserError(f"prefix {index} is empty: start it with the beginning-of-text token")
             if limit is not None and len(prefix) + settings.max_tokens > limit + 1:
                 raise UnfitInputError(
                     f"prefix {index} of {len(prefix)} tokens and {settings.max_tokens} new ones exceed the "

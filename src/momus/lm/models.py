@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from momus.errors import UserError
+from momus.lm.codec import read_tokenizer
 
 HEAD_FILE = "reward_head.json"
 
@@ -98,10 +99,7 @@ def load_tokenizer(path: str | Path) -> Any:
     Raises:
         UserError: There is no such tokenizer, or padding and end-of-text are the same token.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path))
-    except Exception as error:
-        raise UserError(f"cannot load a tokenizer from {path}: {_one_line(error)}") from error
+    tokenizer = read_tokenizer(path)
     check_padding(tokenizer.pad_token_id, tokenizer.eos_token_id, str(path))
     return tokenizer
 

@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from momus.errors import UserError
-from momus.lm.codec import Codec
+from momus.lm.codec import ServerCodec
 from momus.lm.constraint import Constraint, Vocabulary
-from momus.lm.engine import Choice, Key, Sample, option_tokens, prompt_keys
+from momus.lm.engine import Choice, Key, Sample, check_sampling, option_tokens, prompt_keys, rules_for
 from momus.lm.probe import CAPABILITIES, FORCE, lacks, probe
 from momus.lm.server import Server
 from momus.lm.wire import Reply, Request
@@ -69,7 +69,7 @@ class RemoteEngine:
 
     def __init__(self, server: Server | str, tokenizer: Any = None, *, chat: bool = False) -> None:
         self._server, self._chat = Server(server) if isinstance(server, str) else server, chat
-        self._codec = Codec(self._server.model if tokenizer is None else tokenizer)
+        self._codec = ServerCodec(self._server.model if tokenizer is None else tokenizer)
         self.capabilities = probe(self._server, chat)
         api = "chat" if chat else "completions"
         if not getattr(self.capabilities, api):
@@ -113,7 +113,7 @@ class RemoteEngine:
             UserError: Also when the server cannot keep to a constraint, or fails.
         """
         settings = _Settings(max_tokens, temperature, top_p, tuple(stop_tokens))
-        rules = constraints if constraints is not None else [None] * len(prefixes)
+        rules = rules_for(constraints, prefixes)
         self._check(prefixes, n, settings, rules)
         keys = prompt_keys(key, len(prefixes))
         work = [
@@ -287,16 +287,7 @@ class RemoteEngine:
     def _check(
         self, prefixes: Sequence[Sequence[int]], n: int, settings: _Settings, rules: Sequence[Constraint | None]
     ) -> None:
-        if n < 1 or settings.max_tokens < 1:
-            raise UserError(f"n and max_tokens must be at least 1, not {n} and {settings.max_tokens}")
-        if not settings.temperature >= 0 or not 0 < settings.top_p <= 1:  # nan is refused too
-            both = f"{settings.temperature} and {settings.top_p}"
-            raise UserError(f"temperature must be at least 0 and top_p in (0, 1], not {both}")
-        if len(rules) != len(prefixes):
-            raise UserError(f"{len(rules)} constraints for {len(prefixes)} prefixes: give one each")
-        for index, prefix in enumerate(prefixes):
-            if not len(prefix):
-                raise UserError(f"prefix {index} is empty: start it with the beginning-of-text token")
+        check_sampling(prefixes, n, settings.max_tokens, settings.temperature, settings.top_p)
         if any(rule is not None for rule in rules):
             if self._chat:
                 raise UserError("quotes cannot be kept verbatim through chat: there is no continuing what is begun")
