@@ -17,6 +17,7 @@ from momus.lm.constraint import Vocabulary
 from momus.lm.engine import Sample, prompt_keys
 from momus.search.best_of_n import best_of_n, single
 from momus.search.fsbs import FSBSConfig, forced, search, unfinished
+from momus.search.rejection import RejectionConfig, rejection_sampling
 from momus.search.result import (
     Candidate,
     SearchResult,
@@ -233,3 +234,26 @@ def test_bad_settings_are_refused() -> None:
         modifiers_at_percentiles([])
     with pytest.raises(UserError, match="without lines"):
         search(tiny_engine(), CountingReward(), [Subject((1,), "")], key=0)
+
+
+@settings(max_examples=30)
+@given(st.floats(0, 11), st.integers(1, 9), st.integers(1, 4))
+def test_rejection_sampling_takes_the_first_that_is_accepted_in_the_order_it_samples(threshold, most, at_once) -> None:
+    at_once = min(at_once, most)
+    config = RejectionConfig(threshold, most=most, at_once=at_once, verbatim=False)
+    subjects, reward = [subject("a"), subject("b"), subject("c")], CountingReward()
+    found = rejection_sampling(ScriptedEngine(), reward, subjects, config, key=7)
+    for i, (own, result) in enumerate(zip(subjects, found, strict=True)):
+        everything: list[Candidate] = []
+        for start in range(0, most, at_once):
+            size = min(at_once, most - start)
+            (batch,) = best_of_n(ScriptedEngine(), CountingReward(), [own], size, key=[(7, i, start)], verbatim=False)
+            everything += batch.candidates
+        accepted = [j for j, candidate in enumerate(everything) if candidate.score >= threshold]
+        assert result.candidates == tuple(everything[: accepted[0] + 1] if accepted else everything)
+        assert result.best().score == max(candidate.score for candidate in result.candidates)
+
+
+def test_rejection_sampling_refuses_batches_larger_than_the_limit() -> None:
+    with pytest.raises(UserError, match="at_once"):
+        RejectionConfig(0.0, most=3, at_once=4)

@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from momus.critique import Comment, Critique, anchor, lines_of
-from momus.errors import UserError
+from momus.lm.local import LocalEngine
+from momus.lm.models import contents, load_causal_lm, load_tokenizer
+from momus.lm.tiny import TINY
 from momus.records import Task
-from momus.review.critic import ReviewConfig, recurring, shipped_critic
+from momus.review.critic import SetCritic, VotingConfig, VotingCritic
+from momus.search.majority import agreed
 
 ANSWER = "def f(a, b):\n    c = a - b\n    d = a * b\n    return c + d"
 LINES = [line.strip() for line in ANSWER.split("\n")]
@@ -25,7 +28,7 @@ critiques = st.lists(st.builds(lambda c: Critique(comments=tuple(c)), st.lists(c
 
 @given(critiques, st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 def test_a_line_is_kept_exactly_when_enough_reviews_quote_it(found, confidence):
-    merged = recurring(found, ANSWER, confidence)
+    merged = agreed(found, ANSWER, confidence)
     votes = Counter(line for critique in found for line in {c.highlight for c in critique.anchored})
     expected = [line for line in LINES if line in votes and votes[line] >= confidence * len(found)]
     assert [comment.highlight for comment in merged.comments] == expected
@@ -33,13 +36,14 @@ def test_a_line_is_kept_exactly_when_enough_reviews_quote_it(found, confidence):
 
 @given(critiques)
 def test_asking_for_more_confidence_only_takes_comments_away(found):
-    kept = [set(recurring(found, ANSWER, share).comments) for share in (0.0, 0.3, 0.6, 1.0)]
+    kept = [set(agreed(found, ANSWER, share).comments) for share in (0.0, 0.3, 0.6, 1.0)]
     assert all(more >= less for more, less in itertools.pairwise(kept))
 
 
 @pytest.fixture(scope="module")
 def critic():
-    return shipped_critic(ReviewConfig(confidence=0.0, samples=4, max_tokens=60))
+    engine = LocalEngine(load_causal_lm(TINY), load_tokenizer(TINY))
+    return SetCritic(VotingCritic(engine, contents(TINY), VotingConfig(samples=4, max_tokens=60)), 0.0)
 
 
 def test_the_shipped_critic_quotes_verbatim_and_does_not_mind_company(critic):
@@ -52,8 +56,3 @@ def test_the_shipped_critic_quotes_verbatim_and_does_not_mind_company(critic):
 def test_what_is_too_long_does_not_fit(critic):
     assert critic.fits(Task(id="f", question="", answer=ANSWER))
     assert not critic.fits(Task(id="f", question="", answer=ANSWER * 40))
-
-
-def test_confidence_is_a_share():
-    with pytest.raises(UserError, match="between 0 and 1"):
-        ReviewConfig(confidence=2)

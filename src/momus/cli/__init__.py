@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "Run the whole loop on the standard library's functions and write a report.",
     "critique": "Write critiques for a whole data set, on one machine or on Ray.",
     "review": "Review Python files with the trained critic.",
+    "calibrate": "Measure what a critic's dial promises: false alarms against bugs caught.",
     "tamper": "Put bugs into copies of Python files, each with a reviewer's explanation.",
     "data": "Inspect and convert demonstrations, rankings and judgements of other projects.",
     "pretrain": "Train the small critic that ships with Momus, from nothing.",

@@ -12,7 +12,11 @@ def command(
     json: bool = False,
     check: bool = False,
     max_comments: int | None = None,
-    confidence: float = 0.5,
+    confidence: float | None = None,
+    false_alarms: float | None = None,
+    calibration: Path | None = None,
+    model: Path | None = None,
+    reward: Path | None = None,
 ) -> int:
     """Review Python files with the trained critic.
 
@@ -24,7 +28,12 @@ def command(
         check: Exit with 1 when there are comments.
         max_comments: At most so many comments a file, the first ones in it.
         confidence: Comment on what at least this share of several reviews agree on: lower misses less, higher
-            claims less.
+            claims less. By default 0.5.
+        false_alarms: Comment as freely as can be with at most so many false comments per clean function, going by
+            what was measured.
+        calibration: What `momus calibrate` measured; for the shipped critic it is at hand.
+        model: Directory of a critic; the shipped one by default.
+        reward: Directory of a reward model: the critic then searches, as it was when calibrated.
     """
     from rich.console import Console
     from rich.progress import track
@@ -41,9 +50,11 @@ def command(
     for file in skipped:
         progress.print(visible(f"skipped {file.path}: {file.reason}"), style="dim", markup=False, soft_wrap=True)
 
-    from momus.review.critic import ReviewConfig, shipped_critic
+    from momus.review.critic import set_critic
 
-    critic = shipped_critic(ReviewConfig(confidence=confidence))
+    critic, promise = set_critic(model, reward, confidence, false_alarms, calibration)
+    if promise:
+        progress.print(visible(promise), style="dim", markup=False, soft_wrap=True)
 
     console, reviews = Console(), []
     waiting = track(sources, "Reviewing", console=progress, transient=True, disable=not progress.is_terminal)

@@ -6,6 +6,7 @@ Everything is safetensors and JSON, written to a temporary directory that is ren
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import shutil
@@ -120,6 +121,22 @@ def check_padding(pad_id: int | None, eos_id: int | None, name: str = "the model
             f"{name} has {problem}, so a model would never learn to stop: run tokenizer.add_special_tokens"
             "({'pad_token': '<|pad|>'}) and model.resize_token_embeddings(len(tokenizer)), then save both"
         )
+
+
+def contents(folder: Path) -> str:
+    """Return the SHA-256 of a model directory's weights and settings: what names a model wherever it lies.
+
+    Raises:
+        UserError: There is no model in it.
+    """
+    files = sorted(file for pattern in ("*.safetensors", "*.json") for file in folder.glob(pattern))
+    if not files:
+        raise UserError(f"{folder}: no such directory, or no model in it")
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
 
 
 def save_causal_lm(model: Any, path: Path, tokenizer: Any = None) -> None:

@@ -1,30 +1,43 @@
-"""The critic that ships with Momus: it reviews every piece of code several times and reports what recurs.
+"""The critics that review: one that writes several reviews and reports what recurs, and one that searches.
 
-The share of reviews that quote a line is the confidence in there being a problem on it; the comment shown is the one
-made most often. How much confidence is asked for is the dial between "miss nothing" and "claim nothing false".
+Both have a dial (`momus.evaluate.dial`). The first one's is the confidence: the share of its reviews that must quote a
+line. The second is Force Sampling Beam Search with a reward model, and its dial the length modifier (CriticGPT, arXiv
+2407.00215, appendix 7.1), with one difference: the search forces a highlight, so that it always finds something, and
+here "no problems found" competes too, with the score that the reward model gives it.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
-from momus.critique import Comment, Critique, lines_of, parse_critique
+from momus.critique import NO_PROBLEMS, Critique, parse_critique
 from momus.errors import UserError
+from momus.evaluate.dial import DialledCritic, Look, read_calibration
 from momus.lm.engine import Engine
 from momus.lm.prompts import prompt_of
+from momus.lm.tiny import TINY
 from momus.records import Task
+from momus.review.render import promised
 from momus.search.best_of_n import best_of_n
-from momus.search.result import Subject, no_reward
+from momus.search.fsbs import FSBSConfig, search
+from momus.search.majority import agreed
+from momus.search.result import Candidate, Reward, SearchResult, Subject, between, no_reward, ties
+
+SHIPPED = Path(__file__).with_name("calibration.json")
+"""What was measured of the shipped critic."""
+
+CONFIDENCE = 0.5
+"""The voting critic's setting where nobody asks for another."""
 
 
 @dataclass(frozen=True)
-class ReviewConfig:
-    """How hard to look and how sure to be."""
+class VotingConfig:
+    """How hard the voting critic looks."""
 
-    confidence: float = 0.5
-    """Report lines that at least this share of the reviews quote."""
     samples: int = 16
     """Reviews of every piece of code."""
     max_tokens: int = 120
@@ -33,73 +46,199 @@ class ReviewConfig:
     """Most tokens of code and question; longer functions are read in windows."""
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.confidence <= 1:
-            raise UserError(f"--confidence {self.confidence}: must be between 0 and 1")
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How hard the searching critic looks."""
+
+    fsbs: FSBSConfig = field(default_factory=lambda: FSBSConfig(max_tokens=120))
+    context: int = 512
+    """Most tokens of code and question; longer functions are read in windows."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Several reviews of one answer; the dial is the share that must agree."""
+
+    critiques: tuple[Critique, ...]
+    answer: str
+
+    def at(self, setting: float) -> Critique:
+        """Return the comments that a share of the reviews agree on."""
+        return agreed(self.critiques, self.answer, setting)
+
+    def turns(self) -> Iterable[float]:
+        """Return every share that a number of reviews can make."""
+        return [votes / len(self.critiques) for votes in range(1, len(self.critiques) + 1)]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A finished search of one answer; the dial is the length modifier."""
+
+    result: SearchResult
+    answer: str
+
+    def at(self, setting: float) -> Critique:
+        """Return the best critique, every highlight adding `setting` to its score."""
+        return parse_critique(self.result.best(setting).text, self.answer)
+
+    def turns(self) -> Iterable[float]:
+        """Return one modifier between any two at which the choice changes, and one beyond each end."""
+        return between(ties(self.result.candidates))
 
 
 class VotingCritic:
-    """A critic over any engine whose model can write critiques."""
+    """Reviews by majority over any engine whose model can write critiques.
 
-    def __init__(self, engine: Engine, config: ReviewConfig | None = None) -> None:
-        self._engine, self._config = engine, config or ReviewConfig()
+    Args:
+        engine: The critic.
+        weights: What names the model: the SHA-256 of its files.
+        config: How hard to look.
+    """
+
+    def __init__(self, engine: Engine, weights: str, config: VotingConfig | None = None) -> None:
+        self._engine, self._weights, self._config = engine, weights, config or VotingConfig()
 
     def fits(self, task: Task) -> bool:
         """Whether the code and its question leave room for a critique."""
-        return len(self._prompt(task)) <= self._config.context
+        return len(_prompt(self._engine, task)) <= self._config.context
 
-    def critique(self, tasks: Sequence[Task]) -> list[Critique]:
-        """Return one critique per task, its comments in the order of the code."""
-        config = self._config
+    def look(self, tasks: Sequence[Task]) -> list[Look]:
+        """Review every task several times."""
         results = best_of_n(
             self._engine,
             no_reward,
-            [Subject(tuple(self._prompt(task)), task.answer) for task in tasks],
-            config.samples,
+            [Subject(_prompt(self._engine, task), task.answer) for task in tasks],
+            self._config.samples,
             # Keyed by nothing but the seed, so that a function is reviewed alike whatever file it is in.
-            key=[config.seed] * len(tasks),
-            max_tokens=config.max_tokens,
+            key=[self._config.seed] * len(tasks),
+            max_tokens=self._config.max_tokens,
         )
         return [
-            recurring([parse_critique(c.text, task.answer) for c in result.candidates], task.answer, config.confidence)
+            Votes(tuple(parse_critique(c.text, task.answer) for c in result.candidates), task.answer)
             for task, result in zip(tasks, results, strict=True)
         ]
 
-    def _prompt(self, task: Task) -> list[int]:
-        return self._engine.encode(prompt_of(task), bos=True)
+    def identity(self) -> Mapping[str, Any]:
+        """Return the kind of critic, its weights and its settings."""
+        return {"kind": "voting", "model": self._weights, "settings": asdict(self._config)}
 
 
-def recurring(critiques: Iterable[Critique], answer: str, confidence: float) -> Critique:
-    """Merge several critiques of one answer into the comments that enough of them agree on.
+class SearchCritic:
+    """Reviews by Force Sampling Beam Search.
 
     Args:
-        critiques: All of the same answer.
-        answer: The answer.
-        confidence: The share of the critiques that must comment on a line, by its first quoted one, to keep it.
+        engine: The critic.
+        reward: What the search goes by.
+        end: The end-of-text token, with which "no problems found" is scored.
+        weights: What names the model and the reward model: the SHA-256 of their files.
+        config: How hard to look.
+    """
+
+    def __init__(
+        self, engine: Engine, reward: Reward, end: int, weights: Mapping[str, str], config: SearchConfig | None = None
+    ) -> None:
+        self._engine, self._reward, self._end, self._weights = engine, reward, end, dict(weights)
+        self._config = config or SearchConfig()
+
+    def fits(self, task: Task) -> bool:
+        """Whether the code and its question leave room for a critique."""
+        return len(_prompt(self._engine, task)) <= self._config.context
+
+    def look(self, tasks: Sequence[Task]) -> list[Look]:
+        """Search critiques of every task, and score "no problems found" beside them."""
+        subjects = [Subject(_prompt(self._engine, task), task.answer) for task in tasks]
+        # Keyed by nothing but the seed, as above.
+        found = search(self._engine, self._reward, subjects, self._config.fsbs, key=[self._config.seed] * len(tasks))
+        silence = (*self._engine.encode(NO_PROBLEMS, bos=False), self._end)
+        scores = self._reward([subject.prompt for subject in subjects], [[silence]] * len(subjects))
+        return [
+            Searched(SearchResult((Candidate(NO_PROBLEMS, silence, float(score), 0), *own.candidates)), task.answer)
+            for task, own, (score,) in zip(tasks, found, scores, strict=True)
+        ]
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return the kind of critic, its weights and its settings."""
+        return {"kind": "search", **self._weights, "settings": asdict(self._config)}
+
+
+class SetCritic:
+    """A critic whose dial stands at one setting: what `review_sources` asks."""
+
+    def __init__(self, critic: DialledCritic, setting: float) -> None:
+        self._critic, self._setting = critic, setting
+
+    def fits(self, task: Task) -> bool:
+        """Whether the code and its question leave room for a critique."""
+        return self._critic.fits(task)
+
+    def critique(self, tasks: Sequence[Task]) -> list[Critique]:
+        """Return one critique per task, its comments in the order of the code or, searched, as written."""
+        return [look.at(self._setting) for look in self._critic.look(tasks)]
+
+
+def load_critic(model: Path | None = None, reward: Path | None = None) -> DialledCritic:
+    """Load a critic: the searching one where a reward model is given, else the voting one.
+
+    Args:
+        model: Directory of the critic; the shipped one by default.
+        reward: Directory of the reward model.
+
+    Raises:
+        UserError: A directory does not hold the model it should.
+    """
+    from momus.lm.local import LocalEngine
+    from momus.lm.models import RewardModel, contents, load_causal_lm, load_tokenizer
+    from momus.search.reward import reward_of
+
+    folder = model or TINY
+    tokenizer = load_tokenizer(folder)
+    engine = LocalEngine(load_causal_lm(folder), tokenizer)
+    if reward is None:
+        return VotingCritic(engine, contents(folder))
+    weights = {"model": contents(folder), "reward": contents(reward)}
+    return SearchCritic(engine, reward_of(RewardModel.load(reward)), tokenizer.eos_token_id, weights)
+
+
+def set_critic(
+    model: Path | None,
+    reward: Path | None,
+    confidence: float | None,
+    false_alarms: float | None,
+    calibration: Path | None,
+) -> tuple[SetCritic, str]:
+    """Load a critic and set its dial: by hand, or by what was measured.
 
     Returns:
-        One comment a line, the most frequent (of two as frequent, the first made), in the order of the code.
+        The critic and, where it was set by a measurement, what that promises in one line.
+
+    Raises:
+        UserError: The options do not go together, nothing was measured, or it was of another critic.
     """
-    total = 0
-    voters: Counter[int] = Counter()
-    said: defaultdict[int, Counter[Comment]] = defaultdict(Counter)
-    for critique in critiques:
-        total += 1
-        quoted: dict[int, Comment] = {}
-        for comment in critique.anchored:
-            assert comment.span is not None
-            quoted.setdefault(lines_of(comment.span, answer)[0], comment)
-        voters.update(quoted.keys())
-        for line, comment in quoted.items():
-            said[line][comment] += 1
-    kept = sorted(line for line, votes in voters.items() if votes >= confidence * total)
-    return Critique(comments=tuple(said[line].most_common(1)[0][0] for line in kept))
+    if false_alarms is None:
+        if calibration is not None:
+            raise UserError("--calibration says what the dial promises: give --false-alarms with it")
+        if reward is not None:
+            raise UserError("a critic with --reward is set by --calibration and --false-alarms: see momus calibrate")
+        setting = CONFIDENCE if confidence is None else confidence
+        if not 0 <= setting <= 1:
+            raise UserError(f"--confidence {setting}: must be between 0 and 1")
+        return SetCritic(load_critic(model), setting), ""
+    if confidence is not None:
+        raise UserError("--false-alarms sets the confidence: leave one of them out")
+    if calibration is None and (model or reward):
+        raise UserError("--false-alarms needs --calibration, what momus calibrate measured of this model")
+    measured = read_calibration(calibration or SHIPPED)
+    point = measured.promise(false_alarms)
+    critic = load_critic(model, reward)
+    if json.loads(json.dumps(critic.identity())) != measured.critic:
+        raise UserError(
+            f"{calibration or SHIPPED} was measured on another critic: calibrate this one, or name that one"
+        )
+    return SetCritic(critic, point.setting), promised(measured, point, false_alarms)
 
 
-def shipped_critic(config: ReviewConfig | None = None) -> VotingCritic:
-    """Load the shipped weights."""
-    from momus.lm.local import LocalEngine
-    from momus.lm.models import load_causal_lm, load_tokenizer
-    from momus.lm.tiny import TINY
-
-    return VotingCritic(LocalEngine(load_causal_lm(TINY), load_tokenizer(TINY)), config)
+def _prompt(engine: Engine, task: Task) -> tuple[int, ...]:
+    return tuple(engine.encode(prompt_of(task), bos=True))

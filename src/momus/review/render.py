@@ -8,9 +8,11 @@ from dataclasses import asdict
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from momus.critique import NO_PROBLEMS
+from momus.evaluate.dial import Calibration, OperatingPoint
 from momus.review.files import Skipped
 from momus.review.reviewer import FileReview, Finding
 
@@ -37,6 +39,30 @@ def print_summary(reviews: Sequence[FileReview], skipped: Sequence[Skipped], con
     if skipped:
         parts.append(f"{_count(len(skipped), 'file')} skipped")
     console.print(Text("; ".join(parts) + ".", style="bold"))
+
+
+def print_calibration(calibration: Calibration, console: Console) -> None:
+    """Print a dial's operating points, one for each number of false alarms; 95% intervals from resampling tasks."""
+    bugs = "inserted bugs" if calibration.inserted else "bugs"
+    table = Table(
+        title=f"{_count(calibration.answers, 'answer')}, {calibration.clean} clean, {_count(calibration.bugs, 'bug')}",
+        caption=f"Measured on {visible(calibration.data)}. In parentheses 95% intervals.",
+    )
+    for name in ("setting", "false comments per clean answer", f"{bugs} caught", "comments per answer"):
+        table.add_column(name, justify="right")
+    for point in calibration.points:
+        table.add_row(f"{point.setting:.3g}", str(point.false_alarms), str(point.caught), str(point.comments))
+    console.print(table)
+
+
+def promised(calibration: Calibration, point: OperatingPoint, asked: float) -> str:
+    """Say in one line what was promised, and on which data."""
+    bugs = "inserted bugs" if calibration.inserted else "bugs"
+    return (
+        f"at most {asked:g} false comments per clean function: measured {point.false_alarms} on "
+        f"{calibration.clean} clean answers, {bugs} caught {point.caught} ({visible(calibration.data)}); "
+        f"dial at {point.setting:.3g}"
+    )
 
 
 def to_json(reviews: Sequence[FileReview], skipped: Sequence[Skipped]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -73,12 +73,7 @@ def review_sources(sources: Iterable[Source], critic: Critic, max_comments: int 
 
 
 def _review(source: Source, critic: Critic, max_comments: int | None) -> FileReview:
-    parts: list[Unit] = []
-    unread: list[int] = []
-    for unit in units(source):
-        fitting, too_long = windows(unit, lambda part: critic.fits(_task(part, source)))
-        parts += fitting
-        unread += too_long
+    parts, unread = _parts(source, critic.fits)
     critiques = critic.critique([_task(part, source) for part in parts]) if parts else []
     found = {finding for part, critique in zip(parts, critiques, strict=True) for finding in _findings(part, critique)}
     kept = sorted(found, key=lambda finding: (finding.line, finding.end_line, finding.text))
@@ -90,6 +85,22 @@ def _review(source: Source, critic: Critic, max_comments: int | None) -> FileRev
         omitted=len(kept) - len(kept[:max_comments]),
         unread=tuple(unread),
     )
+
+
+def tasks_of(source: Source, fits: Callable[[Task], bool]) -> tuple[list[Task], list[int]]:
+    """Return what a critic is asked to review of a file, and the numbers of the lines that do not fit."""
+    parts, unread = _parts(source, fits)
+    return [_task(part, source) for part in parts], unread
+
+
+def _parts(source: Source, fits: Callable[[Task], bool]) -> tuple[list[Unit], list[int]]:
+    parts: list[Unit] = []
+    unread: list[int] = []
+    for unit in units(source):
+        fitting, too_long = windows(unit, lambda part: fits(_task(part, source)))
+        parts += fitting
+        unread += too_long
+    return parts, unread
 
 
 def _task(unit: Unit, source: Source) -> Task:

@@ -84,12 +84,17 @@ def modifiers_at_percentiles(
     """
     if not results:
         raise UserError("length modifiers need at least one finished search")
-    ties = sorted({tie for result in results for tie in _ties(result.candidates)}) or [0.0]
-    tried = [ties[0] - 1.0, *((a + b) / 2 for a, b in pairwise(ties)), ties[-1] + 1.0]
+    tried = between({tie for result in results for tie in ties(result.candidates)})
     means = [float(np.mean([result.best(modifier).highlights for result in results])) for modifier in tried]
     lengths = [candidate.highlights for result in results for candidate in result.candidates]
     targets = np.percentile(lengths, percentiles)
     return [tried[int(np.argmin([abs(mean - target) for mean in means]))] for target in targets]
+
+
+def between(ties: Iterable[float]) -> list[float]:
+    """Return one modifier between any two ties, in order, and one beyond the last on either side."""
+    known = sorted(ties) or [0.0]
+    return [known[0] - 1.0, *((a + b) / 2 for a, b in pairwise(known)), known[-1] + 1.0]
 
 
 def judged(
@@ -121,8 +126,8 @@ def _candidate(engine: Engine, subject: Subject, tokens: Tokens, score: float, r
     return Candidate(text, tokens, score, len(parse_critique(text, subject.answer).comments), round)
 
 
-def _ties(candidates: Sequence[Candidate]) -> Iterable[float]:
-    """The modifiers at which the choice among candidates changes: the corners of their upper envelope."""
+def ties(candidates: Sequence[Candidate]) -> list[float]:
+    """Return the modifiers at which the choice among candidates changes: the corners of their upper envelope."""
     best: dict[int, float] = {}
     for candidate in candidates:
         best[candidate.highlights] = max(candidate.score, best.get(candidate.highlights, candidate.score))

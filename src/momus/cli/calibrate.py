@@ -1,0 +1,66 @@
+"""`momus calibrate`: measure a critic's dial on code of the user's choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+
+def command(
+    paths: Positional[list[Path]],
+    out: Path = Path("calibration.json"),
+    tampers: Path | None = None,
+    model: Path | None = None,
+    reward: Path | None = None,
+    answers: int = 300,
+    seed: int = 0,
+) -> int:
+    """Measure what a critic's dial promises: false comments per clean answer against bugs caught, at every setting.
+
+    The result is for `momus review --calibration FILE --false-alarms 0.2`, which then comments as freely as it can
+    while keeping to at most so many false comments per clean function on code like that measured on.
+
+    Args:
+        paths: Python files and directories taken to be free of bugs: half of their functions get some. By default
+            the standard library's modules that the shipped critic never saw.
+        out: Where the operating points go.
+        tampers: JSON Lines of Tamper records with known bugs, and clean ones, in place of inserting any.
+        model: Directory of the critic; the shipped one by default.
+        reward: Directory of a reward model: the critic then searches (Force Sampling Beam Search), and its dial is the
+            length modifier. Without one it reviews several times, and its dial is the share that must agree.
+        answers: How many answers to measure on, at most.
+        seed: Decides which answers and bugs.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from momus.errors import UserError
+    from momus.evaluate.dial import calibrate
+    from momus.review.answers import answers as gather
+    from momus.review.critic import load_critic
+    from momus.review.render import print_calibration
+
+    if answers < 2:
+        raise UserError(f"--answers {answers}: must be at least 2")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {out}: there is no directory {out.parent}")
+    critic = load_critic(model, reward)
+    known, data = gather(paths, tampers, critic, answers, seed)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("Answers", total=len(known))
+        measured = calibrate(
+            critic,
+            known,
+            data,
+            inserted=tampers is None,
+            progress=lambda done, total: bars.update(bar, completed=done, total=total),
+        )
+    partial = out.with_name(out.name + ".tmp")
+    partial.write_text(measured.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    partial.replace(out)
+    print_calibration(measured, Console())
+    console.print(f"The operating points are in {out}", markup=False, highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,76 @@
+"""Answers to measure a reviewing critic on: code as `momus review` would read it, some of it with bugs put in."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from momus.data.functions import Size
+from momus.data.stdlib import stdlib_tasks
+from momus.errors import UserError
+from momus.evaluate.dial import DialledCritic
+from momus.records import Tamper, Task, read_jsonl
+from momus.review.files import read_sources
+from momus.review.reviewer import tasks_of
+from momus.tamper.insert import tamper
+
+SHARES = (0.5, 0.35, 0.15)
+"""Shares of the answers that get 0, 1, 2 bugs: half stay clean."""
+
+
+def answers(
+    paths: Sequence[Path], tampers: Path | None, critic: DialledCritic, most: int, seed: int
+) -> tuple[list[Tamper], str]:
+    """Gather answers with known bugs, and clean ones, that the critic can read.
+
+    Args:
+        paths: Python files and directories, taken to be free of bugs: half of what is taken gets some. None of them
+            and no `tampers` means the standard library's held-out modules.
+        tampers: Records with their bugs, such as `momus tamper` writes, taken as they are.
+        critic: Who has to read them.
+        most: How many at most, chosen at random.
+        seed: Decides which, and the bugs.
+
+    Returns:
+        The answers, and where they are from in words.
+
+    Raises:
+        UserError: Both were named, or there is nothing to measure on.
+    """
+    if paths and tampers:
+        raise UserError("name Python files, or --tampers with known bugs, not both")
+    rng = random.Random(f"calibrate {seed}")
+    if tampers is not None:
+        known = [t for t in read_jsonl(tampers, Tamper) if critic.fits(_read(t))]
+        rng.shuffle(known)
+        return known[:most], f"{tampers.name} (sha256 {hashlib.sha256(tampers.read_bytes()).hexdigest()[:12]})"
+    if paths:
+        tasks = [task for source in read_sources(paths)[0] for task in tasks_of(source, critic.fits)[0]]
+        where = ", ".join(map(str, paths))
+    else:
+        tasks = [task for task in stdlib_tasks(Size(max_chars=10_000, max_lines=80)) if task.split == "test"]
+        where = "held-out modules of the standard library"
+    rng.shuffle(tasks)
+    made: list[Tamper] = []
+    for own in _with_bugs(tasks, rng):
+        if critic.fits(_read(own)):
+            made.append(own)
+        if len(made) == most:
+            break
+    return made, f"{where}, bugs inserted"
+
+
+def _with_bugs(tasks: Sequence[Task], rng: random.Random) -> Iterator[Tamper]:
+    for task in tasks:
+        try:
+            made = tamper(task, rng.choices(range(len(SHARES)), SHARES)[0], rng)
+        except UserError:  # a part of a function that does not parse by itself
+            continue
+        if made is not None:
+            yield made
+
+
+def _read(tamper: Tamper) -> Task:
+    return tamper.task.model_copy(update={"answer": tamper.answer})
