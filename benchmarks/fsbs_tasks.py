@@ -3,8 +3,8 @@
     python benchmarks/fsbs_tasks.py [--tasks 100] [--repeats 1] [--threads 2] [--json FILE] [--quick]
 
 Held-out functions of the standard library, the shipped model as critic, a reward model of its size (random head: what
-it says costs the same), the paper's search (n=4, k=2, d=4). For all to do the same work every sample has the same number
-of tokens and nothing is constrained. Two contenders take turns in one process:
+it says costs the same), the paper's search (n=4, k=2, d=4). For all to do the same work every sample has the same
+number of tokens and nothing is constrained. Two contenders take turns in one process:
 
 * momus:     `fsbs.search` over batches of answers in lockstep, `reward_of` for the scores;
 * rows:      for every answer and round one `generate` for all its samples, prefixes padded on the left, caching and
