@@ -23,13 +23,21 @@ COMMANDS = {
     "review": "Review Python files with the trained critic.",
     "calibrate": "Measure what a critic's dial promises: false alarms against bugs caught.",
     "tamper": "Put bugs into copies of Python files, each with a reviewer's explanation.",
+    "train": "Train models by InstructGPT's steps: demonstrations, rankings, PPO.",
+    "evaluate": "Measure instruction models and reward models: preferences, public tasks, alignment tax.",
+    "rain": "Answer prompts with a frozen model that searches and judges itself.",
+    "judge": "Measure a model as a judge of answers, before it judges itself.",
+    "extract": "Find the key points of reviews, each with the words it stands on.",
+    "match": "Name the points of two lists that say the same; measure a matcher against people.",
+    "overlap": "Measure how far a model's feedback agrees with people's.",
     "data": "Inspect and convert demonstrations, rankings and judgements of other projects.",
     "pretrain": "Train the small critic that ships with Momus, from nothing.",
     "doctor": "Say what this machine, and a model server, can do.",
 }
 
 _EXTRAS = {
-    "data": {"markdown_it", "pyarrow"},
+    "data": {"markdown_it", "phonenumbers", "pyarrow"},
+    "evaluate": {"datasets", "lm_eval"},
     "remote": {"openai"},
     "train": {"jinja2", "matplotlib", "pygments", "safetensors", "tokenizers", "torch", "transformers"},
 }
@@ -78,8 +86,10 @@ def _dispatch(arguments: list[str]) -> int:
 
     import tyro
 
+    # Where defaults depend on what is given (`train --preset tiny`) the command is made for it.
+    command = module.command_for(rest) if hasattr(module, "command_for") else module.command
     code: int = tyro.cli(
-        module.command,
+        command,
         args=rest,
         prog=f"momus {name}",
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),

@@ -28,7 +28,7 @@ def command(
         check: Exit with 1 when there are comments.
         max_comments: At most so many comments a file, the first ones in it.
         confidence: Comment on what at least this share of several reviews agree on: lower misses less, higher
-            claims less. By default 0.5.
+            claims less. By default 0.75.
         false_alarms: Comment as freely as can be with at most so many false comments per clean function, going by
             what was measured.
         calibration: What `momus calibrate` measured; for the shipped critic it is at hand.

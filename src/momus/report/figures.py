@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -106,6 +106,35 @@ def curves_figure(curves: Sequence[Curve]) -> Markup:
         figure.tight_layout(h_pad=1.6, w_pad=2)
         words = "; ".join(f"{c.title} from {c.values[0]:.3g} to {c.values[-1]:.3g}" for c in curves if c.values)
         return _svg(figure, "curves", f"Training curves: {words}.")
+
+
+def changes_figure(names: Sequence[str], changes: Mapping[str, Sequence[Interval]]) -> Markup:
+    """Draw changes with their intervals: a line for each name, on it a mark for each key of `changes`."""
+    colors, marks = (_ACCENT, _SECOND, _INK), "os^"
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.6, 1.2 + len(names) * (0.16 + 0.16 * len(changes))))
+        axes = figure.add_subplot()
+        axes.axvline(0, color=_FAINT, linewidth=1)
+        for which, (label, intervals) in enumerate(changes.items()):
+            color, shift = colors[which % 3], (which + 1) / (len(changes) + 1) - 0.5
+            for place, own in enumerate(intervals):
+                axes.plot([own.low, own.high], [place + shift] * 2, color=color, linewidth=2, alpha=0.45)
+            places = [place + shift for place in range(len(names))]
+            values = [own.value for own in intervals]
+            axes.plot(values, places, marks[which % 3], color=color, markersize=6, label=label)
+        axes.set_yticks(range(len(names)), list(names))
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0, labelcolor=_INK)
+        axes.set_xlabel("Change in points  (right is better)")
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
+        words = "; ".join(
+            f"{name}: " + ", ".join(f"{label} {_range(own[place], '.1f')}" for label, own in changes.items())
+            for place, name in enumerate(names)
+        )
+        return _svg(figure, "changes", f"Changes in points with intervals: {words}.")
 
 
 def _whisker(axes: Axes, interval: Interval, y: float) -> None:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from pygments.lexers.python import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, String
@@ -37,8 +37,8 @@ class CodeLine:
     bugs: str
 
 
-def render(data: ReportData) -> str:
-    """Return the report as one self-contained HTML document."""
+def template(name: str) -> Template:
+    """Return one of this room's templates: everything in it is escaped, and values are written as in all reports."""
     environment = Environment(
         loader=PackageLoader("momus.report"),
         autoescape=True,
@@ -47,7 +47,12 @@ def render(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(value=_value, range=_range, duration=_duration, prose=_prose)
-    return environment.get_template("report.html").render(
+    return environment.get_template(name)
+
+
+def render(data: ReportData) -> str:
+    """Return the report as one self-contained HTML document."""
+    return template("report.html").render(
         data=data,
         best={column.key: _best(data.critics, column) for column in data.columns},
         code_lines=_code_lines,
@@ -65,15 +70,20 @@ def write_report(data: ReportData, folder: Path) -> Path:
     Returns:
         The path of the HTML file.
     """
+    return write_pages(folder, {"report.json": data.to_json(), "report.html": render(data)})
+
+
+def write_pages(folder: Path, files: dict[str, str]) -> Path:
+    """Write files of text into a folder, each complete or not at all; returns the path of the last."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in [("report.json", data.to_json()), ("report.html", render(data))]:
+    for name, text in files.items():
         partial = folder / f"{name}.tmp"
         try:
             partial.write_text(text, encoding="utf-8")
             partial.replace(folder / name)
         finally:
             partial.unlink(missing_ok=True)
-    return folder / "report.html"
+    return folder / next(reversed(files))
 
 
 def _best(critics: tuple[CriticRow, ...], column: Column) -> float | None:

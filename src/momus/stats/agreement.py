@@ -8,8 +8,13 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from momus.stats.bootstrap import REPLICATES, Interval, ratio_interval
 
-def preference_agreement(pairs: Iterable[tuple[Sequence[float], Sequence[float]]]) -> float:
+Pair = tuple[Sequence[float], Sequence[float]]
+"""The scores that two raters gave the same items in the same order."""
+
+
+def preference_agreement(pairs: Iterable[Pair]) -> float:
     """Return how often two raters prefer the same of two critiques, ties broken at random.
 
     The measure of CriticGPT, appendix 7.5, in expectation over the tie-breaks: a pair that either rater
@@ -21,13 +26,33 @@ def preference_agreement(pairs: Iterable[tuple[Sequence[float], Sequence[float]]
     Returns:
         A share between 0 and 1; NaN when nothing was compared.
     """
+    agreed, total = _agreed(pairs)
+    return agreed / total if total else float("nan")
+
+
+def agreement_interval(
+    tasks: Iterable[Iterable[Pair]], *, replicates: int = REPLICATES, seed: int = 0
+) -> tuple[Interval, int]:
+    """Return `preference_agreement` over all tasks with its interval, and the number of pairs of items compared.
+
+    Args:
+        tasks: For each task (what is resampled) the pairs of raters that judged the same items of it.
+        replicates: Resamples of the tasks.
+        seed: Seed of the resampling.
+    """
+    counts = np.array([_agreed(pairs) for pairs in tasks], dtype=float).reshape(-1, 2)
+    return ratio_interval(counts[:, 0], counts[:, 1], replicates=replicates, seed=seed), int(counts[:, 1].sum())
+
+
+def _agreed(pairs: Iterable[Pair]) -> tuple[float, int]:
+    """Count the pairs of items that two raters order alike, a tie of either counting one half, and all of them."""
     agreed, total = 0.0, 0
     for first, second in pairs:
         for i, j in combinations(range(len(first)), 2):
             product = (first[i] - first[j]) * (second[i] - second[j])
-            agreed += (np.sign(product) + 1) / 2
+            agreed += (float(np.sign(product)) + 1) / 2
             total += 1
-    return float(agreed / total) if total else float("nan")
+    return agreed, total
 
 
 def ordinal_alpha(ratings: ArrayLike) -> float:

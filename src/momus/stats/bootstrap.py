@@ -77,6 +77,39 @@ def mean_interval(values: ArrayLike, *, replicates: int = REPLICATES, level: flo
     return ratio_interval(array, np.ones_like(array), replicates=replicates, level=level, seed=seed)
 
 
+def difference_interval(
+    first: tuple[ArrayLike, ArrayLike],
+    second: tuple[ArrayLike, ArrayLike],
+    *,
+    replicates: int = REPLICATES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Return a ratio minus another of the same tasks, with its interval: the same resamples serve both.
+
+    Args:
+        first: Numerators and denominators, one total per task each, `[tasks]`, as for `ratio_interval`.
+        second: Those of the ratio to subtract.
+        replicates: Number of resamples of the tasks.
+        level: Coverage of the interval.
+        seed: Seed of the resampling.
+    """
+    (top, bottom), (other_top, other_bottom) = (
+        tuple(np.asarray(part, dtype=float) for part in pair) for pair in (first, second)
+    )
+    if not top.shape == bottom.shape == other_top.shape == other_bottom.shape or top.ndim != 1:
+        raise ValueError("both ratios must be of one row of the same tasks")
+    if bottom.sum() <= 0 or other_bottom.sum() <= 0:
+        return Interval(np.nan, np.nan, np.nan)
+    weights = multinomial_weights(len(top), replicates, seed)
+    bottoms, others = weights @ bottom, weights @ other_bottom
+    both = (bottoms > 0) & (others > 0)
+    draws = (weights @ top)[both] / bottoms[both] - (weights @ other_top)[both] / others[both]
+    low, high = percentile_interval(draws, level)
+    value = top.sum() / bottom.sum() - other_top.sum() / other_bottom.sum()
+    return Interval(float(value), float(low), float(high))
+
+
 def percentile_interval(
     draws: NDArray[np.float64], level: float = LEVEL
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

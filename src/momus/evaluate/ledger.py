@@ -1,0 +1,106 @@
+"""What a long evaluation has done so far: a file it only ever adds to, so that it can be stopped at any time.
+
+The first line holds everything that decides the results; each line after it one result with its key. A line is
+written whole and flushed before the next thing is done; what a kill left of the last one is cut off on opening.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from momus.errors import UserError
+
+
+class Ledger(Mapping[str, Any]):
+    """Results by key, in one file that is held for this process alone until it is closed.
+
+    Args:
+        path: The file, created if need be.
+        settings: All that decides the results, as JSON can hold it; opened again with other settings it is refused.
+
+    Raises:
+        UserError: The file was started with other settings, is no ledger, or is in use by another command.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self.path = path
+        self._done: dict[str, Any] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        try:
+            self._open(json.loads(json.dumps(settings, default=str)))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __getitem__(self, key: str) -> Any:
+        return self._done[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._done)
+
+    def __len__(self) -> int:
+        return len(self._done)
+
+    def add(self, results: Mapping[str, Any]) -> None:
+        """Write results, all their lines at once."""
+        self._file.write(b"".join(_line({"key": key, "value": value}) for key, value in results.items()))
+        self._file.flush()
+        self._done.update(results)
+
+    def close(self) -> None:
+        """Force everything to disk and let go of the file."""
+        if not self._file.closed:
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self, settings: dict[str, Any]) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another command is at work on {self.path}: wait for it, or name another --out") from None
+        self._file.seek(0)
+        data = self._file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            self._file.truncate(len(whole))
+        lines = whole.splitlines()
+        if not lines:
+            self._file.write(_line({"settings": settings}))
+            self._file.flush()
+            return
+        try:
+            before = json.loads(lines[0])["settings"]
+            self._done = {own["key"]: own["value"] for own in map(json.loads, lines[1:])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.path} is not a record of an evaluation: name another --out") from error
+        if before != settings:
+            keys = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
+            raise UserError(
+                f"{self.path} was started with other settings ({', '.join(keys)}): use the same, "
+                "name another --out, or remove it"
+            )
+
+
+def digest(*parts: Any) -> str:
+    """Return a short name for what `parts`, as JSON can hold them, say."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value).encode() + b"\n"

@@ -1,0 +1,60 @@
+"""The alignment tax as one page: what changed on every public task, as a figure and as a table, and as JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from momus import __version__
+from momus.evaluate.tax import FEWEST, Change, TaxReport, TaxRow
+from momus.report.figures import changes_figure
+from momus.report.html import template, write_pages
+from momus.stats.bootstrap import Interval
+
+
+def render_tax(report: TaxReport, command: str) -> str:
+    """Return the page: one HTML document that opens offline."""
+    directed = [row for row in report.rows if row.better]
+    drawn = {
+        f"{system} against {against}": [_to_the_right(row, row.changes[place]) for row in directed]
+        for place, (system, against) in enumerate(report.pairs)
+    }
+    return template("tax.html").render(
+        report=report,
+        figure=changes_figure([row.name for row in directed], drawn) if directed else "",
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=__version__,
+        command=command,
+        summaries=[_summary(report, pair) for pair in report.pairs],
+        by_chance=len(report.rows) / 20,
+        fewest=FEWEST,
+        shown=_shown,
+        scaled=_scaled,
+    )
+
+
+def write_tax(report: TaxReport, folder: Path, command: str) -> Path:
+    """Write `tax.json` and `tax.html` into a folder, each complete or not at all; returns the page's path."""
+    return write_pages(folder, {"tax.json": report.to_json(), "tax.html": render_tax(report, command)})
+
+
+def _summary(report: TaxReport, pair: tuple[str, str]) -> str:
+    """Say in a sentence how one system stands against another."""
+    better, worse = report.count(pair, "better"), report.count(pair, "worse")
+    rest = len(report.rows) - better - worse
+    return f"{pair[0]} against {pair[1]}: worse on {worse}, better on {better}, neither on {rest}."
+
+
+def _to_the_right(row: TaxRow, change: Change) -> Interval:
+    """Return a change in points, turned so that more is better."""
+    own = _scaled(change.difference, row.scale)
+    return Interval(-own.value, -own.high, -own.low) if row.better == "low" else own
+
+
+def _scaled(interval: Interval, scale: float) -> Interval:
+    return Interval(interval.value * scale, interval.low * scale, interval.high * scale)
+
+
+def _shown(value: float, sign: bool = False) -> str:
+    text = f"{value:+.1f}" if sign else f"{value:.1f}"
+    return text.replace("-", "−")

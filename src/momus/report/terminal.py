@@ -1,0 +1,133 @@
+"""Evaluations as tables in a terminal: every number with its 95 % interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from momus.evaluate.metadata import FORM, OVERALL
+from momus.review.render import visible
+from momus.stats.bootstrap import Interval
+
+if TYPE_CHECKING:  # reward models bring torch, which a table does without
+    from momus.evaluate.preferences import PreferenceRow, ScaleRow
+    from momus.evaluate.results import TaskResult
+    from momus.evaluate.reward_models import Accuracy, CrossValidation
+    from momus.evaluate.tax import TaxReport
+    from momus.stats.elo import EloResult
+
+
+def preference_table(rows: Sequence[PreferenceRow], elo: EloResult, baseline: str | None) -> Table:
+    """Show win rates, the best first."""
+    against = f"against {baseline}" if baseline else "against all others"
+    table = _table(f"Win rate {against}, ties counting half", "system", "won %", "tied %", "games", "prompts", "Elo")
+    level = any(row.equal_length for row in rows)
+    if level:
+        table.add_column("won % at equal length", justify="right")
+    for row in rows:
+        place = elo.names.index(row.system)
+        rating = Interval(elo.rating[place], elo.low[place], elo.high[place])
+        cells = [percent(row.won.rate), percent(row.won.ties), str(row.won.games), str(row.won.prompts)]
+        cells.append(shown(rating, 1, 0))
+        if level and row.equal_length:
+            cells.append(percent(row.equal_length))
+        table.add_row(_name(row.system), *cells)
+    return table
+
+
+def scale_table(rows: Sequence[ScaleRow]) -> Table:
+    """Show the means of every scale, a column for each author: Likert scores as they are, yes-or-no as percentages."""
+    authors = list(dict.fromkeys(author for row in rows for author in row.means))
+    table = _table("Judgements by author", "scale", *(author or "not stated" for author in authors), "judged")
+    for row in rows:
+        asked = FORM[row.scale].question if row.scale in FORM else ""
+        yes_or_no = row.scale in FORM and row.scale != OVERALL.name
+        cells = [
+            (percent(row.means[author]) if yes_or_no else shown(row.means[author], 1, 2))
+            if author in row.means
+            else "–"
+            for author in authors
+        ]
+        name = f"{row.scale}{' %' if yes_or_no else ''}"
+        table.add_row(_name(name, asked), *cells, str(sum(row.judged.values())))
+    return table
+
+
+def accuracy_table(title: str, rows: Mapping[str, Accuracy]) -> Table:
+    """Show how often pairs are ordered as the labeler did."""
+    table = _table(title, "group", "accuracy %", "pairs", "prompts")
+    for name, own in rows.items():
+        table.add_row(_name(name), percent(own.share), str(own.pairs), str(own.prompts))
+    return table
+
+
+def folds_table(found: CrossValidation) -> Table:
+    """Show cross-validation by labeler group: each fold, and all together."""
+    table = _table(
+        "Accuracy % on prompts not trained on", "fold", "rankings", "labelers trained on", "held-out labelers"
+    )
+    for number, fold in enumerate(found.folds, 1):
+        table.add_row(str(number), str(fold.trained), f"{100 * fold.in_group:.1f}", f"{100 * fold.held_out:.1f}")
+    table.add_section()
+    table.add_row("all", "", percent(found.in_group.share), percent(found.held_out.share))
+    table.add_row("pairs", "", str(found.in_group.pairs), str(found.held_out.pairs))
+    table.add_row("difference", "", percent(found.difference), "")
+    return table
+
+
+def results_table(results: Sequence[TaskResult]) -> Table:
+    """Show a system's results on public tasks."""
+    table = _table("Public tasks", "task", "value", "items", "better")
+    words = {"high": "higher", "low": "lower", "": "–"}
+    for own in results:
+        table.add_row(_name(own.name), shown(own.mean(), 1, 3), str(len(own.items)), words[own.better])
+    return table
+
+
+def tax_table(report: TaxReport) -> Table:
+    """Show what changed on every task."""
+    names = [f"{system} − {against}" for system, against in report.pairs]
+    table = _table("Changes in points, paired by item", "task", "items", report.systems[0], *names)
+    colors = {"better": "green", "worse": "red", "changed": "yellow"}
+    for row in report.rows:
+        cells: list[Text] = []
+        for change in row.changes:
+            text = shown(change.difference, row.scale, 1, sign=True)
+            color = colors.get(change.verdict)
+            cells.append(Text(f"{text} {change.verdict}", color) if color else Text(text))
+        before = shown(row.means[report.systems[0]], row.scale, 1)
+        table.add_row(_name(row.name), str(row.items), before, *cells)
+    return table
+
+
+def percent(interval: Interval) -> str:
+    """Write a share in percent."""
+    return shown(interval, 100, 1)
+
+
+def shown(interval: Interval, scale: float, digits: int, sign: bool = False) -> str:
+    """Write a value with its interval."""
+    if not np.isfinite(interval.value):
+        return "–"
+    spec = f"{'+' if sign else ''}.{digits}f"
+    value, low, high = (format(scale * own, spec) for own in (interval.value, interval.low, interval.high))
+    if not np.isfinite([interval.low, interval.high]).all():
+        return f"{value} (no interval)"
+    return f"{value} ({low} to {high})"
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for column in columns:
+        table.add_column(_name(column), justify="right")
+    return table
+
+
+def _name(name: str, more: str = "") -> Text:
+    """Return a name from somebody's data as it is, control characters spelled out; `more` dim below it."""
+    return Text.assemble(visible(name), (f"\n{more}" if more else "", "dim"))

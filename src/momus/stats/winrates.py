@@ -1,0 +1,156 @@
+"""How often one system is preferred to another: win rates with intervals, plain and at equal length.
+
+A *game* is one labeler's comparison of two answers to one prompt. A tie counts half a win for each side, so the two
+sides' rates add up to 1; the share of ties is told beside it. Prompts are resampled, not games: several labelers'
+judgements of one prompt, and the pairs of one ranking, are not independent.
+
+Raters like long answers, so a rate can be bought with words. The rate at equal length is that of a logistic model
+with one more term, the difference of lengths (the idea of Length-Controlled AlpacaEval, arXiv 2404.04475, without its
+term for each prompt's difficulty)::
+
+    P(A is preferred to B) = sigmoid(theta + phi * tanh((len(A) - len(B)) / s))
+
+where s is the standard deviation of the differences. The rate is sigmoid(theta), what is left at no difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from momus.stats.bootstrap import LEVEL, REPLICATES, Interval, multinomial_weights, percentile_interval, ratio_interval
+
+Floats = NDArray[np.float64]
+
+_STEPS = 40
+_RIDGE = 1e-3
+_CELLS = 2**20
+_SURE = 1e-9
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """One system against another, or against all it met.
+
+    Attributes:
+        rate: Share of games won, a tie counting half.
+        ties: Share of games tied.
+        games: Number of games.
+        prompts: Number of prompts they are about.
+    """
+
+    rate: Interval
+    ties: Interval
+    games: int
+    prompts: int
+
+
+def win_rate(
+    outcomes: ArrayLike, prompts: ArrayLike, *, replicates: int = REPLICATES, level: float = LEVEL, seed: int = 0
+) -> WinRate:
+    """Return the win rate of games, with its interval over prompts.
+
+    Args:
+        outcomes: `[games]`: 1 won, 0.5 tied, 0 lost.
+        prompts: `[games]`: a number, the same for all games about one prompt.
+        replicates: Resamples of the prompts.
+        level: Coverage of the intervals.
+        seed: Seed of the resampling.
+    """
+    won, cluster, count = _clustered(outcomes, prompts)
+    games = np.bincount(cluster, minlength=count).astype(float)
+
+    def share(values: Floats) -> Interval:
+        totals = np.bincount(cluster, weights=values, minlength=count)
+        return _honest(ratio_interval(totals, games, replicates=replicates, level=level, seed=seed), count, level)
+
+    return WinRate(share(won), share((won == 0.5).astype(float)), len(won), count)
+
+
+def equal_length_rate(
+    outcomes: ArrayLike,
+    differences: ArrayLike,
+    prompts: ArrayLike,
+    *,
+    replicates: int = REPLICATES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Return the win rate there would be at equal lengths, with its interval over prompts; see the module.
+
+    Args:
+        outcomes: `[games]`: 1 won, 0.5 tied, 0 lost.
+        differences: `[games]`: length of the system's answer minus that of the other.
+        prompts: `[games]`: a number, the same for all games about one prompt.
+        replicates: Resamples of the prompts.
+        level: Coverage of the interval.
+        seed: Seed of the resampling.
+    """
+    won, cluster, count = _clustered(outcomes, prompts)
+    if not count:
+        return Interval(np.nan, np.nan, np.nan)
+    if won.min() == won.max() != 0.5:  # nothing to fit
+        return _honest(Interval(float(won[0]), float(won[0]), float(won[0])), count, level)
+    lengths = np.asarray(differences, dtype=float)
+    spread = float(np.sqrt(np.mean(lengths**2)))
+    term = np.tanh(lengths / spread) if spread else np.zeros_like(lengths)
+    point = _fit(np.ones((1, len(won))), won, term)[0]
+    drawn = multinomial_weights(count, replicates, seed)
+    parts = np.array_split(
+        drawn, -(-drawn.size * len(won) // (count * _CELLS))
+    )  # not all of [replicates, games] at once
+    draws = np.concatenate([_fit(part[:, cluster].astype(float), won, term) for part in parts])
+    low, high = percentile_interval(draws, level)
+    return _honest(Interval(float(point), float(low), float(high)), count, level)
+
+
+def _honest(interval: Interval, prompts: int, level: float) -> Interval:
+    """Return an interval that does not pretend to know what resampling cannot show.
+
+    Where all prompts say 0 or all say 1, every resample does too. The other end is then that of the exact binomial
+    interval of as many prompts (Clopper and Pearson, 1934). A single prompt that says neither has no interval.
+    """
+    value, reach = interval.value, ((1 - level) / 2) ** (1 / max(prompts, 1))
+    if interval.low == interval.high and value > 1 - _SURE:
+        return Interval(value, reach, 1.0)
+    if interval.low == interval.high and value < _SURE:
+        return Interval(value, 0.0, 1 - reach)
+    return Interval(value, np.nan, np.nan) if prompts == 1 else interval
+
+
+def _fit(weights: Floats, won: Floats, term: Floats) -> Floats:
+    """Fit the logistic model once for every row of weights `[fits, games]`; return sigmoid(theta) `[fits]`.
+
+    Newton's method with steps of at most 1. Where all games are won, theta grows with every step, and the rate is 1
+    to many digits. A faint ridge on phi decides it where lengths do not differ.
+    """
+    theta, phi = np.zeros(len(weights)), np.zeros(len(weights))
+    for _ in range(_STEPS):
+        expected = 1 / (1 + np.exp(-(theta[:, None] + phi[:, None] * term)))
+        left = weights * (won - expected)
+        steep = weights * expected * (1 - expected)
+        a, b = steep.sum(1) + 1e-9, (steep * term).sum(1)
+        c = (steep * term**2).sum(1) + _RIDGE
+        up, across = left.sum(1), (left * term).sum(1) - _RIDGE * phi
+        determinant = a * c - b * b
+        step = np.clip((c * up - b * across) / determinant, -1, 1)
+        phi += np.clip((a * across - b * up) / determinant, -1, 1)
+        theta += step
+        if np.abs(step).max() < 1e-10:
+            break
+    rate: Floats = 1 / (1 + np.exp(-theta))
+    return rate
+
+
+def _clustered(outcomes: ArrayLike, prompts: ArrayLike) -> tuple[Floats, NDArray[np.intp], int]:
+    """Check the games, and number their prompts from 0."""
+    won = np.asarray(outcomes, dtype=float)
+    own = np.asarray(prompts)
+    if won.ndim != 1 or own.shape != won.shape:
+        raise ValueError(f"outcomes {won.shape} and prompts {own.shape} must be one row of games each")
+    if not np.isin(won, (0.0, 0.5, 1.0)).all():
+        raise ValueError("an outcome must be 0, 0.5 or 1")
+    numbers, cluster = np.unique(own, return_inverse=True)
+    return won, cluster.reshape(won.shape), len(numbers)

@@ -1,0 +1,140 @@
+"""Win rates, rates at equal length, agreement and differences: what must hold whatever the data."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from momus.stats.agreement import agreement_interval, preference_agreement
+from momus.stats.bootstrap import difference_interval, mean_interval, ratio_interval
+from momus.stats.winrates import equal_length_rate, win_rate
+
+GAMES = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 6), st.integers(-300, 300)), min_size=1, max_size=40
+)
+
+
+def _split(games):
+    return [list(column) for column in zip(*games, strict=True)]
+
+
+def _ends(interval):
+    return np.array([interval.value, interval.low, interval.high])
+
+
+@given(GAMES)
+def test_the_other_side_wins_the_rest(games):
+    won, prompts, _ = _split(games)
+    ours, theirs = win_rate(won, prompts, replicates=50), win_rate(1 - np.array(won), prompts, replicates=50)
+    np.testing.assert_allclose(_ends(ours.rate), (1 - _ends(theirs.rate))[[0, 2, 1]], atol=1e-12)
+    np.testing.assert_array_equal(_ends(ours.ties), _ends(theirs.ties))
+
+
+@given(GAMES)
+@settings(max_examples=30)
+def test_the_other_side_wins_the_rest_at_equal_length(games):
+    won, prompts, longer = _split(games)
+    ours = equal_length_rate(won, longer, prompts, replicates=20)
+    theirs = equal_length_rate(1 - np.array(won), -np.array(longer), prompts, replicates=20)
+    np.testing.assert_allclose(_ends(ours), (1 - _ends(theirs))[[0, 2, 1]], atol=1e-6)
+
+
+@given(GAMES, st.randoms(use_true_random=False))
+def test_the_order_of_games_and_the_names_of_prompts_do_not_matter(games, random):
+    shuffled = random.sample(games, len(games))
+    before, after = _split(games), _split(shuffled)
+    one = win_rate(before[0], before[1], replicates=50)
+    other = win_rate(after[0], [3 * name + 7 for name in after[1]], replicates=50)
+    np.testing.assert_allclose(_ends(one.rate), _ends(other.rate), atol=1e-12)
+    assert one.rate.value == pytest.approx(np.mean(before[0]))
+    assert (one.games, one.prompts) == (len(games), len(set(before[1])))
+
+
+def test_at_equal_lengths_the_model_says_what_the_games_say():
+    rng = np.random.default_rng(0)
+    won, prompts = rng.choice([0, 0.5, 1], 200, p=[0.3, 0.2, 0.5]), np.arange(200) % 60
+    level = equal_length_rate(won, np.full(200, 0), prompts)
+    plain = win_rate(won, prompts).rate
+    np.testing.assert_allclose(_ends(level), _ends(plain), atol=1e-3)
+
+
+def test_a_liking_for_length_is_taken_out():
+    # The systems are as good as each other, but the first writes more and the rater likes that.
+    rng = np.random.default_rng(1)
+    longer = rng.normal(200, 200, 4000)
+    won = (rng.random(4000) < 1 / (1 + np.exp(-2 * np.tanh(longer / 283)))).astype(float)
+    assert win_rate(won, np.arange(4000), replicates=50).rate.low > 0.65
+    level = equal_length_rate(won, longer, np.arange(4000), replicates=50)
+    assert level.low < 0.5 < level.high and level.high - level.low < 0.1
+
+
+def test_intervals_cover_the_truth_where_judgements_of_one_prompt_go_together():
+    # Prompts have their own win probability (0.6 on average) and four raters: raters resampled are too sure.
+    rng = np.random.default_rng(2)
+    covered, naive = 0, 0
+    for trial in range(200):
+        chance = rng.beta(0.6, 0.4, 60)
+        won = (rng.random((60, 4)) < chance[:, None]).astype(float).ravel()
+        own = win_rate(won, np.repeat(np.arange(60), 4), replicates=200, seed=trial).rate
+        covered += own.low <= 0.6 <= own.high
+        apart = win_rate(won, np.arange(240), replicates=200, seed=trial).rate
+        naive += apart.low <= 0.6 <= apart.high
+    assert 0.91 <= covered / 200 <= 0.98
+    assert naive < covered - 20
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 10, 60])
+def test_games_that_are_all_won_leave_room_for_doubt(prompts):
+    rate = win_rate(np.ones(prompts), np.arange(prompts)).rate
+    # Were the true rate at the lower end, so many wins in a row would come up in one case of 40.
+    assert rate.low**prompts == pytest.approx(0.025) and rate.value == rate.high == 1
+    assert equal_length_rate(np.ones(prompts), np.arange(prompts), np.arange(prompts)) == rate
+
+
+def test_one_prompt_has_no_interval():
+    rate = win_rate([1, 0, 0.5], [4, 4, 4]).rate
+    assert rate.value == 0.5 and np.isnan([rate.low, rate.high]).all()
+
+
+@pytest.mark.parametrize("outcomes", [[0.7], [np.nan], [[1.0]]])
+def test_outcomes_that_are_none_are_refused(outcomes):
+    with pytest.raises(ValueError, match="outcome"):
+        win_rate(outcomes, [0])
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.lists(st.integers(1, 3), min_size=3, max_size=3),
+                           st.lists(st.integers(1, 3), min_size=3, max_size=3)), max_size=3),
+        min_size=1, max_size=5,
+    )
+)  # fmt: skip
+def test_agreement_with_its_interval_is_the_agreement_of_all_pairs(tasks):
+    interval, pairs = agreement_interval(tasks, replicates=20)
+    together = [pair for own in tasks for pair in own]
+    assert pairs == 3 * len(together)
+    if pairs:
+        assert interval.value == pytest.approx(preference_agreement(together))
+        assert interval.low - 1e-12 <= interval.value <= interval.high + 1e-12
+        swapped, _ = agreement_interval([[(b, a) for a, b in own] for own in tasks], replicates=20)
+        assert swapped == interval
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=30))
+def test_a_difference_of_means_is_the_mean_of_differences(pairs):
+    first, second = np.array(pairs).T
+    ones = np.ones(len(pairs))
+    paired = difference_interval((first, ones), (second, ones), replicates=40)
+    np.testing.assert_allclose(_ends(paired), _ends(mean_interval(first - second, replicates=40)), atol=1e-9)
+    back = difference_interval((second, ones), (first, ones), replicates=40)
+    np.testing.assert_allclose(_ends(back), -_ends(paired)[[0, 2, 1]], atol=1e-9)
+
+
+def test_a_difference_of_ratios_is_that_of_each():
+    rng = np.random.default_rng(3)
+    tops, bottoms = rng.integers(0, 4, (2, 50)), rng.integers(4, 8, (2, 50))
+    found = difference_interval((tops[0], bottoms[0]), (tops[1], bottoms[1]))
+    each = [ratio_interval(top, bottom).value for top, bottom in zip(tops, bottoms, strict=True)]
+    assert found.value == pytest.approx(each[0] - each[1])
+    assert found.low < found.value < found.high
+    assert np.isnan(difference_interval((tops[0], bottoms[0]), (tops[1], 0 * bottoms[1])).value)
