@@ -24,7 +24,7 @@ from momus.lm.server import Server
 URL = "http://momus.test/v1"
 KNOWN = {
     *("model", "prompt", "messages", "max_tokens", "temperature", "top_p", "seed", "echo", "logprobs", "top_logprobs"),
-    "logit_bias",
+    *("logit_bias", "stop"),
 }
 
 
@@ -32,8 +32,9 @@ KNOWN = {
 class Switches:
     """What the server can do; all of it by default, as vLLM does.
 
-    `naming` is how tokens are named: "number", "text" or, as llama-server does, "object". `failures` are the status
-    codes of the next answers.
+    `naming` is how tokens are named: "number", "text" or, as llama-server does, "object". `stops` is what happens at a
+    stop string: it is "told" that it ended the reply, its tokens are only "shown", or "trimmed", or it is "ignored".
+    `failures` are the status codes of the next answers.
     """
 
     completions: bool = True
@@ -48,6 +49,7 @@ class Switches:
     bias: bool = True
     seeds: bool = True
     choice: bool = True
+    stops: str = "told"
     strict: bool = False
     models: Sequence[str] = ("tiny",)
     failures: list[int] = field(default_factory=list)
@@ -135,13 +137,21 @@ class OpenAIServer:
             temperature=body["temperature"],
             top_p=body["top_p"],
             stop_tokens=body.get("stop_token_ids", ()),
+            stop=body.get("stop", ()) if can.stops != "ignored" else (),
             constraints=[_Only(bias, len(self.engine.vocabulary))] if bias else None,
         )[0]
         text = choice[0] if choice else sample.text
         reply: dict[str, Any] = {"index": 0, "finish_reason": "stop" if sample.finished else "length"}
+        if sample.stop and can.stops == "told":
+            reply["stop_reason"] = sample.stop
+        tokens = sample.tokens
+        if sample.stop and can.stops == "trimmed":
+            tokens = tuple(self.engine.encode(sample.text, bos=False))
+        elif sample.finished and not sample.stop and not can.ends_named:
+            tokens = tokens[:-1]
         wanted = body.get("top_logprobs" if chat else "logprobs")
         if wanted is not None and can.top:
-            reply["logprobs"] = self._logprobs(prefix, sample.tokens, sample.finished, wanted, body, chat)
+            reply["logprobs"] = self._logprobs(prefix, tokens, wanted, body, chat)
         reply |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
         return {"choices": [reply], "usage": {"prompt_tokens": len(prefix)}}
 
@@ -158,10 +168,8 @@ class OpenAIServer:
             raise UserError(f"at most {can.top} logprobs")
 
     def _logprobs(
-        self, prefix: list[int], written: Sequence[int], finished: bool, k: int, body: dict[str, Any], chat: bool
+        self, prefix: list[int], written: Sequence[int], k: int, body: dict[str, Any], chat: bool
     ) -> dict[str, Any]:
-        if finished and not self.can.ends_named:
-            written = written[:-1]
         row = [*prefix, *written]
         with torch.inference_mode():
             logits = self.engine.model(torch.tensor([row])).logits[0].float()

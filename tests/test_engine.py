@@ -15,7 +15,7 @@ import momus.lm.local as local
 from momus.errors import UserError
 from momus.lm.engine import Engine, Sample, choose_in_both_orders, prompt_keys, uniforms
 from momus.lm.local import LocalEngine
-from momus.lm.radix import RadixCache
+from momus.lm.radix import RadixCache, alike
 from momus.lm.sampling import draw
 from openai_server import OpenAIServer
 from tiny import tiny_engine, tiny_model, tiny_tokenizer
@@ -99,13 +99,13 @@ def test_nothing_to_score() -> None:
 def test_every_distinct_prompt_is_computed_once() -> None:
     engine = tiny_engine(memory=0)
     engine.sample([STEM, STEM], 5, key=0, max_tokens=1)
-    assert engine.forwarded_tokens == len(STEM) - 1 + 10
+    assert engine.forwarded_tokens == len(STEM), "all samples of a prompt are drawn from one reading of it"
     engine = tiny_engine()
-    engine.sample([STEM], 1, key=0, max_tokens=1)
-    engine.sample([STEM], 1, key=1, max_tokens=1)
-    assert engine.forwarded_tokens == len(STEM) - 1 + 2
+    engine.sample([STEM], 3, key=0, max_tokens=1)
+    engine.sample([STEM], 3, key=1, max_tokens=1)
+    assert engine.forwarded_tokens == len(STEM) + 1, "of what is remembered, only the last token is read again"
     engine.sample([[*STEM, 7, 8, 9]], 1, key=1, max_tokens=1)
-    assert engine.forwarded_tokens == len(STEM) - 1 + 2 + 2 + 1, "a sample leaves its first token remembered too"
+    assert engine.forwarded_tokens == len(STEM) + 1 + 3
 
 
 def test_memory_does_not_outlive_the_weights() -> None:
@@ -307,9 +307,32 @@ def test_a_search_that_goes_on_from_its_own_samples_reads_nothing_twice() -> Non
     second = engine.sample(beams, 4, key=2, max_tokens=9)
     rows = [(*STEM, *sample.tokens) for sample in first]
     rows += [(*beam, *sample.tokens) for beam, group in zip(beams, second, strict=True) for sample in group]
-    # The last token of a sample is written and never read; of a beam every round reads one token for each sample.
+    # The last token of a sample is written and never read.
     distinct = {row[:n] for row in rows for n in range(1, len(row))}
-    assert engine.forwarded_tokens <= len(distinct) + 3 + 2 * 3 + 2
+    assert engine.forwarded_tokens <= len(distinct) + 2, "more than beams of unlike length read side by side"
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=40))
+def test_sequences_read_together_waste_little(sizes: list[int]) -> None:
+    groups = alike(sizes)
+    assert sorted(i for group in groups for i in group) == list(range(len(sizes)))
+    for group in groups:
+        needed, padded = sum(sizes[i] for i in group), max(sizes[i] for i in group) * len(group)
+        assert padded <= max(1.25 * needed, needed + 16)
+    largest = [max(sizes[i] for i in group) for group in groups]
+    assert largest == sorted(largest, reverse=True)
+
+
+@pytest.mark.parametrize("memory", [0, 2**29])
+def test_prompts_of_unlike_length_are_not_padded_to_the_longest(memory: int) -> None:
+    engine = tiny_engine(memory=memory)
+    prefixes = [[1, *RNG.integers(3, 300, size - 1).tolist()] for size in (80, 20, 5, 78)]
+    result = engine.sample(prefixes, 2, key=0, max_tokens=2, stop_tokens=())
+    distinct = sum(map(len, prefixes)) + sum(len(group) for group in result)
+    assert engine.forwarded_tokens <= distinct + 2 + 15, "beside padding of a few tokens, something is read twice"
+    for prefix, group in zip(prefixes, result, strict=True):
+        for sample in group:
+            np.testing.assert_allclose(sample.logprobs, reference(engine.model, prefix, sample), atol=2e-4)
 
 
 def test_both_orders_cancel_a_liking_for_a_label() -> None:

@@ -11,7 +11,10 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from momus.errors import UserError
 from momus.lm import radix
+from momus.lm.forward import branch_logprobs
 from momus.lm.local import LocalEngine
+from momus.lm.memory import is_out_of_memory
+from momus.lm.tree import TokenTree
 from tiny import tiny_engine, tiny_tokenizer
 
 STEM = [1, *np.random.default_rng(0).integers(3, 300, 17).tolist()]
@@ -58,6 +61,93 @@ def test_models_that_go_by_columns_or_states_are_refused_in_words(kind: str, set
     config = CONFIG_MAPPING[kind](vocab_size=400, hidden_size=16, **heads, **settings)
     with pytest.raises(UserError, match=message):
         LocalEngine(AutoModelForCausalLM.from_config(config), tiny_tokenizer())
+
+
+def limited(kind: str, **changes: Any) -> LocalEngine:
+    """An engine over a model that reads 24 tokens."""
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[kind](
+        vocab_size=len(tiny_tokenizer()), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, initializer_range=0.3, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        **{"max_position_embeddings": 24, **changes},
+    )  # fmt: skip
+    return LocalEngine(AutoModelForCausalLM.from_config(config).eval(), tiny_tokenizer(), rows=5)
+
+
+DYNAMIC = {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}}
+LONGROPE = {
+    "original_max_position_embeddings": 24,
+    "max_position_embeddings": 48,
+    "rope_parameters": {
+        "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [9.0] * 4,
+        "original_max_position_embeddings": 24,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"), [("gpt2", {}), ("llama", {}), ("llama", DYNAMIC), ("phi3", LONGROPE)],
+    ids=["gpt2", "llama", "dynamic", "longrope"],
+)  # fmt: skip
+def test_all_that_the_model_reads_can_be_used_and_no_more(kind: str, changes: dict[str, Any]) -> None:
+    engine = limited(kind, **changes)
+    assert engine.limit == 24
+    for call in range(3):  # later ones continue what was remembered, beside prompts that are new and longer
+        prefixes = [STEM[: 6 + 5 * call], [1, *STEM[3 : 5 + 2 * call]], [1, 5]]
+        for prefix in prefixes:
+            (samples,) = engine.sample([prefix], 2, key=call, max_tokens=24 - len(prefix))
+            for sample in samples:
+                row = torch.tensor([[*prefix, *sample.tokens]])
+                with torch.inference_mode():
+                    plain = engine.model(row, use_cache=False).logits[0].log_softmax(-1)
+                own = [float(plain[len(prefix) - 1 + i, t]) for i, t in enumerate(sample.tokens)]
+                np.testing.assert_allclose(sample.logprobs, own, atol=2e-4)
+                np.testing.assert_allclose(engine.score(prefix, [sample.tokens])[0], own, atol=2e-4)
+        engine.sample(prefixes, 2, key=call, max_tokens=24 - max(map(len, prefixes)))
+        full = [[*prefix, *STEM, *STEM][:24] for prefix in prefixes]
+        engine.choose(full, ("A", "B"))
+        for prefix in prefixes:
+            for refused in (
+                lambda prefix=prefix: engine.sample([prefix], key=0, max_tokens=25 - len(prefix)),
+                lambda prefix=prefix: engine.score(prefix, [[5] * (25 - len(prefix))]),
+                lambda prefix=prefix: engine.choose([[*prefix, *STEM, *STEM][:25]], ("A", "B")),
+            ):
+                with pytest.raises(UserError, match="exceed the 24"):
+                    refused()
+
+
+@pytest.mark.parametrize("changes", [DYNAMIC, LONGROPE], ids=["dynamic", "longrope"])
+def test_trees_past_the_length_where_positions_depend_on_the_row_are_refused(changes: dict[str, Any]) -> None:
+    kind = "llama" if changes is DYNAMIC else "phi3"
+    model = limited(kind, **changes).model
+    branches = [[5, 6, 7, 8, 9, 5], [9]]
+    short, long = TokenTree.from_branches(STEM, branches), TokenTree.from_branches(STEM, [[5] * 7])
+    with torch.no_grad():
+        for branch, found in zip(branches, branch_logprobs(model, [short])[0], strict=True):
+            plain = model(torch.tensor([[*STEM, *branch]])).logits[0, len(STEM) - 1 : -1].log_softmax(-1)
+            np.testing.assert_allclose(found, plain[range(len(branch)), branch], atol=2e-5)
+        with pytest.raises(UserError, match="a sequence of 25 tokens is too long") as caught:
+            branch_logprobs(model, [short, long])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), False),
+    ],
+)
+def test_a_lack_of_memory_is_told_from_other_errors(error: BaseException, memory: bool) -> None:
+    assert is_out_of_memory(error) == memory
 
 
 def failing(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, most: int) -> None:

@@ -1,5 +1,7 @@
 """Forward passes over token trees equal separate unpadded rows, in value and in gradient."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -138,6 +140,18 @@ def test_reward_head_is_initialised_as_the_paper_says_and_round_trips(tmp_path) 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["rm"]
     with pytest.raises(UserError, match="does not hold a reward model"):
         RewardModel.load(tmp_path)
+
+
+def test_the_bias_stays_exact_whatever_the_weights_are_cast_to() -> None:
+    """In bfloat16 a mean of 10.03 would be taken off as 10."""
+    causal = llama().to(torch.bfloat16)
+    model = RewardModel.from_causal_lm(causal)
+    model.bias -= 10.03
+    for cast in (model, model.to(torch.bfloat16), model.half(), copy.deepcopy(model).to("cpu", torch.bfloat16)):
+        assert cast.bias.dtype == torch.float32 and cast.bias.item() == pytest.approx(-10.03, abs=1e-6)
+        assert dict(cast.named_buffers())["bias"] is cast.bias
+        assert cast.state_dict()["bias"].dtype == torch.float32
+    assert model.head.weight.dtype == torch.float16
 
 
 def test_causal_lm_round_trips(tmp_path) -> None:

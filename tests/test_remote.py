@@ -347,5 +347,32 @@ def test_log_probabilities_above_zero_or_not_numbers_are_no_answer() -> None:
     for logprob in (0.5, math.nan):
         with pytest.raises(UserError, match="OpenAI API"):
             read_reply({"choices": [{"text": "x", "logprobs": {"tokens": ["x"], "token_logprobs": [logprob]}}]})
-    body = {"choices": [{"text": "x", "logprobs": {"tokens": ["x"], "token_logprobs": [-math.inf]}}]}
+    logprobs = {"tokens": ["x"], "token_logprobs": [-math.inf]}
+    body = {"choices": [{"text": "x", "logprobs": logprobs, "finish_reason": "length"}]}
     assert read_reply(body).pieces[0].logprob is None
+
+
+@pytest.mark.parametrize(
+    ("said", "stopped"),
+    [
+        ({"finish_reason": "stop"}, True),
+        ({"finish_reason": "eos_token"}, True),
+        ({"finish_reason": "stop", "stop_reason": 2}, True),
+        ({"finish_reason": "stop", "stop_reason": "ab"}, False),  # a stop string, looked for in the tokens
+        ({"finish_reason": "stop", "matched_stop": "ab"}, False),
+        ({"finish_reason": "length"}, False),
+        ({"finish_reason": "content_filter"}, "ended a reply by 'content_filter'"),
+        ({"finish_reason": "tool_calls"}, "ended a reply by 'tool_calls'"),
+        ({"finish_reason": ["stop"]}, "ended a reply by"),
+        ({"finish_reason": None}, "does not say why"),
+        ({}, "does not say why"),
+    ],
+)
+def test_only_its_own_end_finishes_a_reply(said: dict[str, Any], stopped: bool | str) -> None:
+    body = {"choices": [{"text": "x", **said}]}
+    if isinstance(stopped, bool):
+        assert read_reply(body).stopped == stopped
+    else:
+        with pytest.raises(UserError, match=stopped) as caught:
+            read_reply(body)
+        one_line(caught)

@@ -119,7 +119,7 @@ def test_a_half_written_checkpoint_is_not_seen(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(runs, "_rng_state", killed)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, 4)
-    assert [step for step, _ in Run(tmp_path, Config())._checkpoints()] == [2]
+    assert [step for step, _ in Run(tmp_path, Config()).checkpoints()] == [2]
     assert not list(tmp_path.glob("*.tmp"))
 
 

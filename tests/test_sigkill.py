@@ -1,53 +1,77 @@
-"""A run killed with SIGKILL at arbitrary instants continues to the very same weights and metrics."""
+"""Runs killed with SIGKILL, at arbitrary instants and at arbitrary points of writing, continue bit for bit."""
 
+import multiprocessing
+import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-STAGE = """
-import sys
-from pathlib import Path
-import torch
-from momus.train.runs import Run
+import pytest
 
-torch.set_num_threads(1)
-torch.manual_seed(0)
-model = torch.nn.Linear(8, 8)
-optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-run = Run(Path(sys.argv[1]), {"steps": 60})
-step, state = run.restore({"model": model}, {"adamw": optimizer}) or (0, {"sum": 0.0})
-print("started", flush=True)
-while step < 60:
-    loss = (model(torch.randn(4, 8)) - 1).square().mean()
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-    step += 1
-    state["sum"] += loss.item()
-    run.log(step, loss=loss.item(), sum=state["sum"])
-    if step % 3 == 0:
-        run.save(step, {"model": model}, {"adamw": optimizer}, state)
-"""
+import stages
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([
+    "momus.train.ppo", "momus.train.reward", "momus.lm.local",
+    "transformers.models.llama.modeling_llama", "transformers.models.gpt2.modeling_gpt2",
+])  # fmt: skip
 
 
-def _start(folder: Path) -> subprocess.Popen:
-    process = subprocess.Popen([sys.executable, "-c", STAGE, str(folder)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "started\n"
+def start(stage: str, folder: Path, kill_at: int | None = None, forgetful: bool = False):
+    process = CONTEXT.Process(target=stages.run_until, args=(stage, folder, kill_at, forgetful))
+    process.start()
     return process
 
 
-def test_killed_at_any_instant_it_continues_bit_for_bit(tmp_path):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert _start(whole).wait() == 0
+def finish(process) -> int:
+    process.join()
+    return process.exitcode
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything that a run leaves."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """Both stages, never killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    for stage in ("reward", "ppo"):
+        assert finish(start(stage, folder / stage)) == 0
+    return {stage: files(folder / stage) for stage in ("reward", "ppo")}
+
+
+def killed_on_the_way(stage: str, folder: Path, rng: random.Random, forgetful: bool = False) -> int:
+    """Start a stage again and again, killing it after a few more flushes each time; returns how often."""
+    kills = 0
+    while finish(start(stage, folder, rng.randint(3, 25), forgetful)) == -signal.SIGKILL:
+        kills += 1
+    return kills
+
+
+@pytest.mark.parametrize("stage", ["reward", "ppo"])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
+def test_killed_at_any_point_of_writing_it_continues_bit_for_bit(tmp_path, whole, stage: str, seed: int) -> None:
+    assert killed_on_the_way(stage, tmp_path, random.Random(seed)) >= 2
+    assert files(tmp_path) == whole[stage]
+
+
+@pytest.mark.parametrize("stage", ["reward", "ppo"])
+def test_killed_at_any_instant_it_continues_bit_for_bit(tmp_path, whole, stage: str) -> None:
     killed = 0
-    for delay in (0.03, 0.08, 0.15, 0.05):
-        process = _start(cut)
+    for delay in (0.4, 0.7, 1.0):
+        process = start(stage, tmp_path)
         time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
+        process.kill()
+        killed += finish(process) == -signal.SIGKILL
     assert killed, "the run was over before any kill: make it longer"
-    assert _start(cut).wait() == 0
-    for name in ("checkpoint-60/model.safetensors", "checkpoint-60/adamw.optimizer.safetensors", "metrics.jsonl"):
-        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+    assert finish(start(stage, tmp_path)) == 0
+    assert files(tmp_path) == whole[stage]
+
+
+def test_the_comparison_notices_an_optimizer_that_is_not_restored(tmp_path, whole) -> None:
+    assert killed_on_the_way("reward", tmp_path, random.Random(0), forgetful=True) >= 2
+    found = files(tmp_path)
+    assert found.keys() == whole["reward"].keys()
+    assert found["metrics.jsonl"] != whole["reward"]["metrics.jsonl"]

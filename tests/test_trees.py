@@ -1,7 +1,9 @@
 """Token trees through six architectures: values and gradients are those of separate unpadded rows."""
 
 import json
+import time
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -9,13 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
-from torch.nn.attention.flex_attention import flex_attention
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from momus.errors import UserError
 from momus.lm import attention, forward
 from momus.lm.attention import TREE_ATTENTION, TreeLayout
 from momus.lm.forward import backbone_of, hidden_states, token_logprobs, tree_problem
+from momus.lm.head import logit_change
 from momus.lm.models import save_causal_lm
 from momus.lm.tree import TokenTree, pack
 
@@ -92,27 +96,33 @@ def test_trees_equal_rows(kind, pairs, more, dense) -> None:
         assert_equal_to_rows(MODELS[kind], *grown(pairs, more), build(kind))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_with_lora_and_gradient_checkpointing(kind, monkeypatch) -> None:
-    monkeypatch.setattr(attention, "DENSE", 0)
+def adapted(kind: str):
+    """A model with a random adapter, the same every time."""
     target = ["c_attn"] if kind == "gpt2" else ["q_proj", "v_proj", "down_proj"]
-    adapted, fresh = [
-        get_peft_model(build(kind), LoraConfig(r=2, target_modules=target, init_lora_weights=True)) for _ in range(2)
-    ]
+    model = get_peft_model(build(kind), LoraConfig(r=2, target_modules=target))
     torch.manual_seed(1)
-    for (_, a), (_, b) in zip(adapted.named_parameters(), fresh.named_parameters(), strict=True):
-        if a.requires_grad:
-            a.data.normal_(std=0.2)
-            b.data.copy_(a.data)
-    adapted.get_base_model().gradient_checkpointing_enable()
-    adapted.enable_input_require_grads()
-    adapted.train()
-    prefixes, branches = (
-        [[5, 6, 7, 8, 9, 4], [5, 6, 9], [5, 6, 7, 8, 9, 4]],
-        [[3, 4, 5, 6, 7], [8, 2], [3, 4, 2, 2, 9, 9]],
-    )
-    assert_equal_to_rows(adapted, prefixes, branches, fresh)
-    assert any(parameter.grad is not None for parameter in adapted.parameters())
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=3, deadline=None)
+@given(pairs=rows, more=st.integers(0, 3), dense=st.booleans())
+def test_with_lora_and_gradient_checkpointing(kind, pairs, more, dense) -> None:
+    model, fresh = adapted(kind), adapted(kind)
+    model.get_base_model().gradient_checkpointing_enable()
+    model.enable_input_require_grads()
+    model.train()
+    again = []
+    norm = next(m for n, m in model.named_modules() if n.endswith(("layers.0.input_layernorm", "h.0.ln_1")))
+    norm.register_forward_pre_hook(lambda *_: again.append(1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "DENSE", 10_000 if dense else 0)
+        assert_equal_to_rows(model, *grown(pairs, more), fresh)
+    assert len(again) > 1, "nothing was computed again in the backward pass: nothing was checkpointed"
+    assert any(parameter.grad is not None for parameter in model.parameters())
 
 
 @given(rows, st.integers(0, 4))
@@ -166,9 +176,20 @@ def test_pack(lengths, budget) -> None:
     assert sorted(i for row in packed for i in row) == list(range(len(lengths)))
     for row in packed:
         assert len(row) == 1 or sum(lengths[i] for i in row) <= budget
-    # First fit: no two rows would fit into one.
-    totals = sorted(sum(lengths[i] for i in row) for row in packed)
-    assert len(totals) < 2 or totals[0] + totals[1] > budget
+    expected = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):  # first fit, the longest first
+        fitting = [row for row in expected if sum(lengths[i] for i in row) + lengths[index] <= budget]
+        if fitting:
+            fitting[0].append(index)
+        else:
+            expected.append([index])
+    assert packed == expected
+
+
+def test_packing_is_quick_when_everything_needs_a_row_of_its_own() -> None:
+    began = time.perf_counter()
+    assert len(pack([600] * 50_000, 1000)) == 50_000
+    assert time.perf_counter() - began < 10, "the square of the rows is in it again"
 
 
 @pytest.mark.parametrize("window", [None, 3])
@@ -184,6 +205,21 @@ def test_flex_attention_sees_the_same(window) -> None:
     with torch.no_grad():
         found = flex_attention(q, k, v, block_mask=layout.flex_mask(window))
     torch.testing.assert_close(found, torch.nn.functional.scaled_dot_product_attention(q, k, v, mask))
+
+
+@pytest.mark.slow
+def test_block_masks_are_compiled_for_all_lengths_at_once(monkeypatch) -> None:
+    """As on a GPU, less the kernels: traced once for the first length and once for all, for each kind of window."""
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(create_block_mask, backend=counter)
+    monkeypatch.setattr(attention, "_block_mask", lambda: compiled)
+    for size in (100, 300, 301, 517, 640):
+        layout = TreeLayout(TokenTree.from_branches([1] * size, [[2] * size, [3] * 50]), torch.device("cpu"))
+        for window in (None, 7):
+            found = layout.flex_mask(window)
+            plain = create_block_mask(found.mask_mod, None, None, *found.seq_lengths, device="cpu")
+            assert torch.equal(found.to_dense(), plain.to_dense())
+    assert counter.frame_count <= 4
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -255,9 +291,41 @@ def test_a_model_that_fails_the_trial_runs_as_it_did_before(monkeypatch) -> None
     torch.testing.assert_close(after, expected, atol=0, rtol=0)
 
 
-def test_logits_changed_after_the_head_are_refused() -> None:
-    with pytest.raises(UserError, match="final_logit_softcapping"):
-        token_logprobs(build("gemma2"), [TokenTree.from_branches([1], [[2]])])
+CHANGED = {
+    "gemma2": {"final_logit_softcapping": 5.0, "attn_logit_softcapping": 20.0},  # whose attention falls back to rows
+    "gemma3_text": {"final_logit_softcapping": 5.0},
+    "cohere": {"logit_scale": 0.3},
+    "granite": {"logits_scaling": 4.0},
+    "falcon_h1": {"lm_head_multiplier": 0.25, "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8},
+    "llama": {},
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:token trees run as plain rows")
+@pytest.mark.parametrize("kind", CHANGED)
+def test_logits_changed_after_the_head_are_the_models_own(kind, monkeypatch) -> None:
+    monkeypatch.setattr(forward, "LOGIT_CELLS", 4 * VOCAB)  # several chunks
+    model, fresh = [build(kind, **CHANGED[kind]) for _ in range(2)]
+    assert_equal_to_rows(model, [[5, 6, 7], [5, 6, 7], [5, 9]], [[3, 4, 9], [8, 2, 2], [3, 5]], fresh)
+    change = logit_change(model)
+    tried = torch.tensor([-9.0, 0.5, 30.0])
+    assert torch.equal(change(tried), tried) == (kind == "llama")
+
+
+def test_a_change_of_logits_that_is_not_known_is_refused(monkeypatch) -> None:
+    model = build("olmo2")
+    assert torch.equal(logit_change(model)(torch.tensor([7.0])), torch.tensor([7.0]))
+    odd, forward_ = build("olmo2"), type(model).forward
+    monkeypatch.setattr(
+        type(model), "forward", lambda self, *a, **k: Changed(forward_(self, *a, **k).logits.sign()), raising=True
+    )
+    with pytest.raises(UserError, match="olmo2 models change their logits") as caught:
+        token_logprobs(odd, [TokenTree.from_branches([1], [[2]])])
+    assert "\n" not in str(caught.value)
+
+
+class Changed(NamedTuple):
+    logits: torch.Tensor
 
 
 def test_without_a_tree_the_model_is_unchanged(tmp_path) -> None:

@@ -13,7 +13,7 @@ Without a layout it is transformers' own `sdpa`: a model stays what it was for e
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,8 +95,6 @@ class TreeLayout:
 
     def flex_mask(self, window: int | None) -> Any:
         """Return FlexAttention's block mask of the tree's rule."""
-        from torch.nn.attention.flex_attention import create_block_mask
-
         if window not in self._masks:
             end = torch.from_numpy(self._tree.end).to(self._device)
             depth = torch.from_numpy(self._tree.depth).to(self._device)
@@ -106,7 +104,7 @@ class TreeLayout:
                 return allowed if window is None else allowed & (depth[q] - depth[k] < window)
 
             size = len(self._tree)
-            self._masks[window] = create_block_mask(rule, None, None, size, size, device=str(self._device))
+            self._masks[window] = _block_mask()(rule, None, None, size, size, device=str(self._device))
         return self._masks[window]
 
 
@@ -170,6 +168,14 @@ def tree_attention(
         )
         found.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(found).index_select(0, tree.order)[None], None
+
+
+@cache
+def _block_mask() -> Any:
+    """`create_block_mask`, compiled on a GPU, where it else holds the whole mask of a row."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    return torch.compile(create_block_mask) if torch.cuda.is_available() else create_block_mask
 
 
 def _alike(runs: list[Segment]) -> list[list[Segment]]:

@@ -25,15 +25,16 @@ Key = int | tuple[int, ...]
 class Sample:
     """One continuation of a prefix.
 
-    `tokens` includes the token that ended it (end-of-text or a stop token), `text` does not. `logprobs` are
-    those of the model itself, in nats, before temperature, top-p and constraint. `finished` is False when the
-    length limit cut it short.
+    `tokens` includes what ended it: an end-of-text or stop token, or the tokens of a stop string; `text` does not.
+    `logprobs` are those of the model itself, in nats, before temperature, top-p and constraint. `finished` is False
+    when the length limit cut it short. `stop` is the stop string that ended it, "" where its last token did.
     """
 
     tokens: tuple[int, ...]
     text: str
     logprobs: tuple[float, ...]
     finished: bool
+    stop: str = ""
 
 
 class Choice(NamedTuple):
@@ -69,6 +70,7 @@ class Engine(Protocol):
         temperature: float = 1.0,
         top_p: float = 1.0,
         stop_tokens: Sequence[int] = (),
+        stop: Sequence[str] = (),
         constraints: Sequence[Constraint | None] | None = None,
     ) -> list[list[Sample]]:
         """Sample `n` continuations of every prefix: result[prefix][sample].
@@ -82,6 +84,7 @@ class Engine(Protocol):
             temperature: 0 takes the likeliest token.
             top_p: Keep the smallest set of tokens with at least this probability.
             stop_tokens: Tokens that end a continuation besides the model's own end-of-text tokens.
+            stop: Strings that end a continuation; it ends before the first to be complete (`lm/stop.py`).
             constraints: One per prefix: which tokens may come next.
 
         Raises:
@@ -190,7 +193,7 @@ def option_tokens(engine: Engine, prefix: Sequence[int], options: tuple[str, str
     tokens = []
     for option in options:
         joined = engine.encode(tail + option, bos=False)
-        if joined[:-1] != context or [joined[-1]] != engine.encode(option, bos=False):
+        if joined[:-1] != context:  # by itself it may be another token: SentencePiece puts a space before it
             raise UserError(f"option {option!r} is not exactly one token after {tail[-20:]!r}: choose another label")
         tokens.append(joined[-1])
     if tokens[0] == tokens[1]:

@@ -21,13 +21,14 @@ from torch.utils.checkpoint import checkpoint
 from momus.errors import UserError
 from momus.lm.attention import TREE_ATTENTION, TreeLayout
 from momus.lm.fork import windows_of
-from momus.lm.models import RewardModel
+from momus.lm.head import logit_change
+from momus.lm.models import RewardModel, within
+from momus.lm.positions import longest_sequence
 from momus.lm.tree import IntArray, TokenTree, pack
 
 TOKEN_BUDGET = 8192  # tokens in one forward pass
 LOGIT_CELLS = 2**24  # logits held at once: 64 MiB in float32
 
-_LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 _KNOWN = ("gpt2", "llama", "mistral", "gemma3_text", "qwen2", "qwen3")  # tested; others prove themselves at first use
 _PROBE = TokenTree.from_prefixes([[1], [1, 2], [1, 2, 3, 1]], [[2, 3, 1, 2, 1, 3], [1, 1, 2, 3], [3, 3, 2, 1, 2]])
 
@@ -47,7 +48,17 @@ def backbone_of(model: Any) -> Any:
 
 
 def hidden_states(backbone: Any, trees: Sequence[TokenTree]) -> torch.Tensor:
-    """Run a backbone (no vocabulary head) over trees; returns last hidden states [tokens of all trees, d]."""
+    """Run a backbone (no vocabulary head) over trees; returns last hidden states [tokens of all trees, d].
+
+    Raises:
+        UserError: A path is longer than the model can read, or than tokens that share a row can be read alike.
+    """
+    limit, longest = longest_sequence(backbone.config), max(int(tree.depth.max()) + 1 for tree in trees)
+    if limit is not None and longest > limit:
+        raise UserError(
+            f"a sequence of {longest} tokens is too long: {backbone.config.model_type} models have positions for "
+            f"{limit}, or turn them by the length of the row beyond that; cut the data to at most {limit}"
+        )
     if problem := tree_problem(backbone):
         if problem not in _warned:
             _warned.add(problem)
@@ -154,10 +165,14 @@ def token_logprobs(
         entropies: Also return the entropy of each prediction.
 
     Raises:
-        UserError: The model changes its logits after the vocabulary head.
+        UserError: The model changes its logits after the vocabulary head in an unknown way (`lm/head.py`), or a path
+            is too long for it.
     """
-    if changed := [name for name in _LOGIT_CHANGES if getattr(model.config, name, None) not in (None, 1, 1.0)]:
-        raise UserError(f"{model.config.model_type} models change their logits ({changed[0]}): not supported")
+    return within(model, lambda: _token_logprobs(model, trees, temperature, entropies))
+
+
+def _token_logprobs(model: Any, trees: Sequence[TokenTree], temperature: float, entropies: bool) -> BranchLogprobs:
+    change = logit_change(model)
     states = _take(
         hidden_states(backbone_of(model), trees), trees, [t.parent[np.concatenate(t.branches)] for t in trees]
     )
@@ -167,7 +182,7 @@ def token_logprobs(
     rows = max(1, LOGIT_CELLS // head.weight.shape[0])
 
     def chunk(part: torch.Tensor, goal: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = head(part).float() / temperature
+        logits = change(head(part).float()) / temperature
         log_all = logits.log_softmax(-1)
         entropy = -(log_all.exp() * log_all).sum(-1) if entropies else part.new_empty(0)
         return log_all.gather(-1, goal[:, None]).squeeze(-1), entropy
@@ -203,8 +218,8 @@ def split_branches(flat: torch.Tensor, trees: Sequence[TokenTree]) -> list[list[
 def token_values(model: RewardModel, trees: Sequence[TokenTree]) -> torch.Tensor:
     """Values of the states in which the branch tokens were chosen: read at each one's parent, float32 [T]."""
     parents = [tree.parent[np.concatenate(tree.branches)] for tree in trees]
-    scores: torch.Tensor = model(_take(hidden_states(model.backbone, trees), trees, parents))
-    return scores
+    # `forward`, not a call: it is within the model's forward pass already.
+    return within(model, lambda: model.forward(_take(hidden_states(model.backbone, trees), trees, parents)))
 
 
 def leaf_scores(model: RewardModel, trees: Sequence[TokenTree]) -> torch.Tensor:
@@ -216,8 +231,7 @@ def leaf_scores(model: RewardModel, trees: Sequence[TokenTree]) -> torch.Tensor:
     if any(not len(branch) for tree in trees for branch in tree.branches):
         raise ValueError("an empty branch has no last token to score")
     last = [np.array([branch[-1] for branch in tree.branches], np.int64) for tree in trees]
-    scores: torch.Tensor = model(_take(hidden_states(model.backbone, trees), trees, last))
-    return scores
+    return within(model, lambda: model.forward(_take(hidden_states(model.backbone, trees), trees, last)))
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ not depend on batching (to rounding of the model's arithmetic).
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,8 +25,11 @@ from momus.lm.constraint import Constraint, State
 from momus.lm.engine import Choice, Key, Sample, check_sampling, option_tokens, prompt_keys, rules_for, uniforms
 from momus.lm.fork import ForkCache, can_fork, forking, windows_of
 from momus.lm.forward import backbone_of, branch_logprobs
-from momus.lm.radix import RadixCache, Tokens, fingerprint, padded, prefill_mask
+from momus.lm.memory import within_memory
+from momus.lm.positions import longest_sequence
+from momus.lm.radix import Match, RadixCache, Tokens, alike, fingerprint, padded, prefill_mask
 from momus.lm.sampling import draw
+from momus.lm.stop import StopStrings
 from momus.lm.tree import TokenTree
 
 T = TypeVar("T")
@@ -39,6 +41,7 @@ class _Settings:
     temperature: float
     top_p: float
     ends: frozenset[int]
+    stops: StopStrings
     vocabulary: int  # models may have logits for more tokens than their tokenizer knows
 
 
@@ -53,10 +56,11 @@ class _Row:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finished: bool = False
+    ended: tuple[str, str] | None = None  # the text before a stop string, and the stop string
 
     def restart(self) -> None:
         """Forget what was written."""
-        self.tokens, self.logprobs, self.finished = [], [], False
+        self.tokens, self.logprobs, self.finished, self.ended = [], [], False, None
         self.state = self.constraint.start() if self.constraint else None
 
     def add(self, token: int, logprob: float, settings: _Settings) -> None:
@@ -64,6 +68,9 @@ class _Row:
         self.tokens.append(token)
         self.logprobs.append(logprob)
         self.finished = token in settings.ends
+        if not self.finished:
+            self.ended = settings.stops.ended(self.tokens)
+            self.finished = self.ended is not None
         if self.constraint is not None and not self.finished:
             self.state = self.constraint.advance(self.state, token)
 
@@ -83,6 +90,7 @@ class LocalEngine(Codec):
             belong together.
 
     Attributes:
+        limit: Most tokens that the model reads, None for any number.
         forwarded_tokens: Tokens pushed through the model so far, padding included.
     """
 
@@ -92,6 +100,8 @@ class LocalEngine(Codec):
                 f"{model.config.model_type} models cannot be sampled from here: their positions cannot be set"
             )
         self.windows = windows_of(model.config)
+        limits = (longest_sequence(model.config), getattr(model.config, "max_position_embeddings", None))
+        self.limit = min((limit for limit in limits if limit is not None), default=None)
         super().__init__(tokenizer)
         self.model, self.rows = model, rows
         if len(self.vocabulary) > model.get_input_embeddings().weight.shape[0]:
@@ -110,11 +120,14 @@ class LocalEngine(Codec):
         temperature: float = 1.0,
         top_p: float = 1.0,
         stop_tokens: Sequence[int] = (),
+        stop: Sequence[str] = (),
         constraints: Sequence[Constraint | None] | None = None,
     ) -> list[list[Sample]]:
         """Sample `n` continuations of every prefix; see `Engine.sample`."""
-        settings = _Settings(max_tokens, temperature, top_p, self._ends | frozenset(stop_tokens), len(self.vocabulary))
-        self._check(prefixes, n, settings)
+        check_sampling(prefixes, n, max_tokens, temperature, top_p)
+        self._check_lengths(prefixes, max_tokens)
+        ends, stops = self._ends | frozenset(stop_tokens), StopStrings(stop, self.vocabulary, self.decode)
+        settings = _Settings(max_tokens, temperature, top_p, ends, stops, len(self.vocabulary))
         rules = rules_for(constraints, prefixes)
         keys = prompt_keys(key, len(prefixes))
         rows = [
@@ -134,7 +147,8 @@ class LocalEngine(Codec):
         """
         found: list[list[float]] = []
         longest = max(map(len, continuations), default=0)
-        self._check([prefix], 1, _Settings(max(longest, 1), 1.0, 1.0, self._ends, len(self.vocabulary)))
+        check_sampling([prefix], 1, max(longest, 1), 1.0, 1.0)
+        self._check_lengths([prefix], longest)
 
         def score(part: Sequence[Sequence[int]]) -> None:
             tree = TokenTree.from_branches(prefix, part)
@@ -147,7 +161,8 @@ class LocalEngine(Codec):
 
     def choose(self, prefixes: Sequence[Sequence[int]], options: tuple[str, str]) -> list[Choice]:
         """Compare two one-token options as the next token of each prefix; see `Engine.choose`."""
-        self._check(prefixes, 1, _Settings(1, 1.0, 1.0, self._ends, len(self.vocabulary)))
+        check_sampling(prefixes, 1, 1, 1.0, 1.0)
+        self._check_lengths(prefixes, 0)
         pairs = [option_tokens(self, prefix, options) for prefix in prefixes]
         choices: dict[int, Choice] = {}
         order = sorted(range(len(prefixes)), key=lambda i: -len(prefixes[i]))
@@ -155,7 +170,7 @@ class LocalEngine(Codec):
         def compare(part: Sequence[int]) -> None:
             batch = _Batch(self, [tuple(prefixes[i]) for i in part])
             with forking(self.model, batch.cache):
-                logits = batch.step([prefixes[i][-1] for i in part])
+                logits = batch.begin()
             logprobs = logits - _total(logits)[:, None]
             for i, row in zip(part, logprobs, strict=True):
                 first, second = row[pairs[i][0]], row[pairs[i][1]]
@@ -172,6 +187,22 @@ class LocalEngine(Codec):
             Keys and values [P, H, T, D] a layer, and which of the T columns are the sequence's, bool [P, T].
         """
         found = [self._memory.match(sequence) for sequence in sequences]
+        groups = alike([len(s) - m.length for s, m in zip(sequences, found, strict=True)])
+        if len(groups) == 1:
+            return self._read(sequences, found)
+        whole = list(found)
+        for group in groups:
+            past, seen = self._read([sequences[i] for i in group], [found[i] for i in group])
+            parts = [part for layer in past.layers for part in (layer.keys, layer.values)]
+            for row, i in enumerate(group):
+                columns = torch.stack([part[row][:, seen[row]] for part in parts])
+                whole[i] = Match(len(sequences[i]), (columns,))
+        lengths = torch.tensor([match.length for match in whole], device=self.model.device)
+        size = int(lengths.max())
+        return padded(whole, size), torch.arange(size, device=lengths.device) < lengths[:, None]
+
+    def _read(self, sequences: Sequence[Tokens], found: Sequence[Match]) -> tuple[DynamicCache, torch.Tensor]:
+        """Read sequences side by side, from where their matches in memory end; see `read`."""
         old, new = (
             max(m.length for m in found),
             max(len(s) - m.length for s, m in zip(sequences, found, strict=True)),
@@ -186,9 +217,11 @@ class LocalEngine(Codec):
         past = padded(found, old)
         if new:
             starts = torch.tensor([length for length, _ in found], device=self.model.device)[:, None]
+            lasts = torch.tensor([max(len(s) - 1, 0) for s in sequences], device=self.model.device)[:, None]
             backbone_of(self.model)(
                 torch.from_numpy(tokens).to(self.model.device),
-                position_ids=starts + torch.arange(new, device=self.model.device),
+                # Of padding too they must be positions that the model has.
+                position_ids=torch.minimum(starts + torch.arange(new, device=self.model.device), lasts),
                 # Padding on the right is where causal attention never looks; holes in the past must be
                 # masked.
                 attention_mask=prefill_mask(seen, old, starts[:, 0], self.windows, self.model.dtype) if old else None,
@@ -205,33 +238,8 @@ class LocalEngine(Codec):
         return past, seen
 
     def _within_memory(self, items: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
-        """Do `work` on all items, `rows` at once; where memory runs out, on half as many from then on.
-
-        `work` may be called again with items it failed on.
-
-        Raises:
-            UserError: Memory runs out even for one item.
-        """
-        done = 0
-        while done < len(items):
-            part = items[done : done + self.rows]
-            try:
-                work(part)
-                done += len(part)
-                continue
-            except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
-                    raise
-            # Outside of the handler, whose traceback would keep what is to be freed.
-            self._memory.clear()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            if len(part) == 1:
-                raise UserError(
-                    "out of memory with a single sample: use a smaller model, a shorter prompt or fewer new tokens"
-                )
-            self.rows = (len(part) + 1) // 2
-            warnings.warn(f"out of memory with {len(part)} samples at once: going on with {self.rows}", stacklevel=3)
+        """Do `work` on all items, as many rows at once as fit; see `within_memory`."""
+        self.rows = within_memory(items, self.rows, work, self._memory.clear)
 
     def _generate(self, rows: Sequence[_Row], settings: _Settings) -> None:
         """Write the samples of one batch from their beginning to their end."""
@@ -240,7 +248,7 @@ class LocalEngine(Codec):
         batch = _Batch(self, [row.prefix for row in rows])
         with forking(self.model, batch.cache):
             for step in range(settings.max_tokens):
-                logits = batch.step([row.tokens[-1] if step else row.prefix[-1] for row in rows])
+                logits = batch.step([row.tokens[-1] for row in rows]) if step else batch.begin()
                 for row, token, logprob in zip(rows, *_pick(logits, rows, step, settings), strict=True):
                     row.add(token, logprob, settings)
                 last = step == settings.max_tokens - 1
@@ -266,16 +274,15 @@ class LocalEngine(Codec):
 
     def _finish(self, row: _Row) -> Sample:
         said = row.tokens[:-1] if row.finished else row.tokens
-        return Sample(tuple(row.tokens), self.decode(said), tuple(row.logprobs), row.finished)
+        text, stop = row.ended or (self.decode(said), "")
+        return Sample(tuple(row.tokens), text, tuple(row.logprobs), row.finished, stop)
 
-    def _check(self, prefixes: Sequence[Sequence[int]], n: int, settings: _Settings) -> None:
-        check_sampling(prefixes, n, settings.max_tokens, settings.temperature, settings.top_p)
-        limit = getattr(self.model.config, "max_position_embeddings", None)
+    def _check_lengths(self, prefixes: Sequence[Sequence[int]], more: int) -> None:
         for index, prefix in enumerate(prefixes):
-            if limit is not None and len(prefix) + settings.max_tokens > limit + 1:
+            if self.limit is not None and len(prefix) + more > self.limit:
                 raise UnfitInputError(
-                    f"prefix {index} of {len(prefix)} tokens and {settings.max_tokens} new ones exceed the "
-                    f"{limit} that the model reads"
+                    f"prefix {index} of {len(prefix)} tokens and {more} new ones exceed the "
+                    f"{self.limit} that the model reads"
                 )
 
     @contextmanager
@@ -301,11 +308,17 @@ class _Batch:
     def __init__(self, engine: LocalEngine, prefixes: Sequence[Tokens]) -> None:
         self.engine, self.device = engine, engine.model.device
         distinct = {prefix: index for index, prefix in enumerate(dict.fromkeys(prefixes))}
-        # All but the last token: that one is the rows' first step.
         past, seen = engine.read([prefix[:-1] for prefix in distinct])
-        owner = self._tensor([distinct[prefix] for prefix in prefixes])
-        self.cache = ForkCache(past, seen, owner, shared=can_fork(engine.model))
+        every = torch.arange(len(distinct), device=self.device)
+        self.cache = ForkCache(past, seen, every, shared=can_fork(engine.model))
         self.generated = 0
+        self._last, self._owner = [prefix[-1] for prefix in distinct], [distinct[prefix] for prefix in prefixes]
+
+    def begin(self) -> torch.Tensor:
+        """Read the last token of every distinct prefix, and fork into rows; returns logits as `step` does."""
+        logits = self.step(self._last)
+        self.keep(self._owner)
+        return logits[self._tensor(self._owner)]
 
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
         """Read one more token of every row; returns the logits of the next, float32 [R, V]."""
@@ -325,7 +338,7 @@ class _Batch:
         return logits[:, -1].float()
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these."""
+        """Go on with these rows alone, in this order; one may be named again and again."""
         self.cache.keep(self._tensor(rows))
 
     def _tensor(self, values: npt.ArrayLike) -> torch.Tensor:
@@ -374,12 +387,6 @@ def _total(logits: torch.Tensor) -> torch.Tensor:
     if not bool(total.isfinite().all()):
         raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")
     return total
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Tell an allocation that failed, on a GPU or not, from other errors."""
-    failed = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return failed or "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

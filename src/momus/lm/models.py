@@ -10,10 +10,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,7 +24,12 @@ from transformers.utils.logging import disable_progress_bar
 from momus.errors import UserError
 from momus.lm.codec import read_tokenizer
 
+T = TypeVar("T")
+
 HEAD_FILE = "reward_head.json"
+ADAPTER_FILE = "adapter_config.json"
+ADAPTER_BASE_FILE = "adapter_base.json"
+ADAPTER_HEAD_FILE = "reward_head.safetensors"
 
 disable_progress_bar()  # ours are enough
 
@@ -52,28 +57,49 @@ class RewardModel(nn.Module):
         """Take a copy of a causal language model's backbone and put a new head on it."""
         return cls(copy.deepcopy(model.base_model)).to(device=model.device, dtype=model.dtype)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> RewardModel:
+        """Cast or move as ever, but keep `bias` in float32: of a mean near 10, bfloat16 keeps steps of 0.06."""
+        exact = self.bias
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if not exact.is_meta:
+            self.bias = exact.to(self.bias.device)
+        return self
+
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Score hidden states [..., d] of the backbone; returns float32 [...]."""
-        scores: torch.Tensor = self.head(states).squeeze(-1).float() + self.bias
-        return scores
+        with torch.autocast(states.device.type, enabled=False):  # a score of 8 bits would tie what is not
+            scores = torch.nn.functional.linear(states.float(), self.head.weight.float())
+        return scores.squeeze(-1) + self.bias
 
-    def save(self, path: Path) -> None:
-        """Write a directory of config.json, model.safetensors and the head's description."""
+    def save(self, path: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Write a directory of config.json, model.safetensors and the head's description.
+
+        Args:
+            path: The directory.
+            state: The tensors to write, where they are not the module's own.
+        """
         with atomic_directory(path) as folder:
             self.backbone.config.save_pretrained(folder)  # type: ignore[union-attr,operator]
-            tensors = {name: value.contiguous() for name, value in self.state_dict().items()}
+            tensors = {name: value.contiguous() for name, value in (state or self.state_dict()).items()}
             save_file(tensors, folder / "model.safetensors")
             (folder / HEAD_FILE).write_text(json.dumps({"kind": "reward", "version": 1}) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> RewardModel:
-        """Read what `save` wrote.
+        """Read what `save` wrote, or the adapter of a reward model and its base.
 
         Raises:
-            UserError: The directory does not hold a reward model.
+            UserError: The directory does not hold a reward model, or its adapter's base is gone or another.
         """
         if not (path / HEAD_FILE).is_file():
             raise UserError(f"{path} does not hold a reward model: it has no {HEAD_FILE}")
+        if (path / ADAPTER_FILE).is_file():
+            base = Path(_base_name(path))
+            own = (base / HEAD_FILE).is_file()
+            model = cls.load(base) if own else cls.from_causal_lm(load_causal_lm(str(base)))
+            _add_adapter(model.backbone, path)
+            model.load_state_dict(load_file(path / ADAPTER_HEAD_FILE), strict=False)
+            return model
         try:
             model = cls(AutoModel.from_config(AutoConfig.from_pretrained(path), dtype=torch.float32))
             model.load_state_dict(load_file(path / "model.safetensors"))
@@ -85,13 +111,41 @@ class RewardModel(nn.Module):
 def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     """Load a causal language model from a local directory or the hub, safetensors only.
 
+    A directory may hold an adapter of peft, which is put into its base.
+
     Raises:
-        UserError: There is no such model, or it cannot be read.
+        UserError: There is no such model, or it cannot be read, or an adapter's base is gone or another.
     """
+    if (Path(path) / ADAPTER_FILE).is_file():
+        model = load_causal_lm(_base_name(Path(path)))
+        _add_adapter(model, Path(path))
+        return model.to(dtype).eval()
     try:
         return AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype, use_safetensors=True).eval()
     except Exception as error:
         raise UserError(f"cannot load a language model from {path}: {_one_line(error)}") from error
+
+
+def _base_name(path: Path) -> str:
+    """Return the name of the model that an adapter was made for."""
+    name = json.loads((path / ADAPTER_FILE).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not name:
+        raise UserError(
+            f"{path} does not say what its adapter belongs to: set base_model_name_or_path in {ADAPTER_FILE}"
+        )
+    return str(name)
+
+
+def _add_adapter(base: Any, path: Path) -> None:
+    """Put the adapter in a directory into a model, which must be the one it was trained on, where it says which."""
+    file = path / ADAPTER_BASE_FILE
+    expected = json.loads(file.read_text(encoding="utf-8"))["sha256"] if file.is_file() else None
+    if expected not in (None, fingerprint(base)):
+        raise UserError(f"the adapter in {path} was trained on another model than {_base_name(path)} is now")
+    try:
+        base.load_adapter(str(path))
+    except Exception as error:
+        raise UserError(f"cannot load the adapter in {path}: {_one_line(error)}") from error
 
 
 def load_tokenizer(path: str | Path) -> Any:
@@ -139,10 +193,44 @@ def contents(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def save_causal_lm(model: Any, path: Path, tokenizer: Any = None) -> None:
-    """Write a language model, and its tokenizer if given, as one complete directory or none."""
+def precision(model: Any) -> AbstractContextManager[Any]:
+    """Return the context a model computes in: in the type that a trainer left on it, `compute_dtype`, or its own."""
+    dtype = getattr(model, "compute_dtype", None)
+    in_shards = hasattr(model, "in_one_piece")  # which are gathered in that type
+    return nullcontext() if dtype is None or in_shards else torch.autocast(next(model.parameters()).device.type, dtype)
+
+
+def within(model: Any, work: Callable[[], T]) -> T:
+    """Do `work`, a forward pass over parts of a model (its backbone, then its head), as the model's own forward pass.
+
+    A model whose weights lie in shards has a method `in_one_piece` for that (`train/sharding.py`).
+    """
+    with precision(model):
+        result: T = model.in_one_piece(work) if hasattr(model, "in_one_piece") else work()
+        return result
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's parameters and buffers, in float32."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_causal_lm(
+    model: Any, path: Path, tokenizer: Any = None, state: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """Write a language model, and its tokenizer if given, as one complete directory or none.
+
+    Args:
+        model: The model.
+        path: The directory.
+        tokenizer: Its tokenizer.
+        state: The tensors to write, where they are not the module's own.
+    """
     with atomic_directory(path) as folder:
-        model.save_pretrained(folder, safe_serialization=True)
+        model.save_pretrained(folder, safe_serialization=True, state_dict=state)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
 

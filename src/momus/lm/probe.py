@@ -8,6 +8,7 @@ question whose right answer is known.
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -74,6 +75,9 @@ CAPABILITIES = {
     ),
     "echo": Capability("log-probabilities of given text", "scoring texts that exist already", "vLLM, llama-cpp-python"),
     "logit_bias": Capability("bias on tokens", "verbatim quotes: FSBS, review", "vLLM, llama.cpp"),
+    "stop": Capability(
+        "stop strings, their tokens shown", "ending a sample at a text without writing past it", "vLLM, SGLang"
+    ),
     "seeds": Capability("seeds", "the same run twice", "vLLM, llama.cpp"),
     "structured": Capability("structured outputs", "nothing so far", "vLLM, SGLang, llama.cpp"),
 }
@@ -105,6 +109,7 @@ class Capabilities:
     raw_logprobs: bool = False
     echo: bool = False
     logit_bias: bool = False
+    stop: bool = False
     seeds: bool = False
     structured: str = ""
     extra: Mapping[str, object] = field(default_factory=dict)
@@ -146,7 +151,7 @@ def probe(server: Server, chat: bool = False) -> Capabilities:
     found = _probabilities(server, found)
     if found.asked == "completions":
         found = _prompts(server, found)
-    found = _seeds(server, _bias(server, found))
+    found = _seeds(server, _stop(server, _bias(server, found)))
     return replace(found, structured=_structured(server, found), latency=_latency(server, found))
 
 
@@ -224,6 +229,19 @@ def _alike(first: Reply, second: Reply) -> bool:
     )
 
 
+def _stop(server: Server, found: Capabilities) -> Capabilities:
+    """Find whether a stop string ends a reply, and whether its tokens still come back: some servers take them off."""
+    if not found.logprobs:
+        return found
+    free = _base(found, max_tokens=8, temperature=0.0, logprobs=1)
+    plain = _try(server, free)
+    if plain is None or len(plain.pieces) < 2 or not plain.text or plain.text[0] == "\N{REPLACEMENT CHARACTER}":
+        return found
+    reply = _try(server, replace(free, stop=(plain.text[0],)))  # complete with the first token that is seen
+    shown = len(reply.pieces) if reply else 0
+    return replace(found, stop=0 < shown < len(plain.pieces))
+
+
 def _seeds(server: Server, found: Capabilities) -> Capabilities:
     replies = [_try(server, _base(found, max_tokens=16, seed=seed)) for seed in (1, 1, 2, 3)]
     texts = [reply.text if reply else None for reply in replies]
@@ -239,7 +257,9 @@ def _structured(server: Server, found: Capabilities) -> str:
 
 
 def _latency(server: Server, found: Capabilities) -> float:
-    before = len(server.seconds)
+    taken = []
     for _ in range(3):
+        began = time.perf_counter()
         _try(server, _base(found))
-    return statistics.median(server.seconds[before:] or [0.0])
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)

@@ -19,6 +19,9 @@ from momus.lm.tree import common_prefix
 
 Tokens = tuple[int, ...]
 
+WASTE = 1.25  # tokens with padding for each without, up to which sequences are read together,
+FEW = 16  # or tokens of padding: a forward pass of its own would cost more
+
 
 class Match(NamedTuple):
     """The first `length` tokens of a stored sequence: keys and values [2 * layers, H, t, D], piece after piece."""
@@ -134,6 +137,19 @@ def padded(found: Sequence[Match], size: int) -> DynamicCache:
     for layer in range(layers // 2):
         past.update(joined[2 * layer], joined[2 * layer + 1], layer)
     return past
+
+
+def alike(sizes: Sequence[int]) -> list[list[int]]:
+    """Split indices into groups, the largest first, so that padding each to its largest wastes little."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        joined = [*groups[-1], index] if groups else []
+        needed = sum(sizes[i] for i in joined)
+        if joined and sizes[joined[0]] * len(joined) <= max(WASTE * needed, needed + FEW):
+            groups[-1] = joined
+        else:
+            groups.append([index])
+    return groups
 
 
 def prefill_mask(seen: torch.Tensor, old: int, starts: torch.Tensor, windows: Windows, dtype: torch.dtype) -> Masks:

@@ -12,6 +12,9 @@ allowed is drawn again, by itself, with a `logit_bias` that leaves only the allo
 freely. To draw, and to draw again among the allowed if the first was not, is to draw among the allowed with the
 model's own proportions: p(t) + p(not allowed) p(t) / p(allowed) = p(t) / p(allowed).
 
+**Stop strings** are found here, in the tokens that come back, by the rule of `lm/stop.py`. A server that shows the
+tokens of a stop string is told to stop there; of another, small parts are asked for, and what follows is dropped.
+
 Where a server takes only text, a prefix is sent as its text, which the server cuts into tokens anew and starts with
 its own beginning-of-text token: a prefix that ends inside a word, or special tokens spelled out in it, are then not
 what was asked for.
@@ -32,10 +35,14 @@ from momus.lm.constraint import Constraint, Vocabulary
 from momus.lm.engine import Choice, Key, Sample, check_sampling, option_tokens, prompt_keys, rules_for
 from momus.lm.probe import CAPABILITIES, FORCE, lacks, probe
 from momus.lm.server import Server
+from momus.lm.stop import StopStrings
 from momus.lm.wire import Reply, Request
 
 _WINDOW = 16
-"""Tokens asked for at once under a constraint, doubled as long as all are allowed."""
+"""Tokens asked for at once where some may not be kept, doubled as long as all are."""
+
+_STOPS = 4
+"""Stop strings that the OpenAI API takes at most."""
 
 
 class _Token(NamedTuple):
@@ -48,7 +55,8 @@ class _Settings:
     max_tokens: int
     temperature: float
     top_p: float
-    stops: tuple[int, ...]
+    ends: tuple[int, ...]
+    stops: StopStrings
 
 
 class RemoteEngine:
@@ -101,6 +109,7 @@ class RemoteEngine:
         temperature: float = 1.0,
         top_p: float = 1.0,
         stop_tokens: Sequence[int] = (),
+        stop: Sequence[str] = (),
         constraints: Sequence[Constraint | None] | None = None,
     ) -> list[list[Sample]]:
         """Sample `n` continuations of every prefix; see `Engine.sample`.
@@ -112,9 +121,12 @@ class RemoteEngine:
         Raises:
             UserError: Also when the server cannot keep to a constraint, or fails.
         """
-        settings = _Settings(max_tokens, temperature, top_p, tuple(stop_tokens))
+        check_sampling(prefixes, n, max_tokens, temperature, top_p)
         rules = rules_for(constraints, prefixes)
-        self._check(prefixes, n, settings, rules)
+        if any(rule is not None for rule in rules):
+            self._check_constrained(temperature, top_p)
+        stops = StopStrings(stop, self.vocabulary, self.decode)
+        settings = _Settings(max_tokens, temperature, top_p, tuple(stop_tokens), stops)
         keys = prompt_keys(key, len(prefixes))
         work = [
             self._write(prefix, (*own, j), rule, settings)
@@ -132,7 +144,7 @@ class RemoteEngine:
         """
         if not self.capabilities.echo:
             raise lacks(self._server.url, "echo", "scoring given text")
-        self._check([prefix], 1, _Settings(1, 1.0, 1.0, ()), [None])
+        check_sampling([prefix], 1, 1, 1.0, 1.0)
         asked = [own for own in continuations if own]
         replies = self._server.ask([self._request([*prefix, *own], 1, logprobs=1, echo=True) for own in asked])
         scored = iter([self._echoed(reply, own) for reply, own in zip(replies, asked, strict=True)])
@@ -146,7 +158,7 @@ class RemoteEngine:
         """
         if not self.capabilities.top_logprobs:
             raise lacks(self._server.url, "top_logprobs", f"choosing between {options[0]!r} and {options[1]!r}")
-        self._check(prefixes, 1, _Settings(1, 1.0, 1.0, ()), [None] * len(prefixes))
+        check_sampling(prefixes, 1, 1, 1.0, 1.0)
         pairs = [option_tokens(self, prefix, options) for prefix in prefixes]
         can = self.capabilities
         replies = self._server.ask([self._request(prefix, 1, logprobs=can.top_logprobs) for prefix in prefixes])
@@ -166,7 +178,9 @@ class RemoteEngine:
         """Write one sample to its end, drawing again what a constraint does not allow."""
         written: list[_Token] = []
         state = rule.start() if rule else None
-        window = settings.max_tokens if rule is None else _WINDOW
+        # What may have to be thrown away is asked for in small parts; through chat there is but one.
+        thrifty = rule is not None or (settings.stops.strings and not self.capabilities.stop and not self._chat)
+        window = _WINDOW if thrifty else settings.max_tokens
         only: Sequence[int] | None = None  # what the next token must be one of
         while len(written) < settings.max_tokens:
             size = 1 if only is not None else min(window, settings.max_tokens - len(written))
@@ -179,8 +193,10 @@ class RemoteEngine:
                     again = allowed
                     break
                 written.append(one)
-                if one.token == self._codec.end or one.token in settings.stops or (ended and place == len(found)):
+                if one.token == self._codec.end or one.token in settings.ends or (ended and place == len(found)):
                     return self._sample(written, finished=True)
+                if at_stop := settings.stops.ended([token for token, _ in written]):
+                    return self._sample(written, True, *at_stop)
                 state = rule.advance(state, one.token) if rule else None
             if again is not None and only is not None:
                 raise UserError(f"{self._server.url} does not keep to logit_bias, which verbatim quotes need")
@@ -207,8 +223,9 @@ class RemoteEngine:
             top_p=settings.top_p,
             logprobs=1 if can.logprobs else None,
             bias=self._bias(only) if only is not None else {},
-            # Unknown to a server, they do no harm: what follows a stop token is dropped here.
-            extra={**extra, "stop_token_ids": list(settings.stops)} if extra and settings.stops else extra,
+            # Unknown to a server, they do no harm: what follows a stop token or string is dropped here.
+            stop=settings.stops.strings[:_STOPS] if can.stop else (),
+            extra={**extra, "stop_token_ids": list(settings.ends)} if extra and settings.ends else extra,
         )
         reply = await self._server.reply(request)
         found = self._tokens(reply)
@@ -279,23 +296,21 @@ class RemoteEngine:
         kept = set(only)
         return {token: -FORCE for token in range(len(self.vocabulary)) if token not in kept}
 
-    def _sample(self, written: Sequence[_Token], finished: bool) -> Sample:
+    def _sample(self, written: Sequence[_Token], finished: bool, text: str | None = None, stop: str = "") -> Sample:
+        """Make a sample of its tokens; its text is theirs, less the one that ended it, unless a stop string did."""
         tokens = tuple(token for token, _ in written)
-        text = self.decode(tokens[:-1] if finished else tokens)
-        return Sample(tokens, text, tuple(logprob for _, logprob in written), finished)
+        if text is None:
+            text = self.decode(tokens[:-1] if finished else tokens)
+        return Sample(tokens, text, tuple(logprob for _, logprob in written), finished, stop)
 
-    def _check(
-        self, prefixes: Sequence[Sequence[int]], n: int, settings: _Settings, rules: Sequence[Constraint | None]
-    ) -> None:
-        check_sampling(prefixes, n, settings.max_tokens, settings.temperature, settings.top_p)
-        if any(rule is not None for rule in rules):
-            if self._chat:
-                raise UserError("quotes cannot be kept verbatim through chat: there is no continuing what is begun")
-            for name in ("token_prompts", "logprobs", "logit_bias"):
-                if not getattr(self.capabilities, name):
-                    raise lacks(self._server.url, name, "keeping quotes verbatim")
-            if settings.top_p < 1 and settings.temperature > 0:
-                raise UserError("a server cannot cut at top_p what a constraint allows: use top_p = 1")
+    def _check_constrained(self, temperature: float, top_p: float) -> None:
+        if self._chat:
+            raise UserError("quotes cannot be kept verbatim through chat: there is no continuing what is begun")
+        for name in ("token_prompts", "logprobs", "logit_bias"):
+            if not getattr(self.capabilities, name):
+                raise lacks(self._server.url, name, "keeping quotes verbatim")
+        if top_p < 1 and temperature > 0:
+            raise UserError("a server cannot cut at top_p what a constraint allows: use top_p = 1")
 
     def _check_tokenizer(self) -> None:
         """Compare the tokenizer with the server's, as far as it shows.

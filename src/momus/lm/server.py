@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -48,9 +47,6 @@ class Server:
 
     Raises:
         UserError: The URL is not one, or no model is named and there is not exactly one.
-
-    Attributes:
-        seconds: How long each answer took.
     """
 
     def __init__(
@@ -76,7 +72,6 @@ class Server:
             max_retries=retries,
             http_client=http_client,
         )
-        self.seconds: list[float] = []
         self.model = model if model is not None else self._only_model()
 
     def models(self) -> list[str]:
@@ -99,10 +94,17 @@ class Server:
     async def reply(self, request: Request) -> Reply:
         """Send one request; see `ask`. Meant for coroutines given to `run`, which limits how many run at once."""
         body = request.body(self.model)
-        began = time.perf_counter()
-        found = await self._sent(lambda: self._client.post(request.path, cast_to=object, body=body))
-        self.seconds.append(time.perf_counter() - began)
-        return read_reply(found)
+        return read_reply(await self._sent(lambda: self._client.post(request.path, cast_to=object, body=body)))
+
+    def call(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Send a request of the server's own, whose path is not under /v1, and return its answer.
+
+        Raises:
+            RefusedError: The server refused it, or went on failing.
+            UserError: It cannot be reached or does not answer in time.
+        """
+        url = self.url.rstrip("/").removesuffix("/v1") + path
+        return self.run([self._sent(lambda: self._client.post(url, cast_to=object, body=body))])[0]
 
     def run(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """Run coroutines, at most `concurrency` at once, and return their results in order."""

@@ -165,18 +165,25 @@ def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def pack(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Split indices into rows whose lengths add up to at most `token_budget`, the longest first.
+    """Split indices into rows whose lengths add up to at most `token_budget`: first fit, the longest first.
 
     Every index appears once; an item longer than the budget gets a row of its own.
     """
     rows: list[list[int]] = []
-    room: list[int] = []
+    leaves = 1 << max(len(lengths) - 1, 0).bit_length()
+    room = [token_budget] * (2 * leaves)  # a heap: leaf `leaves + r` is row r, above stands the most of the two below
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        row = next((row for row, left in enumerate(room) if left >= lengths[index]), None)
-        if row is None:
-            rows.append([index])
-            room.append(token_budget - lengths[index])
-        else:
-            rows[row].append(index)
-            room[row] -= lengths[index]
+        length, node = lengths[index], 1
+        if length > token_budget:  # these come first
+            node = leaves + len(rows)
+        while node < leaves:
+            node *= 2
+            node += room[node] < length
+        if node - leaves == len(rows):
+            rows.append([])
+        rows[node - leaves].append(index)
+        room[node] -= length
+        while node > 1:
+            node //= 2
+            room[node] = max(room[2 * node], room[2 * node + 1])
     return rows

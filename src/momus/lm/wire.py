@@ -15,6 +15,7 @@ from typing import Any
 from momus.errors import UserError
 
 _BY_NUMBER = "token_id:"
+_ENDS = ("stop", "eos", "eos_token")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Request:
     """One request for one continuation.
 
     `logprobs` is how many likeliest tokens to name at every place, None for no log-probabilities; `bias` is added to
-    tokens' logits; `extra` are fields outside the OpenAI API.
+    tokens' logits; `stop` are strings that end it; `extra` are fields outside the OpenAI API.
     """
 
     prompt: str | Sequence[int]
@@ -34,6 +35,7 @@ class Request:
     logprobs: int | None = None
     echo: bool = False
     bias: Mapping[int, float] = field(default_factory=dict)
+    stop: Sequence[str] = ()
     extra: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -58,6 +60,8 @@ class Request:
             body["seed"] = self.seed
         if self.echo:
             body["echo"] = True
+        if self.stop:
+            body["stop"] = list(self.stop)
         if self.bias:
             body["logit_bias"] = {str(token): bias for token, bias in self.bias.items()}
         if self.logprobs is not None:
@@ -84,7 +88,7 @@ class Reply:
     """One continuation.
 
     `pieces` is empty where the server gives no log-probabilities; `stopped` is False when the length limit cut it
-    short.
+    short, or a stop string did and the server says so.
     """
 
     text: str
@@ -97,7 +101,8 @@ def read_reply(body: object) -> Reply:
     """Read the JSON a server answered.
 
     Raises:
-        UserError: It is not an answer of the OpenAI API.
+        UserError: It is not an answer of the OpenAI API, or it ended for another reason than its own end or the
+            length limit, such as a filter.
     """
     try:
         if not isinstance(body, Mapping):
@@ -109,10 +114,23 @@ def read_reply(body: object) -> Reply:
         if ids and len(ids) == len(pieces):
             pieces = [Piece(p.text, p.data, int(i), p.logprob, p.top) for p, i in zip(pieces, ids, strict=True)]
         count = (body.get("usage") or {}).get("prompt_tokens")
-        return Reply(text or "", tuple(pieces), choice.get("finish_reason") != "length", count)
+        stopped = _stopped(choice)
+        return Reply(text or "", tuple(pieces), stopped, count)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         shown = " ".join(repr(body).split())[:120]
         raise UserError(f"the server does not answer as the OpenAI API does: {shown}") from error
+
+
+def _stopped(choice: Mapping[str, Any]) -> bool:
+    """Whether a choice came to its own end, as far as the server says."""
+    reason = choice.get("finish_reason")
+    if reason == "length":
+        return False
+    if reason not in _ENDS:
+        why = "does not say why it ended a reply" if reason is None else f"ended a reply by {str(reason)[:60]!r}"
+        raise UserError(f"the server {why}: what it wrote may not be whole")
+    # How vLLM and SGLang name the stop string that ended it; of a token they give the number.
+    return not isinstance(choice.get("stop_reason", choice.get("matched_stop")), str)
 
 
 def _pieces(logprobs: Mapping[str, Any]) -> list[Piece]:

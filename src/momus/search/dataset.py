@@ -27,7 +27,9 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from momus import __version__
 from momus.errors import UserError
+from momus.lm.models import contents
 from momus.records import Tamper, Task, write_jsonl
 from momus.search.shard import BATCH, CritiqueConfig, Shard, ShardCritic, TaskCritiques
 
@@ -165,21 +167,9 @@ def _record(line: bytes) -> Task | Tamper:
 
 def _settings(config: CritiqueConfig, input_sha256: str, size: int) -> dict[str, Any]:
     """Everything that decides what the files of a run hold: contents, not paths."""
-    models = {"model": _contents("--model", config.model)}
-    models["reward"] = _contents("--reward", config.reward) if config.reward else ""
-    return {**asdict(replace(config, n=config.samples)), **models, "input": input_sha256, "batch": BATCH, "shard": size}
-
-
-def _contents(option: str, folder: Path) -> str:
-    """Return the SHA-256 of a model directory's weights and settings."""
-    files = sorted(file for pattern in ("*.safetensors", "*.json") for file in folder.glob(pattern))
-    if not files:
-        raise UserError(f"{option} {folder}: no such directory, or no model in it")
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    models = {"model": contents(config.model), "reward": contents(config.reward) if config.reward else ""}
+    settings = {**asdict(replace(config, n=config.samples)), **models}
+    return {**settings, "input": input_sha256, "batch": BATCH, "shard": size, "momus": __version__}
 
 
 @contextmanager

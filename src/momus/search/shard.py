@@ -162,7 +162,7 @@ class ShardCritic:
         """Say why a prompt cannot be read; empty when it can."""
         limit = getattr(self._model.config, "max_position_embeddings", None)
         size, more = len(subject.prompt), self._config.max_tokens
-        if limit is None or size + more <= limit + 1:
+        if limit is None or size + more <= limit:
             return ""
         return f"too long: a prompt of {size} tokens and {more} more for the critique, where the model reads {limit}"
 

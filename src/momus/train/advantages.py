@@ -1,4 +1,4 @@
-"""How much better an action was than expected: token rewards, advantages, whitening; pure functions.
+"""How much better an action was than expected: scores, token rewards, advantages, whitening; pure functions.
 
 Episodes are rows of right-padded [E, T] arrays of float64; `mask` is True where there is an action.
 """
@@ -7,6 +7,24 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
+
+def ended(
+    scores: npt.NDArray[np.float64],
+    finished: npt.NDArray[np.bool_],
+    missing_score: float | None = None,
+    missing_penalty: float = 0.0,
+) -> npt.NDArray[np.float64]:
+    """Return the scores with those of responses that never ended changed; the "EOS trick".
+
+    Args:
+        scores: [E].
+        finished: [E], whether the response ends in an end-of-text token.
+        missing_score: A fixed score instead of its own (-1 in the "N+ details", arXiv 2403.17031).
+        missing_penalty: What its own score loses (TRL's `missing_eos_penalty`).
+    """
+    unfinished = scores - missing_penalty if missing_score is None else np.full_like(scores, missing_score)
+    return np.where(finished, scores, unfinished)
 
 
 def token_rewards(

@@ -20,9 +20,11 @@ Details that decide whether it works:
 - The batch is cut before anything is computed and the first pass uses the same cut, so at the first step the
   ratio is exactly 1, and the KL before any step exactly 0.
 - What follows the end-of-text token is dropped before scoring. A response that never ends is scored as it is
-  (or by `missing_eos_score`) and ends the episode all the same: nothing is bootstrapped.
-- The temperature divides the logits of policy, old policy and reference alike.
-- Every random choice is keyed by seed and iteration, so a run continues bit for bit from any checkpoint.
+  (or see `missing_eos_score`, `missing_eos_penalty`) and ends the episode all the same: nothing is bootstrapped.
+- The temperature divides the logits of policy, old policy and reference alike. All three log-probabilities are
+  computed here, whoever sampled; how far the sampler's own are off is a metric, `sampler_gap`.
+- Every random choice is keyed by seed and iteration, so a run continues bit for bit from any checkpoint, with
+  the responses it had already sampled.
 
 Differences from the paper: the two networks need not differ in size; advantages are whitened, which the paper
 does not mention, nor the gradient clipping it inherits from GPT-3; AdamW without weight decay.
@@ -30,9 +32,8 @@ does not mention, nor the gradient clipping it inherits from GPT-3; AdamW withou
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -44,9 +45,15 @@ from momus.errors import UserError
 from momus.lm.forward import token_logprobs, token_values, trees_from_rows
 from momus.lm.models import RewardModel
 from momus.lm.tree import pack
-from momus.train.advantages import gae, token_rewards, whiten
-from momus.train.rollout import Batch, Sample, Score, prompt_indices, roll_out
-from momus.train.runs import Progress, Run, fingerprint
+from momus.train.adapters import Reference, copy_of, identity, unfreeze, value_of
+from momus.train.advantages import ended, gae, token_rewards, whiten
+from momus.train.costs import Meter
+from momus.train.diagnosis import require_finite, require_near
+from momus.train.kl import adapted, k1, k3
+from momus.train.processes import finish_gradients, main, share, together, total, totals
+from momus.train.rollout import Batch, RolloutStore, Sample, Score, prompt_indices
+from momus.train.runs import Progress, Run
+from momus.train.sharding import gathered, place
 
 
 @dataclass(frozen=True)
@@ -71,10 +78,18 @@ class PPOConfig:
     """Learning rates rise over these from one tenth of the peak, then stay."""
     betas: tuple[float, float] = (0.9, 0.95)
     """Adam's moments (C)."""
+    adam_eps: float = 1e-8
+    """GPT-3's (arXiv 2005.14165, B); not stated. The "N+ details" (arXiv 2403.17031) have 1e-5."""
     max_grad_norm: float = 1.0
     """Clip each network's global gradient norm, as GPT-3 did (arXiv 2005.14165, B); not stated."""
     kl_coefficient: float = 0.02
-    """Beta of the per-token KL penalty."""
+    """Beta of the per-token KL penalty; where it starts if `kl_target` moves it."""
+    kl_target: float | None = None
+    """Keep the KL, in nats per episode, near this by moving beta (arXiv 1909.08593, 2.2: 6, with beta from 0.15)."""
+    kl_horizon: float = 10_000
+    """Episodes in which beta can about double or vanish (their code)."""
+    kl_limit: float | None = 200.0
+    """Stop when the KL is further from 0 than this, in nats per episode; None never does. Ours, not the paper's."""
     clip: float = 0.2
     """Clip range of the ratio, and of the value (C.4 names one number)."""
     discount: float = 1.0
@@ -88,7 +103,9 @@ class PPOConfig:
     whiten_rewards: bool = False
     """Divide the batch's token rewards by their standard deviation, mean kept."""
     missing_eos_score: float | None = None
-    """Score of a response that never ends, in place of its own; None keeps it."""
+    """Score of a response that never ends, in place of its own; None keeps it. -1 in the "N+ details"."""
+    missing_eos_penalty: float = 0.0
+    """What the score of a response that never ends loses, as in TRL."""
     ptx_coefficient: float = 0.0
     """Gamma of PPO-ptx: 27.8 in the paper; 0 is plain PPO and touches no pretraining text."""
     ptx_per_episode: int = 8
@@ -124,6 +141,10 @@ class PPOConfig:
             raise UserError(
                 f"prompts_per_batch {self.prompts_per_batch} is no multiple of minibatches {self.minibatches}"
             )
+        if self.missing_eos_score is not None and self.missing_eos_penalty:
+            raise UserError("missing_eos_score replaces the score that missing_eos_penalty lowers: set one of them")
+        if self.kl_target is not None and self.kl_target <= 0:
+            raise UserError(f"kl_target {self.kl_target} is no KL to keep to: set it above 0, or to None")
 
 
 class PPOResult(NamedTuple):
@@ -152,27 +173,28 @@ class _Data:
     """What the losses need, [E, T] float32, and the iteration's metrics."""
 
     logprobs: Tensor
-    values: Tensor
     advantages: Tensor
+    values: Tensor
     returns: Tensor
     metrics: dict[str, float]
 
-    def at(self, name: str, where: tuple[Tensor, Tensor], model: Any) -> Tensor:
-        """Return some cells of a field, on a model's device."""
-        field: Tensor = getattr(self, name)
-        return field[where].to(model.device)
+    def at(self, where: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, ...]:
+        """Return some cells of the four fields, each [cells]."""
+        fields = (self.logprobs, self.advantages, self.values, self.returns)
+        return tuple(field[where].to(device) for field in fields)
 
 
+@together()
 def train_ppo(
     policy: Any,
-    reward_model: RewardModel,
+    reward_model: RewardModel | None,
     prompts: Sequence[Sequence[int]],
     sample: Sample,
     score: Score,
     config: PPOConfig,
     run: Run,
     *,
-    eos_id: int,
+    eos_id: int | Collection[int],
     pretraining: Sequence[Sequence[int]] = (),
     progress: Progress | None = None,
 ) -> PPOResult:
@@ -181,36 +203,42 @@ def train_ppo(
     Args:
         policy: A causal language model. As it is on entry it is also the KL reference, so a continued run
             must be given the same one.
-        reward_model: What the value network starts as; it is copied.
+        reward_model: What the value network starts as; it is copied. Without one it starts as the policy with a
+            head of zeros (arXiv 1909.08593's), for rewards that no such model gives.
         prompts: Tokenised prompts.
         sample: ``sample(policy, prompts, n, (seed, iteration))`` draws n responses to each prompt at
             `config.temperature`, each ending in `eos_id` when finished. It must depend on nothing else.
         score: ``score(prompts, responses)`` returns float [prompts, n].
         config: All settings.
         run: Where checkpoints and metrics go.
-        eos_id: The end-of-text token.
+        eos_id: The end-of-text token, or all that end a response.
         pretraining: Tokenised texts for PPO-ptx.
         progress: Called after every iteration.
 
     Raises:
-        UserError: There is no prompt, or pretraining text is missing, or training became non-finite.
+        UserError: There is no prompt, or pretraining text is missing, or training became non-finite, or the KL passed
+            its limit.
     """
     if not prompts:
         raise UserError("PPO needs at least one prompt")
     texts = [text for text in pretraining if len(text) > 1]
     if config.ptx_coefficient and not texts:
         raise UserError("PPO-ptx (ptx_coefficient above 0) needs pretraining texts of at least two tokens")
-    trainer = _Trainer(policy, reward_model, config, texts)
-    start = trainer.restore(run)
-    for iteration in range(start, config.iterations):
+    ends = {eos_id} if isinstance(eos_id, int) else set(eos_id)
+    trainer = _Trainer(policy, reward_model, config, texts, run)
+    store, done = RolloutStore(run, trainer.start), trainer.restore()
+    store.tidy()
+    for iteration in range(done, config.iterations):
         key = (config.seed, iteration)
         chosen = [prompts[i] for i in prompt_indices(len(prompts), config.prompts_per_batch, key)]
-        batch = roll_out(policy, chosen, sample, score, config.rollouts_per_prompt, key, eos_id)
+        with gathered(policy):
+            batch = store.roll_out(policy, chosen, sample, score, config.rollouts_per_prompt, key, ends)
         metrics = trainer.iterate(batch, iteration)
         run.log(iteration + 1, **metrics)
         if (iteration + 1) % config.save_every == 0 or iteration + 1 == config.iterations:
-            trainer.save(run, iteration + 1)
-        if progress:
+            trainer.save(iteration + 1)
+            store.tidy()
+        if progress and main():
             progress(iteration + 1, config.iterations, metrics)
     return PPOResult(policy, trainer.ema, trainer.value, run.history())
 
@@ -218,73 +246,83 @@ def train_ppo(
 class _Trainer:
     """The networks, their optimizers, and what one iteration does with them."""
 
-    def __init__(self, policy: Any, reward_model: RewardModel, config: PPOConfig, texts: list[Sequence[int]]) -> None:
-        self.config, self.texts = config, texts
+    def __init__(
+        self, policy: Any, reward_model: RewardModel | None, config: PPOConfig, texts: list[Sequence[int]], run: Run
+    ) -> None:
+        self.config, self.texts, self.run = config, texts, run
         self.policy = policy.eval()
-        self.reference = copy.deepcopy(policy).requires_grad_(False)
-        self.value: RewardModel = copy.deepcopy(reward_model).eval().requires_grad_(True)
-        self.ema = None if config.ema_decay is None else copy.deepcopy(self.reference)
-        settings: dict[str, Any] = {"betas": config.betas, "weight_decay": 0.0}
-        self.optimizers = {
-            "policy": torch.optim.AdamW(policy.parameters(), lr=config.policy_learning_rate, **settings),
-            "value": torch.optim.AdamW(self.value.parameters(), lr=config.value_learning_rate, **settings),
-        }
+        self.reference = Reference(policy)
+        self.value = unfreeze(copy_of(reward_model) if reward_model else value_of(policy)).eval()
+        self.ema = None if config.ema_decay is None else copy_of(policy).requires_grad_(False)
         self.modules: dict[str, nn.Module] = {"policy": policy, "value": self.value}
+        self.start = json.dumps({name: identity(module) for name, module in self.modules.items()})
+        for module in (policy, self.value, self.reference.model, *([self.ema] if self.ema else [])):
+            place(module)
+        self.rates = {"policy": config.policy_learning_rate, "value": config.value_learning_rate}
+        settings: dict[str, Any] = {"betas": config.betas, "eps": config.adam_eps, "weight_decay": 0.0}
+        self.optimizers = {
+            name: torch.optim.AdamW(self.modules[name].parameters(), lr=rate, **settings)
+            for name, rate in self.rates.items()
+        }
         if self.ema is not None:
             self.modules["ema"] = self.ema
-        self.start = fingerprint(policy)
+        self.beta, self.meter = config.kl_coefficient, Meter()
 
-    def restore(self, run: Run) -> int:
+    def restore(self) -> int:
         """Load the newest checkpoint, if any; return the iterations done."""
-        restored = run.restore(self.modules, self.optimizers)
-        if restored is None:
-            return 0
-        if restored[1]["start"] != self.start:
-            raise UserError(f"{run.path} was started from another policy: use that one or another directory")
-        return restored[0]
+        step, state = self.run.restore(self.modules, self.optimizers) or (0, {"start": self.start, "beta": self.beta})
+        before, now = json.loads(state["start"]), json.loads(self.start)
+        if other := [name for name in now if before[name] != now[name]]:
+            what = "reward model" if other == ["value"] else "policy"
+            raise UserError(f"{self.run.path} was started from another {what}: use that one or another directory")
+        self.beta = state["beta"]
+        return step
 
-    def save(self, run: Run, iteration: int) -> None:
-        run.save(iteration, self.modules, self.optimizers, {"start": self.start})
+    def save(self, iteration: int) -> None:
+        self.run.save(iteration, self.modules, self.optimizers, {"start": self.start, "beta": self.beta})
 
     def iterate(self, batch: Batch, iteration: int) -> dict[str, float]:
         """Learn from one batch; returns its metrics."""
         config = self.config
-        scale = min(1.0, 0.1 + 0.9 * iteration / max(1, config.warmup_iterations))
-        for name, peak in (("policy", config.policy_learning_rate), ("value", config.value_learning_rate)):
+        warm = iteration / config.warmup_iterations if config.warmup_iterations else 1.0
+        scale = min(1.0, 0.1 + 0.9 * warm)
+        for name, rate in self.rates.items():
             for group in self.optimizers[name].param_groups:
-                group["lr"] = peak * scale
-        passes = [self._cut(batch, iteration, epoch) for epoch in range(config.epochs)]
+                group["lr"] = rate * scale
+        passes = [
+            batch.minibatches(config.minibatches, config.token_budget, (config.seed, iteration, epoch))
+            for epoch in range(config.epochs)
+        ]
         data = self._evaluate(batch, passes[0])
+        require_near(data.metrics, config.kl_limit, f"iteration {iteration + 1}", self.run.newest())
         steps = [
             self._step(batch, data, groups, (iteration, epoch, index))
             for epoch, minibatches in enumerate(passes)
             for index, groups in enumerate(minibatches)
         ]
+        if config.kl_target is not None:
+            episodes = len(batch.scores)
+            self.beta = adapted(self.beta, data.metrics["kl"], config.kl_target, episodes, config.kl_horizon)
+        self.meter.ppo(self.policy, self.value, batch.trees, config.epochs)
         means = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
-        return {**data.metrics, **means, "learning_rate": config.policy_learning_rate * scale}
-
-    def _cut(self, batch: Batch, iteration: int, epoch: int) -> list[list[list[int]]]:
-        """Cut a batch's trees into minibatches, and each into groups that fit one forward pass."""
-        order = np.random.default_rng((self.config.seed, iteration, epoch)).permutation(len(batch.trees))
-        minibatches = []
-        for part in np.array_split(order, self.config.minibatches):
-            groups = pack([len(batch.trees[i]) for i in part], self.config.token_budget)
-            minibatches.append([[int(part[i]) for i in group] for group in groups])
-        return minibatches
+        rate, flops = self.rates["policy"] * scale, self.meter.read()
+        return {**data.metrics, **means, "learning_rate": rate, "flops": flops}
 
     @torch.no_grad()
     def _evaluate(self, batch: Batch, minibatches: list[list[list[int]]]) -> _Data:
         """Compute what the losses need of the policy as it was when it sampled, before any step."""
         shape = batch.mask.shape
         logprobs, reference, values, entropies = (torch.zeros(shape) for _ in range(4))
-        for group in (group for groups in minibatches for group in groups):
+        for group, weight in share([group for groups in minibatches for group in groups]):
             trees, where = [batch.trees[i] for i in group], batch.cells(group)
             own = token_logprobs(self.policy, trees, self.config.temperature, entropies=True)
             assert own.entropies is not None
-            logprobs[where], entropies[where] = own.logprobs.cpu(), own.entropies.cpu()
-            reference[where] = token_logprobs(self.reference, trees, self.config.temperature).logprobs.cpu()
-            values[where] = token_values(self.value, trees).cpu()
-        return _evaluate_batch(batch, logprobs, reference, values, entropies, self.config)
+            logprobs[where] += weight * own.logprobs.cpu()
+            entropies[where] += weight * own.entropies.cpu()
+            reference[where] += weight * self.reference.logprobs(trees, self.config.temperature).cpu()
+            values[where] += weight * token_values(self.value, trees).cpu()
+        logprobs, reference, values, entropies = total(torch.stack([logprobs, reference, values, entropies])).unbind()
+        return _evaluate_batch(batch, logprobs, reference, values, entropies, self.config, self.beta)
 
     def _step(self, batch: Batch, data: _Data, groups: list[list[int]], key: tuple[int, int, int]) -> dict[str, float]:
         """One optimizer step of both networks on one minibatch, accumulated over its groups."""
@@ -293,35 +331,23 @@ class _Trainer:
             optimizer.zero_grad()
         tokens = sum(int(batch.mask[batch.rows(group)].sum()) for group in groups)
         sums = dict.fromkeys(("policy_loss", "value_loss", "clip_fraction", "approx_kl", "ratio"), 0.0)
-        for group in groups:
+        for group, weight in share(groups):
             trees, where = [batch.trees[i] for i in group], batch.cells(group)
-            old, advantages = (
-                data.at("logprobs", where, self.policy),
-                data.at("advantages", where, self.policy),
-            )
-            losses, ratio = policy_loss(
-                token_logprobs(self.policy, trees, config.temperature).logprobs, old, advantages, config.clip
-            )
-            old_values, returns = (
-                data.at("values", where, self.policy),
-                data.at("returns", where, self.policy),
-            )
+            old, advantages, old_values, returns = data.at(where, self.policy.device)
+            logprobs = token_logprobs(self.policy, trees, config.temperature).logprobs
+            losses, ratio = policy_loss(logprobs, old, advantages, config.clip)
             errors = value_loss(token_values(self.value, trees), old_values, returns, config.clip)
-            ((losses.sum() + errors.sum()) / tokens).backward()  # type: ignore[no-untyped-call]
-            ratio = ratio.detach()
-            sums["policy_loss"] += losses.sum().item()
-            sums["value_loss"] += errors.sum().item()
-            sums["clip_fraction"] += ((ratio - 1).abs() > config.clip).sum().item()
-            sums["approx_kl"] += (ratio - 1 - ratio.log()).sum().item()
-            sums["ratio"] += ratio.sum().item()
-        metrics = {name: total / tokens for name, total in sums.items()}
+            (weight * (losses.sum() + errors.sum()) / tokens).backward()  # type: ignore[no-untyped-call]
+            seen = (losses, errors, (ratio - 1).abs() > config.clip, k3(old, logprobs), ratio)
+            for name, values in zip(sums, seen, strict=True):
+                sums[name] += weight * values.detach().sum().item()
+        metrics = {name: value / tokens for name, value in totals(sums).items()}
         if config.ptx_coefficient:
             episodes = sum(len(batch.rows(group)) for group in groups)
             metrics["ptx_loss"] = self._add_ptx_gradient(episodes, key)
         for name in self.optimizers:
-            norm = nn.utils.clip_grad_norm_(self.modules[name].parameters(), config.max_grad_norm)
-            metrics[f"{name}_grad_norm"] = norm.item()
-        _require_finite(metrics, key, data)
+            metrics[f"{name}_grad_norm"] = finish_gradients(self.modules[name], config.max_grad_norm)
+        require_finite(metrics, f"iteration {key[0] + 1}, minibatch {key[2] + 1}", self.run.newest(), data.metrics)
         for optimizer in self.optimizers.values():
             optimizer.step()
         self._update_ema()
@@ -332,31 +358,30 @@ class _Trainer:
         rng = np.random.default_rng((self.config.seed, *key, 1))
         drawn = rng.integers(len(self.texts), size=episodes * self.config.ptx_per_episode)
         trees = trees_from_rows(self.texts[i] for i in drawn)
-        tokens, total = sum(len(tree) - 1 for tree in trees), 0.0
-        for group in pack([len(tree) for tree in trees], self.config.token_budget):
-            loss = -token_logprobs(self.policy, [trees[i] for i in group]).logprobs.sum() / tokens
+        self.meter.train(self.policy, trees)
+        tokens, summed = sum(len(tree) - 1 for tree in trees), 0.0
+        for group, weight in share(pack([len(tree) for tree in trees], self.config.token_budget)):
+            loss = -weight * token_logprobs(self.policy, [trees[i] for i in group]).logprobs.sum() / tokens
             (self.config.ptx_coefficient * loss).backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
-        return total
+            summed += loss.item()
+        return totals({"loss": summed})["loss"]
 
     @torch.no_grad()
     def _update_ema(self) -> None:
         if self.ema is None or self.config.ema_decay is None:
             return
         for average, parameter in zip(self.ema.parameters(), self.policy.parameters(), strict=True):
-            average.lerp_(parameter, 1 - self.config.ema_decay)
+            if parameter.requires_grad:  # not the base of an adapter, which both share
+                average.lerp_(parameter, 1 - self.config.ema_decay)
 
 
 def _evaluate_batch(
-    batch: Batch, logprobs: Tensor, reference: Tensor, values: Tensor, entropies: Tensor, config: PPOConfig
+    batch: Batch, logprobs: Tensor, reference: Tensor, values: Tensor, entropies: Tensor, config: PPOConfig, beta: float
 ) -> _Data:
     """Turn log-probabilities and values, all float32 [E, T], into advantages and returns."""
-    mask, lengths = batch.mask, batch.mask.sum(1)
-    kl = (logprobs - reference).double().numpy()
-    scores = batch.scores
-    if config.missing_eos_score is not None:
-        scores = np.where(batch.finished, scores, config.missing_eos_score)
-    rewards = token_rewards(scores, kl, mask, config.kl_coefficient)
+    mask, kl = batch.mask, k1(logprobs, reference).double().numpy()
+    scores = ended(batch.scores, batch.finished, config.missing_eos_score, config.missing_eos_penalty)
+    rewards = token_rewards(scores, kl, mask, beta)
     if config.whiten_rewards:
         rewards = whiten(rewards, mask, shift_mean=False)
     old = values.double().numpy()
@@ -366,29 +391,10 @@ def _evaluate_batch(
     if config.whiten_advantages:
         advantages = whiten(advantages, mask)
     metrics = {
-        "reward": float((scores - config.kl_coefficient * kl.sum(1)).mean()),
-        "score": float(batch.scores.mean()),
-        "score_std": float(batch.scores.std()),
-        "kl": float(kl.sum(1).mean()),
-        "entropy": float(entropies.double().numpy()[mask].mean()),
-        "length": float(lengths.mean()),
-        "finished": float(batch.finished.mean()),
+        "reward": float((scores - beta * kl.sum(1)).mean()),
+        **batch.metrics(kl, logprobs.numpy(), entropies.numpy()),
+        "kl_coefficient": beta,
         "explained_variance": float(1 - unexplained),
     }
     targets = torch.from_numpy(np.stack([advantages, returns])).float()
-    return _Data(logprobs, values, targets[0], targets[1], metrics)
-
-
-def _require_finite(metrics: dict[str, float], key: tuple[int, int, int], data: _Data) -> None:
-    """Stop before a step that would poison the weights, saying what was seen.
-
-    Raises:
-        UserError: A metric is not finite.
-    """
-    broken = [f"{name} {value}" for name, value in metrics.items() if not math.isfinite(value)]
-    if broken:
-        raise UserError(
-            f"PPO became non-finite in iteration {key[0] + 1}, minibatch {key[2] + 1}: {', '.join(broken)}; "
-            f"score {data.metrics['score']:.3g}, KL {data.metrics['kl']:.3g}, largest advantage "
-            f"{data.advantages.abs().max():.3g}: try lower learning rates or a larger kl_coefficient"
-        )
+    return _Data(logprobs, targets[0], values, targets[1], metrics)

@@ -34,7 +34,10 @@ from momus.errors import UserError
 from momus.lm.forward import leaf_scores, score_trees
 from momus.lm.models import RewardModel
 from momus.lm.tree import TokenTree, pack
+from momus.train.costs import trained
+from momus.train.processes import finish_gradients, main, share, together, totals
 from momus.train.runs import Progress, Run
+from momus.train.sharding import place
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class RewardConfig:
     seed: int = 0
     """Orders the prompts and draws dropout, where the model has any."""
     token_budget: int = 8192
-    """Tokens in one forward pass: memory, not results."""
+    """Tokens in one forward pass: memory, not results. Processes share a batch by forward passes."""
     save_every: int = 50
     """Steps between checkpoints."""
 
@@ -71,7 +74,7 @@ class RankedPrompt:
     """One labeler's ranking: a tokenised prompt, K answers, and their places; lower is better, equal is tied.
 
     Raises:
-        UserError: There is not one place for each answer, or one is not a number.
+        UserError: There are fewer than two answers, not one place for each, or one is not a number.
     """
 
     prompt: tuple[int, ...]
@@ -79,6 +82,8 @@ class RankedPrompt:
     ranks: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        if len(self.branches) < 2:
+            raise UserError(f"a ranking of {len(self.branches)} answers says nothing: give at least two")
         if len(self.ranks) != len(self.branches) or any(math.isnan(rank) for rank in self.ranks):
             raise UserError(
                 f"a ranking of {len(self.branches)} answers has the places {self.ranks}: give each a number"
@@ -146,6 +151,7 @@ def ranking_loss(scores: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
     return -F.logsigmoid(scores[better] - scores[worse]).mean()
 
 
+@together()
 def train_reward(
     model: RewardModel,
     rankings: Sequence[RankedPrompt],
@@ -155,14 +161,16 @@ def train_reward(
 ) -> list[dict[str, Any]]:
     """Train `model` in place, continuing where `run` stopped; returns the metrics of all steps.
 
+    With several processes every one calls this with the same arguments (`train/sharding.py`).
+
     Raises:
         UserError: All ranks are tied, an answer is empty, or the loss is not finite.
     """
     usable = by_prompt(rankings)
     if not usable:
         raise UserError("no ranking prefers one answer to another: there is nothing to learn from")
+    place(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=0.0)
-    torch.manual_seed(config.seed)
     restored = run.restore({"model": model}, {"optimizer": optimizer})
     start = restored[0] if restored else 0
     per_epoch = math.ceil(len(usable) / config.prompts_per_batch)
@@ -178,7 +186,7 @@ def train_reward(
         run.log(step + 1, **metrics)
         if (step + 1) % config.save_every == 0 or step + 1 == total:
             run.save(step + 1, {"model": model}, {"optimizer": optimizer})
-        if progress:
+        if progress and main():
             progress(step + 1, total, metrics)
     model.eval()
     return run.history()
@@ -199,25 +207,26 @@ def _step(
     """One optimizer step: the mean over prompts of each one's loss."""
     optimizer.zero_grad()
     trees = [ranking.tree() for ranking in batch]
-    losses, right, pairs = 0.0, 0.0, 0
-    for group in pack([len(tree) for tree in trees], config.token_budget):
+    sums = {"loss": 0.0, "right": 0.0, "pairs": 0.0}
+    for group, weight in share(pack([len(tree) for tree in trees], config.token_budget), (config.seed, step)):
         scores = leaf_scores(model, [trees[i] for i in group])
         parts = torch.split(scores, [len(trees[i].branches) for i in group])
         loss = torch.stack([batch[i].loss(part) for part, i in zip(parts, group, strict=True)]).sum()
-        (loss / len(batch)).backward()  # type: ignore[no-untyped-call]
-        losses += loss.item() / len(batch)
+        (weight * loss / len(batch)).backward()  # type: ignore[no-untyped-call]
+        sums["loss"] += weight * loss.item() / len(batch)
         for part, index in zip(parts, group, strict=True):
-            right += _right(part.tolist(), batch[index])
-            pairs += sum(map(len, batch[index].pairs))
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm).item()
-    if not math.isfinite(losses + norm):
+            sums["right"] += weight * _right(part.tolist(), batch[index])
+            sums["pairs"] += weight * sum(map(len, batch[index].pairs))
+    sums, norm = totals(sums), finish_gradients(model, config.max_grad_norm)
+    if not math.isfinite(sums["loss"] + norm):
         raise UserError(
-            f"reward training became non-finite at step {step + 1} (loss {losses}, gradient norm {norm}): "
+            f"reward training became non-finite at step {step + 1} (loss {sums['loss']}, gradient norm {norm}): "
             "try a lower learning rate"
         )
     optimizer.step()
-    rate = optimizer.param_groups[0]["lr"]
-    return {"loss": losses, "accuracy": right / pairs, "grad_norm": norm, "learning_rate": rate}
+    accuracy, rate = sums["right"] / sums["pairs"], optimizer.param_groups[0]["lr"]
+    measured = {"loss": sums["loss"], "accuracy": accuracy, "grad_norm": norm, "learning_rate": rate}
+    return {**measured, "flops": trained(model, trees)}
 
 
 def _right(scores: Sequence[float], element: PromptRankings) -> float:

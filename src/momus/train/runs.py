@@ -6,9 +6,12 @@ A run is one directory::
     metrics.jsonl     one line per logged step, cut back to the checkpoint on resuming
     checkpoint-N/     modules, optimizers (safetensors and JSON), random states, and MANIFEST.json
     latest            the name of the newest checkpoint
+    rollouts/N/       PPO only: what was sampled in iteration N, since the oldest checkpoint kept
 
 A checkpoint is written under another name, flushed to disk and renamed, its manifest of SHA-256 sums last;
-one that does not match its manifest is put aside for the one before it. The two newest are kept.
+one that does not match its manifest is put aside for the one before it. Of a model with an adapter it holds what is
+trained, and which base that belongs to. Of several processes the first writes and all read: a checkpoint is whole, and
+any number of processes can go on from it. All of them have to make a `Run`, and to call `save`, `restore` and `get`.
 """
 
 from __future__ import annotations
@@ -22,21 +25,24 @@ import random
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from momus.errors import UserError
 from momus.lm.models import atomic_directory
+from momus.train.adapters import base_of
+from momus.train.processes import main, on_main
+from momus.train.states import load_module_state, load_optimizer_state, module_state, optimizer_state
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """Called after every step with the steps done, their total and the step's metrics."""
 
-KEEP = 2
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"
 
@@ -47,16 +53,22 @@ class Run:
     Args:
         path: The directory, created if need be.
         config: A frozen dataclass or a mapping that JSON can hold: everything that decides the result.
+        keep: How many checkpoints stay, the newest. One is enough as long as none is ever damaged.
 
     Raises:
         UserError: The directory holds a run with another configuration; the message names the keys.
     """
 
-    def __init__(self, path: Path, config: Any) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path, config: Any, keep: int = 2) -> None:
+        if keep < 1:
+            raise UserError(f"{keep} checkpoints cannot be kept: at least 1")
+        self.path, self._keep = Path(path), keep
         self.config = _resolved(config)
-        self.path.mkdir(parents=True, exist_ok=True)
         self._metrics = self.path / "metrics.jsonl"
+        on_main(self._open)
+
+    def _open(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "config.json"
         if file.exists():
             self._refuse_other(json.loads(file.read_text(encoding="utf-8"))["config"])
@@ -66,6 +78,8 @@ class Run:
 
     def log(self, step: int, **metrics: float) -> None:
         """Append one line of metrics."""
+        if not main():
+            return
         try:
             with self._metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **metrics}) + "\n")
@@ -86,7 +100,7 @@ class Run:
         optimizers: Mapping[str, torch.optim.Optimizer] | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> Path:
-        """Write checkpoint `step` completely or not at all, then drop all but the two newest.
+        """Write checkpoint `step` completely or not at all, then drop all but the newest `keep`.
 
         Args:
             step: Steps done so far.
@@ -98,20 +112,22 @@ class Run:
             UserError: The disk is full.
         """
         folder = self.path / f"checkpoint-{step}"
-        with atomic_directory(folder) as partial:
+        with atomic_directory(folder) if main() else nullcontext() as partial:
             for name, module in modules.items():
-                save_model(module, str(partial / f"{name}.safetensors"))
+                tensors = module_state(module)
+                if partial:
+                    save_file(tensors, str(partial / f"{name}.safetensors"))
             for name, optimizer in (optimizers or {}).items():
-                _save_tree(partial, f"{name}.optimizer", optimizer.state_dict())
-            _save_tree(partial, "rng", _rng_state())
-            size = self._flush_metrics()
-            _write_json(partial / "state.json", {"step": step, "metrics_bytes": size, "state": state or {}})
-            sums = {file.name: _sha256(file) for file in sorted(partial.iterdir())}
-            manifest = {"version": 1, "config": _digest(self.config), "sha256": sums}
-            _write_json(partial / "MANIFEST.json", manifest)
-        _write_text(self.path / "latest", folder.name + "\n")
-        for _, old in self._checkpoints()[KEEP:]:
-            shutil.rmtree(old, ignore_errors=True)
+                tree = optimizer_state(optimizer)
+                if partial:
+                    _save_tree(partial, f"{name}.optimizer", tree)
+            if partial:
+                _save_tree(partial, "rng", _rng_state())
+                saved = {"step": step, "metrics_bytes": self._flush_metrics(), "state": state or {}}
+                bases = {name: base_of(module) for name, module in modules.items() if base_of(module)}
+                _write_json(partial / "state.json", {**saved, **({"bases": bases} if bases else {})})
+                self._seal(partial)
+        on_main(self._settle)
         return folder
 
     def restore(
@@ -127,26 +143,74 @@ class Run:
         Returns:
             The step and the extra state that were saved, or None where there is no checkpoint.
         """
-        for step, folder in self._checkpoints():
+        name_of_newest = on_main(self._newest_whole)
+        if name_of_newest is None:
+            return None
+        folder = self.path / name_of_newest
+        saved = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        for name, module in modules.items():
+            if saved.get("bases", {}).get(name, "") != base_of(module):
+                raise UserError(
+                    f"{folder} holds an adapter of another base model for the {name}: start from that model, or in "
+                    "another directory"
+                )
+            load_module_state(module, load_file(str(folder / f"{name}.safetensors")))
+        for name, optimizer in (optimizers or {}).items():
+            load_optimizer_state(optimizer, _load_tree(folder, f"{name}.optimizer"))
+        _set_rng_state(_load_tree(folder, "rng"))
+        return saved["step"], saved["state"]
+
+    def _newest_whole(self) -> str | None:
+        """Return the name of the newest whole checkpoint, damaged ones removed, and cut the metrics back to it."""
+        for _, folder in self.checkpoints():
             if problem := _damage(folder):
                 warnings.warn(f"{folder} is damaged ({problem}): going back to the one before", stacklevel=2)
                 shutil.rmtree(folder)
                 continue
-            for name, module in modules.items():
-                load_model(module, str(folder / f"{name}.safetensors"))
-            for name, optimizer in (optimizers or {}).items():
-                optimizer.load_state_dict(_load_tree(folder, f"{name}.optimizer"))
-            _set_rng_state(_load_tree(folder, "rng"))
             saved = json.loads((folder / "state.json").read_text(encoding="utf-8"))
             self._cut_metrics(saved["metrics_bytes"])
-            return step, saved["state"]
+            self._settle()  # a kill may have come before it
+            return folder.name
         self._cut_metrics(0)
         return None
 
-    def _checkpoints(self) -> list[tuple[int, Path]]:
-        """All complete checkpoints, newest first."""
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """Return the steps and folders of all checkpoints, newest first."""
         found = [(p.name.removeprefix("checkpoint-"), p) for p in self.path.glob("checkpoint-*")]
         return sorted(((int(step), path) for step, path in found if step.isdigit()), reverse=True)
+
+    def newest(self) -> Path | None:
+        """Return the folder of the newest checkpoint, if there is any."""
+        return next((folder for _, folder in self.checkpoints()), None)
+
+    def put(self, name: str, value: Any) -> None:
+        """Write nested dicts and lists, tensors among them, as the folder `name`: completely or not at all.
+
+        Raises:
+            UserError: The disk is full.
+        """
+        if not main():
+            return
+        with atomic_directory(self.path / name) as partial:
+            _save_tree(partial, "value", value)
+            self._seal(partial)
+
+    def get(self, name: str) -> Any:
+        """Read what `put` wrote, tuples as lists; None where there is nothing, or it is damaged."""
+        folder = self.path / name
+        return _load_tree(folder, "value") if on_main(lambda: folder.exists() and not _damage(folder)) else None
+
+    def _settle(self) -> None:
+        """Name the newest checkpoint as such and drop those too many."""
+        (_, newest), *others = self.checkpoints()
+        _write_text(self.path / "latest", newest.name + "\n")
+        for _, old in others[self._keep - 1 :]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _seal(self, folder: Path) -> None:
+        """Write the manifest of a folder that is otherwise complete."""
+        sums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+        _write_json(folder / "MANIFEST.json", {"version": 1, "config": _digest(self.config), "sha256": sums})
 
     def _flush_metrics(self) -> int:
         """Force the metrics to disk and return their size in bytes."""
@@ -168,14 +232,6 @@ class Run:
                 f"{self.path} holds a run with other settings ({shown}{more}): "
                 "use the same settings, another directory, or remove it"
             )
-
-
-def fingerprint(module: nn.Module) -> str:
-    """Return the SHA-256 of a module's parameters and buffers, in float32."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _resolved(config: Any) -> dict[str, Any]:
@@ -254,7 +310,7 @@ def _rng_state() -> dict[str, Any]:
 def _set_rng_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, np.array(keys, np.uint32), *rest))  # noqa: NPY002
     version, internal, gauss = state["python"]

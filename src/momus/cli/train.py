@@ -1,0 +1,326 @@
+"""`momus train`: InstructGPT's three steps, each by itself or all one after another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import MISSING, dataclass, field, fields
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union
+
+import tyro
+from rich.console import Console
+from rich.text import Text
+from tyro.conf import arg, subcommand
+
+from momus.errors import UserError
+from momus.lm.chat import Turn
+from momus.train.adapters import LoRA
+from momus.train.monitor import Monitor
+from momus.train.ppo import PPOConfig
+from momus.train.processes import main, together
+from momus.train.reward import RewardConfig
+from momus.train.rlhf import LoopConfig, Material, Steps, run_rlhf
+from momus.train.runs import Progress, Run
+from momus.train.sft import SFTConfig
+from momus.train.sharding import Setup
+from momus.train.sinks import check_sinks
+from momus.train.stages import SUMMARY, Base, open_base, run_ppo, run_reward, run_sft
+from momus.train.texts import Gathered, TextConfig, Tokens, demonstrations, pretraining, prompts, rankings
+
+ItemT = TypeVar("ItemT")
+
+_SHOWN = 8
+_SMALL_TEXTS = TextConfig(max_prompt=256, max_answer=128)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """What all steps have in common."""
+
+    model: str
+    """The model to start from: a folder, or a name on the Hugging Face hub."""
+    out: Path
+    """The run directory; run again with the same options it continues."""
+    chat_template: Path | None = None
+    """A file with a Jinja chat template; by default the tokenizer's own, or without one "User: …, Assistant: …"."""
+    pad_token: str | None = None
+    """A token of the vocabulary to pad with, where the tokenizer has none besides its end-of-text token."""
+    track: tuple[str, ...] = ()
+    """Where metrics go besides the terminal and metrics.jsonl: tensorboard, wandb, trackio."""
+    pretraining_tokens: float | None = None
+    """Tokens the model was pretrained on, to say in the summary what share of that this costs."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """What is computed in; weights that are trained stay float32. By default what accelerate launch says, or fp32."""
+    gradient_checkpointing: bool = False
+    """Compute layers again in the backward pass: less memory, same results."""
+    lora: bool = False
+    """Train an adapter of low rank instead of all weights; it is merged into the model that is saved."""
+    adapter: Annotated[LoRA, arg(name="lora")] = field(default_factory=LoRA)
+    texts: Annotated[TextConfig, arg(name="")] = field(default_factory=TextConfig)
+
+    @classmethod
+    def presets(cls) -> dict[str, Callable[[], dict[str, Any]]]:
+        """Return what each preset sets."""
+        raise NotImplementedError
+
+    def opened(self) -> Base:
+        """Open and check the model's tokenizer and settings."""
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"--out {self.out}: is a file: name a directory")
+        setup = Setup(self.precision, self.gradient_checkpointing, self.adapter if self.lora else None)
+        return open_base(self.model, self.texts, setup, self.chat_template, self.pad_token, self.pretraining_tokens)
+
+    def pieces(self, files: Sequence[str], base: Base, needed_by: Mapping[str, float]) -> list[Tokens]:
+        """Read pretraining texts, and see that they are there if a setting needs them."""
+        for flag, value in needed_by.items():
+            if value and not files:
+                raise UserError(
+                    f"{flag} {value:g} needs pretraining texts: give them with --pretraining, or set it to 0"
+                )
+        return pretraining(files, base.chat, self.texts.max_prompt + self.texts.max_answer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sft(_Stage):
+    """Step 1: fine-tune a model on demonstrations."""
+
+    data: tuple[str, ...]
+    """Files with demonstrations, in any format that `momus data inspect` knows."""
+    reward: Path | None = None
+    """A reward model: the epoch whose answers to held-out prompts it scores best is kept, as in the paper."""
+    pretraining: tuple[str, ...] = ()
+    """Texts for --pretraining-share: .txt files, or any known format."""
+    every_turn: bool = False
+    """Train all of the assistant's turns of a conversation, not only the last."""
+    preset: Literal["paper", "before-ppo", "tiny"] = "paper"
+    """Settings to start from: the paper's baseline (C.1), its model before PPO (C.3), or a small machine's."""
+    config: Annotated[SFTConfig, arg(name="")] = field(default_factory=SFTConfig)
+
+    @classmethod
+    def presets(cls) -> dict[str, Callable[[], dict[str, Any]]]:
+        """Return what each preset sets."""
+        return {
+            "paper": lambda: {"config": SFTConfig()},
+            "before-ppo": lambda: {"config": SFTConfig.for_ppo()},
+            "tiny": lambda: {"config": SFTConfig.tiny(), "texts": _SMALL_TEXTS},
+        }
+
+    def run(self, report: _Report) -> dict[str, Any]:
+        """Check everything, show an example, train."""
+        base = self.opened()
+        texts = self.pieces(self.pretraining, base, {"--pretraining-share": self.config.pretraining_share})
+        data = report.read("demonstrations", lambda: demonstrations(self.data, base.chat, self.texts, self.every_turn))
+        report.example("One demonstration, what is trained in green", base.chat.shown(data.train[0][-1]))
+        limit = self.texts.max_answer
+        return run_sft(
+            base, data, self.config, self.out, report, pretraining=texts, reward=self.reward, max_answer=limit
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward(_Stage):
+    """Step 2: train a reward model on rankings, from a fine-tuned or a base model."""
+
+    data: tuple[str, ...]
+    """Files with rankings, in any format that `momus data inspect` knows."""
+    demonstrations: tuple[str, ...] = ()
+    """Files with demonstrations, whose mean score becomes 0 (§3.5)."""
+    preset: Literal["paper", "tiny"] = "paper"
+    """Settings to start from: the paper's, or a small machine's."""
+    config: Annotated[RewardConfig, arg(name="")] = field(default_factory=RewardConfig)
+
+    @classmethod
+    def presets(cls) -> dict[str, Callable[[], dict[str, Any]]]:
+        """Return what each preset sets."""
+        return {
+            "paper": lambda: {"config": RewardConfig()},
+            "tiny": lambda: {"config": RewardConfig.tiny(), "texts": _SMALL_TEXTS},
+        }
+
+    def run(self, report: _Report) -> dict[str, Any]:
+        """Check everything, show an example, train."""
+        base = self.opened()
+        data = report.read("rankings", lambda: rankings(self.data, base.chat, self.texts))
+        first = data.train[0]
+        best = first.branches[first.ranks.index(min(first.ranks))]
+        title = "An answer ranked first, in green; it is scored at its last token"
+        report.example(title, base.chat.shown(Turn(first.prompt, best)))
+        known = (
+            report.read("demonstrations", lambda: demonstrations(self.demonstrations, base.chat, self.texts)).train
+            if self.demonstrations
+            else []
+        )
+        if not known:
+            report.say("Without --demonstrations the zero of the scores means nothing")
+        return run_reward(base, data, self.config, self.out, report, demonstrations=known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ppo(_Stage):
+    """Step 3: train a policy against a reward model with PPO, or PPO-ptx."""
+
+    data: tuple[str, ...]
+    """Files with prompts, or with records that have prompts."""
+    reward: Path
+    """The reward model, which must read the policy's tokens."""
+    pretraining: tuple[str, ...] = ()
+    """Texts for --ptx-coefficient: .txt files, or any known format."""
+    preset: Literal["paper", "tiny"] = "paper"
+    """Settings to start from: the paper's, or a small machine's."""
+    config: Annotated[PPOConfig, arg(name="")] = field(default_factory=PPOConfig)
+
+    @classmethod
+    def presets(cls) -> dict[str, Callable[[], dict[str, Any]]]:
+        """Return what each preset sets."""
+        return {
+            "paper": lambda: {"config": PPOConfig()},
+            "tiny": lambda: {"config": PPOConfig.tiny(), "texts": _SMALL_TEXTS},
+        }
+
+    def run(self, report: _Report) -> dict[str, Any]:
+        """Check everything, show a prompt, train."""
+        base = self.opened()
+        texts = self.pieces(self.pretraining, base, {"--ptx-coefficient": self.config.ptx_coefficient})
+        data = report.read("prompts", lambda: prompts(self.data, base.chat, self.texts))
+        report.example("One prompt, as the policy is given it", base.chat.shown(Turn(data.train[0].tokens, ())))
+        limit = self.texts.max_answer
+        return run_ppo(base, self.reward, data, self.config, self.out, report, pretraining=texts, max_answer=limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rlhf(_Stage):
+    """All three steps, and the last two again for every further round."""
+
+    demonstrations: tuple[str, ...]
+    """Files with demonstrations, for step 1."""
+    prompts: tuple[str, ...]
+    """Files with prompts, for step 3 and for answers to be ranked."""
+    rankings: tuple[str, ...] = ()
+    """Files with rankings: the first is for the first round, the second for the second."""
+    gold: Path | None = None
+    """A reward model that ranks the policy's answers where a round has no rankings: a simulated labeler."""
+    pretraining: tuple[str, ...] = ()
+    """Texts to mix in before and during PPO: .txt files, or any known format."""
+    preset: Literal["paper", "tiny"] = "paper"
+    """Settings to start from: the paper's, or a small machine's."""
+    loop: Annotated[LoopConfig, arg(name="")] = field(default_factory=LoopConfig)
+    sft: SFTConfig = field(default_factory=SFTConfig.for_ppo)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    ppo: PPOConfig = field(default_factory=lambda: PPOConfig(ptx_coefficient=27.8))
+
+    @classmethod
+    def presets(cls) -> dict[str, Callable[[], dict[str, Any]]]:
+        """Return what each preset sets."""
+        return {
+            "paper": dict,
+            "tiny": lambda: {
+                "sft": SFTConfig.tiny(epochs=2),
+                "reward": RewardConfig.tiny(),
+                "ppo": PPOConfig.tiny(),
+                "loop": LoopConfig(prompts_to_rank=100),
+                "texts": _SMALL_TEXTS,
+            },
+        }
+
+    def run(self, report: _Report) -> dict[str, Any]:
+        """Check everything, show an example, do all steps."""
+        if len(self.rankings) > self.loop.rounds:
+            raise UserError(f"--rankings names {len(self.rankings)} files for --rounds {self.loop.rounds}: one a round")
+        base = self.opened()
+        needed = {
+            "--sft.pretraining-share": self.sft.pretraining_share,
+            "--ppo.ptx-coefficient": self.ppo.ptx_coefficient,
+        }
+        texts = self.pieces(self.pretraining, base, needed)
+        material = Material(
+            report.read("demonstrations", lambda: demonstrations(self.demonstrations, base.chat, self.texts)),
+            [report.read("rankings", partial(rankings, [file], base.chat, self.texts)) for file in self.rankings],
+            report.read("prompts", lambda: prompts(self.prompts, base.chat, self.texts)),
+            texts,
+        )
+        first = material.demonstrations.train[0][-1]
+        report.example("One demonstration, what is trained in green", base.chat.shown(first))
+        steps = Steps(self.sft, self.reward, self.ppo)
+        return run_rlhf(base, material, steps, self.loop, self.texts, self.out, report, self.gold)
+
+
+class _Report:
+    """Says what happens, on stderr, from one process."""
+
+    def __init__(self, track: tuple[str, ...]) -> None:
+        check_sinks(track)
+        self._console, self._track = Console(stderr=True, quiet=not main()), track
+
+    def say(self, text: str | Text) -> None:
+        """Print a line."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def example(self, title: str, text: Text) -> None:
+        """Print an example under a title."""
+        self._console.rule(title, align="left")
+        self.say(text)
+        self._console.rule()
+
+    def read(self, kind: str, work: Callable[[], Gathered[ItemT]]) -> Gathered[ItemT]:
+        """Read files while a spinner turns, and say what is kept and what is left out and why."""
+        with self._console.status(f"Reading {kind}"):
+            found = work()
+        about = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in found.about.items())
+        self.say(f"{kind}: {len(found.train)} to train on, {len(found.held_out)} held out; {about}")
+        for reason, count in found.dropped.most_common(_SHOWN):
+            self.say(f"  left out: {count} {reason}")
+        if len(found.dropped) > _SHOWN:
+            self.say(f"  left out for {len(found.dropped) - _SHOWN} more reasons: see {SUMMARY}")
+        if found.problems.count:
+            self.say(f"  bad rows: {found.problems.count}, the first {found.problems.first[0]}")
+        return found
+
+    def watch(self, title: str, run: Run) -> AbstractContextManager[Progress]:
+        """Show the metrics as they come."""
+        return Monitor(title, run, self._track, self._console)
+
+
+def command_for(arguments: Sequence[str]) -> Callable[..., int]:
+    """Return the command, its defaults those of the preset that the arguments name."""
+    preset = _preset(arguments)
+    commands = tuple(
+        Annotated[kind, subcommand(kind.__name__.lower(), default=_defaults(kind, preset))]
+        for kind in (Sft, Reward, Ppo, Rlhf)
+    )
+
+    def command(action: Any) -> int:
+        """Train a model by InstructGPT's steps: demonstrations, rankings, PPO (docs/training.md)."""
+        with together():
+            summary = action.run(_Report(action.track))
+        if main():
+            print(json.dumps(summary.get("result", summary), indent=1))
+            print(f"{summary.get('waiting_for') or 'The model is ' + summary['model']}")
+        return 0
+
+    command.__annotations__["action"] = Annotated[Union[commands], arg(name="")]  # noqa: UP007
+    return command
+
+
+def _preset(arguments: Sequence[str]) -> str:
+    """Find --preset before the rest is read: the other defaults follow from it. A wrong one is told by tyro."""
+    named = [word.partition("=")[2] for word in arguments if word.startswith("--preset=")]
+    named += [value for word, value in pairwise(arguments) if word == "--preset"]
+    return named[-1] if named else "paper"
+
+
+def _defaults(kind: type[_Stage], preset: str) -> _Stage:
+    """Return a command with a preset's settings, and what has to be given still missing."""
+    required = {own.name for own in fields(kind) if own.default is MISSING and own.default_factory is MISSING}
+    settings: dict[str, Any] = dict.fromkeys(required, tyro.MISSING)
+    presets = kind.presets()
+    if preset in presets:
+        settings |= {"preset": preset, **presets[preset]()}
+    return kind(**settings)
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(f"{own} of {k}" for k, own in value.items()) if isinstance(value, dict) else str(value)

@@ -1,0 +1,269 @@
+"""Chat formats: conversations to tokens, and which of them are trained.
+
+A conversation is laid out by the tokenizer's own chat template, by one given, or, for a base model without any, by
+`PLAIN`. What is trained is a `Turn`: the tokens before an answer, exactly those the model is given when it is to
+answer, and the answer's own up to the token that ends it. Nothing is looked for by the names of roles; instead
+
+- the text before an answer must be how the whole begins, or the template is at fault and the error says how;
+- the tokens before an answer are always those of that text by itself, as when the model answers;
+- an answer ends in the token that the template puts after one, or in the end-of-text token where it puts none;
+- special tokens spelled out in somebody's text stay text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from jinja2 import TemplateError
+from rich.text import Text
+
+from momus.errors import UnfitInputError, UserError
+from momus.records import Content, Message
+
+PLAIN = """\
+{{ bos_token | default('') }}{% for message in messages %}\
+{{ {'system': 'System', 'user': 'User', 'assistant': 'Assistant', 'tool': 'Tool'}[message.role] }}: \
+{{ message.content }}{{ eos_token if message.role == 'assistant' else '\\n\\n' }}\
+{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"""
+"""Our own layout for models without one: `User: …`, a blank line, `Assistant: …` and the end-of-text token."""
+
+_DATE = "01 Jan 2026"
+"""The day that templates which name one are told, so that the same data give the same tokens tomorrow."""
+
+_ASKED, _ANSWERED = "wh7at is asked", "an7swered so"  # in no template, and beginning as words do
+_PRIVATE = range(0xF0000, 0xFFFFE)
+
+
+class Turn(NamedTuple):
+    """What is trained of one of the assistant's turns: the tokens before it, and the answer's, its end included."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+class ChatFormat:
+    """Lays conversations out in a tokenizer's tokens.
+
+    Args:
+        tokenizer: A fast tokenizer with an end-of-text token.
+        template: A Jinja template, in place of the tokenizer's own.
+
+    Attributes:
+        template: The template in use.
+        end_id: The token that ends an answer.
+
+    Raises:
+        UserError: The template cannot be used: it is no Jinja, or leaves out what is said.
+    """
+
+    def __init__(self, tokenizer: Any, template: str | None = None) -> None:
+        self.tokenizer = tokenizer
+        own = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN
+        self.template: str = own if template is None else template
+        special = {token.content: (i, token) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._special = {text: int(i) for text, (i, _) in special.items()}
+        # A token may take the spaces around it with it, and the longest wins: as the tokenizer cuts.
+        spaces = {True: r"\s*", False: ""}
+        patterns = [
+            f"{spaces[token.lstrip]}({re.escape(text)}){spaces[token.rstrip]}"
+            for text, (_, token) in sorted(special.items(), key=lambda item: -len(item[0]))
+        ]
+        self._cut = re.compile("|".join(patterns) or "(?!)")
+        self._last_head: tuple[str, dict[str, str], tuple[int, ...]] = ("", {}, ())
+        self.end_id, self._ends = 0, False
+        self._try_out()
+
+    def prompt(self, content: Content) -> tuple[int, ...]:
+        """Return the tokens after which the assistant answers `content`.
+
+        Raises:
+            UnfitInputError: The template refuses the conversation, or leaves nothing to answer.
+        """
+        messages, back = self._hidden(_messages(content, "user"))
+        return self._head(self._laid_out(messages, ask=True), back)
+
+    def turn(self, prompt: Content, answer: Content) -> Turn:
+        """Return a prompt and all of an answer to it, which may be several turns and may be empty but for its end.
+
+        Raises:
+            UnfitInputError: The template refuses the conversation, or the answer is not the assistant's.
+            UserError: The template is at fault: what it writes before an answer is not how the whole begins.
+        """
+        before, said = _messages(prompt, "user"), _messages(answer, "assistant")
+        if not said or said[-1].role != "assistant":
+            raise UnfitInputError("the answer does not end in the assistant's turn")
+        messages, back = self._hidden([*before, *said])
+        head = self._laid_out(messages[: len(before)], ask=True)
+        whole = self._laid_out(messages, ask=False)
+        if not whole.startswith(head):
+            raise UserError(_fault(head, whole))
+        tokens = self._head(head, back)
+        together = self._encode(whole, back)
+        own = together[len(tokens) :]
+        if tuple(together[: len(tokens)]) != tokens:  # the answer's first characters merge with what is before it
+            own = self._encode(whole[len(head) :], back)
+            if self._as_text([*tokens, *own]) != self._as_text(together):
+                raise UnfitInputError(
+                    "the tokenizer writes the answer's beginning otherwise by itself than after the prompt: let the "
+                    "chat template's generation prompt end in a special token or a line break, not in a space"
+                )
+        return Turn(tokens, self._ended(own))
+
+    def turns(self, prompt: Content, answer: Content, every: bool = False) -> tuple[Turn, ...]:
+        """Return what to train of a demonstration: the answer's last turn, or every one of the assistant's in it.
+
+        Each is laid out as when it was to be answered: where a template shortens earlier turns, so are they here.
+
+        Raises:
+            UnfitInputError: As `turn`, or there is nothing to train: an answer is blank.
+            UserError: As `turn`.
+        """
+        before, said = _messages(prompt, "user"), _messages(answer, "assistant")
+        messages = [*before, *said]
+        places = [i for i in range(len(before), len(messages)) if messages[i].role == "assistant"]
+        if not said or not places or places[-1] != len(messages) - 1:
+            raise UnfitInputError("the answer does not end in the assistant's turn")
+        places = places if every else places[-1:]
+        if any(not messages[i].content.strip() for i in places):
+            raise UnfitInputError("the answer is empty: nothing of it would be trained")
+        return tuple(self.turn(tuple(messages[:i]), messages[i].content) for i in places)
+
+    def text(self, answer: Sequence[int]) -> str:
+        """Return what an answer's tokens say, without its end and the spaces around it."""
+        return str(self.tokenizer.decode(list(answer), skip_special_tokens=True)).strip()
+
+    def shown(self, turn: Turn) -> Text:
+        """Return a turn to print: what is before the answer dim, what is trained green, control characters spelled."""
+        parts = ((turn.prompt, "dim"), (turn.answer, "bold green"))
+        return Text.assemble(*((_visible(self._as_text(tokens)), style) for tokens, style in parts))
+
+    def _try_out(self) -> None:
+        """Lay out a first conversation, to find the token that ends an answer and what is wrong with the template."""
+        messages = [Message(role="user", content=_ASKED), Message(role="assistant", content=_ANSWERED)]
+        try:
+            head, whole = self._laid_out(messages[:1], ask=True), self._laid_out(messages, ask=False)
+            if not whole.startswith(head):
+                raise UserError(_fault(head, whole))
+            if _ASKED not in head or _ANSWERED not in whole[len(head) :]:
+                raise UserError("the chat template leaves out what the user or the assistant says: mend the template")
+            self._exact = self._pieces(whole, {}) == self._encode(whole, {})
+            found = self._cut.search(whole, whole.rindex(_ANSWERED) + len(_ANSWERED))
+            end = self._special[_matched(found)] if found else self.tokenizer.eos_token_id
+            if end is None:
+                raise UserError("neither the chat template nor the tokenizer has a token that ends an answer")
+            self.end_id, self._ends = int(end), bool(found)
+            self.turn(_ASKED, _ANSWERED)
+        except UnfitInputError as error:
+            raise UserError(f"the chat template cannot be used: {error}") from error
+
+    def _laid_out(self, messages: Sequence[Message], ask: bool) -> str:
+        plain = [message.model_dump() for message in messages]
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    plain,
+                    chat_template=self.template,
+                    tokenize=False,
+                    add_generation_prompt=ask,
+                    date_string=_DATE,
+                )
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            who = ", ".join(message.role for message in messages[:5]) or "nobody"
+            raise UnfitInputError(f"the chat template refuses a conversation of {who}: {reason}") from error
+
+    def _hidden(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
+        """Put private characters in place of special tokens spelled out in texts; returns how to put them back."""
+        said = "".join(message.content for message in messages)
+        spelled = sorted({_matched(found) for found in self._cut.finditer(said)}, key=len, reverse=True)
+        if not spelled:
+            return list(messages), {}
+        free = (chr(code) for code in _PRIVATE if chr(code) not in said)
+        stand_in = dict(zip(spelled, free, strict=False))
+        hide = re.compile("|".join(map(re.escape, spelled)))
+        hidden = [
+            message.model_copy(update={"content": hide.sub(lambda found: stand_in[found.group()], message.content)})
+            for message in messages
+        ]
+        return hidden, {character: text for text, character in stand_in.items()}
+
+    def _head(self, text: str, back: dict[str, str]) -> tuple[int, ...]:
+        if self._last_head[:2] != (text, back):  # K answers to one prompt come one after another
+            self._last_head = (text, back, tuple(self._encode(text, back)))
+        if not self._last_head[2]:
+            raise UnfitInputError("the chat template writes nothing before the answer: let it begin with bos_token")
+        return self._last_head[2]
+
+    def _encode(self, text: str, back: dict[str, str]) -> list[int]:
+        if not back:
+            return [int(token) for token in self.tokenizer.encode(text, add_special_tokens=False)]
+        if not self._exact:
+            shown = ", ".join(sorted(back.values()))
+            raise UnfitInputError(f"a text spells out {shown}, which this tokenizer cannot keep as text: leave it out")
+        return self._pieces(text, back)
+
+    def _pieces(self, text: str, back: dict[str, str]) -> list[int]:
+        """Encode what stands between special tokens by itself, as the tokenizer does."""
+        tokens: list[int] = []
+        for piece in _between(self._cut, text):
+            if piece in self._special:
+                tokens.append(self._special[piece])
+            else:
+                for character, spelled in back.items():
+                    piece = piece.replace(character, spelled)
+                tokens += self.tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=True)
+        return tokens
+
+    def _ended(self, answer: list[int]) -> tuple[int, ...]:
+        """Cut what a template writes after the answer's end, or add the end where it writes none."""
+        if not self._ends:
+            return (*answer, self.end_id)
+        if self.end_id not in answer:
+            end = self.tokenizer.convert_ids_to_tokens(self.end_id)
+            raise UserError(f"the chat template does not end this answer in {end} as it does others: mend the template")
+        return tuple(answer[: len(answer) - answer[::-1].index(self.end_id)])
+
+    def _as_text(self, tokens: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
+
+
+def _messages(content: Content, role: str) -> list[Message]:
+    if not isinstance(content, str):
+        return list(content)
+    return [Message.model_validate({"role": role, "content": content})]
+
+
+def _matched(found: re.Match[str]) -> str:
+    """Return the special token of a match, without the spaces it takes with it."""
+    return str(found.group(found.lastindex or 0))
+
+
+def _between(cut: re.Pattern[str], text: str) -> Iterator[str]:
+    """Yield special tokens and the texts between them, in order."""
+    last = 0
+    for found in cut.finditer(text):
+        if found.start() > last:
+            yield text[last : found.start()]
+        yield _matched(found)
+        last = found.end()
+    if last < len(text):
+        yield text[last:]
+
+
+def _fault(head: str, whole: str) -> str:
+    """Say where a conversation with its answer parts from the prompt alone."""
+    at = next((i for i, (a, b) in enumerate(zip(head, whole, strict=False)) if a != b), min(len(head), len(whole)))
+    alone, answered = head[at : at + 30], whole[at : at + 30]
+    return (
+        "the chat template writes a prompt otherwise when its answer follows, so the model would be trained on another "
+        f"prompt than it is asked: after {head[max(0, at - 30) : at]!r} it writes {alone!r} alone and {answered!r} "
+        "with the answer; give one that does not with --chat-template"
+    )
+
+
+def _visible(text: str) -> str:
+    """Spell out control characters: no data may write escape sequences to a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

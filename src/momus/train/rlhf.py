@@ -1,0 +1,253 @@
+"""The three steps one after another, and steps 2 and 3 again (InstructGPT, arXiv 2203.02155, §3.1 and figure 2).
+
+1. Fine-tune the model on demonstrations, as it is done before PPO (C.3).
+2. Train a reward model on rankings of the policy's answers.
+3. Train the policy against it with PPO.
+
+Steps 2 and 3 are repeated: answers of the newest policy are ranked, a reward model is trained on all rankings so far,
+and a policy against it. Every policy starts from the supervised model, and so does every reward model; the paper does
+not say from what later rounds start.
+
+Who ranks? In a round with rankings of its own, whoever made those. Otherwise a *gold* reward model, if one is given: a
+simulated labeler who never errs by its own lights, as in the literature on reward over-optimisation (arXiv 2210.10760),
+and named as such in every record and in the summary. With neither, the round's answers are written to
+`answers.jsonl` for people to rank, all places tied, and the command ends; run again with them ranked it goes on.
+
+Everything is under one directory: `sft/`, `round-1/reward/`, `round-1/ppo/`, `round-2/…`, each a run of its own, and
+`summary.json`, in which all policies are measured on the same held-out prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from momus.data.formats.base import ranks_of
+from momus.errors import UserError
+from momus.lm.chat import ChatFormat, Turn
+from momus.lm.codec import read_tokenizer
+from momus.lm.forward import score_trees
+from momus.lm.local import LocalEngine
+from momus.lm.models import RewardModel
+from momus.lm.tree import TokenTree
+from momus.records import Ranking, write_jsonl
+from momus.stats.bootstrap import mean_interval
+from momus.train.ppo import PPOConfig
+from momus.train.processes import device, on_main
+from momus.train.reward import RankedPrompt, RewardConfig
+from momus.train.rollout import prompt_indices
+from momus.train.runs import Run
+from momus.train.sft import SFTConfig
+from momus.train.stages import MEASURED, Base, Report, as_dict, run_ppo, run_reward, run_sft, write_summary
+from momus.train.texts import Asked, Gathered, TextConfig, Tokens, describe_rankings, rankings
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Settings of the loop around the three steps."""
+
+    rounds: int = 1
+    """How often steps 2 and 3 are done."""
+    answers: int = 4
+    """Answers to rank of each prompt: K, 4 to 9 (§3.5)."""
+    prompts_to_rank: int = 1000
+    """Prompts whose answers are ranked in a round that brings no rankings."""
+    seed: int = 0
+    """Chooses those prompts and samples their answers."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.answers < 2 or self.prompts_to_rank < 1:
+            raise UserError("--rounds and --prompts-to-rank must be at least 1, and --answers at least 2")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The settings of all three steps."""
+
+    sft: SFTConfig
+    reward: RewardConfig
+    ppo: PPOConfig
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the loop learns from: `rankings` holds those of each round that brings its own."""
+
+    demonstrations: Gathered[tuple[Turn, ...]]
+    rankings: Sequence[Gathered[RankedPrompt]]
+    prompts: Gathered[Asked]
+    pretraining: Sequence[Tokens] = ()
+
+
+class GoldLabeler:
+    """A simulated labeler: ranks answers by the scores of a reward model, equal scores tied.
+
+    Raises:
+        UserError: There is no reward model in the directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = f"simulated: gold reward model {path}"
+        self._model = RewardModel.load(path).to(device()).eval()
+        self._chat = ChatFormat(read_tokenizer(path))
+
+    def score(self, asked: Iterable[tuple[Any, Sequence[str]]]) -> list[list[float]]:
+        """Score answers in text to each prompt, laid out in the gold model's own tokens."""
+        trees = []
+        for prompt, answers in asked:
+            turns = [self._chat.turn(prompt, answer) for answer in answers]
+            trees.append(TokenTree.from_branches(turns[0].prompt, [turn.answer for turn in turns]))
+        return score_trees(self._model, trees)
+
+    def rank(self, unranked: Sequence[Ranking]) -> list[Ranking]:
+        """Put the answers of each ranking in order."""
+        scored = self.score((own.prompt, [str(candidate) for candidate in own.candidates]) for own in unranked)
+        return [
+            own.model_copy(update={"ranks": ranks_of(scores), "scores": tuple(scores), "labeler": self.name})
+            for own, scores in zip(unranked, scored, strict=True)
+        ]
+
+
+def run_rlhf(
+    base: Base,
+    material: Material,
+    steps: Steps,
+    loop: LoopConfig,
+    texts: TextConfig,
+    out: Path,
+    report: Report,
+    gold: Path | None = None,
+) -> dict[str, Any]:
+    """Do the three steps and `loop.rounds` - 1 times the last two again, continuing where they were left.
+
+    Returns:
+        The summary; its "waiting_for" is not empty where answers have to be ranked by people first.
+
+    Raises:
+        UserError: As the steps, or nobody is there to rank.
+    """
+    labeler = GoldLabeler(gold) if gold else None
+    asked = {"answers": loop.answers, "prompts_to_rank": loop.prompts_to_rank, "seed": loop.seed}  # rounds may be added
+    lengths = {"max_prompt": texts.max_prompt, "max_answer": texts.max_answer}
+    Run(out, {"stage": "rlhf", "start": base.name, "gold": str(gold or ""), **asked, **lengths})
+    demonstrations = material.demonstrations.train
+    options: dict[str, Any] = {"pretraining": material.pretraining, "max_answer": texts.max_answer}
+    report.say("Step 1: supervised fine-tuning")
+    summaries: dict[str, Any] = {
+        "sft": run_sft(base, material.demonstrations, steps.sft, out / "sft", report, **options)["result"]
+    }
+    supervised = replace(base, name=str(out / "sft" / "model"))
+    policies, known, waiting, sources = {"sft": supervised}, Gathered[RankedPrompt]("rankings"), "", []
+    for number in range(1, loop.rounds + 1):
+        name = f"round-{number}"
+        given = material.rankings[number - 1] if number <= len(material.rankings) else None
+        fresh = given or _ranked(
+            policies[list(policies)[-1]], material.prompts, loop, texts, out / name, number, labeler, report
+        )
+        if fresh is None:
+            waiting = str(out / name / "answers.jsonl")
+            break
+        sources.append("as given" if given else labeler.name if labeler else "")
+        known = _joined(known, fresh)
+        report.say(f"Step 2, round {number}: reward model, {len(known.train)} rankings")
+        folder = out / name / "reward"
+        rewarded = run_reward(supervised, known, steps.reward, folder, report, demonstrations=demonstrations)
+        report.say(f"Step 3, round {number}: PPO")
+        reward = folder / "model"
+        done = run_ppo(supervised, reward, material.prompts, steps.ppo, out / name / "ppo", report, **options)
+        summaries[name] = {"reward": rewarded["result"], "ppo": done["result"]}
+        policies[name] = replace(base, name=done["model"])
+    summary = {
+        "stage": "rlhf",
+        "started_from": base.name,
+        "rankings_by": sources,
+        "waiting_for": waiting and f"rankings of {waiting}",
+        "model": policies[list(policies)[-1]].name,
+        "gold_score_on_held_out_prompts": _gold_scores(policies, material.prompts, loop, texts, labeler),
+        "steps": summaries,
+        "config": {"loop": asdict(loop), "texts": asdict(texts)},
+    }
+    write_summary(out, summary)
+    return summary
+
+
+def _ranked(
+    policy: Base,
+    prompts: Gathered[Asked],
+    loop: LoopConfig,
+    texts: TextConfig,
+    folder: Path,
+    number: int,
+    labeler: GoldLabeler | None,
+    report: Report,
+) -> Gathered[RankedPrompt] | None:
+    """Have answers of the newest policy ranked; None if that is for people to do."""
+    file = folder / ("rankings.jsonl" if labeler else "answers.jsonl")
+    if not file.exists():
+        report.say(f"Round {number}: {loop.answers} answers to each prompt, to be ranked")
+        size = min(loop.prompts_to_rank, len(prompts.train))
+        chosen = [prompts.train[i] for i in prompt_indices(len(prompts.train), size, (loop.seed, number))]
+        unranked = _unranked(policy, chosen, loop.answers, texts.max_answer, (loop.seed, number))
+        if not unranked:
+            raise UserError("the policy gives the same answer every time: there is nothing to rank")
+        records = labeler.rank(unranked) if labeler else unranked
+        on_main(lambda: write_jsonl(file, records))
+    if labeler is None:
+        return None
+    # Text of samples can be more tokens than the samples were, if they are not the usual way to cut it.
+    room = policy.positions - texts.max_prompt if policy.positions else 2 * texts.max_answer
+    return rankings([str(file)], policy.chat, replace(texts, format="momus", max_answer=room))
+
+
+def _unranked(
+    policy: Base, asked: Sequence[Asked], answers: int, max_answer: int, key: tuple[int, int]
+) -> list[Ranking]:
+    """Sample answers to prompts, in text, all places tied; a prompt without two different ones is left out.
+
+    One that reaches the limit leaves room for the end that it gets in a ranking.
+    """
+    engine = LocalEngine(policy.load().to(device()), policy.chat.tokenizer)
+    drawn = engine.sample(
+        [own.tokens for own in asked],
+        answers,
+        key=key,
+        max_tokens=max(1, max_answer - 1),
+        stop_tokens=sorted(policy.ends),
+    )
+    made = []
+    for own, samples in zip(asked, drawn, strict=True):
+        different = tuple(dict.fromkeys(policy.chat.text(sample.tokens) for sample in samples))
+        if len(different) > 1:
+            authors = (policy.name,) * len(different)
+            ranks = (1,) * len(different)
+            made.append(Ranking(prompt=own.content, candidates=different, ranks=ranks, authors=authors))
+    return made
+
+
+def _joined(one: Gathered[RankedPrompt], other: Gathered[RankedPrompt]) -> Gathered[RankedPrompt]:
+    """Return all rankings so far."""
+    both = Gathered("rankings", one.train + other.train, one.held_out + other.held_out, one.dropped + other.dropped)
+    both.problems.count = one.problems.count + other.problems.count
+    describe_rankings(both)
+    return both
+
+
+def _gold_scores(
+    policies: dict[str, Base], prompts: Gathered[Asked], loop: LoopConfig, texts: TextConfig, gold: GoldLabeler | None
+) -> dict[str, Any] | None:
+    """Measure every policy by the gold model, one sampled answer to each held-out prompt."""
+    asked = prompts.held_out[:MEASURED]
+    if gold is None or not asked:
+        return None
+    found = {}
+    for name, policy in policies.items():
+        engine = LocalEngine(policy.load().to(device()), policy.chat.tokenizer)
+        drawn = engine.sample(
+            [own.tokens for own in asked], 1, key=(loop.seed, 0), max_tokens=texts.max_answer,
+            stop_tokens=sorted(policy.ends),
+        )  # fmt: skip
+        said = [(own.content, [policy.chat.text(samples[0].tokens)]) for own, samples in zip(asked, drawn, strict=True)]
+        found[name] = as_dict(mean_interval([own[0] for own in gold.score(said)]))
+    return found

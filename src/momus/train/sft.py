@@ -1,0 +1,289 @@
+"""Supervised fine-tuning on demonstrations (InstructGPT, arXiv 2203.02155, §3.5 and C.1; before PPO: C.3).
+
+The loss is the language model's on the answers alone::
+
+    loss = - mean over the answer tokens of a batch of  log p(token | prompt and answer before it)
+
+A batch is so many demonstrations, however it is cut to fit memory, and its mean is over all of its tokens. The
+demonstrations of one prompt, and the turns of one conversation, are branches of one token tree: what they share is
+computed once, and trees lie end to end without padding. The learning rate falls along a cosine to a tenth, without
+warm-up; dropout is on what every attention and feed-forward layer adds to the residual stream, and nowhere else.
+
+Which epoch? The paper trains for 16 and keeps the one whose answers to held-out prompts the reward model scores
+best: the validation loss rises after the first epoch already, while reward scores and people's ratings go on to
+improve. Here too: with `score` the epoch it rates highest, else the one of the lowest loss on `held_out` (which
+the paper's remark says is too early), else the last. Its weights are kept in the run's `best` directory.
+
+What PPO starts from (C.3, `SFTConfig.for_ppo`) is another model: two epochs, with pretraining texts mixed in.
+
+Differences from the paper: demonstrations of one prompt follow one another in an epoch's order, so that they can share
+it; the mix is a share of the tokens trained, for the paper says no more than 10 %; AdamW without weight decay; the
+gradient is clipped, which the paper inherits from GPT-3 if at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from momus.errors import UserError
+from momus.lm.chat import Turn
+from momus.lm.forward import backbone_of, token_logprobs, trees_from_rows
+from momus.lm.tree import TokenTree, pack
+from momus.train.costs import trained
+from momus.train.processes import finish_gradients, main, share, together, totals
+from momus.train.reward import cosine
+from momus.train.runs import Progress, Run
+from momus.train.sharding import place
+
+Turns = Sequence[Turn]
+"""One demonstration: the turns of it that are trained, usually one."""
+
+ScoreModel = Callable[[Any, int], float]
+"""``score(model, epoch)`` -> how good the model's answers are after an epoch, counted from 1; higher is better."""
+
+_ADDING = {"attn", "self_attn", "attention", "self_attention", "mlp", "feed_forward", "ffn", "block_sparse_moe"}
+"""What decoder layers of transformers call the modules whose output is added to the residual stream."""
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Settings of supervised fine-tuning; the defaults are InstructGPT's for 1.3B and 6B (C.1)."""
+
+    epochs: int = 16
+    """Passes over the demonstrations (C.1)."""
+    demonstrations_per_batch: int = 32
+    """Demonstrations in one step (C.1; 8 for 175B)."""
+    learning_rate: float = 9.65e-6
+    """Peak learning rate (C.1; 5.03e-6 for 175B)."""
+    final_fraction: float = 0.1
+    """The cosine schedule ends at this fraction of the peak (C.1)."""
+    dropout: float = 0.2
+    """Residual dropout (C.1)."""
+    pretraining_share: float = 0.0
+    """Share of a batch's trained tokens that are of pretraining texts: 0.1 before PPO (C.3)."""
+    keep: Literal["best", "last"] = "best"
+    """Which epoch's weights stay: the best, where there is something to choose by (C.1), or the last (C.3)."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Adam's moments (C)."""
+    max_grad_norm: float = 1.0
+    """Clip the gradient's global norm, as GPT-3 (arXiv 2005.14165, B) did; InstructGPT does not say."""
+    seed: int = 0
+    """Orders the demonstrations, draws texts and dropout."""
+    token_budget: int = 8192
+    """Tokens in one forward pass: memory and, but for dropout, not results."""
+    save_every: int = 50
+    """Steps between checkpoints, besides the one after every epoch."""
+
+    @classmethod
+    def for_ppo(cls, **changes: Any) -> SFTConfig:
+        """The model that PPO starts from (C.3): 2 epochs and 10 % pretraining; its rate is the 1.3B model's."""
+        return cls(**{"epochs": 2, "pretraining_share": 0.1, "learning_rate": 5e-6, "keep": "last", **changes})
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> SFTConfig:
+        """Settings for a model of some million parameters on two CPU cores."""
+        small = {"epochs": 4, "demonstrations_per_batch": 8, "learning_rate": 1e-3, "dropout": 0.0}
+        return cls(**{**small, "token_budget": 2048, **changes})
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.demonstrations_per_batch < 1:
+            raise UserError("epochs and demonstrations_per_batch must be at least 1")
+        if not 0 <= self.dropout < 1 or not 0 <= self.pretraining_share < 1:
+            raise UserError("dropout and pretraining_share must be at least 0 and below 1")
+
+
+@together()
+def train_sft(
+    model: Any,
+    demonstrations: Sequence[Turns],
+    config: SFTConfig,
+    run: Run,
+    progress: Progress | None = None,
+    *,
+    pretraining: Sequence[Sequence[int]] = (),
+    held_out: Sequence[Turns] = (),
+    score: ScoreModel | None = None,
+) -> list[dict[str, Any]]:
+    """Train a causal language model in place, continuing where `run` stopped; returns the metrics of all steps.
+
+    The model ends as it was after the epoch chosen, which `best_epoch` in the last line of metrics names.
+
+    Args:
+        model: A causal language model.
+        demonstrations: What is trained of each.
+        config: All settings.
+        run: Where checkpoints and metrics go.
+        progress: Called after every step.
+        pretraining: Tokenised texts to mix in.
+        held_out: Demonstrations whose loss is measured after every epoch.
+        score: Rates the model after every epoch; it must depend on nothing else.
+
+    Raises:
+        UserError: There is no demonstration, or pretraining text is missing, or the loss is not finite.
+    """
+    texts = [text for text in pretraining if len(text) > 1]
+    if not demonstrations or not all(demonstrations):
+        raise UserError("there is no demonstration to learn from, or one without a turn")
+    if config.pretraining_share and not texts:
+        raise UserError("pretraining_share above 0 needs pretraining texts of at least two tokens")
+    place(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=0.0)
+    choosing = config.keep == "best" and bool(held_out or score)
+    best = Run(run.path / "best", run.config, keep=1)
+    start, state = run.restore({"model": model}, {"optimizer": optimizer}) or (0, {"epoch": 0, "value": -math.inf})
+    per_epoch = math.ceil(len(demonstrations) / config.demonstrations_per_batch)
+    total, order = config.epochs * per_epoch, np.empty(0, np.int64)
+    model.train()
+    with residual_dropout(model, config.dropout):
+        for step in range(start, total):
+            epoch, batch = divmod(step, per_epoch)
+            if batch == 0 or step == start:
+                order = epoch_order(demonstrations, (config.seed, epoch))
+            chosen = order[batch * config.demonstrations_per_batch : (batch + 1) * config.demonstrations_per_batch]
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * cosine(step / total, config.final_fraction)
+            trees = trees_of([demonstrations[i] for i in chosen])
+            trees += _drawn(texts, _tokens(trees), config, step)
+            metrics = _step(model, trees, optimizer, config, step)
+            if ended := batch + 1 == per_epoch:
+                metrics |= _after_epoch(model, epoch + 1, held_out, score, config.token_budget)
+                value = metrics.get("score", -metrics.get("valid_loss", 0.0))
+                if not choosing or value >= state["value"]:  # of equal epochs the later
+                    state = {"epoch": epoch + 1, "value": value}
+                    if choosing:
+                        best.save(step + 1, {"model": model})
+                metrics["best_epoch"] = state["epoch"]
+            run.log(step + 1, epoch=epoch + 1, **metrics)
+            if ended or (step + 1) % config.save_every == 0:
+                run.save(step + 1, {"model": model}, {"optimizer": optimizer}, state)
+            if progress and main():
+                progress(step + 1, total, metrics)
+    if choosing and best.restore({"model": model}) is None:
+        raise UserError(f"{best.path}: the weights of the best epoch are missing or damaged: train in a new directory")
+    model.eval()
+    return run.history()
+
+
+def epoch_order(demonstrations: Sequence[Turns], key: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Shuffle the prompts for one epoch, and the demonstrations of each, which follow one another: int64 [n]."""
+    place = np.random.default_rng(key).permutation(len(demonstrations))
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index in place:
+        groups.setdefault(demonstrations[index][0].prompt, []).append(int(index))
+    return np.array([index for group in groups.values() for index in group], np.int64)
+
+
+def trees_of(demonstrations: Sequence[Turns]) -> list[TokenTree]:
+    """Return the demonstrations of each prompt as one token tree; every answer is a branch of its own."""
+    by_prompt: dict[tuple[int, ...], list[Turn]] = {}
+    for turns in demonstrations:
+        by_prompt.setdefault(turns[0].prompt, []).extend(turns)
+    return [
+        TokenTree.from_prefixes([turn.prompt for turn in own], [turn.answer for turn in own])
+        for own in by_prompt.values()
+    ]
+
+
+@torch.no_grad()
+def mean_loss(model: Any, demonstrations: Sequence[Turns], token_budget: int = 8192) -> float:
+    """Return the mean loss of all answer tokens, in nats, with the model's dropout off."""
+    training = model.training
+    model.eval()
+    trees = trees_of(demonstrations)
+    groups = pack([len(tree) for tree in trees], token_budget)
+    total = 0.0
+    for group, weight in share(groups):
+        total -= weight * token_logprobs(model, [trees[i] for i in group]).logprobs.double().sum().item()
+    model.train(training)
+    return totals({"loss": total})["loss"] / max(1, _tokens(trees))
+
+
+@contextmanager
+def residual_dropout(model: Any, probability: float) -> Iterator[None]:
+    """Drop what each attention and feed-forward layer adds to the residual stream, while training.
+
+    All other dropout modules of the model are off meanwhile, but for an adapter's own.
+
+    Raises:
+        UserError: The architecture's layers are not known.
+    """
+    modules = list(backbone_of(model).named_modules())
+    adding = [module for name, module in modules if name.rpartition(".")[2] in _ADDING]
+    if probability and not adding:
+        raise UserError(f"where dropout belongs in a {model.config.model_type} model is not known: set dropout to 0")
+
+    def drop(module: nn.Module, arguments: Any, output: Any) -> Any:
+        first, *rest = output if isinstance(output, tuple) else (output,)
+        dropped = F.dropout(first, probability, module.training)
+        return (dropped, *rest) if isinstance(output, tuple) else dropped
+
+    others = {
+        module: module.p for name, module in modules if isinstance(module, nn.Dropout) and ".lora_dropout" not in name
+    }
+    hooks = [module.register_forward_hook(drop) for module in adding] if probability else []
+    try:
+        for module in others:
+            module.p = 0.0
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, before in others.items():
+            module.p = before
+
+
+def _drawn(texts: Sequence[Sequence[int]], answers: int, config: SFTConfig, step: int) -> list[TokenTree]:
+    """Draw pretraining texts, the last one cut, to be their share of the tokens trained beside so many of answers."""
+    rng = np.random.default_rng((config.seed, step, 1))
+    rows: list[Sequence[int]] = []
+    left = round(answers * config.pretraining_share / (1 - config.pretraining_share))
+    while left > 0:
+        rows.append(texts[int(rng.integers(len(texts)))][: left + 1])  # the first token is not predicted
+        left -= len(rows[-1]) - 1
+    return trees_from_rows(rows)
+
+
+def _tokens(trees: Sequence[TokenTree]) -> int:
+    """Count the tokens predicted: those of all branches."""
+    return sum(len(branch) for tree in trees for branch in tree.branches)
+
+
+def _step(
+    model: Any, trees: Sequence[TokenTree], optimizer: torch.optim.Optimizer, config: SFTConfig, step: int
+) -> dict[str, float]:
+    """One optimizer step: the mean over the batch's tokens, accumulated over what fits one forward pass."""
+    optimizer.zero_grad()
+    tokens, total = _tokens(trees), 0.0
+    for group, weight in share(pack([len(tree) for tree in trees], config.token_budget), (config.seed, step)):
+        loss = -weight * token_logprobs(model, [trees[i] for i in group]).logprobs.sum() / tokens
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.item()
+    total = totals({"loss": total})["loss"]
+    norm = finish_gradients(model, config.max_grad_norm)
+    if not math.isfinite(total) or not math.isfinite(norm):
+        raise UserError(f"the loss is {total} and its gradient {norm} at step {step + 1}: lower learning_rate")
+    optimizer.step()
+    rate = optimizer.param_groups[0]["lr"]
+    measured = {"loss": total, "grad_norm": norm, "learning_rate": rate, "tokens": tokens}
+    return {**measured, "flops": trained(model, trees)}
+
+
+def _after_epoch(
+    model: Any, epoch: int, held_out: Sequence[Turns], score: ScoreModel | None, token_budget: int
+) -> dict[str, float]:
+    """Measure what there is to choose an epoch by."""
+    measured = {}
+    if held_out:
+        measured["valid_loss"] = mean_loss(model, held_out, token_budget)
+    if score is not None:
+        measured["score"] = score(model, epoch)
+    return measured

@@ -1,0 +1,397 @@
+"""The three steps of InstructGPT as commands run them: from a model and tokens to a directory with a better model.
+
+Every stage is one run directory (`train/runs.py`) with two things more, written when it is done: `model/`, a directory
+that transformers loads (and `ema/` for PPO), and `summary.json`, what was trained on what and what came out. A
+stage that is done is not done again; one that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from rich.text import Text
+from transformers import AutoConfig
+
+from momus.errors import UserError
+from momus.lm.chat import ChatFormat, Turn
+from momus.lm.codec import read_tokenizer
+from momus.lm.forward import score_trees
+from momus.lm.local import LocalEngine
+from momus.lm.models import RewardModel, check_padding, fingerprint, load_causal_lm
+from momus.lm.tree import TokenTree
+from momus.stats.bootstrap import Interval, mean_interval, ratio_interval
+from momus.train import costs
+from momus.train.ppo import PPOConfig, train_ppo
+from momus.train.processes import device, main, on_main
+from momus.train.reward import RankedPrompt, RewardConfig, by_prompt, center, train_reward
+from momus.train.rollout import engine_sampler, reward_scorer
+from momus.train.runs import Progress, Run
+from momus.train.sft import SFTConfig, train_sft, trees_of
+from momus.train.sharding import Setup, describe, gathered, prepare, save
+from momus.train.texts import Asked, Gathered, TextConfig, Tokens, digest
+
+SUMMARY = "summary.json"
+MEASURED = 256
+"""Most held-out prompts that are answered to measure a policy."""
+
+
+class Report(Protocol):
+    """How a stage says what it does."""
+
+    def say(self, text: str | Text) -> None:
+        """Print a line."""
+
+    def watch(self, title: str, run: Run) -> AbstractContextManager[Progress]:
+        """Show the progress of a run under a title."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model to start from, by name, with its chat format, how it is to be held, and the longest text it reads."""
+
+    name: str
+    chat: ChatFormat
+    setup: Setup
+    positions: int | None
+    pretraining_tokens: float | None = None
+    """On how many tokens it was trained before, if that is known."""
+
+    @property
+    def ends(self) -> set[int]:
+        """The tokens that end an answer."""
+        return {self.chat.end_id, int(self.chat.tokenizer.eos_token_id)}
+
+    def load(self) -> Any:
+        """Load the language model, as every stage begins from it.
+
+        Raises:
+            UserError: It cannot be loaded, or is not of its tokenizer.
+        """
+        model = load_causal_lm(self.name)
+        if len(self.chat.tokenizer) > model.get_input_embeddings().weight.shape[0]:
+            raise UserError(
+                f"{self.name}: the tokenizer has {len(self.chat.tokenizer)} tokens, more than the model: "
+                "they do not belong together, or the model lacks resize_token_embeddings"
+            )
+        model.generation_config.eos_token_id = sorted(self.ends)
+        model.generation_config.pad_token_id = self.chat.tokenizer.pad_token_id
+        return model
+
+
+def open_base(
+    name: str,
+    config: TextConfig,
+    setup: Setup,
+    template: Path | None = None,
+    pad_token: str | None = None,
+    pretraining_tokens: float | None = None,
+) -> Base:
+    """Open a model's tokenizer and settings, without its weights, and check that they can be trained with.
+
+    Args:
+        name: A folder, or a name on the hub.
+        config: The lengths there are to be room for.
+        setup: How the model will be held.
+        template: A file with a Jinja chat template, in place of the tokenizer's own.
+        pad_token: A token of the vocabulary to pad with, where the tokenizer has none of its own.
+        pretraining_tokens: On how many tokens the model was trained before, if that is known.
+
+    Raises:
+        UserError: Something is missing or does not fit.
+    """
+    tokenizer = read_tokenizer(name)
+    if pad_token is not None:
+        if pad_token not in tokenizer.get_vocab():
+            raise UserError(f"--pad-token {pad_token!r}: no token of {name}: name one that is, and that no text uses")
+        tokenizer.pad_token = pad_token
+    try:
+        check_padding(tokenizer.pad_token_id, tokenizer.eos_token_id, name)
+    except UserError as error:
+        raise UserError(f"{error}; or name a token of its vocabulary that no text uses with --pad-token") from error
+    try:
+        text = template.read_text(encoding="utf-8") if template else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--chat-template {template}: cannot be read: {error}") from error
+    chat = ChatFormat(tokenizer, text)
+    tokenizer.chat_template = chat.template  # is saved with what is trained
+    try:
+        positions = getattr(AutoConfig.from_pretrained(name), "max_position_embeddings", None)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the settings of {name}: {' '.join(str(error).split())[:200]}") from error
+    if positions is not None and config.max_prompt + config.max_answer > positions:
+        raise UserError(
+            f"--max-prompt {config.max_prompt} and --max-answer {config.max_answer} are more than the {positions} "
+            f"tokens that {name} reads: lower them"
+        )
+    return Base(name, chat, setup, positions, pretraining_tokens)
+
+
+def load_reward(path: Path, base: Base) -> RewardModel:
+    """Load a reward model that reads what a policy writes.
+
+    Raises:
+        UserError: There is none, or it reads other tokens or another layout.
+    """
+    model = RewardModel.load(path)
+    tokenizer = read_tokenizer(path)
+    if tokenizer.get_vocab() != base.chat.tokenizer.get_vocab():
+        raise UserError(f"the reward model in {path} reads other tokens than {base.name}: train it from the same model")
+    if ChatFormat(tokenizer).template != base.chat.template:
+        raise UserError(f"the reward model in {path} was trained with another chat template than {base.name}'s")
+    return model
+
+
+# The stages
+
+
+def run_sft(
+    base: Base,
+    data: Gathered[tuple[Turn, ...]],
+    config: SFTConfig,
+    out: Path,
+    report: Report,
+    *,
+    pretraining: Sequence[Tokens] = (),
+    reward: Path | None = None,
+    max_answer: int = 1024,
+) -> dict[str, Any]:
+    """Step 1: fine-tune on demonstrations; with a reward model, the epoch is chosen by its scores of sampled answers.
+
+    Raises:
+        UserError: As `train_sft`, or there are no held-out prompts to choose by.
+    """
+    asked = list(dict.fromkeys(turns[0].prompt for turns in data.held_out))[:MEASURED]
+    if reward is not None and not asked:
+        raise UserError("--reward chooses the epoch by answers to held-out prompts, and there are none: --held-out")
+    model, start = _loaded(base, config.seed)
+    model = prepare(model, base.setup)
+    judge = load_reward(reward, base).to(device()).eval() if reward else None
+    seen = [data.digest(), digest(pretraining), fingerprint(judge) if judge else ""]
+    run = _run(out, "sft", base, start, model, config, seen)
+    if (done := _finished(out)) is not None:
+        return done
+
+    def score(trained: Any, _: int) -> float:
+        return measure(base, trained, judge, asked, max_answer, config.seed, config.token_budget).value
+
+    with report.watch("SFT", run) as progress:
+        history = train_sft(
+            model,
+            data.train,
+            config,
+            run,
+            progress,
+            pretraining=pretraining,
+            held_out=data.held_out,
+            score=score if judge else None,
+        )
+    epochs = [line for line in history if "best_epoch" in line]
+    chosen = "reward score" if judge else "validation loss" if data.held_out else "nothing"
+    result = {
+        "steps": len(history),
+        "loss": history[-1]["loss"],
+        "epochs": [{key: line[key] for key in ("epoch", "valid_loss", "score") if key in line} for line in epochs],
+        "epoch_kept": epochs[-1]["best_epoch"],
+        "epoch_chosen_by": chosen if config.keep == "best" else "nothing",
+        "cost": _cost(base, model, history),
+    }
+    return _finish(out, "sft", base, config, {"demonstrations": data.summary()}, result, {"model": model})
+
+
+def run_reward(
+    base: Base,
+    data: Gathered[RankedPrompt],
+    config: RewardConfig,
+    out: Path,
+    report: Report,
+    *,
+    demonstrations: Sequence[tuple[Turn, ...]] = (),
+) -> dict[str, Any]:
+    """Step 2: train a reward model on rankings, from a language model; its zero is the demonstrations' mean.
+
+    Raises:
+        UserError: As `train_reward`.
+    """
+    language_model, start = _loaded(base, config.seed)
+    model = prepare(RewardModel.from_causal_lm(language_model), base.setup)
+    del language_model
+    run = _run(out, "reward", base, start, model, config, [data.digest(), digest(demonstrations)])
+    if (done := _finished(out)) is not None:
+        return done
+    with report.watch("Reward model", run) as progress:
+        history = train_reward(model, data.train, config, run, progress)
+    with gathered(model):
+        bias = center(model, trees_of(demonstrations), config.token_budget) if demonstrations else None
+        accuracy = accuracy_interval(model, data.held_out, config.token_budget)
+    result = {
+        "steps": len(history),
+        "loss": history[-1]["loss"],
+        "held_out_pair_accuracy": as_dict(accuracy),
+        "bias_that_centres_demonstrations": bias,
+        "cost": _cost(base, model, history),
+    }
+    return _finish(out, "reward", base, config, {"rankings": data.summary()}, result, {"model": model})
+
+
+def run_ppo(
+    base: Base,
+    reward: Path,
+    data: Gathered[Asked],
+    config: PPOConfig,
+    out: Path,
+    report: Report,
+    *,
+    pretraining: Sequence[Tokens] = (),
+    max_answer: int = 1024,
+) -> dict[str, Any]:
+    """Step 3: train the policy against the reward model, with rollouts of the engine in this process.
+
+    Raises:
+        UserError: As `train_ppo`.
+    """
+    policy, start = _loaded(base, config.seed)
+    judge = load_reward(reward, base)
+    seen = [data.digest(), digest(pretraining), fingerprint(judge)]
+    policy, judge = prepare(policy, base.setup), prepare(judge, base.setup).eval()
+    run = _run(out, "ppo", base, start, policy, config, seen)
+    if (done := _finished(out)) is not None:
+        return done
+    asked = [own.tokens for own in data.held_out][:MEASURED]
+    before = measure(base, policy, judge, asked, max_answer, config.seed, config.token_budget)
+    with report.watch("PPO", run) as progress:
+        result = train_ppo(
+            policy,
+            judge,
+            [own.tokens for own in data.train],
+            engine_sampler(LocalEngine(policy, base.chat.tokenizer), max_answer, config.temperature),
+            reward_scorer(judge, config.token_budget),
+            config,
+            run,
+            eos_id=base.ends,
+            pretraining=pretraining,
+            progress=progress,
+        )
+    models = {"model": result.policy} | ({"ema": result.ema} if result.ema is not None else {})
+    after = {
+        name: as_dict(measure(base, model, judge, asked, max_answer, config.seed, config.token_budget))
+        for name, model in models.items()
+    }
+    shown = ("score", "kl", "length", "finished")
+    measured = {
+        "iterations": len(result.history),
+        "first": {name: result.history[0][name] for name in shown},
+        "last": {name: result.history[-1][name] for name in shown},
+        "held_out_score": {"before": as_dict(before), **after},
+        "cost": _cost(base, policy, result.history),
+    }
+    return _finish(out, "ppo", base, config, {"prompts": data.summary()}, measured, models)
+
+
+# What they are measured by
+
+
+def measure(
+    base: Base,
+    policy: Any,
+    judge: RewardModel | None,
+    prompts: Sequence[Tokens],
+    max_answer: int,
+    seed: int,
+    token_budget: int,
+) -> Interval:
+    """Sample one answer to each prompt, the same random numbers every time; return the mean score and its interval."""
+    if not prompts or judge is None:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    with gathered(policy), gathered(judge):
+        engine = LocalEngine(policy, base.chat.tokenizer)
+        drawn = engine.sample(prompts, 1, key=(seed, 1 << 20), max_tokens=max_answer, stop_tokens=sorted(base.ends))
+        trees = [TokenTree.from_branches(p, [own[0].tokens]) for p, own in zip(prompts, drawn, strict=True)]
+        scores = [own[0] for own in score_trees(judge, trees, token_budget)]
+    return mean_interval(scores)
+
+
+def accuracy_interval(model: RewardModel, rankings: Sequence[RankedPrompt], token_budget: int) -> Interval:
+    """Return the share of untied pairs ordered as the labeler did, its interval resampling prompts; a tie is half."""
+    elements = by_prompt(rankings)
+    scored = score_trees(model, [element.tree() for element in elements], token_budget)
+    right, count = [], []
+    for scores, element in zip(scored, elements, strict=True):
+        pairs = [pair for own in element.pairs for pair in own]
+        right.append(sum((scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j]) for i, j in pairs))
+        count.append(len(pairs))
+    return ratio_interval(right, count)
+
+
+# What they leave
+
+
+def _loaded(base: Base, seed: int) -> tuple[Any, str]:
+    """Load the language model, with its fingerprint, and seed what is drawn for it: a head, an adapter."""
+    model = base.load()
+    torch.manual_seed(seed)
+    return model, fingerprint(model)
+
+
+def _run(out: Path, stage: str, base: Base, start: str, model: Any, config: Any, data: Sequence[str]) -> Run:
+    """Open a stage's run directory: what it starts from and learns from decides the result, and so belongs to it."""
+    origin = {"name": base.name, "fingerprint": start, "template": digest(base.chat.template)}
+    return Run(out, {"stage": stage, "start": origin, "held": describe(model), "data": data, "config": asdict(config)})
+
+
+def _finished(out: Path) -> dict[str, Any] | None:
+    """Return the summary of a stage that is done."""
+    file = out / SUMMARY
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _finish(
+    out: Path,
+    stage: str,
+    base: Base,
+    config: Any,
+    data: Mapping[str, Any],
+    result: Mapping[str, Any],
+    models: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write a stage's models, then its summary, by which it is done."""
+    for name, model in models.items():
+        save(model, out / name, base.chat.tokenizer)
+        if isinstance(model, RewardModel):
+            on_main(lambda: bool(base.chat.tokenizer.save_pretrained(out / "model")))
+    summary = {
+        "stage": stage,
+        "started_from": base.name,
+        "model": str(out / "model"),
+        "data": dict(data),
+        "result": dict(result),
+        "config": asdict(config),
+    }
+    write_summary(out, summary)
+    return summary
+
+
+def write_summary(out: Path, summary: Mapping[str, Any]) -> None:
+    """Write summary.json atomically, from one process."""
+    if main():
+        out.mkdir(parents=True, exist_ok=True)
+        partial = out / (SUMMARY + ".tmp")
+        partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(out / SUMMARY)
+
+
+def _cost(base: Base, model: Any, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return what a run cost, and the share of the model's pretraining where that is known."""
+    size = float(sum(parameter.numel() for parameter in model.parameters()))
+    return costs.summary(history, (size, base.pretraining_tokens) if base.pretraining_tokens else None)
+
+
+def as_dict(interval: Interval) -> dict[str, float] | None:
+    """Return an interval as JSON can hold it; nothing where there was nothing to estimate from."""
+    return None if math.isnan(interval.value) else asdict(interval)

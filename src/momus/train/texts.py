@@ -1,0 +1,291 @@
+"""Records to tokens: demonstrations, rankings, prompts and pretraining texts, by InstructGPT's limits.
+
+Prompts of more than 1k tokens are left out and answers are at most 1k, together the 2k of the context (arXiv
+2203.02155, C). What is left out is counted by reason, never silently: a long answer is not cut, for it would be
+trained without its end; a ranking loses its long answers and stays while two that differ in rank are left. K answers
+stay together, ties stay ties, and rankings of one prompt by several labelers meet in `reward.by_prompt`.
+
+Held out is what the prompts' own split says, else a share of the owners (conversation tree, else whoever wrote
+the prompt, else the prompt itself), chosen by their names as `momus data prompts` does: nothing of one owner is on
+both sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from momus.data.convert import BadRowsError, Problems, read, recognise
+from momus.data.prompts import PromptRules, plain, split_of
+from momus.data.sources import Problem
+from momus.errors import UnfitInputError, UserError
+from momus.lm.chat import ChatFormat, Turn
+from momus.records import Content, Demonstration, Prompt, Ranking, Record
+from momus.train.reward import RankedPrompt
+
+Tokens = tuple[int, ...]
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How files become tokens."""
+
+    max_prompt: int = 1024
+    """Longest prompt in tokens; records with a longer one are left out (C: 1k)."""
+    max_answer: int = 1024
+    """Longest answer in tokens, of people and of the policy (C: 1k)."""
+    held_out: float = 0.1
+    """Share of the prompts' owners held out to measure on, where no split is stated."""
+    format: str | None = None
+    """The format of the files, where it is not to be found out (docs/data.md)."""
+    skip_bad: bool = False
+    """Leave bad rows out, and use the others."""
+
+    def __post_init__(self) -> None:
+        if self.max_prompt < 1 or self.max_answer < 1:
+            raise UserError("--max-prompt and --max-answer must be at least 1")
+        if not 0 <= self.held_out < 1:
+            raise UserError("--held-out must be at least 0 and below 1")
+
+
+@dataclass
+class Gathered(Generic[ItemT]):
+    """What was made of some files' records, and what was left out and why.
+
+    `about` describes what is kept, by name.
+    """
+
+    kind: str
+    train: list[ItemT] = field(default_factory=list)
+    held_out: list[ItemT] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    problems: Problems = field(default_factory=Problems)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of everything kept: what a run was trained on."""
+        return digest((self.train, self.held_out))
+
+    def summary(self) -> dict[str, Any]:
+        """Return what is kept and left out, as JSON can hold it."""
+        kept = {"trained": len(self.train), "held_out": len(self.held_out), **self.about}
+        return {**kept, "left_out": dict(self.dropped.most_common()), "bad_rows": self.problems.count}
+
+
+def digest(value: object) -> str:
+    """Return the SHA-256 of how a value of numbers and texts is written in Python."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()
+
+
+class _LeftOutError(Exception):
+    """A record is not used, for the reason that is the message."""
+
+
+def demonstrations(
+    files: Sequence[str], chat: ChatFormat, config: TextConfig, every_turn: bool = False
+) -> Gathered[tuple[Turn, ...]]:
+    """Read demonstrations; `every_turn` trains all of the assistant's turns of an answer, not only the last.
+
+    Raises:
+        UserError: A file cannot be read or holds none, or the chat template is at fault.
+        BadRowsError: There are bad rows and they are not to be skipped.
+    """
+
+    def made(record: Demonstration) -> tuple[Turn, ...]:
+        turns = chat.turns(record.prompt, record.answer, every_turn)
+        fit = tuple(turn for turn in turns if not _too_long(turn, config))
+        if not fit:
+            raise _LeftOutError(_too_long(turns[-1], config))
+        return fit
+
+    found: Gathered[tuple[Turn, ...]] = Gathered("demonstrations")
+    _gather(files, Demonstration, made, config, found)
+    every = [turn for turns in found.train for turn in turns]
+    found.about = {
+        "prompts": len({turns[0].prompt for turns in found.train}),
+        "answer_tokens": sum(len(turn.answer) for turn in every),
+    }
+    return found
+
+
+def rankings(files: Sequence[str], chat: ChatFormat, config: TextConfig) -> Gathered[RankedPrompt]:
+    """Read rankings of K answers.
+
+    Raises:
+        UserError: As `demonstrations`.
+        BadRowsError: As `demonstrations`.
+    """
+    found: Gathered[RankedPrompt] = Gathered("rankings")
+    labelers: Counter[str] = Counter()
+
+    def made(record: Ranking) -> RankedPrompt:
+        own = ranked(record, chat, config, found.dropped)
+        labelers[record.labeler] += 1
+        return own
+
+    _gather(files, Ranking, made, config, found)
+    describe_rankings(found)
+    found.about["labelers"] = len(set(labelers) - {""}) or "not stated"
+    return found
+
+
+def describe_rankings(found: Gathered[RankedPrompt]) -> None:
+    """Say in `about` how many prompts, pairs and ties there are, and rankings of how many answers."""
+    sizes = Counter(len(own.branches) for own in found.train)
+    pairs = sum(len(own.pairs()) for own in found.train)
+    found.about |= {
+        "prompts": len({own.prompt for own in found.train}),
+        "pairs": pairs,
+        "tied_pairs": sum(k * (k - 1) // 2 * n for k, n in sizes.items()) - pairs,
+        "of_answers": {str(k): sizes[k] for k in sorted(sizes)},
+    }
+
+
+def ranked(record: Ranking, chat: ChatFormat, config: TextConfig, dropped: Counter[str]) -> RankedPrompt:
+    """Return one ranking in tokens; answers that are too long are left out and counted.
+
+    Raises:
+        UnfitInputError: The chat template refuses the conversation.
+    """
+    prompt: Tokens = ()
+    kept: list[tuple[Tokens, float]] = []
+    for candidate, rank in zip(record.candidates, record.ranks, strict=True):
+        turn = chat.turn(record.prompt, candidate)
+        prompt = turn.prompt
+        if len(prompt) > config.max_prompt:
+            raise _LeftOutError(_too_long(turn, config))
+        if reason := _too_long(turn, config):
+            dropped[f"answers of rankings: {reason}"] += 1
+        else:
+            kept.append((turn.answer, rank))
+    if len({rank for _, rank in kept}) < 2:
+        raise _LeftOutError("no preference among the answers left")
+    return RankedPrompt(prompt, tuple(answer for answer, _ in kept), tuple(float(rank) for _, rank in kept))
+
+
+class Asked(NamedTuple):
+    """A prompt, as its record has it and in tokens."""
+
+    content: Content
+    tokens: Tokens
+
+
+def prompts(files: Sequence[str], chat: ChatFormat, config: TextConfig) -> Gathered[Asked]:
+    """Read the prompts of any records that have one; of equal prompts the first is kept.
+
+    Raises:
+        UserError: As `demonstrations`.
+        BadRowsError: As `demonstrations`.
+    """
+    seen: set[Tokens] = set()
+
+    def made(record: Prompt | Demonstration | Ranking) -> Asked:
+        tokens = chat.prompt(record.prompt)
+        if len(tokens) > config.max_prompt:
+            raise _LeftOutError(f"prompt over {config.max_prompt} tokens")
+        if tokens in seen:
+            raise _LeftOutError("prompt seen before")
+        seen.add(tokens)
+        return Asked(record.prompt, tokens)
+
+    found: Gathered[Asked] = Gathered("prompts")
+    _gather(files, Prompt | Demonstration | Ranking, made, config, found)
+    found.about = {"prompt_tokens": sum(len(own.tokens) for own in found.train)}
+    return found
+
+
+def pretraining(files: Sequence[str], chat: ChatFormat, length: int) -> list[Tokens]:
+    """Read pretraining texts and cut them into pieces of at most `length` tokens.
+
+    A `.txt` file is one document; of other files each row's text is one. A document begins with the
+    beginning-of-text token, if there is one, and ends with the end-of-text token.
+
+    Raises:
+        UserError: A file cannot be read, or holds nothing.
+    """
+    pieces: list[Tokens] = []
+    start, end = chat.tokenizer.bos_token_id, chat.tokenizer.eos_token_id
+    for name in files:
+        for document in _documents(name):
+            tokens = chat.tokenizer.encode(document, add_special_tokens=False, split_special_tokens=True)
+            whole = [int(t) for t in (start, *tokens, end) if t is not None]
+            pieces += [tuple(whole[at : at + length]) for at in range(0, len(whole), length)]
+    pieces = [piece for piece in pieces if len(piece) > 1]
+    if files and not pieces:
+        raise UserError(f"{', '.join(files)}: no text in it")
+    return pieces
+
+
+def _documents(name: str) -> Iterator[str]:
+    path = Path(name)
+    if path.suffix == ".txt":
+        try:
+            yield path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{name}: not UTF-8 text") from error
+        return
+    for item in read(*recognise(name)):
+        if isinstance(item, Problem):
+            raise BadRowsError([item], 1)
+        if isinstance(item, Demonstration):
+            yield "\n".join(text for text in (plain(item.prompt), plain(item.answer)) if text)
+        elif isinstance(item, Prompt):
+            yield plain(item.prompt)
+
+
+def _gather(
+    files: Sequence[str],
+    kind: Any,
+    made: Callable[[Any], ItemT],
+    config: TextConfig,
+    found: Gathered[ItemT],
+) -> None:
+    """Make an item of every record of a kind, and count what cannot be one."""
+    others: Counter[str] = Counter()
+    for record in _records(files, config, found.problems):
+        if not isinstance(record, kind):
+            others[type(record).__name__] += 1
+            continue
+        split = _split(record, config)
+        if split == "test":
+            found.dropped["of the test split"] += 1
+            continue
+        try:
+            item = made(record)
+        except (_LeftOutError, UnfitInputError) as reason:
+            found.dropped[str(reason)] += 1
+        else:
+            (found.train if split == "train" else found.held_out).append(item)
+    if found.problems.count and not config.skip_bad:
+        raise BadRowsError(found.problems.first, found.problems.count)
+    found.dropped.update({f"records of another kind ({name})": count for name, count in others.items()})
+    if not found.train:
+        why = "; ".join(f"{count} {reason}" for reason, count in found.dropped.most_common(3)) or "no records"
+        raise UserError(f"{', '.join(files) or 'no file given'}: no {found.kind} to train on: {why}")
+
+
+def _records(files: Sequence[str], config: TextConfig, problems: Problems) -> Iterator[Record]:
+    for name in files:
+        for item in read(*recognise(name, config.format)):
+            if isinstance(item, Problem):
+                problems.add(item)
+            else:
+                yield item
+
+
+def _split(record: Prompt | Demonstration | Ranking, config: TextConfig) -> str:
+    if isinstance(record, Prompt) and record.split != "train":
+        return record.split
+    owner = record.origin.group or record.origin.user or plain(record.prompt)
+    return split_of(owner, PromptRules(valid=config.held_out, test=0.0))
+
+
+def _too_long(turn: Turn, config: TextConfig) -> str:
+    if len(turn.prompt) > config.max_prompt:
+        return f"prompt over {config.max_prompt} tokens"
+    return f"answer over {config.max_answer} tokens" if len(turn.answer) > config.max_answer else ""

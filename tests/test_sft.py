@@ -1,0 +1,292 @@
+"""Supervised fine-tuning: the batch's token mean however cut, shared prompts, dropout, the epoch kept, resuming."""
+
+import math
+import multiprocessing
+import os
+import random
+import signal
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from momus.errors import UserError
+from momus.lm.chat import Turn
+from momus.lm.forward import token_logprobs, trees_from_rows
+from momus.lm.tree import TokenTree
+from momus.train.runs import Run
+from momus.train.sft import SFTConfig, _step, epoch_order, mean_loss, residual_dropout, train_sft, trees_of
+from tiny import VOCAB, gpt2, llama
+
+tokens = st.lists(st.integers(3, VOCAB - 1), min_size=1, max_size=6).map(tuple)
+turns = st.tuples(tokens, tokens).map(lambda pair: (Turn((1, *pair[0]), (*pair[1], 2)),))
+
+
+def demonstrations(count: int, seed: int = 0, prompts: int = 4) -> list[tuple[Turn, ...]]:
+    """Several demonstrations of each of a few prompts; an answer is the prompt's last token, repeated."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for index in range(count):
+        own = np.random.default_rng(index % prompts).integers(3, VOCAB, 5)
+        answer = (int(own[-1]),) * int(rng.integers(1, 6))
+        made.append((Turn((1, *map(int, own)), (*answer, 2)),))
+    return made
+
+
+def conversation() -> tuple[Turn, ...]:
+    """Two turns of one conversation, the second after the first."""
+    return (Turn((1, 5, 6), (7, 8, 2)), Turn((1, 5, 6, 7, 8, 2, 9, 4), (10, 2)))
+
+
+def config(**changes: object) -> SFTConfig:
+    return SFTConfig.tiny(**{"epochs": 2, "demonstrations_per_batch": 3, "learning_rate": 1e-2, **changes})
+
+
+def gradients(model: nn.Module, trees: list[TokenTree], token_budget: int) -> list[torch.Tensor]:
+    """Gradients of one step at learning rate 0."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    _step(model, trees, optimizer, config(max_grad_norm=math.inf, token_budget=token_budget), 0)
+    return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+
+def test_the_defaults_are_the_papers() -> None:
+    paper = SFTConfig()
+    assert (paper.epochs, paper.demonstrations_per_batch, paper.learning_rate) == (16, 32, 9.65e-6)
+    assert (paper.dropout, paper.final_fraction, paper.betas) == (0.2, 0.1, (0.9, 0.95))
+    before_ppo = SFTConfig.for_ppo()
+    assert (before_ppo.epochs, before_ppo.pretraining_share, before_ppo.dropout) == (2, 0.1, 0.2)
+    assert (paper.keep, before_ppo.keep) == ("best", "last")
+
+
+@given(st.lists(turns, min_size=1, max_size=8))
+def test_the_loss_is_the_token_mean_of_separate_rows(made: list[tuple[Turn, ...]]) -> None:
+    """Equal to brute force: every demonstration by itself, one forward pass each."""
+    model = llama(tied=False)
+    total, count = 0.0, 0
+    for (turn,) in made:
+        with torch.no_grad():
+            row = torch.tensor([[*turn.prompt, *turn.answer]])
+            logprobs = model(row).logits[0, :-1].double().log_softmax(-1)
+        total -= sum(logprobs[len(turn.prompt) - 1 + i, token].item() for i, token in enumerate(turn.answer))
+        count += len(turn.answer)
+    assert mean_loss(model, made) == pytest.approx(total / count, rel=1e-4)
+
+
+def test_one_batch_is_the_same_in_one_pass_and_in_eight() -> None:
+    made = demonstrations(8, prompts=8)
+    trees = trees_of(made)
+    whole, cut = gradients(llama(), trees, 10_000), gradients(llama(), trees, 1)
+    assert len({len(tree) for tree in trees}) > 1, "answers of one length would hide a mean of means"
+    for a, b in zip(whole, cut, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_shared_prompts_are_computed_once_and_change_nothing() -> None:
+    made = [*demonstrations(9, prompts=3), conversation(), conversation()[1:]]
+    together = trees_of(made)
+    alone = [TokenTree.from_branches(turn.prompt, [turn.answer]) for own in made for turn in own]
+    assert len(together) == 5 and sum(map(len, together)) < 0.7 * sum(map(len, alone))
+    for a, b in zip(gradients(llama(), together, 10_000), gradients(llama(), alone, 10_000), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 5), st.integers(0, 3))
+def test_an_epoch_holds_every_demonstration_once_those_of_a_prompt_together(
+    count: int, prompts: int, seed: int, epoch: int
+) -> None:
+    made = demonstrations(count, prompts=prompts)
+    order = epoch_order(made, (seed, epoch))
+    assert sorted(order) == list(range(count))
+    runs = [made[i][0].prompt for i in order]
+    changes = sum(a != b for a, b in pairwise(runs))
+    assert changes == len(set(runs)) - 1
+
+
+def test_every_token_of_the_answer_is_trained_and_none_of_the_prompt(tmp_path: Path) -> None:
+    """After training on one answer the model says it and stops; the prompt's own tokens it has not learnt."""
+    made = [(Turn((1, 5, 6, 5, 6), (7, 8, 9, 2)),)]
+    model = llama(tied=False)
+    train_sft(model, made, config(epochs=30), Run(tmp_path / "run", {}))
+    with torch.no_grad():
+        rows = trees_from_rows([(1, 5, 6, 5, 6, 7, 8, 9, 2)])
+        learnt = token_logprobs(model, rows).logprobs.exp()
+    assert (learnt[4:] > 0.9).all()
+    assert (learnt[:4] < 0.5).all()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_pretraining_texts_are_their_share_of_the_tokens_trained(tmp_path: Path, share: float) -> None:
+    texts = [tuple(range(10, 40)), (5, 6, 7)]
+    made = demonstrations(9, prompts=9)
+    answers = sum(len(turn.answer) for (turn,) in made)
+    run = Run(tmp_path / "run", {})
+    settings = config(epochs=1, demonstrations_per_batch=9, pretraining_share=share)
+    history = train_sft(llama(), made, settings, run, pretraining=texts)
+    assert history[0]["tokens"] == answers + round(answers * share / (1 - share))
+    with pytest.raises(UserError, match="needs pretraining texts"):
+        train_sft(llama(), made, settings, Run(tmp_path / "other", {}))
+
+
+@pytest.mark.parametrize("make", [llama, lambda: gpt2(dropout=0.5)])
+def test_dropout_is_on_the_residual_stream_alone_and_only_meanwhile(make) -> None:
+    model, trees = make(), trees_of(demonstrations(2))
+    own = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    quiet = token_logprobs(model.eval(), trees).logprobs
+    with residual_dropout(model, 0.0):
+        assert torch.equal(token_logprobs(model.train(), trees).logprobs, quiet)
+    with residual_dropout(model, 0.2):
+        assert torch.equal(token_logprobs(model.eval(), trees).logprobs, quiet)
+        noisy = token_logprobs(model.train(), trees).logprobs
+        assert not torch.equal(noisy, quiet) and not torch.equal(token_logprobs(model, trees).logprobs, noisy)
+    assert own == [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    assert torch.equal(token_logprobs(model.eval(), trees).logprobs, quiet)
+
+
+def test_dropout_drops_as_often_as_it_says() -> None:
+    model = llama().train()
+    seen = []
+    with residual_dropout(model, 0.2):
+        watch = model.model.layers[0].mlp.register_forward_hook(lambda _m, _a, output: seen.append(output))
+        token_logprobs(model, trees_of(demonstrations(40, prompts=40)))
+        watch.remove()
+    assert (seen[0] == 0).float().mean().item() == pytest.approx(0.2, abs=0.02)
+
+
+def test_dropout_refuses_an_architecture_it_does_not_know() -> None:
+    model = llama()
+    for layer in model.model.layers:
+        layer.mixer, layer.mixing = layer.self_attn, layer.mlp
+        del layer.self_attn, layer.mlp
+    with pytest.raises(UserError, match="set dropout to 0"), residual_dropout(model, 0.2):
+        pass
+
+
+def _weights(model: nn.Module) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def _same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_the_epoch_scored_best_is_kept(tmp_path: Path) -> None:
+    made, seen = demonstrations(6), {}
+
+    def score(model: nn.Module, epoch: int) -> float:
+        seen[epoch] = _weights(model)
+        return {1: 0.1, 2: 0.7, 3: 0.7, 4: -2.0}[epoch]
+
+    model = llama()
+    history = train_sft(model, made, config(epochs=4), Run(tmp_path / "run", {}), score=score, held_out=made[:2])
+    assert history[-1]["best_epoch"] == 3 and history[-1]["score"] == -2.0  # of equal scores the later
+    assert _same(_weights(model), seen[3]) and not _same(seen[3], seen[4])
+
+
+def test_without_a_score_the_lowest_held_out_loss_is_kept(tmp_path: Path) -> None:
+    made = demonstrations(6)
+    model = llama()
+    held_out = [(Turn((1, 3, 4), (60, 61, 62, 2)),)]
+    history = train_sft(model, made, config(epochs=3), Run(tmp_path / "run", {}), held_out=held_out)
+    losses = [line["valid_loss"] for line in history if "valid_loss" in line]
+    assert len(losses) == 3 and history[-1]["best_epoch"] == 1 + int(np.argmin(losses))
+    assert mean_loss(model, held_out) == pytest.approx(min(losses), rel=1e-6)
+
+
+def test_before_ppo_the_last_epoch_stays_whatever_its_score(tmp_path: Path) -> None:
+    made, seen = demonstrations(6), {}
+
+    def score(model: nn.Module, epoch: int) -> float:
+        seen[epoch] = _weights(model)
+        return -epoch
+
+    model = llama()
+    history = train_sft(model, made, config(keep="last"), Run(tmp_path / "run", {}), score=score)
+    assert history[-1]["best_epoch"] == 2 and _same(_weights(model), seen[2])
+
+
+class KilledError(Exception):
+    """Stands for a kill: nothing after it is written."""
+
+
+@pytest.mark.parametrize("chosen_by", ["nothing", "loss"])
+def test_killed_after_every_step_it_ends_the_same(tmp_path: Path, chosen_by: str) -> None:
+    made = demonstrations(7)
+    settings = config(epochs=3, dropout=0.2, pretraining_share=0.2, save_every=2)
+    more = {"pretraining": [(3, 4, 5, 6), (9, 8, 7)], "held_out": made[:2] if chosen_by == "loss" else []}
+    whole = llama()
+    run = Run(tmp_path / "whole", {})
+    history = train_sft(whole, made, settings, run, **more)
+
+    def die(at: int):
+        def progress(done: int, total: int, metrics: object) -> None:
+            if done == at:
+                raise KilledError
+
+        return progress
+
+    for step in range(1, len(history) + 1):
+        with pytest.raises(KilledError):
+            train_sft(llama(), made, settings, Run(tmp_path / "cut", {}), die(step), **more)
+    model = llama()
+    assert train_sft(model, made, settings, Run(tmp_path / "cut", {}), **more) == history
+    assert _same(_weights(model), _weights(whole))
+    # The comparison would notice: with other dropout, which the random state decides, the weights differ.
+    other = llama()
+    train_sft(other, made, config(**{**vars(settings), "seed": 1}), Run(tmp_path / "other", {}), **more)
+    assert not _same(_weights(other), _weights(whole))
+
+
+def run_until(folder: Path, kill_at: int | None) -> None:
+    """Train in this process and kill it with SIGKILL at its `kill_at`-th flush to disk."""
+    torch.set_num_threads(1)
+    random.seed(0), np.random.seed(0)  # noqa: NPY002 - not drawn from, but part of a checkpoint
+    fsync, calls = os.fsync, 0
+
+    def counted(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        fsync(descriptor)
+
+    os.fsync = counted
+    made, settings = demonstrations(7), config(dropout=0.2, pretraining_share=0.2, save_every=2)
+    train_sft(llama(), made, settings, Run(folder, settings), pretraining=[(3, 4, 5, 6)], held_out=made[:2])
+
+
+@pytest.mark.slow
+def test_killed_at_any_point_of_writing_it_continues_bit_for_bit(tmp_path: Path) -> None:
+    context, rng = multiprocessing.get_context("forkserver"), random.Random(0)
+    context.set_forkserver_preload(["momus.train.sft", "transformers.models.llama.modeling_llama"])
+
+    def ended(folder: Path, kill_at: int | None) -> int:
+        process = context.Process(target=run_until, args=(folder, kill_at))
+        process.start()
+        process.join()
+        return process.exitcode
+
+    assert ended(tmp_path / "whole", None) == 0
+    kills = 0
+    while ended(tmp_path / "cut", rng.randint(3, 25)) == -signal.SIGKILL:
+        kills += 1
+    files = [
+        {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        for folder in (tmp_path / "whole", tmp_path / "cut")
+    ]
+    assert kills >= 2 and files[0] == files[1] and any(name.startswith("best/checkpoint") for name in files[0])
+
+
+def test_mistakes_are_told(tmp_path: Path) -> None:
+    for nothing in ([], [()]):
+        with pytest.raises(UserError, match="no demonstration"):
+            train_sft(llama(), nothing, config(), Run(tmp_path / "run", {}))
+    for wrong in ({"dropout": 1.0}, {"pretraining_share": 1.0}, {"epochs": 0}):
+        with pytest.raises(UserError, match="must be"):
+            config(**wrong)
+    with pytest.raises(UserError, match="lower learning_rate"):
+        train_sft(llama(), demonstrations(40), config(learning_rate=1e30, epochs=9), Run(tmp_path / "wild", {}))

@@ -1,0 +1,109 @@
+"""Rollouts from a server that is given new weights: one in this process, with vLLM's and SGLang's interfaces."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from momus.errors import UserError
+from momus.lm.local import LocalEngine
+from momus.lm.models import load_causal_lm
+from momus.train.ppo import PPOResult, train_ppo
+from momus.train.rollout import engine_sampler
+from momus.train.runs import Run
+from momus.train.weights import SavedWeights, pushing_sampler
+from openai_server import OpenAIServer
+from stages import SMALL, same
+from tiny import tiny_engine, tiny_model, tiny_tokenizer
+
+CONFIG = dataclasses.replace(SMALL, policy_learning_rate=3e-3, warmup_iterations=0)
+
+
+class Reloading(OpenAIServer):
+    """The test server, taking weights as vLLM and SGLang do. `refuse` answers with a status, or an unsuccess."""
+
+    def __init__(self, refuse: int | None = None) -> None:
+        super().__init__(tiny_engine())
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.refuse = refuse
+        for path in ("/collective_rpc", "/reset_prefix_cache", "/update_weights_from_disk"):
+            self.app.routes.append(Route(path, self._admin, methods=["POST"]))
+
+    async def _admin(self, request: Request) -> Response:
+        body = await request.json()
+        self.calls.append((request.url.path, body))
+        if self.refuse == 200:
+            return JSONResponse({"success": False, "message": "shapes differ"})
+        if self.refuse:
+            return JSONResponse({"error": {"message": "not here"}}, self.refuse)
+        if path := body.get("model_path") or body.get("kwargs", {}).get("weights_path"):
+            self.engine.model.load_state_dict(load_causal_lm(path).state_dict())
+        # As the real ones answer: with results, or nothing at all.
+        return JSONResponse({"success": True}) if "model_path" in body else Response(status_code=200)
+
+
+def score(prompts, responses):
+    """Pay for small token numbers."""
+    return [[-sum(response) / 400 for response in own] for own in responses]
+
+
+def train(folder: Path, server: OpenAIServer, sampler: Any) -> PPOResult:
+    tokenizer = tiny_tokenizer()
+    prompts = [server.engine.encode(text, bos=True) for text in ("def f(items):", "total", "for x in items:")]
+    return train_ppo(
+        tiny_model(), None, prompts, sampler, score, CONFIG, Run(folder, CONFIG), eos_id=tokenizer.eos_token_id
+    )
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+def test_the_server_samples_from_the_policy_as_it_is(tmp_path: Path, kind: str) -> None:
+    server = Reloading()
+    weights = SavedWeights(server.server(), tmp_path / "weights", kind, tiny_tokenizer())
+    result = train(tmp_path / "run", server, pushing_sampler(server.remote(), weights, 6))
+    assert [line["sampler_gap"] for line in result.history] == pytest.approx([0, 0, 0], abs=1e-4)
+    assert result.history[-1]["kl"] != 0
+    paths = [path for path, _ in server.calls]
+    each = ["/collective_rpc", "/reset_prefix_cache"] if kind == "vllm" else ["/update_weights_from_disk"]
+    assert paths == each * CONFIG.iterations
+    # Every time another folder, of which the last stays: a model that transformers loads.
+    names = [p.name for p in (tmp_path / "weights").iterdir()]
+    assert names == [f"iteration-{CONFIG.iterations - 1}"]
+    assert same(load_causal_lm(tmp_path / "weights" / names[0]), server.engine.model)
+
+
+def test_the_gap_shows_weights_that_did_not_arrive(tmp_path: Path) -> None:
+    server = Reloading()
+    result = train(tmp_path, server, engine_sampler(server.remote(), 6))
+    gaps = [line["sampler_gap"] for line in result.history]
+    assert gaps[0] < 1e-4 < 1e-2 < gaps[1] < gaps[2]
+
+
+def test_a_push_brings_the_very_weights(tmp_path: Path) -> None:
+    """What the server says of its draws is what the policy here would say of them."""
+    server, policy = Reloading(), tiny_model(seed=4)
+    prompt = server.engine.encode("def", bos=True)
+    weights = SavedWeights(server.server(), tmp_path)
+    remote = pushing_sampler(server.remote(), weights, 5)(policy, [prompt], 3, (0, 7))
+    assert same(server.engine.model, policy)
+    engine = LocalEngine(policy, tiny_tokenizer())
+    for drawn in remote[0]:
+        expected = engine.score(prompt, [drawn.tokens])[0]
+        torch.testing.assert_close(torch.tensor(drawn.logprobs), torch.tensor(expected), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("refuse", "message"),
+    [(404, "VLLM_SERVER_DEV_MODE=1"), (400, "refused the request"), (200, "shapes differ")],
+)
+def test_a_server_that_takes_no_weights_is_one_line(tmp_path: Path, refuse: int, message: str) -> None:
+    server = Reloading(refuse)
+    sampler = pushing_sampler(server.remote(), SavedWeights(server.server(retries=0), tmp_path), 5)
+    with pytest.raises(UserError, match="did not take new weights") as caught:
+        sampler(tiny_model(), [[1, 5]], 1, (0, 0))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
