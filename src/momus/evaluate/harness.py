@@ -15,9 +15,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from lm_eval.api.model import LM  # type: ignore[import-untyped,import-not-found,unused-ignore]
-from lm_eval.api.task import ConfigurableTask, Task  # type: ignore[import-untyped,import-not-found,unused-ignore]
-from lm_eval.evaluator import evaluate  # type: ignore[import-untyped,import-not-found,unused-ignore]
+from lm_eval.api.model import LM
+from lm_eval.api.task import ConfigurableTask, Task
+from lm_eval.evaluator import evaluate
 
 from momus.errors import UserError
 from momus.evaluate.questions import Questions
@@ -26,7 +26,7 @@ from momus.evaluate.results import TaskResult
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lm_eval.api.instance import Instance  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    from lm_eval.api.instance import Instance
 
 SEED = 1234
 """The harness's own seed for drawing examples: the same examples for every model."""
@@ -35,7 +35,7 @@ _MAX_TOKENS = 256
 _BETTER: dict[bool | None, Literal["high", "low", ""]] = {True: "high", False: "low", None: ""}
 
 
-class MomusLM(LM):  # type: ignore[misc,unused-ignore]
+class MomusLM(LM):
     """A model of the harness that asks `questions`.
 
     Args:
@@ -168,7 +168,7 @@ def named_task(name: str) -> Task:
     Raises:
         UserError: There is no such task, it is a group, or its data cannot be had.
     """
-    from lm_eval.tasks import TaskManager  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    from lm_eval.tasks import TaskManager
 
     with _quiet():
         manager = TaskManager()
@@ -214,7 +214,7 @@ def _value(value: Any, aggregation: Any) -> float:
 def _quiet() -> Iterator[None]:
     """Keep the harness's log and progress bars off the terminal: ours are enough."""
     from datasets.utils.logging import disable_progress_bar, enable_progress_bar
-    from lm_eval.api import task as harness_tasks  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    from lm_eval.api import task as harness_tasks
 
     loggers = [logging.getLogger(name) for name in ("lm_eval", "lm-eval", "datasets", "huggingface_hub", "httpx")]
     levels, bar = [own.level for own in loggers], harness_tasks.tqdm

@@ -230,7 +230,7 @@ def _score_span(item: Item, said: str) -> dict[str, float]:
 
 
 def _drop(row: Row) -> Item:
-    from lm_eval.tasks.drop.utils import get_answers  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    from lm_eval.tasks.drop.utils import get_answers
 
     answers = [list(own) for own in get_answers(row)]
     query = f"Passage: {row['passage']}\nQuestion: {row['question']}\nAnswer:"

@@ -1,1 +1,1 @@
-"""Does what a comment says include what is known to be wrong?"""
+"""Do two comments say the same? Known bugs against critiques, and points of reviews: extracted, matched, calibrated."""

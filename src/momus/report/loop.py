@@ -10,7 +10,8 @@ from importlib import metadata
 from typing import Any
 
 from momus import __version__
-from momus.critique import Critique
+from momus.critique import Critique, parse_critique
+from momus.evaluate.cbi import calibrated_judge, judge_agreement, labelled_bugs
 from momus.evaluate.critics import CriticRow, draw_comparisons, elo, first_line_rates, measure, preference
 from momus.evaluate.lineup import FORCED, PERCENTILES, RANDOM_LINE, RL, RUFF, SFT, fsbs_name, greedy_name
 from momus.raters.contractor import TARGET_AGREEMENT, SimulatedContractor
@@ -83,7 +84,7 @@ def report_data(result: LoopResult) -> ReportData:
         critics_note=(
             "Inserted bugs only. Intervals are 95% bootstrap intervals over functions. A comment catches a bug when "
             "it quotes a line of it, names it when it also contains the repair; a comment that does neither is a "
-            "fake problem, a linter's finding that is no bug or a repeated comment a nitpick."
+            "fake problem, a linter's finding that is no bug or a repeated comment a nitpick." + _judge_note(result)
         ),
         expectations=expectations(
             by_name,
@@ -107,6 +108,26 @@ def report_data(result: LoopResult) -> ReportData:
         examples=tuple(examples(shown, result.critiques[shown], result.tampers, result.seed)),
         config=dict(result.config),
         environment=_environment(),
+    )
+
+
+def _judge_note(result: LoopResult) -> str:
+    """Say how far the matcher, calibrated on training answers, agrees with the truth of which bugs are included."""
+    known = [
+        labelled_bugs(parse_critique(text, own.tamper.answer), own.tamper)
+        for own in result.comparisons
+        for text in own.critiques
+        if own.tamper.bugs
+    ]
+    judge = calibrated_judge(known)
+    if judge is None:
+        return ""
+    found = judge_agreement(result.critiques, result.tampers, judge)
+    return (
+        " An automatic judge, the lexical matcher between comments and descriptions with a threshold from the "
+        f"training answers, finds {found.judged.value:.0%} of bugs included where {found.truth.value:.0%} are; its "
+        f"agreement with the truth, beyond chance, is kappa = {found.kappa.value:.2f} ({found.kappa.low:.2f} to "
+        f"{found.kappa.high:.2f}) over {found.bugs} verdicts."
     )
 
 

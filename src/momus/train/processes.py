@@ -54,7 +54,7 @@ def _world() -> Any:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         return None
     try:
-        from accelerate import PartialState  # type: ignore[import-untyped]
+        from accelerate import PartialState
     except ImportError as error:
         raise UserError("training with several processes needs accelerate: pip install accelerate") from error
     cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" or not torch.accelerator.is_available()

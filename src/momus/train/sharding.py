@@ -152,7 +152,7 @@ def _same_everywhere(model: nn.Module) -> None:
 
 
 def _shard(model: Any) -> None:
-    from accelerate.utils import FullyShardedDataParallelPlugin  # type: ignore[import-untyped]
+    from accelerate.utils import FullyShardedDataParallelPlugin
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import (
         FSDPModule,
@@ -193,7 +193,7 @@ def _nothing() -> None:
 
 def _wrapped(plugin: Any, model: Any) -> list[nn.Module]:
     """Return the modules that are gathered one at a time, inner ones first."""
-    from accelerate.utils.fsdp_utils import fsdp2_prepare_auto_wrap_policy  # type: ignore[import-untyped]
+    from accelerate.utils.fsdp_utils import fsdp2_prepare_auto_wrap_policy
 
     root = model.backbone if isinstance(model, RewardModel) else model
     try:

@@ -1,0 +1,65 @@
+"""`momus extract`: the key points of reviews, each with the words it stands on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+_SHOWN = 5
+
+
+def command(
+    reviews: Positional[Path],
+    out: Path,
+    by: Literal["rules", "model"] = "rules",
+    model: str | None = None,
+    url: str | None = None,
+    seed: int = 0,
+) -> int:
+    """Find the key points of reviews; a point whose quote is not in its review is rejected and counted.
+
+    Interrupted and started again, it continues where it was: what is done is kept in OUT with the ending .ledger.
+
+    Args:
+        reviews: Reviews with a text and without points: JSON Lines, a .txt or .md file, or a folder of them, named
+            DOCUMENT.REVIEWER.txt. Reviews that have points stay as they are.
+        out: Where the reviews go, with their points.
+        by: Rules take list items and sentences that voice a concern, offline; a model reads the review.
+        model: A language model's folder or its name on the hub; with --url its name on that server.
+        url: An OpenAI-compatible server.
+        seed: Everything random follows from it.
+    """
+    from momus.cli._telling import bar, say
+    from momus.errors import UserError
+    from momus.evaluate.backends import Model, open_extractor
+    from momus.evaluate.extraction import extract_reviews
+    from momus.evaluate.ledger import Ledger
+    from momus.match.reviews import read_reviews
+    from momus.records import write_jsonl
+
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"--out {out}: there is no directory {out.parent}")
+    found = read_reviews(reviews)
+    extractor = open_extractor(by, Model(model, url, seed).used_by(by))
+    ledger = Ledger(out.with_name(out.name + ".ledger"), {**extractor.identity(), "seed": seed})
+    with ledger, bar("Reviews") as progress:
+        done = extract_reviews(found, extractor, ledger, progress)
+    if done.failed and not done.reviews:
+        ledger.path.unlink()
+        raise UserError(f"the model gave no answer that can be read to any of {len(done.failed)} reviews: try another")
+    write_jsonl(out, done.reviews)
+    ledger.path.unlink()
+    say(f"{done.points} points were extracted; {len(done.reviews)} reviews are in {out}")
+    if done.rejected:
+        say(f"{len(done.rejected)} points rejected: their quotes are not in the review, such as")
+    for own, quote in done.rejected[:_SHOWN]:
+        say(f"  {own.document}, {own.reviewer}: {quote!r}")
+    if done.failed:
+        first = done.failed[0]
+        say(
+            f"{len(done.failed)} reviews left out: no answer that can be read, the first that of {first.document!r} "
+            f"by {first.reviewer!r}"
+        )
+    return 0

@@ -1,0 +1,150 @@
+"""`momus match`: which points of two lists are the same, and how well a matcher tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from momus.match.calibrate import MatchCalibration
+    from momus.match.matcher import Match
+
+By = Literal["lexical", "embedding", "model", "voting"]
+
+
+def command(
+    first: Positional[Path],
+    second: Positional[Path],
+    by: By = "lexical",
+    threshold: int = 7,
+    model: str | None = None,
+    url: str | None = None,
+    calibration: Path | None = None,
+    json: bool = False,
+    seed: int = 0,
+) -> int:
+    """Name the points of two lists that say the same, each pair with a score from 5 to 10 and a reason.
+
+    `momus match calibrate LABELS` measures a matcher against people's labels instead.
+
+    Args:
+        first: A list of points: a review (JSON Lines), a JSON array of strings, or a text file, one a line.
+        second: The other list.
+        by: Shared words (offline), a sentence encoder, a language model, or its vote over shuffled readings.
+        threshold: Show pairs from this score on; 7 is "mainly the same point".
+        model: The model's folder or its name on the hub; with --url its name on that server.
+        url: An OpenAI-compatible server.
+        calibration: What momus match calibrate measured of this matcher: its threshold scores 7.
+        json: Print a JSON array instead of a table.
+        seed: Everything random follows from it.
+    """
+    import json as encoder
+
+    from momus.cli._telling import show
+    from momus.evaluate.backends import Model, open_matcher
+    from momus.match.matcher import check_threshold, matches
+    from momus.match.reviews import read_points
+
+    check_threshold(threshold)
+    a, b = read_points(first), read_points(second)
+    matcher = open_matcher(by, Model(model, url, seed).used_by(by), calibration, (*a, *b))
+    found = matches(matcher, a, b, threshold)
+    if json:
+        rows = [
+            {"a": own.first, "b": own.second, "score": own.score, "reason": own.reason,
+             "first": a[own.first], "second": b[own.second]}
+            for own in found
+        ]  # fmt: skip
+        print(encoder.dumps(rows, ensure_ascii=False, indent=1))
+        return 0
+    _print(found, a, b)
+    hits = (len({own.first for own in found}), len({own.second for own in found}))
+    show(f"{hits[0]} of {len(a)} points of {first} and {hits[1]} of {len(b)} of {second} have a match.")
+    return 0
+
+
+def calibrate(
+    word: Positional[Literal["calibrate"]],
+    labels: Positional[Path],
+    by: By = "lexical",
+    same_from: float | None = None,
+    out: Path | None = None,
+    model: str | None = None,
+    url: str | None = None,
+    seed: int = 0,
+) -> int:
+    """Measure a matcher against people's labels, and find the likeness that is to score 7.
+
+    Args:
+        word: This command's name.
+        labels: Labelled pairs: JSON Lines, the folder of MARG's alignments, or KLUE-STS's JSON (docs/overlap.md).
+        by: Shared words (offline), a sentence encoder, a language model, or its vote over shuffled readings.
+        same_from: The label from which a pair is the same; by default 1, of KLUE-STS 3.
+        out: Where the calibration goes, for --calibration.
+        model: The model's folder or its name on the hub; with --url its name on that server.
+        url: An OpenAI-compatible server.
+        seed: Everything random follows from it.
+    """
+    from momus.cli._telling import bar, say
+    from momus.errors import UserError
+    from momus.evaluate.backends import Model, open_matcher
+    from momus.match.calibrate import calibrate as measure
+    from momus.match.reviews import read_labels
+
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UserError(f"--out {out}: there is no directory {out.parent}")
+    known = read_labels(labels)
+    texts = (text for own in known.pairs for side in (own.first, own.second) for text in side)
+    matcher = open_matcher(by, Model(model, url, seed).used_by(by), None, texts)
+    with bar("Lists") as progress:
+        measured = measure(
+            matcher, known.pairs, known.same_from if same_from is None else same_from, labels.name, progress=progress
+        )
+    _print_calibration(measured)
+    if out is not None:
+        partial = out.with_name(out.name + ".tmp")
+        partial.write_text(measured.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        partial.replace(out)
+        say(f"The calibration is in {out}")
+    return 0
+
+
+def command_for(arguments: Sequence[str]) -> Callable[..., int]:
+    """Return `calibrate` where it is the first word, else the comparison of two lists."""
+    return calibrate if arguments[:1] == ["calibrate"] else command
+
+
+def _print(found: Sequence[Match], first: Sequence[str], second: Sequence[str]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from momus.cli._telling import show
+
+    table = Table("score", "first", "second", "why", show_lines=True)
+    for own in found:
+        cells = (first[own.first], second[own.second], own.reason)
+        table.add_row(str(own.score), *map(escape, cells))
+    if found:
+        show(table)
+
+
+def _print_calibration(found: MatchCalibration) -> None:
+    from rich.table import Table
+
+    from momus.cli._telling import show
+
+    table = Table("", "", title=f"{found.matcher['kind']} on {found.data}", title_justify="left", show_header=False)
+    table.add_row("pairs", f"{found.pairs}, {found.same} of them the same (labelled {found.same_from:g} or more)")
+    table.add_row("documents", f"{found.documents}" + (f"; {found.failed} lists failed" if found.failed else ""))
+    table.add_row("likeness that scores 7", f"{found.threshold:.3f} (folds {found.lowest:.3f} to {found.highest:.3f})")
+    for name, estimate in (("precision", found.precision), ("recall", found.recall), ("F1", found.f1)):
+        table.add_row(f"{name}, each document left out", str(estimate))
+    table.add_row("AUC", f"{found.auc:.3f}")
+    table.add_row("average precision", f"{found.average_precision:.3f} (chance {found.same / found.pairs:.3f})")
+    if found.pearson and found.spearman:
+        table.add_row("Pearson's r with the labels", str(found.pearson))
+        table.add_row("Spearman's rho", str(found.spearman))
+    show(table)

@@ -1,0 +1,90 @@
+"""`momus overlap`: how far a model's feedback agrees with people's."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+def command(
+    reviews: Positional[Path],
+    out: Path,
+    by: Literal["lexical", "embedding", "model", "voting"] = "lexical",
+    threshold: int = 7,
+    within: tuple[str, ...] = (),
+    shuffles: int = 1,
+    aspects: Literal["lexical", "model"] = "lexical",
+    model: str | None = None,
+    url: str | None = None,
+    calibration: Path | None = None,
+    seed: int = 0,
+) -> int:
+    """Measure how far a model's points agree with people's, beside people with each other and with chance.
+
+    Interrupted and started again with the same options, it continues where it was.
+
+    Args:
+        reviews: Reviews with points, by people and by models: JSON Lines or a folder of them (docs/overlap.md), or
+            MARG's folder.
+        out: The folder for the page, its numbers as JSON, and every score.
+        by: Shared words (offline), a sentence encoder, a language model, or its vote over shuffled readings.
+        threshold: Pairs are the same point from this score on, 5 to 10.
+        within: Strata, such as venue, within which the shuffled null hands a model's points to another document.
+        shuffles: How often it does.
+        aspects: What says what points are about: words, or the model.
+        model: The model's folder or its name on the hub; with --url its name on that server.
+        url: An OpenAI-compatible server.
+        calibration: What momus match calibrate measured of this matcher: its threshold scores 7.
+        seed: Everything random follows from it.
+    """
+    from momus.cli._telling import bar, say, show
+    from momus.errors import UserError
+    from momus.evaluate.aspects import aspect_table
+    from momus.evaluate.backends import Model, open_matcher, open_tagger
+    from momus.evaluate.ledger import Ledger, digest
+    from momus.evaluate.matched import documents_of, match_documents
+    from momus.evaluate.overlap import analyse, systems_in
+    from momus.match.calibrate import read_calibration
+    from momus.match.matcher import check_threshold
+    from momus.match.reviews import read_reviews
+    from momus.report.overlap import OverlapReport, overlap_tables, summary, write_overlap
+
+    check_threshold(threshold)
+    if shuffles < 0:
+        raise UserError(f"--shuffles {shuffles}: must not be negative")
+    documents = documents_of(read_reviews(reviews))
+    named = Model(model, url, seed).used_by(by, aspects)
+    texts = [point for own in documents for side in (own.models, own.people) for p in side.values() for point in p]
+    tagger = open_tagger(aspects, named)
+    matcher = open_matcher(by, named, calibration, texts)
+    settings = {
+        **matcher.identity(), "likeness": matcher.scale.threshold, "within": within, "shuffles": shuffles,
+        "seed": seed, "reviews": digest([[own.id, own.models, own.people, own.strata] for own in documents]),
+    }  # fmt: skip
+    with Ledger(out / "scores.jsonl", settings) as ledger, bar("Documents") as progress:
+        matched = list(
+            match_documents(
+                documents, matcher, shuffles=shuffles, within=within, seed=seed, ledger=ledger, progress=progress
+            )
+        )
+    systems = systems_in(matched)
+    report = OverlapReport(
+        source=reviews.name,
+        documents=len(documents),
+        within=within,
+        matcher=dict(matcher.identity()),
+        likeness=matcher.scale.threshold,
+        calibration=read_calibration(calibration) if calibration else None,
+        systems=tuple(analyse(matched, system, threshold=threshold) for system in systems),
+        aspects=tuple(aspect_table(documents, system, tagger) for system in systems),
+    )
+    options = ["--by", by, "--threshold", threshold, "--shuffles", shuffles, "--seed", seed, "--aspects", aspects]
+    options += ["--within", *within] if within else []
+    page = write_overlap(report, out, shlex.join(["momus", "overlap", reviews.name, *map(str, options)]))
+    for own, table in zip(report.systems, report.aspects, strict=True):
+        show(*overlap_tables(own, table), summary(own))
+    say(f"The page is {page}")
+    return 0

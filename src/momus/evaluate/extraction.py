@@ -1,0 +1,72 @@
+"""Extraction for a whole collection of reviews, kept in a ledger so that it can be stopped at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from momus.evaluate.ledger import Ledger, digest
+from momus.match.extract import Extracted, Extractor
+from momus.match.reviews import Point, Review
+
+BATCH = 16
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Reviews with their points; those left out, for no answer could be read; and quotes that are in no review."""
+
+    reviews: tuple[Review, ...]
+    failed: tuple[Review, ...]
+    rejected: tuple[tuple[Review, str], ...]
+    points: int
+
+
+def key_of(review: Review) -> str:
+    """Return the key of a review in the ledger: what it says."""
+    return digest(review.document, review.reviewer, review.text)
+
+
+def extract_reviews(
+    reviews: Sequence[Review],
+    extractor: Extractor,
+    ledger: Ledger,
+    progress: Progress = lambda done, total: None,
+) -> Extraction:
+    """Extract the points of the reviews that have none yet; the others stay as they are.
+
+    Args:
+        reviews: The collection.
+        extractor: Who finds the points.
+        ledger: Where they are kept; what is in it is not extracted again.
+        progress: Told the reviews done and their total.
+    """
+    waiting = [own for own in reviews if own.points is None]
+    left = [own for own in waiting if key_of(own) not in ledger]
+    progress(len(waiting) - len(left), len(waiting))
+    for start in range(0, len(left), BATCH):
+        batch = left[start : start + BATCH]
+        found = extractor.extract([own.text for own in batch])
+        ledger.add({key_of(own): _kept(extracted) for own, extracted in zip(batch, found, strict=True)})
+        progress(len(waiting) - len(left) + start + len(batch), len(waiting))
+    done, failed, rejected, points = [], [], [], 0
+    for own in reviews:
+        if own.points is not None:
+            done.append(own)
+            continue
+        kept = ledger[key_of(own)]
+        rejected += [(own, quote) for quote in kept["rejected"]]
+        if kept["points"] is None:
+            failed.append(own)
+        else:
+            points += len(kept["points"])
+            done.append(own.model_copy(update={"points": tuple(Point(**point) for point in kept["points"])}))
+    return Extraction(tuple(done), tuple(failed), tuple(rejected), points)
+
+
+def _kept(extracted: Extracted) -> dict[str, Any]:
+    """Return what the ledger keeps: points, None where there was no usable answer, and the quotes rejected."""
+    points = None if extracted.failed else [point.model_dump() for point in extracted.points]
+    return {"points": points, "rejected": [own.quote for own in extracted.rejected]}

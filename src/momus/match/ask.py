@@ -1,0 +1,139 @@
+"""Asking a language model for JSON: laying the question out, and reading what comes back leniently but not blindly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from momus.errors import UnfitInputError, UserError
+from momus.lm.engine import Engine
+
+Answer = TypeVar("Answer")
+
+_BAD_REQUEST = 400
+"""How a server refuses a question that is too long."""
+
+_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
+
+
+@dataclass(frozen=True)
+class AskConfig:
+    """How a model is asked; the papers do not say."""
+
+    max_tokens: int = 1500
+    """Longest answer."""
+    attempts: int = 2
+    """How often at most, where an answer cannot be read; later ones are sampled at `retry_temperature`."""
+    temperature: float = 0.0
+    """Of the first attempt."""
+    retry_temperature: float = 0.7
+    """Of the later ones, for the likeliest answer would only come again."""
+    batch: int = 16
+    """Questions put to the engine together; answers do not depend on it."""
+    seed: int = 0
+
+
+class Asker:
+    """Puts questions to a model, each as a user's message where the model has a chat format.
+
+    Args:
+        engine: The model.
+        tokenizer: Its tokenizer, to lay questions out in its chat format; without one a question is plain text to
+            continue, as servers with a chat API want it.
+        config: How to ask.
+    """
+
+    def __init__(self, engine: Engine, tokenizer: Any = None, config: AskConfig | None = None) -> None:
+        self._engine, self._config = engine, config or AskConfig()
+        self._stops: list[int] = []
+        self._lay_out: Callable[[str], Sequence[int]] = lambda text: engine.encode(text, bos=True)
+        if tokenizer is not None:
+            from momus.lm.chat import ChatFormat
+
+            chat = ChatFormat(tokenizer)
+            self._lay_out, self._stops = chat.prompt, [chat.end_id]
+
+    def ask(self, questions: Sequence[str], read: Callable[[int, Any], Answer | None]) -> list[Answer | None]:
+        """Ask every question until its answer can be read.
+
+        Args:
+            questions: What to ask; a question's answer depends on its text and the seed alone.
+            read: Turns the JSON value of question i into an answer, or None where it is not what was asked for.
+
+        Returns:
+            For each question its answer; None where it does not fit the model or every attempt failed.
+        """
+        found: list[Answer | None] = [None] * len(questions)
+        waiting = list(range(len(questions)))
+        for attempt in range(self._config.attempts):
+            unread = []
+            for start in range(0, len(waiting), self._config.batch):
+                group = waiting[start : start + self._config.batch]
+                for i, text in zip(group, self.texts([questions[i] for i in group], attempt), strict=True):
+                    answers = (read(i, value) for value in ([] if text is None else json_values(text)))
+                    found[i] = next((answer for answer in answers if answer is not None), None)
+                    if found[i] is None and text is not None:
+                        unread.append(i)
+            waiting = unread
+        return found
+
+    def texts(self, questions: Sequence[str], attempt: int = 0) -> list[str | None]:
+        """Sample one answer to each question; None where it does not fit the model.
+
+        Raises:
+            UserError: The model cannot be asked, or a server refuses every one of several questions.
+        """
+        try:
+            return list(self._sampled(questions, attempt))
+        except UserError as error:
+            if not isinstance(error, UnfitInputError) and getattr(error, "status", None) != _BAD_REQUEST:
+                raise
+            if len(questions) == 1:
+                return [None]
+            found = [text for question in questions for text in self.texts([question], attempt)]
+            if all(text is None for text in found) and not isinstance(error, UnfitInputError):
+                raise  # not this question or that: the server takes none
+            return found
+
+    def _sampled(self, questions: Sequence[str], attempt: int) -> list[str]:
+        config = self._config
+        samples = self._engine.sample(
+            [tuple(self._lay_out(question)) for question in questions],
+            key=[(config.seed, attempt, _name(question)) for question in questions],
+            max_tokens=config.max_tokens,
+            temperature=config.retry_temperature if attempt else config.temperature,
+            stop_tokens=self._stops,
+        )
+        return [group[0].text for group in samples]
+
+
+def json_values(text: str) -> Iterator[Any]:
+    """Yield the outermost JSON objects and arrays in a text, in order; commas before a closing bracket are forgiven."""
+    decoder = json.JSONDecoder()
+    mended = _TRAILING_COMMA.sub(r"\1", text)
+    place = 0
+    while (start := _first(mended, place)) is not None:
+        try:
+            value, place = decoder.raw_decode(mended, start)
+        except (json.JSONDecodeError, RecursionError):
+            place = start + 1
+        else:
+            yield value
+
+
+def numbered(label: str, points: Sequence[str]) -> str:
+    """Return points as lines "A1: …", spaces and line breaks in them single spaces."""
+    return "\n".join(f"{label}{number}: {' '.join(point.split())}" for number, point in enumerate(points, 1))
+
+
+def _first(text: str, place: int) -> int | None:
+    found = re.compile(r"[{\[]").search(text, place)
+    return found.start() if found else None
+
+
+def _name(question: str) -> int:
+    return int.from_bytes(hashlib.sha256(question.encode()).digest()[:7], "big")

@@ -1,0 +1,207 @@
+"""Reviews as lists of points, and points that people have labelled: the records, and the files they are read from.
+
+A review is what one reviewer, a person or a model, says about one document. Files are JSON Lines of `Review` or
+`Labelled` records; a plain text file (.txt, .md) is the text of one review. Two layouts of published data are read as
+they are: the alignments of MARG (a folder with `output/all_results.json`: reviews, and GPT-4's alignments) and the
+sentence pairs of KLUE-STS (similarity by people, 0 to 5).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from momus.errors import UserError
+from momus.records import Record, read_jsonl
+
+MARG = Path("output") / "all_results.json"
+
+
+class Point(BaseModel):
+    """One point of a review; `quote` is the piece of the review it stands on, verbatim, where it was extracted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str = Field(min_length=1)
+    quote: str = ""
+
+
+class Review(Record):
+    """What one reviewer says about one document.
+
+    `strata` are the document's venue, decision and the like, by name. `points` is None where they are yet to be
+    extracted from `text` (momus extract); no points at all is a review that says nothing.
+    """
+
+    document: str
+    reviewer: str
+    kind: Literal["person", "model"]
+    text: str = ""
+    points: tuple[Point, ...] | None = None
+    strata: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _text_or_points(self) -> Review:
+        if self.points is None and not self.text.strip():
+            raise ValueError("a review needs points, or a text to extract them from")
+        return self
+
+
+class Labelled(Record):
+    """Two lists of points and how alike people call each pair, `labels[i][j]`, on whatever scale the source has."""
+
+    document: str
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    labels: tuple[tuple[float, ...], ...]
+
+    @model_validator(mode="after")
+    def _one_label_per_pair(self) -> Labelled:
+        if [len(row) for row in self.labels] != [len(self.second)] * len(self.first):
+            raise ValueError(f"labels must be {len(self.first)} rows of {len(self.second)}")
+        if not all(isfinite(label) for row in self.labels for label in row):
+            raise ValueError("a label must be a number: leave the pair of lists out where one is not known")
+        return self
+
+
+class Labels(NamedTuple):
+    """Labelled pairs, and from which label on they are the same by the source's own words."""
+
+    pairs: list[Labelled]
+    same_from: float
+
+
+def read_reviews(path: Path) -> list[Review]:
+    """Read the reviews of a file or of a folder's JSON Lines files, or MARG's folder.
+
+    Raises:
+        UserError: There are none, one is not a review, or a reviewer reviews a document twice.
+    """
+    if (path / MARG).is_file():
+        found = list(_marg_reviews(path / MARG))
+    elif path.is_dir():
+        found = [own for file in sorted(path.glob("*.jsonl")) for own in read_jsonl(file, Review)]
+        found += [own for file in sorted((*path.glob("*.txt"), *path.glob("*.md"))) for own in [read_text(file)]]
+    elif path.suffix in (".txt", ".md"):
+        found = [read_text(path)]
+    else:
+        found = list(read_jsonl(path, Review))
+    if not found:
+        raise UserError(f"{path}: no reviews in it: JSON Lines of reviews, or .txt files, are needed (docs/overlap.md)")
+    twice = [key for key, count in Counter((own.document, own.reviewer) for own in found).items() if count > 1]
+    if twice:
+        raise UserError(f"{path}: reviewer {twice[0][1]!r} has two reviews of {twice[0][0]!r}: give each another name")
+    return found
+
+
+def read_points(path: Path) -> list[str]:
+    """Read one list of points: a review's (JSON Lines), a JSON array of strings, or the lines of a text file.
+
+    Raises:
+        UserError: It is something else, or the review's points are yet to be extracted.
+    """
+    if path.suffix in (".txt", ".md"):
+        lines = [line.strip().lstrip("-*•").strip() for line in _text(path).splitlines()]
+        return [line for line in lines if line]
+    if path.suffix == ".json":
+        try:
+            found = json.loads(_text(path))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}: not JSON: {error.msg}") from error
+        if not isinstance(found, list) or not all(isinstance(own, str) for own in found):
+            raise UserError(f"{path}: must be an array of strings, one for each point")
+        return found
+    reviews = list(read_jsonl(path, Review))
+    if len(reviews) != 1 or reviews[0].points is None:
+        raise UserError(
+            f"{path}: must hold one review with points: extract them with momus extract, or compare whole collections "
+            "with momus overlap"
+        )
+    return [point.text for point in reviews[0].points]
+
+
+def read_text(path: Path) -> Review:
+    """Read a text file as one review by a person, named by the file: `DOCUMENT.REVIEWER.txt`, or `DOCUMENT.txt`."""
+    document, _, reviewer = path.stem.partition(".")
+    text = _text(path)
+    if not text.strip():
+        raise UserError(f"{path}: is empty")
+    return Review(document=document, reviewer=reviewer or "reviewer", kind="person", text=text)
+
+
+def read_labels(path: Path) -> Labels:
+    """Read labelled pairs: JSON Lines of `Labelled`, MARG's folder, or KLUE-STS.
+
+    Raises:
+        UserError: It is none of them, or holds no pair.
+    """
+    if (path / MARG).is_file():
+        found = Labels(list(_marg_labels(path / MARG)), 1)
+    elif path.is_dir():
+        raise UserError(f"{path}: a file of labelled pairs is needed, or a folder with {MARG}")
+    elif path.suffix == ".json":
+        found = Labels(list(_klue_labels(path)), 3)
+    else:
+        found = Labels(list(read_jsonl(path, Labelled)), 1)
+    if not any(row for own in found.pairs for row in own.labels):
+        raise UserError(f"{path}: no labelled pairs in it")
+    return found
+
+
+def _marg_reviews(path: Path) -> Iterator[Review]:
+    for paper in _json(path):
+        generated = paper["generated_comments"]["all"]
+        for number, comments in enumerate(paper["reference_comments"], 1):
+            yield _review(paper["doc_id"], f"reviewer {number}", "person", comments)
+        yield _review(paper["doc_id"], paper["method"], "model", generated)
+
+
+def _review(document: str, reviewer: str, kind: Literal["person", "model"], comments: Sequence[str]) -> Review:
+    points = tuple(Point(text=comment) for comment in comments)
+    return Review(document=document, reviewer=reviewer, kind=kind, points=points)
+
+
+def _marg_labels(path: Path) -> Iterator[Labelled]:
+    """Yield each review against the generated comments; what is not aligned is labelled 0."""
+    aligned = _json(path.with_name("all_aligns.json"))
+    for paper, reviews in zip(_json(path), aligned, strict=True):
+        generated = paper["generated_comments"]["all"]
+        for comments, pairs in zip(paper["reference_comments"], reviews, strict=True):
+            labels = [[0.0] * len(generated) for _ in comments]
+            for pair in pairs:
+                labels[pair["reference_id"]][pair["predicted_id"]] = 1.0
+            yield Labelled(
+                document=paper["doc_id"],
+                first=tuple(comments),
+                second=tuple(generated),
+                labels=tuple(map(tuple, labels)),
+            )
+
+
+def _klue_labels(path: Path) -> Iterator[Labelled]:
+    rows = _json(path)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "sentence1" in row for row in rows):
+        raise UserError(f"{path}: not KLUE-STS: rows with sentence1, sentence2 and labels are needed")
+    for row in rows:
+        label = float(row["labels"]["real-label"])
+        yield Labelled(document=row["guid"], first=(row["sentence1"],), second=(row["sentence2"],), labels=((label,),))
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON: {error.msg}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text") from error

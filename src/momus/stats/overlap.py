@@ -1,0 +1,139 @@
+"""How far two lists of points say the same: hit rate, Szymkiewicz-Simpson, Jaccard, Sørensen-Dice.
+
+The measures of LLM scientific feedback (arXiv 2310.01783), which writes them with |A ∩ B|. Matching is many-to-many,
+so that is a different number seen from either side; here each measure says which it takes. With `kept[i, j]` whether
+point i of A and point j of B are the same::
+
+    hit rate of A      points of A with a match in B, of |A|
+    overlap            k / min(|A|, |B|)            (Szymkiewicz-Simpson)
+    Jaccard            k / (|A| + |B| - k)
+    Dice               2 k / (|A| + |B|)            (Sørensen-Dice)
+
+where k is the size of a maximum one-to-one matching, the same from both sides. So Jaccard <= Dice <= overlap,
+Jaccard = Dice / (2 - Dice), and a list against itself is 1. Where either list is empty there is nothing to measure:
+every measure is NaN, and whoever averages leaves it out and counts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+
+from momus.stats.bootstrap import LEVEL, REPLICATES, Interval, multinomial_weights
+
+Kept = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How far list A agrees with list B; all NaN where either is empty."""
+
+    hit_rate: float
+    overlap: float
+    jaccard: float
+    dice: float
+
+
+UNDEFINED = Overlap(np.nan, np.nan, np.nan, np.nan)
+
+
+def overlap(kept: ArrayLike) -> Overlap:
+    """Return the measures of `[A, B]` booleans; see the module."""
+    table = np.asarray(kept, dtype=bool)
+    if table.ndim != 2:
+        raise ValueError(f"a table of points of A by points of B, not {table.shape}")
+    first, second = table.shape
+    if not table.size:
+        return UNDEFINED
+    k = one_to_one(table)
+    return Overlap(
+        hit_rate=float(table.any(1).mean()),
+        overlap=k / min(first, second),
+        jaccard=k / (first + second - k),
+        dice=2 * k / (first + second),
+    )
+
+
+def pseudo_jaccard(kept: ArrayLike) -> float:
+    """Return MARG's measure (arXiv 2401.04259): Jaccard with the mean of both sides' matched points for k.
+
+    NaN where either list is empty; MARG itself calls that 0.
+    """
+    table = np.asarray(kept, dtype=bool)
+    if not table.size:
+        return float("nan")
+    k = (int(table.any(1).sum()) + int(table.any(0).sum())) / 2
+    return k / (sum(table.shape) - k)
+
+
+def one_to_one(kept: Kept) -> int:
+    """Return how many pairs can be chosen so that no point is in two: the size of a maximum matching."""
+    used = kept[kept.any(1)][:, kept.any(0)]
+    if not used.size or (used.sum(0) == 1).all():  # nothing to choose between: every row has a column to itself
+        return len(used)
+    return int((maximum_bipartite_matching(csr_array(used), perm_type="column") >= 0).sum())
+
+
+def derangement(strata: Sequence[str], seed: int) -> list[int | None]:
+    """Give every document another of its own stratum, each used once; None where the stratum has no other.
+
+    Args:
+        strata: The stratum of each document.
+        seed: Seed of the shuffle.
+
+    Returns:
+        For each document the number of the one whose counterpart it gets.
+    """
+    rng = np.random.default_rng(seed)
+    given: list[int | None] = [None] * len(strata)
+    groups: dict[str, list[int]] = {}
+    for number, stratum in enumerate(strata):
+        groups.setdefault(stratum, []).append(number)
+    for group in groups.values():
+        if len(group) > 1:
+            # A cycle through a random order leaves none in its place.
+            order = rng.permutation(group).tolist()
+            for here, there in zip(order, order[1:] + order[:1], strict=True):
+                given[here] = there
+    return given
+
+
+def log_ratio_interval(
+    first: tuple[ArrayLike, ArrayLike],
+    second: tuple[ArrayLike, ArrayLike],
+    *,
+    replicates: int = REPLICATES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Return the natural logarithm of one frequency over another, with its bootstrap interval over documents.
+
+    Args:
+        first: How many points of each document have something, and how many points there are, `[documents]` each.
+        second: The same of the points to compare with.
+        replicates: Resamples of the documents.
+        level: Coverage of the interval.
+        seed: Seed of the resampling.
+
+    Returns:
+        NaN where either side never has it: a ratio with 0 is undefined. A bound is infinite where resamples without
+        it reach that far.
+    """
+    (top, bottom), (other_top, other_bottom) = (
+        tuple(np.asarray(part, dtype=float) for part in pair) for pair in (first, second)
+    )
+    if not top.sum() or not other_top.sum():
+        return Interval(np.nan, np.nan, np.nan)
+    weights = multinomial_weights(len(top), replicates, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = np.log(top.sum() / bottom.sum()) - np.log(other_top.sum() / other_bottom.sum())
+        draws = np.log((weights @ top) / (weights @ bottom)) - np.log((weights @ other_top) / (weights @ other_bottom))
+    draws = draws[~np.isnan(draws)]
+    # No interpolation between draws: some may be infinite.
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="nearest")
+    return Interval(float(value), float(low), float(high))
