@@ -35,7 +35,7 @@ _MAX_TOKENS = 256
 _BETTER: dict[bool | None, Literal["high", "low", ""]] = {True: "high", False: "low", None: ""}
 
 
-class MomusLM(LM):
+class MomusLM(LM):  # type: ignore[misc]
     """A model of the harness that asks `questions`.
 
     Args:
