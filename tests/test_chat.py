@@ -194,7 +194,10 @@ def test_templates_at_fault_are_told_how():
     refused("Hello{% if add_generation_prompt %}!{% endif %}", "otherwise when its answer follows", "'!'")
     refused("{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}", "leaves out")
     refused(
-        "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}", "'1wh7at", "'2wh7at", "--chat-template"
+        "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}",
+        "'1wh7at",
+        "'2wh7at",
+        "--chat-template",
     )
     refused(CHATML.replace("<|eot|>", "{{ '<|eot|>' if 'an7swered' in m.content }}"), "does not end this answer")
 

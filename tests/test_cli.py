@@ -13,21 +13,7 @@ from momus import cli
 from momus.cli import main
 from momus.errors import UserError
 from momus.records import Tamper, read_jsonl
-
-CODE = '''\
-def mean(values, default=None):
-    """Return the mean."""
-    total = 0
-    count = 0
-    for value in values:
-        if value is None:
-            continue
-        total += value
-        count += 1
-    if count == 0:
-        return default
-    return total / count
-'''
+from samples import MEAN
 
 
 def run(*arguments, **options):
@@ -46,7 +32,7 @@ def refused(done, *words):
 @pytest.fixture
 def code(tmp_path):
     path = tmp_path / "code.py"
-    path.write_text(CODE)
+    path.write_text(MEAN)
     return path
 
 
@@ -126,7 +112,7 @@ def test_tamper_prints_a_diff_and_its_critique(code, capsys):
     text = printed(3)
     assert text.startswith(f"--- {code}\n+++ {code} (tampered)\n@@")
     assert text.count("```") == 2
-    assert code.read_text() == CODE
+    assert code.read_text() == MEAN
     assert printed(3) == text
     assert {printed(seed) for seed in range(4)} != {text}
 
@@ -134,22 +120,22 @@ def test_tamper_prints_a_diff_and_its_critique(code, capsys):
 def test_tamper_prints_records(code, capsys):
     assert main(["tamper", str(code), "--json", "--bugs", "2"]) == 0
     record = Tamper.model_validate(json.loads(capsys.readouterr().out))
-    assert record.task.answer == CODE != record.answer
+    assert record.task.answer == MEAN != record.answer
     assert len(record.bugs) == 2
 
 
 def test_tamper_writes_copies_and_their_records_never_in_place(code, tmp_path, capsys):
     (tmp_path / "pkg").mkdir()
-    (tmp_path / "pkg" / "code.py").write_bytes(b"# coding: latin-1\n# \xe9\n" + CODE.encode())
+    (tmp_path / "pkg" / "code.py").write_bytes(b"# coding: latin-1\n# \xe9\n" + MEAN.encode())
     out = tmp_path / "out"
     assert main(["tamper", str(code), str(tmp_path / "pkg"), "--out", str(out)]) == 0
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == ["code.py", "pkg/code.py", "tampers.jsonl"]
     first, second = read_jsonl(out / "tampers.jsonl", Tamper)
-    assert (out / "code.py").read_text() == first.answer != CODE
+    assert (out / "code.py").read_text() == first.answer != MEAN
     assert (out / "pkg" / "code.py").read_text("latin-1") == second.answer
     assert main(["tamper", str(code), "--out", str(tmp_path)]) == 2
     assert "would overwrite" in capsys.readouterr().err
-    assert code.read_text() == CODE
+    assert code.read_text() == MEAN
 
 
 def test_no_room_for_so_many_bugs(code, capsys):

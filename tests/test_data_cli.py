@@ -151,6 +151,13 @@ def test_an_array_is_read_the_same_whatever_the_size_of_the_chunks(tmp_path, mon
     assert found == values
 
 
+def test_a_watched_source_is_the_same_and_tells_every_thousandth_row():
+    rows, told = [Row(f"r:{number}", number) for number in range(2500)], []
+    source = sources.watched(sources.Source("r", "", "", lambda: iter(rows)), told.append)
+    assert list(source.rows()) == rows
+    assert told == [1000, 2000]
+
+
 DAMAGED = {
     "lfs.jsonl": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
     "cut.jsonl.gz": (gzip.compress(lines(PAIRS * 500).encode())[:-20], "ends too early: download it again"),
@@ -308,6 +315,7 @@ FIELDS = (
     *("choice", "summary", "question", "winner", "conversation_a", "conversation_b", "turn", "response_a"),
     *("response_b", "winner_tie", "winner_model_a", "winner_model_b", "fields", "responses", "q.responses"),
     *("message_id", "parent_id", "message_tree_id", "role", "ideal", "schema_version", "candidates", "ranks"),
+    *("examples", "inputs", "targets", "source", "target", "task_name", "is_correct", "id", "definition"),
     *("transcript", "rating", "history", "system", "score_chosen", "values", "answer"),
 )
 shaped = st.sampled_from(
@@ -318,6 +326,7 @@ shaped = st.sampled_from(
         {"steps": [{"completions": [{"text": "s", "rating": 2}]}], "problem": "p", "axes": {}, "text": "t"},
         [{"user_id": "u", "value": [{"rank": 1, "value": "prompt"}], "status": "submitted"}],
         [{"annotations": {"a": {"Rating": "N/A"}}, "response": "r"}],
+        [{"query": "q", "response": "a"}],
         {"replies": [{"role": "assistant", "text": "t", "rank": "x"}], "role": "prompter", "text": "t"},
         "tie",
         1,

@@ -6,9 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from momus.data.convert import read, recognise, summarise
-from momus.data.formats import FORMATS, detect
+from momus.data.formats import FORMATS, BadRecordError, detect
 from momus.data.sources import Problem
 from momus.errors import UserError
 from momus.records import Content, Demonstration, Judgement, Message, Prompt, Ranking, Task
@@ -255,7 +257,7 @@ def test_sharegpt():
 
 @pytest.mark.parametrize(
     ("winner", "ranks"),
-    [("model_a", (1, 2)), ("model_b", (2, 1)), ("tie", (1, 1)), ("tie (bothbad)", (1, 1))],
+    [("model_a", (1, 2)), ("model_b", (2, 1)), ("tie", (1, 1)), ("tie (bothbad)", (1, 1)), ("both_bad", (1, 1))],
 )
 def test_lmsys_cuts_at_the_turn_that_was_judged_and_keeps_ties(winner, ranks):
     more = [turn("user", "And?"), turn("assistant", "So.")]
@@ -271,6 +273,7 @@ def test_lmsys_cuts_at_the_turn_that_was_judged_and_keeps_ties(winner, ranks):
     }
     [record] = records_of(row, name="lmsys")
     assert (record.ranks, record.candidates, record.labeler) == (ranks, ("Yes.", "No."), "expert_0")
+    assert record.comment == (winner if "bad" in winner else "")
     [record] = records_of({**row, "turn": 2})
     assert record.candidates[0] == (assistant("Yes."), user("And?"), assistant("So."))
 
@@ -310,6 +313,54 @@ def test_alpaca_eval(preference, ranks):
     }
     [record] = records_of(row, name="alpaca-eval")
     assert (record.ranks, record.authors, record.labeler) == (ranks, ("g1", "g2"), "j")
+    assert records_of({**row, "input": "This."})[0].prompt == "Do.\n\nThis."
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=6), st.sampled_from(["query", "input", "question"]))
+def test_k_few_shot_pairs_are_k_demonstrations_each_after_the_others(letters, asked):
+    answered = {"query": "response", "input": "output", "question": "answer"}[asked]
+    pairs = [(f"{letter}{number}?", f"{letter}{number}!") for number, letter in enumerate(letters)]
+    row = {"id": "i", "instruction": "Shout.", "examples": [{asked: q, answered: a} for q, a in pairs], "labeler": "L"}
+    records = records_of(row, name="few-shot")
+    assert [own.answer for own in records] == [answer for _, answer in pairs]
+    assert {(own.origin.group, own.author) for own in records} == {("i", "L")}
+    assert len({own.origin.id for own in records}) == len(pairs)
+    for own, (query, answer) in zip(records, pairs, strict=True):
+        assert own.prompt.startswith("Shout.\n\n") and own.prompt.endswith(f"{query}\n\nResponse:\n")
+        assert answer not in own.prompt
+        others = [other for other in pairs if other != (query, answer)]
+        shown = [own.prompt.index(f"Query:\n{q}\n\nResponse:\n{a}\n") for q, a in others]
+        assert shown == sorted(shown)
+
+
+def test_a_few_shot_prompt_without_pairs_is_a_problem():
+    with pytest.raises(BadRecordError, match="examples: is empty"):
+        records_of({"instruction": "Do.", "examples": []})
+
+
+MIXTURES = [
+    # FLAN, with both spellings of its columns, P3, Natural Instructions, Aya
+    ({"inputs": "q", "targets": "a", "task_name": "cot_gsm8k", "task_source": "CoT"}, "q", "cot_gsm8k"),
+    ({"inputs": "q", "targets": "a", "_task_name": "anli", "_template_type": "fs_opt"}, "q", "anli"),
+    ({"source": "q", "target": "a", "task_name": "anli", "template_idx": 3}, "q", "anli"),
+    ({"inputs": [3, 1], "targets": [4], "inputs_pretokenized": "q", "targets_pretokenized": "a"}, "q", ""),
+    ({"task_name": "task1", "id": "1", "definition": "Do.", "inputs": "q", "targets": "a"}, "Do.\n\nq", "task1"),
+    ({"inputs": "q", "targets": "a", "language": "Korean", "user_id": "u"}, "q", ""),
+]
+
+
+@pytest.mark.parametrize(("row", "prompt", "dataset"), MIXTURES)
+def test_mixtures_of_tasks(row, prompt, dataset):
+    [record] = records_of(row, name="mixture")
+    assert (record.prompt, record.answer, record.origin.dataset) == (prompt, "a", dataset)
+    assert (record.origin.language, record.origin.user) == (row.get("language", ""), row.get("user_id", ""))
+
+
+def test_a_wrong_choice_of_p3_is_no_demonstration():
+    row = {"inputs_pretokenized": "q", "targets_pretokenized": "a"}
+    assert len(records_of({**row, "is_correct": True})) == 1
+    assert records_of({**row, "is_correct": False}) == []
 
 
 RANKED = [{"value": "r1", "rank": 1}, {"value": "r2", "rank": 1}, {"value": "r3", "rank": 2}]

@@ -80,3 +80,24 @@ def test_the_command(tmp_path, capsys):
     assert main(["data", "prompts", str(path), "--out", str(out)]) == 2
     assert "p.jsonl:8: prompt: missing" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_bad_row_of_an_evaluation_set_is_told(tmp_path, capsys):
+    """Else what it holds would be trained on, and nobody would know."""
+    path, evaluation, out = tmp_path / "p.jsonl", tmp_path / "e.jsonl", tmp_path / "out.jsonl"
+    path.write_text('{"prompt": "one"}\n')
+    evaluation.write_text('{"prompt": "two"}\n{"prompt": 2}\n')
+    options = ["data", "prompts", str(path), "--out", str(out), "--against", str(evaluation)]
+    assert main(options) == 2
+    assert "e.jsonl:2: prompt: is a number: must be text" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*options, "--skip-bad"]) == 0
+    assert "left out: e.jsonl:2" in capsys.readouterr().err
+
+
+def test_the_file_that_is_read_is_not_written_over(tmp_path, capsys):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "one"}\n')
+    assert main(["data", "prompts", str(path), "--out", str(path)]) == 2
+    assert "is the file that is read" in capsys.readouterr().err
+    assert path.read_text() == '{"prompt": "one"}\n'

@@ -6,23 +6,12 @@ import pytest
 
 from momus.cli import main
 from momus.records import Tamper, read_jsonl
+from samples import MEAN
 
-CODE = '''\
-# coding: {encoding}
-def mean(values, default=None):
-    """Return the mean, or naïvely the default."""
-    total = 0
-    count = 0
-
-    for value in values:
-        if value is None:
-            continue
-        total += value
-        count += 1
-    if count == 0:
-        return default
-    return total / count
-'''
+# With an encoding named, a letter it needs and an empty line, which is where line endings go wrong.
+CODE = "# coding: {encoding}\n" + MEAN.replace("the mean.", "the mean, or naïvely the default.").replace(
+    "    for", "\n    for", 1
+)
 
 WAYS = {
     "plain": ("\n", "utf-8", b""),

@@ -80,3 +80,13 @@ def test_quotes_are_verbatim(engine: RemoteEngine) -> None:
     for sample in samples:
         (first, *_) = parse_critique("```\n" + sample.text, CODE).comments
         assert first.span is not None and first.highlight in CODE
+
+
+def test_a_stop_string_cuts_what_would_have_been_written(engine: RemoteEngine) -> None:
+    prefix = start(engine, "1, 2, 3, 4, 5, 6,")
+    (free,) = engine.sample([prefix], key=0, max_tokens=24, temperature=0)[0]
+    stop = free.text[6:8]
+    (sample,) = engine.sample([prefix], key=0, max_tokens=24, temperature=0, stop=[stop])[0]
+    assert (sample.finished, sample.stop) == (True, stop)
+    assert sample.text == free.text[: free.text.index(stop)]
+    assert sample.tokens == free.tokens[: len(sample.tokens)]

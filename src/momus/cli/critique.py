@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +51,36 @@ def command(
     """
     from functools import partial
 
+    from momus.errors import UserError
+    from momus.lm.tiny import TINY
+
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: must be at least 1")
+    if workers is not None and not ray:
+        raise UserError("--workers is for Ray: give --ray with it")
+
+    from momus.search.dataset import BadLinesError, critique_dataset, in_process
+    from momus.search.on_ray import on_ray
+    from momus.search.shard import CritiqueConfig
+
+    config = CritiqueConfig(model or TINY, reward, method, n, modifier, max_tokens, seed, threads)
+    runner = partial(on_ray, workers=workers) if ray else in_process
+    try:
+        with _progress() as progress:
+            path = critique_dataset(tasks, out, config, shard=shard, runner=runner, progress=progress)
+    except BadLinesError as error:
+        for problem in error.problems[:_SHOWN]:
+            print("momus: error:", problem, file=sys.stderr)
+        if len(error.problems) > _SHOWN:
+            print(f"momus: error: {len(error.problems) - _SHOWN} more bad lines in {tasks}", file=sys.stderr)
+        return error.exit_code
+    _tell_outcome(path)
+    return 0
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal while the work goes on; yields what is told the tasks done and all of them."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -59,20 +91,6 @@ def command(
         TimeRemainingColumn,
     )
 
-    from momus.errors import UserError
-    from momus.lm.tiny import TINY
-
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers}: must be at least 1")
-    if workers is not None and not ray:
-        raise UserError("--workers is for Ray: give --ray with it")
-
-    from momus.records import read_jsonl
-    from momus.search.dataset import BadLinesError, critique_dataset, in_process
-    from momus.search.on_ray import on_ray
-    from momus.search.shard import CritiqueConfig, TaskCritiques
-
-    config = CritiqueConfig(model or TINY, reward, method, n, modifier, max_tokens, seed, threads)
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -81,26 +99,18 @@ def command(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-            bar = bars.add_task("Critiques", total=None)
-            path = critique_dataset(
-                tasks,
-                out,
-                config,
-                shard=shard,
-                runner=partial(on_ray, workers=workers) if ray else in_process,
-                progress=lambda done, total: bars.update(bar, completed=done, total=total),
-            )
-    except BadLinesError as error:
-        for problem in error.problems[:_SHOWN]:
-            print("momus: error:", problem, file=sys.stderr)
-        if len(error.problems) > _SHOWN:
-            print(f"momus: error: {len(error.problems) - _SHOWN} more bad lines in {tasks}", file=sys.stderr)
-        return error.exit_code
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("Critiques", total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def _tell_outcome(path: Path) -> None:
+    """Say where the critiques are, and how many tasks have none and why."""
+    from momus.records import read_jsonl
+    from momus.search.shard import TaskCritiques
+
     skipped = [own for own in read_jsonl(path, TaskCritiques) if own.skipped]
     if skipped:
-        line = f"{len(skipped)} tasks have no critique; the first, {skipped[0].id!r}: {skipped[0].skipped}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"The critiques are {path}", markup=False, highlight=False, soft_wrap=True)
-    return 0
+        first = skipped[0]
+        print(f"{len(skipped)} tasks have no critique; the first, {first.id!r}: {first.skipped}", file=sys.stderr)
+    print(f"The critiques are {path}", file=sys.stderr)

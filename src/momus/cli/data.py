@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -32,9 +35,12 @@ class Inspect:
     def run(self) -> int:
         """Print the summary; bad rows are part of it."""
         from momus.data.convert import recognise, summarise
+        from momus.data.sources import watched
 
         source, own = recognise(self.file, self.format)
-        print(_described(source, own, self.format is not None, summarise(source, own)))
+        with _progress() as progress:
+            summary = summarise(watched(source, progress), own)
+        print(_described(source, own, self.format is not None, summary))
         return 0
 
 
@@ -59,9 +65,12 @@ class Convert:
         """Write the file, or tell every bad row."""
         from momus.data.convert import convert, recognise
         from momus.data.licences import is_non_commercial
+        from momus.data.sources import watched
 
         source, own = recognise(self.file, self.format)
-        written, problems = convert(source, own, self.out, self.kind, self.licence, self.skip_bad)
+        with _progress() as progress:
+            watching = watched(source, progress)
+            written, problems = convert(watching, own, self.out, self.kind, self.licence, self.skip_bad)
         _tell(problems, "left out: ")
         print(f"{written} records of {own.name} in {self.out}", file=sys.stderr)
         licence = self.licence or source.licence
@@ -74,7 +83,11 @@ class Convert:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Choose prompts to train on, as InstructGPT does: few of one beginning, few of one user, split by user."""
+    """Choose prompts to train on, as InstructGPT does: few of one beginning, few of one user, split by user.
+
+    Personal data in the training split becomes placeholders; what was found where is in OUT with the ending
+    .report.json.
+    """
 
     file: Positional[str]
     """Prompts, or records that have prompts: a file, a saved directory, a data set of the hub."""
@@ -90,20 +103,37 @@ class Prompts:
     """Whose prompts are limited and kept in one split."""
     format: str | None = None
     """The format of the file, where it is not to be found out."""
+    keep_personal: bool = False
+    """Leave personal data in the training split as it is."""
+    regions: tuple[str, ...] = ("US", "GB", "KR")
+    """Countries whose telephone numbers are looked for without a country code."""
+    workers: int | None = None
+    """Processes that look for personal data; by default one for each CPU."""
     skip_bad: bool = False
     """Leave bad rows out, and use the others."""
 
     def run(self) -> int:
         """Write the prompts chosen, and say how many each rule took out."""
-        from momus.data.prompts import PromptRules, choose_prompts
+        from momus.data.prompts import PromptRules, Redaction, choose_prompts, report_path
         from momus.errors import UserError
 
         if self.prefix < 1 or self.per_user < 1:
             raise UserError("--prefix and --per-user must be at least 1")
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"--workers {self.workers}: must be at least 1")
         rules = PromptRules(self.prefix, self.per_user, self.by)
-        kept = choose_prompts(self.file, self.out, rules, self.against, self.format, self.skip_bad)
-        _tell(kept.problems, "left out: ")
-        print("\n".join(f"{number:>9} {what}" for what, number in kept.counts.items()), file=sys.stderr)
+        redact = None if self.keep_personal else Redaction(self.regions, self.workers or os.cpu_count() or 1)
+        with _progress() as progress:
+            report, problems = choose_prompts(
+                self.file, self.out, rules, self.against, self.format, self.skip_bad, redact, progress
+            )
+        _tell(problems, "left out: ")
+        lines = [f"{number:>9} {what}" for what, number in report.counts.items()]
+        if report.personal is not None and report.places is not None:
+            lines += [f"{number:>9} [{kind}] for personal data" for kind, number in sorted(report.personal.items())]
+            where = f": {report_path(self.out)} says where" if report.places else ""
+            lines.append(f"{len(report.places):>9} training prompts with personal data{where}")
+        print("\n".join(lines), file=sys.stderr)
         return 0
 
 
@@ -117,6 +147,19 @@ def command(action: Annotated[Inspect | Convert | Prompts, tyro.conf.arg(name=""
         _tell(Problems(list(error.problems), error.count), "error: ")
         print("momus: error: nothing written: mend these rows, or --skip-bad", file=sys.stderr)
         return error.exit_code
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how many rows were read; yields what is told the number."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,.0f}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("Rows read", total=None)
+        yield lambda count: bars.update(bar, completed=count)
 
 
 def _tell(problems: Problems, how: str) -> None:

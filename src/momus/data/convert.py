@@ -217,11 +217,11 @@ def convert(
         BadRowsError: There are bad rows and `skip_bad` is not set.
         UserError: The source holds several kinds of records and `kind` names none, or none of the kind it names.
     """
-    if out.exists() and Path(source.name).exists() and out.samefile(source.name):
-        raise UserError(f"--out {out}: is the file that is read: name another")
+    not_itself(out, source.name)
     problems, written = Problems(), 0
 
     def records() -> Iterator[Record]:
+        """Yield what is to be written; at the end refuse it where rows were bad or none was of the kind."""
         nonlocal written
         only: type[Record] | None = KINDS[kind] if kind is not None else None
         for item in read(source, own, licence):
@@ -245,6 +245,12 @@ def convert(
 
     write_jsonl(out, records())
     return written, problems
+
+
+def not_itself(out: Path, source: str) -> None:
+    """Refuse to write over the file that is read."""
+    if out.exists() and Path(source).exists() and out.samefile(source):
+        raise UserError(f"--out {out}: is the file that is read: name another")
 
 
 def _of_kind(record: Record, kind: str | None) -> Iterator[Record]:

@@ -1,13 +1,15 @@
 """The rules InstructGPT chooses prompts by (arXiv 2203.02155, section 3.2 and appendix A).
 
 In this order: blank prompts go; of prompts with a long common prefix the first stays; a user keeps at most 200; what
-an evaluation set contains goes; each user's prompts are all in one split. Differences: the paper does not say how long
+an evaluation set contains goes; each user's prompts are all in one split; personal data in the training split becomes
+placeholders (`personal`). Differences: the paper does not say how long
 a prefix is long (200 characters here, case and spacing aside, and all of a shorter prompt), nor the shares of the
 splits (its table 6 comes to some two thirds of prompts in training). Section 3.2 limits and splits by user, appendix
 A.2 by organisation: give either as the rows' user. A prompt of an unknown user is limited by nothing and split by
 itself. The contamination check is ours: 13 words in a row, as GPT-3's (arXiv 2005.14165, appendix C).
 
-Memory is some hundred bytes a prompt, and the 13-grams of the evaluation sets.
+Memory is some hundred bytes a prompt, and the 13-grams of the evaluation sets. How many prompts each rule took out, and
+where personal data was, is written beside the prompts (`PromptReport`).
 """
 
 from __future__ import annotations
@@ -15,15 +17,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from momus.data.convert import BadRowsError, Problems, read, recognise
-from momus.data.sources import Problem
+from pydantic import BaseModel, ConfigDict
+
+from momus.data.convert import BadRowsError, Problems, not_itself, read, recognise
+from momus.data.personal import REGIONS, redact_training
+from momus.data.sources import Problem, watched
 from momus.errors import UserError
-from momus.records import Content, Demonstration, Judgement, Origin, Prompt, Ranking, Split, Task, write_jsonl
+from momus.records import Content, Demonstration, Judgement, Origin, Prompt, Ranking, Record, Split, Task, write_jsonl
 
 _WORD = re.compile(r"\w+")
 _GRAM = 13
@@ -44,12 +49,36 @@ class PromptRules:
     """Shares of the users held out. Not stated in the paper."""
 
 
-@dataclass
-class Chosen:
-    """How many prompts each rule took out and each split got, and the rows that could not be read."""
+@dataclass(frozen=True)
+class Redaction:
+    """How personal data is looked for."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    problems: Problems = field(default_factory=Problems)
+    regions: tuple[str, ...] = REGIONS
+    """Countries (ISO 3166, two letters) whose telephone numbers are known without a country code."""
+    workers: int = 1
+    """Processes that look for it."""
+
+
+class Place(BaseModel):
+    """A prompt that personal data was in: its place in the source, and how many of each kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    place: str
+    kinds: dict[str, int]
+
+
+class PromptReport(Record):
+    """What became of the prompts of a source.
+
+    `counts` says how many each rule took out and each split got. `personal` says how many of each kind became
+    placeholders, and `places` where; both are None where personal data was not looked for.
+    """
+
+    source: str
+    counts: dict[str, int]
+    personal: dict[str, int] | None = None
+    places: tuple[Place, ...] | None = None
 
 
 class Contamination:
@@ -120,6 +149,11 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
 
+def report_path(out: Path) -> Path:
+    """Return where the report on the prompts in `out` is: chosen.jsonl has chosen.report.json."""
+    return out.with_suffix(".report.json")
+
+
 def choose_prompts(
     name: str,
     out: Path,
@@ -127,36 +161,62 @@ def choose_prompts(
     against: Sequence[str] = (),
     format_name: str | None = None,
     skip_bad: bool = False,
-) -> Chosen:
-    """Write the prompts of a source that the rules leave, as JSON Lines, whole or not at all.
+    redact: Redaction | None = None,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> tuple[PromptReport, Problems]:
+    """Write the prompts of a source that the rules leave, as JSON Lines, and the report, whole or not at all.
 
-    `against` names evaluation sets: sources in any known format.
+    `against` names evaluation sets: sources in any known format. Without `redact` personal data is left where it is.
+    `progress` is told the number of rows read, now and then.
 
     Raises:
-        BadRowsError: There are bad rows and `skip_bad` is not set.
+        BadRowsError: There are bad rows, in the evaluation sets too, and `skip_bad` is not set.
         UserError: A source cannot be read, or no prompt is left.
     """
-    chosen = Chosen()
-    evaluations = (_prompts(other, None, Problems()) for other in against)
+    not_itself(out, name)
+    problems, counts = Problems(), Counter[str]()
+    evaluations = (_prompts(other, None, problems, progress) for other in against)
     tests = Contamination(plain(own.prompt) for prompts in evaluations for own in prompts) if against else None
+    _refuse(problems, skip_bad)
+    found: list[Place] = []
 
     def records() -> Iterator[Prompt]:
+        """Yield what is to be written; at the end refuse it where rows were bad or none is left."""
+        chosen = choose(_prompts(name, format_name, problems, progress), rules, tests, counts)
         left = False
-        for own in choose(_prompts(name, format_name, chosen.problems), rules, tests, chosen.counts):
+        for own, kinds in redact_training(chosen, redact.regions, redact.workers) if redact else _as_they_are(chosen):
             left = True
+            if kinds:
+                found.append(Place(place=own.origin.place, kinds=kinds))
             yield own
-        if chosen.problems.count and not skip_bad:
-            raise BadRowsError(chosen.problems.first, chosen.problems.count)
+        _refuse(problems, skip_bad)
         if not left:
             raise UserError(f"{name}: no prompt is left: nothing written")
 
     write_jsonl(out, records())
-    return chosen
+    report = PromptReport(source=name, counts=counts)
+    if redact:
+        kinds = sum((Counter(own.kinds) for own in found), Counter[str]())
+        report = report.model_copy(update={"personal": dict(kinds), "places": tuple(found)})
+    write_jsonl(report_path(out), [report])
+    return report, problems
 
 
-def _prompts(name: str, format_name: str | None, problems: Problems) -> Iterator[Prompt]:
+def _as_they_are(prompts: Iterable[Prompt]) -> Iterator[tuple[Prompt, Counter[str]]]:
+    return ((own, Counter()) for own in prompts)
+
+
+def _refuse(problems: Problems, skip_bad: bool) -> None:
+    if problems.count and not skip_bad:
+        raise BadRowsError(problems.first, problems.count)
+
+
+def _prompts(
+    name: str, format_name: str | None, problems: Problems, progress: Callable[[int], None]
+) -> Iterator[Prompt]:
     """Yield the prompts of all the records of a source that have one."""
-    for item in read(*recognise(name, format_name)):
+    source, own = recognise(name, format_name)
+    for item in read(watched(source, progress), own):
         if isinstance(item, Problem):
             problems.add(item)
         elif isinstance(item, Prompt):

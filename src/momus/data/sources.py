@@ -13,7 +13,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -97,6 +97,18 @@ def open_source(name: str) -> Source:
         "JSON": lambda: _json_values(path, array=False),
     }
     return Source(name, kind, licence_beside(path.parent), readers[kind])
+
+
+def watched(source: Source, tell: Callable[[int], None]) -> Source:
+    """Return the same source, which tells the number of rows read after every thousandth."""
+
+    def rows() -> Iterator[Row | Problem]:
+        for number, row in enumerate(source.rows(), 1):
+            if number % 1000 == 0:
+                tell(number)
+            yield row
+
+    return replace(source, rows=rows)
 
 
 def _kind(path: Path) -> str:

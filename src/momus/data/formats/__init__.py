@@ -10,6 +10,7 @@ from momus.data.formats.arena import ARENA
 from momus.data.formats.argilla import ARGILLA
 from momus.data.formats.base import BadRecordError, Format
 from momus.data.formats.chat import CHAT
+from momus.data.formats.instructions import INSTRUCTIONS
 from momus.data.formats.oasst import OASST
 from momus.data.formats.openai import OPENAI
 from momus.data.formats.own import OWN
@@ -19,7 +20,7 @@ from momus.errors import UserError
 
 __all__ = ["FORMATS", "BadRecordError", "Format", "detect", "format_named"]
 
-FORMATS = (*OWN, *OASST, *OPENAI, *ULTRAFEEDBACK, *ARENA, *ANTHROPIC, *ARGILLA, *CHAT, *TRL)
+FORMATS = (*OWN, *OASST, *OPENAI, *ULTRAFEEDBACK, *ARENA, *ANTHROPIC, *ARGILLA, *INSTRUCTIONS, *CHAT, *TRL)
 """All formats, those with more particular fields before those that would also take their rows."""
 
 

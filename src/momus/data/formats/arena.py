@@ -1,8 +1,8 @@
 """Models in public: LMSYS (MT-bench, Arena, the 55k of Kaggle, chat logs), WildChat and AlpacaEval. Ties are kept.
 
 A pair becomes a Ranking of what the two conversations do not share. MT-bench judges turn 1 or 2 of a conversation of
-two: what comes after it is cut off. "tie (bothbad)" is a tie with that comment. A chat log becomes a Demonstration by
-its model.
+two: what comes after it is cut off. "tie (bothbad)", in later files "both_bad", is a tie with that comment. A chat log
+becomes a Demonstration by its model.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from momus.data.formats.base import (
     common_prompt,
     conversation,
     get,
+    instruction_of,
     is_conversation,
     number_of,
     ranks_of,
@@ -33,21 +34,24 @@ from momus.records import Demonstration, Message, Origin, Ranking
 
 def _lmsys(row: Row) -> Iterator[Ranking]:
     winner = text_of(row, "winner")
-    if winner not in ("model_a", "model_b") and not winner.startswith("tie"):
-        raise BadRecordError("winner", f"is {shown(winner)}: must be model_a, model_b or a tie")
+    tied = winner.startswith("tie") or winner == "both_bad"
+    if not tied and winner not in ("model_a", "model_b"):
+        raise BadRecordError("winner", f"is {shown(winner)}: must be model_a, model_b, both_bad or a tie")
     both = [conversation(get(row, field), field) for field in ("conversation_a", "conversation_b")]
     if row.get("turn") is not None:
         both = [_through(own, as_number(row["turn"], "turn")) for own in both]
     prompt, candidates = common_prompt(both, "conversation_a")
-    question = said(row, "question_id")
+    question = said(row, "question_id", "id")
     yield Ranking(
         prompt=prompt,
         candidates=candidates,
-        ranks=(1, 1) if winner.startswith("tie") else (1, 2) if winner == "model_a" else (2, 1),
+        ranks=(1, 1) if tied else (1, 2) if winner == "model_a" else (2, 1),
         labeler=said(row, "judge"),
         authors=(said(row, "model_a"), said(row, "model_b")),
-        comment=winner if winner.startswith("tie ") else "",
-        origin=Origin(id=question, group=question, language=said(row, "language")),
+        comment=winner if tied and winner != "tie" else "",
+        origin=Origin(
+            id=question, group=said(row, "evaluation_session_id") or question, language=said(row, "language")
+        ),
     )
 
 
@@ -116,7 +120,7 @@ def _alpaca_eval(row: Row) -> Iterator[Ranking]:
         raise BadRecordError("preference", f"is {shown(preference)}: must be from 1 to 2, or 0 for a draw")
     scores = (2 - preference, preference - 1)
     yield Ranking(
-        prompt=text_of(row, "instruction"),
+        prompt=instruction_of(row),
         candidates=(text_of(row, "output_1"), text_of(row, "output_2")),
         ranks=ranks_of(scores),
         scores=scores,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from momus.records import Content, Message, Record
+from momus.records import Content, Message, Origin, Record
 
 Row = Mapping[str, Any]
 
@@ -245,3 +245,20 @@ def labeler_of(row: Row) -> str:
 def user_of(row: Row) -> str:
     """Return who wrote the prompt, under any of the names in use."""
     return said(row, "user", "user_id", "organization", "organization_id")
+
+
+def origin_of(row: Row) -> Origin:
+    """Return what a row says about where it came from, under any of the names in use."""
+    return Origin(
+        id=said(row, "id", "prompt_id"),
+        user=user_of(row),
+        language=said(row, "language", "lang"),
+        licence=said(row, "license", "licence"),
+        split=said(row, "split"),
+    )
+
+
+def instruction_of(row: Row) -> str:
+    """Return `instruction`, and after a blank line `input` where there is one."""
+    question, more = text_of(row, "instruction"), row.get("input")
+    return f"{question}\n\n{more}" if more is not None and as_text(more, "input").strip() else question

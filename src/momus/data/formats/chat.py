@@ -17,24 +17,21 @@ from momus.data.formats.base import (
     conversation,
     different,
     get,
+    instruction_of,
     is_conversation,
     is_message,
     labeler_of,
     list_of,
     message,
+    origin_of,
     said,
     simplest,
     split_answer,
     text_of,
-    user_of,
 )
-from momus.records import Content, Demonstration, Judgement, Message, Origin, Ranking, Record
+from momus.records import Content, Demonstration, Judgement, Message, Ranking, Record
 
 _LABELS = ("label", "kto_tag")
-
-
-def _origin(row: Row) -> Origin:
-    return Origin(id=said(row, "id"), user=user_of(row), language=said(row, "lang", "language"))
 
 
 def _label(row: Row) -> float | None:
@@ -45,10 +42,7 @@ def _label(row: Row) -> float | None:
 
 
 def _alpaca(row: Row) -> Iterator[Record]:
-    question, more = text_of(row, "instruction"), row.get("input")
-    if more is not None and as_text(more, "input").strip():
-        question = f"{question}\n\n{more}"
-    turns = _before(row)
+    question, turns = instruction_of(row), _before(row)
     prompt: Content = (*turns, Message(role="user", content=question)) if turns else question
     for record in _answered(row, prompt, "output"):
         if isinstance(record, Demonstration) and isinstance(prompt, tuple):
@@ -76,18 +70,18 @@ def _answered(row: Row, prompt: Content, field: str) -> Iterator[Record]:
     if row.get("chosen") is not None:
         answers = tuple(_single(row, own) for own in ("chosen", "rejected"))
         different(answers, "chosen")
-        yield Ranking(prompt=prompt, candidates=answers, ranks=(1, 2), labeler=labeler_of(row), origin=_origin(row))
+        yield Ranking(prompt=prompt, candidates=answers, ranks=(1, 2), labeler=labeler_of(row), origin=origin_of(row))
     elif label is not None:
         yield Judgement(
             prompt=prompt,
             answer=text_of(row, field),
             values={"label": label},
             labeler=labeler_of(row),
-            origin=_origin(row),
+            origin=origin_of(row),
         )
     else:
         author = said(row, "generator", "model")
-        yield Demonstration(prompt=prompt, answer=text_of(row, field), author=author, origin=_origin(row))
+        yield Demonstration(prompt=prompt, answer=text_of(row, field), author=author, origin=origin_of(row))
 
 
 def _single(row: Row, field: str) -> str:
@@ -110,11 +104,11 @@ def _sharegpt(row: Row) -> Iterator[Record]:
             answer=simplest(messages[-1:]),
             values={"label": label},
             labeler=labeler_of(row),
-            origin=_origin(row),
+            origin=origin_of(row),
         )
     else:
         prompt, answer = split_answer(messages, "conversations")
-        yield Demonstration(prompt=prompt, answer=answer, author=said(row, "model"), origin=_origin(row))
+        yield Demonstration(prompt=prompt, answer=answer, author=said(row, "model"), origin=origin_of(row))
 
 
 CHAT = (

@@ -36,13 +36,13 @@ from momus.data.formats.base import (
     labeler_of,
     list_of,
     number_of,
+    origin_of,
     ranks_of,
     said,
     simplest,
     split_answer,
-    user_of,
 )
-from momus.records import Content, Demonstration, Judgement, Message, Origin, Prompt, Ranking
+from momus.records import Content, Demonstration, Judgement, Message, Prompt, Ranking
 
 # A table with a prompt and one of these is in a format of its own, which must not be taken for prompts alone.
 _ANSWERS = {
@@ -59,32 +59,24 @@ def _is_content(value: Any) -> bool:
     return isinstance(value, str) or is_conversation(value)
 
 
-def _origin(row: Row) -> Origin:
-    return Origin(
-        id=said(row, "id", "prompt_id"),
-        user=user_of(row),
-        language=said(row, "language", "lang"),
-        licence=said(row, "license", "licence"),
-        split=said(row, "split"),
-    )
-
-
 def _text(row: Row) -> Iterator[Demonstration]:
-    yield Demonstration(prompt="", answer=as_text(get(row, "text"), "text"), origin=_origin(row))
+    yield Demonstration(prompt="", answer=as_text(get(row, "text"), "text"), origin=origin_of(row))
 
 
 def _messages(row: Row) -> Iterator[Demonstration]:
     prompt, answer = split_answer(conversation(get(row, "messages"), "messages"), "messages")
-    yield Demonstration(prompt=prompt, answer=answer, author=said(row, "model"), origin=_origin(row))
+    yield Demonstration(prompt=prompt, answer=answer, author=said(row, "model"), origin=origin_of(row))
 
 
 def _prompt(row: Row) -> Iterator[Prompt]:
-    yield Prompt(prompt=_not_blank(content_of(row, "prompt"), "prompt"), origin=_origin(row))
+    yield Prompt(prompt=_not_blank(content_of(row, "prompt"), "prompt"), origin=origin_of(row))
 
 
 def _completion(row: Row) -> Iterator[Demonstration]:
     answer = _answer(row, "completion")
-    yield Demonstration(prompt=content_of(row, "prompt"), answer=answer, author=said(row, "model"), origin=_origin(row))
+    yield Demonstration(
+        prompt=content_of(row, "prompt"), answer=answer, author=said(row, "model"), origin=origin_of(row)
+    )
 
 
 def _label(row: Row) -> Iterator[Judgement]:
@@ -99,7 +91,7 @@ def _label(row: Row) -> Iterator[Judgement]:
     else:
         prompt, answer = content_of(row, "prompt"), _answer(row, "completion")
     values = {"label": float(as_truth(get(row, "label"), "label"))}
-    yield Judgement(prompt=prompt, answer=answer, values=values, labeler=labeler_of(row), origin=_origin(row))
+    yield Judgement(prompt=prompt, answer=answer, values=values, labeler=labeler_of(row), origin=origin_of(row))
 
 
 def _steps(row: Row) -> Iterator[Judgement]:
@@ -110,7 +102,7 @@ def _steps(row: Row) -> Iterator[Judgement]:
     for number, (step, label) in enumerate(zip(steps, labels, strict=True)):
         answer = as_text(step, f"completions[{number}]")
         values = {"step": float(as_truth(label, f"labels[{number}]"))}
-        origin = _origin(row).model_copy(update={"group": prompt})
+        origin = origin_of(row).model_copy(update={"group": prompt})
         yield Judgement(prompt=prompt, answer=answer, values=values, labeler=labeler_of(row), origin=origin)
         prompt = f"{prompt}\n{answer}"
 
@@ -128,7 +120,7 @@ def _preference(row: Row) -> Iterator[Ranking]:
         ranks=ranks,
         scores=scores,
         labeler=labeler_of(row),
-        origin=_origin(row),
+        origin=origin_of(row),
     )
 
 
