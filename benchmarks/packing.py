@@ -17,13 +17,13 @@ import numpy as np
 from common import Goal, Report, TokenCounter, agreement, alternate, parser, timed
 from reward_contenders import VOCABULARY, Scores, build_model, row_scores, tree_scores
 
-from momus.train.reward import RankedPrompt
+from momus.train.reward import PromptRankings
 
 PROMPTS = 16
 ANSWER = 0.4  # share of a sequence that is the answer
 
 
-def build(longest: int, spread: float, seed: int) -> list[RankedPrompt]:
+def build(longest: int, spread: float, seed: int) -> list[PromptRankings]:
     """Return prompts with one answer each; the longest has `longest` tokens, the logarithms vary by `spread`."""
     rng = np.random.default_rng(seed)
     lengths = rng.lognormal(sigma=spread, size=PROMPTS)
@@ -31,7 +31,7 @@ def build(longest: int, spread: float, seed: int) -> list[RankedPrompt]:
     for length in np.maximum(2, np.rint(lengths * longest / lengths.max()).astype(int)):
         tokens = tuple(rng.integers(3, VOCABULARY, length).tolist())
         cut = max(1, int(length * (1 - ANSWER)))
-        found.append(RankedPrompt(tokens[:cut], (tokens[cut:],), (0.0,)))
+        found.append(PromptRankings(tokens[:cut], (tokens[cut:],), ()))
     return found
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     for spread in (0.4, 0.8, 1.2):
         data = build(24 if options.quick else 512, spread, seed=0)
 
-        def step(scores: Scores, data: list[RankedPrompt] = data) -> None:
+        def step(scores: Scores, data: list[PromptRankings] = data) -> None:
             model.zero_grad()
             scores(model, data).sum().backward()  # type: ignore[no-untyped-call]
 

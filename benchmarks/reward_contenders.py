@@ -30,7 +30,7 @@ VOCABULARY = 2048  # momus-tiny's, whose tokenizer TRL is given
 PAD = 0
 TRL_DEFAULT_PAIRS = 8  # per_device_train_batch_size of transformers' TrainingArguments
 
-Scores = Callable[[RewardModel, Sequence[RankedPrompt]], torch.Tensor]
+Scores = Callable[[RewardModel, Sequence[Any]], torch.Tensor]  # of `RankedPrompt`s or `PromptRankings`
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from momus import __version__
 from momus.cli import main
 from momus.errors import UserError
 from momus.lm.models import RewardModel, save_causal_lm
@@ -141,6 +143,9 @@ def test_a_run_is_refused_to_another_input_or_other_settings(files, config, tmp_
     refused("seed 0 -> 7, shard 32 -> 8", tasks, out, replace(quick, seed=7), shard=5)
     refused("another --reward", tasks, out, replace(quick, reward=None))
     refused("another --model", tasks, out, replace(quick, model=files / "reward"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "__version__", "9.9")
+        refused(rf"other settings \(momus {re.escape(__version__)} -> 9.9\)", tasks, out, quick)
     with dataset._opened(out, stored["config"], {}):
         refused("at work in", tasks, out, quick)
     tasks.write_bytes(task(2).model_dump_json().encode())
@@ -218,7 +223,7 @@ def test_every_bad_line_is_told_on_a_line_of_its_own(tmp_path, capsys):
         (["--shard", "0"], "--shard 0: must be at least 1"),
         (["--workers", "2"], "--workers is for Ray"),
         (["--ray", "--workers", "0"], "--workers 0: must be at least 1"),
-        (["--reward", "nowhere"], "--reward nowhere: no such directory"),
+        (["--reward", "nowhere"], "nowhere: no such directory"),
     ],
 )
 def test_wrong_options_are_one_line(files, tmp_path, capsys, options, words):

@@ -20,7 +20,7 @@ from momus.errors import UnfitInputError, UserError
 from momus.lm.engine import uniforms
 from momus.lm.fork import ForkCache, can_fork, forking
 from momus.lm.local import LocalEngine
-from momus.lm.radix import Tokens
+from momus.lm.radix import Match, Tokens
 
 
 def never(tokens: Sequence[int]) -> bool:
@@ -184,9 +184,17 @@ def remembers(engine: LocalEngine) -> bool:
     return engine._memory.max_bytes > 0
 
 
-def forget(engine: LocalEngine) -> None:
-    """Let an engine start as if it had read nothing."""
-    engine._memory.clear()
+def forget(engine: LocalEngine, but: Tokens = ()) -> None:
+    """Let an engine start as if it had read nothing but one sequence: what comes then depends on nothing before."""
+    if not remembers(engine):
+        return
+    with engine._inference():
+        found = engine._memory.match(but)
+        engine._memory.clear()
+        if but and found.length == len(but):
+            engine._memory.put(but, Match(0, ()), torch.cat(found.pieces, 2))
+        elif but and (engine.limit is None or len(but) <= engine.limit):
+            engine.read([but])
 
 
 def end_tokens(engine: LocalEngine) -> frozenset[int]:
