@@ -119,10 +119,13 @@ def test_what_is_kept_back_trains_neither_the_reward_model_nor_the_critic(whole)
 
 
 def test_every_constrained_quote_is_verbatim(whole):
+    said = 0.0
     for row in whole.data.critics:
         if "FSBS" in row.name or "best of" in row.name or "forced" in row.name:
             # Undefined where a critic made no comment at all; a quote the length limit cut short is no quote.
             assert row.metrics["comments"].value == 0 or row.metrics["verbatim"].value == 1.0, row.name
+            said += row.metrics["comments"].value
+    assert said > 0
 
 
 def test_held_out_modules_stay_out_of_training(whole):

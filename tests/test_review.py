@@ -14,7 +14,7 @@ from momus.data.functions import Size, functions
 from momus.errors import UserError
 from momus.review.files import MAX_BYTES, Source, read_source, read_sources
 from momus.review.render import print_review, print_summary, to_json, visible
-from momus.review.reviewer import review_files
+from momus.review.reviewer import FileReview, review_files
 from momus.review.units import units, windows
 
 CODE = '''\
@@ -96,6 +96,31 @@ def test_units_are_what_the_critic_was_trained_on():
     trained = list(functions(text, Size(1, 100, 1000)))
     cut = list(units(Source("m.py", text, ast.parse(text))))
     assert [(f.name, f.question, f.answer) for f in trained] == [(u.name, u.question, u.text) for u in cut]
+
+
+def test_what_a_file_runs_outside_its_functions_is_a_unit_of_its_own(tmp_path):
+    text = (
+        '"""Doc."""\nimport os\n\nLIMIT = 3\n\n\ndef f(x):\n    return x\n\n\nclass C:\n    a = 1\n\n\n'
+        "if LIMIT > 2:\n    print(f(LIMIT))\n"
+    )
+    (tmp_path / "m.py").write_text(text)
+    found = list(units(read_source(tmp_path / "m.py")))
+    assert [(unit.name, unit.lines) for unit in found] == [("f", (7, 8)), ("", (4, 15, 16))]
+    assert found[1].text == "LIMIT = 3\nif LIMIT > 2:\n    print(f(LIMIT))"
+
+
+def test_a_file_of_stubs_is_not_said_to_have_no_problems(tmp_path, capsys):
+    print_review(FileReview(tmp_path / "m.py", (), units=0), Console(width=200))
+    assert "Nothing in it to review" in capsys.readouterr().out
+
+
+def test_a_file_whose_error_says_empty_is_not_passed_over_in_silence(tmp_path):
+    (tmp_path / "a.py").write_text("x = 1 +\n")
+    (tmp_path / "b.py").write_text("")
+    (tmp_path / "c.py").write_text("x = 1\n")
+    (tmp_path / "d.py").write_text('x = f"{}"\n')
+    _, skipped = read_sources([tmp_path])
+    assert [file.path.name for file in skipped] == ["a.py", "d.py"]
 
 
 def test_a_script_without_functions_is_one_unit(tmp_path):

@@ -165,7 +165,7 @@ def test_it_learns(tmp_path: Path) -> None:
     )
     after, _ = pair_accuracy(model, held_out)
     assert count == sum(len(item.pairs()) for item in held_out)
-    assert after > max(0.85, before)
+    assert after.value > max(0.85, before.value)
     assert history[-1]["loss"] < history[0]["loss"]
     assert steps == [line["step"] for line in history] == list(range(1, len(history) + 1))
     assert history[0]["learning_rate"] == config.learning_rate
@@ -174,8 +174,8 @@ def test_it_learns(tmp_path: Path) -> None:
 def test_pair_accuracy_counts_equal_scores_as_half() -> None:
     model = reward_model()
     torch.nn.init.zeros_(model.head.weight)
-    assert pair_accuracy(model, rankings(3))[0] == 0.5
-    assert math.isnan(pair_accuracy(model, [RankedPrompt((1,), ((2,), (3,)), (1, 1))])[0])
+    assert pair_accuracy(model, rankings(3))[0].value == 0.5
+    assert math.isnan(pair_accuracy(model, [RankedPrompt((1,), ((2,), (3,)), (1, 1))])[0].value)
 
 
 def test_centering_moves_demonstrations_to_zero_and_no_difference() -> None:

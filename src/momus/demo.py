@@ -29,6 +29,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from momus.critique import format_critique, parse_critique
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
+from momus.errors import UserError
 from momus.evaluate.lineup import PERCENTILES, LineUp, fsbs_name, line_up
 from momus.lm.local import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
@@ -40,6 +41,7 @@ from momus.report.html import write_report
 from momus.report.loop import LoopResult, report_data
 from momus.search.fsbs import FSBSConfig
 from momus.search.reward import reward_of
+from momus.stats.bootstrap import Interval
 from momus.tamper.insert import tamper_tasks
 from momus.train.critiques import CritiqueTokens
 from momus.train.ppo import PPOConfig, train_ppo
@@ -144,12 +146,18 @@ class _Demo:
         self, tasks: list[Task], count: int, shares: Sequence[float], advance: Callable[[float], None]
     ) -> list[Tamper]:
         """Tamper with up to `count` random tasks of one split."""
-        rng = random.Random(f"{self.config.seed} {tasks[0].split}")
+        split = tasks[0].split if tasks else "training or held-out"
+        rng = random.Random(f"{self.config.seed} {split}")
         rng.shuffle(tasks)
         made = []
         for tamper in islice(tamper_tasks(tasks, shares, rng), count):
             made.append(tamper)
             advance(len(made) / count)
+        if len(made) < count:
+            raise UserError(
+                f"this Python's standard library has only {len(made)} functions for the {count} that preset "
+                f"{self.config.preset!r} needs of its {split} modules: use another Python, or --preset smoke"
+            )
         return made
 
     def ratings(self, tampers: list[Tamper]) -> Ratings:
@@ -172,7 +180,7 @@ class _Demo:
                 write_jsonl(path, [rate_samples(tampers, written, self.scale.contractors, self.config.seed)])
         return next(read_jsonl(path, Ratings))
 
-    def reward(self, comparisons: Sequence[Comparison]) -> tuple[RewardModel, tuple[float, int]]:
+    def reward(self, comparisons: Sequence[Comparison]) -> tuple[RewardModel, tuple[Interval, int]]:
         """Step 3: train the reward model on the overall rankings, and check it on answers kept back."""
         folder, result = self.out / "reward" / "model", self.out / "reward" / "accuracy.json"
         if not result.exists():
@@ -193,9 +201,10 @@ class _Demo:
                 gold = [(c.tamper, format_critique(c.tamper.gold_critique())) for c in trained_on]
                 center(model, [self.tokens.tree(tamper, critique) for tamper, critique in gold])
                 model.save(folder)
-                _write_json(result, pair_accuracy(model, [self.tokens.ranking(c) for c in kept_back]))
+                accuracy, pairs = pair_accuracy(model, [self.tokens.ranking(c) for c in kept_back])
+                _write_json(result, [asdict(accuracy), pairs])
         accuracy, pairs = json.loads(result.read_text())
-        return RewardModel.load(folder), (accuracy, pairs)
+        return RewardModel.load(folder), (Interval(**accuracy), pairs)
 
     def ppo(self, tampers: list[Tamper], reward: RewardModel) -> Any:
         """Step 4: train the critic against the reward model, on the answers that model was trained on."""
@@ -235,7 +244,9 @@ class _Demo:
                 write_jsonl(path, [written])
         return next(read_jsonl(path, LineUp))
 
-    def report(self, tampers: list[Tamper], ratings: Ratings, accuracy: tuple[float, int], critiques: LineUp) -> Path:
+    def report(
+        self, tampers: list[Tamper], ratings: Ratings, accuracy: tuple[Interval, int], critiques: LineUp
+    ) -> Path:
         """Step 6: measure every critic against the truth and write the report."""
         with self._step("report", "measuring and writing the report"):
             result = LoopResult(
@@ -264,7 +275,7 @@ class _Demo:
 
     def _trained_on(self, compared: Sequence[_Item]) -> Sequence[_Item]:
         """Return the compared answers, or their comparisons, without those kept back: the last."""
-        return compared[: len(compared) - self.scale.kept_back]
+        return compared[: max(1, len(compared) - self.scale.kept_back)]
 
     def _command(self) -> str:
         config = self.config

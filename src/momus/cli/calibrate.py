@@ -39,15 +39,16 @@ def command(
     from momus.evaluate.dial import calibrate
     from momus.review.answers import answers as gather
     from momus.review.critic import load_critic
-    from momus.review.render import print_calibration
+    from momus.review.render import print_calibration, print_skipped
 
     if answers < 2:
         raise UserError(f"--answers {answers}: must be at least 2")
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
     critic = load_critic(model, reward)
-    known, data = gather(paths, tampers, critic, answers, seed)
+    known, data, skipped = gather(paths, tampers, critic, answers, seed)
     console = Console(stderr=True)
+    print_skipped(skipped, console)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task("Answers", total=len(known))

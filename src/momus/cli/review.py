@@ -40,15 +40,14 @@ def command(
 
     from momus.errors import UserError
     from momus.review.files import read_sources
-    from momus.review.render import print_review, print_summary, to_json, visible
+    from momus.review.render import print_review, print_skipped, print_summary, to_json, visible
     from momus.review.reviewer import review_sources
 
     if max_comments is not None and max_comments < 1:
         raise UserError(f"--max-comments {max_comments}: must be at least 1")
     sources, skipped = read_sources(paths)
     progress = Console(stderr=True)
-    for file in skipped:
-        progress.print(visible(f"skipped {file.path}: {file.reason}"), style="dim", markup=False, soft_wrap=True)
+    print_skipped(skipped, progress)
 
     from momus.review.critic import set_critic
 

@@ -2,14 +2,17 @@
 
 A critic with a dial looks at an answer once, and can then say for every setting what it would write. Measured over
 answers with known bugs and clean ones, each setting has a price: false comments per clean answer, and share of bugs
-caught. Who asks for at most so many false alarms gets the setting that catches most among those whose *interval* lies
-below what was asked: the promise is about code like the code measured on, and it says which that was.
+caught. Who asks for at most so many false alarms gets the setting that catches most of those reached by turning the
+dial up from its quietest end while the *interval* of the false alarms stays below what was asked: settings are tried
+in an order that was fixed beforehand and the first failure ends it, so that choosing among many does not weaken the
+promise (fixed sequence testing). It is about code like the code measured on, and says which that was.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,7 +81,7 @@ class OperatingPoint(BaseModel):
 
 
 class Calibration(Record):
-    """A critic's measured dial: who it is, what it was measured on, and its points by false alarms, fewest first."""
+    """A critic's measured dial: who it is, what it was measured on, and its points from the quietest end on."""
 
     critic: dict[str, Any]
     data: str
@@ -89,17 +92,17 @@ class Calibration(Record):
     points: tuple[OperatingPoint, ...]
 
     def promise(self, false_alarms: float) -> OperatingPoint:
-        """Return the point that catches most among those that keep to so many false alarms, by their intervals.
+        """Return the point that catches most of those from the quietest end on that keep to so many false alarms.
 
         Raises:
             UserError: There is none; the message names the least that can be promised.
         """
         if not false_alarms >= 0:
             raise UserError(f"--false-alarms {false_alarms}: must be at least 0")
-        kept = [point for point in self.points if point.false_alarms.high <= false_alarms]
+        kept = list(takewhile(lambda point: point.false_alarms.high <= false_alarms, self.points))
         if not kept:
-            least = min(point.false_alarms.high for point in self.points)
-            raise UserError(f"--false-alarms {false_alarms}: the least this critic can promise is {least:.2f}")
+            least = self.points[0].false_alarms.high
+            raise UserError(f"--false-alarms {false_alarms}: the least this critic can promise is {least:.3f}")
         return max(kept, key=lambda point: (point.caught.value, -point.false_alarms.value))
 
 
@@ -154,7 +157,7 @@ def calibrate(
     points = [
         OperatingPoint(
             setting=setting,
-            false_alarms=Estimate.of(row.clean_false),
+            false_alarms=_false_alarms(row.clean_false, clean),
             caught=Estimate.of(row.catch),
             comments=Estimate.of(row.comments),
         )
@@ -167,8 +170,14 @@ def calibrate(
         answers=len(tampers),
         clean=clean,
         bugs=sum(len(tamper.bugs) for tamper in tampers),
-        points=tuple(sorted(points, key=lambda p: (p.false_alarms.value, p.caught.value))),
+        points=tuple(points if points[0].comments.value <= points[-1].comments.value else reversed(points)),
     )
+
+
+def _false_alarms(measured: Interval, clean: int) -> Estimate:
+    """Return the measured rate; where none was seen at all, resampling sees none either, and the bound is exact."""
+    high = measured.high if measured.value else 1 - 0.025 ** (1 / clean)
+    return Estimate(value=measured.value, low=measured.low, high=high)
 
 
 def _grid(turns: Iterable[float]) -> list[float]:

@@ -13,7 +13,7 @@ Every attribute has a *latent* value on the 1-7 scale, computed from the truth (
     merit = 2 bugs located + 1 bugs named - 0.6 fake problems - 0.35 nitpicks - 0.15 per hundred characters
 
 so that on clean code "no problems found" is best, and so it is wherever remarks are right less than about one
-time in three. The weights are `Taste`; overall is relative to the other critiques, as on the form.
+time in four. The weights are `Taste`; overall is relative to the other critiques, as on the form.
 
 What the contractor writes down is round(latent + bias + noise * z), kept within 1 to 7, where the bias
 belongs to the contractor and attribute (standard deviation `BIAS`) and z is standard normal; with probability

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from math import isnan, nan
 
 from momus.evaluate.critics import CriticRow
 from momus.evaluate.lineup import PERCENTILES, fsbs_name
@@ -33,11 +34,11 @@ def expectations(
     curve = [rows[fsbs_name(p)] for p in PERCENTILES]
     catches, false = [r.catch.value for r in curve], [r.clean_false.value for r in curve]
     rising = all(a <= b for values in (catches, false) for a, b in pairwise(values))
-    verbatim = min(r.verbatim.value for r in curve)
+    verbatim = min((r.verbatim.value for r in curve if not isnan(r.verbatim.value)), default=nan)
     times = forced.value / chance.value if chance.value else float("nan")
     return (
         Expectation(
-            "a quote forced, the shipped critic finds the tampered line in at least 45% of held-out functions",
+            "a quote forced, the shipped critic finds the tampered line in at least 45% of held-out one-bug functions",
             f"{forced.value:.1%} ({forced.low:.1%} to {forced.high:.1%})",
             forced.value >= 0.45,
             "The shipped weights saw 30 million tokens, three hours on two cores: they have learned to quote lines, "
@@ -67,8 +68,8 @@ def expectations(
         ),
         Expectation(
             "every constrained quote is verbatim",
-            f"{verbatim:.1%}",
+            "nothing was quoted" if isnan(verbatim) else f"{verbatim:.1%}",
             verbatim == 1.0,
-            "This would be a defect.",
+            "No critic of the search commented." if isnan(verbatim) else "This would be a defect.",
         ),
     )

@@ -43,7 +43,7 @@ class LoopResult:
     contractors: Sequence[SimulatedContractor]
     noise: float
     agreement: float
-    reward_accuracy: tuple[float, int]
+    reward_accuracy: tuple[Interval, int]
     ppo: Sequence[Mapping[str, Any]]
     tampered_training: bool
     seed: int
@@ -91,7 +91,7 @@ def report_data(result: LoopResult) -> ReportData:
             forced=forced,
             chance=chance,
             wins=wins,
-            reward_accuracy=result.reward_accuracy[0],
+            reward_accuracy=result.reward_accuracy[0].value,
             tampered_training=result.tampered_training,
         ),
         elo=_elo(ratings),
@@ -103,7 +103,7 @@ def report_data(result: LoopResult) -> ReportData:
         pareto=_pareto(rows, result),
         pareto_note="Up and to the left is better. The line joins the operating points of one search.",
         curves=_curves(result.ppo),
-        reward=data.Reward(_binomial(*result.reward_accuracy), result.reward_accuracy[1]),
+        reward=data.Reward(*result.reward_accuracy),
         contractors=_contractors(result),
         examples=tuple(examples(shown, result.critiques[shown], result.tampers, result.seed)),
         config=dict(result.config),
@@ -213,8 +213,8 @@ def _steps(result: LoopResult) -> tuple[data.Step, ...]:
     details = {
         "answers": f"{made} training and {len(result.tampers)} held-out functions",
         "comparisons": f"{made} comparisons of four critiques, {tampered} of tampered answers",
-        "reward": f"{used} comparisons to train on; of the {result.kept_back} kept back, {share:.0%} of {pairs} pairs "
-        "ordered right",
+        "reward": f"{used} comparisons to train on; of the {result.kept_back} kept back, {share.value:.0%} of {pairs} "
+        "pairs ordered right",
         "ppo": f"{len(result.ppo)} iterations, prompts from the same {used} comparisons"
         + (", tampered and clean answers" if result.tampered_training else ", clean answers only (ablation)"),
         "critiques": f"{len(result.critiques)} critics on {len(result.tampers)} held-out answers",
@@ -257,7 +257,10 @@ def _contractors(result: LoopResult) -> data.Contractors:
     """Have two contractors rate the same comparisons and see how far they agree."""
     first, second = result.contractors[:2]
     taste = first.taste
-    rated = [(first.rate(c.tamper, c.critiques), second.rate(c.tamper, c.critiques)) for c in result.comparisons]
+    rated = []
+    for comparison in result.comparisons:
+        texts = tuple(dict.fromkeys(comparison.critiques))  # the same words once, as when the noise was calibrated
+        rated.append((first.rate(comparison.tamper, texts), second.rate(comparison.tamper, texts)))
     attributes = ("overall", "comprehensive", "fake_problem", "nitpick", "concise")
     found = []
     for attribute in attributes:
@@ -286,16 +289,6 @@ def _contractors(result: LoopResult) -> data.Contractors:
             "The weights are ours, not the paper's."
         ),
     )
-
-
-def _binomial(share: float, count: int) -> Interval:
-    """Return a share of `count` with its Wilson interval."""
-    if not count:
-        return Interval(float("nan"), float("nan"), float("nan"))
-    z = 1.96
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5 / (1 + z**2 / count)
-    return Interval(share, middle - half, middle + half)
 
 
 def _environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
 from momus.evaluate.dial import DialledCritic
 from momus.records import Tamper, Task, read_jsonl
-from momus.review.files import read_sources
+from momus.review.files import Skipped, read_sources
 from momus.review.reviewer import tasks_of
 from momus.tamper.insert import tamper
 
@@ -22,7 +22,7 @@ SHARES = (0.5, 0.35, 0.15)
 
 def answers(
     paths: Sequence[Path], tampers: Path | None, critic: DialledCritic, most: int, seed: int
-) -> tuple[list[Tamper], str]:
+) -> tuple[list[Tamper], str, list[Skipped]]:
     """Gather answers with known bugs, and clean ones, that the critic can read.
 
     Args:
@@ -34,20 +34,21 @@ def answers(
         seed: Decides which, and the bugs.
 
     Returns:
-        The answers, and where they are from in words.
+        The answers, where they are from in words, and the files that could not be read.
 
     Raises:
         UserError: Both were named, or there is nothing to measure on.
     """
     if paths and tampers:
         raise UserError("name Python files, or --tampers with known bugs, not both")
-    rng = random.Random(f"calibrate {seed}")
+    rng, skipped = random.Random(f"calibrate {seed}"), list[Skipped]()
     if tampers is not None:
         known = [t for t in read_jsonl(tampers, Tamper) if critic.fits(_read(t))]
         rng.shuffle(known)
-        return known[:most], f"{tampers.name} (sha256 {hashlib.sha256(tampers.read_bytes()).hexdigest()[:12]})"
+        return known[:most], f"{tampers.name} (sha256 {hashlib.sha256(tampers.read_bytes()).hexdigest()[:12]})", skipped
     if paths:
-        tasks = [task for source in read_sources(paths)[0] for task in tasks_of(source, critic.fits)[0]]
+        sources, skipped = read_sources(paths)
+        tasks = [task for source in sources for task in tasks_of(source, critic.fits)[0]]
         where = ", ".join(map(str, paths))
     else:
         tasks = [task for task in stdlib_tasks(Size(max_chars=10_000, max_lines=80)) if task.split == "test"]
@@ -59,7 +60,7 @@ def answers(
             made.append(own)
         if len(made) == most:
             break
-    return made, f"{where}, bugs inserted"
+    return made, f"{where}, bugs inserted", skipped
 
 
 def _with_bugs(tasks: Sequence[Task], rng: random.Random) -> Iterator[Tamper]:

@@ -16,6 +16,8 @@ from momus.errors import UserError
 
 MAX_BYTES = 1_000_000
 
+_EMPTY = "the file is empty: there is nothing to review"
+
 _IGNORED = {"__pycache__", "node_modules", "site-packages", "venv", "env", "build", "dist"}
 
 # What Python 3 says of Python 2's most common lines, and how the others look.
@@ -80,9 +82,9 @@ def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Skipped]]:
             except UserError as error:
                 if not inside:
                     raise
-                reason = str(error).removeprefix(str(path)).lstrip(":")
-                if "empty" not in reason:
-                    skipped.append(Skipped(path, reason.strip()))
+                reason = str(error).removeprefix(str(path)).lstrip(":").strip()
+                if reason != _EMPTY:
+                    skipped.append(Skipped(path, reason))
     if not sources:
         raise UserError(f"{paths[0]}: nothing to review: {skipped[0].reason if skipped else 'its files are empty'}")
     return sources, skipped
@@ -96,7 +98,7 @@ def read_source(path: Path) -> Source:
     """
     text, encoding, newline = _decode(path, _read(path))
     if not text.strip():
-        raise UserError(f"{path}: the file is empty: there is nothing to review")
+        raise UserError(f"{path}: {_EMPTY}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes and the like are the author's business

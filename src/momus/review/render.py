@@ -24,11 +24,18 @@ def print_review(review: FileReview, console: Console) -> None:
     """Print one file's findings: where, the quote, the comment; or that no problems were found."""
     path = visible(str(review.path))
     if not review.findings:
-        console.print(Text.assemble((path, "bold"), f"  {NO_PROBLEMS}"), soft_wrap=True)
+        said = NO_PROBLEMS if review.units else "Nothing in it to review: no code but definitions that do nothing yet."
+        console.print(Text.assemble((path, "bold"), f"  {said}"), soft_wrap=True)
     for finding in review.findings:
         _print_finding(path, finding, console)
     for note in _notes(review):
         console.print(Text(f"{path}  {note}", style="dim"), soft_wrap=True)
+
+
+def print_skipped(skipped: Sequence[Skipped], console: Console) -> None:
+    """Print the files that were passed over, and why."""
+    for file in skipped:
+        console.print(visible(f"skipped {file.path}: {file.reason}"), style="dim", markup=False, soft_wrap=True)
 
 
 def print_summary(reviews: Sequence[FileReview], skipped: Sequence[Skipped], console: Console) -> None:

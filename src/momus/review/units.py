@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from momus.data.functions import question_of
@@ -36,10 +36,10 @@ class Unit:
 
 
 def units(source: Source) -> Iterator[Unit]:
-    """Yield the functions and methods of a file, decorators included; the whole file when it has none.
+    """Yield the functions and methods of a file, decorators included, and what it runs outside them.
 
     A function inside another is part of that one. Functions that do nothing yet (`pass`, `...`, a docstring
-    alone) are left out.
+    alone) are left out, and of a file with functions its imports and class bodies. One without is a unit as it is.
     """
     lines = source.text.split("\n")
     definitions = list(_definitions(source.tree))
@@ -48,6 +48,8 @@ def units(source: Source) -> Iterator[Unit]:
             yield _unit(name, question_of(node), lines, _numbers(node, lines))
     if not definitions:
         yield _unit("", "", lines, list(range(1, len(lines) + 1)))
+    elif numbers := _outside(source.tree, definitions):
+        yield _unit("", "", lines, numbers)
 
 
 def windows(unit: Unit, fits: Callable[[Unit], bool]) -> tuple[list[Unit], list[int]]:
@@ -94,6 +96,18 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[str, _Definition]]:
             if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case)
         ]
         pending += [(prefix, child) for child in reversed(inner)]
+
+
+def _outside(tree: ast.Module, definitions: Sequence[tuple[str, _Definition]]) -> list[int]:
+    """Return the numbers of the lines of a module's own statements but imports, texts and what defines something."""
+    defining = {id(node) for _, node in definitions}
+    numbers: set[int] = set()
+    for statement in tree.body:
+        text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        defines = isinstance(statement, ast.ClassDef) or any(id(node) in defining for node in ast.walk(statement))
+        if not (text or defines or isinstance(statement, ast.Import | ast.ImportFrom)):
+            numbers.update(range(statement.lineno, (statement.end_lineno or statement.lineno) + 1))
+    return sorted(numbers)
 
 
 def _is_stub(node: _Definition) -> bool:

@@ -34,6 +34,7 @@ from momus.errors import UserError
 from momus.lm.forward import leaf_scores, score_trees
 from momus.lm.models import RewardModel
 from momus.lm.tree import TokenTree, pack
+from momus.stats.bootstrap import Interval, ratio_interval
 from momus.train.costs import trained
 from momus.train.processes import finish_gradients, main, share, together, totals
 from momus.train.runs import Progress, Run
@@ -234,16 +235,19 @@ def _right(scores: Sequence[float], element: PromptRankings) -> float:
     return sum((scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j]) for pairs in element.pairs for i, j in pairs)
 
 
-def pair_accuracy(model: RewardModel, rankings: Sequence[RankedPrompt], token_budget: int = 8192) -> tuple[float, int]:
-    """Return the fraction of untied pairs which the model orders as the labeler did, and their number.
+def pair_accuracy(
+    model: RewardModel, rankings: Sequence[RankedPrompt], token_budget: int = 8192
+) -> tuple[Interval, int]:
+    """Return the share of untied pairs which the model orders as the labeler did, and their number.
 
-    An equal score counts one half; without any pair the fraction is NaN.
+    An equal score counts one half. The interval resamples prompts, for pairs of one prompt are not independent;
+    without any pair it is NaN.
     """
     elements = by_prompt(rankings)
     scores = score_trees(model, [element.tree() for element in elements], token_budget)
-    right = sum(_right(own, element) for own, element in zip(scores, elements, strict=True))
-    count = sum(len(pairs) for element in elements for pairs in element.pairs)
-    return (right / count if count else math.nan), count
+    right = [_right(own, element) for own, element in zip(scores, elements, strict=True)]
+    counts = [sum(map(len, element.pairs)) for element in elements]
+    return ratio_interval(right, counts), sum(counts)
 
 
 def center(model: RewardModel, demonstrations: Sequence[TokenTree], token_budget: int = 8192) -> float:

@@ -26,11 +26,11 @@ from momus.lm.forward import score_trees
 from momus.lm.local import LocalEngine
 from momus.lm.models import RewardModel, check_padding, fingerprint, load_causal_lm
 from momus.lm.tree import TokenTree
-from momus.stats.bootstrap import Interval, mean_interval, ratio_interval
+from momus.stats.bootstrap import Interval, mean_interval
 from momus.train import costs
 from momus.train.ppo import PPOConfig, train_ppo
 from momus.train.processes import device, main, on_main
-from momus.train.reward import RankedPrompt, RewardConfig, by_prompt, center, train_reward
+from momus.train.reward import RankedPrompt, RewardConfig, center, pair_accuracy, train_reward
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.runs import Progress, Run
 from momus.train.sft import SFTConfig, train_sft, trees_of
@@ -229,7 +229,7 @@ def run_reward(
         history = train_reward(model, data.train, config, run, progress)
     with gathered(model):
         bias = center(model, trees_of(demonstrations), config.token_budget) if demonstrations else None
-        accuracy = accuracy_interval(model, data.held_out, config.token_budget)
+        accuracy, _ = pair_accuracy(model, data.held_out, config.token_budget)
     result = {
         "steps": len(history),
         "loss": history[-1]["loss"],
@@ -315,18 +315,6 @@ def measure(
         trees = [TokenTree.from_branches(p, [own[0].tokens]) for p, own in zip(prompts, drawn, strict=True)]
         scores = [own[0] for own in score_trees(judge, trees, token_budget)]
     return mean_interval(scores)
-
-
-def accuracy_interval(model: RewardModel, rankings: Sequence[RankedPrompt], token_budget: int) -> Interval:
-    """Return the share of untied pairs ordered as the labeler did, its interval resampling prompts; a tie is half."""
-    elements = by_prompt(rankings)
-    scored = score_trees(model, [element.tree() for element in elements], token_budget)
-    right, count = [], []
-    for scores, element in zip(scored, elements, strict=True):
-        pairs = [pair for own in element.pairs for pair in own]
-        right.append(sum((scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j]) for i, j in pairs))
-        count.append(len(pairs))
-    return ratio_interval(right, count)
 
 
 # What they leave
