@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from momus.errors import UserError
+from momus.lm.codec import read_tokenizer
 from momus.lm.local import LocalEngine
 from momus.lm.models import load_causal_lm
 from momus.train.ppo import PPOResult, train_ppo
 from momus.train.rollout import engine_sampler
 from momus.train.runs import Run
-from momus.train.weights import SavedWeights, pushing_sampler
+from momus.train.weights import SavedWeights, pushing_sampler, save_for_server
 from openai_server import OpenAIServer
 from stages import SMALL, same
 from tiny import tiny_engine, tiny_model, tiny_tokenizer
@@ -107,3 +109,18 @@ def test_a_server_that_takes_no_weights_is_one_line(tmp_path: Path, refuse: int,
         sampler(tiny_model(), [[1, 5]], 1, (0, 0))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_tied_head_is_written_as_one_of_its_own(tmp_path: Path) -> None:
+    """vLLM does not load a tied head again: what is pushed must not rely on it."""
+    policy = tiny_model(seed=4)
+    policy.config.tie_word_embeddings = True
+    policy.tie_weights()
+    save_for_server(policy, tmp_path / "m", tiny_tokenizer())
+    stored = load_file(tmp_path / "m" / "model.safetensors")
+    assert torch.equal(stored["lm_head.weight"], policy.get_input_embeddings().weight)
+    served = load_causal_lm(tmp_path / "m")
+    assert not served.config.tie_word_embeddings
+    tokens = torch.tensor([[1, 5, 7]])
+    torch.testing.assert_close(served(tokens).logits, policy(tokens).logits)
+    assert read_tokenizer(tmp_path / "m").get_vocab() == tiny_tokenizer().get_vocab()

@@ -71,7 +71,7 @@ def add_adapter(model: Model, settings: LoRA) -> Model:
     base = on_main(lambda: fingerprint(root))
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha, # any number does
+        lora_alpha=settings.alpha,  # any number does
         lora_dropout=settings.dropout,
         target_modules=list(settings.targets) or "all-linear",
         fan_in_fan_out=root.config.model_type == "gpt2",  # its layers hold their weights the other way round

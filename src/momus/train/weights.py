@@ -6,6 +6,9 @@ Before every batch the policy is written to a folder that both machines see, and
   folder as `weights_path`; then POST /reset_prefix_cache, so that nothing cached outlives the weights it came from;
 * SGLang: POST /update_weights_from_disk, which forgets its cache itself.
 
+Start the server with a folder that `save_for_server` wrote: vLLM (0.32) leaves a vocabulary head that is tied to the
+embeddings as it was when it loads again, so the head is given weights of its own, at first and with every push.
+
 Both serve whoever can reach them: keep them on a private network. The folder is a new one every time, for a server may
 go on with what it has read under an old name. Whether the weights arrived shows in PPO's metric `sampler_gap`: the
 trainer computes every log-probability itself and measures how far the server's are from it.
@@ -18,8 +21,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import torch
+from torch import nn
+from transformers import AutoConfig
+
 from momus.errors import UserError
 from momus.lm.engine import Engine
+from momus.lm.models import load_causal_lm, save_causal_lm
 from momus.lm.server import RefusedError, Server
 from momus.train.processes import on_main
 from momus.train.rollout import Drawn, Sample, Tokens, engine_sampler
@@ -37,11 +45,20 @@ class Weights(Protocol):
         """
 
 
+def save_for_server(policy: Any, path: Path, tokenizer: Any = None) -> None:
+    """Write a policy for a server that will be pushed newer ones; every process calls it.
+
+    A head that is tied to the embeddings is written as one of its own.
+    """
+    save(policy, path, tokenizer)
+    on_main(lambda: _untie(path, tokenizer))
+
+
 class SavedWeights:
     """Weights that reach a server through a folder.
 
     Args:
-        server: The server; it must have been started with the model that the policy is.
+        server: The server; it must have been started with what `save_for_server` wrote of the policy.
         folder: Where to write, seen by the server under the same path.
         kind: What kind of server it is.
         tokenizer: Written beside the weights.
@@ -55,7 +72,7 @@ class SavedWeights:
     def push(self, policy: Any, iteration: int) -> None:
         """Write the policy, have the server load it, and drop what was written before."""
         path = self._folder / f"iteration-{iteration}"
-        save(policy, path, self._tokenizer)
+        save_for_server(policy, path, self._tokenizer)
         on_main(lambda: self._load(path))
 
     def _load(self, path: Path) -> None:
@@ -76,6 +93,16 @@ class SavedWeights:
             raise UserError(f"{self._server.url} did not take new weights: {path}: {error}{hint}") from error
         if isinstance(answer, Mapping) and answer.get("success") is False:
             raise UserError(f"{self._server.url} did not take new weights: {path}: {answer.get('message', answer)}")
+
+
+def _untie(path: Path, tokenizer: Any) -> None:
+    config = AutoConfig.from_pretrained(path)
+    if config.tie_word_embeddings:
+        model = load_causal_lm(path, config.dtype or torch.float32)
+        head = model.get_output_embeddings()
+        head.weight = nn.Parameter(head.weight.detach().clone())
+        model.config.tie_word_embeddings = False
+        save_causal_lm(model, path, tokenizer)
 
 
 def pushing_sampler(engine: Engine, weights: Weights, max_tokens: int, temperature: float = 1.0) -> Sample:
