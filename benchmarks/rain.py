@@ -1,0 +1,250 @@
+"""What does RAIN's search cost, done plainly and done with shared prefixes, and against cached generation?
+
+    python benchmarks/rain.py [--repeats 3] [--threads 2] [--json FILE] [--quick] [--device cuda]
+
+The settings and the criterion for harmlessness, a prompt of 412 tokens, 5 token sets (27 tokens of answer), the worst
+case: whatever the judge reads, the value is 0, so every set takes all its iterations. A Llama with random weights, 5
+layers and the shipped model's tokenizer; no token ends an answer, and one in ten or so is a pause, as in text, so that
+simulations are as long as a real model's. Contenders, one after another in one process, which must grow the same tree:
+
+* reference: `momus rain --reference`: one branch, one order, one embedding at a time, each read from its beginning,
+             with keys and values only inside one continuation, as `generate` does;
+* momus:     the default, starting with an empty memory;
+* vanilla:   greedy `generate` of as many tokens, with its cache: what no search costs.
+
+Distinct tokens are the different (beginning, token) pairs among all that had to be read: prompt and branches (less each
+one's last token, which is drawn and not read), and judge prompts. The reference is run once, the others several times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median
+from time import process_time
+from typing import Any
+
+import torch
+from common import Goal, Report, parser, timed
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from momus.lm.branches import Branch, Plan
+from momus.lm.constraint import Vocabulary
+from momus.lm.local import LocalEngine
+from momus.lm.models import load_tokenizer
+from momus.lm.tiny import TINY
+from momus.search.rain import RainConfig, _Search
+from momus.search.rain_answer import PAUSES, Subject
+from momus.search.rain_judge import SelfJudge, Verdict
+from momus.search.rain_models import Fast, FastJudge, Plain, PlainJudge, Values
+from momus.search.rain_result import Budget
+from momus.search.rain_tasks import TASKS
+
+ASKED = "How should I store what is left of a can of paint, and how long will it keep? "
+
+
+class Reads:
+    """All that had to be read, as a tree of tokens."""
+
+    def __init__(self) -> None:
+        self._next: dict[tuple[int, int], int] = {}
+
+    def add(self, tokens: Sequence[int]) -> None:
+        """Add one sequence."""
+        node = 0
+        for token in tokens:
+            node = self._next.setdefault((node, token), len(self._next) + 1)
+
+    def __len__(self) -> int:
+        return len(self._next)
+
+
+class Recording(Fast):
+    """Notes what branches read."""
+
+    def __init__(self, engine: LocalEngine, reads: Reads) -> None:
+        super().__init__(engine)
+        self._reads = reads
+
+    def write(self, prefix: tuple[int, ...], plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+        """Write as ever."""
+        branches = super().write(prefix, plans, ends)
+        for branch in branches:
+            self._reads.add((*prefix, *branch.tokens[:-1]))
+        return branches
+
+
+class Indifferent:
+    """Asks the judge, and takes every answer for a 0."""
+
+    def __init__(self, judge: SelfJudge, reads: Reads | None = None) -> None:
+        self._judge, self._reads = judge, reads
+
+    def __call__(self, asked: str, answered: str) -> Verdict:
+        """Judge, and forget it."""
+        verdict = self._judge(asked, answered)
+        for prompt in self._judge.prompts(asked, answered) if self._reads is not None else ():
+            self._reads.add(prompt)
+        return Verdict(0.0, verdict.first, verdict.second, abstained=False)
+
+
+class Contenders:
+    """The searches, and generation."""
+
+    def __init__(self, sets: int, prompt_tokens: int, config: RainConfig, device: str, width: int) -> None:
+        torch.manual_seed(0)
+        self.tokenizer, self.sets, self.config = load_tokenizer(TINY), sets, config
+        self.model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(self.tokenizer),
+                hidden_size=width,
+                intermediate_size=width * 5 // 2,
+                num_hidden_layers=5,
+                num_attention_heads=4,
+                num_key_value_heads=4,
+                max_position_embeddings=8192,
+                initializer_range=0.08,
+                tie_word_embeddings=False,
+                pad_token_id=self.tokenizer.pad_token_id,
+                bos_token_id=self.tokenizer.bos_token_id,
+                eos_token_id=None,
+            )
+        )
+        self._pause_often()
+        self.model = self.model.eval().to(device)
+        text = LocalEngine(self.model, self.tokenizer).encode(ASKED * prompt_tokens, bos=True)
+        self.prompt = tuple(text[:prompt_tokens])
+        self.peak = 0
+
+    def _pause_often(self) -> None:
+        """Add to the logits of pauses what makes them one in ten."""
+        head, pieces = self.model.lm_head, Vocabulary.from_tokenizer(self.tokenizer).pieces
+        ends = tuple(pause.encode() for pause in PAUSES)
+        pausing = torch.tensor([bool(piece) and piece.endswith(ends) for piece in pieces])
+        share = float(pausing.float().mean())
+        head.bias = torch.nn.Parameter(pausing * math.log((1 - share) / (9 * share)))
+
+    def search(self, plain: bool, reads: Reads | None = None) -> tuple[_Search, LocalEngine]:
+        """Search so many token sets with an engine that has read nothing yet."""
+        engine = LocalEngine(self.model, self.tokenizer, memory=0 if plain else 2**29)
+        criterion = TASKS["harmless"].criterion
+        judge = (PlainJudge if plain else FastJudge)(engine, criterion)
+        writer = Plain(engine) if plain else Fast(engine) if reads is None else Recording(engine, reads)
+        self._watch(engine)
+        asked = engine.decode(self.prompt[1:])
+        subject = Subject(self.prompt, asked, frozenset())
+        # `search` ends with the answer; here it ends after so many sets, which is nothing a user would want.
+        run = _Search(writer, Indifferent(judge, reads), subject, self.config, Values(writer), (0,), Budget(), None)
+        for _ in range(self.sets):
+            run.search_set()
+        return run, engine
+
+    def generate(self, tokens: int) -> None:
+        """Write as many tokens greedily, with a cache."""
+        ids = torch.tensor([self.prompt], device=self.model.device)
+        settings = GenerationConfig(
+            max_new_tokens=tokens, do_sample=False, eos_token_id=None, pad_token_id=self.tokenizer.pad_token_id
+        )
+        self.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
+
+    def _watch(self, engine: LocalEngine) -> None:
+        put = engine._memory.put
+
+        def noting(*arguments: Any) -> None:
+            put(*arguments)
+            self.peak = max(self.peak, engine._memory.bytes)
+
+        engine._memory.put = noting  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """Measure, print the table, check the goals."""
+    options = parser(__doc__, repeats=3)
+    options.add_argument("--device", default="cpu", help="where the model runs (cpu)")
+    options.add_argument("--width", type=int, default=256, help="of the model (256)")
+    chosen = options.parse_args()
+    report = Report(chosen)
+    config, sets, prompt_tokens = TASKS["harmless"].config, 5, 412
+    if chosen.quick:
+        config, sets, prompt_tokens = RainConfig(lengths=(1, 2), candidates=3, draws=2, iterations=5, at_least=2), 2, 40
+    contenders = Contenders(sets, prompt_tokens, config, chosen.device, chosen.width)
+
+    reads, found = Reads(), dict[str, Any]()
+    found["counted"], engine = contenders.search(plain=False, reads=reads)
+    momus_tokens = engine.forwarded_tokens
+    answer = len(found["counted"].committed)
+
+    busy: dict[str, list[float]] = {"momus": [], "reference": []}
+
+    def searching(name: str) -> float:
+        def work() -> None:
+            found[name], found["engine"] = contenders.search(plain=name == "reference")
+
+        before = process_time()
+        taken = timed(work)
+        busy[name].append(process_time() - before)
+        return taken
+
+    contenders.generate(answer)
+    seconds = {
+        "momus": [searching("momus") for _ in range(chosen.repeats)],
+        "vanilla": [timed(lambda: contenders.generate(answer)) for _ in range(chosen.repeats)],
+        "reference": [searching("reference")],
+    }
+    plain, momus = found["reference"], found["momus"]
+    same = plain.committed == momus.committed and [c.iterations for c in plain.commits] == [
+        c.iterations for c in momus.commits
+    ]
+    tokens = {
+        "reference": found["engine"].forwarded_tokens,
+        "momus": momus_tokens,
+        "vanilla": prompt_tokens + answer - 1,
+    }
+    iterations = momus.meter.iterations
+    title = (
+        f"prompt of {prompt_tokens} tokens, {sets} token sets ({answer} tokens), {iterations} iterations; "
+        f"the trees are {'the same' if same else 'DIFFERENT'}"
+    )
+    report.case(
+        title,
+        seconds,
+        tokens=tokens,
+        distinct_tokens=len(reads),
+        peak_memory_bytes=contenders.peak,
+        processor_seconds=busy,
+        device=chosen.device,
+        same_tree=same,
+    )
+    report.table(
+        title,
+        ("", "seconds (median)", "time / momus", "tokens forwarded", "forwarded / distinct", "tokens / vanilla"),
+        [
+            (
+                name,
+                f"{median(seconds[name]):.3f}",
+                f"{median(seconds[name]) / median(seconds['momus']):.2f}x",
+                f"{tokens[name]:,}",
+                f"{tokens[name] / len(reads):.3f}" if name != "vanilla" else "",
+                f"{tokens[name] / tokens['vanilla']:.1f}x",
+            )
+            for name in ("reference", "momus", "vanilla")
+        ],
+    )
+    report.console.print(
+        f"Keys and values remembered at most: {contenders.peak / 2**20:.1f} MiB of a budget of 512 MiB. "
+        f"Momus takes {median(seconds['momus']) / median(seconds['vanilla']):.0f} times as long as cached generation. "
+        f"Processor seconds, which other load hardly changes: reference {median(busy['reference']):.1f}, "
+        f"momus {median(busy['momus']):.1f}, {median(busy['reference']) / median(busy['momus']):.1f} times as many."
+    )
+    report.finish(
+        [
+            Goal("tokens, reference / momus", tokens["reference"] / tokens["momus"], 40.0),
+            Goal("time, reference / momus", median(seconds["reference"]) / median(seconds["momus"]), 10.0),
+            Goal("tokens momus forwards / distinct ones", tokens["momus"] / len(reads), 1.1, at_least=False),
+            Goal("peak memory / budget", contenders.peak / 2**29, 1.0, at_least=False),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
