@@ -2,8 +2,9 @@
 
 Before every batch the policy is written to a folder that both machines see, and the server is told to load it:
 
-* vLLM (0.14 or newer, started with VLLM_SERVER_DEV_MODE=1): POST /collective_rpc, method `reload_weights`, with the
-  folder as `weights_path`; then POST /reset_prefix_cache, so that nothing cached outlives the weights it came from;
+* vLLM (tried: 0.32.0; started with VLLM_SERVER_DEV_MODE=1; 0.12 is too old): POST /collective_rpc, method
+  `reload_weights`, with the folder as `weights_path`; then POST /reset_prefix_cache, so that nothing cached outlives
+  the weights it came from;
 * SGLang: POST /update_weights_from_disk, which forgets its cache itself.
 
 Start the server with a folder that `save_for_server` wrote: vLLM (0.32) leaves a vocabulary head that is tied to the
