@@ -45,7 +45,7 @@ def test_version_and_help(capsys):
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
-def test_every_command_has_help_without_loading_torch(command):
+def test_every_command_but_train_has_help_without_loading_torch(command):
     code = (
         "import sys, momus.cli\n"
         "try: momus.cli.main([sys.argv[1], '--help'])\n"
@@ -54,7 +54,8 @@ def test_every_command_has_help_without_loading_torch(command):
     )
     done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True, check=True)
     assert f"usage: momus {command}" in done.stdout
-    assert done.stdout.endswith("0\nFalse False\n")
+    # The options of `train` are the settings of its stages, which live beside their mathematics.
+    assert done.stdout.endswith("0\nTrue False\n" if command == "train" else "0\nFalse False\n")
 
 
 BAD = {
