@@ -15,7 +15,7 @@ ROOT = Path(momus.__file__).parent
 # Ground floor first. A room imports only rooms before it; those in one tuple do not import each other.
 FLOORS = [
     ("errors",), ("critique",), ("records",), ("data",), ("tamper",), ("stats",), ("lm",), ("match",),
-    ("raters",), ("train", "search"), ("evaluate",), ("review",), ("report",),
+    ("raters",), ("train", "search"), ("evaluate",), ("documents", "review"), ("report",),
     ("demo",), ("cli",), ("__main__",),
 ]  # fmt: skip
 FLOOR_OF = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -30,6 +30,8 @@ COMMANDS = {
     "extract": "Find the key points of reviews, each with the words it stands on.",
     "match": "Name the points of two lists that say the same; measure a matcher against people.",
     "overlap": "Measure how far a model's feedback agrees with people's.",
+    "document": "Show what is read of a PDF, DOCX, HWPX, Markdown or text file.",
+    "feedback": "Give structured feedback on a document, each point with a quote; approve drafts.",
     "data": "Inspect and convert demonstrations, rankings and judgements of other projects.",
     "pretrain": "Train the small critic that ships with Momus, from nothing.",
     "doctor": "Say what this machine, and a model server, can do.",
@@ -37,6 +39,7 @@ COMMANDS = {
 
 _EXTRAS = {
     "data": {"markdown_it", "phonenumbers", "pyarrow"},
+    "documents": {"PIL", "defusedxml", "pypdfium2"},
     "evaluate": {"datasets", "lm_eval"},
     "remote": {"openai"},
     "train": {"jinja2", "matplotlib", "pygments", "safetensors", "tokenizers", "torch", "transformers"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,8 +41,12 @@ class Model:
             raise UserError(f"--model and --url are of no use: nothing here asks a model (--by {kinds[0]})")
         return self
 
-    def asker(self, purpose: str) -> Asker:
+    def asker(self, purpose: str, config: AskConfig | None = None) -> Asker:
         """Open the model.
+
+        Args:
+            purpose: What it is for, to say where it cannot be had.
+            config: How to ask; the seed is the model's.
 
         Raises:
             UserError: None is named, it is the one that ships with Momus, or it cannot be had.
@@ -57,7 +61,7 @@ class Model:
         else:
             engine = local_engine(self.name)
             tokenizer = getattr(engine, "tokenizer", None)
-        return Asker(engine, tokenizer, AskConfig(seed=self.seed))
+        return Asker(engine, tokenizer, replace(config or AskConfig(), seed=self.seed))
 
 
 def _on_server(url: str, name: str) -> tuple[Engine, Any]:

@@ -50,7 +50,7 @@ class Asker:
     def __init__(self, engine: Engine, tokenizer: Any = None, config: AskConfig | None = None) -> None:
         self._engine, self._config = engine, config or AskConfig()
         self._stops: list[int] = []
-        self._lay_out: Callable[[str], Sequence[int]] = lambda text: engine.encode(text, bos=True)
+        self._lay_out: Callable[[str], Sequence[int]] = lambda text: _encoded(engine, text)
         if tokenizer is not None:
             from momus.lm.chat import ChatFormat
 
@@ -80,6 +80,10 @@ class Asker:
                         unread.append(i)
             waiting = unread
         return found
+
+    def count(self, question: str) -> int:
+        """Return how many tokens a question has as the model is given it."""
+        return len(self._lay_out(question))
 
     def texts(self, questions: Sequence[str], attempt: int = 0) -> list[str | None]:
         """Sample one answer to each question; None where it does not fit the model.
@@ -128,6 +132,14 @@ def json_values(text: str) -> Iterator[Any]:
 def numbered(label: str, points: Sequence[str]) -> str:
     """Return points as lines "A1: …", spaces and line breaks in them single spaces."""
     return "\n".join(f"{label}{number}: {' '.join(point.split())}" for number, point in enumerate(points, 1))
+
+
+def _encoded(engine: Engine, text: str) -> list[int]:
+    """Return a question's tokens, a beginning-of-text token before them where the tokenizer has one."""
+    try:
+        return engine.encode(text, bos=True)
+    except UserError:
+        return engine.encode(text, bos=False)
 
 
 def _first(text: str, place: int) -> int | None:

@@ -1,0 +1,298 @@
+"""`momus feedback`: structured feedback on a document, what a person decides on it, and data to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from momus.documents.document import Document, Language
+    from momus.documents.feedback import Feedback
+    from momus.documents.rubrics import Rubric
+    from momus.match.ask import Asker
+    from momus.records import Record
+
+_SHOWN = 3
+
+
+def command(
+    document: Positional[Path],
+    rubric: str = "paper",
+    model: str | None = None,
+    url: str | None = None,
+    budget: int = 6500,
+    answer_tokens: int = 3000,
+    given: Path | None = None,
+    by: str | None = None,
+    language: Literal["document", "en", "ko"] = "document",
+    out: Path | None = None,
+    grobid: str | None = None,
+    send: bool = False,
+    seed: int = 0,
+) -> int:
+    """Give feedback on a document; it is written beside the document as JSON, Markdown and a page.
+
+    `momus feedback approve FILE.feedback.json --by NAME` lets a draft be passed on, `momus feedback return …` does not;
+    `momus feedback export FOLDER --out DATA` makes data to train on of documents with feedback.
+
+    Args:
+        document: A PDF, DOCX, HWPX, Markdown or text file.
+        rubric: paper, iclr, neurips, design, pupil, or a .toml file of one's own.
+        model: A language model's folder or its name on the hub; with --url its name on that server.
+        url: An OpenAI-compatible server.
+        budget: Tokens of the question, document included; the paper's is 6,500. It is spread over the sections.
+        answer_tokens: Longest answer.
+        given: Feedback that is already written (Markdown with the rubric's sections, or JSON), instead of a model's.
+        by: Who wrote what is given.
+        language: What the feedback is written in.
+        out: The folder it goes to, instead of beside the document.
+        grobid: A GROBID server that reads the PDF instead; the file is sent there.
+        send: Let the document go to a server elsewhere, though the rubric calls it private.
+        seed: Everything random follows from it.
+    """
+    from momus.cli._telling import say
+    from momus.documents.feedback import words_to_see
+    from momus.documents.grobid import read_with_grobid
+    from momus.documents.reading import read_document
+    from momus.documents.rubrics import read_rubric
+    from momus.errors import UserError
+    from momus.report.feedback import write_feedback
+
+    form = read_rubric(rubric)
+    if (given is None) != (by is None):
+        raise UserError("--given and --by go together: what is written, and who wrote it")
+    if given and (model or url):
+        raise UserError("--given and --model exclude each other: either it is written, or a model is asked")
+    if form.private and not send:
+        _keep_here(form, [address for address in (url, grobid) if address])
+    asker = None if given else _asker(model, url, seed, answer_tokens)
+    target = _target(document, by, out)
+    _keep_decided(target)
+    text = read_with_grobid(document, grobid) if grobid else read_document(document)
+    chosen: Language = text.language if language == "document" else language
+    for note in text.notes:
+        say(f"Note: {note}")
+    if asker is None:
+        found = _given(Path(str(given)), str(by), text, form, chosen)
+    else:
+        found = _asked(asker, str(model), text, form, chosen, budget)
+    files = write_feedback(found, form, target)
+    _print(found)
+    if found.struck:
+        say(f"Quotes struck because the document does not have them: {len(found.struck)}, such as")
+    for own in found.struck[:_SHOWN]:
+        say(f"  {own.quote!r}" + (", and its point, which needs one" if own.dropped else ""))
+    if found.share < 1:
+        say(f"{found.share:.0%} of the document's words fitted into {budget} tokens, spread over its sections")
+    if words := words_to_see(found, form):
+        say(f"Words to look at before approving: {', '.join(words)}")
+    say(f"{'It is' if found.released else 'It is a draft, not to be passed on before it is approved,'} in {files[1]}")
+    if not found.released:
+        say(f"To approve it: momus feedback approve {files[0]} --by NAME")
+    return 0
+
+
+def decide(
+    word: Positional[Literal["approve", "return"]],
+    file: Positional[Path],
+    by: str,
+    note: str = "",
+    grade: int | None = None,
+    edited: Path | None = None,
+) -> int:
+    """Approve feedback so that it may be passed on, or return it.
+
+    Args:
+        word: approve, or return.
+        file: The feedback: a .feedback.json file.
+        by: Who decides.
+        note: Why.
+        grade: How good it is, 1 to 7: what rankings are made from.
+        edited: The Markdown of the draft as it was edited; it replaces what was written.
+    """
+    from datetime import UTC, datetime
+
+    from momus.cli._telling import say
+    from momus.documents.drafts import approve, give_back, read_feedback
+    from momus.documents.drafts import edited as with_edits
+    from momus.documents.reading import read_document
+    from momus.documents.rubrics import read_rubric
+    from momus.documents.store import document_of
+    from momus.errors import UserError
+    from momus.report.feedback import write_feedback
+
+    feedback = read_feedback(file)
+    form = read_rubric(feedback.rubric)
+    if edited is not None:
+        document = read_document(document_of(file, feedback))
+        if document.sha256 != feedback.sha256:
+            raise UserError(f"{file}: {feedback.document} was changed since: give feedback on it again")
+        feedback = with_edits(feedback, edited, document, form)
+    change = approve if word == "approve" else give_back
+    feedback = change(feedback, by, datetime.now(UTC), note, grade)
+    files = write_feedback(feedback, form, file)
+    say(f"{'Approved' if feedback.released else 'Returned'} by {by}: {files[1]}")
+    return 0
+
+
+def export(
+    word: Positional[Literal["export"]],
+    folder: Positional[Path],
+    out: Path,
+    tokenizer: str | None = None,
+    budget: int = 6500,
+) -> int:
+    """Make demonstrations and rankings for `momus train`, and reviews for `momus overlap`, of documents with feedback.
+
+    Args:
+        word: This command's name.
+        folder: Documents, and beside them what `momus feedback` wrote and people approved, returned, graded or edited.
+        out: The folder for demonstrations.jsonl, rankings.jsonl and reviews.jsonl.
+        tokenizer: The model that is to be trained, to count tokens; without it a token is taken for three characters.
+        budget: Tokens of a question, document included.
+    """
+    from functools import lru_cache
+
+    from momus.cli._telling import say
+    from momus.documents.reading import read_document
+    from momus.documents.rubrics import read_rubric
+    from momus.documents.store import demonstrations, rankings, read_store, reviews
+    from momus.errors import UserError
+    from momus.records import write_jsonl
+
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file: name a directory")
+    store = read_store(folder, read_document, lru_cache(read_rubric))
+    count = _counter(tokenizer)
+    made: dict[str, Sequence[Record]] = {
+        "demonstrations": list(demonstrations(store, count, budget)),
+        "rankings": list(rankings(store, count, budget)),
+        "reviews": list(reviews(store)),
+    }
+    for name, records in made.items():
+        write_jsonl(out / f"{name}.jsonl", records)
+    told = ", ".join(f"{len(records)} {name}" for name, records in made.items())
+    say(f"{told} from {len(store)} pieces of feedback are in {out}")
+    return 0
+
+
+def command_for(arguments: Sequence[str]) -> Callable[..., int]:
+    """Return what the first word asks for: a decision, the data, or else feedback on a document."""
+    first = arguments[0] if arguments else ""
+    return decide if first in ("approve", "return") else export if first == "export" else command
+
+
+def _keep_here(rubric: Rubric, addresses: Sequence[str]) -> None:
+    """Refuse to send a private document to a server that is not on this machine."""
+    from urllib.parse import urlsplit
+
+    from momus.errors import UserError
+
+    for address in addresses:
+        host = urlsplit(address).hostname or ""
+        if host not in ("localhost", "::1") and not host.startswith("127."):
+            raise UserError(
+                f"the rubric {rubric.name!r} keeps documents on this machine, and {host or address} is another: run a "
+                "server here, or add --send if you may send it"
+            )
+
+
+def _asker(model: str | None, url: str | None, seed: int, answer_tokens: int) -> Asker:
+    from momus.errors import UserError
+    from momus.evaluate.backends import Model
+    from momus.match.ask import AskConfig
+
+    if answer_tokens < 1:
+        raise UserError(f"--answer-tokens {answer_tokens}: must be at least 1")
+    try:
+        return Model(model, url, seed).asker("feedback", AskConfig(max_tokens=answer_tokens))
+    except UserError as error:
+        if model is None or "ships with Momus" in str(error):
+            raise UserError(f"{error}; or give feedback that is already written: --given FILE --by NAME") from error
+        raise
+
+
+def _target(document: Path, by: str | None, out: Path | None) -> Path:
+    from momus.documents.store import ENDING
+    from momus.errors import UserError
+
+    folder = document.parent if out is None else out
+    if not folder.is_dir():
+        raise UserError(f"{'--out ' if out else ''}{folder}: there is no such directory")
+    name = f"{document.name}.{'-'.join(by.split())}" if by else document.name
+    if "/" in name:
+        raise UserError(f"--by {by}: a name without / is needed")
+    return folder / f"{name}{ENDING}"
+
+
+def _keep_decided(target: Path) -> None:
+    """Refuse to write over feedback on which somebody decided."""
+    from momus.documents.drafts import read_feedback
+    from momus.errors import UserError
+
+    if target.exists() and read_feedback(target).decisions:
+        raise UserError(f"{target}: somebody has decided on it: move it away, or write elsewhere with --out")
+
+
+def _asked(asker: Asker, model: str, document: Document, rubric: Rubric, language: Language, budget: int) -> Feedback:
+    from momus.documents.feedback import Feedback, checked, question, read_answer
+    from momus.errors import UserError
+
+    frame = asker.count("")
+    text, share = question(document, rubric, language, lambda own: asker.count(own) - frame, budget - frame)
+    [answer] = asker.ask([text], lambda _, value: read_answer(value, rubric, language))
+    if answer is None:
+        raise UserError(
+            f"{model} gave no feedback of the asked form, or cannot take {asker.count(text)} tokens and the answer: "
+            "try another model, or a smaller --budget"
+        )
+    sections, struck = checked(answer[0], rubric, document, language)
+    return Feedback(
+        **_facts(document, rubric, language), author=model, kind="model", share=share, sections=sections,
+        scores=answer[1], written=sections, struck=struck,
+    )  # fmt: skip
+
+
+def _given(path: Path, by: str, document: Document, rubric: Rubric, language: Language) -> Feedback:
+    from momus.documents.drafts import read_given
+    from momus.documents.feedback import Feedback, checked
+
+    entries, scores = read_given(path, document, rubric, language)
+    sections, struck = checked(entries, rubric, document, language)
+    return Feedback(
+        **_facts(document, rubric, language), author=by, kind="person", sections=sections, scores=scores,
+        written=sections, struck=struck,
+    )  # fmt: skip
+
+
+def _facts(document: Document, rubric: Rubric, language: Language) -> dict[str, Any]:
+    return {
+        "document": document.name, "sha256": document.sha256, "title": document.title, "rubric": rubric.source,
+        "language": language, "needs_approval": rubric.approval,
+    }  # fmt: skip
+
+
+def _counter(tokenizer: str | None) -> Callable[[str], int]:
+    if tokenizer is None:
+        return lambda text: -(-len(text) // 3)
+    from momus.lm.codec import read_tokenizer
+
+    loaded = read_tokenizer(tokenizer)
+    return lambda text: len(loaded.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+
+def _print(feedback: Feedback) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from momus.cli._telling import show
+
+    for section in feedback.sections:
+        table = Table("", "point", "quote", "page", title=escape(section.title), title_justify="left", show_lines=True)
+        for number, point in enumerate(section.points, 1):
+            text = "\n".join((point.text, *(f"- {detail}" for detail in point.details)))
+            table.add_row(str(number), escape(text), escape(point.quote), str(point.page or ""))
+        show(table)

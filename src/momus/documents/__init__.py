@@ -1,0 +1,1 @@
+"""Documents: read into their parts, given structured feedback on, and made into data to train on."""

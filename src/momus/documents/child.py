@@ -1,0 +1,95 @@
+"""The process that parses: a request on stdin, an answer on stdout, both JSON; `reading.py` starts it.
+
+A mistake of the user's is an answer too. Everything else ends the process with another code than 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from momus.documents.blocks import Blocks
+from momus.documents.limits import Limits
+from momus.documents.structure import structure
+from momus.errors import UserError
+
+_OLE = bytes.fromhex("d0cf11e0a1b11ae1")
+
+
+def read(path: Path, limits: Limits) -> Blocks:
+    """Read a file by what it holds, and where that does not say by its name.
+
+    Raises:
+        UserError: It cannot be read, or is of a format that is not known.
+    """
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if b"%PDF-" in head:
+        from momus.documents.pdf import read_pdf
+
+        return read_pdf(path, limits)
+    if head.startswith(_OLE):
+        raise UserError(f"{path}: {_ole(path)}")
+    if head.startswith(b"PK"):
+        from momus.documents.office import Archive, read_docx, read_hwpx
+
+        names = Archive(path, limits).names
+        if "word/document.xml" in names:
+            return read_docx(path, limits)
+        if any(name.startswith("Contents/section") for name in names):
+            return read_hwpx(path, limits)
+        raise UserError(f"{path}: packed, but neither a Word (DOCX) nor a Hangul (HWPX) document")
+    suffix = path.suffix.casefold()
+    if suffix in (".md", ".markdown"):
+        from momus.documents.plain import read_markdown
+
+        return read_markdown(path, limits)
+    if suffix in (".txt", ".text", ""):
+        from momus.documents.plain import read_text
+
+        return read_text(path, limits)
+    if suffix == ".pdf":
+        raise UserError(f"{path}: a broken PDF, or no PDF at all")
+    if suffix in (".docx", ".hwpx"):
+        raise UserError(f"{path}: a broken file: not the {suffix[1:].upper()} document its name says")
+    raise UserError(f"{path}: PDF, DOCX, HWPX, Markdown (.md) and text (.txt) can be read, not {suffix or 'this'}")
+
+
+def _ole(path: Path) -> str:
+    """Say what a file in Microsoft's old container is: an encrypted DOCX, or a format from before."""
+    data = path.read_bytes()
+    if "EncryptedPackage".encode("utf-16-le") in data:
+        return "needs a password: save a copy without one"
+    if b"HWP Document File" in data or "HwpSummaryInformation".encode("utf-16-le") in data:
+        return "a Hangul file of the old format (HWP): save it as HWPX or PDF"
+    return "an Office file of the old format: save it as DOCX or PDF"
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    path, limits = Path(request["path"]), Limits(**request["limits"])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds + 5))
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    try:
+        if request["do"] == "draw":
+            from momus.documents.pdf import draw_pages
+
+            return {"drawn": draw_pages(path, Path(request["folder"]), request["most"])}
+        document = structure(read(path, limits), path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+        if not document.text:
+            return {"error": f"{path}: no text in it"}
+        return {"document": document.model_dump(mode="json")}
+    except UserError as error:
+        return {"error": str(error)}
+    except ModuleNotFoundError as error:
+        return {"missing": error.name}
+    except RecursionError:
+        return {"error": f"{path}: nested too deep to be a document: refused"}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_answer(json.load(sys.stdin))))

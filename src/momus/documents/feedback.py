@@ -1,0 +1,330 @@
+"""Feedback on a document: its record, its checks, and the question that asks a model for it.
+
+The first stage of LLM scientific feedback (arXiv 2310.01783): one structured answer to one document. The wording is
+ours. Different from the released code: title and instructions count against the budget, which is spread over the
+sections (`budget.py`); the answer is JSON, checked; every point may quote the document, and a quote that is not in it
+is struck and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from momus.documents.budget import Count, excerpt
+from momus.documents.document import Document, Language, language_of
+from momus.documents.rubrics import Rubric, RubricSection
+from momus.match.extract import find_quote
+from momus.records import Record
+
+State = Literal["draft", "approved", "returned", "final"]
+
+_LANGUAGES: Mapping[Language, str] = {"en": "English", "ko": "Korean"}
+_SEAMS = 4
+"""Tokens that may come of joining a document to what stands around it."""
+
+_LEAST_QUOTE = 8
+"""Letters of a quote: fewer point at nothing."""
+
+_ASK = """\
+{task}
+{tone}
+
+Write these sections, in {language}:
+{sections}
+{scores}Give every point as one or two full sentences. Where a point stands on a passage of the document, copy that \
+passage as its quote, word for word and in the document's language, ten to forty words without omissions; otherwise \
+leave the quote empty. "{cut}" in the document stands for text that you are not shown: do not complain about what may \
+be there.
+
+The document:
+<<<
+{document}
+>>>
+
+Answer with JSON only, of this form:
+{form}
+"""
+
+
+class FeedbackPoint(BaseModel):
+    """One point: what is said, details of it, the passage it stands on ("": none) and its page (0: not known)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str = Field(min_length=1)
+    details: tuple[str, ...] = ()
+    quote: str = ""
+    page: int = 0
+
+
+class FeedbackSection(BaseModel):
+    """The points of one section of the rubric."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    title: str
+    points: tuple[FeedbackPoint, ...]
+
+
+class Struck(BaseModel):
+    """A quote that is not in the document, and the point it was given for; `dropped` if the point went with it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    point: str
+    quote: str
+    dropped: bool
+
+
+class Decision(BaseModel):
+    """What a person decided on feedback, and on which: `digest` names what it said then.
+
+    `grade` is how good it was, 1 to 7, where the person said so.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: Literal["approved", "returned"]
+    by: str = Field(min_length=1)
+    at: datetime
+    digest: str
+    note: str = ""
+    grade: int | None = Field(default=None, ge=1, le=7)
+
+
+class Feedback(Record):
+    """Feedback on one document by one author.
+
+    `share` is the share of the document's words that the author was given. `written` is what a model or person first
+    wrote, `sections` and `scores` what it says now.
+    """
+
+    document: str
+    sha256: str
+    title: str
+    rubric: str
+    language: Language
+    author: str
+    kind: Literal["person", "model"]
+    needs_approval: bool
+    share: float = 1.0
+    sections: tuple[FeedbackSection, ...]
+    scores: dict[str, int] = Field(default_factory=dict)
+    written: tuple[FeedbackSection, ...] = ()
+    struck: tuple[Struck, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what it says."""
+        said = self.model_dump_json(include={"sections", "scores", "sha256"})
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    @property
+    def state(self) -> State:
+        """Where it stands: a decision holds for what it was made on; whoever changes that makes it a draft again."""
+        last = self.decisions[-1] if self.decisions else None
+        if last is not None and last.digest == self.digest:
+            return last.state
+        return "draft" if self.needs_approval else "final"
+
+    @property
+    def released(self) -> bool:
+        """Whether it may be passed on."""
+        return self.state in ("approved", "final")
+
+
+class _Entry(BaseModel):
+    """A point as models write it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    point: str = Field(min_length=1)
+    details: list[str] = Field(default_factory=list)
+    quote: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lenient(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"point": value}
+        if isinstance(value, dict):
+            names = ("point", "text", "reason", "suggestion", "title", "summary")
+            point = next((value[name] for name in names if isinstance(value.get(name), str)), None)
+            details = value.get("details") or []
+            return {
+                "point": point,
+                "details": [details] if isinstance(details, str) else details,
+                "quote": value.get("quote") or "",
+            }
+        return value
+
+
+class _Answer(BaseModel):
+    """An answer as models write it: sections by key or title, under "sections" or by themselves."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    sections: dict[str, list[_Entry]]
+    scores: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lenient(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        sections = value.get("sections", {key: own for key, own in value.items() if key != "scores"})
+        if isinstance(sections, list):
+            sections = {
+                own.get("key") or own.get("title"): own.get("points") for own in sections if isinstance(own, dict)
+            }
+        if isinstance(sections, dict):
+            sections = {key: [own] if isinstance(own, str | dict) else own for key, own in sections.items()}
+        return {"sections": sections, "scores": value.get("scores") or {}}
+
+
+def question(document: Document, rubric: Rubric, language: Language, count: Count, budget: int) -> tuple[str, float]:
+    """Return what a model is asked about a document, within a budget, and the share of the document it is shown.
+
+    Args:
+        document: The document.
+        rubric: What feedback is made of.
+        language: What it is to be written in.
+        count: Returns how many tokens a text has.
+        budget: Tokens of the whole question.
+
+    Raises:
+        UserError: The budget does not hold the instructions and the document's headings.
+    """
+    instructions = count(_laid_out(rubric, language, ""))
+    own = excerpt(document, count, budget - instructions - _SEAMS)
+    return _laid_out(rubric, language, own.text), own.share
+
+
+def read_answer(
+    value: Any, rubric: Rubric, language: Language
+) -> tuple[dict[str, list[_Entry]], dict[str, int]] | None:
+    """Return the entries of every section by key and the scores, or None where a JSON value is not what was asked for.
+
+    Every section that needs points must have one, every score be in its range, and the language be the one asked for.
+    """
+    try:
+        answer = _Answer.model_validate(value)
+    except ValidationError:
+        return None
+    named = {_plain(key): entries for key, entries in answer.sections.items()}
+    sections = {}
+    for own in rubric.sections:
+        names = (own.key, own.title.en, own.title.ko)
+        entries = next((named[_plain(name)] for name in names if _plain(name) in named), [])
+        if not entries and own.points[0]:
+            return None
+        sections[own.key] = entries
+    scores = {}
+    for score in rubric.scores:
+        number = re.match(r"\s*(\d+)(?![\d.])", str(answer.scores.get(score.key, "")))
+        if number is None or not score.low <= int(number.group(1)) <= score.high:
+            return None
+        scores[score.key] = int(number.group(1))
+    said = [entry.point for entries in sections.values() for entry in entries]
+    return (sections, scores) if language_of(said) == language else None
+
+
+def checked(
+    sections: Mapping[str, Sequence[_Entry]], rubric: Rubric, document: Document, language: Language
+) -> tuple[tuple[FeedbackSection, ...], tuple[Struck, ...]]:
+    """Make sections of entries, their quotes as the document has them; quotes that it has not are struck."""
+    found, struck = [], []
+    for own in rubric.sections:
+        points = []
+        for entry in sections.get(own.key, ()):
+            point, lost = _checked_point(entry, own, document)
+            struck += [lost] if lost else []
+            points += [point] if point else []
+        found.append(FeedbackSection(key=own.key, title=own.title.in_language(language), points=tuple(points)))
+    return tuple(found), tuple(struck)
+
+
+def entries_of(value: Any) -> _Entry:
+    """Return a point that was read from a file as an entry."""
+    return _Entry.model_validate(value)
+
+
+def answer_of(sections: Sequence[FeedbackSection], scores: Mapping[str, int]) -> str:
+    """Return feedback as the JSON that a model is asked for: what a demonstration of it says."""
+    said: dict[str, Any] = {
+        "sections": {
+            own.key: [{"point": p.text, "details": list(p.details), "quote": p.quote} for p in own.points]
+            for own in sections
+        }
+    }
+    if scores:
+        said["scores"] = dict(scores)
+    return json.dumps(said, ensure_ascii=False, indent=1)
+
+
+def words_to_see(feedback: Feedback, rubric: Rubric) -> list[str]:
+    """Return the words of a rubric's list that the feedback uses, for a person to look at."""
+    said = " ".join(" ".join((p.text, *p.details)) for own in feedback.sections for p in own.points).casefold()
+    return [
+        word for word in rubric.avoid if re.search(rf"\b{re.escape(word)}" + (r"\b" if word.isascii() else ""), said)
+    ]
+
+
+def _checked_point(
+    entry: _Entry, section: RubricSection, document: Document
+) -> tuple[FeedbackPoint | None, Struck | None]:
+    text = " ".join(entry.point.split())
+    details = tuple(" ".join(detail.split()) for detail in entry.details if detail.strip())
+    quote = "" if section.quote == "no" else entry.quote.strip()
+    found = find_quote(quote, document.text) if sum(own.isalnum() for own in quote) >= _LEAST_QUOTE else None
+    dropped = section.quote == "must" and not found
+    struck = Struck(point=text, quote=quote, dropped=dropped) if dropped or (quote and not found) else None
+    if dropped:
+        return None, struck
+    page = document.page_of(found) if found else 0
+    return FeedbackPoint(text=text, details=details, quote=found or "", page=page), struck
+
+
+def _laid_out(rubric: Rubric, language: Language, text: str) -> str:
+    sections = "\n".join(
+        f'- "{own.key}" ({own.title.in_language(language)}): {own.ask} {_number(own)}' for own in rubric.sections
+    )
+    scores = "".join(
+        f'- "{own.key}", a whole number from {own.low} to {own.high}: {own.ask}\n' for own in rubric.scores
+    )
+    form: dict[str, Any] = {
+        "sections": {own.key: [{"point": "…", "details": ["…"] * own.details, "quote": "…"}] for own in rubric.sections}
+    }
+    if rubric.scores:
+        form["scores"] = {own.key: own.low for own in rubric.scores}
+    return _ASK.format(
+        task=rubric.task,
+        tone=f"Tone: {rubric.tone}" if rubric.tone else "",
+        language=_LANGUAGES[language],
+        sections=sections,
+        scores=f"and these scores:\n{scores}" if scores else "",
+        cut="[…]",
+        document=text,
+        form=json.dumps(form, ensure_ascii=False),
+    )
+
+
+def _number(section: RubricSection) -> str:
+    least, most = section.points
+    number = f"{most}" if least == most else f"{least} to {most}"
+    details = f", each with {section.details} details or more" if section.details else ""
+    quote = {"may": "", "must": "; every point needs a quote", "no": "; no quotes"}[section.quote]
+    return f"({number} {'point' if most == 1 else 'points'}{details}{quote})"
+
+
+def _plain(name: str) -> str:
+    return "".join(own for own in name.casefold() if own.isalnum())

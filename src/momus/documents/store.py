@@ -1,0 +1,148 @@
+"""A labelled store: documents with feedback beside them, made into what `momus train` and `momus overlap` read.
+
+A folder holds documents and, beside each, feedback as JSON (`DOC.feedback.json`, `DOC.NAME.feedback.json`), by people
+or by models and decided on by people. From it come
+
+- **demonstrations**: the question that a model is asked about a document, answered as a person wrote, or approved, it;
+- **rankings**: answers to one question as one person ordered them: by grade, approved before returned, and what a
+  person made of a draft before the draft;
+- **reviews**: the points of every piece of feedback, to measure how far they agree.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from momus.documents.budget import Count
+from momus.documents.document import Document
+from momus.documents.drafts import read_feedback
+from momus.documents.feedback import Feedback, answer_of, question
+from momus.documents.reading import SUFFIXES
+from momus.documents.rubrics import Rubric
+from momus.errors import UserError
+from momus.match.reviews import Point, Review
+from momus.records import Demonstration, Origin, Ranking
+
+ENDING = ".feedback.json"
+
+ABOUT = ("rejection", "suggestions", "weaknesses", "questions", "risks", "strengths_and_weaknesses", "limitations")
+"""Sections whose points say what is wrong or missing, which is what is compared with people's."""
+
+
+@dataclass(frozen=True)
+class Filed:
+    """Feedback, its document and its rubric."""
+
+    feedback: Feedback
+    document: Document
+    rubric: Rubric
+
+
+def read_store(folder: Path, read: Callable[[Path], Document], rubric_of: Callable[[str], Rubric]) -> list[Filed]:
+    """Read a folder of documents with feedback.
+
+    Args:
+        folder: Where they are.
+        read: Reads a document; each is read once.
+        rubric_of: Reads a rubric by name.
+
+    Raises:
+        UserError: There is none, a document is missing or was changed since.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: name a folder with documents and feedback beside them")
+    files = sorted(folder.rglob(f"*{ENDING}"))
+    if not files:
+        raise UserError(f"{folder}: no feedback in it: momus feedback DOC writes it beside a document")
+    documents: dict[Path, Document] = {}
+    found = []
+    for file in files:
+        feedback = read_feedback(file)
+        path = document_of(file, feedback)
+        if path not in documents:
+            documents[path] = read(path)
+        if documents[path].sha256 != feedback.sha256:
+            raise UserError(f"{file}: {path.name} was changed since: give feedback on it again")
+        found.append(Filed(feedback, documents[path], rubric_of(feedback.rubric)))
+    return found
+
+
+def document_of(file: Path, feedback: Feedback) -> Path:
+    """Return the document beside a file of feedback.
+
+    Raises:
+        UserError: It is not there.
+    """
+    path = file.parent / Path(feedback.document).name
+    if path.suffix.casefold() not in SUFFIXES or not path.is_file():
+        raise UserError(f"{file}: the document {feedback.document} is not beside it")
+    return path
+
+
+def demonstrations(store: Sequence[Filed], count: Count, budget: int) -> Iterator[Demonstration]:
+    """Yield what people wrote or approved."""
+    for own in store:
+        feedback = own.feedback
+        if feedback.released and (feedback.kind == "person" or feedback.state == "approved"):
+            yield Demonstration(
+                prompt=question(own.document, own.rubric, feedback.language, count, budget)[0],
+                answer=answer_of(feedback.sections, feedback.scores),
+                author=feedback.author,
+                origin=_origin(own),
+            )
+
+
+def rankings(store: Sequence[Filed], count: Count, budget: int) -> Iterator[Ranking]:
+    """Yield the order in which each person put answers to one question."""
+    groups: dict[tuple[str, str, str, str], list[tuple[Filed, float]]] = defaultdict(list)
+    for own in store:
+        feedback = own.feedback
+        asked = (feedback.sha256, feedback.rubric, feedback.language)
+        for by in dict.fromkeys(decision.by for decision in feedback.decisions):
+            last = [decision for decision in feedback.decisions if decision.by == by][-1]
+            if last.digest == feedback.digest:
+                groups[*asked, by].append((own, (last.grade or 0) + 10 * (last.state == "approved")))
+    for (*_, by), decided in groups.items():
+        answers, goods, authors = [], [], []
+        for own, good in decided:
+            answers.append(answer_of(own.feedback.sections, own.feedback.scores))
+            goods.append(good)
+            authors.append(own.feedback.author)
+            before = own.feedback.written
+            if before and before != own.feedback.sections and own.feedback.state == "approved" and len(decided) == 1:
+                answers.append(answer_of(before, own.feedback.scores))
+                goods.append(good - 10)
+                authors.append(f"{own.feedback.author}, before it was edited")
+        if len(answers) > 1:
+            places = {good: place for place, good in enumerate(sorted(set(goods), reverse=True))}
+            first = decided[0][0]
+            yield Ranking(
+                prompt=question(first.document, first.rubric, first.feedback.language, count, budget)[0],
+                candidates=tuple(answers),
+                ranks=tuple(places[good] for good in goods),
+                labeler=by,
+                authors=tuple(authors),
+                origin=_origin(first),
+            )
+
+
+def reviews(store: Sequence[Filed]) -> Iterator[Review]:
+    """Yield the points that say what is wrong or missing, for `momus overlap`."""
+    for own in store:
+        sections = [section for section in own.feedback.sections if section.key in ABOUT]
+        points = [point for section in sections or own.feedback.sections for point in section.points]
+        yield Review(
+            document=own.feedback.document,
+            reviewer=own.feedback.author,
+            kind=own.feedback.kind,
+            points=tuple(Point(text=" ".join((p.text, *p.details))) for p in points),
+            strata={"rubric": own.feedback.rubric},
+        )
+
+
+def _origin(own: Filed) -> Origin:
+    feedback = own.feedback
+    return Origin(format="momus feedback", id=feedback.document, group=feedback.sha256, language=feedback.language)
