@@ -168,6 +168,20 @@ def test_samples_are_all_kept_and_named_by_the_seed_and_the_place_in_the_input(f
     assert written("same", config) == [first, second] != written("other", replace(config, seed=2))
 
 
+def test_as_in_the_paper_quotes_are_forced_but_may_be_anything(files, config, tmp_path):
+    tasks = tmp_path / "tasks.jsonl"
+    write_jsonl(tasks, [task(0), task(1), task(2)])
+
+    def quoted(name, config):
+        found = read_jsonl(critique_dataset(tasks, tmp_path / name, config), TaskCritiques)
+        return [comment.span is not None for own in found for w in own.critiques for comment in w.critique.comments]
+
+    longer = replace(config, max_tokens=40)
+    kept = quoted("kept", longer)
+    assert kept and all(kept)
+    assert not all(quoted("paper", replace(longer, verbatim=False)))
+
+
 def test_one_answer_that_cannot_be_searched_costs_only_itself(files, config, tmp_path):
     tasks = tmp_path / "tasks.jsonl"
     write_jsonl(tasks, [task(0), Task(id="blank", question="", answer=""), task(2)])

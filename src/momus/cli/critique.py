@@ -22,6 +22,7 @@ def command(
     n: int | None = None,
     modifier: float = 0.0,
     max_tokens: int = 120,
+    paper: bool = False,
     seed: int = 0,
     shard: int = 32,
     threads: int = 1,
@@ -43,6 +44,7 @@ def command(
         modifier: What each highlight adds to a score when the best critique is chosen: higher misses less, lower
             claims less.
         max_tokens: Length limit of one sample.
+        paper: Do not keep quotes to lines of the answer: the paper only forces a quote to begin.
         seed: Everything random follows from it.
         shard: Tasks written to disk together, rounded up to a multiple of 8.
         threads: Threads of each process; other numbers may change the last digits of a score.
@@ -63,7 +65,7 @@ def command(
     from momus.search.on_ray import on_ray
     from momus.search.shard import CritiqueConfig
 
-    config = CritiqueConfig(model or TINY, reward, method, n, modifier, max_tokens, seed, threads)
+    config = CritiqueConfig(model or TINY, reward, method, n, modifier, max_tokens, not paper, seed, threads)
     runner = partial(on_ray, workers=workers) if ray else in_process
     try:
         with _progress() as progress:

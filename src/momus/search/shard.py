@@ -53,6 +53,8 @@ class CritiqueConfig:
     """What each highlight adds to a score when the best critique is chosen (CriticGPT, appendix 7.1)."""
     max_tokens: int = 120
     """Length limit of one sample. The shipped critic reads 1024 tokens in all; the paper's critiques have up to 704."""
+    verbatim: bool = True
+    """Constrain quotes to be lines of the answer; the paper only forces them."""
     seed: int = 0
     threads: int = 1
     """Of one process. Sums are cut up by threads, so another number may change the last bits of a score."""
@@ -80,7 +82,7 @@ class CritiqueConfig:
 
     def fsbs(self) -> FSBSConfig:
         """Return the search's settings: the paper's but for the number of samples and their length."""
-        return FSBSConfig(n=self.samples, max_tokens=self.max_tokens)
+        return FSBSConfig(n=self.samples, max_tokens=self.max_tokens, verbatim=self.verbatim)
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,15 @@ class ShardCritic:
         keys: list[int | tuple[int, ...]] = [(config.seed, index) for index in subjects]
         if config.method == "fsbs":
             return search(engine, self._reward, given, config.fsbs(), key=keys)
-        return best_of_n(engine, self._reward, given, config.samples, key=keys, max_tokens=config.max_tokens)
+        return best_of_n(
+            engine,
+            self._reward,
+            given,
+            config.samples,
+            key=keys,
+            max_tokens=config.max_tokens,
+            verbatim=config.verbatim,
+        )
 
     def _kept(self, result: SearchResult) -> tuple[Candidate, ...]:
         return result.candidates if self._config.method == "sample" else (result.best(self._config.modifier),)

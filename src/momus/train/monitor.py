@@ -79,7 +79,7 @@ class Monitor:
         """Take the metrics of the step that makes `done` of `total`."""
         if not main():
             return
-        if self._sinks is None:  # the first step of this session: it is known by now where the run went on
+        if self._sinks is None:  # the first step of this process: it is known by now where the run went on
             self._sinks = [open_sink(name, self._run, done) for name in self._track]
             for line in self._run.history():
                 if line["step"] < done:
