@@ -243,7 +243,7 @@ def test_a_tokenizer_that_cannot_keep_special_tokens_as_text_refuses_such_texts_
 
 def test_an_example_is_shown_with_what_is_trained_in_colour():
     own = chat("chatml", "bytes")
-    console = Console(force_terminal=True, width=200, color_system="standard", file=None, record=True)
+    console = Console(no_color=False, force_terminal=True, width=200, color_system="standard", file=None, record=True)
     with console.capture() as shown:
         console.print(own.shown(own.turns("Is it\x1b[2J?", KOREAN)[0]))
     lines = shown.get()
