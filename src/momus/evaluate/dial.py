@@ -51,33 +51,15 @@ class DialledCritic(Protocol):
         """Return all that decides what it writes, weights by their fingerprints; what JSON can hold."""
 
 
-class Estimate(BaseModel):
-    """A number and its interval."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, interval: Interval) -> Estimate:
-        """Return a measured interval as a record."""
-        return cls(value=interval.value, low=interval.low, high=interval.high)
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f}-{self.high:.2f})"
-
-
 class OperatingPoint(BaseModel):
     """One setting: false comments per clean answer, share of the bugs caught, comments per answer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     setting: float
-    false_alarms: Estimate
-    caught: Estimate
-    comments: Estimate
+    false_alarms: Interval
+    caught: Interval
+    comments: Interval
 
 
 class Calibration(Record):
@@ -158,8 +140,8 @@ def calibrate(
         OperatingPoint(
             setting=setting,
             false_alarms=_false_alarms(row.clean_false, clean),
-            caught=Estimate.of(row.catch),
-            comments=Estimate.of(row.comments),
+            caught=row.catch,
+            comments=row.comments,
         )
         for setting, row in zip(settings, rows, strict=True)
     ]
@@ -174,10 +156,10 @@ def calibrate(
     )
 
 
-def _false_alarms(measured: Interval, clean: int) -> Estimate:
+def _false_alarms(measured: Interval, clean: int) -> Interval:
     """Return the measured rate; where none was seen at all, resampling sees none either, and the bound is exact."""
     high = measured.high if measured.value else 1 - 0.025 ** (1 / clean)
-    return Estimate(value=measured.value, low=measured.low, high=high)
+    return Interval(measured.value, measured.low, high)
 
 
 def _grid(turns: Iterable[float]) -> list[float]:

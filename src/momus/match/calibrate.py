@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from momus.errors import UserError
 from momus.match.matcher import Matcher, Scale
@@ -23,24 +23,6 @@ from momus.stats.bootstrap import REPLICATES, Interval
 
 BATCH = 64
 Progress = Callable[[int, int], None]
-
-
-class Estimate(BaseModel):
-    """A number and its interval."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, interval: Interval) -> Estimate:
-        """Return a measured interval as a record."""
-        return cls(value=interval.value, low=interval.low, high=interval.high)
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 class MatchCalibration(Record):
@@ -61,6 +43,8 @@ class MatchCalibration(Record):
         spearman: The same of ranks.
     """
 
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
     matcher: dict[str, Any]
     data: str
     same_from: float
@@ -71,13 +55,13 @@ class MatchCalibration(Record):
     threshold: float
     lowest: float
     highest: float
-    precision: Estimate
-    recall: Estimate
-    f1: Estimate
+    precision: Interval
+    recall: Interval
+    f1: Interval
     auc: float
     average_precision: float
-    pearson: Estimate | None = None
-    spearman: Estimate | None = None
+    pearson: Interval | None = None
+    spearman: Interval | None = None
 
 
 def calibrate(
@@ -135,13 +119,13 @@ def calibrate(
         threshold=found.threshold,
         lowest=found.lowest,
         highest=found.highest,
-        precision=Estimate.of(found.precision),
-        recall=Estimate.of(found.recall),
-        f1=Estimate.of(found.f1),
+        precision=found.precision,
+        recall=found.recall,
+        f1=found.f1,
         auc=detection.auc(likeness, same),
         average_precision=detection.average_precision(likeness, same),
-        pearson=Estimate.of(pearson) if pearson else None,
-        spearman=Estimate.of(spearman) if spearman else None,
+        pearson=pearson,
+        spearman=spearman,
     )
 
 

@@ -15,6 +15,7 @@ from momus.critique import NO_PROBLEMS
 from momus.evaluate.dial import Calibration, OperatingPoint
 from momus.review.files import Skipped
 from momus.review.reviewer import FileReview, Finding
+from momus.stats.bootstrap import Interval
 
 SCHEMA = "momus.review"
 SCHEMA_VERSION = 1
@@ -58,16 +59,20 @@ def print_calibration(calibration: Calibration, console: Console) -> None:
     for name in ("setting", "false comments per clean answer", f"{bugs} caught", "comments per answer"):
         table.add_column(name, justify="right")
     for point in calibration.points:
-        table.add_row(f"{point.setting:.3g}", str(point.false_alarms), str(point.caught), str(point.comments))
+        table.add_row(f"{point.setting:.3g}", *map(_interval, (point.false_alarms, point.caught, point.comments)))
     console.print(table)
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.value:.2f} ({interval.low:.2f}-{interval.high:.2f})"
 
 
 def promised(calibration: Calibration, point: OperatingPoint, asked: float) -> str:
     """Say in one line what was promised, and on which data."""
     bugs = "inserted bugs" if calibration.inserted else "bugs"
     return (
-        f"at most {asked:g} false comments per clean function: measured {point.false_alarms} on "
-        f"{calibration.clean} clean answers, {bugs} caught {point.caught} ({visible(calibration.data)}); "
+        f"at most {asked:g} false comments per clean function: measured {_interval(point.false_alarms)} on "
+        f"{calibration.clean} clean answers, {bugs} caught {_interval(point.caught)} ({visible(calibration.data)}); "
         f"dial at {point.setting:.3g}"
     )
 
