@@ -31,6 +31,28 @@ def pdf(path: Path, pages: Sequence[Sequence[Text]], extra: str = "", rotate: in
         )
         kids.append(f"{len(objects)} 0 R")
     objects[1] = f"<</Type/Pages/Count {len(kids)}/Kids[{' '.join(kids)}]>>"
+    return _written(path, objects, extra)
+
+
+def korean_pdf(path: Path, texts: Sequence[Text], font: str) -> Path:
+    """Write one page in a Korean font that is named and not enclosed; whether text is bold is left out."""
+    drawn = "\n".join(
+        f"BT /F1 {size} Tf 1 0 0 1 {x} {y} Tm <{text.encode('utf-16-be').hex()}> Tj ET" for x, y, size, _, text in texts
+    )
+    return _written(path, [
+        "<</Type/Catalog/Pages 2 0 R>>",
+        "<</Type/Pages/Count 1/Kids[3 0 R]>>",
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+        f"<</Length {len(drawn)}>>stream\n{drawn}\nendstream",
+        f"<</Type/Font/Subtype/Type0/BaseFont/{font}/Encoding/UniKS-UCS2-H/DescendantFonts[6 0 R]>>",
+        f"<</Type/Font/Subtype/CIDFontType0/BaseFont/{font}/DW 1000/CIDSystemInfo<</Registry(Adobe)/Ordering(Korea1)"
+        "/Supplement 1>>/FontDescriptor 7 0 R>>",
+        f"<</Type/FontDescriptor/FontName/{font}/Flags 4/FontBBox[0 -148 1001 880]/ItalicAngle 0/Ascent 880"
+        "/Descent -148/CapHeight 880/StemV 99>>",
+    ])  # fmt: skip
+
+
+def _written(path: Path, objects: Sequence[str], extra: str = "") -> Path:
     body, places = "%PDF-1.4\n", []
     for number, text in enumerate(objects, 1):
         places.append(len(body))

@@ -3,9 +3,8 @@
 import json
 import subprocess
 import sys
-import threading
+import unicodedata
 import zipfile
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 
 import papers
 from momus.cli import main
-from momus.documents.grobid import read_with_grobid
 from momus.documents.limits import Limits
 from momus.documents.reading import draw, read_document
 from momus.documents.words import Words
@@ -185,6 +183,90 @@ def test_a_hyphen_at_the_end_of_a_line_goes_or_stays(words, data):
     assert Words([" ".join(KNOWN), *lines]).joined(lines) == " ".join(words)
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "lines", "said"),
+    [
+        ("the state-of-the-art", ["a state-", "of-the-art one"], "a state-of-the-art one"),
+        ("", ["a state-", "of-the-art one"], "a state-of-the-art one"),
+        ("", ["a state-of-", "the-art one"], "a state-of-the-art one"),
+        ("a language", ["a multi-lan-", "guage tool"], "a multi-language tool"),
+        ("the program", ["a pro-", "gram-level tool"], "a program-level tool"),
+        ("multi-step party", ["a multi-", "party tool"], "a multi-party tool"),
+        ("multi-step", ["a multi-", "ply tool"], "a multiply tool"),
+        ("data-base database database", ["a data-", "base"], "a database"),
+        ("data-base data-base database", ["a data-", "base"], "a data-base"),
+        ("", ["no evi-", "dence at all"], "no evidence at all"),
+        ("", ["a K-", "means run of GPT-", "style"], "a K-means run of GPT-style"),
+        ("kmeans", ["a K-", "means run of 3-", "point"], "a Kmeans run of 3-point"),
+        ("", ["the Bradley-", "Terry model"], "the Bradley-Terry model"),
+    ],
+)
+def test_the_document_decides_on_a_hyphen(elsewhere, lines, said):
+    assert Words([elsewhere, *lines]).joined(lines) == said
+
+
+def test_halves_of_broken_words_are_no_evidence():
+    lines = ["of a com-", "plete com plete com-", "plete thing"]
+    assert Words(["com-plex", *lines]).joined(["com-", "plete"]) == "com-plete"  # "plete" stands by itself here
+    assert Words(["com-plex", lines[0], "plete thing"]).joined(["com-", "plete"]) == "complete"
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "lines", "said"),
+    [
+        (["그 실험은 다만 하나"], ["실험", "은 다", "만 한 번"], "실험은 다만 한 번"),  # words that stand elsewhere
+        (["그 결과 또는 논의 뒤"], ["새 결과", "논의 뒤"], "새 결과 논의 뒤"),
+        ([], ["소금", "물이 언다"], "소금 물이 언다"),  # nothing is known: most files end lines with words
+        (["어떤 물이 ", "그런 때 "], ["소금", "물이 언 ", "다음 날"], "소금물이 언 다음 날"),  # spaces are drawn
+        (["이 물은 소금 뒤", "그런 때 "], ["소금", "물은"], "소금 물은"),
+        ([], ["물은", "A 컵에", "3도였다"], "물은 A 컵에 3도였다"),
+    ],
+)
+def test_korean_lines_may_end_inside_a_word(elsewhere, lines, said):
+    assert Words([*elsewhere, *lines]).joined(lines) == said
+
+
+@pytest.mark.parametrize("font", ["HYSMyeongJo-Medium", "HYGothic-Medium"])
+def test_a_korean_pdf_whose_fonts_are_named_and_not_enclosed(font, tmp_path):
+    """The standard Korean fonts, which readers are to bring themselves: codes are UTF-16."""
+    lines = papers.column(["소금물은 왜 늦게 어는가"], 180, 740, 20) + papers.column(["김하늘 (푸른중학교)"], 240, 715)
+    lines += papers.column(["요약"], 54, 690, 13) + papers.column(["소금이 많을수록 늦게 얼었다."], 54, 672)
+    lines += papers.column(["1. 서론"], 54, 640, 13)
+    lines += papers.column(
+        ["소금물이 맹물보다 늦게 어는 까닭을 알아보려", "고 실험을 하였다. 물은 두 시간 뒤에 얼었다."], 54, 622
+    )
+    lines += papers.column(["그림 1. 시간에 따른 온도"], 54, 580) + papers.column(["참고 문헌"], 54, 540, 13)
+    lines += papers.column(["[1] 홍길동. 얼음의 과학. 2011."], 54, 522)
+    found = read_document(papers.korean_pdf(tmp_path / "a.pdf", lines, font))
+    assert (found.title, found.language) == ("소금물은 왜 늦게 어는가", "ko")
+    assert found.abstract == "소금이 많을수록 늦게 얼었다." and _kinds(found, "front") == ["김하늘 (푸른중학교)"]
+    assert [section.heading for section in found.sections] == ["1. 서론"]
+    assert found.sections[0].paragraphs[0].text.endswith("고 실험을 하였다. 물은 두 시간 뒤에 얼었다.")
+    assert _kinds(found, "caption") == ["그림 1. 시간에 따른 온도"] and len(_kinds(found, "reference")) == 2
+
+
+def test_hangul_taken_apart_and_unseen_characters(tmp_path):
+    path = tmp_path / "a.md"
+    path.write_text(unicodedata.normalize("NFD", "# 보고서\n\n소금\u200b물은 늦게 언\u00ad다.\n"), encoding="utf-8")
+    found = read_document(path)
+    assert (found.title, found.language) == ("보고서", "ko") and found.sections[0].paragraphs[
+        0
+    ].text == "소금물은 늦게 언다."
+
+
+def test_what_lies_in_the_folder_is_not_run(tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('run')")
+    (tmp_path / "a.txt").write_text("Some text that says a thing.")
+    monkeypatch.chdir(tmp_path)
+    assert "says a thing" in read_document(Path("a.txt")).text
+
+
+def test_a_file_that_may_not_be_read_is_said_to_be(tmp_path, monkeypatch):
+    monkeypatch.setattr("momus.documents.reading.check_file", lambda *_: None)
+    with pytest.raises(UserError, match=f"{tmp_path}: Is a directory"):
+        read_document(tmp_path)
+
+
 ENCRYPTED = f"/Encrypt<</Filter/Standard/V 1/R 2/O<{'11' * 32}>/U<{'22' * 32}>/P -4>>/ID[<00><00>]"
 DTD = '<!DOCTYPE x [<!ENTITY a "b">]>'
 
@@ -306,51 +388,3 @@ def test_as_json_and_without_the_heavy_libraries(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, "document", str(path), "--json"], capture_output=True, text=True)
     assert json.loads(done.stdout)["pieces"][0] == {"kind": "title", "text": "A title", "places": [], "level": 0}
     assert not {"torch", "transformers", "pypdfium2"} & set(done.stderr.split())
-
-
-TEI = """<?xml version="1.0"?><TEI xmlns="http://www.tei-c.org/ns/1.0"><teiHeader>
-<fileDesc><titleStmt><title>Its title</title></titleStmt></fileDesc>
-<profileDesc><abstract><div><p>Its abstract.</p></div></abstract></profileDesc></teiHeader><text><body>
-<div><head n="1.2" coords="2,1,1,1,1">Parts</head><p coords="2,1,1,1,1;3,1,1,1,1">A <ref>[1]</ref> paragraph.</p></div>
-<figure coords="3,1,1,1,1"><head>Figure 1</head><figDesc>A drawing.</figDesc></figure></body>
-<back><div><listBibl><biblStruct><title>Other</title></biblStruct></listBibl></div></back></text></TEI>"""
-
-
-@pytest.fixture
-def grobid():
-    class Handler(BaseHTTPRequestHandler):
-        answer, code = TEI, 200
-
-        def do_POST(self):
-            Handler.seen = (self.path, self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(Handler.code)
-            self.end_headers()
-            self.wfile.write(Handler.answer.encode())
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", Handler
-    server.shutdown()
-    server.server_close()
-
-
-def test_grobid_reads_it_instead(tmp_path, grobid):
-    url, handler = grobid
-    path = _paper(tmp_path / "a.pdf")
-    found = read_with_grobid(path, url + "/")
-    assert (found.title, found.abstract, found.pages) == ("Its title", "Its abstract.", 3)
-    heading, level, paragraphs = found.sections[0]
-    assert (heading, level) == ("1.2 Parts", 2)
-    assert (paragraphs[0].text, paragraphs[0].pages) == ("A [1] paragraph.", (2, 3))
-    assert found.captions[0].text == "Figure 1: A drawing." and _kinds(found, "reference") == ["Other"]
-    assert handler.seen[0] == "/api/processFulltextDocument" and path.read_bytes() in handler.seen[1]
-    for answer, code, said in (("<a/>", 200, "not TEI"), (DTD + "<a/>", 200, "not TEI"), ("", 503, "refused it: 503")):
-        handler.answer, handler.code = answer, code
-        with pytest.raises(UserError, match=said):
-            read_with_grobid(path, url)
-    with pytest.raises(UserError, match="no answer"):
-        read_with_grobid(path, "http://127.0.0.1:9")

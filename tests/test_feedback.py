@@ -13,15 +13,26 @@ from momus.cli import main
 from momus.documents.budget import CUT, excerpt, fill
 from momus.documents.document import Document, Piece, Place
 from momus.documents.drafts import approve, edited, give_back, read_feedback, read_given, to_markdown
-from momus.documents.feedback import Feedback, FeedbackPoint, answer_of, checked, question, read_answer, words_to_see
+from momus.documents.feedback import (
+    Feedback,
+    FeedbackPoint,
+    answer_of,
+    checked,
+    question,
+    read_answer,
+    words_to_see,
+)
 from momus.documents.rubrics import read_rubric, shipped
+from momus.documents.store import Filed
+from momus.documents.store import rankings as store_rankings
 from momus.errors import UserError
 from momus.lm.chat import ChatFormat
 from momus.lm.remote import RemoteEngine
 from momus.match.ask import AskConfig, Asker
 from momus.match.reviews import read_reviews
 from momus.records import Demonstration, Ranking, read_jsonl
-from momus.train.texts import TextConfig, demonstrations, rankings
+from momus.train.settings import TextConfig
+from momus.train.texts import demonstrations, rankings
 from openai_server import OpenAIServer
 from test_match_model import Scripted
 from tiny import tiny_engine, tiny_tokenizer
@@ -409,6 +420,27 @@ def read_reviews_of_one(out):
     lines = (out / "reviews.jsonl").read_text().splitlines()
     (out / "one.jsonl").write_text("\n".join(lines[:2]))
     return read_reviews(out / "one.jsonl")
+
+
+def test_without_a_grade_there_is_no_place_among_graded_answers():
+    form = read_rubric("pupil")
+    own = document([["Some text that can be quoted."]], sha256="1")
+
+    def filed(word, change, grade):
+        sections, _ = checked(read_answer({p.key: [word] for p in form.sections}, form, "en")[0], form, own, "en")
+        made = Feedback(
+            document="a.md", sha256="1", title="T", rubric="pupil", language="en", author=word, kind="model",
+            needs_approval=True, sections=sections,
+        )  # fmt: skip
+        return Filed(change(made, "Ms Kim", NOW, grade=grade), own, form)
+
+    store = [filed("fine", approve, 5), filed("unsaid", approve, None), filed("better", approve, 6)]
+    (ranked,) = store_rankings(store, tokens, 9999)
+    assert (ranked.authors, ranked.ranks) == (("fine", "better"), (1, 0))
+    (ranked,) = store_rankings([*store, filed("no", give_back, None)], tokens, 9999)  # returned is below approved
+    assert (ranked.authors, ranked.ranks) == (("fine", "better", "no"), (1, 0, 2))
+    (ranked,) = store_rankings([store[1], filed("no", give_back, 3)], tokens, 9999)
+    assert ranked.ranks == (0, 1)
 
 
 def test_what_a_teacher_edits_is_ranked_over_what_was_there(report, tmp_path, scripted):

@@ -117,6 +117,9 @@ def test_what_cannot_be_calibrated_on():
         calibrate(LexicalMatcher(), PAIRS[:1], 1, "one")
     with pytest.raises(UserError, match="two documents"):
         calibrate(LexicalMatcher(), PAIRS, 2, "none that high")
+    strangers = [labelled(name, ["alpha beta"], ["gamma", "delta"], {(0, 0)}) for name in "ab"]
+    with pytest.raises(UserError, match="no likeness in any pair"):
+        calibrate(LexicalMatcher(), strangers, 1, "nothing in common")
 
 
 def test_an_encoder_compares_by_cosine_and_sees_each_text_once():
@@ -166,6 +169,17 @@ def test_reviews_that_cannot_be_read(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=message):
         read_reviews(tmp_path / name)
+
+
+@pytest.mark.parametrize("results", ["{}", "[{}]", "[1]", '[{"doc_id": "d", "generated_comments": 3}]'])
+def test_layouts_that_only_seem_to_be_known(tmp_path, results):
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "all_results.json").write_text(results if results != "{}" else '{"a": 1}')
+    (tmp_path / "output" / "all_aligns.json").write_text("[[]]")
+    (tmp_path / "a.json").write_text('[{"sentence1": "a"}]')
+    for read, place in ((read_reviews, tmp_path), (read_labels, tmp_path), (read_labels, tmp_path / "a.json")):
+        with pytest.raises(UserError, match="not laid out as"):
+            read(place)
 
 
 def test_labels_that_cannot_be_read(tmp_path):

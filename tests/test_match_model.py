@@ -21,6 +21,7 @@ from momus.match.aspects import ASPECTS, LexicalTagger
 from momus.match.extract import ModelExtractor, RuleExtractor, checked, find_quote
 from momus.match.matcher import matches
 from momus.match.model import ModelMatcher, ModelTagger, VotingConfig, VotingMatcher
+from momus.match.pairwise import PairwiseMatcher
 from openai_server import OpenAIServer
 from tiny import tiny_engine
 
@@ -76,6 +77,36 @@ A = ["data are few", "proof is wrong", "novelty is small", "clarity is low"]
 B = ["novelty is doubted", "typos abound", "data set is toy", "speed is low"]
 SAME = np.zeros((4, 4))
 SAME[0, 2] = SAME[2, 0] = 8
+
+
+def judging(question: str, asked: int) -> str:
+    """Vote for every pair; call those related that begin with the same word."""
+    alone = re.findall(r"point: (\w+)", question)
+    if alone:
+        return json.dumps({"related": "Medium" if alone[0] == alone[1] else "none", "why": "looked at"})
+    first, second = sides(question)
+    return json.dumps(
+        {"pairs": [{"a": i + 1, "b": j + 1, "score": 9} for i in range(len(first)) for j in range(len(second))]}
+    )
+
+
+def test_a_second_look_strikes_what_the_vote_let_through():
+    engine = Scripted(judging)
+    (found,) = PairwiseMatcher(Asker(engine), "m").compare([(A, B)])
+    assert (found.likeness == np.where(SAME > 0, 0.5, 0)).all() and found.reason(0, 2) == "looked at"
+    assert len(engine.asked) == VotingConfig().readings + len(A) * len(B)
+    (turned,) = PairwiseMatcher(Asker(Scripted(judging)), "m").compare([(B, A)])
+    assert (turned.likeness == found.likeness.T).all()
+    scores = PairwiseMatcher(Asker(Scripted(judging)), "m").scale.scores(found.likeness)
+    assert scores[0, 2] == 7 and scores[1, 1] == 0
+
+
+def test_a_second_look_without_an_answer_is_a_failure_of_its_list_alone():
+    def say(question: str, asked: int) -> str:
+        return "maybe" if "point: data" in question else judging(question, asked)
+
+    lost, kept, empty = PairwiseMatcher(Asker(Scripted(say)), "m").compare([(A, B), (A[1:], B[:2]), ([], B)])
+    assert lost.failed and not kept.failed and kept.likeness[1, 0] == 0.5 and not empty.failed
 
 
 @pytest.mark.parametrize("kind", [ModelMatcher, VotingMatcher])
@@ -175,6 +206,7 @@ def test_json_is_found_in_prose():
     text = 'So {not json} but {"a": [1, 2,],} and [3] and {"open": '
     assert list(json_values(text)) == [{"a": [1, 2]}, [3]]
     assert list(json_values("[" * 5000)) == []
+    assert list(json_values('<think>maybe {"a": 1}, no</think> {"a": 2}')) == [{"a": 2}]
 
 
 REVIEW = """# Summary

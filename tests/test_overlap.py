@@ -112,6 +112,18 @@ def test_documents_are_shuffled_within_their_stratum_only():
         analysed(documents, within=("year",))
 
 
+def test_every_model_is_shuffled_among_the_documents_that_it_reviewed():
+    """Documents without the model, or with another one, take nothing away from its null."""
+    documents = [document(f"d{i}", "a", "b") for i in range(3)]
+    bare = [ReviewedDocument(f"x{i}", {}, {}, {"r": ("b",)}) for i in range(40)]
+    other = [ReviewedDocument(f"y{i}", {}, {"other": ("c",)}, {"r": ("b",)}) for i in range(3)]
+    mixed = [*bare[:20], documents[0], *other, *documents[1:], *bare[20:]]
+    found, rows = analysed(mixed, shuffles=5)
+    assert rows["shuffled"].documents == 3 and found.undealt == 0
+    for one in match_documents(mixed, SameWord(), shuffles=2):
+        assert all({name for name, _ in dealt} == set(one.document.models) for dealt in one.shuffled)
+
+
 def test_when_points_match_by_chance_the_model_does_no_better_than_shuffled():
     rng = np.random.default_rng(0)
     words = [f"w{i}" for i in range(20)]
@@ -183,7 +195,7 @@ def test_collections_that_cannot_be_analysed():
     with pytest.raises(UserError, match="venue is 'x' in one review and 'y'"):
         documents_of([review, review.model_copy(update={"reviewer": "s", "strata": {"venue": "y"}})])
     with pytest.raises(UserError, match='"kind": "model"'):
-        systems_in(list(match_documents(documents_of([review]), SameWord())))
+        systems_in(documents_of([review]))
     with pytest.raises(UserError, match="a person has reviewed too"):
         analyse(list(match_documents([document("d", "a")], SameWord())), "m")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from momus.documents.document import Document, Language
+    from momus.documents.document import Language
     from momus.documents.feedback import Feedback
     from momus.documents.rubrics import Rubric
     from momus.match.ask import Asker
@@ -54,7 +54,7 @@ def command(
         seed: Everything random follows from it.
     """
     from momus.cli._telling import say
-    from momus.documents.feedback import words_to_see
+    from momus.documents.giving import by_model, by_person, keep_here, place_of
     from momus.documents.grobid import read_with_grobid
     from momus.documents.reading import read_document
     from momus.documents.rubrics import read_rubric
@@ -67,31 +67,18 @@ def command(
     if given and (model or url):
         raise UserError("--given and --model exclude each other: either it is written, or a model is asked")
     if form.private and not send:
-        _keep_here(form, [address for address in (url, grobid) if address])
+        keep_here(form, [address for address in (url, grobid) if address])
     asker = None if given else _asker(model, url, seed, answer_tokens)
-    target = _target(document, by, out)
-    _keep_decided(target)
+    target = place_of(document, by, out)
     text = read_with_grobid(document, grobid) if grobid else read_document(document)
     chosen: Language = text.language if language == "document" else language
     for note in text.notes:
         say(f"Note: {note}")
     if asker is None:
-        found = _given(Path(str(given)), str(by), text, form, chosen)
+        found = by_person(Path(str(given)), str(by), text, form, chosen)
     else:
-        found = _asked(asker, str(model), text, form, chosen, budget)
-    files = write_feedback(found, form, target)
-    _print(found)
-    if found.struck:
-        say(f"Quotes struck because the document does not have them: {len(found.struck)}, such as")
-    for own in found.struck[:_SHOWN]:
-        say(f"  {own.quote!r}" + (", and its point, which needs one" if own.dropped else ""))
-    if found.share < 1:
-        say(f"{found.share:.0%} of the document's words fitted into {budget} tokens, spread over its sections")
-    if words := words_to_see(found, form):
-        say(f"Words to look at before approving: {', '.join(words)}")
-    say(f"{'It is' if found.released else 'It is a draft, not to be passed on before it is approved,'} in {files[1]}")
-    if not found.released:
-        say(f"To approve it: momus feedback approve {files[0]} --by NAME")
+        found = by_model(asker, str(model), text, form, chosen, budget)
+    _report(found, form, write_feedback(found, form, target, text), budget)
     return 0
 
 
@@ -120,20 +107,20 @@ def decide(
     from momus.documents.drafts import edited as with_edits
     from momus.documents.reading import read_document
     from momus.documents.rubrics import read_rubric
-    from momus.documents.store import document_of
+    from momus.documents.store import document_of, is_beside
     from momus.errors import UserError
     from momus.report.feedback import write_feedback
 
     feedback = read_feedback(file)
     form = read_rubric(feedback.rubric)
-    if edited is not None:
-        document = read_document(document_of(file, feedback))
-        if document.sha256 != feedback.sha256:
-            raise UserError(f"{file}: {feedback.document} was changed since: give feedback on it again")
+    document = read_document(document_of(file, feedback)) if edited or is_beside(file, feedback) else None
+    if document is not None and document.sha256 != feedback.sha256:
+        raise UserError(f"{file}: {feedback.document} was changed since: give feedback on it again")
+    if edited and document:
         feedback = with_edits(feedback, edited, document, form)
     change = approve if word == "approve" else give_back
     feedback = change(feedback, by, datetime.now(UTC), note, grade)
-    files = write_feedback(feedback, form, file)
+    files = write_feedback(feedback, form, file, document)
     say(f"{'Approved' if feedback.released else 'Returned'} by {by}: {files[1]}")
     return 0
 
@@ -185,21 +172,6 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     return decide if first in ("approve", "return") else export if first == "export" else command
 
 
-def _keep_here(rubric: Rubric, addresses: Sequence[str]) -> None:
-    """Refuse to send a private document to a server that is not on this machine."""
-    from urllib.parse import urlsplit
-
-    from momus.errors import UserError
-
-    for address in addresses:
-        host = urlsplit(address).hostname or ""
-        if host not in ("localhost", "::1") and not host.startswith("127."):
-            raise UserError(
-                f"the rubric {rubric.name!r} keeps documents on this machine, and {host or address} is another: run a "
-                "server here, or add --send if you may send it"
-            )
-
-
 def _asker(model: str | None, url: str | None, seed: int, answer_tokens: int) -> Asker:
     from momus.errors import UserError
     from momus.evaluate.backends import Model
@@ -215,66 +187,6 @@ def _asker(model: str | None, url: str | None, seed: int, answer_tokens: int) ->
         raise
 
 
-def _target(document: Path, by: str | None, out: Path | None) -> Path:
-    from momus.documents.store import ENDING
-    from momus.errors import UserError
-
-    folder = document.parent if out is None else out
-    if not folder.is_dir():
-        raise UserError(f"{'--out ' if out else ''}{folder}: there is no such directory")
-    name = f"{document.name}.{'-'.join(by.split())}" if by else document.name
-    if "/" in name:
-        raise UserError(f"--by {by}: a name without / is needed")
-    return folder / f"{name}{ENDING}"
-
-
-def _keep_decided(target: Path) -> None:
-    """Refuse to write over feedback on which somebody decided."""
-    from momus.documents.drafts import read_feedback
-    from momus.errors import UserError
-
-    if target.exists() and read_feedback(target).decisions:
-        raise UserError(f"{target}: somebody has decided on it: move it away, or write elsewhere with --out")
-
-
-def _asked(asker: Asker, model: str, document: Document, rubric: Rubric, language: Language, budget: int) -> Feedback:
-    from momus.documents.feedback import Feedback, checked, question, read_answer
-    from momus.errors import UserError
-
-    frame = asker.count("")
-    text, share = question(document, rubric, language, lambda own: asker.count(own) - frame, budget - frame)
-    [answer] = asker.ask([text], lambda _, value: read_answer(value, rubric, language))
-    if answer is None:
-        raise UserError(
-            f"{model} gave no feedback of the asked form, or cannot take {asker.count(text)} tokens and the answer: "
-            "try another model, or a smaller --budget"
-        )
-    sections, struck = checked(answer[0], rubric, document, language)
-    return Feedback(
-        **_facts(document, rubric, language), author=model, kind="model", share=share, sections=sections,
-        scores=answer[1], written=sections, struck=struck,
-    )  # fmt: skip
-
-
-def _given(path: Path, by: str, document: Document, rubric: Rubric, language: Language) -> Feedback:
-    from momus.documents.drafts import read_given
-    from momus.documents.feedback import Feedback, checked
-
-    entries, scores = read_given(path, document, rubric, language)
-    sections, struck = checked(entries, rubric, document, language)
-    return Feedback(
-        **_facts(document, rubric, language), author=by, kind="person", sections=sections, scores=scores,
-        written=sections, struck=struck,
-    )  # fmt: skip
-
-
-def _facts(document: Document, rubric: Rubric, language: Language) -> dict[str, Any]:
-    return {
-        "document": document.name, "sha256": document.sha256, "title": document.title, "rubric": rubric.source,
-        "language": language, "needs_approval": rubric.approval,
-    }  # fmt: skip
-
-
 def _counter(tokenizer: str | None) -> Callable[[str], int]:
     if tokenizer is None:
         return lambda text: -(-len(text) // 3)
@@ -282,6 +194,30 @@ def _counter(tokenizer: str | None) -> Callable[[str], int]:
 
     loaded = read_tokenizer(tokenizer)
     return lambda text: len(loaded.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+
+def _report(found: Feedback, form: Rubric, files: Sequence[Path], budget: int) -> None:
+    """Print feedback, and say what to know about it and where it is."""
+    from momus.cli._telling import say
+    from momus.documents.feedback import words_to_see
+
+    _print(found)
+    if found.struck:
+        say(f"Quotes struck because the document does not have them: {len(found.struck)}, such as")
+    for own in found.struck[:_SHOWN]:
+        say(f"  {own.quote!r}" + (", and its point, which needs one" if own.dropped else ""))
+    if found.share < 1:
+        say(f"{found.share:.0%} of the document's words fitted into {budget} tokens, spread over its sections")
+    if words := words_to_see(found, form):
+        say(f"Words to look at before approving: {', '.join(words)}")
+    if found.released:
+        say(f"It is in {files[1]}; beside the document in {files[2]}")
+    else:
+        say(
+            f"It is a draft, not to be passed on before it is approved, in {files[1]}; "
+            f"beside the document in {files[2]}"
+        )
+        say(f"To approve it: momus feedback approve {files[0]} --by NAME")
 
 
 def _print(feedback: Feedback) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from momus.match.calibrate import MatchCalibration
     from momus.match.matcher import Match
 
-By = Literal["lexical", "embedding", "model", "voting"]
+By = Literal["lexical", "embedding", "model", "voting", "pairwise"]
 
 
 def command(
@@ -33,7 +33,8 @@ def command(
     Args:
         first: A list of points: a review (JSON Lines), a JSON array of strings, or a text file, one a line.
         second: The other list.
-        by: Shared words (offline), a sentence encoder, a language model, or its vote over shuffled readings.
+        by: Shared words (offline), a sentence encoder, a language model, its vote over shuffled readings, or the vote
+            and then a look at every pair by itself.
         threshold: Show pairs from this score on; 7 is "mainly the same point".
         model: The model's folder or its name on the hub; with --url its name on that server.
         url: An OpenAI-compatible server.
@@ -81,7 +82,8 @@ def calibrate(
     Args:
         word: This command's name.
         labels: Labelled pairs: JSON Lines, the folder of MARG's alignments, or KLUE-STS's JSON (docs/overlap.md).
-        by: Shared words (offline), a sentence encoder, a language model, or its vote over shuffled readings.
+        by: Shared words (offline), a sentence encoder, a language model, its vote over shuffled readings, or the vote
+            and then a look at every pair by itself.
         same_from: The label from which a pair is the same; by default 1, of KLUE-STS 3.
         out: Where the calibration goes, for --calibration.
         model: The model's folder or its name on the hub; with --url its name on that server.

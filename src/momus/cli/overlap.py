@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from momus.evaluate.matched import Matched, ReviewedDocument
+    from momus.match.matcher import Matcher
 
 
 def command(
     reviews: Positional[Path],
     out: Path,
-    by: Literal["lexical", "embedding", "model", "voting"] = "lexical",
+    by: Literal["lexical", "embedding", "model", "voting", "pairwise"] = "lexical",
     threshold: int = 7,
     within: tuple[str, ...] = (),
     shuffles: int = 1,
@@ -30,7 +35,8 @@ def command(
         reviews: Reviews with points, by people and by models: JSON Lines or a folder of them (docs/overlap.md), or
             MARG's folder.
         out: The folder for the page, its numbers as JSON, and every score.
-        by: Shared words (offline), a sentence encoder, a language model, or its vote over shuffled readings.
+        by: Shared words (offline), a sentence encoder, a language model, its vote over shuffled readings, or the vote
+            and then a look at every pair by itself.
         threshold: Pairs are the same point from this score on, 5 to 10.
         within: Strata, such as venue, within which the shuffled null hands a model's points to another document.
         shuffles: How often it does.
@@ -40,12 +46,11 @@ def command(
         calibration: What momus match calibrate measured of this matcher: its threshold scores 7.
         seed: Everything random follows from it.
     """
-    from momus.cli._telling import bar, say, show
+    from momus.cli._telling import say, show
     from momus.errors import UserError
     from momus.evaluate.aspects import aspect_table
     from momus.evaluate.backends import Model, open_matcher, open_tagger
-    from momus.evaluate.ledger import Ledger, digest
-    from momus.evaluate.matched import documents_of, match_documents
+    from momus.evaluate.matched import documents_of
     from momus.evaluate.overlap import analyse, systems_in
     from momus.match.calibrate import read_calibration
     from momus.match.matcher import check_threshold
@@ -56,21 +61,12 @@ def command(
     if shuffles < 0:
         raise UserError(f"--shuffles {shuffles}: must not be negative")
     documents = documents_of(read_reviews(reviews))
+    systems = systems_in(documents)
     named = Model(model, url, seed).used_by(by, aspects)
     texts = [point for own in documents for side in (own.models, own.people) for p in side.values() for point in p]
     tagger = open_tagger(aspects, named)
     matcher = open_matcher(by, named, calibration, texts)
-    settings = {
-        **matcher.identity(), "likeness": matcher.scale.threshold, "within": within, "shuffles": shuffles,
-        "seed": seed, "reviews": digest([[own.id, own.models, own.people, own.strata] for own in documents]),
-    }  # fmt: skip
-    with Ledger(out / "scores.jsonl", settings) as ledger, bar("Documents") as progress:
-        matched = list(
-            match_documents(
-                documents, matcher, shuffles=shuffles, within=within, seed=seed, ledger=ledger, progress=progress
-            )
-        )
-    systems = systems_in(matched)
+    matched = _matched(documents, matcher, out, within, shuffles, seed)
     report = OverlapReport(
         source=reviews.name,
         documents=len(documents),
@@ -83,8 +79,31 @@ def command(
     )
     options = ["--by", by, "--threshold", threshold, "--shuffles", shuffles, "--seed", seed, "--aspects", aspects]
     options += ["--within", *within] if within else []
+    options += ["--model", model] if model else []
+    options += ["--calibration", calibration.name] if calibration else []
     page = write_overlap(report, out, shlex.join(["momus", "overlap", reviews.name, *map(str, options)]))
     for own, table in zip(report.systems, report.aspects, strict=True):
         show(*overlap_tables(own, table), summary(own))
     say(f"The page is {page}")
     return 0
+
+
+def _matched(
+    documents: Sequence[ReviewedDocument], matcher: Matcher, out: Path, within: Sequence[str], shuffles: int, seed: int
+) -> list[Matched]:
+    """Score every pair, or go on with what was begun in OUT with the same settings."""
+    from momus.cli._telling import bar
+    from momus.evaluate.ledger import Ledger, digest
+    from momus.evaluate.matched import match_documents
+
+    settings = {
+        **matcher.identity(), "likeness": matcher.scale.threshold, "within": within, "shuffles": shuffles,
+        "null": "by model", "seed": seed,
+        "reviews": digest([[own.id, own.models, own.people, own.strata] for own in documents]),
+    }  # fmt: skip
+    with Ledger(out / "scores.jsonl", settings) as ledger, bar("Documents") as progress:
+        return list(
+            match_documents(
+                documents, matcher, shuffles=shuffles, within=within, seed=seed, ledger=ledger, progress=progress
+            )
+        )

@@ -87,6 +87,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"error": str(error)}
     except ModuleNotFoundError as error:
         return {"missing": error.name}
+    except OSError as error:
+        return {"error": f"{error.filename or path}: {error.strerror or error}"}
     except RecursionError:
         return {"error": f"{path}: nested too deep to be a document: refused"}
 

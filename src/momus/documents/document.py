@@ -105,19 +105,13 @@ class Document(Record):
         return "\n\n".join(piece.text for piece in self.pieces if piece.kind in READ)
 
     def page_of(self, passage: str) -> int:
-        """Return the page on which a passage of one piece begins, as far as known; 0 if it is not."""
-        found = next((piece for piece in self.pieces if piece.kind in READ and passage in piece.text), None)
-        if found is None or not found.places:
-            return 0
-        # A piece over several places is taken to be spread evenly by area, or else to begin on its first page.
-        share = found.text.find(passage) / max(1, len(found.text))
-        areas = [_area(place) for place in found.places]
-        reached = 0.0
-        for place, area in zip(found.places, areas, strict=True):
-            reached += area
-            if reached > share * sum(areas):
-                return place.page
-        return found.places[0].page
+        """Return the page on which a passage of the text begins, as far as known; 0 if it is not."""
+        at = self.text.find(passage)
+        for piece in (own for own in self.pieces if own.kind in READ):
+            if 0 <= at < len(piece.text):
+                return _page_at(piece, at / len(piece.text))
+            at -= len(piece.text) + len("\n\n")
+        return 0
 
     def _of(self, kind: Kind) -> str:
         return "\n\n".join(piece.text for piece in self.pieces if piece.kind == kind)
@@ -128,6 +122,17 @@ def language_of(texts: Sequence[str]) -> Language:
     joined = " ".join(texts)
     letters = len(_LETTER.findall(joined))
     return "ko" if letters and len(_HANGUL.findall(joined)) >= _KOREAN_SHARE * letters else "en"
+
+
+def _page_at(piece: Piece, share: float) -> int:
+    """Return the page of a share of a piece: over several places it is taken to be spread evenly by area."""
+    areas = [_area(place) for place in piece.places]
+    reached = 0.0
+    for place, area in zip(piece.places, areas, strict=True):
+        reached += area
+        if reached > share * sum(areas):
+            return place.page
+    return piece.places[0].page if piece.places else 0
 
 
 def _area(place: Place) -> float:

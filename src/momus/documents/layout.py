@@ -43,7 +43,7 @@ _STOPS = (".", "!", "?", ":", "。", "”", '"', ")", "]")
 class Run:
     """Characters side by side; places in points from the left upper corner of the page.
 
-    `cells` is how many parts with wide gaps between them a line has.
+    `cells` is how many parts with wide gaps between them a line has; `spaced` is whether the file draws a space after.
     """
 
     text: str
@@ -54,6 +54,12 @@ class Run:
     size: float
     bold: bool
     cells: int = 1
+    spaced: bool = False
+
+    @property
+    def line(self) -> str:
+        """Its text as a line to be joined to the next one."""
+        return f"{self.text} " if self.spaced else self.text
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def lay_out(pages: Sequence[Page]) -> tuple[Block, ...]:
             left, right = min(run.left for run in group), max(run.right for run in group)
             lines += [Line(run, page, left, right, column) for run in group]
         lines += [Line(run, page, 0, page.width, column, head=True) for run in page.runs if (page.number, run) in heads]
-    words = Words(line.run.text for line in lines)
+    words = Words(line.run.line for line in lines)
     pitch = _pitch(lines)
     return tuple(_block(group, words) for group in _groups(lines, pitch))
 
@@ -243,6 +249,7 @@ def _joined(row: Sequence[Run]) -> Run:
         longest.size,
         all(run.bold for run in row if run.text.isalnum() or len(run.text) > 2) and any(run.bold for run in row),
         1 + sum(right.left - left.right > _CELL * longest.size for left, right in pairwise(row)),
+        row[-1].spaced,
     )
 
 
@@ -309,7 +316,7 @@ def _block(group: Sequence[Line], words: Words) -> Block:
     first = group[0]
     size = body_size((line.run.size, len(line.run.text)) for line in group)
     return Block(
-        text=words.joined([line.run.text for line in group]),
+        text=words.joined([line.run.line for line in group]),
         places=(_place(group),),
         size=size,
         bold=all(line.run.bold for line in group),

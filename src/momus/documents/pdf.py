@@ -118,7 +118,7 @@ class _Opened:
 
 @dataclass
 class _Growing:
-    """A run while characters are added to it; `last` is where the last one begins."""
+    """A run while characters are added to it; `last` is where the last one begins, `spaced` as in `Run`."""
 
     left: float
     right: float
@@ -129,13 +129,16 @@ class _Growing:
     text: list[str] = field(default_factory=list)
     sizes: Counter[float] = field(default_factory=Counter)
     bold: int = 0
+    spaced: bool = False
 
     def finished(self) -> Run:
         text = unicodedata.normalize("NFKC", "".join(self.text))
         text = " ".join("".join(own for own in text if own.isprintable() or own.isspace()).split())
         size = self.sizes.most_common(1)[0][0]
         solid = max(1, sum(not own.isspace() for own in self.text))
-        return Run(text, self.left, self.right, self.top, self.bottom, size, self.bold > 0.6 * solid)
+        return Run(
+            text, self.left, self.right, self.top, self.bottom, size, self.bold > 0.6 * solid, spaced=self.spaced
+        )
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,8 @@ def _runs(characters: Iterator[_Char]) -> Iterator[_Growing]:
     for own in characters:
         if own.text.isspace():
             space = True
+            if run is not None and own.size:  # one that the file draws, not one that PDFium puts in
+                run.spaced = True
             continue
         if run is None or not _goes_on(run, own):
             if run is not None:
@@ -231,7 +236,7 @@ def _runs(characters: Iterator[_Char]) -> Iterator[_Growing]:
         if space:
             run.text.append(" ")
         space = False
-        run.last = own.left
+        run.last, run.spaced = own.left, False
         run.text.append(own.text)
         run.left, run.right = min(run.left, own.left), max(run.right, own.right)
         run.top, run.bottom = min(run.top, own.top), max(run.bottom, own.bottom)

@@ -71,7 +71,8 @@ def _child(job: Mapping[str, Any], path: Path, limits: Limits) -> dict[str, Any]
     request = json.dumps({**job, "path": str(path), "limits": asdict(limits)})
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "momus.documents.child"],
+            # -P: the folder it is called in may be a stranger's, and hold a json.py
+            [sys.executable, "-P", "-m", "momus.documents.child"],
             input=request.encode(),
             capture_output=True,
             timeout=_PATIENCE * limits.seconds,

@@ -19,7 +19,7 @@ from pathlib import Path
 from momus.documents.budget import Count
 from momus.documents.document import Document
 from momus.documents.drafts import read_feedback
-from momus.documents.feedback import Feedback, answer_of, question
+from momus.documents.feedback import Decision, Feedback, answer_of, question
 from momus.documents.reading import SUFFIXES
 from momus.documents.rubrics import Rubric
 from momus.errors import UserError
@@ -76,10 +76,15 @@ def document_of(file: Path, feedback: Feedback) -> Path:
     Raises:
         UserError: It is not there.
     """
-    path = file.parent / Path(feedback.document).name
-    if path.suffix.casefold() not in SUFFIXES or not path.is_file():
+    if not is_beside(file, feedback):
         raise UserError(f"{file}: the document {feedback.document} is not beside it")
-    return path
+    return file.parent / Path(feedback.document).name
+
+
+def is_beside(file: Path, feedback: Feedback) -> bool:
+    """Whether the document is beside a file of feedback."""
+    path = file.parent / Path(feedback.document).name
+    return path.suffix.casefold() in SUFFIXES and path.is_file()
 
 
 def demonstrations(store: Sequence[Filed], count: Count, budget: int) -> Iterator[Demonstration]:
@@ -96,16 +101,21 @@ def demonstrations(store: Sequence[Filed], count: Count, budget: int) -> Iterato
 
 
 def rankings(store: Sequence[Filed], count: Count, budget: int) -> Iterator[Ranking]:
-    """Yield the order in which each person put answers to one question."""
-    groups: dict[tuple[str, str, str, str], list[tuple[Filed, float]]] = defaultdict(list)
+    """Yield the order in which each person put answers to one question.
+
+    Beside graded answers of the same decision one without a grade has no place, and is left out.
+    """
+    groups: dict[tuple[str, str, str, str], list[tuple[Filed, Decision]]] = defaultdict(list)
     for own in store:
         feedback = own.feedback
         asked = (feedback.sha256, feedback.rubric, feedback.language)
         for by in dict.fromkeys(decision.by for decision in feedback.decisions):
             last = [decision for decision in feedback.decisions if decision.by == by][-1]
             if last.digest == feedback.digest:
-                groups[*asked, by].append((own, (last.grade or 0) + 10 * (last.state == "approved")))
-    for (*_, by), decided in groups.items():
+                groups[*asked, by].append((own, last))
+    for (*_, by), group in groups.items():
+        graded = {decision.state for _, decision in group if decision.grade is not None}
+        decided = [(own, _good(last)) for own, last in group if last.grade is not None or last.state not in graded]
         answers, goods, authors = [], [], []
         for own, good in decided:
             answers.append(answer_of(own.feedback.sections, own.feedback.scores))
@@ -141,6 +151,10 @@ def reviews(store: Sequence[Filed]) -> Iterator[Review]:
             points=tuple(Point(text=" ".join((p.text, *p.details))) for p in points),
             strata={"rubric": own.feedback.rubric},
         )
+
+
+def _good(decision: Decision) -> int:
+    return (decision.grade or 0) + 10 * (decision.state == "approved")
 
 
 def _origin(own: Filed) -> Origin:

@@ -8,6 +8,7 @@ as what follows their heading up to an appendix. English and Korean.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -49,6 +50,7 @@ _NUMBER = re.compile(
 _FOOTNOTE = re.compile(
     r"(?:\d{1,2}|[*†‡§¶∗])\s*[^\W\d_]|https?://|©|permission to make|copyright|arxiv:", re.IGNORECASE
 )
+_UNSEEN = re.compile("[\u00ad\u200b\u2060\ufeff]")  # soft hyphen, spaces of no width
 _END = re.compile(r"[.!?。][\"”’')\]\d,]*$")
 _STOP, _LEAST_SENTENCE = re.compile(r"[.!?。]"), 32
 
@@ -66,7 +68,7 @@ def structure(blocks: Blocks, name: str, sha256: str) -> Document:
         name: The file's name.
         sha256: Of its bytes.
     """
-    kept = [block for block in blocks.blocks if block.text.strip()]
+    kept = [replace(block, text=text) for block in blocks.blocks if (text := _composed(block.text))]
     pieces = _joined(_Telling(kept, blocks.title).pieces(), Words(block.text for block in kept))
     found = [piece.text for piece in pieces if piece.kind in ("title", "paragraph", "abstract")]
     return Document(
@@ -78,6 +80,11 @@ def structure(blocks: Blocks, name: str, sha256: str) -> Document:
         pieces=tuple(pieces),
         notes=blocks.notes,
     )
+
+
+def _composed(text: str) -> str:
+    """Return text with letters in one piece (Hangul from a Mac comes taken apart) and nothing that cannot be seen."""
+    return unicodedata.normalize("NFC", _UNSEEN.sub("", text)).strip()
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from momus.errors import UserError
 from momus.evaluate.systems import local_engine
-from momus.lm.engine import Engine
 from momus.lm.tiny import TINY
 from momus.match.ask import AskConfig, Asker
 from momus.match.aspects import LexicalTagger, Tagger
 from momus.match.calibrate import read_scale
+from momus.match.chat import ChatAsker
 from momus.match.embedding import EmbeddingMatcher, sentence_encoder
 from momus.match.extract import Extractor, ModelExtractor, RuleExtractor
 from momus.match.lexical import LexicalMatcher
 from momus.match.matcher import Matcher
 from momus.match.model import ModelMatcher, ModelTagger, VotingConfig, VotingMatcher
+from momus.match.pairwise import PairwiseMatcher
 
-By = Literal["lexical", "embedding", "model", "voting"]
+if TYPE_CHECKING:
+    from momus.lm.server import Server
+
+By = Literal["lexical", "embedding", "model", "voting", "pairwise"]
 
 
 @dataclass(frozen=True)
@@ -56,25 +60,42 @@ class Model:
                 f"{purpose} needs a language model that follows instructions: name it with --model, and with --url "
                 "where a server has it. The small model that ships with Momus only writes critiques of code"
             )
+        config = replace(config or AskConfig(), seed=self.seed)
         if self.url:
-            engine, tokenizer = _on_server(self.url, self.name)
-        else:
-            engine = local_engine(self.name)
-            tokenizer = getattr(engine, "tokenizer", None)
-        return Asker(engine, tokenizer, replace(config or AskConfig(), seed=self.seed))
+            return _on_server(self.url, self.name, config)
+        engine = local_engine(self.name)
+        return Asker(engine, getattr(engine, "tokenizer", None), config)
 
 
-def _on_server(url: str, name: str) -> tuple[Engine, Any]:
-    """Return a server's engine: its chat API, which lays messages out itself, or else completions with a tokenizer."""
+def _on_server(url: str, name: str, config: AskConfig) -> Asker:
+    """Return who asks a server: through its chat API, which lays messages out itself, or else by completions.
+
+    Completions need the model's tokenizer, and so does counting tokens exactly; through chat they are estimated.
+    """
     from momus.lm.codec import read_tokenizer
     from momus.lm.remote import RemoteEngine
     from momus.lm.server import Server
 
     server = Server(url, name)
+    if not _has_chat(server):
+        return Asker(RemoteEngine(server), read_tokenizer(name), config)
+    if Path(name).is_dir():
+        return Asker(RemoteEngine(server, chat=True), None, config)
+    return ChatAsker(server, config)
+
+
+def _has_chat(server: Server) -> bool:
+    """Whether a server answers through the chat API; that it cannot be reached or does not let us in is an error."""
+    from momus.lm.server import RefusedError
+    from momus.lm.wire import Request
+
     try:
-        return RemoteEngine(server, chat=True), None
-    except UserError:  # no chat API; if it is something worse, it is said again
-        return RemoteEngine(server), read_tokenizer(name)
+        server.ask([Request("Say yes.", 8, chat=True)])
+    except RefusedError as error:
+        if error.status in (401, 403, 429) or error.status >= 500:
+            raise
+        return False
+    return True
 
 
 def open_matcher(by: By, model: Model, calibration: Path | None, texts: Iterable[str]) -> Matcher:
@@ -100,7 +121,8 @@ def open_matcher(by: By, model: Model, calibration: Path | None, texts: Iterable
     asker = model.asker(f"--by {by}")
     if by == "model":
         return ModelMatcher(asker, str(model.name), scale)
-    return VotingMatcher(asker, str(model.name), scale, VotingConfig(seed=model.seed))
+    kind = VotingMatcher if by == "voting" else PairwiseMatcher
+    return kind(asker, str(model.name), scale, VotingConfig(seed=model.seed))
 
 
 def open_extractor(by: Literal["rules", "model"], model: Model) -> Extractor:

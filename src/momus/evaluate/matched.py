@@ -122,7 +122,7 @@ def match_documents(
         progress: Told the documents done and their total.
     """
     strata = [stratum(own, within) for own in documents]
-    given = [derangement(strata, seed + number) for number in range(shuffles)]
+    given = [_dealt(documents, strata, seed + number) for number in range(shuffles)]
     for start in range(0, len(documents), BATCH):
         numbers = range(start, min(start + BATCH, len(documents)))
         waiting = [i for i in numbers if ledger is None or documents[i].id not in ledger]
@@ -135,27 +135,41 @@ def match_documents(
         progress(numbers.stop, len(documents))
 
 
+_Dealt = Mapping[str, Sequence[int | None]]
+"""For each model's name, whose points by it every document gets; None where there is no other in its stratum."""
+
 _Task = tuple[int, str, str, tuple[str, ...], tuple[str, ...]]
 """Which shuffle (-1: none), who, whom, and their points."""
 
 
-def _tasks(documents: Sequence[ReviewedDocument], i: int, given: Sequence[Sequence[int | None]]) -> list[_Task]:
+def _dealt(documents: Sequence[ReviewedDocument], strata: Sequence[str], seed: int) -> dict[str, list[int | None]]:
+    """Hand each model's points on among the documents that it has reviewed, whatever others there are."""
+    dealt: dict[str, list[int | None]] = {}
+    for system in dict.fromkeys(name for own in documents for name in own.models):
+        own = [i for i, document in enumerate(documents) if system in document.models]
+        dealt[system] = [None] * len(documents)
+        for i, giver in zip(own, derangement([strata[i] for i in own], seed), strict=True):
+            dealt[system][i] = None if giver is None else own[giver]
+    return dealt
+
+
+def _tasks(documents: Sequence[ReviewedDocument], i: int, given: Sequence[_Dealt]) -> list[_Task]:
     """List the comparisons of a document, always in the same order."""
     own = documents[i]
     tasks = [(-1, a, b, own.models[a], own.people[b]) for a in own.models for b in own.people]
     tasks += [(-1, a, b, own.people[a], own.people[b]) for a, b in combinations(own.people, 2)]
-    for number, giver in enumerate(given):
-        other = giver[i]
-        if other is not None:
-            models = documents[other].models
-            tasks += [(number, a, b, models[a], own.people[b]) for a in models for b in own.people]
+    for number, dealt in enumerate(given):
+        for a, givers in dealt.items():
+            other = givers[i]
+            if other is not None:
+                tasks += [(number, a, b, documents[other].models[a], own.people[b]) for b in own.people]
     return tasks
 
 
 def _scored(
     documents: Sequence[ReviewedDocument],
     numbers: Sequence[int],
-    given: Sequence[Sequence[int | None]],
+    given: Sequence[_Dealt],
     matcher: Matcher,
 ) -> list[list[Any]]:
     """Score the comparisons of some documents in one call; what JSON can hold, None where the matcher failed."""
@@ -169,9 +183,7 @@ def _scored(
     return [[values(next(found)) for _ in own] for own in tasks]
 
 
-def _matched(
-    documents: Sequence[ReviewedDocument], i: int, given: Sequence[Sequence[int | None]], values: Sequence[Any]
-) -> Matched:
+def _matched(documents: Sequence[ReviewedDocument], i: int, given: Sequence[_Dealt], values: Sequence[Any]) -> Matched:
     matched = Matched(documents[i], {}, [{} for _ in given], sum(value is None for value in values))
     for (number, a, b, first, second), value in zip(_tasks(documents, i, given), values, strict=True):
         if value is not None:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from momus.errors import UserError
-from momus.evaluate.matched import Matched
+from momus.evaluate.matched import Matched, ReviewedDocument
 from momus.match.matcher import LEAST, MOST, SAME, Scores
 from momus.stats.bootstrap import REPLICATES, Interval, mean_interval, ratio_interval
 from momus.stats.overlap import Kept, overlap
@@ -107,13 +107,13 @@ class SystemOverlap:
     thresholds: tuple[AtThreshold, ...]
 
 
-def systems_in(matched: Sequence[Matched]) -> list[str]:
+def systems_in(documents: Sequence[ReviewedDocument]) -> list[str]:
     """Return the names of the models that have reviewed something, in order of first appearance.
 
     Raises:
         UserError: There are none.
     """
-    found = list(dict.fromkeys(name for own in matched for name in own.document.models))
+    found = list(dict.fromkeys(name for own in documents for name in own.models))
     if not found:
         raise UserError('no review is by a model: mark those with "kind": "model"')
     return found
@@ -152,7 +152,7 @@ def analyse(
         ),
         failed=sum(one.failed for one in own),
         shuffles=max(len(one.shuffled) for one in own),
-        undealt=sum(not any(one.shuffled) for one in own),
+        undealt=sum(not any(name == system for dealt in one.shuffled for name, _ in dealt) for one in own),
         rows=tuple(_row(key, kinds[key][0], values, replicates) for key, values in found.items()),
         differences=tuple(
             _difference(f"{kinds[a][0]} minus {kinds[b][0]}", hits[a], hits[b], replicates)

@@ -17,6 +17,9 @@ Answer = TypeVar("Answer")
 _BAD_REQUEST = 400
 """How a server refuses a question that is too long."""
 
+_THOUGHT = "</think>"
+"""Ends what models that reason aloud say before their answer; drafts in it are not the answer."""
+
 _TRAILING_COMMA = re.compile(r",(\s*[}\]])")
 
 
@@ -116,9 +119,12 @@ class Asker:
 
 
 def json_values(text: str) -> Iterator[Any]:
-    """Yield the outermost JSON objects and arrays in a text, in order; commas before a closing bracket are forgiven."""
+    """Yield the outermost JSON objects and arrays in a text, in order; commas before a closing bracket are forgiven.
+
+    What a model thinks aloud before its answer is left out.
+    """
     decoder = json.JSONDecoder()
-    mended = _TRAILING_COMMA.sub(r"\1", text)
+    mended = _TRAILING_COMMA.sub(r"\1", text.rpartition(_THOUGHT)[2])
     place = 0
     while (start := _first(mended, place)) is not None:
         try:
@@ -132,6 +138,11 @@ def json_values(text: str) -> Iterator[Any]:
 def numbered(label: str, points: Sequence[str]) -> str:
     """Return points as lines "A1: …", spaces and line breaks in them single spaces."""
     return "\n".join(f"{label}{number}: {' '.join(point.split())}" for number, point in enumerate(points, 1))
+
+
+def seed_of(seed: int, attempt: int, question: str) -> int:
+    """Return the seed of one attempt at a question, for servers: it depends on these alone."""
+    return _name(f"{seed} {attempt} {question}") & 0x7FFFFFFF
 
 
 def _encoded(engine: Engine, text: str) -> list[int]:

@@ -66,7 +66,8 @@ _PATTERNS = {
         r"시사점|함의|파급|실용|실제 (?:적용|활용|응용)|의의",
     ),
     "Ethical Aspects": (
-        r"\bethic|\bprivacy\b|\bfairness\b|\bmisuse\b|\bconsent\b|\bharm(?:s|ful)?\b",
+        r"\bethic|\bprivacy\b|\bfairness\b(?! of (?:the |this |such )?comparison)|\bmisuse\b|\bconsent\b",
+        r"\bharm(?:s|ful)?\b",
         r"\b(?:social|gender|racial|harmful|algorithmic) bias",
         r"윤리|개인정보|프라이버시|공정성|편향|악용|동의를",
     ),

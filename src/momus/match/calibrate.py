@@ -84,7 +84,7 @@ def calibrate(
         progress: Told the lists done and their total.
 
     Raises:
-        UserError: Fewer than two documents have pairs that are the same.
+        UserError: Fewer than two documents have pairs that are the same, or pairs that the matcher finds alike.
     """
     likeness: list[float] = []
     labels: list[float] = []
@@ -105,9 +105,13 @@ def calibrate(
         raise UserError(f"{data}: pairs labelled {same_from:g} or more are needed from two documents at least")
     if same.all():
         raise UserError(f"{data}: every pair is labelled {same_from:g} or more: nothing to tell apart")
+    if len({document for document, value in zip(documents, likeness, strict=True) if value > 0}) < 2:
+        raise UserError(f"{data}: the matcher finds no likeness in any pair of two documents: nothing to choose from")
     found = detection.cross_validated(likeness, same, documents, replicates=replicates)
     graded = len(set(labels)) > 2
-    pearson, spearman = detection.correlations(likeness, labels, replicates=replicates) if graded else (None, None)
+    pearson, spearman = (
+        detection.correlations(likeness, labels, documents, replicates=replicates) if graded else (None, None)
+    )
     return MatchCalibration(
         matcher=dict(matcher.identity()),
         data=data,

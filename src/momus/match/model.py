@@ -4,7 +4,7 @@ One question holds both lists; the model names the pairs that say the same, each
 reason (LLM scientific feedback, arXiv 2310.01783; the wording is ours). Models favour what stands first, and lists have
 an order, so the voting matcher asks several times with the points shuffled and the sides swapped every other time, and
 gives a pair the highest score that enough readings agree it has at least (the idea of MARG, arXiv 2401.04259, which
-counts how often a pair is named; its second look at each pair by itself is left out).
+counts how often a pair is named). MARG then looks at each pair by itself: `momus.match.pairwise`.
 """
 
 from __future__ import annotations

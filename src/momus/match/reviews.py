@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -84,7 +85,8 @@ def read_reviews(path: Path) -> list[Review]:
         UserError: There are none, one is not a review, or a reviewer reviews a document twice.
     """
     if (path / MARG).is_file():
-        found = list(_marg_reviews(path / MARG))
+        with _laid_out(path, "MARG's alignments"):
+            found = list(_marg_reviews(path / MARG))
     elif path.is_dir():
         found = [own for file in sorted(path.glob("*.jsonl")) for own in read_jsonl(file, Review)]
         found += [own for file in sorted((*path.glob("*.txt"), *path.glob("*.md"))) for own in [read_text(file)]]
@@ -142,16 +144,27 @@ def read_labels(path: Path) -> Labels:
         UserError: It is none of them, or holds no pair.
     """
     if (path / MARG).is_file():
-        found = Labels(list(_marg_labels(path / MARG)), 1)
+        with _laid_out(path, "MARG's alignments"):
+            found = Labels(list(_marg_labels(path / MARG)), 1)
     elif path.is_dir():
         raise UserError(f"{path}: a file of labelled pairs is needed, or a folder with {MARG}")
     elif path.suffix == ".json":
-        found = Labels(list(_klue_labels(path)), 3)
+        with _laid_out(path, "KLUE-STS"):
+            found = Labels(list(_klue_labels(path)), 3)
     else:
         found = Labels(list(read_jsonl(path, Labelled)), 1)
     if not any(row for own in found.pairs for row in own.labels):
         raise UserError(f"{path}: no labelled pairs in it")
     return found
+
+
+@contextmanager
+def _laid_out(path: Path, layout: str) -> Iterator[None]:
+    """Say that a file has not the layout it seems to have where something in it is missing or of another kind."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{path}: not laid out as {layout}: {type(error).__name__}: {str(error)[:80]}") from error
 
 
 def _marg_reviews(path: Path) -> Iterator[Review]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from momus import __version__
-from momus.documents.document import Document, Piece, Place
+from momus.documents.document import READ, Document, Piece, Place
 from momus.documents.drafts import STATES, to_markdown
 from momus.documents.feedback import Feedback, words_to_see
 from momus.documents.reading import draw
@@ -91,13 +92,25 @@ def _data_url(path: Path) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
-def write_feedback(feedback: Feedback, rubric: Rubric, path: Path) -> list[Path]:
+@dataclass(frozen=True)
+class Passage:
+    """A piece of a document cut where quotes begin and end: stretches of text, each with the quotes that it is in.
+
+    Quotes are numbered; `first` are those that begin with a stretch.
+    """
+
+    kind: str
+    stretches: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+
+def write_feedback(feedback: Feedback, rubric: Rubric, path: Path, document: Document | None) -> list[Path]:
     """Write feedback beside its document as JSON, Markdown and a page; what must be approved first is named a draft.
 
     Args:
         feedback: The feedback.
         rubric: Its rubric.
         path: Of the JSON: `NAME.feedback.json`.
+        document: The document, which the page shows beside the feedback; None where it is not at hand.
 
     Returns:
         The three files, JSON first. Those of the other state are removed.
@@ -107,7 +120,7 @@ def write_feedback(feedback: Feedback, rubric: Rubric, path: Path) -> list[Path]
     files = {
         path.name: feedback.model_dump_json(indent=1) + "\n",
         f"{stem}.md": to_markdown(feedback, rubric),
-        f"{stem}.html": render_feedback(feedback, rubric),
+        f"{stem}.html": render_feedback(feedback, rubric, document),
     }
     write_pages(path.parent, files)
     for ending in (".md", ".html"):
@@ -115,11 +128,14 @@ def write_feedback(feedback: Feedback, rubric: Rubric, path: Path) -> list[Path]
     return [path.with_name(name) for name in files]
 
 
-def render_feedback(feedback: Feedback, rubric: Rubric) -> str:
-    """Return feedback as one page that opens offline."""
+def render_feedback(feedback: Feedback, rubric: Rubric, document: Document | None) -> str:
+    """Return feedback as a page that opens offline, beside the document, if there is one, with its quotes marked."""
+    quotes = [point.quote for section in feedback.sections for point in section.points if point.quote]
     return template("feedback.html").render(
         feedback=feedback,
         rubric=rubric,
+        passages=_passages(document, quotes) if document else (),
+        number={quote: number for number, quote in enumerate(dict.fromkeys(quotes), 1)},
         banner="" if feedback.released else STATES[feedback.state][feedback.language],
         see=[] if feedback.released else words_to_see(feedback, rubric),
         scores=[
@@ -129,3 +145,31 @@ def render_feedback(feedback: Feedback, rubric: Rubric) -> str:
         ],
         version=__version__,
     )
+
+
+def _passages(document: Document, quotes: Sequence[str]) -> tuple[Passage, ...]:
+    """Mark each quote where it first stands; one that runs over several pieces of the document in each of them."""
+    found = []
+    marks = [(document.text.find(quote), quote) for quote in dict.fromkeys(quotes)]
+    start = 0  # of the piece in the document's text
+    for piece in document.pieces:
+        if piece.kind not in READ:
+            continue
+        end = start + len(piece.text)
+        spans = [
+            (max(at, start) - start, min(at + len(quote), end) - start, number, at >= start)
+            for number, (at, quote) in enumerate(marks, 1)
+            if at >= 0 and at < end and at + len(quote) > start
+        ]
+        cuts = sorted({0, len(piece.text), *(cut for span in spans for cut in span[:2])})
+        stretches = tuple(
+            (
+                piece.text[left:right],
+                tuple(number for low, high, number, _ in spans if low <= left < high),
+                tuple(number for low, _, number, begins in spans if low == left and begins),
+            )
+            for left, right in pairwise(cuts)
+        )
+        found.append(Passage(piece.kind, stretches))
+        start = end + len("\n\n")
+    return tuple(found)

@@ -41,17 +41,21 @@ class Detection:
 def best_threshold(likeness: ArrayLike, same: ArrayLike) -> float:
     """Return the likeness from which pairs are kept that gives the best F1, halfway to the next lower one.
 
+    Pairs with no likeness at all are never kept: the threshold is above 0.
+
     Raises:
-        ValueError: There is no positive pair.
+        ValueError: There is no positive pair, or no pair with a likeness above 0.
     """
     values, truth = np.asarray(likeness, dtype=float), np.asarray(same, dtype=bool)
     if not truth.any():
         raise ValueError("no pair is positive")
+    if not (values > 0).any():
+        raise ValueError("no pair has any likeness")
     order = np.argsort(-values, kind="stable")
     found, kept = np.cumsum(truth[order]), np.arange(1, len(order) + 1)
     ranked = values[order]
     last = np.append(ranked[1:] < ranked[:-1], True)  # a threshold cannot part equal values
-    f1 = np.where(last, 2 * found / (kept + truth.sum()), -1)
+    f1 = np.where(last & (ranked > 0), 2 * found / (kept + truth.sum()), -1)
     best = int(f1.argmax())
     lower = ranked[best + 1] if best + 1 < len(ranked) else 0.0
     return float((ranked[best] + lower) / 2)
@@ -70,12 +74,14 @@ def cross_validated(
         seed: Seed of the resampling.
 
     Raises:
-        ValueError: The positive pairs are not of two groups at least.
+        ValueError: The positive pairs, or those with a likeness above 0, are not of two groups at least.
     """
     values, truth = np.asarray(likeness, dtype=float), np.asarray(same, dtype=bool)
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     if len(np.unique(group[truth])) < 2:
         raise ValueError("positive pairs of one group only")
+    if len(np.unique(group[values > 0])) < 2:
+        raise ValueError("pairs with any likeness of one group only")
     count = int(group.max()) + 1
     thresholds = np.array([best_threshold(values[group != g], truth[group != g]) for g in range(count)])
     kept = values >= thresholds[group]
@@ -120,11 +126,12 @@ def average_precision(likeness: ArrayLike, same: ArrayLike) -> float:
 
 
 def correlations(
-    first: ArrayLike, second: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0
+    first: ArrayLike, second: ArrayLike, groups: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0
 ) -> tuple[Interval, Interval]:
-    """Return Pearson's and Spearman's correlation of two rows with intervals that resample their items."""
+    """Return Pearson's and Spearman's correlation of two rows of items with intervals that resample groups of them."""
     x, y = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    return _pearson(x, y, replicates, seed), _pearson(ranks(x), ranks(y), replicates, seed)
+    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    return _pearson(x, y, group, replicates, seed), _pearson(ranks(x), ranks(y), group, replicates, seed)
 
 
 def ranks(values: ArrayLike) -> Floats:
@@ -134,15 +141,14 @@ def ranks(values: ArrayLike) -> Floats:
     return middle[place]
 
 
-def _pearson(x: Floats, y: Floats, replicates: int, seed: int) -> Interval:
+def _pearson(x: Floats, y: Floats, group: NDArray[np.intp], replicates: int, seed: int) -> Interval:
     if len(x) < 3 or not x.std() or not y.std():
         return Interval(np.nan, np.nan, np.nan)
-    weights = multinomial_weights(len(x), replicates, seed) / len(x)
     x, y = x - x.mean(), y - y.mean()
-    means = weights @ np.column_stack([x, y, x * x, y * y, x * y])
-    mx, my, xx, yy, xy = means.T
-    spread = np.sqrt((xx - mx**2) * (yy - my**2))
-    draws = ((xy - mx * my)[spread > 0]) / spread[spread > 0]
+    totals = np.stack([np.bincount(group, weights=own) for own in (np.ones_like(x), x, y, x * x, y * y, x * y)])
+    count, sx, sy, sxx, syy, sxy = totals @ multinomial_weights(totals.shape[1], replicates, seed).T
+    spread = np.sqrt(np.maximum((sxx - sx**2 / count) * (syy - sy**2 / count), 0))
+    draws = (sxy - sx * sy / count)[spread > 0] / spread[spread > 0]
     low, high = percentile_interval(draws)
     return Interval(float(np.corrcoef(x, y)[0, 1]), float(low), float(high))
 
