@@ -77,9 +77,19 @@ class TreeLayout:
         return [(_block(runs, self._device), {}) for runs in _alike(self._tree.segments())]
 
     @cached_property
+    def queries(self) -> tuple[torch.Tensor, list[int]]:
+        """The indices of the blocks' queries, end to end, and how many are each block's."""
+        return _end_to_end([block.queries for block, _ in self.blocks])
+
+    @cached_property
+    def keys(self) -> tuple[torch.Tensor, list[int]]:
+        """The same of the blocks' keys."""
+        return _end_to_end([block.keys for block, _ in self.blocks])
+
+    @cached_property
     def order(self) -> torch.Tensor:
         """Where each token of the row stands among the blocks' queries, padding counted, int64 [n]."""
-        queries = torch.cat([block.queries.flatten() for block, _ in self.blocks])
+        queries, _ = self.queries
         places = torch.cat([block.real.flatten() for block, _ in self.blocks]).nonzero().flatten()
         return places[queries[places].argsort()]
 
@@ -153,16 +163,16 @@ def tree_attention(
         key, value, dense = repeat_kv(key, groups), repeat_kv(value, groups), tree.dense_mask(sliding_window)
         attended = F.scaled_dot_product_attention(query, key, value, dense, dropout, scale=scaling)
         return attended.transpose(1, 2), None
-    rows = [part[0].transpose(0, 1) for part in (query, key, value)]  # [n, heads, D]
+    gathered = [
+        part[0].transpose(0, 1).index_select(0, index).split(sizes)  # [n, heads, D], once: a gradient for every block
+        for part, (index, sizes) in zip((query, key, value), (tree.queries, tree.keys, tree.keys), strict=True)
+    ]  # would be as large as the row
     found = []
-    for block, masks in tree.blocks:
+    for (block, masks), *parts in zip(tree.blocks, *gathered, strict=True):
         if sliding_window not in masks:
             masks[sliding_window] = block.mask(sliding_window)
         mask = masks[sliding_window]
-        q, k, v = (
-            part.index_select(0, index.flatten()).view(*index.shape, *part.shape[1:]).transpose(1, 2)
-            for part, index in zip(rows, (block.queries, block.keys, block.keys), strict=True)
-        )
+        q, k, v = (part.unflatten(0, (len(block.queries), -1)).transpose(1, 2) for part in parts)
         attended = F.scaled_dot_product_attention(
             q, repeat_kv(k, groups), repeat_kv(v, groups), mask, dropout, is_causal=mask is None, scale=scaling
         )
@@ -176,6 +186,10 @@ def _block_mask() -> Any:
     from torch.nn.attention.flex_attention import create_block_mask
 
     return torch.compile(create_block_mask) if torch.cuda.is_available() else create_block_mask
+
+
+def _end_to_end(indices: list[torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
+    return torch.cat([index.flatten() for index in indices]), [index.numel() for index in indices]
 
 
 def _alike(runs: list[Segment]) -> list[list[Segment]]:
