@@ -20,8 +20,9 @@ setup: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/python -m momus demo $(DEMO_ARGS)
 
+# Processes share the tests out and take from each other; with one thread each they do not fight over the cores.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-remote: $(STAMP)
 	$(BIN)/python -m pytest tests/remote -rs -v

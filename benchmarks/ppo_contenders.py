@@ -12,6 +12,7 @@ weights, which TRL does not keep.
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import math
 import os
@@ -55,6 +56,8 @@ class Settings:
     layers: int = 4
     vocabulary: int = 2048
     learning_rate: float = 3e-6
+    lora: bool = False
+    """Train adapters of rank 16 in all linear layers but the vocabulary head, instead of all weights."""
     toy: bool = False
     """Pay for the count of some tokens instead of a reward model's score."""
     threads: int = 2
@@ -123,13 +126,48 @@ def now() -> tuple[float, float]:
     return perf_counter(), process_time()
 
 
+class Held:
+    """Bytes of all models, of what is trained, its gradients and the optimizers, most of them at once.
+
+    They are counted after every optimizer's first step, which is in the first iteration, and not timed.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = dict.fromkeys(("models", "trained", "gradients", "optimizers"), 0)
+        self._optimizers: dict[int, torch.optim.Optimizer] = {}
+
+    def look(self, optimizer: Any) -> None:
+        """Count every storage once, whoever holds it."""
+        if id(optimizer) in self._optimizers:
+            return
+        self._optimizers[id(optimizer)] = optimizer
+        models = [own for own in gc.get_objects() if isinstance(own, nn.Parameter)]
+        groups = [group for own in self._optimizers.values() for group in own.param_groups]
+        now = {
+            "models": models,
+            "trained": [own for group in groups for own in group["params"] if own.requires_grad],
+            "gradients": [own.grad for own in models if own.grad is not None],
+            "optimizers": [
+                value
+                for own in self._optimizers.values()
+                for state in own.state.values()
+                for value in state.values()
+                if isinstance(value, torch.Tensor)
+            ],
+        }
+        for name, tensors in now.items():
+            storages = {own.untyped_storage().data_ptr(): own.untyped_storage().nbytes() for own in tensors}
+            self.bytes[name] = max(self.bytes[name], sum(storages.values()))
+
+
 def measured(action: Any, ends: list[tuple[float, float]]) -> dict[str, Any]:
     """Run a training and return the seconds of its iterations, the first (warm-up) and the last left out."""
-    steps = 0
+    steps, held = 0, Held()
 
-    def count(*_: Any) -> None:
+    def count(optimizer: Any, *_: Any) -> None:
         nonlocal steps
         steps += 1
+        held.look(optimizer)
 
     register_optimizer_step_post_hook(count)
     before = memory("VmRSS")
@@ -141,6 +179,7 @@ def measured(action: Any, ends: list[tuple[float, float]]) -> dict[str, Any]:
         "steps": steps,
         "peak_kib": memory("VmHWM"),
         "before_kib": before,
+        "bytes": held.bytes,
         **result,
     }
 
@@ -158,13 +197,19 @@ def momus(settings: Settings) -> dict[str, Any]:
     from momus.lm.local import LocalEngine
     from momus.lm.models import RewardModel, load_tokenizer
     from momus.lm.tiny import TINY
-    from momus.train.ppo import PPOConfig, train_ppo
+    from momus.train.ppo import train_ppo
     from momus.train.rollout import engine_sampler, reward_scorer
     from momus.train.runs import Run
+    from momus.train.settings import PPOConfig
 
     policy, classifier = networks(settings)
     reward = RewardModel(classifier.model)
     reward.head.load_state_dict(classifier.score.state_dict())
+    if settings.lora:
+        from momus.train.settings import LoRA, Setup
+        from momus.train.sharding import prepare
+
+        policy, reward = (prepare(model, Setup(adapter=LoRA())) for model in (policy, reward))
     config = PPOConfig(
         iterations=settings.iterations,
         prompts_per_batch=settings.prompts,
@@ -184,7 +229,7 @@ def momus(settings: Settings) -> dict[str, Any]:
         save_every=settings.iterations,
     )
     ends: list[tuple[float, float]] = []
-    engine = LocalEngine(policy, load_tokenizer(TINY))
+    engine = LocalEngine(policy, load_tokenizer(TINY), memory=0)
     score: Any = (
         reward_scorer(reward)
         if not settings.toy
@@ -231,6 +276,11 @@ def trl(settings: Settings) -> dict[str, Any]:
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
     policy, classifier = networks(settings)
+    adapter = None
+    if settings.lora:
+        from peft import LoraConfig
+
+        adapter = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     ends: list[tuple[float, float]] = []
 
     class Clock(TrainerCallback):  # type: ignore[misc]
@@ -276,7 +326,8 @@ def trl(settings: Settings) -> dict[str, Any]:
             args=arguments,
             processing_class=AutoTokenizer.from_pretrained(os.environ["MOMUS_TOKENIZER"], padding_side="left"),
             model=policy,
-            ref_model=copy.deepcopy(policy),
+            ref_model=None if settings.lora else copy.deepcopy(policy),
+            peft_config=adapter,
             reward_model=CountingReward() if settings.toy else copy.deepcopy(classifier),
             value_model=classifier,
             train_dataset=Dataset.from_dict({"input_ids": rows}),
@@ -284,7 +335,7 @@ def trl(settings: Settings) -> dict[str, Any]:
         )
         trainer.remove_callback(PrinterCallback)
         trainer.log = lambda line, *_: lines.append(line)
-        count_tokens(policy.model, trainer.ref_model.model, classifier.model)
+        count_tokens(policy.model, *([trainer.ref_model.model] if trainer.ref_model else []), classifier.model)
         if not settings.toy:
             count_tokens(trainer.reward_model.model)
 

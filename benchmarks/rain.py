@@ -28,16 +28,16 @@ import torch
 from common import Goal, Report, parser, timed
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from momus.lm.branches import Branch, Plan
 from momus.lm.constraint import Vocabulary
 from momus.lm.local import LocalEngine
 from momus.lm.models import load_tokenizer
+from momus.lm.plan import Branch, Plan
 from momus.lm.tiny import TINY
-from momus.search.rain import RainConfig, _Search
+from momus.search.rain import RainConfig, search
 from momus.search.rain_answer import PAUSES, Subject
 from momus.search.rain_judge import SelfJudge, Verdict
 from momus.search.rain_models import Fast, FastJudge, Plain, PlainJudge, Values
-from momus.search.rain_result import Budget
+from momus.search.rain_result import Budget, RainResult
 from momus.search.rain_tasks import TASKS
 
 ASKED = "How should I store what is left of a can of paint, and how long will it keep? "
@@ -124,20 +124,24 @@ class Contenders:
         share = float(pausing.float().mean())
         head.bias = torch.nn.Parameter(pausing * math.log((1 - share) / (9 * share)))
 
-    def search(self, plain: bool, reads: Reads | None = None) -> tuple[_Search, LocalEngine]:
+    def search(self, plain: bool, reads: Reads | None = None) -> tuple[RainResult, LocalEngine]:
         """Search so many token sets with an engine that has read nothing yet."""
         engine = LocalEngine(self.model, self.tokenizer, memory=0 if plain else 2**29)
         criterion = TASKS["harmless"].criterion
         judge = (PlainJudge if plain else FastJudge)(engine, criterion)
         writer = Plain(engine) if plain else Fast(engine) if reads is None else Recording(engine, reads)
-        self._watch(engine)
         asked = engine.decode(self.prompt[1:])
         subject = Subject(self.prompt, asked, frozenset())
-        # `search` ends with the answer; here it ends after so many sets, which is nothing a user would want.
-        run = _Search(writer, Indifferent(judge, reads), subject, self.config, Values(writer), (0,), Budget(), None)
-        for _ in range(self.sets):
-            run.search_set()
-        return run, engine
+        result = search(
+            writer,
+            Indifferent(judge, reads),
+            subject,
+            self.config,
+            encoder=Values(writer),
+            budget=Budget(sets=self.sets),
+        )
+        self.peak = max(self.peak, engine.peak_memory)
+        return result, engine
 
     def generate(self, tokens: int) -> None:
         """Write as many tokens greedily, with a cache."""
@@ -146,15 +150,6 @@ class Contenders:
             max_new_tokens=tokens, do_sample=False, eos_token_id=None, pad_token_id=self.tokenizer.pad_token_id
         )
         self.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
-
-    def _watch(self, engine: LocalEngine) -> None:
-        put = engine._memory.put
-
-        def noting(*arguments: Any) -> None:
-            put(*arguments)
-            self.peak = max(self.peak, engine._memory.bytes)
-
-        engine._memory.put = noting  # type: ignore[method-assign]
 
 
 def main() -> None:
@@ -172,7 +167,7 @@ def main() -> None:
     reads, found = Reads(), dict[str, Any]()
     found["counted"], engine = contenders.search(plain=False, reads=reads)
     momus_tokens = engine.forwarded_tokens
-    answer = len(found["counted"].committed)
+    answer = len(found["counted"].tokens)
 
     busy: dict[str, list[float]] = {"momus": [], "reference": []}
 
@@ -192,7 +187,7 @@ def main() -> None:
         "reference": [searching("reference")],
     }
     plain, momus = found["reference"], found["momus"]
-    same = plain.committed == momus.committed and [c.iterations for c in plain.commits] == [
+    same = plain.tokens == momus.tokens and [c.iterations for c in plain.commits] == [
         c.iterations for c in momus.commits
     ]
     tokens = {
@@ -200,7 +195,7 @@ def main() -> None:
         "momus": momus_tokens,
         "vanilla": prompt_tokens + answer - 1,
     }
-    iterations = momus.meter.iterations
+    iterations = momus.iterations
     title = (
         f"prompt of {prompt_tokens} tokens, {sets} token sets ({answer} tokens), {iterations} iterations; "
         f"the trees are {'the same' if same else 'DIFFERENT'}"

@@ -34,7 +34,7 @@ class Switches:
 
     `naming` is how tokens are named: "number", "text" or, as llama-server does, "object". `stops` is what happens at a
     stop string: it is "told" that it ended the reply, its tokens are only "shown", or "trimmed", or it is "ignored".
-    `failures` are the status codes of the next answers.
+    `longest` is the most tokens that it says it reads; `failures` are the status codes of the next answers.
     """
 
     completions: bool = True
@@ -52,6 +52,7 @@ class Switches:
     stops: str = "told"
     strict: bool = False
     models: Sequence[str] = ("tiny",)
+    longest: int | None = None
     failures: list[int] = field(default_factory=list)
     delay: float = 0.0
 
@@ -98,7 +99,8 @@ class OpenAIServer:
         return RemoteEngine(self.server(**arguments), self.engine.tokenizer, chat=chat)
 
     async def _models(self, request: Request) -> Response:
-        return JSONResponse({"data": [{"id": name} for name in self.can.models]})
+        told = {} if self.can.longest is None else {"max_model_len": self.can.longest}
+        return JSONResponse({"data": [{"id": name, **told} for name in self.can.models]})
 
     async def _answer(self, request: Request) -> Response:
         body = await request.json()

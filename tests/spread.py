@@ -1,28 +1,29 @@
-"""Stages for any number of processes: run by `test_processes.py` in its own process, and as a program in several."""
+"""Stages for any number of processes: run by `test_processes.py` in its own process, and in several of their own."""
 
 import json
 import os
 import signal
 import socket
-import subprocess
 import sys
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
 import torch
 
+import forked
 from momus.errors import UserError
 from momus.lm.chat import Turn
 from momus.lm.local import LocalEngine
 from momus.lm.models import RewardModel
-from momus.train.adapters import LoRA
-from momus.train.ppo import PPOConfig, train_ppo
+from momus.train.ppo import train_ppo
 from momus.train.processes import main
-from momus.train.reward import RankedPrompt, RewardConfig, train_reward
+from momus.train.reward import RankedPrompt, train_reward
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.runs import Run
-from momus.train.sft import SFTConfig, train_sft
-from momus.train.sharding import Setup, prepare, save
+from momus.train.settings import LoRA, PPOConfig, RewardConfig, Setup, SFTConfig
+from momus.train.sft import train_sft
+from momus.train.sharding import prepare, save
 from tiny import VOCAB, gpt2, llama, tiny_model, tiny_tokenizer
 
 SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
@@ -112,22 +113,38 @@ def do(folder: Path, jobs: list[str]) -> None:
         JOBS[job](folder / job)
 
 
-def launch(arguments: list[str], shards: bool = False, processes: int = 2, **env: str) -> list[subprocess.Popen]:
-    """Start Python several times, as launchers do: with the processes' ranks in the environment."""
+def ranks(shards: bool = False, processes: int = 2, **env: str) -> list[dict[str, str]]:
+    """What launchers put into the environment of each of several processes: its rank, and where they meet."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {**os.environ, "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     shared |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **(SHARDS if shards else {}), **env}
     return [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(processes)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(processes)}
         for rank in range(processes)
     ]
+
+
+def start(folder: Path, jobs: list[str], shards: bool = False) -> list[tuple[ForkServerProcess, Path]]:
+    """Do jobs by two processes; returns each with the file of what it says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    said = [folder / f"said-{rank}" for rank in range(2)]
+    return [
+        (forked.start(do_as, own, folder, jobs, stderr=file), file)
+        for own, file in zip(ranks(shards), said, strict=True)
+    ]
+
+
+def do_as(rank: dict[str, str], folder: Path, jobs: list[str]) -> int:
+    os.environ.update(rank)
+    torch.set_num_threads(1)
+    try:
+        do(folder, jobs)
+    except UserError as error:  # as the command line does
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 def result(folder: Path) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
@@ -136,11 +153,3 @@ def result(folder: Path) -> tuple[list[dict[str, float]], dict[str, torch.Tensor
 
     lines = (folder / "run/metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines], load_file(folder / "model/model.safetensors")
-
-
-if __name__ == "__main__":
-    try:
-        do(Path(sys.argv[1]), sys.argv[2:])
-    except UserError as error:  # as the command line does
-        print(error, file=sys.stderr)
-        sys.exit(2)

@@ -1,4 +1,4 @@
-"""Small reward and PPO stages that tests kill, resume and compare; every draw is keyed or restored."""
+"""Small SFT, reward and PPO stages that tests kill, resume and compare; every draw is keyed or restored."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from momus.lm.chat import Turn
 from momus.lm.models import RewardModel
-from momus.train.ppo import PPOConfig, PPOResult, _Trainer, train_ppo
-from momus.train.reward import RankedPrompt, RewardConfig, train_reward
+from momus.train.ppo import PPOResult, _Trainer, train_ppo
+from momus.train.reward import RankedPrompt, train_reward
 from momus.train.runs import Run
+from momus.train.settings import PPOConfig, RewardConfig, SFTConfig
+from momus.train.sft import train_sft
 from tiny import VOCAB, gpt2, llama
 
 EOS, WANTED, LIMIT = 2, 7, 8
@@ -90,6 +93,26 @@ def reward(folder: Path, run_class: type[Run] = Run) -> None:
     train_reward(RewardModel.from_causal_lm(gpt2(dropout=0.1)), rankings, config, run_class(folder, config))
 
 
+def demonstrations(count: int, seed: int = 0, prompts: int = 4) -> list[tuple[Turn, ...]]:
+    """Several demonstrations of each of a few prompts; an answer is the prompt's last token, repeated."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for index in range(count):
+        own = np.random.default_rng(index % prompts).integers(3, VOCAB, 5)
+        answer = (int(own[-1]),) * int(rng.integers(1, 6))
+        made.append((Turn((1, *map(int, own)), (*answer, 2)),))
+    return made
+
+
+def sft(folder: Path) -> None:
+    """Fine-tune with everything that is drawn: dropout, texts, a limit to the larger of two tasks."""
+    made, tasks = demonstrations(12), ["large"] * 8 + ["small"] * 4
+    config = SFTConfig.tiny(
+        epochs=2, demonstrations_per_batch=3, dropout=0.2, pretraining_share=0.2, per_task=6, save_every=2
+    )
+    train_sft(llama(), made, config, Run(folder, config), tasks=tasks, pretraining=TEXTS, held_out=made[:2])
+
+
 def run_until(stage: str, folder: Path, kill_at: int | None, forgetful: bool = False) -> None:
     """Run a stage in this process and kill it with SIGKILL at its `kill_at`-th flush to disk."""
     torch.set_num_threads(1)
@@ -104,7 +127,9 @@ def run_until(stage: str, folder: Path, kill_at: int | None, forgetful: bool = F
         fsync(descriptor)
 
     os.fsync = counted
-    if stage == "ppo":
+    if stage == "sft":
+        sft(folder)
+    elif stage == "ppo":
         ppo(folder, FULL)
     else:
         reward(folder, Forgetful if forgetful else Run)

@@ -16,11 +16,12 @@ from momus.lm.forward import branch_logprobs, leaf_scores, token_logprobs
 from momus.lm.local import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, save_causal_lm
 from momus.lm.tree import TokenTree
-from momus.train.adapters import LoRA, Reference, add_adapter, copy_of, is_base, unfreeze, value_of, without_adapter
-from momus.train.ppo import PPOConfig, _Trainer, train_ppo
-from momus.train.reward import RankedPrompt, RewardConfig, train_reward
+from momus.train.adapters import Reference, add_adapter, copy_of, is_base, unfreeze, value_of, without_adapter
+from momus.train.ppo import _Trainer, train_ppo
+from momus.train.reward import RankedPrompt, train_reward
 from momus.train.runs import Run
-from momus.train.sharding import Setup, describe, prepare, save, save_adapter
+from momus.train.settings import LoRA, PPOConfig, RewardConfig, Setup
+from momus.train.sharding import describe, prepare, save, save_adapter
 from tiny import gpt2, llama, tiny_model, tiny_tokenizer
 
 TREES = [

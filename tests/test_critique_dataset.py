@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import forked
 from momus import __version__
 from momus.cli import main
 from momus.errors import UserError
@@ -303,12 +303,12 @@ def test_ray_passes_on_mistakes_in_one_line(ray_here, files, config, tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{}")
+    one, many = (partial(on_ray, workers=workers) for workers in (1, 3))
     with pytest.raises(UserError, match="cannot load a language model") as caught:
-        critique_dataset(files / "tasks.jsonl", tmp_path / "run", replace(config, model=broken), runner=on_ray)
+        critique_dataset(files / "tasks.jsonl", tmp_path / "run", replace(config, model=broken), runner=one)
     assert "Traceback" not in str(caught.value)
-    runner = partial(on_ray, workers=3)
     with pytest.raises(UserError, match="--workers 3 of --threads 1 need 3 CPUs, and the Ray cluster has 2"):
-        critique_dataset(files / "tasks.jsonl", tmp_path / "many", config, runner=runner)
+        critique_dataset(files / "tasks.jsonl", tmp_path / "many", config, runner=many)
 
 
 @pytest.mark.slow
@@ -316,13 +316,13 @@ def test_control_c_ends_with_130_and_the_same_command_continues(whole, files, co
     out = tmp_path / "run"
     options = [str(files / "tasks.jsonl"), "--out", str(out), "--model", str(config.model)]
     options += ["--reward", str(config.reward), "--method", "fsbs", "--n", "2", "--max-tokens", "16", "--shard", "8"]
-    process = subprocess.Popen([sys.executable, "-m", "momus", "critique", *options], stderr=subprocess.PIPE, text=True)
+    process = forked.start(main, ["critique", *options], stderr=tmp_path / "said")
     while not (out / "shards" / "00000.jsonl").exists():
-        assert process.poll() is None, process.stderr.read()
+        assert process.is_alive(), (tmp_path / "said").read_text()
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    assert process.wait() == 130
-    assert process.stderr.read() == "momus: interrupted\n"
+    os.kill(process.pid, signal.SIGINT)
+    assert forked.finish(process) == 130
+    assert (tmp_path / "said").read_text() == "momus: interrupted\n"
     assert not (out / "critiques.jsonl").exists()
     assert main(["critique", *options]) == 0
     assert (out / "critiques.jsonl").read_bytes() == whole

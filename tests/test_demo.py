@@ -14,8 +14,7 @@ from momus.errors import UserError
 from momus.records import Tamper, read_jsonl
 from momus.report.data import ReportData
 from momus.search.fsbs import FSBSConfig
-from momus.train.ppo import PPOConfig
-from momus.train.reward import RewardConfig
+from momus.train.settings import PPOConfig, RewardConfig
 
 MODULES = 60
 MICRO = Scale(

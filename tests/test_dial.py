@@ -22,7 +22,7 @@ from momus.evaluate.dial import Calibration, calibrate, read_calibration
 from momus.match.bugs import judge
 from momus.records import Task
 from momus.review.critic import Searched, Votes, set_critic
-from momus.search.result import Candidate, SearchResult
+from momus.search.result import Candidate, RewardSource, SearchResult
 from momus.tamper.insert import tamper_tasks
 
 ANSWER = "def f(a, b):\n    c = a - b\n    d = a * b\n    return c + d"
@@ -146,15 +146,18 @@ def test_a_dial_needs_clean_answers_and_bugs(known):
         calibrate(_Guesser(), [t for t in known if t.bugs], "x", inserted=True)
 
 
+NOWHERE = RewardSource()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((None, None, 0.5, 0.2, None), "leave one of them out"),
-        ((None, None, None, None, Path("x")), "give --false-alarms"),
-        ((None, None, 1.5, None, None), "between 0 and 1"),
-        ((Path("m"), None, None, 0.2, None), "needs --calibration"),
-        ((None, Path("r"), None, None, None), "set by --calibration"),
-        ((None, None, None, 0.2, Path("missing.json")), "run momus calibrate first"),
+        ((None, NOWHERE, 0.5, 0.2, None), "leave one of them out"),
+        ((None, NOWHERE, None, None, Path("x")), "give --false-alarms"),
+        ((None, NOWHERE, 1.5, None, None), "between 0 and 1"),
+        ((Path("m"), NOWHERE, None, 0.2, None), "needs --calibration"),
+        ((None, RewardSource(Path("r")), None, None, None), "set by --calibration"),
+        ((None, NOWHERE, None, 0.2, Path("missing.json")), "run momus calibrate first"),
     ],
 )
 def test_options_that_do_not_go_together(options, message):

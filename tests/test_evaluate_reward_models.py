@@ -22,7 +22,8 @@ from momus.lm.chat import ChatFormat
 from momus.lm.models import RewardModel, save_causal_lm
 from momus.records import Ranking, write_jsonl
 from momus.train import reward as training
-from momus.train.reward import RankedPrompt, RewardConfig
+from momus.train.reward import RankedPrompt
+from momus.train.settings import RewardConfig
 from tiny import tiny_model, tiny_tokenizer
 
 CONFIG = RewardConfig.tiny(epochs=1, save_every=1)

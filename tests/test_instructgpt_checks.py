@@ -25,9 +25,10 @@ from momus.lm.models import RewardModel
 from momus.lm.tree import TokenTree
 from momus.train.advantages import ended, gae, token_rewards, whiten
 from momus.train.kl import adapted, k1, k3
-from momus.train.ppo import PPOConfig, policy_loss, train_ppo, value_loss
+from momus.train.ppo import policy_loss, train_ppo, value_loss
 from momus.train.rollout import engine_sampler, prompt_indices, roll_out
 from momus.train.runs import Run
+from momus.train.settings import PPOConfig
 from stages import EOS, FULL, PROMPTS, SMALL, TEXTS, first_gradients, ppo, reward_model, same, sample, score, spy_steps
 from tiny import gpt2, llama, tiny_engine, tiny_tokenizer
 
@@ -128,7 +129,7 @@ def test_09_one_temperature_for_all_logits_and_nothing_else_bends_them(tmp_path,
     asked = {}
     engine = SimpleNamespace(sample=lambda prompts, n, **settings: asked.update(settings) or [[]])
     engine_sampler(engine, 8, temperature)(None, [[1]], 1, (0, 0))
-    assert asked == {"key": (0, 0), "max_tokens": 8, "temperature": temperature}  # no top-p
+    assert asked == {"key": (0, 0), "max_tokens": 8, "temperature": temperature, "stop_tokens": ()}  # no top-p
 
 
 @pytest.mark.parametrize("budget", [1, 60, 8192])

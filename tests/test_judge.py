@@ -15,6 +15,7 @@ from momus.cli import main
 from momus.errors import UnfitInputError, UserError
 from momus.evaluate.judge import Pair, calibrate, pairs_of, report
 from momus.lm.engine import Choice
+from momus.lm.models import RewardModel
 from momus.records import Message, Ranking
 from momus.search.rain_judge import Verdict
 from momus.search.rain_tasks import TASKS
@@ -201,6 +202,30 @@ def test_ways_to_answer_are_compared_at_equal_cost() -> None:
         assert own.gain.low <= own.gain.value <= own.gain.high
 
 
+def test_the_best_of_n_by_a_reward_model_takes_as_many_tokens() -> None:
+    from momus.evaluate.rain import BEST_OF_N, WAYS, AnswerReward, Comparison, summarise
+    from momus.records import Prompt
+    from momus.search.rain_runs import Rain, with_settings
+
+    rain = Rain.of(tiny_engine(), with_settings(TASKS["critique"].with_cases(0), max_tokens=4, iterations=6))
+    asked: list[int] = []
+
+    def longest(prompts: list[tuple[int, ...]], answers: list[list[tuple[int, ...]]]) -> list[list[float]]:
+        asked.append(len(prompts))
+        return [[float(len(set(answer))) for answer in own] for own in answers]
+
+    reward = AnswerReward(longest, rain.chat)
+    found = Comparison(rain, None, seed=0, reward=reward).answers(0, Prompt(prompt="what is it?"))
+    by_way = {own.way: own for own in found}
+    assert list(by_way) == [*WAYS[:-1], BEST_OF_N, WAYS[-1]] and asked == [1], "scored in one call"
+    best, samples, searched = (by_way[way] for way in (BEST_OF_N, "samples", "rain"))
+    assert best.samples == 256 or searched.tokens <= best.tokens
+    assert 1 < best.samples != samples.samples or samples.samples == best.samples == 256
+    (turn,) = reward.turns("what is it?", [by_way["sample"].answer])
+    assert reward(reward.turns("what is it?", [best.answer]))[0] >= reward([turn])[0], "it is among the samples"
+    assert [own.way for own in summarise(found)] == list(by_way)
+
+
 def test_the_command_compares(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     from momus.cli.judge import with_suffix
     from momus.evaluate.rain import Answered
@@ -217,3 +242,12 @@ def test_the_command_compares(model: Path, tmp_path: Path, capsys: pytest.Captur
     talk = Prompt(prompt=(Message(role="user", content="a"),))
     assert with_suffix(talk, "b").prompt == (Message(role="user", content="ab"),)
     assert main([*arguments, "--limit", "0"]) == 2
+    own = tiny_model()
+    own.config.max_position_embeddings = 4096
+    RewardModel.from_causal_lm(own).save(tmp_path / "reward")
+    tiny_tokenizer().save_pretrained(tmp_path / "reward")
+    capsys.readouterr()
+    assert main([*arguments, "--max-tokens", "1", "--reward", str(tmp_path / "reward")]) == 0
+    assert "best of n" in capsys.readouterr().out
+    assert main([*arguments, "--reward-tokenizer", "x"]) == 2
+    assert "--reward-url" in capsys.readouterr().err

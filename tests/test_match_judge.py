@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from momus.critique import Comment, Critique, Span, anchor
-from momus.evaluate.cbi import calibrated_judge, judge_agreement, labelled_bugs
-from momus.records import Bug, Tamper, Task
+from momus.cli import main
+from momus.critique import Comment, Critique, Span, anchor, format_critique
+from momus.evaluate.cbi import calibrated_judge, cross_fitted_agreement, judge_agreement, labelled_bugs
+from momus.records import Bug, Tamper, Task, write_jsonl
+from momus.search.shard import TaskCritiques, Written
 from momus.stats.agreement import cohen_kappa
 from momus.stats.detection import kappa_interval
 
@@ -57,3 +61,52 @@ def test_kappa_is_cohens(items):
     found = kappa_interval(first, second, groups, replicates=30)
     assert found.value == pytest.approx(cohen_kappa(first, second), nan_ok=True)
     assert np.isnan(found.value) or found.low <= found.high
+
+
+def test_a_threshold_chosen_on_the_other_half_is_no_better_informed_than_one_from_elsewhere():
+    tampers = [tamper(i, LINES[i % 5], LINES[(i + 2) % 5]) for i in range(8)]
+    good = [critique(LINES[i % 5], LINES[(i + 1) % 5]) for i in range(8)]
+    found = cross_fitted_agreement({"good": good}, tampers)
+    assert found.bugs == 16 and found.truth.value == 0.5
+    # Half by half with the judge of the other half: the same verdicts, counted together.
+    halves = [(good[i::2], tampers[i::2]) for i in (0, 1)]
+    judges = [calibrated_judge([labelled_bugs(c, t) for c, t in zip(*half, strict=True)]) for half in halves]
+    apart = [judge_agreement({"good": half[0]}, half[1], judges[1 - i]) for i, half in enumerate(halves)]
+    assert found.judged.value == np.mean([own.judged.value for own in apart])
+    assert cross_fitted_agreement({"good": good[:1]}, tampers[:1]) is None
+
+
+def test_critics_are_compared_from_the_command_line(tmp_path, capsys):
+    tampers = [tamper(i, LINES[i % 5], LINES[(i + 2) % 5]) for i in range(8)] + [tamper(8)]
+    write_jsonl(tmp_path / "tampers.jsonl", tampers)
+    good = [critique(LINES[i % 5], LINES[(i + 1) % 5]) for i in range(8)] + [Critique()]
+
+    def written(name, critiques, ids):
+        rows = [
+            TaskCritiques(
+                index=i, id=own,
+                critiques=() if c is None else (Written(text=format_critique(c), critique=c, score=None, tokens=1),),
+                skipped="" if c else "too long",
+            )
+            for i, (own, c) in enumerate(zip(ids, critiques, strict=True))
+        ]  # fmt: skip
+        write_jsonl(tmp_path / name, rows)
+        return f"{name.removesuffix('.jsonl')}={tmp_path / name}"
+
+    ids = [own.task.id for own in tampers]
+    files = [written("good.jsonl", good, ids), written("none.jsonl", [None] * 9, ids)]
+    command = ["evaluate", "critics", str(tmp_path / "tampers.jsonl"), "--out", str(tmp_path / "o.json"), "--critiques"]
+    assert main([*command, *files]) == 0
+    out, err = capsys.readouterr()
+    assert "50.0 (" in out and "kappa" in out and "9 answers have no critique" in err
+    numbers = json.loads((tmp_path / "o.json").read_text())
+    assert [row["catch"]["value"] for row in numbers["critics"]] == [0.5, 0] and numbers["judge"]["bugs"] == 32
+    for wrong, said in (
+        ([written("other.jsonl", good, ids[::-1])], "number 1 differs"),
+        ([written("few.jsonl", good[:2], ids[:2])], "number 3 differs"),
+        ([files[0], files[0]], "named twice"),
+        ([str(tmp_path / "good.jsonl")], "NAME=FILE"),
+        ([f"a={tmp_path / 'nowhere'}"], "nowhere"),
+    ):
+        assert main([*command, *wrong]) == 2
+        assert said in capsys.readouterr().err

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from momus.errors import UserError
+from momus.lm.forward import token_values
 from momus.train import ppo as ppo_module
 from momus.train.advantages import gae
 from momus.train.costs import PETAFLOP_DAY, shape_of, summary, work_of
-from momus.train.ppo import PPOConfig, PPOResult, train_ppo
+from momus.train.ppo import PPOResult, train_ppo
 from momus.train.rollout import Drawn, engine_sampler, reward_scorer, roll_out
 from momus.train.runs import Run
+from momus.train.settings import PPOConfig
 from stages import EOS, FULL, PROMPTS, SMALL, TEXTS, ppo, reward_model, same, sample, score
 from tiny import llama, tiny_engine
 
@@ -297,3 +299,25 @@ def test_it_learns_to_say_a_token(tmp_path) -> None:
     assert last > first + 1.5
     assert history[-1]["kl"] > 0.5
     assert history[-1]["entropy"] < history[0]["entropy"]
+
+
+def test_the_value_network_keeps_nothing_for_its_backward_pass_beside_the_policys(tmp_path, monkeypatch) -> None:
+    """Its forward pass begins when the policy's backward pass is over: half the memory."""
+    policy, seen = llama(), []
+
+    def after(model, trees):
+        if torch.is_grad_enabled():
+            seen.append(all(parameter.grad is not None for parameter in policy.parameters()))
+        return token_values(model, trees)
+
+    monkeypatch.setattr("momus.train.ppo.token_values", after)
+    ppo(tmp_path, dataclasses.replace(SMALL, iterations=1), policy=policy)
+    assert seen == [True] * SMALL.minibatches
+
+
+@pytest.mark.parametrize("name", ["iterations", "prompts_per_batch", "rollouts_per_prompt", "minibatches", "epochs"])
+def test_no_number_of_steps_is_zero(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name} 0: must be at least 1"):
+        PPOConfig(**{name: 0})
+    with pytest.raises(UserError, match="temperature"):
+        PPOConfig(temperature=0.0)

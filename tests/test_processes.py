@@ -1,14 +1,18 @@
 """Several processes do what one does, in replicas and in shards, and the failure of one is the end of all."""
 
+import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 import torch
 
+import forked
 import spread
 from momus.errors import UserError
 from momus.train.processes import count, gather, main, on_main, sharded, share, together, total, totals
@@ -16,13 +20,12 @@ from momus.train.processes import count, gather, main, on_main, sharded, share, 
 JOBS = [job for job in spread.JOBS if job != "killed"]
 
 
-def ended(started: list[subprocess.Popen], seconds: int = 800) -> list[tuple[int, str]]:
+def ended(started: list[tuple[ForkServerProcess, Path]]) -> list[tuple[int, str]]:
     """Wait for processes; returns their exit statuses and what they said."""
     try:
-        said = [process.communicate(timeout=seconds)[1] for process in started]
-        return [(process.returncode, text) for process, text in zip(started, said, strict=True)]
+        return [(forked.finish(process), file.read_text()) for process, file in started]
     finally:
-        for process in started:
+        for process, _ in started:
             process.kill()
 
 
@@ -30,8 +33,7 @@ def ended(started: list[subprocess.Popen], seconds: int = 800) -> list[tuple[int
 def folders(tmp_path_factory) -> dict[str, Path]:
     """Every job by one process and by two, in replicas and in shards; "resumed" goes on where two were killed."""
     root = tmp_path_factory.mktemp("spread")
-    script = str(Path(spread.__file__))
-    killed = ended(spread.launch([script, str(root), "killed"]))
+    killed = ended(spread.start(root, ["killed"]))
     assert sorted(status for status, _ in killed) == [-signal.SIGKILL, 2]
     survivor = next(text for status, text in killed if status == 2)
     assert "process 1 of 2 waited in vain for another, which was killed" in survivor
@@ -41,7 +43,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     started = {}
     for name in ("replicas", "shards"):
         shutil.copytree(root / "killed/run", found[name] / "resumed/run")
-        started[name] = spread.launch([script, str(found[name]), *JOBS], shards=name == "shards")
+        started[name] = spread.start(found[name], JOBS, shards=name == "shards")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     spread.do(found["one"], JOBS)
@@ -144,12 +146,21 @@ except UserError as error:
     ],
 )
 def test_processes_meet_and_the_failure_of_one_is_the_end_of_all(how: str, line: str) -> None:
-    started = spread.launch(["-c", MEETING, how], MOMUS_TIMEOUT="0.05" if how == "stuck" else "2")
-    if how == "stuck":
-        assert started[0].wait(120) == 2
-        started[1].kill()  # as launchers do
-    results = ended(started)
-    assert [status for status, _ in results] == [2 * bool(line), -signal.SIGKILL if how == "stuck" else 2 * bool(line)]
-    said = "".join(text for _, text in results)
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEETING, how], env={**os.environ, **rank}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in spread.ranks(MOMUS_TIMEOUT="0.05" if how == "stuck" else "2")
+    ]
+    try:
+        if how == "stuck":
+            assert started[0].wait(120) == 2
+            started[1].kill()  # as launchers do
+        said = "".join(process.communicate(timeout=120)[1] for process in started)
+    finally:
+        for process in started:
+            process.kill()
+    statuses = [process.returncode for process in started]
+    assert statuses == [2 * bool(line), -signal.SIGKILL if how == "stuck" else 2 * bool(line)]
     assert said.count("\n") == bool(line), said
     assert re.match(line, said), said

@@ -15,9 +15,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from momus.errors import UserError
-from momus.lm.branches import Branch, Plan
 from momus.lm.constraint import Vocabulary
 from momus.lm.engine import Choice
+from momus.lm.plan import Branch, Plan
 from momus.search.rain import RainConfig, search
 from momus.search.rain_answer import Answers, Subject
 from momus.search.rain_judge import Verdict
@@ -292,6 +292,16 @@ def test_ties_go_by_prior_and_then_to_the_first() -> None:
     assert select(node, 0.0) is node.children[1]
     node.children[2].hear(Heard((), 1.0))
     assert node.favourite() is node.children[2]
+
+
+@pytest.mark.parametrize("sets", [1, 3, 1000])
+def test_so_many_sets_are_those_of_the_whole_search(sets: int) -> None:
+    whole, part = (
+        answered(RainConfig(max_tokens=40), ScriptedWriter(False, endless=True), budget=Budget(sets=most))
+        for most in (None, sets)
+    )
+    assert len(whole.commits) > 3 and part.commits == whole.commits[:sets]
+    assert part.stopped == ("sets" if sets < len(whole.commits) else whole.stopped)
 
 
 @pytest.mark.parametrize(

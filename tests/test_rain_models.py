@@ -17,10 +17,11 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from momus.errors import UserError
-from momus.lm.branches import Plan, write_branches
+from momus.lm.branches import write_branches
 from momus.lm.chat import ChatFormat
 from momus.lm.engine import Choice, option_tokens
 from momus.lm.local import LocalEngine
+from momus.lm.plan import Plan
 from momus.search.rain import RainConfig, search
 from momus.search.rain_answer import Subject
 from momus.search.rain_judge import Case, Criterion, SelfJudge, Verdict, last_asked, shared_beginning, whole_sentences
@@ -49,13 +50,13 @@ def engine_with(memory: int = 2**28) -> LocalEngine:
 def read_by(engine: LocalEngine) -> set[tuple[int, ...]]:
     """Return a set to which every (prefix, token) that the engine remembers is added."""
     seen: set[tuple[int, ...]] = set()
-    put = engine._memory.put
+    remember = engine.remember
 
     def noting(tokens: tuple[int, ...], *rest: Any) -> None:
         seen.update(tokens[:size] for size in range(1, len(tokens) + 1))
-        put(tokens, *rest)
+        remember(tokens, *rest)
 
-    engine._memory.put = noting  # type: ignore[method-assign]
+    engine.remember = noting  # type: ignore[method-assign]
     return seen
 
 
@@ -203,14 +204,14 @@ def test_sentence_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_both_ways_judge_alike_and_what_orders_share_is_read_once() -> None:
     fast, plain = FastJudge(engine_with(), CRITERION), PlainJudge(engine_with(0), CRITERION)
-    seen = read_by(fast._local)
+    seen = read_by(fast._searched)
     for answer in ("4", "a total of 5, I think", "", "한국어 답"):
         one, other = fast("what is 2 + 2?", answer), plain("what is 2 + 2?", answer)
         assert one.value == other.value and one.abstained == other.abstained
         for mine, its in ((one.first, other.first), (one.second, other.second)):
             assert mine == pytest.approx(its, abs=1e-5)
         seen.update(own[:size] for own in fast.prompts("what is 2 + 2?", answer) for size in range(1, len(own) + 1))
-    assert fast._local.forwarded_tokens == len(seen)
+    assert fast._searched.forwarded_tokens == len(seen)
     assert plain._engine.forwarded_tokens > 3 * len(seen)  # type: ignore[attr-defined]
 
 
@@ -370,18 +371,10 @@ def test_the_fast_way_grows_the_same_tree_over_thousands_of_steps() -> None:
 @pytest.mark.parametrize("memory", [0, 60_000])
 def test_a_small_memory_changes_nothing_but_the_work(memory: int) -> None:
     small, large = engine_with(memory), engine_with()
-    most, put = 0, small._memory.put
-
-    def noting(*arguments: Any) -> None:
-        nonlocal most
-        put(*arguments)
-        most = max(most, small._memory.bytes)
-
-    small._memory.put = noting  # type: ignore[method-assign]
     one, other = (grown(e, False, 7, SMALL, Strict()) for e in (small, large))
     assert_same(one, other)
-    assert most <= memory and one.forwarded > other.forwarded
-    assert bool(most) == bool(memory)
+    assert small.peak_memory <= memory and one.forwarded > other.forwarded
+    assert bool(small.peak_memory) == bool(memory)
 
 
 def test_a_search_reads_hardly_more_than_the_distinct_tokens() -> None:

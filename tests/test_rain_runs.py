@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from momus.cli import main
+from momus.lm.remote import RemoteEngine
 from momus.records import Demonstration, Message, Prompt, Ranking, Tamper, Task, read_jsonl
 from momus.search.rain_models import Fast, Plain
 from momus.search.rain_runs import Rain, RainAnswer, Said, SearchedSet, demonstrations, preferences, with_settings
 from momus.search.rain_tasks import TASKS
+from openai_server import OpenAIServer
 from tiny import tiny_engine, tiny_model, tiny_tokenizer
 
 TASK = with_settings(TASKS["critique"].with_cases(0), max_tokens=4, iterations=8)
@@ -116,6 +118,10 @@ def test_one_prompt_is_answered_here(model: Path, capsys: pytest.CaptureFixture[
         (["--prompt", "x", "--model", "MODEL", "--embeddings", "sentences"], "sentence"),
         (["FILE", "--model", "MODEL", "--out", "OUT", "--task", "critique"], "prompts.jsonl:1"),
         (["--prompt", "x", "--model", "MODEL", "--threshold", "2"], "threshold"),
+        (["--prompt", "x", "--model", "MODEL", "--tokenizer", "x"], "give --url"),
+        (["--prompt", "x", "--url", "http://127.0.0.1:1/v1"], "cannot reach"),
+        (["--prompt", "x", "--url", "http://x", "--embeddings", "values"], "does not show"),
+        (["--prompt", "x", "--url", "http://x", "--device", "cuda"], "in this process"),
     ],
 )
 def test_mistakes_are_told_in_one_line(
@@ -126,6 +132,32 @@ def test_mistakes_are_told_in_one_line(
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_on_a_server_answers(
+    model: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways, and into a run directory that knows where its model was."""
+    engine = tiny_engine()
+    engine.limit = 2048
+
+    def served(url: str, name: str | None, tokenizer: str | None, plain: bool) -> RemoteEngine:
+        made = OpenAIServer(engine, longest=2048)
+        return RemoteEngine(made.server(), engine.tokenizer, memory=0 if plain else 100)
+
+    engine.model.config.max_position_embeddings = 2048
+    monkeypatch.setattr("momus.cli._searching._served", served)
+    arguments = ["rain", "--url", "http://momus.test/v1", "--cases", "0", "--max-tokens", "2", "--iterations", "4"]
+    arguments += ["--embeddings", "none"]
+    found = []
+    for more in ([], ["--reference"]):
+        assert main([*arguments, *more, "--prompt", "why?", "--json"]) == 0
+        found.append(RainAnswer.model_validate_json(capsys.readouterr().out))
+    fast, plain = (own.model_dump(exclude={"forwarded"}) for own in found)
+    assert fast == plain and found[0].forwarded <= found[1].forwarded and fast["embedding"] == "none"
+    assert main([*arguments, str(prompts), "--limit", "1", "--out", str(tmp_path / "out")]) == 0
+    settings = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert settings["model"] == "the only model at http://momus.test/v1" and settings["embeddings"] == "none"
 
 
 def said(text: str, value: float) -> Said:

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from momus.critique import parse_critique
 from momus.errors import UserError
+from momus.lm.asking import seed_of
 from momus.lm.codec import ServerCodec
 from momus.lm.constraint import VerbatimQuotes
 from momus.lm.probe import FORCE, probe
-from momus.lm.remote import RemoteEngine, seed_of
+from momus.lm.remote import RemoteEngine
 from momus.lm.server import KEY_VARIABLE, Server
 from momus.lm.tiny import TINY
 from momus.lm.wire import Piece, Reply, Request, read_reply

@@ -1,10 +1,7 @@
 """Supervised fine-tuning: the batch's token mean however cut, shared prompts, dropout, the epoch kept, resuming."""
 
 import math
-import multiprocessing
-import os
-import random
-import signal
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,22 +17,13 @@ from momus.lm.chat import Turn
 from momus.lm.forward import token_logprobs, trees_from_rows
 from momus.lm.tree import TokenTree
 from momus.train.runs import Run
-from momus.train.sft import SFTConfig, _step, epoch_order, mean_loss, residual_dropout, train_sft, trees_of
+from momus.train.settings import SFTConfig
+from momus.train.sft import _step, by_task, epoch_order, mean_loss, residual_dropout, train_sft, trees_of
+from stages import demonstrations
 from tiny import VOCAB, gpt2, llama
 
 tokens = st.lists(st.integers(3, VOCAB - 1), min_size=1, max_size=6).map(tuple)
 turns = st.tuples(tokens, tokens).map(lambda pair: (Turn((1, *pair[0]), (*pair[1], 2)),))
-
-
-def demonstrations(count: int, seed: int = 0, prompts: int = 4) -> list[tuple[Turn, ...]]:
-    """Several demonstrations of each of a few prompts; an answer is the prompt's last token, repeated."""
-    rng = np.random.default_rng(seed)
-    made = []
-    for index in range(count):
-        own = np.random.default_rng(index % prompts).integers(3, VOCAB, 5)
-        answer = (int(own[-1]),) * int(rng.integers(1, 6))
-        made.append((Turn((1, *map(int, own)), (*answer, 2)),))
-    return made
 
 
 def conversation() -> tuple[Turn, ...]:
@@ -100,11 +88,39 @@ def test_an_epoch_holds_every_demonstration_once_those_of_a_prompt_together(
     count: int, prompts: int, seed: int, epoch: int
 ) -> None:
     made = demonstrations(count, prompts=prompts)
-    order = epoch_order(made, (seed, epoch))
+    order = epoch_order(made, by_task([""] * count, None), (seed, epoch))
     assert sorted(order) == list(range(count))
     runs = [made[i][0].prompt for i in order]
     changes = sum(a != b for a, b in pairwise(runs))
     assert changes == len(set(runs)) - 1
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40), st.integers(1, 12), st.integers(0, 5))
+def test_tasks_are_mixed_by_their_sizes_up_to_the_limit_and_nothing_is_left_out(
+    tasks: list[str], limit: int, seed: int
+) -> None:
+    """An epoch holds min(size, limit) of each task, and over epochs each demonstration of it has its turn."""
+    made, sizes = demonstrations(len(tasks)), Counter(tasks)
+    limited = by_task(tasks, limit)
+    rounds = math.lcm(*(-(-size // limit) for size in sizes.values()))
+    seen: Counter[int] = Counter()
+    for epoch in range(rounds):
+        order = epoch_order(made, limited, (seed, epoch)).tolist()
+        assert Counter(tasks[i] for i in order) == {task: min(size, limit) for task, size in sizes.items()}
+        seen.update(order)
+    assert seen.keys() == set(range(len(tasks)))
+    for task, size in sizes.items():
+        often = [seen[i] for i in range(len(tasks)) if tasks[i] == task]
+        assert max(often) - min(often) <= 1
+        assert sum(often) == rounds * min(size, limit)
+
+
+def test_a_limit_to_a_task_is_steps_not_taken(tmp_path: Path) -> None:
+    made, tasks = demonstrations(30), ["large"] * 27 + ["small"] * 3
+    history = train_sft(llama(), made, config(per_task=6), Run(tmp_path / "run", {}), tasks=tasks)
+    assert len(history) == 2 * 3  # epochs of 6 + 3 demonstrations, 3 a batch
+    with pytest.raises(UserError, match="must be"):
+        config(per_task=0)
 
 
 def test_every_token_of_the_answer_is_trained_and_none_of_the_prompt(tmp_path: Path) -> None:
@@ -239,46 +255,6 @@ def test_killed_after_every_step_it_ends_the_same(tmp_path: Path, chosen_by: str
     other = llama()
     train_sft(other, made, config(**{**vars(settings), "seed": 1}), Run(tmp_path / "other", {}), **more)
     assert not _same(_weights(other), _weights(whole))
-
-
-def run_until(folder: Path, kill_at: int | None) -> None:
-    """Train in this process and kill it with SIGKILL at its `kill_at`-th flush to disk."""
-    torch.set_num_threads(1)
-    random.seed(0), np.random.seed(0)  # noqa: NPY002 - not drawn from, but part of a checkpoint
-    fsync, calls = os.fsync, 0
-
-    def counted(descriptor: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        fsync(descriptor)
-
-    os.fsync = counted
-    made, settings = demonstrations(7), config(dropout=0.2, pretraining_share=0.2, save_every=2)
-    train_sft(llama(), made, settings, Run(folder, settings), pretraining=[(3, 4, 5, 6)], held_out=made[:2])
-
-
-@pytest.mark.slow
-def test_killed_at_any_point_of_writing_it_continues_bit_for_bit(tmp_path: Path) -> None:
-    context, rng = multiprocessing.get_context("forkserver"), random.Random(0)
-    context.set_forkserver_preload(["momus.train.sft", "transformers.models.llama.modeling_llama"])
-
-    def ended(folder: Path, kill_at: int | None) -> int:
-        process = context.Process(target=run_until, args=(folder, kill_at))
-        process.start()
-        process.join()
-        return process.exitcode
-
-    assert ended(tmp_path / "whole", None) == 0
-    kills = 0
-    while ended(tmp_path / "cut", rng.randint(3, 25)) == -signal.SIGKILL:
-        kills += 1
-    files = [
-        {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-        for folder in (tmp_path / "whole", tmp_path / "cut")
-    ]
-    assert kills >= 2 and files[0] == files[1] and any(name.startswith("best/checkpoint") for name in files[0])
 
 
 def test_mistakes_are_told(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Runs killed with SIGKILL, at arbitrary instants and at arbitrary points of writing, continue bit for bit."""
 
-import multiprocessing
 import random
 import signal
 import time
@@ -8,24 +7,15 @@ from pathlib import Path
 
 import pytest
 
+import forked
 import stages
+from forked import finish
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([
-    "momus.train.ppo", "momus.train.reward", "momus.lm.local",
-    "transformers.models.llama.modeling_llama", "transformers.models.gpt2.modeling_gpt2",
-])  # fmt: skip
+STAGES = ("sft", "reward", "ppo")
 
 
 def start(stage: str, folder: Path, kill_at: int | None = None, forgetful: bool = False):
-    process = CONTEXT.Process(target=stages.run_until, args=(stage, folder, kill_at, forgetful))
-    process.start()
-    return process
-
-
-def finish(process) -> int:
-    process.join()
-    return process.exitcode
+    return forked.start(stages.run_until, stage, folder, kill_at, forgetful)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -35,11 +25,11 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
-    """Both stages, never killed."""
+    """All stages, never killed."""
     folder = tmp_path_factory.mktemp("whole")
-    for stage in ("reward", "ppo"):
+    for stage in STAGES:
         assert finish(start(stage, folder / stage)) == 0
-    return {stage: files(folder / stage) for stage in ("reward", "ppo")}
+    return {stage: files(folder / stage) for stage in STAGES}
 
 
 def killed_on_the_way(stage: str, folder: Path, rng: random.Random, forgetful: bool = False) -> int:
@@ -50,7 +40,7 @@ def killed_on_the_way(stage: str, folder: Path, rng: random.Random, forgetful: b
     return kills
 
 
-@pytest.mark.parametrize("stage", ["reward", "ppo"])
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
 def test_killed_at_any_point_of_writing_it_continues_bit_for_bit(tmp_path, whole, stage: str, seed: int) -> None:
     assert killed_on_the_way(stage, tmp_path, random.Random(seed)) >= 2

@@ -13,7 +13,8 @@ from momus.errors import UserError
 from momus.lm.chat import ChatFormat
 from momus.records import Demonstration, Message, Origin, Prompt, Ranking, write_jsonl
 from momus.train.reward import by_prompt
-from momus.train.texts import TextConfig, demonstrations, pretraining, prompts, rankings
+from momus.train.settings import TextConfig
+from momus.train.texts import demonstrations, pretraining, prompts, rankings
 from tiny import tiny_tokenizer
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

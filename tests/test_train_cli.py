@@ -2,23 +2,30 @@
 
 import dataclasses
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import forked
 from momus.cli import main
 from momus.cli.train import command_for
+from momus.lm.local import LocalEngine
 from momus.lm.models import RewardModel, save_causal_lm
-from momus.records import Demonstration, Prompt, Ranking, read_jsonl, write_jsonl
-from momus.train.ppo import PPOConfig
-from momus.train.reward import RewardConfig
-from momus.train.sft import SFTConfig
+from momus.lm.server import Server
+from momus.records import Demonstration, Origin, Prompt, Ranking, read_jsonl, write_jsonl
+from momus.train.bases import open_base
+from momus.train.rlhf import GoldLabeler, _ranked
+from momus.train.settings import LoopConfig, PPOConfig, RewardConfig, Setup, SFTConfig, TextConfig
+from momus.train.texts import prompts
+from openai_server import URL
+from reloading import Reloading
 from tiny import tiny_model, tiny_tokenizer
 
 SHORT = ["--max-prompt", "60", "--max-answer", "12"]
@@ -126,6 +133,39 @@ def test_an_adapter_is_merged_into_what_is_saved(here: Path, tmp_path: Path) -> 
     assert before.keys() == after.keys() and changed and all("q_proj" in name for name in changed)
 
 
+def test_a_mixture_of_tasks_is_a_baseline_of_the_evaluation(here: Path, tmp_path: Path, capsys) -> None:
+    rows = [{"inputs": f"{n} odd?", "targets": "yes", "task": "large"} for n in range(30)]
+    rows += [{"inputs": f"is {n} small?", "targets": "no", "task": "small"} for n in range(4)]
+    (tmp_path / "mixture.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    options = ["--data", tmp_path / "mixture.jsonl", "--held-out", "0", "--per-task", "6", "--epochs", "2"]
+    assert train("sft", here, tmp_path / "sft", *options, "--demonstrations-per-batch", "5") == 0
+    assert "tasks 2" in capsys.readouterr().err
+    assert json.loads((tmp_path / "sft" / "summary.json").read_text())["result"]["steps"] == 2 * 2  # 6 + 4 an epoch
+    line_up = [f'[{name}]\nmodel = "{model}"\nmax_tokens = 4\n' for name, model in
+               (("base", here / "base"), ("mixture", tmp_path / "sft" / "model"))]  # fmt: skip
+    (tmp_path / "line-up.toml").write_text("\n".join(line_up), encoding="utf-8")
+    words = ["evaluate", "sample", here / "prompts.jsonl", "--systems", tmp_path / "line-up.toml", "--limit", "3"]
+    assert main([*map(str, words), "--out", str(tmp_path / "answers")]) == 0
+    authors = Counter(own.author for own in read_jsonl(tmp_path / "answers" / "answers.jsonl", Demonstration))
+    assert authors == {"base": 3, "mixture": 3}
+
+
+def test_answers_to_be_ranked_are_on_the_side_of_their_prompts_owners(
+    here: Path, rewarded: Path, tmp_path: Path
+) -> None:
+    """So that no reward model is measured on prompts that one of another round was trained on; some are held out."""
+    asked = (Prompt(prompt=f"is {n} odd?", origin=Origin(group=f"tree {n // 4}")) for n in range(40))
+    write_jsonl(tmp_path / "prompts.jsonl", asked)
+    texts = TextConfig(max_prompt=60, max_answer=12, held_out=0.3)
+    base = open_base(str(here / "base"), texts, Setup())
+    known = prompts([str(tmp_path / "prompts.jsonl")], base.chat, texts)
+    loop, report = LoopConfig(prompts_to_rank=40, answers=2), SimpleNamespace(say=print)
+    found = _ranked(base, known, loop, texts, tmp_path, 1, GoldLabeler(rewarded / "model"), report)
+    trained, held_out = ({own.prompt for own in part} for part in (found.train, found.held_out))
+    assert trained and trained <= {own.tokens for own in known.train}
+    assert held_out and held_out <= {own.tokens for own in known.held_out}
+
+
 def loop(here: Path, out: Path, *more: object) -> int:
     options = ["--demonstrations", here / "demos.jsonl", "--prompts", here / "prompts.jsonl", "--prompts-to-rank", "6"]
     sizes = [f"--ppo.{word[2:]}" if word.startswith("--") else word for word in PPO]
@@ -173,6 +213,73 @@ def test_the_loop_waits_for_people_where_nobody_ranks(here: Path, tmp_path: Path
     write_jsonl(tmp_path / "mine.jsonl", ranked)
     assert loop(here, out, "--rankings", tmp_path / "mine.jsonl") == 0
     assert "The model is " in capsys.readouterr().out
+
+
+def from_server(monkeypatch, **switches: object) -> Reloading:
+    """Put a server in the place of any that is named."""
+    server = Reloading(**switches)
+    monkeypatch.setattr("momus.train.weights.Server", lambda url, model: server.server(model or "tiny"))
+    return server
+
+
+def metrics(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+def test_ppo_learns_the_same_from_a_server_as_from_its_own_engine(
+    here: Path, rewarded: Path, tmp_path: Path, monkeypatch, kind: str
+) -> None:
+    """Both take the likeliest tokens, so that they draw the same; whatever is learnt is computed here."""
+
+    class Greedy(LocalEngine):
+        def sample(self, *arguments, **options):
+            return super().sample(*arguments, **{**options, "temperature": 0})
+
+    monkeypatch.setattr("momus.train.stages.LocalEngine", Greedy)
+    rate = ["--policy-learning-rate", "3e-3", "--warmup-iterations", "0"]
+    options = ["--data", here / "prompts.jsonl", "--reward", rewarded / "model", *PPO, *rate]
+    assert train("ppo", here, tmp_path / "local", *options) == 0
+    assert train("ppo", here, tmp_path / "local", *options, "--max-answer", "10") == 2  # would be other responses
+    server, out = from_server(monkeypatch, greedy=True), tmp_path / "remote"
+    assert train("ppo", here, out, *options, "--rollouts", URL, "--rollouts.kind", kind) == 0
+    local, remote = metrics(tmp_path / "local"), metrics(out)
+    assert all(line["sampler_gap"] < 1e-4 for line in remote)
+    assert remote[-1]["kl"] != 0 and local[-1]["policy_loss"] != 0
+    for one, other in zip(local, remote, strict=True):
+        assert one.keys() == other.keys()
+        assert {k: v for k, v in one.items() if k != "sampler_gap"} == pytest.approx(
+            {k: v for k, v in other.items() if k != "sampler_gap"}, rel=1e-5, abs=1e-7
+        )
+    assert len(server.calls) == 2 * (1 + (kind == "vllm"))
+    assert {folder.name.rpartition("-")[0] for folder in (out / "weights").iterdir()} == {"iteration-1"}
+    # Done is done, also where the server has gone.
+    monkeypatch.setattr("momus.train.weights.Server", None)
+    assert train("ppo", here, out, *options, "--rollouts", URL, "--rollouts.kind", kind) == 0
+
+
+def test_a_server_that_keeps_old_weights_is_told_before_they_are_learnt_from(
+    here: Path, rewarded: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    from_server(monkeypatch, deaf=True)
+    rate = ["--policy-learning-rate", "3e-3", "--warmup-iterations", "0", "--rollouts", URL]
+    options = ["--data", here / "prompts.jsonl", "--reward", rewarded / "model", *PPO, *rate]
+    refused(capsys, train("ppo", here, tmp_path / "ppo", *options), URL, "does not draw from the policy", "old weights")
+    assert len(metrics(tmp_path / "ppo")) == 1  # the first batch was of the policy as it began
+
+
+def test_where_no_server_is_what_to_start_one_with_is_written(
+    here: Path, rewarded: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr("momus.train.weights.Server", lambda url, model: Server(url, model, retries=0))
+    nowhere = ["--rollouts", "http://127.0.0.1:9/v1", "--rollouts.weights", tmp_path / "shared"]
+    options = ["--data", here / "prompts.jsonl", "--reward", rewarded / "model", *PPO, *nowhere]
+    start = tmp_path / "shared" / "start"
+    refused(capsys, train("ppo", here, tmp_path / "ppo", *options), "cannot reach", f"vllm serve {start}")
+    assert not (tmp_path / "ppo").exists()
+    assert AutoModelForCausalLM.from_pretrained(start) and AutoTokenizer.from_pretrained(start).chat_template
+    options += ["--rollouts.kind", "sglang"]
+    refused(capsys, train("ppo", here, tmp_path / "ppo", *options), "launch_server", str(start))
 
 
 def refused(capsys, code: int, *words: str) -> None:
@@ -244,6 +351,8 @@ def test_a_preset_is_where_the_other_settings_start_from(capsys) -> None:
 
     assert default("--epochs", "sft") == "16"
     assert default("--epochs", "sft", "--preset", "before-ppo") == "2"
+    assert default("--epochs", "sft", "--preset", "mixture") == "1"
+    assert default("--per-task", "sft", "--preset", "mixture") == "3000"
     assert default("--epochs", "sft", "--preset=tiny") == str(SFTConfig.tiny().epochs)
     assert default("--ppo.ptx-coefficient", "rlhf") == "27.8"
     assert default("--sft.pretraining-share", "rlhf") == "0.1"
@@ -254,13 +363,12 @@ def test_interrupted_and_run_again_it_ends_the_same(here: Path, tmp_path: Path) 
     options = ["--data", here / "demos.jsonl", "--epochs", "6", "--save-every", "1", "--dropout", "0.1"]
     assert train("sft", here, tmp_path / "whole", *options) == 0
     words = ["train", "sft", "--preset", "tiny", "--model", here / "base", "--out", tmp_path / "cut", *SHORT, *options]
-    command = [sys.executable, "-m", "momus", *map(str, words)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not list((tmp_path / "cut").glob("checkpoint-*")) and process.poll() is None:
+    process = forked.start(main, [*map(str, words)], stderr=tmp_path / "said")
+    while not list((tmp_path / "cut").glob("checkpoint-*")) and process.is_alive():
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and said.splitlines()[-1] == "momus: interrupted"
+    os.kill(process.pid, signal.SIGINT)
+    assert forked.finish(process) == 130
+    assert (tmp_path / "said").read_text().splitlines()[-1] == "momus: interrupted"
     assert not (tmp_path / "cut" / "summary.json").exists()
     assert train("sft", here, tmp_path / "cut", *options) == 0
     files = ["model/model.safetensors", "metrics.jsonl"]

@@ -7,9 +7,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from momus.errors import UserError
 from momus.lm.codec import read_tokenizer
@@ -18,35 +15,13 @@ from momus.lm.models import load_causal_lm
 from momus.train.ppo import PPOResult, train_ppo
 from momus.train.rollout import engine_sampler
 from momus.train.runs import Run
-from momus.train.weights import SavedWeights, pushing_sampler, save_for_server
+from momus.train.weights import SavedWeights, Watching, pushing_sampler, save_for_server
 from openai_server import OpenAIServer
+from reloading import Reloading
 from stages import SMALL, same
 from tiny import tiny_engine, tiny_model, tiny_tokenizer
 
 CONFIG = dataclasses.replace(SMALL, policy_learning_rate=3e-3, warmup_iterations=0)
-
-
-class Reloading(OpenAIServer):
-    """The test server, taking weights as vLLM and SGLang do. `refuse` answers with a status, or an unsuccess."""
-
-    def __init__(self, refuse: int | None = None) -> None:
-        super().__init__(tiny_engine())
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.refuse = refuse
-        for path in ("/collective_rpc", "/reset_prefix_cache", "/update_weights_from_disk"):
-            self.app.routes.append(Route(path, self._admin, methods=["POST"]))
-
-    async def _admin(self, request: Request) -> Response:
-        body = await request.json()
-        self.calls.append((request.url.path, body))
-        if self.refuse == 200:
-            return JSONResponse({"success": False, "message": "shapes differ"})
-        if self.refuse:
-            return JSONResponse({"error": {"message": "not here"}}, self.refuse)
-        if path := body.get("model_path") or body.get("kwargs", {}).get("weights_path"):
-            self.engine.model.load_state_dict(load_causal_lm(path).state_dict())
-        # As the real ones answer: with results, or nothing at all.
-        return JSONResponse({"success": True}) if "model_path" in body else Response(status_code=200)
 
 
 def score(prompts, responses):
@@ -73,9 +48,11 @@ def test_the_server_samples_from_the_policy_as_it_is(tmp_path: Path, kind: str) 
     each = ["/collective_rpc", "/reset_prefix_cache"] if kind == "vllm" else ["/update_weights_from_disk"]
     assert paths == each * CONFIG.iterations
     # Every time another folder, of which the last stays: a model that transformers loads.
-    names = [p.name for p in (tmp_path / "weights").iterdir()]
-    assert names == [f"iteration-{CONFIG.iterations - 1}"]
-    assert same(load_causal_lm(tmp_path / "weights" / names[0]), server.engine.model)
+    (last,) = (tmp_path / "weights").iterdir()
+    assert last.name.startswith(f"iteration-{CONFIG.iterations - 1}-")
+    assert same(load_causal_lm(last), server.engine.model)
+    loaded = {str(body.get("model_path") or body["kwargs"]["weights_path"]) for _, body in server.calls if body}
+    assert len(loaded) == CONFIG.iterations
 
 
 def test_the_gap_shows_weights_that_did_not_arrive(tmp_path: Path) -> None:
@@ -83,6 +60,37 @@ def test_the_gap_shows_weights_that_did_not_arrive(tmp_path: Path) -> None:
     result = train(tmp_path, server, engine_sampler(server.remote(), 6))
     gaps = [line["sampler_gap"] for line in result.history]
     assert gaps[0] < 1e-4 < 1e-2 < gaps[1] < gaps[2]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_a_server_that_keeps_old_weights_ends_the_run(tmp_path: Path, temperature: float) -> None:
+    """Before anything is learnt of what it drew, and at any temperature; one that takes them does not."""
+    pushes = SavedWeights(Reloading().server(), tmp_path)  # to another one
+
+    def drawn(server: OpenAIServer, seed: int, watching: Watching) -> None:
+        sampler = pushing_sampler(server.remote(), pushes, 5, temperature, watch=watching)
+        sampler(tiny_model(seed=seed), [[1, 5], [1, 6, 9]], 4, (0, 0))
+
+    near, server = tiny_model(), Reloading()
+    with torch.no_grad():
+        near.get_output_embeddings().weight.mul_(1.03)  # a little training
+    watching = Watching("http://here", 0.1)
+    drawn(server, 0, watching)
+    server.engine.model.load_state_dict(near.state_dict())
+    with pytest.raises(UserError, match=r"does not draw from the policy.*in the first batch.*kept old weights") as told:
+        drawn(server, 0, watching)
+    assert "\n" not in str(told.value)
+    drawn(server, 0, Watching("http://here", 0.1))  # of a first batch as much is rounding that low precision may do
+    with pytest.raises(UserError, match="does not draw from the policy"):
+        drawn(server, 4, Watching("http://here", 0.1))  # another model
+
+
+def test_a_server_that_says_no_log_probabilities_cannot_be_trusted_with_weights(tmp_path: Path) -> None:
+    server = OpenAIServer(tiny_engine(), top=0)
+    pushes = SavedWeights(Reloading().server(), tmp_path)
+    sampler = pushing_sampler(server.remote(), pushes, 5, watch=Watching("http://here", 0.1))
+    with pytest.raises(UserError, match="says no log-probabilities"):
+        sampler(tiny_model(), [[1, 5]], 2, (0, 0))
 
 
 def test_a_push_brings_the_very_weights(tmp_path: Path) -> None:

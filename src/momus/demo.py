@@ -44,10 +44,11 @@ from momus.search.reward import reward_of
 from momus.stats.bootstrap import Interval
 from momus.tamper.insert import tamper_tasks
 from momus.train.critiques import CritiqueTokens
-from momus.train.ppo import PPOConfig, train_ppo
-from momus.train.reward import RewardConfig, center, pair_accuracy, train_reward
+from momus.train.ppo import train_ppo
+from momus.train.reward import center, pair_accuracy, train_reward
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.runs import Run
+from momus.train.settings import PPOConfig, RewardConfig
 
 _AT_ONCE = 40
 _Item = TypeVar("_Item")

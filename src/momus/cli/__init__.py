@@ -89,12 +89,13 @@ def _dispatch(arguments: list[str]) -> int:
 
     import tyro
 
-    # Where defaults depend on what is given (`train --preset tiny`) the command is made for it.
+    # Where the first word (`match calibrate`) or a preset (`train --preset tiny`) decides, the command is made for it.
     command = module.command_for(rest) if hasattr(module, "command_for") else module.command
+    named = [name] if command is getattr(module, "command", command) else [name, rest[0]]
     code: int = tyro.cli(
         command,
         args=rest,
-        prog=f"momus {name}",
+        prog=" ".join(["momus", *named]),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
     )
     return code

@@ -83,7 +83,7 @@ class Labelers:
         from momus.lm.chat import ChatFormat
         from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer
         from momus.report.terminal import folds_table
-        from momus.train.reward import RewardConfig
+        from momus.train.settings import RewardConfig
 
         if self.folds < 2:
             raise UserError(f"--folds {self.folds}: must be at least 2")

@@ -13,6 +13,8 @@ def command(
     tampers: Path | None = None,
     model: Path | None = None,
     reward: Path | None = None,
+    reward_url: str | None = None,
+    reward_tokenizer: str | None = None,
     answers: int = 300,
     seed: int = 0,
 ) -> int:
@@ -29,6 +31,8 @@ def command(
         model: Directory of the critic; the shipped one by default.
         reward: Directory of a reward model: the critic then searches (Force Sampling Beam Search), and its dial is the
             length modifier. Without one it reviews several times, and its dial is the share that must agree.
+        reward_url: The base URL of a server with a reward model, in place of a directory.
+        reward_tokenizer: Directory or name of that model's tokenizer, if it does not read the critic's tokens.
         answers: How many answers to measure on, at most.
         seed: Decides which answers and bugs.
     """
@@ -40,12 +44,13 @@ def command(
     from momus.review.answers import answers as gather
     from momus.review.critic import load_critic
     from momus.review.render import print_calibration, print_skipped
+    from momus.search.result import RewardSource
 
     if answers < 2:
         raise UserError(f"--answers {answers}: must be at least 2")
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
-    critic = load_critic(model, reward)
+    critic = load_critic(model, RewardSource(reward, reward_url, reward_tokenizer))
     known, data, skipped = gather(paths, tampers, critic, answers, seed)
     console = Console(stderr=True)
     print_skipped(skipped, console)

@@ -18,6 +18,8 @@ def command(
     out: Path,
     model: Path | None = None,
     reward: Path | None = None,
+    reward_url: str | None = None,
+    reward_tokenizer: str | None = None,
     method: Literal["sample", "fsbs", "best-of-n"] = "sample",
     n: int | None = None,
     modifier: float = 0.0,
@@ -38,7 +40,9 @@ def command(
         tasks: JSON Lines of Task or Tamper records.
         out: The run directory; the critiques are its critiques.jsonl.
         model: Directory of the critic; the shipped one by default.
-        reward: Directory of a reward model, which fsbs and best-of-n need.
+        reward: Directory of a reward model; fsbs and best-of-n need one, there or on a server.
+        reward_url: The base URL of a server with a reward model: vLLM, SGLang or text-embeddings-inference.
+        reward_tokenizer: Directory or name of that model's tokenizer, if it does not read the critic's tokens.
         method: Keep n samples, or search: Force Sampling Beam Search or the best of n by reward.
         n: Samples of each answer (by default 1, of best-of-n 28), or from each beam of fsbs (4).
         modifier: What each highlight adds to a score when the best critique is chosen: higher misses less, lower
@@ -65,7 +69,19 @@ def command(
     from momus.search.on_ray import on_ray
     from momus.search.shard import CritiqueConfig
 
-    config = CritiqueConfig(model or TINY, reward, method, n, modifier, max_tokens, not paper, seed, threads)
+    config = CritiqueConfig(
+        model=model or TINY,
+        reward=reward,
+        reward_url=reward_url,
+        reward_tokenizer=reward_tokenizer,
+        method=method,
+        n=n,
+        modifier=modifier,
+        max_tokens=max_tokens,
+        verbatim=not paper,
+        seed=seed,
+        threads=threads,
+    )
     runner = partial(on_ray, workers=workers) if ray else in_process
     try:
         with _progress() as progress:

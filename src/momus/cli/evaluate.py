@@ -1,4 +1,4 @@
-"""`momus evaluate`: how good instruction models and reward models are."""
+"""`momus evaluate`: how good instruction models, reward models and critics are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from momus.cli._benchmarks import Labelers, Public, Reward, Tax, reward_model
+from momus.cli._critics import Critics
 from momus.cli._telling import bar, say, show, weights_of, write_json
 from momus.errors import UserError
 
@@ -205,13 +206,14 @@ _Action = (
     | Annotated[Preferences, subcommand("preferences")]
     | Annotated[Reward, subcommand("reward")]
     | Annotated[Labelers, subcommand("labelers")]
+    | Annotated[Critics, subcommand("critics")]
     | Annotated[Public, subcommand("public")]
     | Annotated[Tax, subcommand("tax")]
 )
 
 
 def command(action: Annotated[_Action, tyro.conf.arg(name="")]) -> int:
-    """Measure instruction models and reward models (docs/evaluation.md)."""
+    """Measure instruction models, reward models and critics (docs/evaluation.md)."""
     from momus.data.convert import BadRowsError, Problems
     from momus.review.render import visible
 

@@ -10,10 +10,9 @@ import tyro
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from momus.evaluate.judge import JudgeReport, Pair
-    from momus.evaluate.rain import WayReport
+    from momus.evaluate.judge import Pair
+    from momus.evaluate.rain import AnswerReward
+    from momus.lm.chat import ChatFormat
     from momus.records import Prompt
     from momus.search.rain_judge import SelfJudge
 
@@ -39,25 +38,14 @@ class _Judge:
 
     def judge(self) -> SelfJudge:
         """Load the model, or find it on its server."""
-        from momus.cli.rain import engine_of, read_template
+        from momus.cli._searching import Where, read_template
         from momus.lm.chat import PLAIN, ChatFormat
-        from momus.search.rain_judge import SelfJudge
         from momus.search.rain_models import FastJudge
         from momus.search.rain_tasks import TASKS
 
         criterion = TASKS[self.task].with_cases(self.cases).criterion
-        template = read_template(self.chat_template)
-        if self.url is not None:
-            from momus.lm.codec import read_tokenizer
-            from momus.lm.remote import RemoteEngine
-            from momus.lm.server import Server
-
-            tokenizer = read_tokenizer(self.tokenizer or self.model)
-            chat = ChatFormat(tokenizer, template)
-            remote = RemoteEngine(Server(self.url, self.model), tokenizer)
-            return SelfJudge(remote, criterion, None if chat.template == PLAIN else chat)
-        engine = engine_of(self.model, device=self.device)
-        chat = ChatFormat(engine.tokenizer, template)
+        engine = Where(self.model, self.url, self.tokenizer, self.device).engine()
+        chat = ChatFormat(engine.tokenizer, read_template(self.chat_template))
         return FastJudge(engine, criterion, None if chat.template == PLAIN else chat)
 
 
@@ -98,6 +86,7 @@ class Calibrate(_Judge):
 
     def run(self) -> int:
         """Measure, and print a table."""
+        from momus.cli._judge_report import print_judge
         from momus.cli._telling import bar, say, weights_of, write_json
         from momus.errors import UserError
         from momus.evaluate.judge import calibrate
@@ -108,7 +97,7 @@ class Calibrate(_Judge):
         judge = self.judge()
         with bar("Pairs") as tell:
             found = calibrate(judge, pairs, lambda done: tell(done, len(pairs)))
-        _print(found)
+        print_judge(found)
         say(f"{self.model} as a judge of {self.task}: {found.advice}")
         if self.out is not None:
             about = {"model": weights_of(self.model), "task": self.task, "file": self.file, "seed": self.seed}
@@ -131,7 +120,10 @@ class Calibrate(_Judge):
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Answer prompts greedily, by sampling, by samples and self-evaluation, and by RAIN, and compare."""
+    """Answer prompts greedily, by sampling, by samples and self-evaluation, and by RAIN, and compare.
+
+    With a reward model, also by the best of n samples; all that sample many take as many tokens as RAIN did.
+    """
 
     file: Positional[str]
     """Prompts, or records that have prompts, in any format that momus data reads."""
@@ -141,6 +133,12 @@ class Compare:
     """The file for all answers, as JSON Lines."""
     grader: str | None = None
     """Directory or name of another model, whose judgement counts; by default the model grades itself."""
+    reward: Path | None = None
+    """Directory of a reward model, as `momus train reward` makes it."""
+    reward_url: str | None = None
+    """The base URL of a server with a reward model, in its place."""
+    reward_tokenizer: str | None = None
+    """With --reward-url: directory or name of its tokenizer, if it does not read the model's own tokens."""
     task: Literal["harmless", "adversarial", "truthful", "sentiment"] = "harmless"
     """What is judged by."""
     suffix: str = ""
@@ -156,8 +154,9 @@ class Compare:
 
     def run(self) -> int:
         """Answer, print a table and write the answers."""
+        from momus.cli._judge_report import print_ways
+        from momus.cli._searching import Where, loaded, read_prompts
         from momus.cli._telling import bar, say
-        from momus.cli.rain import loaded, read_prompts
         from momus.errors import UnfitInputError, UserError
         from momus.evaluate.rain import Answered, Comparison, summarise
         from momus.records import Prompt, write_jsonl
@@ -168,11 +167,12 @@ class Compare:
             raise UserError("--limit and --max-tokens must be at least 1")
         task = with_settings(TASKS[self.task], max_tokens=self.max_tokens).with_cases(self.cases)
         prompts = read_prompts([self.file], [], self.task, self.limit)
-        rain = loaded(self.model, task)
+        rain = loaded(Where(self.model), task)
+        reward = self._reward(rain.chat)
         grader = None
         if self.grader is not None:
             grader = Ask(model=self.grader, task=self.task, cases=self.cases, asked="", answer="").judge()
-        compared, found, unfit = Comparison(rain, grader, self.seed), list[Answered](), 0
+        compared, found, unfit = Comparison(rain, grader, self.seed, reward), list[Answered](), 0
         with bar("Prompts") as tell:
             for index, prompt in enumerate(prompts):
                 assert isinstance(prompt, Prompt)
@@ -184,10 +184,31 @@ class Compare:
         if not found:
             raise UserError(f"none of the {unfit} prompts fits the model")
         write_jsonl(self.out, found)
-        _print_ways(summarise(found), len(prompts) - unfit)
+        print_ways(summarise(found), len(prompts) - unfit)
         say(f"graded by {self.grader or 'the model itself: a higher value is no evidence of better answers'}")
         say(f"{unfit} more prompts did not fit; the answers are {self.out}")
         return 0
+
+    def _reward(self, chat: ChatFormat) -> AnswerReward | None:
+        """Load the reward model, or find it on its server; `chat` is the answering model's layout."""
+        from momus.evaluate.rain import AnswerReward
+        from momus.lm.chat import ChatFormat
+        from momus.lm.codec import Codec, read_tokenizer
+        from momus.lm.models import load_tokenizer
+        from momus.search.result import RewardSource
+        from momus.search.reward import find_reward
+
+        source = RewardSource(self.reward, self.reward_url, self.reward_tokenizer)
+        if not source:
+            return None
+        if source.folder is not None:
+            chat = ChatFormat(load_tokenizer(source.folder))
+        elif source.tokenizer is not None:
+            chat = ChatFormat(read_tokenizer(source.tokenizer))
+        # What is laid out here is in the reward model's tokens already.
+        reward = find_reward(RewardSource(source.folder, source.url), Codec(chat.tokenizer))
+        assert reward is not None
+        return AnswerReward(reward, chat)
 
 
 def with_suffix(prompt: Prompt, suffix: str) -> Prompt:
@@ -197,51 +218,6 @@ def with_suffix(prompt: Prompt, suffix: str) -> Prompt:
     *before, last = prompt.prompt
     changed = last.model_copy(update={"content": last.content + suffix})
     return prompt.model_copy(update={"prompt": (*before, changed)})
-
-
-def _print_ways(found: Sequence[WayReport], prompts: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{prompts} prompts; values from -1 to 1, 95% intervals")
-    table.add_column("")
-    for name in ("own value", "graded", "gain over greedy", "tokens", "× greedy", "seconds", "samples"):
-        table.add_column(name, justify="right")
-    for own in found:
-        values = (own.own, own.graded, own.gain)
-        table.add_row(
-            own.way,
-            *(f"{value.value:+.2f} ({value.low:+.2f} to {value.high:+.2f})" for value in values),
-            f"{own.tokens:.0f}",
-            f"{own.tokens / found[0].tokens:.1f}",
-            f"{own.seconds:.2f}",
-            f"{own.samples:.1f}",
-        )
-    Console(width=140).print(table)
-
-
-def _print(found: JudgeReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{found.measured} pairs" + (f", {found.unfit} more did not fit" if found.unfit else ""))
-    table.add_column("")
-    for name in ("share", "95% interval"):
-        table.add_column(name, justify="right")
-    rows = {
-        "the better of two answers is preferred (ties half)": found.pairs,
-        "… by probability instead of verdict": found.soft,
-        "a single answer is told right (undecided half)": found.answers,
-        "    better answers": found.better,
-        "    worse answers": found.worse,
-        "both orders agree": found.decided,
-        "probability of the first label (no bias: 50%)": found.first_label,
-        "probability of both labels together": found.mass,
-        "abstained": found.abstained,
-    }
-    for name, share in rows.items():
-        table.add_row(name, f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}")
-    Console().print(table)
 
 
 def command(action: Annotated[Calibrate | Ask | Compare, tyro.conf.arg(name="")]) -> int:

@@ -17,6 +17,8 @@ def command(
     calibration: Path | None = None,
     model: Path | None = None,
     reward: Path | None = None,
+    reward_url: str | None = None,
+    reward_tokenizer: str | None = None,
 ) -> int:
     """Review Python files with the trained critic.
 
@@ -34,6 +36,8 @@ def command(
         calibration: What `momus calibrate` measured; for the shipped critic it is at hand.
         model: Directory of a critic; the shipped one by default.
         reward: Directory of a reward model: the critic then searches, as it was when calibrated.
+        reward_url: The base URL of a server with a reward model, in its place.
+        reward_tokenizer: Directory or name of that model's tokenizer, if it does not read the critic's tokens.
     """
     from rich.console import Console
     from rich.progress import track
@@ -50,8 +54,10 @@ def command(
     print_skipped(skipped, progress)
 
     from momus.review.critic import set_critic
+    from momus.search.result import RewardSource
 
-    critic, promise = set_critic(model, reward, confidence, false_alarms, calibration)
+    source = RewardSource(reward, reward_url, reward_tokenizer)
+    critic, promise = set_critic(model, source, confidence, false_alarms, calibration)
     if promise:
         progress.print(visible(promise), style="dim", markup=False, soft_wrap=True)
 

@@ -1,39 +1,40 @@
-"""`momus train`: InstructGPT's three steps, each by itself or all one after another."""
+"""`momus train`: InstructGPT's three steps, each by itself or all one after another.
+
+What trains is imported where it is called: the settings are enough for --help.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import tyro
-from rich.console import Console
-from rich.text import Text
 from tyro.conf import arg, subcommand
 
 from momus.errors import UserError
-from momus.lm.chat import Turn
-from momus.train.adapters import LoRA
-from momus.train.monitor import Monitor
-from momus.train.ppo import PPOConfig
-from momus.train.processes import main, together
-from momus.train.reward import RewardConfig
-from momus.train.rlhf import LoopConfig, Material, Steps, run_rlhf
-from momus.train.runs import Progress, Run
-from momus.train.sft import SFTConfig
-from momus.train.sharding import Setup
-from momus.train.sinks import check_sinks
-from momus.train.stages import SUMMARY, Base, open_base, run_ppo, run_reward, run_sft
-from momus.train.texts import Gathered, TextConfig, Tokens, demonstrations, pretraining, prompts, rankings
+from momus.train.settings import (
+    LoopConfig,
+    LoRA,
+    PPOConfig,
+    RewardConfig,
+    ServerConfig,
+    Setup,
+    SFTConfig,
+    Steps,
+    TextConfig,
+)
 
-ItemT = TypeVar("ItemT")
+if TYPE_CHECKING:
+    from momus.cli._train_report import Report
+    from momus.train.bases import Base
+    from momus.train.texts import Tokens
+    from momus.train.weights import Rollouts
 
-_SHOWN = 8
 _SMALL_TEXTS = TextConfig(max_prompt=256, max_answer=128)
 
 
@@ -71,17 +72,42 @@ class _Stage:
         """Open and check the model's tokenizer and settings."""
         if self.out.exists() and not self.out.is_dir():
             raise UserError(f"--out {self.out}: is a file: name a directory")
+        from momus.train.bases import open_base
+
         setup = Setup(self.precision, self.gradient_checkpointing, self.adapter if self.lora else None)
         return open_base(self.model, self.texts, setup, self.chat_template, self.pad_token, self.pretraining_tokens)
 
     def pieces(self, files: Sequence[str], base: Base, needed_by: Mapping[str, float]) -> list[Tokens]:
         """Read pretraining texts, and see that they are there if a setting needs them."""
+        from momus.train.texts import pretraining
+
         for flag, value in needed_by.items():
             if value and not files:
                 raise UserError(
                     f"{flag} {value:g} needs pretraining texts: give them with --pretraining, or set it to 0"
                 )
         return pretraining(files, base.chat, self.texts.max_prompt + self.texts.max_answer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sampling(_Stage):
+    """What the steps with PPO have in common."""
+
+    rollouts: str | None = None
+    """URL of a vLLM or SGLang server to sample from, given the policy's weights before every batch (docs/ppo.md)."""
+    server: Annotated[ServerConfig, arg(name="rollouts")] = field(default_factory=ServerConfig)
+
+    def sampled_from(self, base: Base) -> Rollouts | None:
+        """Return the server that rollouts come from, after seeing that it is there; None where there is none."""
+        if self.rollouts is None:
+            return None
+        from momus.train.stages import SUMMARY
+        from momus.train.weights import Rollouts
+
+        made = Rollouts(self.rollouts, self.server.weights or self.out / "weights", self.server)
+        if not (self.out / SUMMARY).is_file():
+            made.engine(base.chat.tokenizer, base.load)
+        return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +122,8 @@ class Sft(_Stage):
     """Texts for --pretraining-share: .txt files, or any known format."""
     every_turn: bool = False
     """Train all of the assistant's turns of a conversation, not only the last."""
-    preset: Literal["paper", "before-ppo", "tiny"] = "paper"
-    """Settings to start from: the paper's baseline (C.1), its model before PPO (C.3), or a small machine's."""
+    preset: Literal["paper", "before-ppo", "mixture", "tiny"] = "paper"
+    """Settings to start from: the paper's (C.1), its model before PPO (C.3), on FLAN or T0 (C.5), a small machine's."""
     config: Annotated[SFTConfig, arg(name="")] = field(default_factory=SFTConfig)
 
     @classmethod
@@ -106,11 +132,15 @@ class Sft(_Stage):
         return {
             "paper": lambda: {"config": SFTConfig()},
             "before-ppo": lambda: {"config": SFTConfig.for_ppo()},
+            "mixture": lambda: {"config": SFTConfig.for_mixture()},
             "tiny": lambda: {"config": SFTConfig.tiny(), "texts": _SMALL_TEXTS},
         }
 
-    def run(self, report: _Report) -> dict[str, Any]:
+    def run(self, report: Report) -> dict[str, Any]:
         """Check everything, show an example, train."""
+        from momus.train.stages import run_sft
+        from momus.train.texts import demonstrations
+
         base = self.opened()
         texts = self.pieces(self.pretraining, base, {"--pretraining-share": self.config.pretraining_share})
         data = report.read("demonstrations", lambda: demonstrations(self.data, base.chat, self.texts, self.every_turn))
@@ -141,8 +171,12 @@ class Reward(_Stage):
             "tiny": lambda: {"config": RewardConfig.tiny(), "texts": _SMALL_TEXTS},
         }
 
-    def run(self, report: _Report) -> dict[str, Any]:
+    def run(self, report: Report) -> dict[str, Any]:
         """Check everything, show an example, train."""
+        from momus.lm.chat import Turn
+        from momus.train.stages import run_reward
+        from momus.train.texts import demonstrations, rankings
+
         base = self.opened()
         data = report.read("rankings", lambda: rankings(self.data, base.chat, self.texts))
         first = data.train[0]
@@ -160,7 +194,7 @@ class Reward(_Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ppo(_Stage):
+class Ppo(_Sampling):
     """Step 3: train a policy against a reward model with PPO, or PPO-ptx."""
 
     data: tuple[str, ...]
@@ -181,18 +215,31 @@ class Ppo(_Stage):
             "tiny": lambda: {"config": PPOConfig.tiny(), "texts": _SMALL_TEXTS},
         }
 
-    def run(self, report: _Report) -> dict[str, Any]:
+    def run(self, report: Report) -> dict[str, Any]:
         """Check everything, show a prompt, train."""
+        from momus.lm.chat import Turn
+        from momus.train.stages import run_ppo
+        from momus.train.texts import prompts
+
         base = self.opened()
         texts = self.pieces(self.pretraining, base, {"--ptx-coefficient": self.config.ptx_coefficient})
         data = report.read("prompts", lambda: prompts(self.data, base.chat, self.texts))
         report.example("One prompt, as the policy is given it", base.chat.shown(Turn(data.train[0].tokens, ())))
-        limit = self.texts.max_answer
-        return run_ppo(base, self.reward, data, self.config, self.out, report, pretraining=texts, max_answer=limit)
+        return run_ppo(
+            base,
+            self.reward,
+            data,
+            self.config,
+            self.out,
+            report,
+            pretraining=texts,
+            max_answer=self.texts.max_answer,
+            rollouts=self.sampled_from(base),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rlhf(_Stage):
+class Rlhf(_Sampling):
     """All three steps, and the last two again for every further round."""
 
     demonstrations: tuple[str, ...]
@@ -226,8 +273,11 @@ class Rlhf(_Stage):
             },
         }
 
-    def run(self, report: _Report) -> dict[str, Any]:
+    def run(self, report: Report) -> dict[str, Any]:
         """Check everything, show an example, do all steps."""
+        from momus.train.rlhf import Material, run_rlhf
+        from momus.train.texts import demonstrations, prompts, rankings
+
         if len(self.rankings) > self.loop.rounds:
             raise UserError(f"--rankings names {len(self.rankings)} files for --rounds {self.loop.rounds}: one a round")
         base = self.opened()
@@ -245,43 +295,8 @@ class Rlhf(_Stage):
         first = material.demonstrations.train[0][-1]
         report.example("One demonstration, what is trained in green", base.chat.shown(first))
         steps = Steps(self.sft, self.reward, self.ppo)
-        return run_rlhf(base, material, steps, self.loop, self.texts, self.out, report, self.gold)
-
-
-class _Report:
-    """Says what happens, on stderr, from one process."""
-
-    def __init__(self, track: tuple[str, ...]) -> None:
-        check_sinks(track)
-        self._console, self._track = Console(stderr=True, quiet=not main()), track
-
-    def say(self, text: str | Text) -> None:
-        """Print a line."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def example(self, title: str, text: Text) -> None:
-        """Print an example under a title."""
-        self._console.rule(title, align="left")
-        self.say(text)
-        self._console.rule()
-
-    def read(self, kind: str, work: Callable[[], Gathered[ItemT]]) -> Gathered[ItemT]:
-        """Read files while a spinner turns, and say what is kept and what is left out and why."""
-        with self._console.status(f"Reading {kind}"):
-            found = work()
-        about = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in found.about.items())
-        self.say(f"{kind}: {len(found.train)} to train on, {len(found.held_out)} held out; {about}")
-        for reason, count in found.dropped.most_common(_SHOWN):
-            self.say(f"  left out: {count} {reason}")
-        if len(found.dropped) > _SHOWN:
-            self.say(f"  left out for {len(found.dropped) - _SHOWN} more reasons: see {SUMMARY}")
-        if found.problems.count:
-            self.say(f"  bad rows: {found.problems.count}, the first {found.problems.first[0]}")
-        return found
-
-    def watch(self, title: str, run: Run) -> AbstractContextManager[Progress]:
-        """Show the metrics as they come."""
-        return Monitor(title, run, self._track, self._console)
+        rollouts = self.sampled_from(base)
+        return run_rlhf(base, material, steps, self.loop, self.texts, self.out, report, self.gold, rollouts)
 
 
 def command_for(arguments: Sequence[str]) -> Callable[..., int]:
@@ -294,8 +309,11 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
 
     def command(action: Any) -> int:
         """Train a model by InstructGPT's steps: demonstrations, rankings, PPO (docs/training.md)."""
+        from momus.cli._train_report import Report
+        from momus.train.processes import main, together
+
         with together():
-            summary = action.run(_Report(action.track))
+            summary = action.run(Report(action.track))
         if main():
             print(json.dumps(summary.get("result", summary), indent=1))
             print(f"{summary.get('waiting_for') or 'The model is ' + summary['model']}")
@@ -320,7 +338,3 @@ def _defaults(kind: type[_Stage], preset: str) -> _Stage:
     if preset in presets:
         settings |= {"preset": preset, **presets[preset]()}
     return kind(**settings)
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(f"{own} of {k}" for k, own in value.items()) if isinstance(value, dict) else str(value)

@@ -78,24 +78,53 @@ def judge_agreement(critiques: Critiques, tampers: Sequence[Tamper], matcher: Ma
         tampers: Answers with their known bugs.
         matcher: The judge.
     """
-    items = [
+    return _agreement([(_items(critiques, tampers), matcher)])
+
+
+def cross_fitted_agreement(critiques: Critiques, tampers: Sequence[Tamper]) -> JudgeAgreement | None:
+    """Do the same with the lexical matcher, its threshold for one half of the tasks chosen on the other half.
+
+    None where the labels of a half do not suffice to choose one.
+    """
+    places = {task: place for place, task in enumerate(dict.fromkeys(own.task.id for own in tampers))}
+    halves: list[list[Labelled]] = [[], []]
+    for item in _items(critiques, tampers):
+        halves[places[item.document] % 2].append(item)
+    first, second = (calibrated_judge(half) for half in halves)
+    if first is None or second is None:
+        return None
+    return _agreement([(halves[0], second), (halves[1], first)])
+
+
+def described(critiques: Critiques, tampers: Sequence[Tamper]) -> set[str]:
+    """Return every text a judge compares: the bugs as comments, and the critiques' comments."""
+    return {text for item in _items(critiques, tampers) for side in (item.first, item.second) for text in side}
+
+
+def _items(critiques: Critiques, tampers: Sequence[Tamper]) -> list[Labelled]:
+    return [
         labelled_bugs(critique, tamper)
         for written in critiques.values()
         for critique, tamper in zip(written, tampers, strict=True)
         if tamper.bugs
     ]
+
+
+def _agreement(parts: Sequence[tuple[Sequence[Labelled], Matcher]]) -> JudgeAgreement:
+    """Compare verdicts with the truth, every part's by a matcher of its own."""
     judged: list[bool] = []
     truth: list[bool] = []
     tasks: list[str] = []
     failed = 0
-    for own, compared in zip(items, matcher.compare([(own.first, own.second) for own in items]), strict=True):
-        if compared.failed:
-            failed += 1
-            continue
-        scores = matcher.scale.scores(compared.likeness)
-        judged += [bool((row >= SAME).any()) for row in scores]
-        truth += [any(row) for row in own.labels]
-        tasks += [own.document] * len(own.first)
+    for items, matcher in parts:
+        for own, compared in zip(items, matcher.compare([(own.first, own.second) for own in items]), strict=True):
+            if compared.failed:
+                failed += 1
+                continue
+            scores = matcher.scale.scores(compared.likeness)
+            judged += [bool((row >= SAME).any()) for row in scores]
+            truth += [any(row) for row in own.labels]
+            tasks += [own.document] * len(own.first)
     return JudgeAgreement(
         kappa=kappa_interval(judged, truth, tasks),
         agreement=_share([a == b for a, b in zip(judged, truth, strict=True)], tasks),

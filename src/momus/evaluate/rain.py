@@ -4,6 +4,8 @@
 * sample: one sample;
 * samples: as many samples as fit into the tokens that RAIN forwarded for this prompt, each judged by the model itself
            in both orders, the first of the highest value taken;
+* best of n: as many samples as fit into those tokens with what a reward model, where one is given, reads of them, the
+           first of the highest reward taken;
 * rain:   the search.
 
 Every way starts every prompt with an empty memory, so that its tokens and seconds are its own. Answers are graded by
@@ -20,15 +22,43 @@ from typing import Any
 import numpy as np
 
 from momus.evaluate.judge import Share
-from momus.lm.branches import forget
+from momus.lm.chat import ChatFormat, Turn
 from momus.records import Content, Prompt, Record, Task
 from momus.search.rain_answer import Answers, Subject
 from momus.search.rain_judge import Judge
 from momus.search.rain_runs import Rain
+from momus.search.result import Reward
 from momus.stats.bootstrap import mean_interval
 
 WAYS = ("greedy", "sample", "samples", "rain")
+BEST_OF_N = "best of n"
+"""One way more, before the last, where there is a reward model."""
 _MOST_SAMPLES = 256
+
+
+class AnswerReward:
+    """A reward model for answers to conversations.
+
+    Args:
+        reward: Scores tokens.
+        chat: Lays out what it reads, in its own tokenizer's tokens.
+    """
+
+    def __init__(self, reward: Reward, chat: ChatFormat) -> None:
+        self._reward, self._chat = reward, chat
+
+    def turns(self, prompt: Content, answers: Sequence[str]) -> list[Turn]:
+        """Lay out answers to one prompt.
+
+        Raises:
+            UnfitInputError: The chat template refuses the conversation.
+        """
+        return [self._chat.turn(prompt, answer) for answer in answers]
+
+    def __call__(self, turns: Sequence[Turn]) -> list[float]:
+        """Score answers to one prompt, which is read once."""
+        (scores,) = self._reward([turns[0].prompt], [[turn.answer for turn in turns]])
+        return list(map(float, scores))
 
 
 class Answered(Record):
@@ -65,11 +95,13 @@ class Comparison:
         rain: The model, its task and its judge.
         grader: Grades the answers; None is the model itself.
         seed: Names the randomness.
+        reward: Chooses the best of n; None leaves that way out.
     """
 
     rain: Rain
     grader: Judge | None
     seed: int
+    reward: AnswerReward | None = None
 
     def answers(self, index: int, prompt: Prompt | Task) -> list[Answered]:
         """Answer one prompt in every way.
@@ -81,17 +113,18 @@ class Comparison:
         longest = Answers(subject, self.rain.writer.engine, self.rain.task.config.max_tokens).longest
         searched = self._timed(lambda: (self.rain.answer(index, prompt, self.seed), 1))
         budget = searched.tokens
-        ways: dict[str, Callable[[], tuple[Any, int]]] = {
+        ways: dict[str, Callable[[], tuple[Any, ...]]] = {
             "greedy": lambda: (self._sample(subject, longest, index, 0, 0.0), 1),
             "sample": lambda: (self._sample(subject, longest, index, 0, 1.0), 1),
             "samples": lambda: self._samples(subject, longest, index, budget),
         }
+        content = subject.asked if isinstance(prompt, Task) else prompt.prompt
+        if (reward := self.reward) is not None:
+            ways[BEST_OF_N] = lambda: self._best(reward, content, subject, longest, index, budget)
         found = {way: self._timed(work) for way, work in ways.items()}
         found["rain"] = searched
-        content = subject.asked if isinstance(prompt, Task) else prompt.prompt
         made = []
-        for way in WAYS:
-            done = found[way]
+        for way, done in found.items():
             own = self.rain.judge(subject.asked, done.text).value
             graded = own if self.grader is None else self.grader(subject.asked, done.text).value
             made.append(
@@ -132,14 +165,31 @@ class Comparison:
                 break
         return max(values, key=values.__getitem__), number + 1
 
-    def _timed(self, work: Callable[[], tuple[Any, int]]) -> _Done:
+    def _best(
+        self, reward: AnswerReward, content: Content, subject: Subject, longest: int, index: int, budget: int
+    ) -> tuple[str, int, int]:
+        """Sample until the tokens are used up, those that the reward model reads included; returns the best answer."""
         engine = self.rain.writer.engine
-        forget(engine)
+        before, turns = engine.forwarded_tokens, dict[str, Turn]()
+        for number in range(_MOST_SAMPLES):
+            text = self._sample(subject, longest, index, number, 1.0)
+            if text not in turns:
+                (turns[text],) = reward.turns(content, [text])
+            read = len(turns[text].prompt) + sum(len(turn.answer) for turn in turns.values())
+            if engine.forwarded_tokens - before + read >= budget:
+                break
+        scores = dict(zip(turns, reward(list(turns.values())), strict=True))
+        return max(scores, key=scores.__getitem__), number + 1, read
+
+    def _timed(self, work: Callable[[], tuple[Any, ...]]) -> _Done:
+        """Do one way's work: an answer, how many samples it took, and the tokens that another model read, if any."""
+        engine = self.rain.writer.engine
+        engine.forget()
         before, start = engine.forwarded_tokens, time.perf_counter()
-        made, samples = work()
+        made, samples, *others = work()
         seconds = time.perf_counter() - start
         text = made if isinstance(made, str) else made.answer
-        return _Done(text, samples, engine.forwarded_tokens - before, seconds)
+        return _Done(text, samples, engine.forwarded_tokens - before + sum(others), seconds)
 
 
 @dataclass(frozen=True)
@@ -152,7 +202,8 @@ class _Done:
 
 def summarise(answered: Sequence[Answered]) -> list[WayReport]:
     """Sum up all ways; gains are paired by prompt, in the grader's values."""
-    by_way = {way: [own for own in answered if own.way == way] for way in WAYS}
+    ways = dict.fromkeys(own.way for own in answered)
+    by_way = {way: [own for own in answered if own.way == way] for way in ways}
     greedy = np.array([own.graded for own in by_way["greedy"]])
     return [
         WayReport(

@@ -30,8 +30,9 @@ from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel
 from momus.records import Ranking
 from momus.stats.bootstrap import Interval, difference_interval, ratio_interval
-from momus.train.reward import RankedPrompt, RewardConfig, train_reward
+from momus.train.reward import RankedPrompt, train_reward
 from momus.train.runs import Progress, Run
+from momus.train.settings import RewardConfig
 
 FOLDS = 5
 

@@ -163,10 +163,10 @@ def tree_attention(
         key, value, dense = repeat_kv(key, groups), repeat_kv(value, groups), tree.dense_mask(sliding_window)
         attended = F.scaled_dot_product_attention(query, key, value, dense, dropout, scale=scaling)
         return attended.transpose(1, 2), None
-    gathered = [
-        part[0].transpose(0, 1).index_select(0, index).split(sizes)  # [n, heads, D], once: a gradient for every block
+    gathered = [  # [n, heads, D], once for all blocks: one by one, the gradient of each would be as large as the row
+        torch.split(part[0].transpose(0, 1).index_select(0, index), sizes)
         for part, (index, sizes) in zip((query, key, value), (tree.queries, tree.keys, tree.keys), strict=True)
-    ]  # would be as large as the row
+    ]
     found = []
     for (block, masks), *parts in zip(tree.blocks, *gathered, strict=True):
         if sliding_window not in masks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +100,32 @@ class Engine(Protocol):
         Raises:
             UserError: An option is not exactly one token after one of the prefixes, or both are the same.
         """
+
+
+class SearchEngine(Engine, Protocol):
+    """An engine that a rewinding search goes over: it says what it reads and what that cost, and can start afresh."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+
+    @property
+    def limit(self) -> int | None:
+        """Most tokens that the model reads, None for any number or where that is not known."""
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The tokens that end a text of the model's."""
+
+    @property
+    def forwarded_tokens(self) -> int:
+        """Tokens pushed through the model so far; of a model on a server, those sent to it and written by it."""
+
+    def read_ahead(self, sequence: tuple[int, ...]) -> None:
+        """Read what several prompts that are asked next begin with, so that it is read once."""
+
+    def forget(self, but: tuple[int, ...] = ()) -> None:
+        """Start as if nothing had been read but one sequence: what comes then depends on nothing before."""
 
 
 def choose_in_both_orders(

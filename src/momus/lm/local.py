@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -20,10 +21,11 @@ import torch
 from transformers import DynamicCache
 
 from momus.errors import UnfitInputError, UserError
+from momus.lm.batch import Batch
 from momus.lm.codec import Codec
 from momus.lm.constraint import Constraint, State
 from momus.lm.engine import Choice, Key, Sample, check_sampling, option_tokens, prompt_keys, rules_for, uniforms
-from momus.lm.fork import ForkCache, can_fork, forking, windows_of
+from momus.lm.fork import forking, windows_of
 from momus.lm.forward import backbone_of, branch_logprobs
 from momus.lm.memory import within_memory
 from momus.lm.positions import longest_sequence
@@ -91,7 +93,9 @@ class LocalEngine(Codec):
 
     Attributes:
         limit: Most tokens that the model reads, None for any number.
+        ends: The tokens that end a text of the model's.
         forwarded_tokens: Tokens pushed through the model so far, padding included.
+        peak_memory: The most bytes of keys and values that were ever remembered.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, rows: int = 128, memory: int = 2**29) -> None:
@@ -106,9 +110,9 @@ class LocalEngine(Codec):
         self.model, self.rows = model, rows
         if len(self.vocabulary) > model.get_input_embeddings().weight.shape[0]:
             raise UserError("the tokenizer has more tokens than the model: they do not belong together")
-        self._ends = _end_tokens(model, tokenizer)
+        self.ends = _end_tokens(model, tokenizer)
         self._memory, self._fingerprint = RadixCache(memory), fingerprint(model)
-        self.forwarded_tokens = 0
+        self.forwarded_tokens = self.peak_memory = 0
 
     def sample(
         self,
@@ -126,7 +130,7 @@ class LocalEngine(Codec):
         """Sample `n` continuations of every prefix; see `Engine.sample`."""
         check_sampling(prefixes, n, max_tokens, temperature, top_p)
         self._check_lengths(prefixes, max_tokens)
-        ends, stops = self._ends | frozenset(stop_tokens), StopStrings(stop, self.vocabulary, self.decode)
+        ends, stops = self.ends | frozenset(stop_tokens), StopStrings(stop, self.vocabulary, self.decode)
         settings = _Settings(max_tokens, temperature, top_p, ends, stops, len(self.vocabulary))
         rules = rules_for(constraints, prefixes)
         keys = prompt_keys(key, len(prefixes))
@@ -134,7 +138,7 @@ class LocalEngine(Codec):
             [_Row(tuple(prefix), uniforms(own, j, max_tokens), rule) for j in range(n)]
             for prefix, own, rule in zip(prefixes, keys, rules, strict=True)
         ]
-        with self._inference():
+        with self.inference():
             for batch in _batches([row for group in rows for row in group], self.rows):
                 self._within_memory(batch, lambda part: self._generate(part, settings))
         return [[self._finish(row) for row in group] for group in rows]
@@ -155,7 +159,7 @@ class LocalEngine(Codec):
             self.forwarded_tokens += len(tree)
             found.extend(own.tolist() for own in branch_logprobs(self.model, [tree])[0])
 
-        with self._inference():
+        with self.inference():
             self._within_memory(continuations, score)
         return found
 
@@ -168,15 +172,15 @@ class LocalEngine(Codec):
         order = sorted(range(len(prefixes)), key=lambda i: -len(prefixes[i]))
 
         def compare(part: Sequence[int]) -> None:
-            batch = _Batch(self, [tuple(prefixes[i]) for i in part])
+            batch = Batch(self, [tuple(prefixes[i]) for i in part])
             with forking(self.model, batch.cache):
-                logits = batch.begin()
+                logits = batch.begin().float()
             logprobs = logits - _total(logits)[:, None]
             for i, row in zip(part, logprobs, strict=True):
                 first, second = row[pairs[i][0]], row[pairs[i][1]]
                 choices[i] = Choice(float(torch.sigmoid(first - second)), float(first.exp() + second.exp()))
 
-        with self._inference():
+        with self.inference():
             self._within_memory(order, compare)
         return [choices[i] for i in range(len(prefixes))]
 
@@ -229,13 +233,50 @@ class LocalEngine(Codec):
                 use_cache=True,
             )
             self.forwarded_tokens += tokens.size
-        if self._memory.max_bytes:
+        if self.remembers:
             for i, (sequence, (length, _)) in enumerate(zip(sequences, found, strict=True)):
                 if length < len(sequence):
                     own = slice(old, old + len(sequence) - length)
                     parts = [part[i][:, own] for layer in past.layers for part in (layer.keys, layer.values)]
-                    self._memory.put(sequence, found[i], torch.stack(parts))
+                    self.remember(sequence, found[i], torch.stack(parts))
         return past, seen
+
+    @property
+    def remembers(self) -> bool:
+        """Whether anything is kept from one call to the next."""
+        return self._memory.max_bytes > 0
+
+    def remembered(self, sequence: Tokens) -> Match:
+        """Return what is remembered of a sequence: its keys and values as far as they are there."""
+        return self._memory.match(sequence)
+
+    def remember(self, sequence: Tokens, before: Match, states: torch.Tensor) -> None:
+        """Keep a sequence: `states` are its keys and values [2 * layers, H, t, D] from where `before` ends."""
+        self._memory.put(sequence, before, states)
+        self.peak_memory = max(self.peak_memory, self._memory.bytes)
+
+    def remember_branch(self, prefix: Tokens, branch: Sequence[int], states: Callable[[], torch.Tensor]) -> None:
+        """Keep a finished branch, whose last token nothing has read, if its prefix was not forgotten meanwhile."""
+        before = self.remembered(prefix[:-1])
+        if before.length == len(prefix) - 1:
+            self.remember((*prefix, *branch[:-1]), before, states())
+
+    def forget(self, but: Tokens = ()) -> None:
+        """Start as if nothing had been read but one sequence: what comes then depends on nothing before."""
+        if not self.remembers:
+            return
+        with self.inference():
+            found = self.remembered(but)
+            self._memory.clear()
+            if but and found.length == len(but):
+                self.remember(but, Match(0, ()), torch.cat(found.pieces, 2))
+            elif but and (self.limit is None or len(but) <= self.limit):
+                self.read([but])
+
+    def read_ahead(self, sequence: Tokens) -> None:
+        """Read what several prompts that are asked next begin with, so that it is read once."""
+        with self.inference():
+            self.read([sequence])
 
     def _within_memory(self, items: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
         """Do `work` on all items, as many rows at once as fit; see `within_memory`."""
@@ -245,11 +286,11 @@ class LocalEngine(Codec):
         """Write the samples of one batch from their beginning to their end."""
         for row in rows:
             row.restart()
-        batch = _Batch(self, [row.prefix for row in rows])
+        batch = Batch(self, [row.prefix for row in rows])
         with forking(self.model, batch.cache):
             for step in range(settings.max_tokens):
                 logits = batch.step([row.tokens[-1] for row in rows]) if step else batch.begin()
-                for row, token, logprob in zip(rows, *_pick(logits, rows, step, settings), strict=True):
+                for row, token, logprob in zip(rows, *_pick(logits.float(), rows, step, settings), strict=True):
                     row.add(token, logprob, settings)
                 last = step == settings.max_tokens - 1
                 kept = [i for i, row in enumerate(rows) if not (row.finished or last)]
@@ -261,16 +302,10 @@ class LocalEngine(Codec):
                 rows = [rows[i] for i in kept]
                 batch.keep(kept)
 
-    def _remember(self, rows: Sequence[_Row], batch: _Batch, done: set[int]) -> None:
+    def _remember(self, rows: Sequence[_Row], batch: Batch, done: set[int]) -> None:
         """Keep what samples read of themselves: a search that goes on from one need not read it again."""
-        if not self._memory.max_bytes:
-            return
-        parts = [part for layer in batch.cache.layers for part in (layer.keys, layer.values)]
-        for i in sorted(done):
-            before = self._memory.match(rows[i].prefix[:-1])
-            if before.length == len(rows[i].prefix) - 1:  # not forgotten meanwhile
-                sequence = (*rows[i].prefix, *rows[i].tokens[:-1])
-                self._memory.put(sequence, before, torch.stack([part[i] for part in parts]))
+        for i in sorted(done) if self.remembers else ():
+            self.remember_branch(rows[i].prefix, rows[i].tokens, partial(batch.states, i))
 
     def _finish(self, row: _Row) -> Sample:
         said = row.tokens[:-1] if row.finished else row.tokens
@@ -286,7 +321,8 @@ class LocalEngine(Codec):
                 )
 
     @contextmanager
-    def _inference(self) -> Iterator[None]:
+    def inference(self) -> Iterator[None]:
+        """Compute without gradients; forget everything if the model was trained since, or the work breaks off."""
         training = self.model.training
         self.model.eval()
         try:
@@ -300,49 +336,6 @@ class LocalEngine(Codec):
             raise
         finally:
             self.model.train(training)
-
-
-class _Batch:
-    """The rows of one batch: their prefixes computed, one step at a time from there."""
-
-    def __init__(self, engine: LocalEngine, prefixes: Sequence[Tokens]) -> None:
-        self.engine, self.device = engine, engine.model.device
-        distinct = {prefix: index for index, prefix in enumerate(dict.fromkeys(prefixes))}
-        past, seen = engine.read([prefix[:-1] for prefix in distinct])
-        every = torch.arange(len(distinct), device=self.device)
-        self.cache = ForkCache(past, seen, every, shared=can_fork(engine.model))
-        self.generated = 0
-        self._last, self._owner = [prefix[-1] for prefix in distinct], [distinct[prefix] for prefix in prefixes]
-
-    def begin(self) -> torch.Tensor:
-        """Read the last token of every distinct prefix, and fork into rows; returns logits as `step` does."""
-        logits = self.step(self._last)
-        self.keep(self._owner)
-        return logits[self._tensor(self._owner)]
-
-    def step(self, tokens: Sequence[int]) -> torch.Tensor:
-        """Read one more token of every row; returns the logits of the next, float32 [R, V]."""
-        cache = self.cache
-        positions = cache.lengths[cache.owner] + self.generated
-        self.generated += 1
-        self.engine.forwarded_tokens += len(tokens)
-        logits: torch.Tensor = self.engine.model(
-            self._tensor(tokens)[:, None],
-            position_ids=positions[:, None],
-            attention_mask=cache.mask(self.generated, self.engine.windows),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **({"fork": cache} if cache.shared else {}),
-        ).logits
-        return logits[:, -1].float()
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone, in this order; one may be named again and again."""
-        self.cache.keep(self._tensor(rows))
-
-    def _tensor(self, values: npt.ArrayLike) -> torch.Tensor:
-        return torch.as_tensor(np.asarray(values, np.int64), device=self.device)
 
 
 def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:

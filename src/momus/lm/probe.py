@@ -86,6 +86,9 @@ USES = {
     "sampling": ("completions",),
     "verbatim quotes (FSBS, best of n, review)": ("completions", "token_prompts", "logprobs", "logit_bias"),
     "A/B judgements (RAIN self-evaluation)": ("completions", "top_logprobs"),
+    "writing branches (RAIN's search; 20 likeliest tokens)": (
+        *("completions", "token_prompts", "logprobs", "top_logprobs", "token_ids"),
+    ),
     "scoring given text": ("completions", "echo"),
 }
 """What each use of a server needs."""

@@ -117,7 +117,9 @@ def fingerprint(model: Any) -> torch.Tensor:
     Models, or one before and after training or with another adapter of peft, differ in them.
     """
     parts = [p.detach().flatten()[:: max(1, p.numel() // 32)].double() for p in model.parameters()]
-    used = [(m.disable_adapters, m.active_adapters) for m in model.modules() if hasattr(m, "disable_adapters")]
+    # Of transformers' models it is a method, whose text is that of the whole model; of peft's layers a yes or no.
+    layers = (m for m in model.modules() if isinstance(getattr(m, "disable_adapters", None), bool))
+    used = [(layer.disable_adapters, layer.active_adapters) for layer in layers]
     return torch.cat([*parts, parts[0].new_tensor([hash(str(used)) >> 11])])
 
 

@@ -24,39 +24,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from momus.errors import UserError
+from momus.errors import UnfitInputError, UserError
+from momus.lm.asking import Asker, Settings, Token, known
 from momus.lm.codec import ServerCodec
 from momus.lm.constraint import Constraint, Vocabulary
 from momus.lm.engine import Choice, Key, Sample, check_sampling, option_tokens, prompt_keys, rules_for
+from momus.lm.plan import Branch, Plan, check_room
 from momus.lm.probe import CAPABILITIES, FORCE, lacks, probe
+from momus.lm.remote_branches import RemoteBranches
 from momus.lm.server import Server
 from momus.lm.stop import StopStrings
 from momus.lm.wire import Reply, Request
 
 _WINDOW = 16
 """Tokens asked for at once where some may not be kept, doubled as long as all are."""
-
-_STOPS = 4
-"""Stop strings that the OpenAI API takes at most."""
-
-
-class _Token(NamedTuple):
-    token: int
-    logprob: float
-
-
-@dataclass(frozen=True)
-class _Settings:
-    max_tokens: int
-    temperature: float
-    top_p: float
-    ends: tuple[int, ...]
-    stops: StopStrings
 
 
 class RemoteEngine:
@@ -67,18 +50,25 @@ class RemoteEngine:
         tokenizer: The model's fast tokenizer, or its name or folder; by default the model's name on the server.
         chat: Send every prefix as a user's message and take the reply for its continuation. Only for whole replies:
             there is no continuing what is already begun.
+        memory: Prefixes whose likeliest next tokens are remembered, for searches that come back to them; 0 for none.
 
     Raises:
         UserError: The server cannot be reached or lacks what any use needs, or the tokenizer is another model's.
 
     Attributes:
         capabilities: What the server showed it can do.
+        limit: Most tokens that the model reads, None where the server does not say it.
     """
 
-    def __init__(self, server: Server | str, tokenizer: Any = None, *, chat: bool = False) -> None:
+    def __init__(
+        self, server: Server | str, tokenizer: Any = None, *, chat: bool = False, memory: int = 10_000
+    ) -> None:
         self._server, self._chat = Server(server) if isinstance(server, str) else server, chat
         self._codec = ServerCodec(self._server.model if tokenizer is None else tokenizer)
         self.capabilities = probe(self._server, chat)
+        self._asker = Asker(self._server, self._codec, self.capabilities, chat)
+        self._branches = RemoteBranches(self._asker, memory)
+        self.limit = self._server.limit()
         api = "chat" if chat else "completions"
         if not getattr(self.capabilities, api):
             other = "" if chat else "; chat=True takes whole replies instead"
@@ -98,6 +88,38 @@ class RemoteEngine:
     def decode(self, tokens: Sequence[int]) -> str:
         """Turn tokens into text, without special tokens."""
         return self._codec.decode(tokens)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self._codec.tokenizer
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The token that ends a text, by the tokenizer; the server may know more."""
+        return frozenset({self._codec.end})
+
+    @property
+    def forwarded_tokens(self) -> int:
+        """Tokens sent to the server and written by it so far; how many it remembered is not known."""
+        return self._asker.tokens_passed
+
+    @property
+    def remembers(self) -> bool:
+        """Whether anything is kept here from one call to the next."""
+        return self._branches.remembers
+
+    def forget(self, but: tuple[int, ...] = ()) -> None:
+        """Forget here what the server said; what it remembers itself decides about time alone."""
+        self._branches.forget()
+
+    def read_ahead(self, sequence: tuple[int, ...]) -> None:
+        """Leave it to the server: those that remember what prompts share do so by themselves."""
+
+    def write(self, prefix: tuple[int, ...], plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+        """Write branches of a prefix, one per plan; see `RemoteBranches.write`."""
+        check_room(self.limit, prefix, plans)
+        return self._branches.write(prefix, plans, ends)
 
     def sample(
         self,
@@ -122,11 +144,12 @@ class RemoteEngine:
             UserError: Also when the server cannot keep to a constraint, or fails.
         """
         check_sampling(prefixes, n, max_tokens, temperature, top_p)
+        self._check_lengths(prefixes, max_tokens)
         rules = rules_for(constraints, prefixes)
         if any(rule is not None for rule in rules):
             self._check_constrained(temperature, top_p)
         stops = StopStrings(stop, self.vocabulary, self.decode)
-        settings = _Settings(max_tokens, temperature, top_p, tuple(stop_tokens), stops)
+        settings = Settings(max_tokens, temperature, top_p, tuple(stop_tokens), stops)
         keys = prompt_keys(key, len(prefixes))
         work = [
             self._write(prefix, (*own, j), rule, settings)
@@ -145,8 +168,9 @@ class RemoteEngine:
         if not self.capabilities.echo:
             raise lacks(self._server.url, "echo", "scoring given text")
         check_sampling([prefix], 1, 1, 1.0, 1.0)
+        self._check_lengths([prefix], max(map(len, continuations), default=0) + 1)
         asked = [own for own in continuations if own]
-        replies = self._server.ask([self._request([*prefix, *own], 1, logprobs=1, echo=True) for own in asked])
+        replies = self._asker.ask([self._asker.request([*prefix, *own], 1, logprobs=1, echo=True) for own in asked])
         scored = iter([self._echoed(reply, own) for reply, own in zip(replies, asked, strict=True)])
         return [next(scored) if own else [] for own in continuations]
 
@@ -159,24 +183,25 @@ class RemoteEngine:
         if not self.capabilities.top_logprobs:
             raise lacks(self._server.url, "top_logprobs", f"choosing between {options[0]!r} and {options[1]!r}")
         check_sampling(prefixes, 1, 1, 1.0, 1.0)
+        self._check_lengths(prefixes, 1)
         pairs = [option_tokens(self, prefix, options) for prefix in prefixes]
         can = self.capabilities
-        replies = self._server.ask([self._request(prefix, 1, logprobs=can.top_logprobs) for prefix in prefixes])
-        named = [self._named(reply) for reply in replies]
+        replies = self._asker.ask([self._asker.request(prefix, 1, logprobs=can.top_logprobs) for prefix in prefixes])
+        named = [self._asker.named(reply) for reply in replies]
         missing = [(i, token) for i, pair in enumerate(pairs) for token in pair if token not in named[i]]
         if can.logit_bias and can.raw_logprobs:  # made to say it, the model still tells how likely it was
-            forced = self._server.ask(
-                [self._request(prefixes[i], 1, logprobs=1, bias={token: FORCE}) for i, token in missing]
+            forced = self._asker.ask(
+                [self._asker.request(prefixes[i], 1, logprobs=1, bias={token: FORCE}) for i, token in missing]
             )
             for (i, token), reply in zip(missing, forced, strict=True):
-                named[i].update({t: logprob for t, logprob in self._named(reply).items() if t == token})
+                named[i].update({t: logprob for t, logprob in self._asker.named(reply).items() if t == token})
         return [self._choice(*each, options, i) for i, each in enumerate(zip(named, pairs, strict=True))]
 
     async def _write(
-        self, prefix: Sequence[int], key: tuple[int, ...], rule: Constraint | None, settings: _Settings
+        self, prefix: Sequence[int], key: tuple[int, ...], rule: Constraint | None, settings: Settings
     ) -> Sample:
         """Write one sample to its end, drawing again what a constraint does not allow."""
-        written: list[_Token] = []
+        written: list[Token] = []
         state = rule.start() if rule else None
         # What may have to be thrown away is asked for in small parts; through chat there is but one.
         thrifty = rule is not None or (settings.stops.strings and not self.capabilities.stop and not self._chat)
@@ -185,7 +210,7 @@ class RemoteEngine:
         while len(written) < settings.max_tokens:
             size = 1 if only is not None else min(window, settings.max_tokens - len(written))
             prompt = [*prefix, *(token for token, _ in written)]
-            found, ended = await self._continue(prompt, size, (*key, len(written)), only, settings)
+            found, ended = await self._asker.go_on(prompt, size, (*key, len(written)), only, settings)
             again: Sequence[int] | None = None
             for place, one in enumerate(found, 1):
                 allowed = rule.allowed(state) if rule else None
@@ -205,49 +230,6 @@ class RemoteEngine:
             window, only = (_WINDOW if again is not None else 2 * window), again
         return self._sample(written, finished=False)
 
-    async def _continue(
-        self,
-        prompt: Sequence[int],
-        size: int,
-        key: tuple[int, ...],
-        only: Sequence[int] | None,
-        settings: _Settings,
-    ) -> tuple[list[_Token], bool]:
-        """Ask for some tokens, of which `only` are allowed next; returns them, and whether the last is an end."""
-        can, extra = self.capabilities, self.capabilities.extra
-        request = self._request(
-            prompt,
-            size,
-            seed=seed_of(key, again=only is not None),
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            logprobs=1 if can.logprobs else None,
-            bias=self._bias(only) if only is not None else {},
-            # Unknown to a server, they do no harm: what follows a stop token or string is dropped here.
-            stop=settings.stops.strings[:_STOPS] if can.stop else (),
-            extra={**extra, "stop_token_ids": list(settings.ends)} if extra and settings.ends else extra,
-        )
-        reply = await self._server.reply(request)
-        found = self._tokens(reply)
-        if not can.raw_logprobs and (settings.temperature != 1 or settings.top_p < 1 or only is not None):
-            found = [_Token(token, math.nan) for token, _ in found]
-        return found[:size], reply.stopped and len(found) <= size
-
-    def _tokens(self, reply: Reply) -> list[_Token]:
-        """Return the tokens of a reply, with the one that ended it."""
-        pieces, end = reply.pieces, _Token(self._codec.end, math.nan)
-        if reply.stopped and pieces and pieces[-1].token is None and not pieces[-1].text:  # the end, unnamed
-            pieces, end = pieces[:-1], _Token(end.token, _known(pieces[-1].logprob))
-        tokens = self._codec.identify(pieces) if reply.pieces else None
-        if tokens is not None:
-            found = [_Token(t, _known(piece.logprob)) for t, piece in zip(tokens, pieces, strict=True)]
-        else:  # the text is known, its tokens are not; half a character at its end is better asked for again
-            text = reply.text if reply.stopped else reply.text.rstrip("\N{REPLACEMENT CHARACTER}")
-            found = [_Token(token, math.nan) for token in self.encode(text, bos=False)]
-        if reply.stopped and not (found and self._codec.is_special(found[-1].token)):
-            found.append(end)
-        return found
-
     def _echoed(self, reply: Reply, continuation: Sequence[int]) -> list[float]:
         """Read the log-probabilities of a continuation off the prompt that came back with it at its end."""
         # One more token was asked for; if the prompt's length is not said, it is the last.
@@ -258,16 +240,10 @@ class RemoteEngine:
                 f"{self._server.url} cuts the text to score into other tokens: use a server that takes prompts as "
                 f"tokens ({CAPABILITIES['token_prompts'].found_in})"
             )
-        logprobs = [_known(piece.logprob) for piece in pieces]
+        logprobs = [known(piece.logprob) for piece in pieces]
         if any(map(math.isnan, logprobs)):
             raise UserError(f"{self._server.url} left out log-probabilities of the text to score")
         return logprobs
-
-    def _named(self, reply: Reply) -> dict[int, float]:
-        """Return the log-probabilities of the first token that a reply names."""
-        pieces = (*reply.pieces[0].top, reply.pieces[0]) if reply.pieces else ()
-        known = [(self._codec.token_of(piece), piece.logprob) for piece in pieces]
-        return {token: logprob for token, logprob in known if token is not None and logprob is not None}
 
     def _choice(self, named: dict[int, float], pair: tuple[int, int], options: tuple[str, str], index: int) -> Choice:
         for token, option in zip(pair, options, strict=True):
@@ -279,29 +255,20 @@ class RemoteEngine:
         first, second = named[pair[0]], named[pair[1]]
         return Choice(1 / (1 + math.exp(min(second - first, 700.0))), math.exp(first) + math.exp(second))
 
-    def _request(self, prompt: Sequence[int], size: int, **fields: Any) -> Request:
-        """Make a request; the prompt goes as tokens where the server takes them, else as text."""
-        sent: str | Sequence[int] = prompt
-        if self._chat or not self.capabilities.token_prompts:
-            text = self._codec.as_text(prompt)
-            if text is None:
-                raise lacks(self._server.url, "token_prompts", "a prefix with special tokens in it")
-            sent = text
-        return Request(sent, size, chat=self._chat, **{"extra": self.capabilities.extra, **fields})
-
-    def _bias(self, only: Sequence[int]) -> dict[int, float]:
-        """Return the smaller bias that leaves only some tokens: on them, or against all others."""
-        if 2 * len(only) <= len(self.vocabulary):
-            return dict.fromkeys(only, FORCE)
-        kept = set(only)
-        return {token: -FORCE for token in range(len(self.vocabulary)) if token not in kept}
-
-    def _sample(self, written: Sequence[_Token], finished: bool, text: str | None = None, stop: str = "") -> Sample:
+    def _sample(self, written: Sequence[Token], finished: bool, text: str | None = None, stop: str = "") -> Sample:
         """Make a sample of its tokens; its text is theirs, less the one that ended it, unless a stop string did."""
         tokens = tuple(token for token, _ in written)
         if text is None:
             text = self.decode(tokens[:-1] if finished else tokens)
         return Sample(tokens, text, tuple(logprob for _, logprob in written), finished, stop)
+
+    def _check_lengths(self, prefixes: Sequence[Sequence[int]], more: int) -> None:
+        for index, prefix in enumerate(prefixes):
+            if self.limit is not None and len(prefix) + more > self.limit:
+                raise UnfitInputError(
+                    f"prefix {index} of {len(prefix)} tokens and {more} new ones exceed the {self.limit} that the "
+                    f"model at {self._server.url} reads"
+                )
 
     def _check_constrained(self, temperature: float, top_p: float) -> None:
         if self._chat:
@@ -319,25 +286,16 @@ class RemoteEngine:
             UserError: They are different.
         """
         text, asked = "def f(x):\n    return x + 1  # plus one\n", 1 if self.capabilities.logprobs else None
-        (reply,) = self._server.ask([Request(text, 8, logprobs=asked, seed=0, extra=self.capabilities.extra)])
+        (reply,) = self._asker.ask([Request(text, 8, logprobs=asked, seed=0, extra=self.capabilities.extra)])
         own = len(self.encode(text, bos=False))
         if reply.prompt_tokens not in (None, own, own + 1):  # one more at the beginning of the text
             raise UserError(self._mismatch(f"it cuts a text into {own} tokens, not {reply.prompt_tokens}"))
         odd = [piece.text for piece in reply.pieces if not self._codec.has(piece)]
         if odd:
             raise UserError(self._mismatch(f"it has no token {odd[0]!r}"))
-        said = self.decode([token for token, _ in self._tokens(reply)])
+        said = self.decode([token for token, _ in self._asker.tokens(reply)])
         if "\N{REPLACEMENT CHARACTER}" not in said + reply.text and said.strip() != reply.text.strip():
             raise UserError(self._mismatch(f"it reads {said[:30]!r} where the server wrote {reply.text[:30]!r}"))
 
     def _mismatch(self, why: str) -> str:
         return f"the tokenizer is not that of {self._server.model} at {self._server.url}: {why}"
-
-
-def seed_of(key: Sequence[int], again: bool) -> int:
-    """Return the seed of one request: 31 bits, which every server takes."""
-    return int(np.random.SeedSequence([len(key), *key, int(again)]).generate_state(1)[0] >> 1)
-
-
-def _known(logprob: float | None) -> float:
-    return math.nan if logprob is None else logprob

@@ -11,7 +11,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import openai
@@ -80,7 +80,16 @@ class Server:
         Raises:
             UserError: It cannot be reached, or lists none.
         """
-        return self.run([self._list()])[0]
+        return [str(entry["id"]) for entry in self.run([self._list()])[0]]
+
+    def limit(self) -> int | None:
+        """Return the most tokens that the model reads, where the server says it (vLLM and SGLang do)."""
+        try:
+            found = {entry["id"]: entry.get("max_model_len") for entry in self.run([self._list()])[0]}
+        except UserError:  # it need not list models
+            return None
+        size = found.get(self.model)
+        return size if isinstance(size, int) and size > 0 else None
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Send requests, many at once, and return the replies in order.
@@ -103,8 +112,12 @@ class Server:
             RefusedError: The server refused it, or went on failing.
             UserError: It cannot be reached or does not answer in time.
         """
+        return self.calls(path, [body])[0]
+
+    def calls(self, path: str, bodies: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Send requests as `call` does, many at once, and return the answers in order."""
         url = self.url.rstrip("/").removesuffix("/v1") + path
-        return self.run([self._sent(lambda: self._client.post(url, cast_to=object, body=body))])[0]
+        return self.run([self._sent(partial(self._client.post, url, cast_to=object, body=body)) for body in bodies])
 
     def run(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """Run coroutines, at most `concurrency` at once, and return their results in order."""
@@ -132,15 +145,15 @@ class Server:
                 one.close()  # those never begun
         return [task.result() for task in tasks]
 
-    async def _list(self) -> list[str]:
+    async def _list(self) -> list[dict[str, Any]]:
         found = await self._sent(lambda: self._client.get("/models", cast_to=object))
         try:
-            names = [str(entry["id"]) for entry in found["data"]]
+            entries = [{**entry, "id": str(entry["id"])} for entry in found["data"]]
         except (KeyError, TypeError) as error:
             raise UserError(f"{self.url} does not list its models as the OpenAI API does: name one") from error
-        if not names:
+        if not entries:
             raise UserError(f"{self.url} serves no model")
-        return names
+        return entries
 
     def _only_model(self) -> str:
         names = self.models()

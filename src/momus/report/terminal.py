@@ -14,6 +14,7 @@ from momus.review.render import visible
 from momus.stats.bootstrap import Interval
 
 if TYPE_CHECKING:  # reward models bring torch, which a table does without
+    from momus.evaluate.critics import CriticRow
     from momus.evaluate.preferences import PreferenceRow, ScaleRow
     from momus.evaluate.results import TaskResult
     from momus.evaluate.reward_models import Accuracy, CrossValidation
@@ -54,6 +55,20 @@ def scale_table(rows: Sequence[ScaleRow]) -> Table:
         ]
         name = f"{row.scale}{' %' if yes_or_no else ''}"
         table.add_row(_name(name, asked), *cells, str(sum(row.judged.values())))
+    return table
+
+
+def critic_table(rows: Sequence[CriticRow]) -> Table:
+    """Show what critics catch and claim, a row each."""
+    table = _table(
+        f"Critics on {rows[0].answers} answers with {rows[0].bugs} bugs, {rows[0].clean} answers without",
+        "critic", "bugs caught %", "repair named %", "fake problems", "nitpicks", "false on a clean answer", "comments",
+        "quotes verbatim %",
+    )  # fmt: skip
+    for row in rows:
+        each = (row.fakes, row.nitpicks, row.clean_false, row.comments)
+        cells = [percent(row.catch), percent(row.named), *(shown(own, 1, 2) for own in each), percent(row.verbatim)]
+        table.add_row(_name(row.source), *cells)
     return table
 
 

@@ -25,7 +25,7 @@ from momus.review.render import promised
 from momus.search.best_of_n import best_of_n
 from momus.search.fsbs import FSBSConfig, search
 from momus.search.majority import agreed
-from momus.search.result import Candidate, Reward, SearchResult, Subject, between, no_reward, ties
+from momus.search.result import Candidate, Reward, RewardSource, SearchResult, Subject, between, no_reward, ties
 
 SHIPPED = Path(__file__).with_name("calibration.json")
 """What was measured of the shipped critic."""
@@ -179,32 +179,35 @@ class SetCritic:
         return [look.at(self._setting) for look in self._critic.look(tasks)]
 
 
-def load_critic(model: Path | None = None, reward: Path | None = None) -> DialledCritic:
-    """Load a critic: the searching one where a reward model is given, else the voting one.
+def load_critic(model: Path | None = None, reward: RewardSource | None = None) -> DialledCritic:
+    """Load a critic: the searching one where there is a reward model, else the voting one.
 
     Args:
         model: Directory of the critic; the shipped one by default.
-        reward: Directory of the reward model.
+        reward: Where the reward model is, if anywhere.
 
     Raises:
         UserError: A directory does not hold the model it should.
     """
     from momus.lm.local import LocalEngine
-    from momus.lm.models import RewardModel, contents, load_causal_lm, load_tokenizer
-    from momus.search.reward import reward_of
+    from momus.lm.models import contents, load_causal_lm, load_tokenizer
+    from momus.search.reward import find_reward
 
     folder = model or TINY
     tokenizer = load_tokenizer(folder)
     engine = LocalEngine(load_causal_lm(folder), tokenizer)
-    if reward is None:
+    source = reward or RewardSource()
+    found = find_reward(source, engine)
+    if found is None:
         return VotingCritic(engine, contents(folder))
-    weights = {"model": contents(folder), "reward": contents(reward)}
-    return SearchCritic(engine, reward_of(RewardModel.load(reward)), tokenizer.eos_token_id, weights)
+    name = contents(source.folder) if source.folder is not None else str(getattr(found, "name", source.url))
+    weights = {"model": contents(folder), "reward": name}
+    return SearchCritic(engine, found, tokenizer.eos_token_id, weights)
 
 
 def set_critic(
     model: Path | None,
-    reward: Path | None,
+    reward: RewardSource,
     confidence: float | None,
     false_alarms: float | None,
     calibration: Path | None,
@@ -220,8 +223,10 @@ def set_critic(
     if false_alarms is None:
         if calibration is not None:
             raise UserError("--calibration says what the dial promises: give --false-alarms with it")
-        if reward is not None:
-            raise UserError("a critic with --reward is set by --calibration and --false-alarms: see momus calibrate")
+        if reward:
+            raise UserError(
+                "a critic with a reward model is set by --calibration and --false-alarms: see momus calibrate"
+            )
         setting = CONFIDENCE if confidence is None else confidence
         if not 0 <= setting <= 1:
             raise UserError(f"--confidence {setting}: must be between 0 and 1")

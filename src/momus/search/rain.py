@@ -31,7 +31,7 @@ differences from that code:
   the answer's own text, so that nothing the user writes is taken for either;
 - sets are cut at their first end token and told apart after that; probabilities of sets are kept as logarithms;
 - without a sentence encoder the model's own attention values are the embeddings (`rain_models.py`), for which the
-  thresholds of similarity were not made.
+  thresholds of similarity were not made; a model on a server shows none, and siblings are then not compared.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from momus.errors import UserError
-from momus.lm.branches import Plan
+from momus.lm.plan import Plan
 from momus.search.rain_answer import Answers, Subject
 from momus.search.rain_judge import Judge
 from momus.search.rain_models import Encoder, Writer
@@ -161,6 +161,8 @@ class _Search:
         stopped = ""
         while not self.root.final and not stopped:
             stopped = self.search_set()
+            if not stopped and not self.root.final and len(self.commits) == self.meter.sets:
+                stopped = "sets"
         stopped = stopped or ("end" if self.answers.ended(self.committed) else "length")
         return RainResult(
             tokens=self.committed,

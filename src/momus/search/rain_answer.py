@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from momus.errors import UnfitInputError
-from momus.lm.local import LocalEngine
+from momus.lm.engine import SearchEngine
 from momus.lm.stop import StopStrings
 from momus.search.result import Tokens
 
@@ -42,7 +42,7 @@ class Answers:
         longest: `most`, or what the model has room for.
     """
 
-    def __init__(self, subject: Subject, engine: LocalEngine, most: int) -> None:
+    def __init__(self, subject: Subject, engine: SearchEngine, most: int) -> None:
         self.longest = most if engine.limit is None else min(most, engine.limit - len(subject.prompt))
         if self.longest < 1:
             raise UnfitInputError(

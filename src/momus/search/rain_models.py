@@ -3,18 +3,19 @@
 `Fast` and `Plain` answer the same questions with the same numbers, to rounding. `Fast` reads every distinct token once:
 branches of a prefix together, from the engine's memory, both orders of a judgement after what they share. `Plain` is
 what one would write first: one branch at a time, one order at a time, everything from the beginning, nothing kept from
-one call to the next. Within one branch it does use keys and values, as `generate` does.
+one call to the next. Within one branch it does use keys and values, as `generate` does. `Served` is both for a model on
+a server: together and remembering what the server said, or one after the other and remembering nothing.
 
 Similarity needs embeddings. `Sentences` is the paper's: a sentence-transformers model on text. `Values` needs no other
 model: the mean, over the tokens of a text, of the last layer's attention values, less the prompt's mean, scaled to
-length 1. They lie in memory already, so they cost nothing.
+length 1. They lie in memory already, so they cost nothing; a server does not show them.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,20 +23,10 @@ import torch
 from transformers import DynamicCache
 
 from momus.errors import UserError
-from momus.lm.branches import (
-    Branch,
-    Plan,
-    Writing,
-    advance,
-    check_room,
-    flat_values,
-    last_values,
-    read_ahead,
-    remembers,
-    write_branches,
-)
-from momus.lm.engine import Choice
+from momus.lm.branches import advance, flat_values, last_values, write_branches
+from momus.lm.engine import Choice, SearchEngine
 from momus.lm.local import LocalEngine
+from momus.lm.plan import Branch, Plan, Writing, check_room
 from momus.search.rain_judge import Criterion, SelfJudge, shared_beginning
 from momus.search.rain_tree import Vector
 from momus.search.result import Tokens
@@ -48,13 +39,32 @@ class Writer(Protocol):
     """Writes branches of a prefix; `eager` asks the search to propose what may follow a leaf when it is first seen."""
 
     eager: bool
-    engine: LocalEngine
+
+    @property
+    def engine(self) -> SearchEngine:
+        """The model."""
 
     def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
         """Write one branch per plan."""
 
+
+@runtime_checkable
+class Inside(Protocol):
+    """A writer that sees into its model."""
+
     def values(self, sequence: Tokens) -> npt.NDArray[np.float64]:
         """Return the last layer's attention values of every token, [T, H * D]."""
+
+
+class BranchingEngine(SearchEngine, Protocol):
+    """An engine that writes branches itself: a model on a server (`lm/remote.py`)."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether anything is kept from one call to the next."""
+
+    def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+        """Write one branch per plan, together."""
 
 
 class Encoder(Protocol):
@@ -86,15 +96,15 @@ class Fast:
 class FastJudge(SelfJudge):
     """Reads what both orders share once."""
 
-    def __init__(self, engine: LocalEngine, criterion: Criterion, *arguments: Any, **settings: Any) -> None:
+    def __init__(self, engine: SearchEngine, criterion: Criterion, *arguments: Any, **settings: Any) -> None:
         super().__init__(engine, criterion, *arguments, **settings)
-        self._local = engine
+        self._searched = engine
 
     def choices(self, asked: str, answered: str) -> tuple[Choice, Choice]:
         """Compare A with B in both orders, the good statement first and then second."""
         prompts = self.prompts(asked, answered)
-        read_ahead(self._local, shared_beginning(prompts))
-        first, second = self._local.choose(prompts, self.labels)
+        self._searched.read_ahead(shared_beginning(prompts))
+        first, second = self._searched.choose(prompts, self.labels)
         return first, second
 
 
@@ -109,13 +119,13 @@ class Plain:
         Raises:
             UserError: It remembers.
         """
-        if remembers(engine):
+        if engine.remembers:
             raise UserError("the plain way needs an engine without memory: LocalEngine(..., memory=0)")
         self.engine = engine
 
     def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
         """Write one branch after the other."""
-        check_room(self.engine, prefix, plans)
+        check_room(self.engine.limit, prefix, plans)
         return [self._branch(prefix, plan, ends) for plan in plans]
 
     def values(self, sequence: Tokens) -> npt.NDArray[np.float64]:
@@ -141,6 +151,25 @@ class Plain:
         return logits[0, -1]
 
 
+class Served:
+    """A model on a server: what is asked together, or, plainly, one branch after the other and nothing remembered.
+
+    Raises:
+        UserError: It is to be plain, and remembers.
+    """
+
+    def __init__(self, engine: BranchingEngine, plain: bool = False) -> None:
+        if plain and engine.remembers:
+            raise UserError("the plain way needs an engine without memory: RemoteEngine(..., memory=0)")
+        self.engine, self.eager = engine, plain
+
+    def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+        """Write all branches together, or one after the other."""
+        if not self.eager:
+            return self.engine.write(prefix, plans, ends)
+        return [branch for plan in plans for branch in self.engine.write(prefix, [plan], ends)]
+
+
 class PlainJudge(SelfJudge):
     """Asks one order after the other."""
 
@@ -155,7 +184,7 @@ class Values:
 
     name = "attention values of the model's last layer"
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Inside) -> None:
         self._writer = writer
 
     def __call__(self, prompt: Tokens, answer: Tokens, starts: Sequence[int]) -> list[Vector | None]:
@@ -169,6 +198,22 @@ class Values:
         return [unit(mean - centre) for mean in means]
 
 
+def writer_of(engine: LocalEngine | BranchingEngine, plain: bool) -> Writer:
+    """Return the way to write with an engine; the plain one needs one without memory.
+
+    Raises:
+        UserError: It has one.
+    """
+    if isinstance(engine, LocalEngine):
+        return Plain(engine) if plain else Fast(engine)
+    return Served(engine, plain)
+
+
+def own_values(writer: Writer) -> Encoder | None:
+    """Return the encoder by the model's own values, or None where nobody can see them."""
+    return Values(writer) if isinstance(writer, Inside) else None
+
+
 class Sentences:
     """Embeds text with a sentence-transformers model.
 
@@ -176,7 +221,7 @@ class Sentences:
         UserError: sentence-transformers is not installed, or has no such model.
     """
 
-    def __init__(self, engine: LocalEngine, model: str = SENTENCE_MODEL) -> None:
+    def __init__(self, engine: SearchEngine, model: str = SENTENCE_MODEL) -> None:
         try:
             library = importlib.import_module("sentence_transformers")
         except ModuleNotFoundError as error:

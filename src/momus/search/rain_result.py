@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from momus.lm.local import LocalEngine
+from momus.lm.engine import SearchEngine
 from momus.search.rain_tree import Heard, Node
 from momus.search.result import Tokens
 
@@ -15,8 +15,10 @@ class Budget:
     """What one search may use; None is any amount. With `seconds`, results depend on the machine's speed."""
 
     tokens: int | None = None
-    """Tokens forwarded through the model."""
+    """Tokens forwarded through the model; of one on a server, those sent to it and written by it."""
     iterations: int | None = None
+    sets: int | None = None
+    """Token sets of the answer: what is measured of the first few needs no more."""
     seconds: float | None = None
 
 
@@ -53,7 +55,7 @@ class RainResult:
     Attributes:
         tokens: All of the answer, what ended it included.
         text: What they say, without that.
-        stopped: "end", "length", or the budget that ran out: "tokens", "iterations", "seconds".
+        stopped: "end", "length", or the budget that ran out: "tokens", "iterations", "sets", "seconds".
         commits: One per token set.
         iterations: Of all sets together.
         judged: Answers judged, `abstained` and `disagreed` of them.
@@ -89,10 +91,10 @@ def option_of(node: Node) -> Option:
 class Meter:
     """What a search has used of its budget."""
 
-    def __init__(self, budget: Budget, engine: LocalEngine) -> None:
+    def __init__(self, budget: Budget, engine: SearchEngine) -> None:
         self._budget, self._engine = budget, engine
         self._start, self._before = time.monotonic(), engine.forwarded_tokens
-        self.iterations = 0
+        self.iterations, self.sets = 0, budget.sets
 
     @property
     def forwarded(self) -> int:

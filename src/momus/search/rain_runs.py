@@ -18,7 +18,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from momus.errors import UnfitInputError, UserError
-from momus.lm.branches import end_tokens, forget
 from momus.lm.chat import PLAIN, ChatFormat
 from momus.lm.local import LocalEngine
 from momus.lm.prompts import prompt_of
@@ -26,7 +25,15 @@ from momus.records import Content, Demonstration, Prompt, Ranking, Record, Task,
 from momus.search.rain import search
 from momus.search.rain_answer import Answers, Subject
 from momus.search.rain_judge import SelfJudge, last_asked, plain_tokens
-from momus.search.rain_models import Encoder, Fast, FastJudge, Plain, PlainJudge, Values, Writer
+from momus.search.rain_models import (
+    BranchingEngine,
+    Encoder,
+    FastJudge,
+    PlainJudge,
+    Writer,
+    own_values,
+    writer_of,
+)
 from momus.search.rain_result import Budget, RainResult
 from momus.search.rain_tasks import RainTask
 from momus.search.rain_tree import Heard
@@ -98,11 +105,11 @@ class Rain:
     @classmethod
     def of(
         cls,
-        engine: LocalEngine,
+        engine: LocalEngine | BranchingEngine,
         task: RainTask,
         *,
         template: str | None = None,
-        encoder: Callable[[Writer], Encoder | None] = Values,
+        encoder: Callable[[Writer], Encoder | None] | None = None,
         reference: bool = False,
     ) -> Rain:
         """Put a model and a task together.
@@ -111,17 +118,17 @@ class Rain:
             engine: The model; without memory for `reference`.
             task: Settings and criterion.
             template: A chat template, in place of the tokenizer's own.
-            encoder: Makes what embeds, or None.
+            encoder: Makes what embeds, or None; by default the model's own values, where they can be seen.
             reference: Do everything plainly.
 
         Raises:
             UserError: The model cannot judge, or the template is at fault.
         """
         chat = ChatFormat(engine.tokenizer, template)
-        writer: Writer = Plain(engine) if reference else Fast(engine)
+        writer = writer_of(engine, reference)
         judging = None if chat.template == PLAIN else chat
         judge = (PlainJudge if reference else FastJudge)(engine, task.criterion, judging)
-        return cls(task, writer, judge, encoder(writer), chat)
+        return cls(task, writer, judge, (encoder or own_values)(writer), chat)
 
     def subject(self, prompt: Prompt | Task) -> Subject:
         """Lay out what is to be answered: a conversation, or code to review.
@@ -129,7 +136,7 @@ class Rain:
         Raises:
             UserError: The chat template refuses it.
         """
-        engine, ends = self.writer.engine, end_tokens(self.writer.engine)
+        engine, ends = self.writer.engine, self.writer.engine.ends
         if isinstance(prompt, Task):
             return Subject(plain_tokens(engine, prompt_of(prompt)), prompt.answer, ends)
         markers = (NEXT_TURN,) if self.chat.template == PLAIN else ()
@@ -148,7 +155,7 @@ class Rain:
         Of what was read for other prompts only the beginning of the judge's questions is kept, so that the answer, and
         what it costs, are the same wherever in a run it is searched.
         """
-        forget(self.writer.engine, but=self.judge.beginning())
+        self.writer.engine.forget(but=self.judge.beginning())
         content = prompt_of(prompt) if isinstance(prompt, Task) else prompt.prompt
         try:
             subject = self.subject(prompt)

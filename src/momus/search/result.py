@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,33 @@ class Reward(Protocol):
 
     def __call__(self, prompts: Sequence[Tokens], critiques: Sequence[Sequence[Tokens]]) -> Sequence[Sequence[float]]:
         """Score critiques [prompt][critique]: tokens, with the end-of-text token if one was written."""
+
+
+@dataclass(frozen=True)
+class RewardSource:
+    """Where a reward model is, if anywhere.
+
+    Attributes:
+        folder: Its directory.
+        url: The base URL of a server with one (`reward_server.py`).
+        tokenizer: Directory or name of that one's tokenizer; None where it reads the critic's tokens.
+
+    Raises:
+        UserError: These do not go together.
+    """
+
+    folder: Path | None = None
+    url: str | None = None
+    tokenizer: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.folder is not None and self.url is not None:
+            raise UserError("--reward is a reward model's directory and --reward-url one on a server: give one of them")
+        if self.tokenizer is not None and self.url is None:
+            raise UserError("--reward-tokenizer is for a reward model on a server: give --reward-url with it")
+
+    def __bool__(self) -> bool:
+        return self.folder is not None or self.url is not None
 
 
 def no_reward(prompts: Sequence[Tokens], critiques: Sequence[Sequence[Tokens]]) -> list[list[float]]:

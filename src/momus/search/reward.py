@@ -1,13 +1,15 @@
-"""A reward model as the reward of a search."""
+"""A reward model as the reward of a search: in this process, or on a server."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from momus.lm.codec import Codec, read_tokenizer
+from momus.lm.engine import Engine
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel
 from momus.lm.tree import TokenTree
-from momus.search.result import Reward, Tokens
+from momus.search.result import Reward, RewardSource, Tokens
 
 
 def reward_of(model: RewardModel) -> Reward:
@@ -20,3 +22,22 @@ def reward_of(model: RewardModel) -> Reward:
         return score_trees(model, trees)
 
     return score
+
+
+def find_reward(source: RewardSource, critic: Engine | Codec) -> Reward | None:
+    """Load a reward model, or find it on its server; None where there is none.
+
+    Args:
+        source: Where it is.
+        critic: Whose tokens prompts and critiques are made of.
+
+    Raises:
+        UserError: There is no reward model, or none that can be used.
+    """
+    if source.folder is not None:
+        return reward_of(RewardModel.load(source.folder))
+    if source.url is None:
+        return None
+    from momus.search.reward_server import RemoteReward
+
+    return RemoteReward(source.url, critic, None if source.tokenizer is None else read_tokenizer(source.tokenizer))

@@ -17,15 +17,16 @@ from pydantic import BaseModel, ConfigDict
 
 from momus.critique import Critique, parse_critique
 from momus.errors import UnfitInputError, UserError
+from momus.lm.codec import Codec
 from momus.lm.local import LocalEngine
-from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer
+from momus.lm.models import load_causal_lm, load_tokenizer
 from momus.lm.prompts import prompt_of
 from momus.lm.tiny import TINY
 from momus.records import Record, Tamper, Task
 from momus.search.best_of_n import best_of_n
 from momus.search.fsbs import FSBSConfig, search
-from momus.search.result import Candidate, SearchResult, Subject, no_reward
-from momus.search.reward import reward_of
+from momus.search.result import Candidate, RewardSource, SearchResult, Subject, no_reward
+from momus.search.reward import find_reward
 
 BATCH = 8
 """Answers searched in lockstep."""
@@ -45,7 +46,11 @@ class CritiqueConfig:
     model: Path = TINY
     """Directory of the critic."""
     reward: Path | None = None
-    """Directory of the reward model; "fsbs" and "best-of-n" need one."""
+    """Directory of the reward model; "fsbs" and "best-of-n" need one, there or on a server."""
+    reward_url: str | None = None
+    """The base URL of a server with the reward model (`reward_server.py`); scores are then as exact as it is."""
+    reward_tokenizer: str | None = None
+    """Directory or name of that model's tokenizer; None where it reads the critic's tokens."""
     method: Method = "sample"
     n: int | None = None
     """Critiques sampled of an answer ("sample", "best-of-n") or from each beam ("fsbs"); None is as in `SAMPLES`."""
@@ -72,8 +77,16 @@ class CritiqueConfig:
             self.fsbs()
         if self.method == "sample" and self.modifier:
             raise UserError("--modifier chooses among critiques: give --method fsbs or best-of-n with it")
-        if self.method != "sample" and self.reward is None:
-            raise UserError(f"--method {self.method} needs --reward, the directory of a reward model")
+        source = self.source
+        if self.method != "sample" and not source:
+            raise UserError(
+                f"--method {self.method} needs --reward, the directory of a reward model, or --reward-url, a server's"
+            )
+
+    @property
+    def source(self) -> RewardSource:
+        """Where the reward model is, if anywhere."""
+        return RewardSource(self.reward, self.reward_url, self.reward_tokenizer)
 
     @property
     def samples(self) -> int:
@@ -131,7 +144,7 @@ class ShardCritic:
         torch.set_num_threads(config.threads)
         self._config = config
         self._model, self._tokenizer = load_causal_lm(config.model), load_tokenizer(config.model)
-        self._reward = no_reward if config.reward is None else reward_of(RewardModel.load(config.reward))
+        self._reward = find_reward(config.source, Codec(self._tokenizer)) or no_reward
 
     def __call__(self, shard: Shard) -> list[TaskCritiques]:
         """Return the critiques of every task of a shard, in order."""
@@ -202,6 +215,6 @@ class ShardCritic:
         return Written(
             text=candidate.text,
             critique=parse_critique(candidate.text, answer),
-            score=None if self._config.reward is None else candidate.score,
+            score=candidate.score if self._config.source else None,
             tokens=len(candidate.tokens),
         )

@@ -16,7 +16,7 @@ import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,28 +29,11 @@ from momus.lm.forward import token_logprobs
 from momus.lm.models import ADAPTER_BASE_FILE, ADAPTER_HEAD_FILE, HEAD_FILE, RewardModel, atomic_directory, fingerprint
 from momus.lm.tree import TokenTree
 from momus.train.processes import is_shard, on_main
+from momus.train.settings import LoRA
 
 Model = TypeVar("Model", bound=nn.Module)
 
 _PART = ".lora_"
-
-
-@dataclass(frozen=True)
-class LoRA:
-    """Settings of an adapter; the defaults are ours, in the range of arXiv 2106.09685, 7.2, and 2305.14314, 4."""
-
-    rank: int = 16
-    """Rank r of the update B A that is added to every adapted weight."""
-    alpha: float = 32.0
-    """The update is scaled by alpha / rank (4.1)."""
-    dropout: float = 0.0
-    """Dropout of an adapter's input; never in PPO."""
-    targets: tuple[str, ...] = ()
-    """Names of the linear layers to adapt, such as q_proj; none means all but the vocabulary head."""
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or not 0 <= self.dropout < 1:
-            raise UserError(f"an adapter needs a rank of at least 1 and a dropout in [0, 1): {self}")
 
 
 def add_adapter(model: Model, settings: LoRA) -> Model:

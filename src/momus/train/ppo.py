@@ -53,98 +53,8 @@ from momus.train.kl import adapted, k1, k3
 from momus.train.processes import finish_gradients, main, share, together, total, totals
 from momus.train.rollout import Batch, RolloutStore, Sample, Score, prompt_indices
 from momus.train.runs import Progress, Run
+from momus.train.settings import PPOConfig
 from momus.train.sharding import gathered, place
-
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """Settings of PPO; the defaults are InstructGPT's (C.4) unless a field says otherwise."""
-
-    iterations: int = 500
-    """Batches sampled; 500 x 512 = 256k episodes."""
-    prompts_per_batch: int = 512
-    """Prompts in a batch. With `rollouts_per_prompt` it makes the 512 episodes."""
-    rollouts_per_prompt: int = 1
-    """Responses per prompt, branches of one tree. Not stated: the paper counts episodes only."""
-    minibatches: int = 8
-    """Optimizer steps per pass over a batch: 8 of 64 episodes."""
-    epochs: int = 1
-    """Passes over each batch ("inner epochs")."""
-    policy_learning_rate: float = 8e-6
-    """Peak. Not stated; without pretraining gradients everything above 8.05e-6 diverged (E)."""
-    value_learning_rate: float = 9e-6
-    """Peak, for the 1.3B and 6B policies."""
-    warmup_iterations: int = 10
-    """Learning rates rise over these from one tenth of the peak, then stay."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """Adam's moments (C)."""
-    adam_eps: float = 1e-8
-    """GPT-3's (arXiv 2005.14165, B); not stated. The "N+ details" (arXiv 2403.17031) have 1e-5."""
-    max_grad_norm: float = 1.0
-    """Clip each network's global gradient norm, as GPT-3 did (arXiv 2005.14165, B); not stated."""
-    kl_coefficient: float = 0.02
-    """Beta of the per-token KL penalty; where it starts if `kl_target` moves it."""
-    kl_target: float | None = None
-    """Keep the KL, in nats per episode, near this by moving beta (arXiv 1909.08593, 2.2: 6, with beta from 0.15)."""
-    kl_horizon: float = 10_000
-    """Episodes in which beta can about double or vanish (their code)."""
-    kl_limit: float | None = 200.0
-    """Stop when the KL is further from 0 than this, in nats per episode; None never does. Ours, not the paper's."""
-    clip: float = 0.2
-    """Clip range of the ratio, and of the value (C.4 names one number)."""
-    discount: float = 1.0
-    """GAE's gamma: no discount."""
-    gae_lambda: float = 0.95
-    """GAE's lambda (arXiv 1506.02438); not stated."""
-    temperature: float = 1.0
-    """Of the rollouts, and of every log-probability."""
-    whiten_advantages: bool = True
-    """Give the batch's advantages mean 0 and variance 1 (biased); from arXiv 1909.08593's code."""
-    whiten_rewards: bool = False
-    """Divide the batch's token rewards by their standard deviation, mean kept."""
-    missing_eos_score: float | None = None
-    """Score of a response that never ends, in place of its own; None keeps it. -1 in the "N+ details"."""
-    missing_eos_penalty: float = 0.0
-    """What the score of a response that never ends loses, as in TRL."""
-    ptx_coefficient: float = 0.0
-    """Gamma of PPO-ptx: 27.8 in the paper; 0 is plain PPO and touches no pretraining text."""
-    ptx_per_episode: int = 8
-    """Pretraining examples per episode."""
-    ema_decay: float | None = 0.992
-    """Decay, per optimizer step, of the averaged weights; None keeps no average."""
-    seed: int = 0
-    """Keys every random choice."""
-    token_budget: int = 8192
-    """Tokens in one forward pass: memory, not results."""
-    save_every: int = 10
-    """Iterations between checkpoints."""
-
-    @classmethod
-    def tiny(cls, **changes: Any) -> PPOConfig:
-        """Settings for a policy of some million parameters on two CPU cores."""
-        small: dict[str, Any] = {
-            "iterations": 20,
-            "prompts_per_batch": 16,
-            "rollouts_per_prompt": 4,
-            "minibatches": 4,
-            "policy_learning_rate": 1e-4,
-            "value_learning_rate": 3e-4,
-            "warmup_iterations": 3,
-            "kl_coefficient": 0.05,
-            "ptx_per_episode": 1,
-            "token_budget": 2048,
-        }
-        return cls(**{**small, **changes})
-
-    def __post_init__(self) -> None:
-        if self.prompts_per_batch % self.minibatches:
-            raise UserError(
-                f"prompts_per_batch {self.prompts_per_batch} is no multiple of minibatches {self.minibatches}"
-            )
-        if self.missing_eos_score is not None and self.missing_eos_penalty:
-            raise UserError("missing_eos_score replaces the score that missing_eos_penalty lowers: set one of them")
-        if self.kl_target is not None and self.kl_target <= 0:
-            raise UserError(f"kl_target {self.kl_target} is no KL to keep to: set it above 0, or to None")
 
 
 class PPOResult(NamedTuple):
@@ -334,10 +244,12 @@ class _Trainer:
         for group, weight in share(groups):
             trees, where = [batch.trees[i] for i in group], batch.cells(group)
             old, advantages, old_values, returns = data.at(where, self.policy.device)
+            # One network after the other: what either keeps for its backward pass is not held beside the other's.
             logprobs = token_logprobs(self.policy, trees, config.temperature).logprobs
             losses, ratio = policy_loss(logprobs, old, advantages, config.clip)
+            (weight * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
             errors = value_loss(token_values(self.value, trees), old_values, returns, config.clip)
-            (weight * (losses.sum() + errors.sum()) / tokens).backward()  # type: ignore[no-untyped-call]
+            (weight * errors.sum() / tokens).backward()  # type: ignore[no-untyped-call]
             seen = (losses, errors, (ratio - 1).abs() > config.clip, k3(old, logprobs), ratio)
             for name, values in zip(sums, seen, strict=True):
                 sums[name] += weight * values.detach().sum().item()

@@ -38,36 +38,8 @@ from momus.stats.bootstrap import Interval, ratio_interval
 from momus.train.costs import trained
 from momus.train.processes import finish_gradients, main, share, together, totals
 from momus.train.runs import Progress, Run
+from momus.train.settings import RewardConfig
 from momus.train.sharding import place
-
-
-@dataclass(frozen=True)
-class RewardConfig:
-    """Settings of reward-model training; the defaults are InstructGPT's."""
-
-    epochs: int = 1
-    """Passes over the rankings; more overfits at once (C.2)."""
-    prompts_per_batch: int = 64
-    """Prompts, each with all its pairs, in one step (C.2)."""
-    learning_rate: float = 9e-6
-    """Peak learning rate (C.2)."""
-    final_fraction: float = 0.1
-    """The cosine schedule ends at this fraction of the peak (C.2)."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """Adam's moments (C)."""
-    max_grad_norm: float = 1.0
-    """Clip the gradient's global norm, as GPT-3 (arXiv 2005.14165, B) did; InstructGPT does not say."""
-    seed: int = 0
-    """Orders the prompts and draws dropout, where the model has any."""
-    token_budget: int = 8192
-    """Tokens in one forward pass: memory, not results. Processes share a batch by forward passes."""
-    save_every: int = 50
-    """Steps between checkpoints."""
-
-    @classmethod
-    def tiny(cls, **changes: Any) -> RewardConfig:
-        """Settings for a model of some million parameters on two CPU cores."""
-        return cls(**{"epochs": 2, "prompts_per_batch": 8, "learning_rate": 3e-4, "token_budget": 2048, **changes})
 
 
 @dataclass(frozen=True)

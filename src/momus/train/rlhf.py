@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from momus.data.formats.base import ranks_of
 from momus.errors import UserError
@@ -32,43 +32,19 @@ from momus.lm.forward import score_trees
 from momus.lm.local import LocalEngine
 from momus.lm.models import RewardModel
 from momus.lm.tree import TokenTree
-from momus.records import Ranking, write_jsonl
+from momus.records import Origin, Ranking, write_jsonl
 from momus.stats.bootstrap import mean_interval
-from momus.train.ppo import PPOConfig
+from momus.train.bases import Base
 from momus.train.processes import device, on_main
-from momus.train.reward import RankedPrompt, RewardConfig
+from momus.train.reward import RankedPrompt
 from momus.train.rollout import prompt_indices
 from momus.train.runs import Run
-from momus.train.sft import SFTConfig
-from momus.train.stages import MEASURED, Base, Report, as_dict, run_ppo, run_reward, run_sft, write_summary
-from momus.train.texts import Asked, Gathered, TextConfig, Tokens, describe_rankings, rankings
+from momus.train.settings import LoopConfig, Steps, TextConfig
+from momus.train.stages import MEASURED, Report, as_dict, run_ppo, run_reward, run_sft, write_summary
+from momus.train.texts import Asked, Gathered, Tokens, describe_rankings, rankings
 
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """Settings of the loop around the three steps."""
-
-    rounds: int = 1
-    """How often steps 2 and 3 are done."""
-    answers: int = 4
-    """Answers to rank of each prompt: K, 4 to 9 (§3.5)."""
-    prompts_to_rank: int = 1000
-    """Prompts whose answers are ranked in a round that brings no rankings."""
-    seed: int = 0
-    """Chooses those prompts and samples their answers."""
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1 or self.answers < 2 or self.prompts_to_rank < 1:
-            raise UserError("--rounds and --prompts-to-rank must be at least 1, and --answers at least 2")
-
-
-@dataclass(frozen=True)
-class Steps:
-    """The settings of all three steps."""
-
-    sft: SFTConfig
-    reward: RewardConfig
-    ppo: PPOConfig
+if TYPE_CHECKING:
+    from momus.train.weights import Rollouts
 
 
 @dataclass(frozen=True)
@@ -119,6 +95,7 @@ def run_rlhf(
     out: Path,
     report: Report,
     gold: Path | None = None,
+    rollouts: Rollouts | None = None,
 ) -> dict[str, Any]:
     """Do the three steps and `loop.rounds` - 1 times the last two again, continuing where they were left.
 
@@ -156,7 +133,16 @@ def run_rlhf(
         rewarded = run_reward(supervised, known, steps.reward, folder, report, demonstrations=demonstrations)
         report.say(f"Step 3, round {number}: PPO")
         reward = folder / "model"
-        done = run_ppo(supervised, reward, material.prompts, steps.ppo, out / name / "ppo", report, **options)
+        done = run_ppo(
+            supervised,
+            reward,
+            material.prompts,
+            steps.ppo,
+            out / name / "ppo",
+            report,
+            rollouts=rollouts,
+            **options,
+        )
         summaries[name] = {"reward": rewarded["result"], "ppo": done["result"]}
         policies[name] = replace(base, name=done["model"])
     summary = {
@@ -183,12 +169,17 @@ def _ranked(
     labeler: GoldLabeler | None,
     report: Report,
 ) -> Gathered[RankedPrompt] | None:
-    """Have answers of the newest policy ranked; None if that is for people to do."""
+    """Have answers of the newest policy ranked; None if that is for people to do.
+
+    Those to held-out prompts too, by which the reward model is measured: they keep their owners, by whose names
+    rankings fall on the same side as prompts do.
+    """
     file = folder / ("rankings.jsonl" if labeler else "answers.jsonl")
     if not file.exists():
         report.say(f"Round {number}: {loop.answers} answers to each prompt, to be ranked")
-        size = min(loop.prompts_to_rank, len(prompts.train))
-        chosen = [prompts.train[i] for i in prompt_indices(len(prompts.train), size, (loop.seed, number))]
+        known = prompts.train + [own for own in prompts.held_out if own.owner]
+        size = min(loop.prompts_to_rank, len(known))
+        chosen = [known[i] for i in prompt_indices(len(known), size, (loop.seed, number))]
         unranked = _unranked(policy, chosen, loop.answers, texts.max_answer, (loop.seed, number))
         if not unranked:
             raise UserError("the policy gives the same answer every time: there is nothing to rank")
@@ -208,7 +199,7 @@ def _unranked(
 
     One that reaches the limit leaves room for the end that it gets in a ranking.
     """
-    engine = LocalEngine(policy.load().to(device()), policy.chat.tokenizer)
+    engine = LocalEngine(policy.load().to(device()), policy.chat.tokenizer, memory=0)
     drawn = engine.sample(
         [own.tokens for own in asked],
         answers,
@@ -222,13 +213,15 @@ def _unranked(
         if len(different) > 1:
             authors = (policy.name,) * len(different)
             ranks = (1,) * len(different)
-            made.append(Ranking(prompt=own.content, candidates=different, ranks=ranks, authors=authors))
+            origin = Origin(group=own.owner)
+            made.append(Ranking(prompt=own.content, candidates=different, ranks=ranks, authors=authors, origin=origin))
     return made
 
 
 def _joined(one: Gathered[RankedPrompt], other: Gathered[RankedPrompt]) -> Gathered[RankedPrompt]:
     """Return all rankings so far."""
     both = Gathered("rankings", one.train + other.train, one.held_out + other.held_out, one.dropped + other.dropped)
+    both.tasks = one.tasks + other.tasks
     both.problems.count = one.problems.count + other.problems.count
     describe_rankings(both)
     return both
@@ -243,7 +236,7 @@ def _gold_scores(
         return None
     found = {}
     for name, policy in policies.items():
-        engine = LocalEngine(policy.load().to(device()), policy.chat.tokenizer)
+        engine = LocalEngine(policy.load().to(device()), policy.chat.tokenizer, memory=0)
         drawn = engine.sample(
             [own.tokens for own in asked], 1, key=(loop.seed, 0), max_tokens=texts.max_answer,
             stop_tokens=sorted(policy.ends),

@@ -14,6 +14,7 @@ import torch
 
 from momus.errors import UserError
 from momus.lm.engine import Engine, Key, prompt_keys
+from momus.lm.engine import Sample as Continuation
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel, precision
 from momus.lm.tree import IntArray, TokenTree, pack
@@ -220,18 +221,39 @@ class RolloutStore:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def engine_sampler(engine: Engine, max_tokens: int, temperature: float = 1.0) -> Sample:
+Watch = Callable[[Any, Sequence[Tokens], Sequence[Sequence[Continuation]]], None]
+"""``watch(policy, prompts, drawn)``: sees what an engine drew for this process's prompts."""
+
+
+def engine_sampler(
+    engine: Engine,
+    max_tokens: int,
+    temperature: float = 1.0,
+    stop_tokens: Sequence[int] = (),
+    watch: Watch | None = None,
+) -> Sample:
     """Return a `Sample` that asks an engine, which must hold the very policy that is trained.
 
     Processes share the prompts. An engine says log-probabilities of the model itself, so they are kept only where the
     temperature is 1.
+
+    Args:
+        engine: Who is asked.
+        max_tokens: Longest response.
+        temperature: At which it is drawn.
+        stop_tokens: What ends a response besides the engine's own end-of-text tokens.
+        watch: Is shown what was drawn, before anything is made of it.
     """
 
     def sample(policy: Any, prompts: Sequence[Tokens], n: int, key: tuple[int, int]) -> list[list[Tokens | Drawn]]:
         mine = slice(rank(), None, count())
         keys: Key | list[Key] = key if count() == 1 else [*prompt_keys(key, len(prompts))[mine]]
         with precision(policy):
-            drawn = engine.sample(prompts[mine], n, key=keys, max_tokens=max_tokens, temperature=temperature)
+            drawn = engine.sample(
+                prompts[mine], n, key=keys, max_tokens=max_tokens, temperature=temperature, stop_tokens=stop_tokens
+            )
+        if watch is not None:
+            watch(policy, prompts[mine], drawn)
         said = gather([[(r.tokens, r.logprobs) for r in own] for own in drawn])
         result = [said[i % count()][i // count()] for i in range(len(prompts))]
         return [[Drawn(*response) if temperature == 1 else response[0] for response in own] for own in result]

@@ -16,6 +16,10 @@ the paper's remark says is too early), else the last. Its weights are kept in th
 
 What PPO starts from (C.3, `SFTConfig.for_ppo`) is another model: two epochs, with pretraining texts mixed in.
 
+A mixture of many public tasks (FLAN, T0), the paper's other baseline (C.5, `SFTConfig.for_mixture`), is drawn from
+in proportion to the tasks' sizes up to a limit (`per_task`; arXiv 1910.10683, 3.5.2): an epoch holds so many
+demonstrations of each task at most, and the next epoch those that come after.
+
 Differences from the paper: demonstrations of one prompt follow one another in an epoch's order, so that they can share
 it; the mix is a share of the tokens trained, for the paper says no more than 10 %; AdamW without weight decay; the
 gradient is clipped, which the paper inherits from GPT-3 if at all.
@@ -26,8 +30,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,11 +40,13 @@ from torch import nn
 from momus.errors import UserError
 from momus.lm.chat import Turn
 from momus.lm.forward import backbone_of, token_logprobs, trees_from_rows
-from momus.lm.tree import TokenTree, pack
+from momus.lm.tree import IntArray, TokenTree, pack
 from momus.train.costs import trained
 from momus.train.processes import finish_gradients, main, share, together, totals
 from momus.train.reward import cosine
+from momus.train.rollout import prompt_indices
 from momus.train.runs import Progress, Run
+from momus.train.settings import SFTConfig
 from momus.train.sharding import place
 
 Turns = Sequence[Turn]
@@ -54,53 +59,6 @@ _ADDING = {"attn", "self_attn", "attention", "self_attention", "mlp", "feed_forw
 """What decoder layers of transformers call the modules whose output is added to the residual stream."""
 
 
-@dataclass(frozen=True)
-class SFTConfig:
-    """Settings of supervised fine-tuning; the defaults are InstructGPT's for 1.3B and 6B (C.1)."""
-
-    epochs: int = 16
-    """Passes over the demonstrations (C.1)."""
-    demonstrations_per_batch: int = 32
-    """Demonstrations in one step (C.1; 8 for 175B)."""
-    learning_rate: float = 9.65e-6
-    """Peak learning rate (C.1; 5.03e-6 for 175B)."""
-    final_fraction: float = 0.1
-    """The cosine schedule ends at this fraction of the peak (C.1)."""
-    dropout: float = 0.2
-    """Residual dropout (C.1)."""
-    pretraining_share: float = 0.0
-    """Share of a batch's trained tokens that are of pretraining texts: 0.1 before PPO (C.3)."""
-    keep: Literal["best", "last"] = "best"
-    """Which epoch's weights stay: the best, where there is something to choose by (C.1), or the last (C.3)."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """Adam's moments (C)."""
-    max_grad_norm: float = 1.0
-    """Clip the gradient's global norm, as GPT-3 (arXiv 2005.14165, B) did; InstructGPT does not say."""
-    seed: int = 0
-    """Orders the demonstrations, draws texts and dropout."""
-    token_budget: int = 8192
-    """Tokens in one forward pass: memory and, but for dropout, not results."""
-    save_every: int = 50
-    """Steps between checkpoints, besides the one after every epoch."""
-
-    @classmethod
-    def for_ppo(cls, **changes: Any) -> SFTConfig:
-        """The model that PPO starts from (C.3): 2 epochs and 10 % pretraining; its rate is the 1.3B model's."""
-        return cls(**{"epochs": 2, "pretraining_share": 0.1, "learning_rate": 5e-6, "keep": "last", **changes})
-
-    @classmethod
-    def tiny(cls, **changes: Any) -> SFTConfig:
-        """Settings for a model of some million parameters on two CPU cores."""
-        small = {"epochs": 4, "demonstrations_per_batch": 8, "learning_rate": 1e-3, "dropout": 0.0}
-        return cls(**{**small, "token_budget": 2048, **changes})
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.demonstrations_per_batch < 1:
-            raise UserError("epochs and demonstrations_per_batch must be at least 1")
-        if not 0 <= self.dropout < 1 or not 0 <= self.pretraining_share < 1:
-            raise UserError("dropout and pretraining_share must be at least 0 and below 1")
-
-
 @together()
 def train_sft(
     model: Any,
@@ -109,6 +67,7 @@ def train_sft(
     run: Run,
     progress: Progress | None = None,
     *,
+    tasks: Sequence[str] = (),
     pretraining: Sequence[Sequence[int]] = (),
     held_out: Sequence[Turns] = (),
     score: ScoreModel | None = None,
@@ -123,6 +82,7 @@ def train_sft(
         config: All settings.
         run: Where checkpoints and metrics go.
         progress: Called after every step.
+        tasks: The task of each demonstration, for `config.per_task`; none means that all are of one.
         pretraining: Tokenised texts to mix in.
         held_out: Demonstrations whose loss is measured after every epoch.
         score: Rates the model after every epoch; it must depend on nothing else.
@@ -140,14 +100,15 @@ def train_sft(
     choosing = config.keep == "best" and bool(held_out or score)
     best = Run(run.path / "best", run.config, keep=1)
     start, state = run.restore({"model": model}, {"optimizer": optimizer}) or (0, {"epoch": 0, "value": -math.inf})
-    per_epoch = math.ceil(len(demonstrations) / config.demonstrations_per_batch)
+    limited = by_task(tasks or [""] * len(demonstrations), config.per_task)
+    per_epoch = math.ceil(sum(size for _, size in limited) / config.demonstrations_per_batch)
     total, order = config.epochs * per_epoch, np.empty(0, np.int64)
     model.train()
     with residual_dropout(model, config.dropout):
         for step in range(start, total):
             epoch, batch = divmod(step, per_epoch)
             if batch == 0 or step == start:
-                order = epoch_order(demonstrations, (config.seed, epoch))
+                order = epoch_order(demonstrations, limited, (config.seed, epoch))
             chosen = order[batch * config.demonstrations_per_batch : (batch + 1) * config.demonstrations_per_batch]
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * cosine(step / total, config.final_fraction)
@@ -173,11 +134,32 @@ def train_sft(
     return run.history()
 
 
-def epoch_order(demonstrations: Sequence[Turns], key: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Shuffle the prompts for one epoch, and the demonstrations of each, which follow one another: int64 [n]."""
-    place = np.random.default_rng(key).permutation(len(demonstrations))
+def by_task(tasks: Sequence[str], limit: int | None) -> list[tuple[IntArray, int]]:
+    """Return the places of each task's demonstrations, and how many of them an epoch holds."""
+    places: dict[str, list[int]] = {}
+    for index, task in enumerate(tasks):
+        places.setdefault(task, []).append(index)
+    return [(np.array(own, np.int64), min(len(own), limit or len(own))) for own in places.values()]
+
+
+def epoch_order(
+    demonstrations: Sequence[Turns], tasks: Sequence[tuple[IntArray, int]], key: tuple[int, int]
+) -> IntArray:
+    """Draw one epoch's demonstrations and put them in order: int64 [n].
+
+    Of a task that is larger than an epoch holds of it, epochs draw one after another from shuffled passes over it all.
+    The prompts are shuffled, and the demonstrations of each, which follow one another.
+
+    Args:
+        demonstrations: All of them.
+        tasks: See `by_task`.
+        key: Seed and epoch.
+    """
+    drawn = np.concatenate(
+        [own if size == len(own) else own[prompt_indices(len(own), size, key)] for own, size in tasks]
+    )
     groups: dict[tuple[int, ...], list[int]] = {}
-    for index in place:
+    for index in np.random.default_rng(key).permutation(np.sort(drawn)):
         groups.setdefault(demonstrations[index][0].prompt, []).append(int(index))
     return np.array([index for group in groups.values() for index in group], np.int64)
 

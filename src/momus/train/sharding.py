@@ -27,10 +27,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -41,25 +40,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from momus.errors import UserError
 from momus.lm.models import RewardModel, save_causal_lm
-from momus.train.adapters import LoRA, add_adapter, base_of, has_adapter, is_base, merged, write_adapter
+from momus.train.adapters import add_adapter, base_of, has_adapter, is_base, merged, write_adapter
 from momus.train.processes import count, device, is_shard, on_main, sharded
+from momus.train.settings import Setup
 from momus.train.states import module_state
 
 Model = TypeVar("Model", bound=nn.Module)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Setup:
-    """How models are held and trained, whatever the stage."""
-
-    precision: Literal["fp32", "bf16"] | None = None
-    """What is computed in; weights that are trained are held in float32. None: as accelerate launch
-    --mixed_precision says, else fp32."""
-    gradient_checkpointing: bool = False
-    """Compute every layer again in the backward pass instead of keeping what it computed: memory, not results."""
-    adapter: LoRA | None = None
-    """Train an adapter of low rank instead of all weights."""
 
 
 def prepare(model: Model, setup: Setup) -> Model:

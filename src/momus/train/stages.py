@@ -11,31 +11,34 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from rich.text import Text
-from transformers import AutoConfig
 
 from momus.errors import UserError
-from momus.lm.chat import ChatFormat, Turn
-from momus.lm.codec import read_tokenizer
+from momus.lm.chat import Turn
 from momus.lm.forward import score_trees
 from momus.lm.local import LocalEngine
-from momus.lm.models import RewardModel, check_padding, fingerprint, load_causal_lm
+from momus.lm.models import RewardModel, fingerprint
 from momus.lm.tree import TokenTree
 from momus.stats.bootstrap import Interval, mean_interval
 from momus.train import costs
-from momus.train.ppo import PPOConfig, train_ppo
+from momus.train.bases import Base, load_reward
+from momus.train.ppo import train_ppo
 from momus.train.processes import device, main, on_main
-from momus.train.reward import RankedPrompt, RewardConfig, center, pair_accuracy, train_reward
+from momus.train.reward import RankedPrompt, center, pair_accuracy, train_reward
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.runs import Progress, Run
-from momus.train.sft import SFTConfig, train_sft, trees_of
-from momus.train.sharding import Setup, describe, gathered, prepare, save
-from momus.train.texts import Asked, Gathered, TextConfig, Tokens, digest
+from momus.train.settings import PPOConfig, RewardConfig, SFTConfig
+from momus.train.sft import train_sft, trees_of
+from momus.train.sharding import describe, gathered, prepare, save
+from momus.train.texts import Asked, Gathered, Tokens, digest
+
+if TYPE_CHECKING:
+    from momus.train.weights import Rollouts
 
 SUMMARY = "summary.json"
 MEASURED = 256
@@ -50,102 +53,6 @@ class Report(Protocol):
 
     def watch(self, title: str, run: Run) -> AbstractContextManager[Progress]:
         """Show the progress of a run under a title."""
-
-
-@dataclass(frozen=True)
-class Base:
-    """A model to start from, by name, with its chat format, how it is to be held, and the longest text it reads."""
-
-    name: str
-    chat: ChatFormat
-    setup: Setup
-    positions: int | None
-    pretraining_tokens: float | None = None
-    """On how many tokens it was trained before, if that is known."""
-
-    @property
-    def ends(self) -> set[int]:
-        """The tokens that end an answer."""
-        return {self.chat.end_id, int(self.chat.tokenizer.eos_token_id)}
-
-    def load(self) -> Any:
-        """Load the language model, as every stage begins from it.
-
-        Raises:
-            UserError: It cannot be loaded, or is not of its tokenizer.
-        """
-        model = load_causal_lm(self.name)
-        if len(self.chat.tokenizer) > model.get_input_embeddings().weight.shape[0]:
-            raise UserError(
-                f"{self.name}: the tokenizer has {len(self.chat.tokenizer)} tokens, more than the model: "
-                "they do not belong together, or the model lacks resize_token_embeddings"
-            )
-        model.generation_config.eos_token_id = sorted(self.ends)
-        model.generation_config.pad_token_id = self.chat.tokenizer.pad_token_id
-        return model
-
-
-def open_base(
-    name: str,
-    config: TextConfig,
-    setup: Setup,
-    template: Path | None = None,
-    pad_token: str | None = None,
-    pretraining_tokens: float | None = None,
-) -> Base:
-    """Open a model's tokenizer and settings, without its weights, and check that they can be trained with.
-
-    Args:
-        name: A folder, or a name on the hub.
-        config: The lengths there are to be room for.
-        setup: How the model will be held.
-        template: A file with a Jinja chat template, in place of the tokenizer's own.
-        pad_token: A token of the vocabulary to pad with, where the tokenizer has none of its own.
-        pretraining_tokens: On how many tokens the model was trained before, if that is known.
-
-    Raises:
-        UserError: Something is missing or does not fit.
-    """
-    tokenizer = read_tokenizer(name)
-    if pad_token is not None:
-        if pad_token not in tokenizer.get_vocab():
-            raise UserError(f"--pad-token {pad_token!r}: no token of {name}: name one that is, and that no text uses")
-        tokenizer.pad_token = pad_token
-    try:
-        check_padding(tokenizer.pad_token_id, tokenizer.eos_token_id, name)
-    except UserError as error:
-        raise UserError(f"{error}; or name a token of its vocabulary that no text uses with --pad-token") from error
-    try:
-        text = template.read_text(encoding="utf-8") if template else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--chat-template {template}: cannot be read: {error}") from error
-    chat = ChatFormat(tokenizer, text)
-    tokenizer.chat_template = chat.template  # is saved with what is trained
-    try:
-        positions = getattr(AutoConfig.from_pretrained(name), "max_position_embeddings", None)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the settings of {name}: {' '.join(str(error).split())[:200]}") from error
-    if positions is not None and config.max_prompt + config.max_answer > positions:
-        raise UserError(
-            f"--max-prompt {config.max_prompt} and --max-answer {config.max_answer} are more than the {positions} "
-            f"tokens that {name} reads: lower them"
-        )
-    return Base(name, chat, setup, positions, pretraining_tokens)
-
-
-def load_reward(path: Path, base: Base) -> RewardModel:
-    """Load a reward model that reads what a policy writes.
-
-    Raises:
-        UserError: There is none, or it reads other tokens or another layout.
-    """
-    model = RewardModel.load(path)
-    tokenizer = read_tokenizer(path)
-    if tokenizer.get_vocab() != base.chat.tokenizer.get_vocab():
-        raise UserError(f"the reward model in {path} reads other tokens than {base.name}: train it from the same model")
-    if ChatFormat(tokenizer).template != base.chat.template:
-        raise UserError(f"the reward model in {path} was trained with another chat template than {base.name}'s")
-    return model
 
 
 # The stages
@@ -174,7 +81,9 @@ def run_sft(
     model = prepare(model, base.setup)
     judge = load_reward(reward, base).to(device()).eval() if reward else None
     seen = [data.digest(), digest(pretraining), fingerprint(judge) if judge else ""]
-    run = _run(out, "sft", base, start, model, config, seen)
+    if config.per_task is not None:
+        seen.append(digest(data.tasks))
+    run = _run(out, "sft", base, start, model, config, seen, max_answer if judge else None)
     if (done := _finished(out)) is not None:
         return done
 
@@ -188,6 +97,7 @@ def run_sft(
             config,
             run,
             progress,
+            tasks=data.tasks,
             pretraining=pretraining,
             held_out=data.held_out,
             score=score if judge else None,
@@ -250,19 +160,24 @@ def run_ppo(
     *,
     pretraining: Sequence[Tokens] = (),
     max_answer: int = 1024,
+    rollouts: Rollouts | None = None,
 ) -> dict[str, Any]:
-    """Step 3: train the policy against the reward model, with rollouts of the engine in this process.
+    """Step 3: train the policy against the reward model, with rollouts of the engine in this process or of a server.
 
     Raises:
-        UserError: As `train_ppo`.
+        UserError: As `train_ppo`, or as `Rollouts.engine`.
     """
     policy, start = _loaded(base, config.seed)
     judge = load_reward(reward, base)
     seen = [data.digest(), digest(pretraining), fingerprint(judge)]
     policy, judge = prepare(policy, base.setup), prepare(judge, base.setup).eval()
-    run = _run(out, "ppo", base, start, policy, config, seen)
+    run = _run(out, "ppo", base, start, policy, config, seen, max_answer)
     if (done := _finished(out)) is not None:
         return done
+    if rollouts is None:
+        sample = engine_sampler(LocalEngine(policy, base.chat.tokenizer, memory=0), max_answer, config.temperature)
+    else:
+        sample = rollouts.sampler(base.chat.tokenizer, base.load, max_answer, config.temperature, base.ends)
     asked = [own.tokens for own in data.held_out][:MEASURED]
     before = measure(base, policy, judge, asked, max_answer, config.seed, config.token_budget)
     with report.watch("PPO", run) as progress:
@@ -270,7 +185,7 @@ def run_ppo(
             policy,
             judge,
             [own.tokens for own in data.train],
-            engine_sampler(LocalEngine(policy, base.chat.tokenizer), max_answer, config.temperature),
+            sample,
             reward_scorer(judge, config.token_budget),
             config,
             run,
@@ -310,7 +225,7 @@ def measure(
     if not prompts or judge is None:
         return Interval(float("nan"), float("nan"), float("nan"))
     with gathered(policy), gathered(judge):
-        engine = LocalEngine(policy, base.chat.tokenizer)
+        engine = LocalEngine(policy, base.chat.tokenizer, memory=0)
         drawn = engine.sample(prompts, 1, key=(seed, 1 << 20), max_tokens=max_answer, stop_tokens=sorted(base.ends))
         trees = [TokenTree.from_branches(p, [own[0].tokens]) for p, own in zip(prompts, drawn, strict=True)]
         scores = [own[0] for own in score_trees(judge, trees, token_budget)]
@@ -327,10 +242,23 @@ def _loaded(base: Base, seed: int) -> tuple[Any, str]:
     return model, fingerprint(model)
 
 
-def _run(out: Path, stage: str, base: Base, start: str, model: Any, config: Any, data: Sequence[str]) -> Run:
-    """Open a stage's run directory: what it starts from and learns from decides the result, and so belongs to it."""
+def _run(
+    out: Path,
+    stage: str,
+    base: Base,
+    start: str,
+    model: Any,
+    config: Any,
+    data: Sequence[str],
+    max_answer: int | None = None,
+) -> Run:
+    """Open a stage's run directory: what it starts from and learns from decides the result, and so belongs to it.
+
+    `max_answer` is how long the answers it samples may be, None where it samples none.
+    """
     origin = {"name": base.name, "fingerprint": start, "template": digest(base.chat.template)}
-    return Run(out, {"stage": stage, "start": origin, "held": describe(model), "data": data, "config": asdict(config)})
+    about = {"stage": stage, "start": origin, "held": describe(model), "data": data, "config": asdict(config)}
+    return Run(out, about if max_answer is None else {**about, "max_answer": max_answer})
 
 
 def _finished(out: Path) -> dict[str, Any] | None:

@@ -26,38 +26,18 @@ from momus.errors import UnfitInputError, UserError
 from momus.lm.chat import ChatFormat, Turn
 from momus.records import Content, Demonstration, Prompt, Ranking, Record
 from momus.train.reward import RankedPrompt
+from momus.train.settings import TextConfig
 
 Tokens = tuple[int, ...]
 ItemT = TypeVar("ItemT")
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """How files become tokens."""
-
-    max_prompt: int = 1024
-    """Longest prompt in tokens; records with a longer one are left out (C: 1k)."""
-    max_answer: int = 1024
-    """Longest answer in tokens, of people and of the policy (C: 1k)."""
-    held_out: float = 0.1
-    """Share of the prompts' owners held out to measure on, where no split is stated."""
-    format: str | None = None
-    """The format of the files, where it is not to be found out (docs/data.md)."""
-    skip_bad: bool = False
-    """Leave bad rows out, and use the others."""
-
-    def __post_init__(self) -> None:
-        if self.max_prompt < 1 or self.max_answer < 1:
-            raise UserError("--max-prompt and --max-answer must be at least 1")
-        if not 0 <= self.held_out < 1:
-            raise UserError("--held-out must be at least 0 and below 1")
 
 
 @dataclass
 class Gathered(Generic[ItemT]):
     """What was made of some files' records, and what was left out and why.
 
-    `about` describes what is kept, by name.
+    `about` describes what is kept, by name; `tasks` names the task of each item to train on: its data set, or else the
+    file it came from.
     """
 
     kind: str
@@ -66,6 +46,7 @@ class Gathered(Generic[ItemT]):
     dropped: Counter[str] = field(default_factory=Counter)
     problems: Problems = field(default_factory=Problems)
     about: dict[str, Any] = field(default_factory=dict)
+    tasks: list[str] = field(default_factory=list)
 
     def digest(self) -> str:
         """Return the SHA-256 of everything kept: what a run was trained on."""
@@ -108,6 +89,7 @@ def demonstrations(
     every = [turn for turns in found.train for turn in turns]
     found.about = {
         "prompts": len({turns[0].prompt for turns in found.train}),
+        "tasks": len(set(found.tasks)),
         "answer_tokens": sum(len(turn.answer) for turn in every),
     }
     return found
@@ -169,10 +151,14 @@ def ranked(record: Ranking, chat: ChatFormat, config: TextConfig, dropped: Count
 
 
 class Asked(NamedTuple):
-    """A prompt, as its record has it and in tokens."""
+    """A prompt, as its record has it and in tokens.
+
+    `owner` is by whose name it is held out or not, "" where its record states the split.
+    """
 
     content: Content
     tokens: Tokens
+    owner: str
 
 
 def prompts(files: Sequence[str], chat: ChatFormat, config: TextConfig) -> Gathered[Asked]:
@@ -191,7 +177,8 @@ def prompts(files: Sequence[str], chat: ChatFormat, config: TextConfig) -> Gathe
         if tokens in seen:
             raise _LeftOutError("prompt seen before")
         seen.add(tokens)
-        return Asked(record.prompt, tokens)
+        stated = isinstance(record, Prompt) and record.split != "train"
+        return Asked(record.prompt, tokens, "" if stated else _owner(record))
 
     found: Gathered[Asked] = Gathered("prompts")
     _gather(files, Prompt | Demonstration | Ranking, made, config, found)
@@ -261,6 +248,8 @@ def _gather(
             found.dropped[str(reason)] += 1
         else:
             (found.train if split == "train" else found.held_out).append(item)
+            if split == "train":
+                found.tasks.append(record.origin.dataset or record.origin.place.rpartition(":")[0])
     if found.problems.count and not config.skip_bad:
         raise BadRowsError(found.problems.first, found.problems.count)
     found.dropped.update({f"records of another kind ({name})": count for name, count in others.items()})
@@ -281,8 +270,11 @@ def _records(files: Sequence[str], config: TextConfig, problems: Problems) -> It
 def _split(record: Prompt | Demonstration | Ranking, config: TextConfig) -> str:
     if isinstance(record, Prompt) and record.split != "train":
         return record.split
-    owner = record.origin.group or record.origin.user or plain(record.prompt)
-    return split_of(owner, PromptRules(valid=config.held_out, test=0.0))
+    return split_of(_owner(record), PromptRules(valid=config.held_out, test=0.0))
+
+
+def _owner(record: Prompt | Demonstration | Ranking) -> str:
+    return record.origin.group or record.origin.user or plain(record.prompt)
 
 
 def _too_long(turn: Turn, config: TextConfig) -> str:

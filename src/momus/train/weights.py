@@ -11,28 +11,42 @@ Start the server with a folder that `save_for_server` wrote: vLLM (0.32) leaves 
 embeddings as it was when it loads again, so the head is given weights of its own, at first and with every push.
 
 Both serve whoever can reach them: keep them on a private network. The folder is a new one every time, for a server may
-go on with what it has read under an old name. Whether the weights arrived shows in PPO's metric `sampler_gap`: the
-trainer computes every log-probability itself and measures how far the server's are from it.
+go on with what it has read under an old name.
+
+Whether the weights arrived is seen in the log-probabilities that the server says of what it drew: those of some
+responses are computed here too (`Watching`), and a server that has other weights ends the run. PPO's metric
+`sampler_gap` is the same difference over the whole batch.
 """
 
 from __future__ import annotations
 
+import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import AutoConfig
 
 from momus.errors import UserError
 from momus.lm.engine import Engine
+from momus.lm.engine import Sample as Continuation
+from momus.lm.forward import branch_logprobs
 from momus.lm.models import load_causal_lm, save_causal_lm
+from momus.lm.remote import RemoteEngine
 from momus.lm.server import RefusedError, Server
+from momus.lm.tree import TokenTree
 from momus.train.processes import on_main
-from momus.train.rollout import Drawn, Sample, Tokens, engine_sampler
+from momus.train.rollout import Drawn, Sample, Tokens, Watch, engine_sampler
+from momus.train.settings import ServerConfig
 from momus.train.sharding import save
+
+WATCHED = 16
+"""Prompts of a batch whose responses are compared."""
 
 
 class Weights(Protocol):
@@ -69,10 +83,11 @@ class SavedWeights:
         self, server: Server, folder: Path, kind: Literal["vllm", "sglang"] = "vllm", tokenizer: Any = None
     ) -> None:
         self._server, self._folder, self._kind, self._tokenizer = server, folder.resolve(), kind, tokenizer
+        self._own = secrets.token_hex(4)  # iterations of another run, or of this one before a kill, are others
 
     def push(self, policy: Any, iteration: int) -> None:
         """Write the policy, have the server load it, and drop what was written before."""
-        path = self._folder / f"iteration-{iteration}"
+        path = self._folder / f"iteration-{iteration}-{self._own}"
         save_for_server(policy, path, self._tokenizer)
         on_main(lambda: self._load(path))
 
@@ -106,9 +121,60 @@ def _untie(path: Path, tokenizer: Any) -> None:
         save_causal_lm(model, path, tokenizer)
 
 
-def pushing_sampler(engine: Engine, weights: Weights, max_tokens: int, temperature: float = 1.0) -> Sample:
-    """Return a `Sample` that asks an engine elsewhere, after giving it the policy's weights."""
-    draw = engine_sampler(engine, max_tokens, temperature)
+class Watching:
+    """Sees whether a server draws from the policy: by the log-probabilities it says of what it drew.
+
+    Args:
+        url: The server, to be named.
+        limit: Most that they may differ from the policy's, in nats per token, mean absolute difference. Once they were
+            nearer, a tenth of it is allowed, or four times the difference of the first batch.
+    """
+
+    def __init__(self, url: str, limit: float) -> None:
+        self._url, self._limit = url, limit
+        self._first: float | None = None
+
+    @torch.no_grad()
+    def __call__(self, policy: Any, prompts: Sequence[Tokens], drawn: Sequence[Sequence[Continuation]]) -> None:
+        """Compare some of what was drawn.
+
+        Raises:
+            UserError: The server has other weights, or does not say log-probabilities.
+        """
+        if not prompts:  # more processes than prompts
+            return
+        pairs = list(zip(prompts, drawn, strict=True))[:WATCHED]
+        trees = [TokenTree.from_branches(prompt, [own.tokens for own in samples]) for prompt, samples in pairs]
+        found = torch.cat([own for branches in branch_logprobs(policy, trees) for own in branches]).cpu().numpy()
+        said = np.array([value for _, samples in pairs for own in samples for value in own.logprobs])
+        known = np.isfinite(said)
+        if not known.any():
+            raise UserError(
+                f"{self._url} says no log-probabilities of the model itself, so whether it took new weights cannot be "
+                "seen: use a server that does (docs/remote.md), or temperature 1"
+            )
+        gap = float(np.abs(found - said)[known].mean())
+        nearer = self._limit if self._first is None else max(self._limit / 10, 4 * self._first)
+        if gap > min(self._limit, nearer):
+            before = "" if self._first is None else f" ({self._first:.2g} in the first batch)"
+            raise UserError(
+                f"{self._url} does not draw from the policy: the log-probabilities it says are {gap:.2g} nats per "
+                f"token from the policy's{before}. It kept old weights, serves another model, or computes too coarsely "
+                "(gap_limit). Nothing was learnt from this batch"
+            )
+        self._first = gap if self._first is None else self._first
+
+
+def pushing_sampler(
+    engine: Engine,
+    weights: Weights,
+    max_tokens: int,
+    temperature: float = 1.0,
+    stop_tokens: Sequence[int] = (),
+    watch: Watch | None = None,
+) -> Sample:
+    """Return a `Sample` that asks an engine elsewhere, after giving it the policy's weights; see `engine_sampler`."""
+    draw = engine_sampler(engine, max_tokens, temperature, stop_tokens, watch)
 
     def sample(
         policy: Any, prompts: Sequence[Tokens], n: int, key: tuple[int, int]
@@ -117,3 +183,49 @@ def pushing_sampler(engine: Engine, weights: Weights, max_tokens: int, temperatu
         return draw(policy, prompts, n, key)
 
     return sample
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Rollouts from a server, as a command is told: its base URL, the folder for weights, and how it takes them."""
+
+    url: str
+    folder: Path
+    settings: ServerConfig = field(default_factory=ServerConfig)
+
+    def engine(self, tokenizer: Any, load: Callable[[], Any]) -> RemoteEngine:
+        """Connect and ask what the server can do; where there is none yet, write what to start it with and say so.
+
+        Args:
+            tokenizer: The policy's.
+            load: Loads what the policy begins as.
+
+        Raises:
+            UserError: There is no server, or it lacks what rollouts need, or its tokenizer is another.
+        """
+        try:
+            return RemoteEngine(self._server(), tokenizer)
+        except UserError as error:
+            if not str(error).startswith("cannot reach"):
+                raise
+            start = self.folder.resolve() / "start"
+            save_for_server(load(), start, tokenizer)
+            command = f"VLLM_SERVER_DEV_MODE=1 vllm serve {start}"
+            if self.settings.kind == "sglang":
+                command = f"python -m sglang.launch_server --model-path {start}"
+            raise UserError(f"{error}. Start the server ({command} …), then run this command again") from error
+
+    def sampler(
+        self, tokenizer: Any, load: Callable[[], Any], max_tokens: int, temperature: float, ends: Collection[int]
+    ) -> Sample:
+        """Return a `Sample` that pushes the policy to the server, asks it, and sees that it drew from the policy.
+
+        Raises:
+            UserError: As `engine`.
+        """
+        engine, watch = self.engine(tokenizer, load), Watching(self.url, self.settings.gap_limit)
+        weights = SavedWeights(self._server(), self.folder, self.settings.kind, tokenizer)
+        return pushing_sampler(engine, weights, max_tokens, temperature, sorted(ends), watch)
+
+    def _server(self) -> Server:
+        return Server(self.url, self.settings.model)

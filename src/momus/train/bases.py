@@ -1,0 +1,111 @@
+"""What a stage starts from: a model by name, its tokenizer and chat format, checked before anything long begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from momus.errors import UserError
+from momus.lm.chat import ChatFormat
+from momus.lm.codec import read_tokenizer
+from momus.lm.models import RewardModel, check_padding, load_causal_lm
+from momus.train.settings import Setup, TextConfig
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model to start from, by name, with its chat format, how it is to be held, and the longest text it reads."""
+
+    name: str
+    chat: ChatFormat
+    setup: Setup
+    positions: int | None
+    pretraining_tokens: float | None = None
+    """On how many tokens it was trained before, if that is known."""
+
+    @property
+    def ends(self) -> set[int]:
+        """The tokens that end an answer."""
+        return {self.chat.end_id, int(self.chat.tokenizer.eos_token_id)}
+
+    def load(self) -> Any:
+        """Load the language model, as every stage begins from it.
+
+        Raises:
+            UserError: It cannot be loaded, or is not of its tokenizer.
+        """
+        model = load_causal_lm(self.name)
+        if len(self.chat.tokenizer) > model.get_input_embeddings().weight.shape[0]:
+            raise UserError(
+                f"{self.name}: the tokenizer has {len(self.chat.tokenizer)} tokens, more than the model: "
+                "they do not belong together, or the model lacks resize_token_embeddings"
+            )
+        model.generation_config.eos_token_id = sorted(self.ends)
+        model.generation_config.pad_token_id = self.chat.tokenizer.pad_token_id
+        return model
+
+
+def open_base(
+    name: str,
+    config: TextConfig,
+    setup: Setup,
+    template: Path | None = None,
+    pad_token: str | None = None,
+    pretraining_tokens: float | None = None,
+) -> Base:
+    """Open a model's tokenizer and settings, without its weights, and check that they can be trained with.
+
+    Args:
+        name: A folder, or a name on the hub.
+        config: The lengths there are to be room for.
+        setup: How the model will be held.
+        template: A file with a Jinja chat template, in place of the tokenizer's own.
+        pad_token: A token of the vocabulary to pad with, where the tokenizer has none of its own.
+        pretraining_tokens: On how many tokens the model was trained before, if that is known.
+
+    Raises:
+        UserError: Something is missing or does not fit.
+    """
+    tokenizer = read_tokenizer(name)
+    if pad_token is not None:
+        if pad_token not in tokenizer.get_vocab():
+            raise UserError(f"--pad-token {pad_token!r}: no token of {name}: name one that is, and that no text uses")
+        tokenizer.pad_token = pad_token
+    try:
+        check_padding(tokenizer.pad_token_id, tokenizer.eos_token_id, name)
+    except UserError as error:
+        raise UserError(f"{error}; or name a token of its vocabulary that no text uses with --pad-token") from error
+    try:
+        text = template.read_text(encoding="utf-8") if template else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--chat-template {template}: cannot be read: {error}") from error
+    chat = ChatFormat(tokenizer, text)
+    tokenizer.chat_template = chat.template  # is saved with what is trained
+    try:
+        positions = getattr(AutoConfig.from_pretrained(name), "max_position_embeddings", None)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the settings of {name}: {' '.join(str(error).split())[:200]}") from error
+    if positions is not None and config.max_prompt + config.max_answer > positions:
+        raise UserError(
+            f"--max-prompt {config.max_prompt} and --max-answer {config.max_answer} are more than the {positions} "
+            f"tokens that {name} reads: lower them"
+        )
+    return Base(name, chat, setup, positions, pretraining_tokens)
+
+
+def load_reward(path: Path, base: Base) -> RewardModel:
+    """Load a reward model that reads what a policy writes.
+
+    Raises:
+        UserError: There is none, or it reads other tokens or another layout.
+    """
+    model = RewardModel.load(path)
+    tokenizer = read_tokenizer(path)
+    if tokenizer.get_vocab() != base.chat.tokenizer.get_vocab():
+        raise UserError(f"the reward model in {path} reads other tokens than {base.name}: train it from the same model")
+    if ChatFormat(tokenizer).template != base.chat.template:
+        raise UserError(f"the reward model in {path} was trained with another chat template than {base.name}'s")
+    return model

@@ -1,0 +1,298 @@
+"""The settings of all stages, one frozen dataclass each, apart from the mathematics so that `--help` is quick.
+
+Defaults are InstructGPT's (arXiv 2203.02155) unless a field says otherwise, and every field says where its own is from;
+settings for small machines are named presets (`tiny`). A wrong combination is refused when it is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from momus.errors import UserError
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How files become tokens."""
+
+    max_prompt: int = 1024
+    """Longest prompt in tokens; records with a longer one are left out (C: 1k)."""
+    max_answer: int = 1024
+    """Longest answer in tokens, of people and of the policy (C: 1k)."""
+    held_out: float = 0.1
+    """Share of the prompts' owners held out to measure on, where no split is stated."""
+    format: str | None = None
+    """The format of the files, where it is not to be found out (docs/data.md)."""
+    skip_bad: bool = False
+    """Leave bad rows out, and use the others."""
+
+    def __post_init__(self) -> None:
+        if self.max_prompt < 1 or self.max_answer < 1:
+            raise UserError("--max-prompt and --max-answer must be at least 1")
+        if not 0 <= self.held_out < 1:
+            raise UserError("--held-out must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Settings of an adapter; the defaults are ours, in the range of arXiv 2106.09685, 7.2, and 2305.14314, 4."""
+
+    rank: int = 16
+    """Rank r of the update B A that is added to every adapted weight."""
+    alpha: float = 32.0
+    """The update is scaled by alpha / rank (4.1)."""
+    dropout: float = 0.0
+    """Dropout of an adapter's input; never in PPO."""
+    targets: tuple[str, ...] = ()
+    """Names of the linear layers to adapt, such as q_proj; none means all but the vocabulary head."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not 0 <= self.dropout < 1:
+            raise UserError(f"an adapter needs a rank of at least 1 and a dropout in [0, 1): {self}")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How models are held and trained, whatever the stage."""
+
+    precision: Literal["fp32", "bf16"] | None = None
+    """What is computed in; weights that are trained are held in float32. None: as accelerate launch
+    --mixed_precision says, else fp32."""
+    gradient_checkpointing: bool = False
+    """Compute every layer again in the backward pass instead of keeping what it computed: memory, not results."""
+    adapter: LoRA | None = None
+    """Train an adapter of low rank instead of all weights."""
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Settings of supervised fine-tuning; the defaults are InstructGPT's for 1.3B and 6B (C.1)."""
+
+    epochs: int = 16
+    """Passes over the demonstrations (C.1)."""
+    demonstrations_per_batch: int = 32
+    """Demonstrations in one step (C.1; 8 for 175B)."""
+    learning_rate: float = 9.65e-6
+    """Peak learning rate (C.1; 5.03e-6 for 175B)."""
+    final_fraction: float = 0.1
+    """The cosine schedule ends at this fraction of the peak (C.1)."""
+    dropout: float = 0.2
+    """Residual dropout (C.1)."""
+    pretraining_share: float = 0.0
+    """Share of a batch's trained tokens that are of pretraining texts: 0.1 before PPO (C.3)."""
+    per_task: int | None = None
+    """Most demonstrations of one task (data set) in an epoch (arXiv 1910.10683, 3.5.2; FLAN: 3,000); None: all."""
+    keep: Literal["best", "last"] = "best"
+    """Which epoch's weights stay: the best, where there is something to choose by (C.1), or the last (C.3)."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Adam's moments (C)."""
+    max_grad_norm: float = 1.0
+    """Clip the gradient's global norm, as GPT-3 (arXiv 2005.14165, B) did; InstructGPT does not say."""
+    seed: int = 0
+    """Orders the demonstrations, draws texts and dropout."""
+    token_budget: int = 8192
+    """Tokens in one forward pass: memory and, but for dropout, not results."""
+    save_every: int = 50
+    """Steps between checkpoints, besides the one after every epoch."""
+
+    @classmethod
+    def for_ppo(cls, **changes: Any) -> SFTConfig:
+        """The model that PPO starts from (C.3): 2 epochs and 10 % pretraining; its rate is the 1.3B model's."""
+        return cls(**{"epochs": 2, "pretraining_share": 0.1, "learning_rate": 5e-6, "keep": "last", **changes})
+
+    @classmethod
+    def for_mixture(cls, **changes: Any) -> SFTConfig:
+        """The baseline on public instructions, FLAN or T0 (C.5): one pass, batches of 64; FLAN's limit to a task."""
+        mixture = {"epochs": 1, "demonstrations_per_batch": 64, "learning_rate": 4e-6, "per_task": 3000}
+        return cls(**{**mixture, **changes})
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> SFTConfig:
+        """Settings for a model of some million parameters on two CPU cores."""
+        small = {"epochs": 4, "demonstrations_per_batch": 8, "learning_rate": 1e-3, "dropout": 0.0}
+        return cls(**{**small, "token_budget": 2048, **changes})
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "epochs", "demonstrations_per_batch", "per_task")
+        if not 0 <= self.dropout < 1 or not 0 <= self.pretraining_share < 1:
+            raise UserError("dropout and pretraining_share must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Settings of reward-model training; the defaults are InstructGPT's."""
+
+    epochs: int = 1
+    """Passes over the rankings; more overfits at once (C.2)."""
+    prompts_per_batch: int = 64
+    """Prompts, each with all its pairs, in one step (C.2)."""
+    learning_rate: float = 9e-6
+    """Peak learning rate (C.2)."""
+    final_fraction: float = 0.1
+    """The cosine schedule ends at this fraction of the peak (C.2)."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Adam's moments (C)."""
+    max_grad_norm: float = 1.0
+    """Clip the gradient's global norm, as GPT-3 (arXiv 2005.14165, B) did; InstructGPT does not say."""
+    seed: int = 0
+    """Orders the prompts and draws dropout, where the model has any."""
+    token_budget: int = 8192
+    """Tokens in one forward pass: memory, not results. Processes share a batch by forward passes."""
+    save_every: int = 50
+    """Steps between checkpoints."""
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> RewardConfig:
+        """Settings for a model of some million parameters on two CPU cores."""
+        return cls(**{"epochs": 2, "prompts_per_batch": 8, "learning_rate": 3e-4, "token_budget": 2048, **changes})
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "epochs", "prompts_per_batch")
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Settings of PPO; the defaults are InstructGPT's (C.4) unless a field says otherwise."""
+
+    iterations: int = 500
+    """Batches sampled; 500 x 512 = 256k episodes."""
+    prompts_per_batch: int = 512
+    """Prompts in a batch. With `rollouts_per_prompt` it makes the 512 episodes."""
+    rollouts_per_prompt: int = 1
+    """Responses per prompt, branches of one tree. Not stated: the paper counts episodes only."""
+    minibatches: int = 8
+    """Optimizer steps per pass over a batch: 8 of 64 episodes."""
+    epochs: int = 1
+    """Passes over each batch ("inner epochs")."""
+    policy_learning_rate: float = 8e-6
+    """Peak. Not stated; without pretraining gradients everything above 8.05e-6 diverged (E)."""
+    value_learning_rate: float = 9e-6
+    """Peak, for the 1.3B and 6B policies."""
+    warmup_iterations: int = 10
+    """Learning rates rise over these from one tenth of the peak, then stay."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Adam's moments (C)."""
+    adam_eps: float = 1e-8
+    """GPT-3's (arXiv 2005.14165, B); not stated. The "N+ details" (arXiv 2403.17031) have 1e-5."""
+    max_grad_norm: float = 1.0
+    """Clip each network's global gradient norm, as GPT-3 did (arXiv 2005.14165, B); not stated."""
+    kl_coefficient: float = 0.02
+    """Beta of the per-token KL penalty; where it starts if `kl_target` moves it."""
+    kl_target: float | None = None
+    """Keep the KL, in nats per episode, near this by moving beta (arXiv 1909.08593, 2.2: 6, with beta from 0.15)."""
+    kl_horizon: float = 10_000
+    """Episodes in which beta can about double or vanish (their code)."""
+    kl_limit: float | None = 200.0
+    """Stop when the KL is further from 0 than this, in nats per episode; None never does. Ours, not the paper's."""
+    clip: float = 0.2
+    """Clip range of the ratio, and of the value (C.4 names one number)."""
+    discount: float = 1.0
+    """GAE's gamma: no discount."""
+    gae_lambda: float = 0.95
+    """GAE's lambda (arXiv 1506.02438); not stated."""
+    temperature: float = 1.0
+    """Of the rollouts, and of every log-probability."""
+    whiten_advantages: bool = True
+    """Give the batch's advantages mean 0 and variance 1 (biased); from arXiv 1909.08593's code."""
+    whiten_rewards: bool = False
+    """Divide the batch's token rewards by their standard deviation, mean kept."""
+    missing_eos_score: float | None = None
+    """Score of a response that never ends, in place of its own; None keeps it. -1 in the "N+ details"."""
+    missing_eos_penalty: float = 0.0
+    """What the score of a response that never ends loses, as in TRL."""
+    ptx_coefficient: float = 0.0
+    """Gamma of PPO-ptx: 27.8 in the paper; 0 is plain PPO and touches no pretraining text."""
+    ptx_per_episode: int = 8
+    """Pretraining examples per episode."""
+    ema_decay: float | None = 0.992
+    """Decay, per optimizer step, of the averaged weights; None keeps no average."""
+    seed: int = 0
+    """Keys every random choice."""
+    token_budget: int = 8192
+    """Tokens in one forward pass: memory, not results."""
+    save_every: int = 10
+    """Iterations between checkpoints."""
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> PPOConfig:
+        """Settings for a policy of some million parameters on two CPU cores."""
+        small: dict[str, Any] = {
+            "iterations": 20,
+            "prompts_per_batch": 16,
+            "rollouts_per_prompt": 4,
+            "minibatches": 4,
+            "policy_learning_rate": 1e-4,
+            "value_learning_rate": 3e-4,
+            "warmup_iterations": 3,
+            "kl_coefficient": 0.05,
+            "ptx_per_episode": 1,
+            "token_budget": 2048,
+        }
+        return cls(**{**small, **changes})
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "iterations", "prompts_per_batch", "rollouts_per_prompt", "minibatches", "epochs")
+        if not self.temperature > 0:
+            raise UserError(f"temperature {self.temperature}: responses must be drawn at one above 0")
+        if self.prompts_per_batch % self.minibatches:
+            raise UserError(
+                f"prompts_per_batch {self.prompts_per_batch} is no multiple of minibatches {self.minibatches}"
+            )
+        if self.missing_eos_score is not None and self.missing_eos_penalty:
+            raise UserError("missing_eos_score replaces the score that missing_eos_penalty lowers: set one of them")
+        if self.kl_target is not None and self.kl_target <= 0:
+            raise UserError(f"kl_target {self.kl_target} is no KL to keep to: set it above 0, or to None")
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """How a server that PPO's rollouts come from is given the policy's weights; all of it ours."""
+
+    kind: Literal["vllm", "sglang"] = "vllm"
+    """What kind of server it is: how it is told to load weights."""
+    model: str | None = None
+    """The model's name there, where it serves several."""
+    weights: Path | None = None
+    """The folder through which weights reach it, the same path on both machines; by default OUT/weights."""
+    gap_limit: float = 0.1
+    """Stop when its log-probabilities are so far from the policy's, in nats per token: it has other weights."""
+
+    def __post_init__(self) -> None:
+        if not self.gap_limit > 0:
+            raise UserError(f"gap_limit {self.gap_limit}: must be above 0")
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Settings of the loop around the three steps."""
+
+    rounds: int = 1
+    """How often steps 2 and 3 are done."""
+    answers: int = 4
+    """Answers to rank of each prompt: K, 4 to 9 (§3.5)."""
+    prompts_to_rank: int = 1000
+    """Prompts whose answers are ranked in a round that brings no rankings."""
+    seed: int = 0
+    """Chooses those prompts and samples their answers."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.answers < 2 or self.prompts_to_rank < 1:
+            raise UserError("--rounds and --prompts-to-rank must be at least 1, and --answers at least 2")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The settings of all three steps."""
+
+    sft: SFTConfig
+    reward: RewardConfig
+    ppo: PPOConfig
+
+
+def _at_least_one(settings: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise UserError(f"{name} {value}: must be at least 1")
