@@ -48,7 +48,7 @@ def test_examples_hold_the_gold_critique_and_mark_the_bugs(drawn, tokenizer):
         if example is None:
             continue
         seen += 1
-        tree, weight, buggy = example
+        tree, weight, buggy, line, source = example
         assert len(tree) == len(weight) == len(buggy)
         prompt = tokenizer.decode(tree.tokens[: tree.branches[0][0]])
         answer = prompt[prompt.index("```python\n") + 10 : prompt.rindex("\n```\n")]
@@ -67,6 +67,20 @@ def test_examples_hold_the_gold_critique_and_mark_the_bugs(drawn, tokenizer):
             assert any(line.startswith(open_) for line in others) and not any(line.startswith(told) for line in others)
             assert (comment.highlight + "\n").startswith(told)
         assert (buggy == 1).any() and (buggy[tree.branches[0][0] :] == -1).all()
+        # The end of every line of the answer, and nothing else, knows how the line began.
+        ends = np.flatnonzero(line[:, 0] >= 0)
+        began = [tokenizer.decode([t for t in line[end] if t >= 0]) for end in ends]
+        lines = [text.strip() for text in answer.split("\n") if text.strip()]
+        assert len(began) == len(lines)
+        assert all(own.startswith(start.strip()) for own, start in zip(lines, began, strict=True))
+        # A line is marked from its bug to its end.
+        assert all(buggy[i] in (0, 1) and "\n" in tokenizer.decode([tree.tokens[i]]) for i in ends)
+        assert all(buggy[i + 1] == 1 or i in ends for i in np.flatnonzero(buggy == 1))
+        # Where a line is chosen, its end is known.
+        assert (source[tree.branches[0]] >= 0).tolist() == (own == mixture.choice_weight).tolist()
+        for run, comment in zip(runs, critique.comments, strict=False):
+            (end,) = set(source[tree.branches[0]][run].tolist())
+            assert comment.highlight.startswith(tokenizer.decode([t for t in line[end] if t >= 0]).strip())
         # A marked token is one of a line that the critique is about or that the bug spans.
         labels = 0
         for branch in tree.branches[1:]:
@@ -99,12 +113,12 @@ def test_losses_are_those_of_separate_rows(drawn, tokenizer):
     config = replace(pretrain.PRESETS["smoke"], vocab_size=len(tokenizer))
     torch.manual_seed(0)
     model = pretrain.LlamaForCausalLM(pretrain._architecture(config))
-    detector = torch.nn.Linear(config.hidden_size, 1)
+    heads = pretrain.Heads(config.hidden_size)
     mixture = Mixture(claims=1.0)
     drawn_examples = (draw_example(f, mixture, tokenizer, random.Random(i)) for i, f in enumerate(drawn[:8]))
     examples = [example for example in drawn_examples if example]
     critique, label = [], []
-    for tree, _, _ in examples:
+    for tree, *_ in examples:
         prompt = tree.tokens[: tree.branches[0][0]]
         for number, branch in enumerate(tree.branches):
             row = torch.from_numpy(np.concatenate([prompt, tree.tokens[branch]]))
@@ -113,10 +127,34 @@ def test_losses_are_those_of_separate_rows(drawn, tokenizer):
             critique += own.tolist() if number == 0 else []
             label += own[-1:].tolist() if tokenizer.decode(tree.tokens[branch]).startswith("Claim:") else []
     losses = pretrain._step(
-        model, detector, pretrain._optimizers(model, detector, config), examples, config, torch.device("cpu")
+        model, heads, pretrain._optimizers(model, heads, config), examples, config, torch.device("cpu")
     )
     assert losses["critique"] == pytest.approx(np.mean(critique), abs=2e-3)
     assert losses["label"] == pytest.approx(np.mean(label), abs=2e-3)
+
+
+def test_where_a_line_is_chosen_attention_is_measured_as_the_model_has_it(drawn, tokenizer):
+    """Brute force: the first head's attention in plain rows, among the prompt's tokens."""
+    config = replace(pretrain.PRESETS["smoke"], vocab_size=len(tokenizer))
+    torch.manual_seed(0)
+    model = pretrain.LlamaForCausalLM(pretrain._architecture(config))
+    made = (draw_example(f, Mixture(), tokenizer, random.Random(i)) for i, f in enumerate(drawn[:6]))
+    examples = [example for example in made if example]
+    expected = []
+    model.set_attn_implementation("eager")
+    for example in examples:
+        prompt, critique = example.tree.branches[0][0], example.tree.branches[0]
+        row = torch.from_numpy(example.tree.tokens[: critique[-1] + 1])
+        attention = model(row[None], output_attentions=True).attentions[config.detect_layer][0, 0]
+        for place in np.flatnonzero(example.source >= 0):
+            own = attention[place - 1, :prompt]
+            expected.append(-(own[example.source[place]] / own.sum()).log().item())
+    assert expected
+    heads = pretrain.Heads(config.hidden_size)
+    losses = pretrain._step(
+        model, heads, pretrain._optimizers(model, heads, config), examples, config, torch.device("cpu")
+    )
+    assert losses["look"] == pytest.approx(np.mean(expected), abs=2e-3)
 
 
 def test_orthogonalize_flattens_the_singular_values():

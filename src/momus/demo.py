@@ -62,17 +62,17 @@ class Scale:
     """Which functions are answers."""
     bugs: tuple[float, ...] = (0.25, 0.5, 0.25)
     """Shares of answers with 0, 1, 2 … bugs."""
-    training: int = 480
+    training: int = 440
     """Answers whose critiques are compared."""
     kept_back: int = 48
     """Of these, answers the reward model is checked on; neither it nor PPO is trained on them."""
-    held_out: int = 100
+    held_out: int = 72
     """Answers from held-out modules to measure on."""
     contractors: int = 5
     max_tokens: int = 100
     """Length limit of a sampled critique."""
     reward: RewardConfig = field(default_factory=RewardConfig.tiny)
-    ppo: PPOConfig = field(default_factory=PPOConfig.tiny)
+    ppo: PPOConfig = field(default_factory=lambda: PPOConfig.tiny(iterations=18))
     fsbs: FSBSConfig = field(default_factory=lambda: FSBSConfig(max_tokens=100))
 
 
@@ -217,7 +217,7 @@ class _Demo:
                     policy,
                     reward,
                     [self.tokens.prompt(tamper) for tamper in self._trained_on(tampers)],
-                    engine_sampler(LocalEngine(policy, self.tokenizer), self.scale.max_tokens),
+                    engine_sampler(LocalEngine(policy, self.tokenizer, memory=0), self.scale.max_tokens),
                     reward_scorer(reward),
                     self.ppo_config,
                     Run(self.out / "ppo", self.ppo_config),

@@ -201,7 +201,7 @@ def _simulated(result: LoopResult) -> tuple[str, ...]:
         f"rate with noise set so that two of them agree on {result.agreement:.0%} of preferences.",
         "The bugs are mutations of real code. How far results carry over to bugs that people make by "
         "themselves is not measured here.",
-        "The critic is a model of some four million parameters, trained for three hours on two cores: "
+        "The critic is a model of some six million parameters, trained for five hours on two cores: "
         "read the numbers as a demonstration of the method.",
     )
 

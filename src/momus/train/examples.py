@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from momus.critique import FENCE, Comment, Critique, format_critique
+from momus.critique import FENCE, Comment, Critique, Span, format_critique
 from momus.lm.prompts import OPEN_QUOTE, RIGHT, WRONG, critique_prompt, judge_suffix
 from momus.lm.tree import TokenTree, common_prefix
 from momus.records import Tamper, Task
@@ -31,6 +31,9 @@ from momus.tamper.edits import Edit
 from momus.tamper.insert import insert
 
 FloatArray = npt.NDArray[np.float32]
+
+OPENING = 3
+"""Tokens at the start of a line to be remembered at its end: most lines differ in them."""
 
 _REPAIR = re.compile(r"^Should be `([^`]+)`")
 
@@ -44,14 +47,19 @@ class Function(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A token tree with, per token [n]: the weight of predicting it, and whether it is part of a bug.
+    """A token tree with, per token [n]: the weight of predicting it, and whether a bug has been read in its line.
 
-    `buggy` is 1 or 0 on the answer's tokens and -1 elsewhere.
+    `buggy` is 1 from the first token of a bug to the end of its line, its newline included, 0 on the answer's other
+    tokens and -1 elsewhere. `line` [n, OPENING] holds, at the newline that ends a line of the answer, the tokens that
+    the line begins with, and -1 elsewhere. `source` is, where a critique chooses a line, the place of the newline that
+    ends it, and -1 elsewhere.
     """
 
     tree: TokenTree
     weight: FloatArray
     buggy: npt.NDArray[np.int8]
+    line: npt.NDArray[np.int64]
+    source: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Mixture:
     """Lines of every answer to be copied."""
     quote_weight: float = 0.5
     """Loss weight of a copied token."""
-    choice_weight: float = 4.0
+    choice_weight: float = 10.0
     """Loss weight of the tokens of a critique that choose which line to quote: few, and what matters most."""
     label_weight: float = 3.0
     """Loss weight of the judgement of a claim; its text has none."""
@@ -158,15 +166,20 @@ def _line_quotes(answer: str, backend: Tokenizer) -> dict[tuple[int, ...], int]:
     return {own: max((common_prefix(own, other) for other in quotes if other is not own), default=0) for own in quotes}
 
 
-def _critique_weight(tokens: Sequence[int], quotes: dict[tuple[int, ...], int], choice_weight: float) -> FloatArray:
-    """Return the loss weights of a critique: 1, and more where the line of a quote is still open [n]."""
-    weight = np.ones(len(tokens), np.float32)
+def _choices(tokens: Sequence[int], quotes: dict[tuple[int, ...], int]) -> Iterator[tuple[slice, int]]:
+    """Yield, for every quote in a critique, where its line is still open, and which of `quotes` it is."""
     fence = next(iter(quotes))[0] if quotes else -1
     fences = [i for i, token in enumerate(tokens) if token == fence]
     for start, stop in zip(fences[::2], fences[1::2], strict=False):
-        shared = quotes.get(tuple(tokens[start : stop + 1]), 0)
-        weight[start + 2 : start + shared + 1] = choice_weight  # after the fence and its newline
-    return weight
+        quote = tuple(tokens[start : stop + 1])
+        if quote in quotes:
+            yield slice(start + 2, start + quotes[quote] + 1), list(quotes).index(quote)  # after the fence's newline
+
+
+def _without_indent(span: Span, answer: str) -> tuple[int, int]:
+    """Return where a span starts and stops, less the indentation it may start with, whose token is the newline's."""
+    text = answer[span.start : span.end]
+    return span.start + len(text) - len(text.lstrip()), span.end
 
 
 def _example(
@@ -186,7 +199,10 @@ def _example(
     critique = [*backend.encode(format_critique(shuffled)).ids, tokenizer.eos_token_id]
     quotes = _line_quotes(tamper.answer, backend)
     branches: list[Sequence[int]] = [critique]
-    weights = [_critique_weight(critique, quotes, mixture.choice_weight)]
+    weights = [np.ones(len(critique), np.float32)]
+    chosen = list(_choices(critique, quotes))
+    for place, _ in chosen:
+        weights[0][place] = mixture.choice_weight
     for ids, shared in rng.sample(list(quotes.items()), min(mixture.quotes, len(quotes))):
         branches.append(ids)
         weights.append(np.where(np.arange(len(ids)) > shared, mixture.quote_weight, 0).astype(np.float32))
@@ -200,11 +216,23 @@ def _example(
     prompt_weight[0] = 0
     buggy = np.full(len(prompt), -1, np.int8)
     start = len(text) - len(tamper.answer) - len("\n```\n")
-    spans = [(start + s.start, start + s.end) for bug in tamper.bugs for s in bug.spans]
+    stop = start + len(tamper.answer)
+    spans = [_without_indent(span, tamper.answer) for bug in tamper.bugs for span in bug.spans]
     for i, (a, b) in enumerate(encoded.offsets, 1):
-        if start <= a and b <= len(text) - len("\n```\n"):
-            buggy[i] = any(a < stop and b > first for first, stop in spans)
-    prompt_weight[buggy == 1] = 0
+        if start <= a <= stop:
+            here = [(start + first, start + last) for first, last in spans if start + first < b]
+            buggy[i] = any(a <= text.find("\n", max(first, last - 1)) for first, last in here)
+            if any(a < last for _, last in here):
+                prompt_weight[i] = 0
     tree = TokenTree.from_branches(prompt, branches)
-    rest = len(tree) - len(prompt)
-    return Example(tree, np.concatenate([prompt_weight, *weights]), np.concatenate([buggy, np.full(rest, -1, np.int8)]))
+    line, answers = np.full((len(tree), OPENING), -1, np.int64), np.flatnonzero(buggy >= 0)
+    ends = [i for i in answers if "\n" in text[slice(*encoded.offsets[i - 1])]]
+    for before, end in zip([answers[0] - 1, *ends], ends, strict=False):
+        opening = prompt[before + 1 : end][:OPENING]
+        line[end, : len(opening)] = opening
+    buggy = np.concatenate([buggy, np.full(len(tree) - len(prompt), -1, np.int8)])
+    lines = [text.strip() for text in tamper.answer.split("\n") if text.strip()]
+    source = np.full(len(tree), -1, np.int64)
+    for place, number in chosen:
+        source[len(prompt) : len(prompt) + len(critique)][place] = ends[lines.index(list(dict.fromkeys(lines))[number])]
+    return Example(tree, np.concatenate([prompt_weight, *weights]), buggy, line, source)

@@ -132,17 +132,8 @@ def run_rlhf(
         folder = out / name / "reward"
         rewarded = run_reward(supervised, known, steps.reward, folder, report, demonstrations=demonstrations)
         report.say(f"Step 3, round {number}: PPO")
-        reward = folder / "model"
-        done = run_ppo(
-            supervised,
-            reward,
-            material.prompts,
-            steps.ppo,
-            out / name / "ppo",
-            report,
-            rollouts=rollouts,
-            **options,
-        )
+        judge, into = folder / "model", out / name / "ppo"
+        done = run_ppo(supervised, judge, material.prompts, steps.ppo, into, report, rollouts=rollouts, **options)
         summaries[name] = {"reward": rewarded["result"], "ppo": done["result"]}
         policies[name] = replace(base, name=done["model"])
     summary = {
@@ -175,7 +166,7 @@ def _ranked(
     rankings fall on the same side as prompts do.
     """
     file = folder / ("rankings.jsonl" if labeler else "answers.jsonl")
-    if not file.exists():
+    if not on_main(file.exists):  # which the first process may write before another looks
         report.say(f"Round {number}: {loop.answers} answers to each prompt, to be ranked")
         known = prompts.train + [own for own in prompts.held_out if own.owner]
         size = min(loop.prompts_to_rank, len(known))

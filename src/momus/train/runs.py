@@ -7,6 +7,7 @@ A run is one directory::
     checkpoint-N/     modules, optimizers (safetensors and JSON), random states, and MANIFEST.json
     latest            the name of the newest checkpoint
     rollouts/N/       PPO only: what was sampled in iteration N, since the oldest checkpoint kept
+    first-gap/        PPO with rollouts from a server: how near its first batch's log-probabilities were
 
 A checkpoint is written under another name, flushed to disk and renamed, its manifest of SHA-256 sums last;
 one that does not match its manifest is put aside for the one before it. Of a model with an adapter it holds what is

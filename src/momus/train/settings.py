@@ -115,7 +115,8 @@ class SFTConfig:
         return cls(**{**small, "token_budget": 2048, **changes})
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "epochs", "demonstrations_per_batch", "per_task")
+        _at_least(1, self, "epochs", "demonstrations_per_batch", "per_task", "token_budget", "save_every")
+        _at_least(0, self, "learning_rate")
         if not 0 <= self.dropout < 1 or not 0 <= self.pretraining_share < 1:
             raise UserError("dropout and pretraining_share must be at least 0 and below 1")
 
@@ -149,7 +150,8 @@ class RewardConfig:
         return cls(**{"epochs": 2, "prompts_per_batch": 8, "learning_rate": 3e-4, "token_budget": 2048, **changes})
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "epochs", "prompts_per_batch")
+        _at_least(1, self, "epochs", "prompts_per_batch", "token_budget", "save_every")
+        _at_least(0, self, "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,9 @@ class PPOConfig:
         return cls(**{**small, **changes})
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "iterations", "prompts_per_batch", "rollouts_per_prompt", "minibatches", "epochs")
+        _at_least(1, self, "iterations", "prompts_per_batch", "rollouts_per_prompt", "minibatches", "epochs")
+        _at_least(1, self, "ptx_per_episode", "token_budget", "save_every")
+        _at_least(0, self, "policy_learning_rate", "value_learning_rate", "warmup_iterations", "ptx_coefficient")
         if not self.temperature > 0:
             raise UserError(f"temperature {self.temperature}: responses must be drawn at one above 0")
         if self.prompts_per_batch % self.minibatches:
@@ -242,8 +246,11 @@ class PPOConfig:
             )
         if self.missing_eos_score is not None and self.missing_eos_penalty:
             raise UserError("missing_eos_score replaces the score that missing_eos_penalty lowers: set one of them")
-        if self.kl_target is not None and self.kl_target <= 0:
-            raise UserError(f"kl_target {self.kl_target} is no KL to keep to: set it above 0, or to None")
+        if self.kl_target is not None and not (self.kl_target > 0 and self.kl_horizon > 0):
+            raise UserError(
+                f"kl_target {self.kl_target:g} with kl_horizon {self.kl_horizon:g} keeps to no KL: set both above 0, "
+                "or kl_target to None"
+            )
 
 
 @dataclass(frozen=True)
@@ -291,8 +298,8 @@ class Steps:
     ppo: PPOConfig
 
 
-def _at_least_one(settings: Any, *names: str) -> None:
+def _at_least(least: int, settings: Any, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
-        if value is not None and value < 1:
-            raise UserError(f"{name} {value}: must be at least 1")
+        if value is not None and not value >= least:  # nan is refused too
+            raise UserError(f"{name} {value}: must be at least {least}")

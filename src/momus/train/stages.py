@@ -177,7 +177,7 @@ def run_ppo(
     if rollouts is None:
         sample = engine_sampler(LocalEngine(policy, base.chat.tokenizer, memory=0), max_answer, config.temperature)
     else:
-        sample = rollouts.sampler(base.chat.tokenizer, base.load, max_answer, config.temperature, base.ends)
+        sample = rollouts.sampler(base.chat.tokenizer, base.load, max_answer, config.temperature, base.ends, run)
     asked = [own.tokens for own in data.held_out][:MEASURED]
     before = measure(base, policy, judge, asked, max_answer, config.seed, config.token_budget)
     with report.watch("PPO", run) as progress:

@@ -36,17 +36,20 @@ from momus.errors import UserError
 from momus.lm.engine import Engine
 from momus.lm.engine import Sample as Continuation
 from momus.lm.forward import branch_logprobs
-from momus.lm.models import load_causal_lm, save_causal_lm
+from momus.lm.models import fingerprint, load_causal_lm, save_causal_lm
 from momus.lm.remote import RemoteEngine
-from momus.lm.server import RefusedError, Server
+from momus.lm.server import RefusedError, Server, UnreachableError
 from momus.lm.tree import TokenTree
 from momus.train.processes import on_main
 from momus.train.rollout import Drawn, Sample, Tokens, Watch, engine_sampler
+from momus.train.runs import Run
 from momus.train.settings import ServerConfig
 from momus.train.sharding import save
 
 WATCHED = 16
 """Prompts of a batch whose responses are compared."""
+FIRST_GAP = "first-gap"
+"""Where in a run's directory the difference of its first batch is."""
 
 
 class Weights(Protocol):
@@ -128,11 +131,12 @@ class Watching:
         url: The server, to be named.
         limit: Most that they may differ from the policy's, in nats per token, mean absolute difference. Once they were
             nearer, a tenth of it is allowed, or four times the difference of the first batch.
+        run: Where the first batch's difference is kept, for when the run is continued; every process makes it.
     """
 
-    def __init__(self, url: str, limit: float) -> None:
-        self._url, self._limit = url, limit
-        self._first: float | None = None
+    def __init__(self, url: str, limit: float, run: Run | None = None) -> None:
+        self._url, self._limit, self._run = url, limit, run
+        self._first: float | None = run.get(FIRST_GAP) if run else None
 
     @torch.no_grad()
     def __call__(self, policy: Any, prompts: Sequence[Tokens], drawn: Sequence[Sequence[Continuation]]) -> None:
@@ -162,7 +166,10 @@ class Watching:
                 f"token from the policy's{before}. It kept old weights, serves another model, or computes too coarsely "
                 "(gap_limit). Nothing was learnt from this batch"
             )
-        self._first = gap if self._first is None else self._first
+        if self._first is None:
+            self._first = gap
+            if self._run is not None:
+                self._run.put(FIRST_GAP, gap)
 
 
 def pushing_sampler(
@@ -205,25 +212,32 @@ class Rollouts:
         """
         try:
             return RemoteEngine(self._server(), tokenizer)
-        except UserError as error:
-            if not str(error).startswith("cannot reach"):
-                raise
-            start = self.folder.resolve() / "start"
-            save_for_server(load(), start, tokenizer)
+        except UnreachableError as error:
+            policy = load()
+            # Written once, under a name of its own: a server that takes long to start may be reading it.
+            start = self.folder.resolve() / f"start-{fingerprint(policy)[:8]}"
+            if not on_main(start.exists):
+                save_for_server(policy, start, tokenizer)
             command = f"VLLM_SERVER_DEV_MODE=1 vllm serve {start}"
             if self.settings.kind == "sglang":
                 command = f"python -m sglang.launch_server --model-path {start}"
             raise UserError(f"{error}. Start the server ({command} …), then run this command again") from error
 
     def sampler(
-        self, tokenizer: Any, load: Callable[[], Any], max_tokens: int, temperature: float, ends: Collection[int]
+        self,
+        tokenizer: Any,
+        load: Callable[[], Any],
+        max_tokens: int,
+        temperature: float,
+        ends: Collection[int],
+        run: Run,
     ) -> Sample:
         """Return a `Sample` that pushes the policy to the server, asks it, and sees that it drew from the policy.
 
         Raises:
             UserError: As `engine`.
         """
-        engine, watch = self.engine(tokenizer, load), Watching(self.url, self.settings.gap_limit)
+        engine, watch = self.engine(tokenizer, load), Watching(self.url, self.settings.gap_limit, run)
         weights = SavedWeights(self._server(), self.folder, self.settings.kind, tokenizer)
         return pushing_sampler(engine, weights, max_tokens, temperature, sorted(ends), watch)
 
