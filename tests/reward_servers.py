@@ -26,7 +26,8 @@ class RewardServer:
     """One server.
 
     `kind` is "vllm", "vllm-tokens" (scores of all tokens, by /pooling), "sglang" or "tei"; `most` the longest text it
-    reads and `batch` the most at once; `failures` are the status codes of the next answers to be scored.
+    reads and `batch` the most at once; `failures` are the status codes of the next answers that score, `elsewhere` that
+    of all answers on another path.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class RewardServer:
     most: int = 10_000
     batch: int = 32
     failures: list[int] = field(default_factory=list)
+    elsewhere: int = 404
     change: Callable[[Any], Any] = lambda answer: answer
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
@@ -45,7 +47,11 @@ class RewardServer:
     @property
     def app(self) -> Starlette:
         paths = {"vllm": ["/classify"], "vllm-tokens": ["/pooling"], "sglang": ["/classify"], "tei": ["/predict"]}
-        return Starlette(routes=[Route(path, self._answer, methods=["POST"]) for path in paths[self.kind]])
+        routes = [Route(path, self._answer, methods=["POST"]) for path in paths[self.kind]]
+        return Starlette(routes=[*routes, Route("/{other}", self._not_here, methods=["POST"])])
+
+    async def _not_here(self, request: Request) -> Response:
+        return JSONResponse({"error": {"message": "not here"}}, self.elsewhere)
 
     async def _answer(self, request: Request) -> Response:
         body = await request.json()

@@ -251,3 +251,27 @@ def test_the_command_compares(model: Path, tmp_path: Path, capsys: pytest.Captur
     assert "best of n" in capsys.readouterr().out
     assert main([*arguments, "--reward-tokenizer", "x"]) == 2
     assert "--reward-url" in capsys.readouterr().err
+
+
+def test_the_command_compares_with_the_model_on_a_server(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from momus.evaluate.rain import WAYS, Answered
+    from momus.lm.remote import RemoteEngine
+    from momus.records import read_jsonl
+
+    engine = tiny_engine()
+    engine.limit = engine.model.config.max_position_embeddings = 4096
+    made = OpenAIServer(engine)
+    monkeypatch.setattr("momus.cli._searching._served", lambda *where: RemoteEngine(made.server(), engine.tokenizer))
+    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
+    prompts.write_text('{"prompt": "why?"}\n')
+    arguments = ["judge", "compare", str(prompts), "--model", "tiny", "--out", str(out), "--cases", "0"]
+    assert main([*arguments, "--max-tokens", "1", "--url", "http://momus.test/v1"]) == 0
+    answers = list(read_jsonl(out, Answered))
+    assert [own.way for own in answers] == list(WAYS) and all(own.tokens > 0 for own in answers)
+    assert main([*arguments, "--tokenizer", "x"]) == 2
+    assert "give --url" in capsys.readouterr().err
+    plain = ["--reward-url", "http://momus.test/v1", "--reward-tokenizer", str(model)]
+    assert main([*arguments, "--url", "http://momus.test/v1", *plain]) == 2
+    assert "no chat template" in capsys.readouterr().err

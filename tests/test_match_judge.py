@@ -107,6 +107,8 @@ def test_critics_are_compared_from_the_command_line(tmp_path, capsys):
         ([files[0], files[0]], "named twice"),
         ([str(tmp_path / "good.jsonl")], "NAME=FILE"),
         ([f"a={tmp_path / 'nowhere'}"], "nowhere"),
+        ([files[0], "--model", "m"], "nothing here asks a model"),
+        ([], "name at least one critic"),
     ):
         assert main([*command, *wrong]) == 2
         assert said in capsys.readouterr().err

@@ -181,6 +181,9 @@ def test_an_answer_depends_on_its_question_alone():
     assert one.keys[0] == many.keys[2]
 
 
+LOW = [{"a": 1, "b": 2, "score": score} for score in (4, 11)]
+
+
 @pytest.mark.parametrize(
     ("entry", "kept"),
     [
@@ -188,6 +191,7 @@ def test_an_answer_depends_on_its_question_alone():
         ({"a": 1.0, "b": 2, "score": 8.0}, True),
         ({"a": 0, "b": 2, "score": 8}, False),
         ({"a": 5, "b": 2, "score": 8}, False),
+        ({"a": "B1", "b": "A2", "score": 8}, False),
         ({"a": 1, "b": 2, "score": 4}, False),
         ({"a": 1, "b": 2, "score": 11}, False),
         ({"a": 1, "b": 2, "score": 7.5}, False),
@@ -197,15 +201,21 @@ def test_an_answer_depends_on_its_question_alone():
     ],
 )
 def test_entries_that_make_no_sense_are_left_out(entry, kept):
-    engine = Scripted(lambda question, _: json.dumps({"pairs": [entry]}))
-    found = ModelMatcher(Asker(engine), "odd").compare([(A, B)])[0]
-    assert not found.failed and bool(found.likeness[0, 1]) == kept == bool(found.likeness.any())
+    for others in ([], [{"a": 4, "b": 4, "score": 5}]):
+        engine = Scripted(lambda question, _, said=[entry, *others]: json.dumps({"pairs": said}))
+        found = ModelMatcher(Asker(engine), "odd").compare([(A, B)])[0]
+        assert bool(found.likeness[0, 1]) == kept and bool(found.likeness[3, 3]) == bool(others)
+        # A pair that is scored too low is an answer; pairs of no points of these lists, and nothing else, are none.
+        assert found.failed == (not others and not kept and entry not in LOW)
 
 
 def test_json_is_found_in_prose():
     text = 'So {not json} but {"a": [1, 2,],} and [3] and {"open": '
     assert list(json_values(text)) == [{"a": [1, 2]}, [3]]
     assert list(json_values("[" * 5000)) == []
+    assert list(json_values('{"quote": "x[0, ], \\"y, ]",}')) == [
+        {"quote": 'x[0, ], "y, ]'}
+    ]  # strings stay as they are
     assert list(json_values('<think>maybe {"a": 1}, no</think> {"a": 2}')) == [{"a": 2}]
 
 
@@ -263,16 +273,22 @@ def test_points_without_support_are_rejected_and_counted():
         ("No ablation.", 'There is NO "ablation" of the gating module'),
         ("Invented.", "the authors fabricated their results"),
         ("Nothing quoted.", ""),
+        ("Quoted too little.", "datasets"[:3]),
     ]
     found = checked(REVIEW, entries)
     assert [point.text for point in found.points] == ["No ablation."]
     assert found.points[0].quote == "There is no “ablation” of the\n  gating module"
-    assert [own.text for own in found.rejected] == ["Invented.", "Nothing quoted."]
+    assert [own.text for own in found.rejected] == ["Invented.", "Nothing quoted.", "Quoted too little."]
     answer = json.dumps({"points": [{"point": p, "quote": q} for p, q in entries] + ["?", {"point": 3}]})
     (extracted,) = ModelExtractor(Asker(Scripted(lambda question, _: answer)), "m").extract([REVIEW])
     assert extracted == found
     (failed,) = ModelExtractor(Asker(Scripted(lambda question, _: "[]")), "m").extract([REVIEW])
     assert failed.failed and not failed.points
+    (none,) = ModelExtractor(Asker(Scripted(lambda *_: '{"points": []}')), "m").extract([REVIEW])
+    (odd,) = ModelExtractor(Asker(Scripted(lambda *_: '{"points": ["no ablation"]}')), "m").extract([REVIEW])
+    assert not none.failed and odd.failed  # nothing to say, and nothing that can be read
+    (korean,) = checked("결과의 재현 불가. 그 밖에는 좋다.", [("재현할 수 없다.", "재현 불가")]).points
+    assert korean.quote == "재현 불가"
 
 
 def test_aspects_by_words_and_by_a_model():
@@ -290,6 +306,9 @@ def test_aspects_by_words_and_by_a_model():
     number = ASPECTS.index("Novelty") + 1
     engine = Scripted(lambda question, _: f'{{"aspects": [{number}, 99, "x"]}}' if "Novelty is" in question else "no")
     assert ModelTagger(Asker(engine), "m").tag(points[:2]) == [{"Novelty"}, None]
+    for said, told in (("[]", set()), ("[99]", None)):
+        engine = Scripted(lambda *_, said=said: f'{{"aspects": {said}}}')
+        assert ModelTagger(Asker(engine), "m").tag(points[:1]) == [told]
 
 
 def test_a_real_model_and_a_server_are_asked_alike_in_the_chat_format():

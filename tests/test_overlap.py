@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from momus.cli import main
 from momus.errors import UserError
-from momus.evaluate.aspects import aspect_table
+from momus.evaluate.aspects import KeptTagger, aspect_table
 from momus.evaluate.ledger import Ledger
 from momus.evaluate.matched import ReviewedDocument, documents_of, match_documents
 from momus.evaluate.overlap import SystemOverlap, analyse, systems_in
 from momus.match.aspects import ASPECTS, LexicalTagger
 from momus.match.matcher import Compared, Lists, Scale, no_reason
 from momus.match.reviews import Point, Review, read_labels, read_reviews
+from momus.report.overlap import _percent
 from momus.stats.overlap import overlap, pseudo_jaccard
 
 MARG = Path(__file__).parents[1] / ".." / "shared" / "data" / "marg" / "lizca"
@@ -210,6 +211,45 @@ def test_aspects_are_counted_by_document():
     assert rows["Novelty"].log_ratio.value == pytest.approx(np.log(2 / 3))
     assert np.isnan(rows["Ethical Aspects"].log_ratio.value)
     assert (table.points, table.untagged) == ((3, 4), (0, 1))
+
+
+class Forgetful(LexicalTagger):
+    """Knows nothing of novelty, and stops at a given call; keeps what it was asked."""
+
+    def __init__(self, stop: int = 99) -> None:
+        self.asked: list[str] = []
+        self.stop = stop
+
+    def tag(self, points: Sequence[str]) -> list[Any]:
+        self.stop -= 1
+        if not self.stop:
+            raise KeyboardInterrupt
+        self.asked += points
+        return [None if "novel" in point else own for point, own in zip(points, super().tag(points), strict=True)]
+
+
+def test_aspects_are_asked_once_and_kept_over_a_stop(tmp_path):
+    points = [f"Please add ablation {i}." for i in range(40)] + ["Not novel.", "Nice."]
+    documents = [document("d", points[::-1], points), document("e", points[:3], points[:9])]
+    whole = aspect_table(documents, "m", Forgetful(), replicates=9)
+    with Ledger(tmp_path / "a.jsonl", {}) as ledger, pytest.raises(KeyboardInterrupt):
+        aspect_table(documents, "m", KeptTagger(Forgetful(stop=2), ledger), replicates=9)
+    rest = Forgetful()
+    with Ledger(tmp_path / "a.jsonl", {}) as ledger:
+        found = aspect_table(documents, "m", KeptTagger(rest, ledger), replicates=9)
+    assert str(found) == str(whole) and found.failed == 2  # NaN is not equal to itself
+    assert len(rest.asked) == len(set(rest.asked)) == len(points) - 16
+
+
+def test_one_document_has_no_interval():
+    found, rows = analysed([document("d", "ab", "bc", "cd", venue="x")])
+    assert (
+        rows["model"].hit_rate.value == 0.25
+        and np.isnan([rows["model"].hit_rate.low, found.strata[0].model.high]).all()
+    )
+    assert np.isnan(found.by_reviewers[0].share.low) and "no interval" in _percent(rows["model"].hit_rate, True)
+    two, _ = analysed([document(name, "ab", "bc", "cd", venue="x") for name in "de"])
+    assert two.strata[0].model.low == two.strata[0].model.value
 
 
 REVIEWS = [

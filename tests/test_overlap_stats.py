@@ -147,3 +147,18 @@ def test_correlations_are_those_of_numpy():
 def test_ranks_of_ties_sum_as_without_ties():
     for values in combinations([1, 1, 2, 3, 3], 4):
         assert ranks(values).sum() == 10
+
+
+def test_what_rounding_leaves_of_no_spread_is_no_correlation():
+    # Resamples of one of three items only have no spread; what is left are two points or three: ±1, or that of all.
+    x, y = np.array([0.1, 0.7, 0.3]) / 3, np.array([1.1, 2.3, 7.9]) / 7
+    pearson, _ = correlations(x, y, np.arange(3), replicates=400)
+    assert -1 - 1e-9 <= pearson.low <= pearson.high <= 1 + 1e-9
+
+
+def test_between_neighbours_the_higher_is_the_threshold():
+    low = 0.1
+    for _ in range(20):
+        high = np.nextafter(low, 1)
+        assert best_threshold([high, low], [True, False]) == high
+        low = high

@@ -256,6 +256,8 @@ def test_bad_settings_are_refused(tmp_path) -> None:
         ({"prompts_per_batch": 10, "minibatches": 4}, "no multiple"),
         ({"missing_eos_score": -1.0, "missing_eos_penalty": 1.0}, "set one of them"),
         ({"kl_target": 0.0}, "above 0"),
+        ({"kl_target": 6.0, "kl_horizon": 0.0}, "above 0"),
+        ({"ptx_coefficient": -1.0}, "ptx_coefficient -1.0: must be at least 0"),
     ]:
         with pytest.raises(UserError, match=message):
             PPOConfig(**settings)
@@ -315,7 +317,13 @@ def test_the_value_network_keeps_nothing_for_its_backward_pass_beside_the_policy
     assert seen == [True] * SMALL.minibatches
 
 
-@pytest.mark.parametrize("name", ["iterations", "prompts_per_batch", "rollouts_per_prompt", "minibatches", "epochs"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("iterations", "prompts_per_batch", "rollouts_per_prompt", "minibatches", "epochs"),
+        *("ptx_per_episode", "token_budget", "save_every"),
+    ],
+)
 def test_no_number_of_steps_is_zero(name: str) -> None:
     with pytest.raises(UserError, match=f"{name} 0: must be at least 1"):
         PPOConfig(**{name: 0})

@@ -122,12 +122,15 @@ def test_one_prompt_is_answered_here(model: Path, capsys: pytest.CaptureFixture[
         (["--prompt", "x", "--url", "http://127.0.0.1:1/v1"], "cannot reach"),
         (["--prompt", "x", "--url", "http://x", "--embeddings", "values"], "does not show"),
         (["--prompt", "x", "--url", "http://x", "--device", "cuda"], "in this process"),
+        (["--prompt", "x", "--url", "http://x", "--memory", "9"], "in this process"),
+        (["--prompt", "x", "--model", "MODEL", "--chat-template", "BYTES"], "not UTF-8"),
     ],
 )
 def test_mistakes_are_told_in_one_line(
     arguments: list[str], message: str, model: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    named = {"FILE": str(prompts), "MODEL": str(model), "OUT": str(tmp_path / "out")}
+    named = {"FILE": str(prompts), "MODEL": str(model), "OUT": str(tmp_path / "out"), "BYTES": str(tmp_path / "bytes")}
+    (tmp_path / "bytes").write_bytes(b"\xff")
     assert main(["rain", *(named.get(own, own) for own in arguments)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
@@ -139,11 +142,11 @@ def test_a_model_on_a_server_answers(
 ) -> None:
     """Both ways, and into a run directory that knows where its model was."""
     engine = tiny_engine()
-    engine.limit = 2048
+    engine.limit, models = 2048, ["tiny"]
 
     def served(url: str, name: str | None, tokenizer: str | None, plain: bool) -> RemoteEngine:
-        made = OpenAIServer(engine, longest=2048)
-        return RemoteEngine(made.server(), engine.tokenizer, memory=0 if plain else 100)
+        made = OpenAIServer(engine, longest=2048, models=models)
+        return RemoteEngine(made.server(models[0]), engine.tokenizer, memory=0 if plain else 100)
 
     engine.model.config.max_position_embeddings = 2048
     monkeypatch.setattr("momus.cli._searching._served", served)
@@ -157,7 +160,10 @@ def test_a_model_on_a_server_answers(
     assert fast == plain and found[0].forwarded <= found[1].forwarded and fast["embedding"] == "none"
     assert main([*arguments, str(prompts), "--limit", "1", "--out", str(tmp_path / "out")]) == 0
     settings = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert settings["model"] == "the only model at http://momus.test/v1" and settings["embeddings"] == "none"
+    assert settings["model"] == "tiny at http://momus.test/v1" and settings["embeddings"] == "none"
+    models[0] = "another"  # has taken its place
+    assert main([*arguments, str(prompts), "--limit", "1", "--out", str(tmp_path / "out")]) == 2
+    assert "other model" in capsys.readouterr().err
 
 
 def said(text: str, value: float) -> Said:

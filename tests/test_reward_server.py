@@ -66,6 +66,16 @@ def test_every_kind_of_server_scores_as_the_model_here(kind: str) -> None:
     assert len({round(score, 4) for own in found for score in own}) == 4
 
 
+@pytest.mark.parametrize("status", [500, 501])
+def test_failing_on_one_path_a_server_is_asked_on_the_others(status: int) -> None:
+    """As vLLM does where a model has no classes: NotImplementedError, or whatever an older one stumbled over."""
+    made = RewardServer("vllm-tokens", scores_of, elsewhere=status)
+    assert RemoteReward(made.server(retries=0), ENGINE).name.endswith("by /pooling")
+    other = RewardServer("vllm", scores_of, elsewhere=status, change=lambda answer: [])
+    with pytest.raises(UserError, match=f"without a score.*/pooling: {status}"):  # what it did answer is the matter
+        RemoteReward(other.server(retries=0), ENGINE)
+
+
 def test_a_search_finds_the_same_with_either() -> None:
     subjects = [Subject(PROMPTS[0], "total = 0\nfor x in items:\n    total += x")]
     config = FSBSConfig(n=2, k=1, d=2, max_tokens=12)

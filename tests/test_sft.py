@@ -261,7 +261,8 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     for nothing in ([], [()]):
         with pytest.raises(UserError, match="no demonstration"):
             train_sft(llama(), nothing, config(), Run(tmp_path / "run", {}))
-    for wrong in ({"dropout": 1.0}, {"pretraining_share": 1.0}, {"epochs": 0}):
+    nothing_done = ({"epochs": 0}, {"save_every": 0}, {"token_budget": 0}, {"learning_rate": -1.0})
+    for wrong in ({"dropout": 1.0}, {"pretraining_share": 1.0}, *nothing_done):
         with pytest.raises(UserError, match="must be"):
             config(**wrong)
     with pytest.raises(UserError, match="lower learning_rate"):

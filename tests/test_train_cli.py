@@ -266,6 +266,7 @@ def test_a_server_that_keeps_old_weights_is_told_before_they_are_learnt_from(
     options = ["--data", here / "prompts.jsonl", "--reward", rewarded / "model", *PPO, *rate]
     refused(capsys, train("ppo", here, tmp_path / "ppo", *options), URL, "does not draw from the policy", "old weights")
     assert len(metrics(tmp_path / "ppo")) == 1  # the first batch was of the policy as it began
+    assert json.loads((tmp_path / "ppo" / "first-gap" / "value.json").read_text()) < 1e-4  # is there when it goes on
 
 
 def test_where_no_server_is_what_to_start_one_with_is_written(
@@ -274,12 +275,14 @@ def test_where_no_server_is_what_to_start_one_with_is_written(
     monkeypatch.setattr("momus.train.weights.Server", lambda url, model: Server(url, model, retries=0))
     nowhere = ["--rollouts", "http://127.0.0.1:9/v1", "--rollouts.weights", tmp_path / "shared"]
     options = ["--data", here / "prompts.jsonl", "--reward", rewarded / "model", *PPO, *nowhere]
-    start = tmp_path / "shared" / "start"
-    refused(capsys, train("ppo", here, tmp_path / "ppo", *options), "cannot reach", f"vllm serve {start}")
+    refused(capsys, train("ppo", here, tmp_path / "ppo", *options), "cannot reach", f"vllm serve {tmp_path / 'shared'}")
     assert not (tmp_path / "ppo").exists()
+    (start,) = (tmp_path / "shared").iterdir()
     assert AutoModelForCausalLM.from_pretrained(start) and AutoTokenizer.from_pretrained(start).chat_template
+    written = (start / "model.safetensors").stat().st_ino
     options += ["--rollouts.kind", "sglang"]
     refused(capsys, train("ppo", here, tmp_path / "ppo", *options), "launch_server", str(start))
+    assert (start / "model.safetensors").stat().st_ino == written, "a server that is starting may be reading it"
 
 
 def refused(capsys, code: int, *words: str) -> None:
@@ -297,7 +300,9 @@ def test_mistakes_are_one_line_and_leave_nothing(here: Path, rewarded: Path, tmp
     refused(capsys, train("sft", here, out, "--data", demos, "--max-prompt", "9999"), "are more than the 512", "lower")
     refused(capsys, train("sft", here, out, "--data", demos, "--max-prompt", "9"), "prompt over 9 tokens")
     refused(capsys, train("sft", here, out, "--data", demos, "--pretraining-share", "0.1"), "--pretraining")
+    refused(capsys, train("sft", here, out, "--data", demos, "--pretraining", here / "text.txt"), "--pretraining-share")
     refused(capsys, train("sft", here, out, "--data", demos, "--epochs", "0"), "epochs")
+    refused(capsys, train("sft", here, out, "--data", demos, "--lora.rank", "2"), "--lora with it")
     refused(capsys, train("sft", here, out, "--data", demos, "--chat-template", tmp_path / "no.jinja"), "no.jinja")
     (tmp_path / "bad.jinja").write_text("{% for m in messages %}", encoding="utf-8")
     refused(
@@ -315,6 +320,9 @@ def test_mistakes_are_one_line_and_leave_nothing(here: Path, rewarded: Path, tmp
     save_causal_lm(larger, other, tokenizer)
     options = ["--data", here / "prompts.jsonl", "--reward", rewarded / "model"]
     refused(capsys, train("ppo", here, out, *options, model=other), "reads other tokens")
+    refused(capsys, train("ppo", here, out, *options, "--rollouts.kind", "sglang"), "--rollouts URL")
+    texts = ["--pretraining", here / "text.txt"]
+    refused(capsys, train("ppo", here, out, *options, *texts), "--ptx-coefficient, or leave them out")
     assert not out.exists()
 
 

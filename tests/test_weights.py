@@ -81,6 +81,9 @@ def test_a_server_that_keeps_old_weights_ends_the_run(tmp_path: Path, temperatur
         drawn(server, 0, watching)
     assert "\n" not in str(told.value)
     drawn(server, 0, Watching("http://here", 0.1))  # of a first batch as much is rounding that low precision may do
+    drawn(Reloading(), 0, Watching("http://here", 0.1, Run(tmp_path / "run", CONFIG)))
+    with pytest.raises(UserError, match="in the first batch"):  # nor is it forgotten when the run is continued
+        drawn(server, 0, Watching("http://here", 0.1, Run(tmp_path / "run", CONFIG)))
     with pytest.raises(UserError, match="does not draw from the policy"):
         drawn(server, 4, Watching("http://here", 0.1))  # another model
 

@@ -37,16 +37,18 @@ class Critics:
     out: Path | None = None
     """A JSON file for the numbers."""
     seed: int = 0
-    """Resamples the tasks."""
+    """Resamples the tasks, and whatever is random in asking a model."""
 
     def run(self) -> int:
         """Print the table and the judge's agreement."""
         from dataclasses import asdict
 
+        from momus.evaluate.backends import Model
         from momus.evaluate.critics import measure
         from momus.records import Tamper, read_jsonl
         from momus.report.terminal import critic_table
 
+        Model(self.model, self.url).used_by(self.by)
         tampers = list(read_jsonl(self.tampers, Tamper))
         if not tampers:
             raise UserError(f"{self.tampers}: no answers in it")
@@ -66,11 +68,11 @@ class Critics:
         from momus.evaluate.backends import Model, open_matcher
         from momus.evaluate.cbi import cross_fitted_agreement, described, judge_agreement
 
-        model = Model(self.model, self.url, self.seed).used_by(self.by)
         if self.by == "lexical" and self.calibration is None:
-            return cross_fitted_agreement(critiques, tampers)
+            return cross_fitted_agreement(critiques, tampers, seed=self.seed)
+        model = Model(self.model, self.url, self.seed)
         matcher = open_matcher(self.by, model, self.calibration, described(critiques, tampers))
-        return judge_agreement(critiques, tampers, matcher)
+        return judge_agreement(critiques, tampers, matcher, seed=self.seed)
 
 
 def _named(critiques: tuple[str, ...]) -> list[tuple[str, Path]]:
@@ -83,6 +85,8 @@ def _named(critiques: tuple[str, ...]) -> list[tuple[str, Path]]:
         if name in found:
             raise UserError(f"--critiques: {name} is named twice")
         found[name] = Path(path)
+    if not found:
+        raise UserError("--critiques: name at least one critic, as NAME=FILE")
     return list(found.items())
 
 
@@ -97,8 +101,8 @@ def _critiques(name: str, path: Path, tampers: list[Tamper]) -> list[Critique]:
     if own != of:
         place = next((i for i, (a, b) in enumerate(zip(own, of, strict=False)) if a != b), min(len(own), len(of)))
         raise UserError(
-            f"{path}: these are not critiques of these answers: {len(own)} of {len(of)}, and number {place + 1} differs; "
-            f"run momus critique on the same file"
+            f"{path}: these are not critiques of these answers ({len(own)} of {len(of)}; number {place + 1} differs): "
+            "run momus critique on the same file"
         )
     if silent := sum(not row.critiques for row in written):
         say(f"{name}: {silent} answers have no critique; they count as answers it found nothing in")
@@ -114,6 +118,6 @@ def _told(found: JudgeAgreement, by: str) -> str:
 
     failed = f"; it gave no usable verdict on {found.failed} critiques" if found.failed else ""
     return (
-        f"The {by} matcher as judge calls {percent(found.judged)} % of bugs included, {percent(found.truth)} % are; it is "
-        f"right on {percent(found.agreement)} % of {found.bugs}, kappa {shown(found.kappa, 1, 2)}{failed}."
+        f"The {by} matcher as judge calls {percent(found.judged)} % of bugs included, {percent(found.truth)} % are; it "
+        f"is right on {percent(found.agreement)} % of {found.bugs}, kappa {shown(found.kappa, 1, 2)}{failed}."
     )

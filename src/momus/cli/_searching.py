@@ -45,8 +45,10 @@ class Where:
     def __post_init__(self) -> None:
         if self.url is None and self.tokenizer is not None:
             raise UserError("--tokenizer is for a model on a server: give --url with it")
-        if self.url is not None and (self.device, self.precision) != ("cpu", "fp32"):
-            raise UserError("--device and --precision are for a model in this process: a server decides for itself")
+        if self.url is not None and (self.device, self.precision, self.memory) != ("cpu", "fp32", 512):
+            raise UserError(
+                "--device, --precision and --memory are for a model in this process: a server decides for itself"
+            )
 
     def engine(self, plain: bool = False) -> LocalEngine | RemoteEngine:
         """Load the model, or find it on its server; `plain` has nothing remembered between calls."""
@@ -113,7 +115,10 @@ def loaded(
 
 def read_template(path: Path | None) -> str | None:
     """Read a chat template; a missing file is told by its name."""
-    return None if path is None else path.read_text(encoding="utf-8")
+    try:
+        return None if path is None else path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"--chat-template {path}: not UTF-8 text") from error
 
 
 def read_prompts(files: Sequence[str], given: Sequence[str], task: str, limit: int | None) -> list[Prompt | Task]:

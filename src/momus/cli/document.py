@@ -59,7 +59,7 @@ def _print(document: Document) -> None:
 
     parts = [document.format, "Korean" if document.language == "ko" else "English"]
     parts += [f"{document.pages} {'page' if document.pages == 1 else 'pages'}"] if document.pages else []
-    table = Table("page", "words", "", title=f"{document.name}: {', '.join(parts)}", title_justify="left")
+    table = Table("page", "words", "", title=escape(f"{document.name}: {', '.join(parts)}"), title_justify="left")
     table.columns[0].justify = table.columns[1].justify = "right"
     rows = [("title", _first_page(document, "title"), document.title or "(none found)", "")]
     rows += [("abstract", _first_page(document, "abstract"), document.abstract or "(none found)", document.abstract)]

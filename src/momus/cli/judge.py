@@ -100,8 +100,9 @@ class Calibrate(_Judge):
         print_judge(found)
         say(f"{self.model} as a judge of {self.task}: {found.advice}")
         if self.out is not None:
-            about = {"model": weights_of(self.model), "task": self.task, "file": self.file, "seed": self.seed}
-            write_json(self.out, {**about, **found.model_dump()})
+            who = {"model": weights_of(self.model), "url": self.url}
+            about = {"task": self.task, "file": self.file, "seed": self.seed}
+            write_json(self.out, {**who, **about, **found.model_dump()})
         return 0
 
     def _pairs(self) -> list[Pair]:
@@ -128,9 +129,13 @@ class Compare:
     file: Positional[str]
     """Prompts, or records that have prompts, in any format that momus data reads."""
     model: str
-    """Directory or name of the causal language model that answers."""
+    """Directory or name of the causal language model that answers; with --url, its name on the server."""
     out: Path
     """The file for all answers, as JSON Lines."""
+    url: str | None = None
+    """The base URL of an OpenAI-compatible server that runs the model."""
+    tokenizer: str | None = None
+    """With --url: directory or name of the model's tokenizer, if it is not the model's name."""
     grader: str | None = None
     """Directory or name of another model, whose judgement counts; by default the model grades itself."""
     reward: Path | None = None
@@ -155,7 +160,7 @@ class Compare:
     def run(self) -> int:
         """Answer, print a table and write the answers."""
         from momus.cli._judge_report import print_ways
-        from momus.cli._searching import Where, loaded, read_prompts
+        from momus.cli._searching import Where, loaded, read_prompts, way_to_compare
         from momus.cli._telling import bar, say
         from momus.errors import UnfitInputError, UserError
         from momus.evaluate.rain import Answered, Comparison, summarise
@@ -167,7 +172,7 @@ class Compare:
             raise UserError("--limit and --max-tokens must be at least 1")
         task = with_settings(TASKS[self.task], max_tokens=self.max_tokens).with_cases(self.cases)
         prompts = read_prompts([self.file], [], self.task, self.limit)
-        rain = loaded(Where(self.model), task)
+        rain = loaded(Where(self.model, self.url, self.tokenizer), task, embeddings=way_to_compare(None, self.url))
         reward = self._reward(rain.chat)
         grader = None
         if self.grader is not None:
@@ -204,7 +209,11 @@ class Compare:
         if source.folder is not None:
             chat = ChatFormat(load_tokenizer(source.folder))
         elif source.tokenizer is not None:
-            chat = ChatFormat(read_tokenizer(source.tokenizer))
+            from momus.search.reward_server import check_layout
+
+            tokenizer = read_tokenizer(source.tokenizer)
+            check_layout(tokenizer)
+            chat = ChatFormat(tokenizer)
         # What is laid out here is in the reward model's tokens already.
         reward = find_reward(RewardSource(source.folder, source.url), Codec(chat.tokenizer))
         assert reward is not None

@@ -134,11 +134,13 @@ def _print(found: Sequence[Match], first: Sequence[str], second: Sequence[str]) 
 
 
 def _print_calibration(found: MatchCalibration) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from momus.cli._telling import show
 
-    table = Table("", "", title=f"{found.matcher['kind']} on {found.data}", title_justify="left", show_header=False)
+    title = escape(f"{found.matcher['kind']} on {found.data}")
+    table = Table("", "", title=title, title_justify="left", show_header=False)
     table.add_row("pairs", f"{found.pairs}, {found.same} of them the same (labelled {found.same_from:g} or more)")
     table.add_row("documents", f"{found.documents}" + (f"; {found.failed} lists failed" if found.failed else ""))
     table.add_row("likeness that scores 7", f"{found.threshold:.3f} (folds {found.lowest:.3f} to {found.highest:.3f})")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
+    from momus.evaluate.aspects import AspectTable
     from momus.evaluate.matched import Matched, ReviewedDocument
+    from momus.match.aspects import Tagger
     from momus.match.matcher import Matcher
 
 
@@ -48,7 +50,6 @@ def command(
     """
     from momus.cli._telling import say, show
     from momus.errors import UserError
-    from momus.evaluate.aspects import aspect_table
     from momus.evaluate.backends import Model, open_matcher, open_tagger
     from momus.evaluate.matched import documents_of
     from momus.evaluate.overlap import analyse, systems_in
@@ -75,7 +76,7 @@ def command(
         likeness=matcher.scale.threshold,
         calibration=read_calibration(calibration) if calibration else None,
         systems=tuple(analyse(matched, system, threshold=threshold) for system in systems),
-        aspects=tuple(aspect_table(documents, system, tagger) for system in systems),
+        aspects=_aspects(documents, systems, tagger, out, seed),
     )
     options = ["--by", by, "--threshold", threshold, "--shuffles", shuffles, "--seed", seed, "--aspects", aspects]
     options += ["--within", *within] if within else []
@@ -107,3 +108,18 @@ def _matched(
                 documents, matcher, shuffles=shuffles, within=within, seed=seed, ledger=ledger, progress=progress
             )
         )
+
+
+def _aspects(
+    documents: Sequence[ReviewedDocument], systems: Sequence[str], tagger: Tagger, out: Path, seed: int
+) -> tuple[AspectTable, ...]:
+    """Tag every point, those that a model was asked about kept in OUT."""
+    from momus.cli._telling import bar
+    from momus.evaluate.aspects import KeptTagger, aspect_table
+    from momus.evaluate.ledger import Ledger
+
+    if tagger.identity()["kind"] == "lexical":  # as fast as reading what was kept
+        return tuple(aspect_table(documents, system, tagger) for system in systems)
+    with Ledger(out / "aspects.jsonl", {**tagger.identity(), "seed": seed}) as ledger, bar("Points") as progress:
+        kept = KeptTagger(tagger, ledger, progress)
+        return tuple(aspect_table(documents, system, kept) for system in systems)

@@ -69,9 +69,9 @@ def command(
         budget_seconds: Seconds that one search may take; answers then depend on the machine.
         chat_template: A file with a Jinja chat template, in place of the tokenizer's own.
         seed: Everything random follows from it.
-        memory: MiB of keys and values to remember.
-        device: Where the model runs, such as cuda.
-        precision: What it computes in.
+        memory: MiB of keys and values to remember; not with --url.
+        device: Where the model runs, such as cuda; not with --url.
+        precision: What it computes in; not with --url.
         reference: Do everything plainly: nothing remembered, one thing at a time. The same answers, far slower.
         json: Print JSON, one answer a line.
     """
@@ -100,7 +100,7 @@ def command(
     if out is None:
         return _answer_here(rain, prompts, seed, budget, json)
     settings = {
-        "model": weights_of(where.model or "") if url is None else _name(where),
+        "model": weights_of(where.model or "") if url is None else _name(where, rain),
         "task": asdict(chosen),
         "embeddings": compared,
         "budget": asdict(budget),
@@ -111,7 +111,7 @@ def command(
     path = _answer_all(rain, prompts, seed, budget, out, settings)
     tell(path, json)
     if export is not None:
-        say(exported(path, export, f"RAIN ({task}), self-evaluation of {_name(where)}"))
+        say(exported(path, export, f"RAIN ({task}), self-evaluation of {_name(where, rain)}"))
     return 0
 
 
@@ -160,6 +160,12 @@ def _model(model: str | None, url: str | None, task: str) -> str | None:
     return str(TINY) if model is None and url is None else model
 
 
-def _name(where: Where) -> str:
-    """Say which model it is; of one on a server nothing more is known."""
-    return str(where.model) if where.url is None else f"{where.model or 'the only model'} at {where.url}"
+def _name(where: Where, rain: Rain) -> str:
+    """Say which model it is: of one on a server, which nothing more is known of, its name there and where."""
+    if where.url is None:
+        return str(where.model)
+    from momus.lm.remote import RemoteEngine
+
+    engine = rain.writer.engine
+    assert isinstance(engine, RemoteEngine)
+    return engine.name

@@ -72,13 +72,15 @@ class _Stage:
         """Open and check the model's tokenizer and settings."""
         if self.out.exists() and not self.out.is_dir():
             raise UserError(f"--out {self.out}: is a file: name a directory")
+        if not self.lora and self.adapter != LoRA():
+            raise UserError("--lora.… is for an adapter: give --lora with it")
         from momus.train.bases import open_base
 
         setup = Setup(self.precision, self.gradient_checkpointing, self.adapter if self.lora else None)
         return open_base(self.model, self.texts, setup, self.chat_template, self.pad_token, self.pretraining_tokens)
 
     def pieces(self, files: Sequence[str], base: Base, needed_by: Mapping[str, float]) -> list[Tokens]:
-        """Read pretraining texts, and see that they are there if a setting needs them."""
+        """Read pretraining texts, and see that they are there if a setting needs them, and only then."""
         from momus.train.texts import pretraining
 
         for flag, value in needed_by.items():
@@ -86,6 +88,8 @@ class _Stage:
                 raise UserError(
                     f"{flag} {value:g} needs pretraining texts: give them with --pretraining, or set it to 0"
                 )
+        if files and not any(needed_by.values()):
+            raise UserError(f"--pretraining: nothing uses the texts: give {' or '.join(needed_by)}, or leave them out")
         return pretraining(files, base.chat, self.texts.max_prompt + self.texts.max_answer)
 
 
@@ -100,6 +104,8 @@ class _Sampling(_Stage):
     def sampled_from(self, base: Base) -> Rollouts | None:
         """Return the server that rollouts come from, after seeing that it is there; None where there is none."""
         if self.rollouts is None:
+            if self.server != ServerConfig():
+                raise UserError("--rollouts.… is for a server: give --rollouts URL with it")
             return None
         from momus.train.stages import SUMMARY
         from momus.train.weights import Rollouts

@@ -9,6 +9,7 @@ import hashlib
 import json
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from momus.documents.blocks import Blocks
 from momus.documents.limits import Limits
 from momus.documents.structure import structure
 from momus.errors import UserError
+
+_GRACE = 5
+"""Seconds between the signal that processor time is up and the one that cannot be caught."""
 
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 
@@ -69,17 +73,37 @@ def _ole(path: Path) -> str:
     return "an Office file of the old format: save it as DOCX or PDF"
 
 
+def _bounded(limits: Limits) -> tuple[str, ...]:
+    """Bound this process; returns notes on what the system does not bound."""
+    notes = []
+    for kind, most, name in (
+        (resource.RLIMIT_CORE, 0, ""),
+        (resource.RLIMIT_CPU, limits.seconds, "processor time"),
+        (resource.RLIMIT_AS, limits.memory_bytes, "memory"),
+    ):
+        # What is bounded tighter already stays so; at the first of the two the system warns, at the second it kills.
+        hard = resource.getrlimit(kind)[1]
+        soft, last = (own if hard == resource.RLIM_INFINITY else min(own, hard) for own in (most, most + _GRACE))
+        try:
+            resource.setrlimit(kind, (soft, last))
+        except (ValueError, OSError):  # macOS does not bound address space
+            notes += [f"this system does not bound the reader's {name}"] if name else []
+    return tuple(notes)
+
+
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     path, limits = Path(request["path"]), Limits(**request["limits"])
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds + 5))
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    notes = _bounded(limits)
     try:
         if request["do"] == "draw":
             from momus.documents.pdf import draw_pages
 
             return {"drawn": draw_pages(path, Path(request["folder"]), request["most"])}
-        document = structure(read(path, limits), path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+        blocks = read(path, limits)
+        if sum(len(block.text) for block in blocks.blocks) > limits.characters:
+            raise UserError(f"{path}: more than {limits.characters:,} characters of text: too long")
+        blocks = replace(blocks, notes=(*blocks.notes, *notes))
+        document = structure(blocks, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
         if not document.text:
             return {"error": f"{path}: no text in it"}
         return {"document": document.model_dump(mode="json")}

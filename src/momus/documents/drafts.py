@@ -57,10 +57,10 @@ def to_markdown(feedback: Feedback, rubric: Rubric) -> str:
     lines = [f"# {rubric.title.in_language(feedback.language)}: {_line(feedback.title or feedback.document)}", ""]
     if not feedback.released:
         lines += [f"**{STATES[feedback.state][feedback.language]}**", ""]
-    if feedback.scores:
+    if scores := [own for own in rubric.scores if own.key in feedback.scores]:
         lines += ["| | |", "|---|---|"]
-        titles = {own.key: (own.title.in_language(feedback.language), own.high) for own in rubric.scores}
-        lines += [f"| {titles[key][0]} | {value} / {titles[key][1]} |" for key, value in feedback.scores.items()] + [""]
+        titles = [(own.title.in_language(feedback.language), own) for own in scores]
+        lines += [f"| {title} | {feedback.scores[own.key]} / {own.high} |" for title, own in titles] + [""]
     for section in feedback.sections:
         lines += [f"## {section.title}", ""]
         for number, point in enumerate(section.points, 1):

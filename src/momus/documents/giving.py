@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from momus.documents.document import Document, Language
 from momus.documents.drafts import read_feedback, read_given
@@ -81,15 +83,27 @@ def keep_here(rubric: Rubric, addresses: Sequence[str]) -> None:
     """Refuse to send a private document to a server that is not on this machine.
 
     Raises:
-        UserError: One of the addresses is another machine's.
+        UserError: One of the addresses is another machine's, or what is sent to it goes through a proxy.
     """
     for address in addresses:
         host = urlsplit(address).hostname or ""
-        if host not in ("localhost", "::1") and not host.startswith("127."):
+        if not _is_here(host):
             raise UserError(
                 f"the rubric {rubric.name!r} keeps documents on this machine, and {host or address} is another: run a "
                 "server here, or add --send if you may send it"
             )
+        if {urlsplit(address).scheme, "all"} & getproxies().keys() and not proxy_bypass(host):
+            raise UserError(
+                f"the rubric {rubric.name!r} keeps documents on this machine, and a proxy is set for {host}: set "
+                f"no_proxy={host}, or add --send if you may send it"
+            )
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 def _facts(document: Document, rubric: Rubric, language: Language) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _CELL = 2.0
 """The gap between two cells of a table, in sizes of its letters; lines set to a width have smaller ones."""
 
 _NUMBER = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
-_PAGE_NUMBER = re.compile(r"(?:page|p\.|쪽|[-–—·|\s]|\d{1,4}|of|/|[ivxl]+\b)+\s*", re.IGNORECASE)
+_PAGE_NUMBER = re.compile(r"(?:page|p\.|쪽|[-–—·|\s]|\d{1,4}|of|/|[ivxl]+\b)++", re.IGNORECASE)
 _LINE_NUMBER = re.compile(r"\d{1,4}")
 _ITEM = re.compile(r"(?:[•‣◦▪∙*]|[-–—]\s|\(?\d{1,2}[.)]\s|\(?[a-z가-하][.)]\s|\[\d{1,3}\]|[①-⑳])")
 _SECTION = re.compile(r"\d+(?:\.\d+)*\.?\s+[^\W\d_]")

@@ -26,6 +26,8 @@ _HEADING = re.compile(r"(?:heading|제목|개요|outline|überschrift)\s*(\d)", 
 _TITLE = re.compile(r"(?:title|제목)", re.IGNORECASE)
 _CAPTION = re.compile(r"(?:caption|캡션)", re.IGNORECASE)
 _SECTION = re.compile(r"Contents/section(\d+)\.xml")
+_LEFT_OUT = frozenset((f"{_W}del", f"{_W}moveFrom"))
+"""What tracked changes take away from where it stands."""
 
 
 class Archive:
@@ -122,6 +124,7 @@ class _Docx:
 
     def __init__(self, styles: Mapping[str, _Style]) -> None:
         self._styles, self.page = styles, 1
+        self._by_hand = False  # whether a page was begun by the author and has no text yet
 
     def blocks(self, parent: Element) -> Iterator[Block]:
         """Yield the blocks of the body, in order."""
@@ -131,9 +134,10 @@ class _Docx:
                 if block.text:
                     yield block
             elif child.tag == f"{_W}tbl":
-                for row in child.iter(f"{_W}tr"):
+                for row in _outermost(child, f"{_W}tr"):
                     cells = [
-                        " ".join(self._paragraph(p).text for p in cell.iter(f"{_W}p")) for cell in row.iter(f"{_W}tc")
+                        " ".join(self._paragraph(p).text for p in _outermost(cell, f"{_W}p"))
+                        for cell in _outermost(row, f"{_W}tc")
                     ]
                     text = " | ".join(" ".join(cell.split()) for cell in cells)
                     if text.strip(" |"):
@@ -151,7 +155,7 @@ class _Docx:
             if outline is not None and (level := outline.get(f"{_W}val", "")).isdigit() and int(level) < 9:
                 style = _Style("heading", int(level) + 1)
         pages, text, sizes, bold = [], [], [], []
-        for run in paragraph.iter(f"{_W}r"):
+        for run in _outermost(paragraph, f"{_W}r"):
             piece = self._run(run)
             text.append(piece)
             if piece.strip():
@@ -167,15 +171,27 @@ class _Docx:
         for own in run:
             if own.tag == f"{_W}t":
                 parts.append(own.text or "")
+                self._by_hand &= not parts[-1].strip()
             elif own.tag in (f"{_W}tab", f"{_W}cr", f"{_W}noBreakHyphen", f"{_W}br"):
-                self.page += own.get(f"{_W}type") == "page"
+                if own.get(f"{_W}type") == "page":
+                    self.page, self._by_hand = self.page + 1, True
                 parts.append("-" if own.tag == f"{_W}noBreakHyphen" else " ")
             elif own.tag == f"{_W}lastRenderedPageBreak":
-                self.page += 1
+                self.page += not self._by_hand  # Word notes where every page began, those of the author's too
+                self._by_hand = False
         return "".join(parts)
 
     def _places(self) -> tuple[Place, ...]:
         return (Place(self.page),)
+
+
+def _outermost(parent: Element, tag: str) -> Iterator[Element]:
+    """Yield what has a tag and is in nothing else that has it, so that nothing is read twice; no text boxes in runs."""
+    for child in parent:
+        if child.tag == tag:
+            yield child
+        elif child.tag not in _LEFT_OUT:
+            yield from _outermost(child, tag)
 
 
 def _docx_styles(root: Element | None) -> dict[str, _Style]:
@@ -209,8 +225,8 @@ def _told(name: str) -> _Style:
 
 
 def _tracked(root: Element) -> tuple[str, ...]:
-    changed = next(root.iter(f"{_W}del"), None)
-    return () if changed is None else ("it has tracked changes: what they delete was left out",)
+    changed = any(next(root.iter(tag), None) is not None for tag in _LEFT_OUT)
+    return ("it has tracked changes: what they take away was left out",) if changed else ()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Documents come from strangers. Parsers of PDF and of packed XML have crashed, filled memory and run for ever on the
 wrong file, so a child process does all the parsing; the system stops it at its limits, and whatever becomes of it, the
-caller gets a document or one clear line. The child needs half a second to start.
+caller gets a document or one clear line. Where the system does not bound memory (macOS), a note with the text says it.
+The child needs half a second to start.
 """
 
 from __future__ import annotations
@@ -25,8 +26,6 @@ SUFFIXES = (".pdf", ".docx", ".hwpx", ".md", ".markdown", ".txt")
 
 _PATIENCE = 4
 """Seconds by the clock for each of processor time: machines are busy."""
-
-_CPU_LIMITS = (signal.SIGXCPU, signal.SIGKILL)
 
 
 def read_document(path: Path, limits: Limits | None = None) -> Document:
@@ -90,7 +89,9 @@ def _child(job: Mapping[str, Any], path: Path, limits: Limits) -> dict[str, Any]
         if "error" in answer:
             raise UserError(answer["error"])
         return answer
-    if -done.returncode in _CPU_LIMITS:
+    if done.returncode == -signal.SIGKILL:
+        raise UserError(f"{path}: the system ended the reader: no memory was left, or the file keeps readers busy")
+    if done.returncode == -signal.SIGXCPU:
         raise UserError(f"{path}: not read after {limits.seconds} s of work: broken, or made to keep readers busy")
     memory = f"{limits.memory_bytes // MB:,} MB"
     raise UserError(f"{path}: broken, or made to break readers: the reader crashed, or needed more than {memory}")

@@ -19,10 +19,11 @@ from pathlib import Path
 from momus.documents.budget import Count
 from momus.documents.document import Document
 from momus.documents.drafts import read_feedback
-from momus.documents.feedback import Decision, Feedback, answer_of, question
+from momus.documents.feedback import Decision, Feedback, FeedbackPoint, FeedbackSection, answer_of, question
 from momus.documents.reading import SUFFIXES
 from momus.documents.rubrics import Rubric
 from momus.errors import UserError
+from momus.match.extract import find_quote
 from momus.match.reviews import Point, Review
 from momus.records import Demonstration, Origin, Ranking
 
@@ -92,9 +93,10 @@ def demonstrations(store: Sequence[Filed], count: Count, budget: int) -> Iterato
     for own in store:
         feedback = own.feedback
         if feedback.released and (feedback.kind == "person" or feedback.state == "approved"):
+            prompt = question(own.document, own.rubric, feedback.language, count, budget)[0]
             yield Demonstration(
-                prompt=question(own.document, own.rubric, feedback.language, count, budget)[0],
-                answer=answer_of(feedback.sections, feedback.scores),
+                prompt=prompt,
+                answer=answer_of(_shown(feedback.sections, prompt), feedback.scores),
                 author=feedback.author,
                 origin=_origin(own),
             )
@@ -115,27 +117,23 @@ def rankings(store: Sequence[Filed], count: Count, budget: int) -> Iterator[Rank
                 groups[*asked, by].append((own, last))
     for (*_, by), group in groups.items():
         graded = {decision.state for _, decision in group if decision.grade is not None}
-        decided = [(own, _good(last)) for own, last in group if last.grade is not None or last.state not in graded]
-        answers, goods, authors = [], [], []
-        for own, good in decided:
-            answers.append(answer_of(own.feedback.sections, own.feedback.scores))
-            goods.append(good)
-            authors.append(own.feedback.author)
-            before = own.feedback.written
-            if before and before != own.feedback.sections and own.feedback.state == "approved" and len(decided) == 1:
-                answers.append(answer_of(before, own.feedback.scores))
-                goods.append(good - 10)
-                authors.append(f"{own.feedback.author}, before it was edited")
+        decided = [(own, last) for own, last in group if last.grade is not None or last.state not in graded]
+        answers = [(own.feedback, own.feedback.sections, _good(last)) for own, last in decided]
+        own, last = decided[0]
+        before = own.feedback.written
+        if len(decided) == 1 and last.state == "approved" and before and before != own.feedback.sections:
+            draft = own.feedback.model_copy(update={"author": f"{own.feedback.author}, before it was edited"})
+            answers.append((draft, before, _good(last) - 10))
         if len(answers) > 1:
-            places = {good: place for place, good in enumerate(sorted(set(goods), reverse=True))}
-            first = decided[0][0]
+            prompt = question(own.document, own.rubric, own.feedback.language, count, budget)[0]
+            goods = sorted({good for *_, good in answers}, reverse=True)
             yield Ranking(
-                prompt=question(first.document, first.rubric, first.feedback.language, count, budget)[0],
-                candidates=tuple(answers),
-                ranks=tuple(places[good] for good in goods),
+                prompt=prompt,
+                candidates=tuple(answer_of(_shown(said, prompt), made.scores) for made, said, _ in answers),
+                ranks=tuple(goods.index(good) for *_, good in answers),
                 labeler=by,
-                authors=tuple(authors),
-                origin=_origin(first),
+                authors=tuple(made.author for made, _, _ in answers),
+                origin=_origin(own),
             )
 
 
@@ -151,6 +149,15 @@ def reviews(store: Sequence[Filed]) -> Iterator[Review]:
             points=tuple(Point(text=" ".join((p.text, *p.details))) for p in points),
             strata={"rubric": own.feedback.rubric},
         )
+
+
+def _shown(sections: Sequence[FeedbackSection], prompt: str) -> tuple[FeedbackSection, ...]:
+    """Strike quotes that a question within its budget does not show: a model must not learn to quote unread text."""
+
+    def seen(point: FeedbackPoint) -> FeedbackPoint:
+        return point if find_quote(point.quote, prompt) else point.model_copy(update={"quote": ""})
+
+    return tuple(own.model_copy(update={"points": tuple(map(seen, own.points))}) for own in sections)
 
 
 def _good(decision: Decision) -> int:

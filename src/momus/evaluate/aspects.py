@@ -6,18 +6,21 @@ with an interval from resampling documents. An aspect that one side never mentio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from momus.evaluate.ledger import Ledger, digest
 from momus.evaluate.matched import ReviewedDocument
-from momus.match.aspects import ASPECTS, Tagger
+from momus.match.aspects import ASPECTS, Aspects, Tagger
 from momus.stats.bootstrap import REPLICATES, Interval, ratio_interval
 from momus.stats.overlap import log_ratio_interval
 
 Floats = NDArray[np.float64]
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,36 @@ class AspectTable:
     points: tuple[int, int]
     untagged: tuple[int, int]
     failed: int
+
+
+class KeptTagger:
+    """A tagger asked about each distinct point once, its answers kept so that it can be stopped at any time.
+
+    Args:
+        tagger: Who is asked.
+        ledger: Where answers are kept; what is in it is not asked again.
+        progress: Told the points done and their total.
+    """
+
+    def __init__(
+        self, tagger: Tagger, ledger: Ledger, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> None:
+        self._tagger, self._ledger, self._progress = tagger, ledger, progress
+
+    def tag(self, points: Sequence[str]) -> list[Aspects | None]:
+        """Return each point's aspects, maybe none; None where there is no usable answer."""
+        left = [point for point in dict.fromkeys(points) if digest(point) not in self._ledger]
+        for start in range(0, len(left), BATCH):
+            batch = left[start : start + BATCH]
+            found = zip(batch, self._tagger.tag(batch), strict=True)
+            self._ledger.add({digest(point): None if own is None else sorted(own) for point, own in found})
+            self._progress(start + len(batch), len(left))
+        kept = (self._ledger[digest(point)] for point in points)
+        return [None if own is None else frozenset(own) for own in kept]
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return that of who is asked."""
+        return self._tagger.identity()
 
 
 def aspect_table(

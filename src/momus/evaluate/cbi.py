@@ -70,18 +70,21 @@ def calibrated_judge(labelled: Sequence[Labelled]) -> LexicalMatcher | None:
     return matcher.scaled(Scale(found.threshold))
 
 
-def judge_agreement(critiques: Critiques, tampers: Sequence[Tamper], matcher: Matcher) -> JudgeAgreement:
+def judge_agreement(
+    critiques: Critiques, tampers: Sequence[Tamper], matcher: Matcher, *, seed: int = 0
+) -> JudgeAgreement:
     """Have a matcher judge every critic's critiques, and compare its verdicts with the truth.
 
     Args:
         critiques: For each critic one critique per tamper, aligned with `tampers`.
         tampers: Answers with their known bugs.
         matcher: The judge.
+        seed: Resamples the tasks.
     """
-    return _agreement([(_items(critiques, tampers), matcher)])
+    return _agreement([(_items(critiques, tampers), matcher)], seed)
 
 
-def cross_fitted_agreement(critiques: Critiques, tampers: Sequence[Tamper]) -> JudgeAgreement | None:
+def cross_fitted_agreement(critiques: Critiques, tampers: Sequence[Tamper], *, seed: int = 0) -> JudgeAgreement | None:
     """Do the same with the lexical matcher, its threshold for one half of the tasks chosen on the other half.
 
     None where the labels of a half do not suffice to choose one.
@@ -93,7 +96,7 @@ def cross_fitted_agreement(critiques: Critiques, tampers: Sequence[Tamper]) -> J
     first, second = (calibrated_judge(half) for half in halves)
     if first is None or second is None:
         return None
-    return _agreement([(halves[0], second), (halves[1], first)])
+    return _agreement([(halves[0], second), (halves[1], first)], seed)
 
 
 def described(critiques: Critiques, tampers: Sequence[Tamper]) -> set[str]:
@@ -110,7 +113,7 @@ def _items(critiques: Critiques, tampers: Sequence[Tamper]) -> list[Labelled]:
     ]
 
 
-def _agreement(parts: Sequence[tuple[Sequence[Labelled], Matcher]]) -> JudgeAgreement:
+def _agreement(parts: Sequence[tuple[Sequence[Labelled], Matcher]], seed: int) -> JudgeAgreement:
     """Compare verdicts with the truth, every part's by a matcher of its own."""
     judged: list[bool] = []
     truth: list[bool] = []
@@ -126,10 +129,10 @@ def _agreement(parts: Sequence[tuple[Sequence[Labelled], Matcher]]) -> JudgeAgre
             truth += [any(row) for row in own.labels]
             tasks += [own.document] * len(own.first)
     return JudgeAgreement(
-        kappa=kappa_interval(judged, truth, tasks),
-        agreement=_share([a == b for a, b in zip(judged, truth, strict=True)], tasks),
-        judged=_share(judged, tasks),
-        truth=_share(truth, tasks),
+        kappa=kappa_interval(judged, truth, tasks, seed=seed),
+        agreement=_share([a == b for a, b in zip(judged, truth, strict=True)], tasks, seed),
+        judged=_share(judged, tasks, seed),
+        truth=_share(truth, tasks, seed),
         bugs=len(truth),
         failed=failed,
     )
@@ -144,9 +147,9 @@ def _described(tamper: Tamper) -> list[str]:
     return found
 
 
-def _share(which: Sequence[bool], tasks: Sequence[str]) -> Interval:
+def _share(which: Sequence[bool], tasks: Sequence[str], seed: int) -> Interval:
     """Return a share with its interval over tasks."""
     if not tasks:
         return Interval(np.nan, np.nan, np.nan)
     _, task = np.unique(tasks, return_inverse=True)
-    return ratio_interval(np.bincount(task, weights=which), np.bincount(task))
+    return ratio_interval(np.bincount(task, weights=which), np.bincount(task), seed=seed)

@@ -9,7 +9,7 @@ first N, as many as the model has on that document (as in the paper). All review
 model is also measured against all but one, each left out in turn (the paper does not). And some points fit any paper:
 the null is another document's generated points, of the same stratum.
 
-What is undefined, a list without points, is left out and counted.
+What is undefined, a list without points, is left out and counted. What one document alone has has no interval.
 """
 
 from __future__ import annotations
@@ -257,7 +257,13 @@ def _row(key: str, name: str, values: Sequence[tuple[Floats, int]], replicates: 
 
 def _interval(values: Floats, replicates: int) -> Interval:
     """Return the mean over the documents that have a value, with its interval."""
-    return mean_interval(values[~np.isnan(values)], replicates=replicates)
+    known = values[~np.isnan(values)]
+    return _of_several(mean_interval(known, replicates=replicates), len(known))
+
+
+def _of_several(interval: Interval, documents: int) -> Interval:
+    """Return an interval without bounds where it is of one document: resampling that says nothing."""
+    return interval if documents > 1 else Interval(interval.value, np.nan, np.nan)
 
 
 def _difference(name: str, first: Floats, second: Floats, replicates: int) -> Difference:
@@ -333,7 +339,11 @@ def _add(counts: Floats, where: NDArray[np.int64], hit: NDArray[np.int64]) -> No
 
 def _shares(names: Sequence[str], counts: Floats, replicates: int) -> tuple[Share, ...]:
     return tuple(
-        Share(name, ratio_interval(hits, points, replicates=replicates), int(points.sum()))
+        Share(
+            name,
+            _of_several(ratio_interval(hits, points, replicates=replicates), int(np.count_nonzero(points))),
+            int(points.sum()),
+        )
         for name, hits, points in zip(names, counts[0], counts[1], strict=True)
     )
 

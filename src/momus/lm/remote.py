@@ -77,6 +77,11 @@ class RemoteEngine:
             self._check_tokenizer()
 
     @property
+    def name(self) -> str:
+        """The model's name on the server, and the server's URL."""
+        return f"{self._server.model} at {self._server.url}"
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """The bytes every token stands for."""
         return self._codec.vocabulary

@@ -33,6 +33,10 @@ class RefusedError(UserError):
         self.status = status
 
 
+class UnreachableError(UserError):
+    """There is no server, or no way to it."""
+
+
 class Server:
     """A model on an OpenAI-compatible server.
 
@@ -169,7 +173,7 @@ class Server:
         except openai.APITimeoutError as error:
             raise UserError(f"{self.url} did not answer within {self._timeout:g} s{tries}") from error
         except openai.APIConnectionError as error:
-            raise UserError(f"cannot reach {self.url}: {error.__cause__ or error}") from error
+            raise UnreachableError(f"cannot reach {self.url}: {error.__cause__ or error}") from error
         except openai.APIStatusError as error:
             said, status = _said(error), error.status_code
             if status in (401, 403):

@@ -20,7 +20,10 @@ _BAD_REQUEST = 400
 _THOUGHT = "</think>"
 """Ends what models that reason aloud say before their answer; drafts in it are not the answer."""
 
-_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
+_TRAILING_COMMA = re.compile(r'("(?:[^"\\\n]|\\.)*")|,(?=\s*[}\]])')
+"""A string, which stays as it is, or a comma that JSON does not allow."""
+
+_MARKS = re.compile("<{3,}|>{3,}")
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def json_values(text: str) -> Iterator[Any]:
     What a model thinks aloud before its answer is left out.
     """
     decoder = json.JSONDecoder()
-    mended = _TRAILING_COMMA.sub(r"\1", text.rpartition(_THOUGHT)[2])
+    mended = _TRAILING_COMMA.sub(lambda found: found[1] or "", text.rpartition(_THOUGHT)[2])
     place = 0
     while (start := _first(mended, place)) is not None:
         try:
@@ -133,6 +136,17 @@ def json_values(text: str) -> Iterator[Any]:
             place = start + 1
         else:
             yield value
+
+
+def fenced(text: str) -> str:
+    """Return a text between marks that do not occur in it, so that nothing in it can pass for its end."""
+    size = max(len(longest_mark(text)), 2) + 1
+    return f"{'<' * size}\n{text}\n{'>' * size}"
+
+
+def longest_mark(text: str) -> str:
+    """Return the longest run in a text that looks like one of the marks of `fenced`, "" where there is none."""
+    return max(_MARKS.findall(text), key=len, default="")
 
 
 def numbered(label: str, points: Sequence[str]) -> str:

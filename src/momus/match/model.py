@@ -185,35 +185,40 @@ def read_pairs(asker: Asker, lists: Sequence[Lists]) -> list[_Pairs | None]:
 
 
 def _pairs(value: Any, lists: Lists) -> _Pairs | None:
-    """Read an answer; pairs of points or with scores that do not exist are left out, the highest score counts."""
+    """Read an answer; pairs of points or with scores that do not exist are left out, the highest score counts.
+
+    Where none of several pairs is one of these lists, it is no answer.
+    """
     entries = value.get("pairs") if isinstance(value, dict) else None
     if not isinstance(entries, list):
         return None
     found: _Pairs = {}
+    known = 0
     for entry in entries:
         if not isinstance(entry, dict):
             continue
-        a, b, score = (_integer(entry.get(key)) for key in ("a", "b", "score"))
-        if a is None or b is None or score is None:
+        a, b, score = (_integer(entry.get(key), key) for key in ("a", "b", "score"))
+        if a is None or b is None or score is None or not (1 <= a <= len(lists[0]) and 1 <= b <= len(lists[1])):
             continue
-        if 1 <= a <= len(lists[0]) and 1 <= b <= len(lists[1]) and LEAST <= score <= MOST:
+        known += 1
+        if LEAST <= score <= MOST:
             reason = " ".join(str(entry.get("why", "")).split())
             found[a - 1, b - 1] = max(found.get((a - 1, b - 1), (0, "")), (score, reason))
-    return found
+    return found if known or not entries else None
 
 
 def _aspects(value: Any) -> Aspects | None:
     numbers = value.get("aspects") if isinstance(value, dict) else None
     if not isinstance(numbers, list):
         return None
-    known = [_integer(number) for number in numbers]
-    return frozenset(ASPECTS[number - 1] for number in known if number is not None and 1 <= number <= len(ASPECTS))
+    known = [number for own in numbers if (number := _integer(own)) is not None and 1 <= number <= len(ASPECTS)]
+    return frozenset(ASPECTS[number - 1] for number in known) if known or not numbers else None
 
 
-def _integer(value: Any) -> int | None:
-    """Read 7, 7.0, "7" and "A7" as 7."""
+def _integer(value: Any, label: str = "") -> int | None:
+    """Read 7, 7.0, "7" and, of the list A, "A7" as 7."""
     if isinstance(value, str):
-        value = value.strip().lstrip("AaBb")
+        value = value.strip().casefold().removeprefix(label)
     try:
         number = float(value)
         return int(number) if number == int(number) else None

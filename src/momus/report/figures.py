@@ -212,6 +212,8 @@ def _running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64
 
 
 def _range(interval: Interval, spec: str) -> str:
+    if np.isnan(interval.low) and not np.isnan(interval.value):
+        return f"{interval.value:{spec}} (no interval)"
     return f"{interval.value:{spec}} ({interval.low:{spec}} to {interval.high:{spec}})"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 from pydantic import ConfigDict, TypeAdapter
+from rich.markup import escape
 from rich.table import Table
 
 from momus import __version__
@@ -98,7 +99,7 @@ def overlap_tables(own: SystemOverlap, aspects: AspectTable) -> list[Table]:
         strata = _table("Hit rates by stratum", "", "model %", "person %", "documents")
         for stratum in own.strata:
             cells = (_percent(stratum.model, True), _percent(stratum.person, True), str(stratum.documents))
-            strata.add_row(f"{stratum.name} {stratum.value}", *cells)
+            strata.add_row(escape(f"{stratum.name} {stratum.value}"), *cells)
         tables.append(strata)
     return tables
 
@@ -135,7 +136,7 @@ def _figures(number: int, own: SystemOverlap, aspects: AspectTable) -> dict[str,
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left")
     return table
@@ -145,7 +146,10 @@ def _percent(interval: Interval, bounds: bool = False) -> str:
     if interval.value != interval.value:
         return "undefined"
     text = f"{100 * interval.value:.1f}"
-    return f"{text} ({100 * interval.low:.1f} to {100 * interval.high:.1f})" if bounds else text + "%"
+    if not bounds:
+        return text + "%"
+    known = interval.low == interval.low
+    return f"{text} ({100 * interval.low:.1f} to {100 * interval.high:.1f})" if known else f"{text} (no interval)"
 
 
 def _log(interval: Interval) -> str:

@@ -70,8 +70,8 @@ class RemoteReward:
     def __init__(self, server: Server | str, critic: Engine | Codec, tokenizer: Any = None) -> None:
         self._server = _at(server) if isinstance(server, str) else server
         self._critic, self._tokenizer = critic, tokenizer
-        if tokenizer is not None and not tokenizer.chat_template:
-            raise UserError("the reward model's tokenizer has no chat template to lay out prompt and critique by")
+        if tokenizer is not None:
+            check_layout(tokenizer)
         self._way = self._found()
         self.name = f"{self._server.model} at {self._server.url} by {self._way.path}".strip()
 
@@ -103,7 +103,7 @@ class RemoteReward:
         """Ask in every known way about two texts, one of them twice: equal texts must have equal scores."""
         one, other = (tuple(self._critic.encode(text, bos=False)) for text in ("x = 1\n", "Right.\n\nAnd so on."))
         rows = [self._row(one, other), self._row(other, one), self._row(one, other)]
-        problems = []
+        problems, refused = list[str](), list[RefusedError]()
         for way in _ways(self._server.model):
             try:
                 first, _, third = self._scores(way, rows)
@@ -111,11 +111,15 @@ class RemoteReward:
                     return way
                 problems.append(f"{way.path}: one text has two scores, {first:g} and {third:g}")
             except RefusedError as error:
-                if error.status in (401, 403, 429) or error.status >= 500:
+                if error.status in (401, 403, 429):
                     raise
+                refused.append(error)  # with 500 or 501 too: vLLM says so of a path that the model is not for
                 problems.append(f"{way.path}: {error.status}")
             except UserError as error:
                 problems.append(f"{way.path}: {error}")
+        failed = [error for error in refused if error.status >= 500]
+        if failed and len(refused) == len(problems):
+            raise failed[0]
         raise UserError(
             f"{self._server.url} does not score texts as vLLM, SGLang or text-embeddings-inference do: serve the "
             f"reward model with one of them ({'; '.join(problems)})"
@@ -137,6 +141,16 @@ class RemoteReward:
                 raise UserError(f"{self._server.url}{way.path} gives {len(numbers)} scores for {len(part)} texts")
             found += numbers
         return found
+
+
+def check_layout(tokenizer: Any) -> None:
+    """Refuse a reward model's tokenizer that does not say how a conversation is laid out.
+
+    Raises:
+        UserError: It has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise UserError("the reward model's tokenizer has no chat template to lay out prompt and answer by")
 
 
 def _ways(model: str) -> tuple[Way, ...]:

@@ -16,6 +16,9 @@ from momus.stats.bootstrap import REPLICATES, Interval, multinomial_weights, per
 
 Floats = NDArray[np.float64]
 
+_ROUNDING = 1e-12
+"""Share of a sum of squares below which a variance is what rounding left of none."""
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -58,7 +61,8 @@ def best_threshold(likeness: ArrayLike, same: ArrayLike) -> float:
     f1 = np.where(last & (ranked > 0), 2 * found / (kept + truth.sum()), -1)
     best = int(f1.argmax())
     lower = ranked[best + 1] if best + 1 < len(ranked) else 0.0
-    return float((ranked[best] + lower) / 2)
+    middle = (ranked[best] + lower) / 2
+    return float(middle if middle > lower else ranked[best])  # of neighbours the middle is one of the two
 
 
 def cross_validated(
@@ -147,8 +151,9 @@ def _pearson(x: Floats, y: Floats, group: NDArray[np.intp], replicates: int, see
     x, y = x - x.mean(), y - y.mean()
     totals = np.stack([np.bincount(group, weights=own) for own in (np.ones_like(x), x, y, x * x, y * y, x * y)])
     count, sx, sy, sxx, syy, sxy = totals @ multinomial_weights(totals.shape[1], replicates, seed).T
-    spread = np.sqrt(np.maximum((sxx - sx**2 / count) * (syy - sy**2 / count), 0))
-    draws = (sxy - sx * sy / count)[spread > 0] / spread[spread > 0]
+    left, right = sxx - sx**2 / count, syy - sy**2 / count
+    spread = (left > _ROUNDING * sxx) & (right > _ROUNDING * syy)  # a resample of one item only has none
+    draws = (sxy - sx * sy / count)[spread] / np.sqrt(left[spread] * right[spread])
     low, high = percentile_interval(draws)
     return Interval(float(np.corrcoef(x, y)[0, 1]), float(low), float(high))
 
