@@ -62,17 +62,17 @@ class Scale:
     """Which functions are answers."""
     bugs: tuple[float, ...] = (0.25, 0.5, 0.25)
     """Shares of answers with 0, 1, 2 … bugs."""
-    training: int = 440
+    training: int = 320
     """Answers whose critiques are compared."""
-    kept_back: int = 48
+    kept_back: int = 40
     """Of these, answers the reward model is checked on; neither it nor PPO is trained on them."""
-    held_out: int = 72
+    held_out: int = 60
     """Answers from held-out modules to measure on."""
     contractors: int = 5
     max_tokens: int = 100
     """Length limit of a sampled critique."""
     reward: RewardConfig = field(default_factory=RewardConfig.tiny)
-    ppo: PPOConfig = field(default_factory=lambda: PPOConfig.tiny(iterations=18))
+    ppo: PPOConfig = field(default_factory=lambda: PPOConfig.tiny(iterations=14))
     fsbs: FSBSConfig = field(default_factory=lambda: FSBSConfig(max_tokens=100))
 
 
