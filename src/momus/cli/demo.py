@@ -18,7 +18,7 @@ def command(
 
     Args:
         out: The run directory; the report is its report.html.
-        preset: "standard" takes up to ten minutes on two cores, "smoke" about two.
+        preset: "standard" takes about ten minutes on two cores, "smoke" about two.
         seed: Everything random follows from it.
         tamper: Whether tampered answers take part in the training; without them it is the paper's ablation.
     """

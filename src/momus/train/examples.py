@@ -231,8 +231,8 @@ def _example(
         opening = prompt[before + 1 : end][:OPENING]
         line[end, : len(opening)] = opening
     buggy = np.concatenate([buggy, np.full(len(tree) - len(prompt), -1, np.int8)])
-    lines = [text.strip() for text in tamper.answer.split("\n") if text.strip()]
-    source = np.full(len(tree), -1, np.int64)
-    for place, number in chosen:
-        source[len(prompt) : len(prompt) + len(critique)][place] = ends[lines.index(list(dict.fromkeys(lines))[number])]
+    lines = [own.strip() for own in tamper.answer.split("\n") if own.strip()]
+    distinct, source = list(dict.fromkeys(lines)), np.full(len(tree), -1, np.int64)
+    for place, number in chosen:  # of lines that read alike the first is quoted
+        source[tree.branches[0][place]] = ends[lines.index(distinct[number])]
     return Example(tree, np.concatenate([prompt_weight, *weights]), buggy, line, source)
