@@ -84,8 +84,8 @@ def _count(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
     computed += inputs[0].numel() // inputs[0].shape[-1]
 
 
-def config_of(settings: Settings, **more: Any) -> LlamaConfig:
-    """Return the architecture of all four networks."""
+def llama(settings: Any, **more: Any) -> LlamaConfig:
+    """Return the architecture that benchmarks train: `settings` says its vocabulary, width and layers."""
     return LlamaConfig(
         vocab_size=settings.vocabulary,
         hidden_size=settings.width,
@@ -93,13 +93,16 @@ def config_of(settings: Settings, **more: Any) -> LlamaConfig:
         num_hidden_layers=settings.layers,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=1024,
-        initializer_range=0.2 if settings.toy else 0.02,
         pad_token_id=PAD,
         bos_token_id=BOS,
         eos_token_id=EOS,
         **more,
     )
+
+
+def config_of(settings: Settings, **more: Any) -> LlamaConfig:
+    """Return the architecture of all four networks."""
+    return llama(settings, max_position_embeddings=1024, initializer_range=0.2 if settings.toy else 0.02, **more)
 
 
 def networks(settings: Settings) -> tuple[LlamaForCausalLM, LlamaForSequenceClassification]:

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import ppo_contenders
 import torch
-from ppo_contenders import count_tokens, memory, now
-from transformers import LlamaConfig, LlamaForCausalLM
+from ppo_contenders import count_tokens, llama, memory, now
+from transformers import LlamaForCausalLM
 
 from momus.lm.chat import Turn
 from momus.lm.tiny import TINY
@@ -63,19 +63,7 @@ class Settings:
 def model_of(settings: Settings) -> LlamaForCausalLM:
     """Return the model that all train."""
     torch.manual_seed(settings.seed)
-    config = LlamaConfig(
-        vocab_size=settings.vocabulary,
-        hidden_size=settings.width,
-        intermediate_size=8 * settings.width // 3,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=settings.length,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        attn_implementation="sdpa",
-    )
+    config = llama(settings, max_position_embeddings=settings.length, attn_implementation="sdpa")
     return LlamaForCausalLM(config)
 
 
