@@ -76,7 +76,8 @@ def whole(tmp_path_factory, micro):
         patch.setattr(demo, "train_ppo", watched(demo.train_ppo))
         assert run_demo(config) == config.out / "report.html"
     data = ReportData.from_json((config.out / "report.json").read_text())
-    return Whole(config, data, [list(r.prompt) for r in seen["train_reward"]], seen["train_ppo"])
+    ranked = dict.fromkeys(ranking.prompt for ranking in seen["train_reward"])  # several contractors, one prompt
+    return Whole(config, data, [list(prompt) for prompt in ranked], seen["train_ppo"])
 
 
 def test_it_ends_in_a_report(whole):
@@ -113,8 +114,8 @@ def test_what_is_kept_back_trains_neither_the_reward_model_nor_the_critic(whole)
     assert len(whole.ppo_prompts) == MICRO.training - MICRO.kept_back
     assert whole.ppo_prompts == whole.reward_prompts
     details = {step.name: step.detail for step in whole.data.steps}
-    assert details["reward"].startswith("5 comparisons to train on; of the 3 kept back, ")
-    assert details["ppo"].startswith("2 iterations, prompts from the same 5 comparisons")
+    assert details["reward"].startswith("those of 5 answers to train on; of 3 answers kept back, ")
+    assert details["ppo"].startswith("2 iterations, prompts from the same 5 answers")
 
 
 def test_every_constrained_quote_is_verbatim(whole):

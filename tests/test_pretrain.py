@@ -12,10 +12,12 @@ import torch
 from momus.critique import parse_critique
 from momus.data import stdlib
 from momus.data.functions import Size
+from momus.lm.forward import hidden_states
 from momus.lm.models import load_tokenizer
 from momus.lm.tiny import TINY
+from momus.lm.tree import TokenTree
 from momus.tamper.sites import find_edits
-from momus.train import corpus, pretrain
+from momus.train import corpus, pretrain, pretrain_losses
 from momus.train.examples import Function, Mixture, draw_example, draw_tamper
 from momus.train.optim import Muon, orthogonalize
 
@@ -48,8 +50,8 @@ def test_examples_hold_the_gold_critique_and_mark_the_bugs(drawn, tokenizer):
         if example is None:
             continue
         seen += 1
-        tree, weight, buggy, line, source = example
-        assert len(tree) == len(weight) == len(buggy)
+        tree, weight, buggy, line, source, right, options = example
+        assert len(tree) == len(weight) == len(buggy) == len(right)
         prompt = tokenizer.decode(tree.tokens[: tree.branches[0][0]])
         answer = prompt[prompt.index("```python\n") + 10 : prompt.rindex("\n```\n")]
         text = tokenizer.decode(tree.tokens[tree.branches[0]]).removesuffix("<|eos|>")
@@ -81,23 +83,48 @@ def test_examples_hold_the_gold_critique_and_mark_the_bugs(drawn, tokenizer):
         for run, comment in zip(runs, critique.comments, strict=False):
             (end,) = set(source[tree.branches[0]][run].tolist())
             assert comment.highlight.startswith(tokenizer.decode([t for t in line[end] if t >= 0]).strip())
+        # There all lines that were not quoted before are options, then those that begin with what was chosen.
+        distinct = {line.strip() for line in answer.split("\n") if line.strip()}
+        for number, run in enumerate(runs):
+            quoted = {comment.highlight for comment in critique.comments[:number]}
+            for place in run:
+                at = tree.branches[0][place]
+                here = options[options[:, 0] == at]
+                assert [at, tree.tokens[at], source[at]] in here.tolist()
+                begun = tokenizer.decode(tree.tokens[tree.branches[0]][run[0] : place])
+                assert len(here) == sum((own + "\n").startswith(begun) for own in distinct - quoted)
+        assert set(options[:, 0]) == {tree.branches[0][place] for run in runs for place in run}
         # A marked token is one of a line that the critique is about or that the bug spans.
-        labels = 0
+        # Where a quote closes it is known whether a bug is there, and where a critique ends whether it is right.
+        known = right[tree.branches[0]]
+        assert known[-1] == 1 and (known >= 0).sum() == len(critique.comments) + 1 and not (known == 0).any()
+        assert (right[: tree.branches[0][0]] == -1).all()
+        gold = {line.strip() for comment in critique.comments for line in comment.highlight.split("\n")}
+        labels, ends = [], []
         for branch in tree.branches[1:]:
             branch_text = tokenizer.decode(tree.tokens[branch])
-            if branch_text.startswith("Claim:"):
+            if tree.tokens[branch][-1] == tokenizer.eos_token_id:
+                claim = parse_critique(branch_text.removesuffix("<|eos|>"), answer).comments[0]
+                closing, end = right[branch][right[branch] >= 0]
+                assert weight[branch].sum() == 0
+                assert closing or not end
+                assert closing or claim.highlight not in gold
+                ends.append(end)
+            elif branch_text.startswith("Claim:"):
                 assert (
                     branch_text[-1] in "AB"
                     and weight[branch].tolist()[-1] == mixture.label_weight == weight[branch].sum()
                 )
-                labels += 1
+                labels.append(branch_text[-1] == "A")
             else:
+                assert (right[branch] >= 0).tolist() == [False] * (len(branch) - 1) + [True]
                 # What is trained of a quote is determined by what stands before it.
                 line = branch_text.removeprefix("```\n").removesuffix("\n```")
+                assert right[branch][-1] or line not in gold
                 lines = {own.strip() for own in answer.split("\n")}
                 known = tokenizer.decode(tree.tokens[branch][weight[branch] == 0]).removeprefix("```\n")
                 assert line in lines and [own for own in lines if own and (own + "\n```").startswith(known)] == [line]
-        assert labels <= 2
+        assert labels == ends and len(labels) <= 2
     assert seen > 30
 
 
@@ -126,15 +153,13 @@ def test_losses_are_those_of_separate_rows(drawn, tokenizer):
             own = -logprobs[len(prompt) - 1 : -1].gather(1, row[len(prompt) :, None]).squeeze(1)
             critique += own.tolist() if number == 0 else []
             label += own[-1:].tolist() if tokenizer.decode(tree.tokens[branch]).startswith("Claim:") else []
-    losses = pretrain._step(
-        model, heads, pretrain._optimizers(model, heads, config), examples, config, torch.device("cpu")
-    )
+    losses = pretrain._step(model, heads, pretrain._optimizers(model, heads, config), examples, config)
     assert losses["critique"] == pytest.approx(np.mean(critique), abs=2e-3)
     assert losses["label"] == pytest.approx(np.mean(label), abs=2e-3)
 
 
 def test_where_a_line_is_chosen_attention_is_measured_as_the_model_has_it(drawn, tokenizer):
-    """Brute force: the first head's attention in plain rows, among the prompt's tokens."""
+    """Brute force: the first heads' attention in plain rows, among the prompt's tokens."""
     config = replace(pretrain.PRESETS["smoke"], vocab_size=len(tokenizer))
     torch.manual_seed(0)
     model = pretrain.LlamaForCausalLM(pretrain._architecture(config))
@@ -145,16 +170,58 @@ def test_where_a_line_is_chosen_attention_is_measured_as_the_model_has_it(drawn,
     for example in examples:
         prompt, critique = example.tree.branches[0][0], example.tree.branches[0]
         row = torch.from_numpy(example.tree.tokens[: critique[-1] + 1])
-        attention = model(row[None], output_attentions=True).attentions[config.detect_layer][0, 0]
+        attention = model(row[None], output_attentions=True).attentions[config.detect_layer][0]
         for place in np.flatnonzero(example.source >= 0):
-            own = attention[place - 1, :prompt]
-            expected.append(-(own[example.source[place]] / own.sum()).log().item())
+            own = attention[: pretrain_losses.LOOKING, place - 1, :prompt]
+            expected += (-(own[:, example.source[place]] / own.sum(-1)).log()).tolist()
     assert expected
     heads = pretrain.Heads(config.hidden_size)
-    losses = pretrain._step(
-        model, heads, pretrain._optimizers(model, heads, config), examples, config, torch.device("cpu")
-    )
+    losses = pretrain._step(model, heads, pretrain._optimizers(model, heads, config), examples, config)
     assert losses["look"] == pytest.approx(np.mean(expected), abs=2e-3)
+
+
+def test_the_critique_follows_the_detector_over_all_lines_left(drawn, tokenizer):
+    """Brute force: the probability of every line that could be quoted first, read from its own row."""
+    config = replace(pretrain.PRESETS["smoke"], vocab_size=len(tokenizer))
+    torch.manual_seed(0)
+    model = pretrain.LlamaForCausalLM(pretrain._architecture(config))
+    made = (draw_example(f, Mixture(bugs=(0, 1)), tokenizer, random.Random(i)) for i, f in enumerate(drawn[:6]))
+    examples = [example for example in made if example]
+    trees = [example.tree for example in examples]
+    row, hidden = TokenTree.joined(trees), hidden_states(model.base_model, trees)
+    odd, expected, start = torch.randn(len(row)), [], 0
+    for tree, *_, options in examples:
+        for place in sorted(set(options[:, 0])):
+            before = np.concatenate(
+                [tree.tokens[: tree.branches[0][0]], tree.tokens[[i for i in tree.branches[0] if i < place]]]
+            )
+            told = model(torch.from_numpy(before)[None]).logits[0, -1].log_softmax(-1)
+            own = options[options[:, 0] == place]
+            share = odd[own[:, 2] + start].softmax(0)
+            expected.append(-(share * told[own[:, 1]]).sum().item())
+        start += len(tree)
+    assert pretrain_losses._follow(model, hidden, odd, row, examples).item() == pytest.approx(
+        np.mean(expected), abs=1e-4
+    )
+
+
+def test_in_the_end_only_the_layers_above_the_detector_move(drawn, tokenizer):
+    config = replace(pretrain.PRESETS["smoke"], vocab_size=len(tokenizer))
+    torch.manual_seed(0)
+    model, heads = pretrain.LlamaForCausalLM(pretrain._architecture(config)), pretrain.Heads(config.hidden_size)
+    optimizers = pretrain._optimizers(model, heads, config)
+    made = (draw_example(f, Mixture(claims=1.0), tokenizer, random.Random(i)) for i, f in enumerate(drawn[:4]))
+    examples = [example for example in made if example]
+    moved = []
+    for tokens in (0, config.tokens):
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        pretrain._set_rates(optimizers, config, 9, tokens)
+        pretrain._freeze(model, heads, config, tokens)
+        pretrain._step(model, heads, optimizers, examples, config)
+        moved.append({name for name, p in model.named_parameters() if not torch.equal(p, before[name])})
+    everything = {name for name, _ in model.named_parameters()}
+    top = ("model.norm.", *(f"model.layers.{i}." for i in range(config.detect_layer, config.layers)))
+    assert moved == [everything, {name for name in everything if name.startswith(top)}]
 
 
 def test_orthogonalize_flattens_the_singular_values():

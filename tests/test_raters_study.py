@@ -1,7 +1,10 @@
-"""The study: one comparison an answer, the gold critique among them where there are bugs, its author never rating."""
+"""The study: every contractor rates every answer, the gold critique too where there are bugs; its author never does."""
 
 import random
 
+import pytest
+
+from momus.errors import UserError
 from momus.raters.study import GOLD, SLOTS, rate_samples
 from momus.records import Task
 from momus.tamper.insert import tamper
@@ -29,15 +32,23 @@ SAMPLES = [
 
 def test_gold_stands_in_for_the_last_sample_of_a_tampered_answer_and_its_author_never_rates():
     ratings = rate_samples(TAMPERS, SAMPLES, 3, seed=0)
-    assert [c.tamper for c in ratings.comparisons] == TAMPERS
-    for number, comparison in enumerate(ratings.comparisons):
-        written = dict(zip(comparison.sources, comparison.critiques, strict=True))
-        last = GOLD if comparison.tamper.bugs else f"sample {SLOTS - 1}"
-        assert set(written) == {"sample 0", "sample 1", "sample 2", last}
-        assert all(written[f"sample {i}"] == SAMPLES[number][i] for i in range(SLOTS - 1))
-        assert comparison.simulated
-        if comparison.tamper.bugs:
-            assert comparison.labeler != f"contractor-{number % 3 + 1}"
+    assert [{c.tamper for c in own} for own in ratings.comparisons] == [{t} for t in TAMPERS]
+    everybody = {f"contractor-{i + 1}" for i in range(3)}
+    for number, own in enumerate(ratings.comparisons):
+        author = {f"contractor-{number % 3 + 1}"} if own[0].tamper.bugs else set()
+        assert {c.labeler for c in own} == everybody - author and len(own) == 3 - len(author)
+        for comparison in own:
+            written = dict(zip(comparison.sources, comparison.critiques, strict=True))
+            last = GOLD if comparison.tamper.bugs else f"sample {SLOTS - 1}"
+            assert set(written) == {"sample 0", "sample 1", "sample 2", last}
+            assert all(written[f"sample {i}"] == SAMPLES[number][i] for i in range(SLOTS - 1))
+            assert comparison.simulated
+    assert len({c.sources for own in ratings.comparisons for c in own}) > len(TAMPERS)  # slots of their own
+
+
+def test_an_author_alone_cannot_rate():
+    with pytest.raises(UserError, match="at least two contractors"):
+        rate_samples(TAMPERS, SAMPLES, 1, seed=0)
 
 
 def test_the_seed_decides_everything():

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -181,7 +181,7 @@ class _Demo:
                 write_jsonl(path, [rate_samples(tampers, written, self.scale.contractors, self.config.seed)])
         return next(read_jsonl(path, Ratings))
 
-    def reward(self, comparisons: Sequence[Comparison]) -> tuple[RewardModel, tuple[Interval, int]]:
+    def reward(self, comparisons: Sequence[Sequence[Comparison]]) -> tuple[RewardModel, tuple[Interval, int]]:
         """Step 3: train the reward model on the overall rankings, and check it on answers kept back."""
         folder, result = self.out / "reward" / "model", self.out / "reward" / "accuracy.json"
         if not result.exists():
@@ -194,15 +194,15 @@ class _Demo:
                 model = RewardModel.from_causal_lm(self.critic)
                 train_reward(
                     model,
-                    [self.tokens.ranking(comparison) for comparison in trained_on],
+                    [self.tokens.ranking(comparison) for comparison in chain.from_iterable(trained_on)],
                     self.reward_config,
                     Run(self.out / "reward", self.reward_config),
                     lambda done, total, _: advance(done / total),
                 )
-                gold = [(c.tamper, format_critique(c.tamper.gold_critique())) for c in trained_on]
+                gold = [(c.tamper, format_critique(c.tamper.gold_critique())) for c, *_ in trained_on]
                 center(model, [self.tokens.tree(tamper, critique) for tamper, critique in gold])
                 model.save(folder)
-                accuracy, pairs = pair_accuracy(model, [self.tokens.ranking(c) for c in kept_back])
+                accuracy, pairs = pair_accuracy(model, [self.tokens.ranking(c) for c in chain.from_iterable(kept_back)])
                 _write_json(result, [asdict(accuracy), pairs])
         accuracy, pairs = json.loads(result.read_text())
         return RewardModel.load(folder), (Interval(**accuracy), pairs)
@@ -257,7 +257,8 @@ class _Demo:
                     for name, texts in critiques.by_critic.items()
                 },
                 modifiers=dict(zip(map(fsbs_name, PERCENTILES), critiques.modifiers, strict=True)),
-                comparisons=ratings.comparisons,
+                comparisons=[own[0] for own in ratings.comparisons],
+                rated=sum(map(len, ratings.comparisons)),
                 kept_back=len(ratings.comparisons) - len(self._trained_on(ratings.comparisons)),
                 contractors=panel(self.scale.contractors, ratings.noise, seed=self.config.seed),
                 noise=ratings.noise,

@@ -3,8 +3,10 @@
     clean answer      four samples
     tampered answer   three samples, and the critique that the author of the bugs wrote
 
-The author of an answer's bugs is one of the contractors and never rates that answer. The contractors' noise is
-calibrated on these very critiques before anything is rated.
+Every contractor rates every answer, in slots of their own, but the author of an answer's bugs, who is one of them and
+never rates that answer. (InstructGPT had most rankings made once; simulated contractors cost nothing, and one noisy
+ranking of each of a few hundred answers is too little to learn from.) The contractors' noise is calibrated on these
+very critiques before anything is rated.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from momus.critique import format_critique
-from momus.raters.contractor import assign, calibrate, compare, panel
+from momus.errors import UserError
+from momus.raters.contractor import calibrate, compare, panel
 from momus.records import Comparison, Record, Tamper
 
 GOLD = "gold"
@@ -23,16 +26,16 @@ SLOTS = 4
 
 
 class Ratings(Record):
-    """The rated comparisons, one an answer, and how the contractors' noise was set (`Calibration`)."""
+    """The rated comparisons, of each answer one by every contractor who may, and how their noise was set."""
 
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[tuple[Comparison, ...], ...]
     noise: float
     agreement: float
     reached: bool
 
 
 def rate_samples(tampers: Sequence[Tamper], samples: Sequence[Sequence[str]], contractors: int, seed: int) -> Ratings:
-    """Calibrate the noise of so many contractors and have each answer's critiques rated once.
+    """Calibrate the noise of so many contractors and have each answer's critiques rated.
 
     Args:
         tampers: The answers, with their known bugs.
@@ -43,16 +46,18 @@ def rate_samples(tampers: Sequence[Tamper], samples: Sequence[Sequence[str]], co
     Raises:
         UserError: All critiques are the same, or there is nobody to rate a comparison.
     """
-    noise = calibrate(_comparisons(tampers, samples, contractors, 1.0, seed), seed=seed)
+    noise = calibrate([own[0] for own in _comparisons(tampers, samples, contractors, 1.0, seed)], seed=seed)
     rated = _comparisons(tampers, samples, contractors, noise.noise, seed)
     return Ratings(comparisons=tuple(rated), **noise._asdict())
 
 
 def _comparisons(
     tampers: Sequence[Tamper], samples: Sequence[Sequence[str]], contractors: int, noise: float, seed: int
-) -> list[Comparison]:
+) -> list[tuple[Comparison, ...]]:
     """Have every answer's critiques rated at one noise."""
     raters = panel(contractors, noise, seed=seed)
+    if len(raters) < 2:
+        raise UserError("rating needs at least two contractors: the author of an answer's bugs does not rate it")
     made = []
     for number, (tamper, written) in enumerate(zip(tampers, samples, strict=True)):
         rng = np.random.default_rng([seed, 22, number])
@@ -60,6 +65,6 @@ def _comparisons(
         if tamper.bugs:
             critiques[-1], sources[-1] = format_critique(tamper.gold_critique()), GOLD
             authors = {raters[number % len(raters)].name}
-        rater = assign(raters, rng, authors=authors)
-        made.append(compare(tamper, critiques, sources, rater, rng, authors=authors))
+        may = [rater for rater in raters if rater.name not in authors]
+        made.append(tuple(compare(tamper, critiques, sources, rater, rng, authors=authors) for rater in may))
     return made

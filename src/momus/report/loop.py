@@ -31,14 +31,15 @@ class LoopResult:
     """Everything the loop leaves behind that the report speaks of.
 
     `critiques` holds, for every critic, one critique per tamper; `ppo` the metrics of every iteration;
-    `reward_accuracy` the share of held-back pairs ordered right and their number. The last `kept_back` of the
-    comparisons took part in neither reward training nor PPO.
+    `reward_accuracy` the share of held-back pairs ordered right and their number. `comparisons` holds one of each
+    answer, of the `rated` there are; the last `kept_back` answers took part in neither reward training nor PPO.
     """
 
     tampers: Sequence[Tamper]
     critiques: Mapping[str, Sequence[Critique]]
     modifiers: Mapping[str, float]
     comparisons: Sequence[Comparison]
+    rated: int
     kept_back: int
     contractors: Sequence[SimulatedContractor]
     noise: float
@@ -201,7 +202,7 @@ def _simulated(result: LoopResult) -> tuple[str, ...]:
         f"rate with noise set so that two of them agree on {result.agreement:.0%} of preferences.",
         "The bugs are mutations of real code. How far results carry over to bugs that people make by "
         "themselves is not measured here.",
-        "The critic is a model of some six million parameters, trained for five hours on two cores: "
+        "The critic is a model of some six million parameters, trained for six hours on two cores: "
         "read the numbers as a demonstration of the method.",
     )
 
@@ -212,10 +213,10 @@ def _steps(result: LoopResult) -> tuple[data.Step, ...]:
     share, pairs = result.reward_accuracy
     details = {
         "answers": f"{made} training and {len(result.tampers)} held-out functions",
-        "comparisons": f"{made} comparisons of four critiques, {tampered} of tampered answers",
-        "reward": f"{used} comparisons to train on; of the {result.kept_back} kept back, {share.value:.0%} of {pairs} "
-        "pairs ordered right",
-        "ppo": f"{len(result.ppo)} iterations, prompts from the same {used} comparisons"
+        "comparisons": f"{result.rated} comparisons of four critiques of {made} answers, {tampered} of them tampered",
+        "reward": f"those of {used} answers to train on; of {result.kept_back} answers kept back, {share.value:.0%} of "
+        f"{pairs} pairs ordered right",
+        "ppo": f"{len(result.ppo)} iterations, prompts from the same {used} answers"
         + (", tampered and clean answers" if result.tampered_training else ", clean answers only (ablation)"),
         "critiques": f"{len(result.critiques)} critics on {len(result.tampers)} held-out answers",
     }

@@ -4,7 +4,8 @@ Each example is one answer (tampered, or clean) with several branches that share
 
 * the gold critique, its comments in random order, which is what the model learns to write;
 * some of its lines as quotes, trained only from where the line is determined: copying, without choosing;
-* now and then two claims about the answer, one right and one wrong, to be judged A or B.
+* now and then two claims about the answer, one right and one wrong, to be judged A or B, and each once more written
+  as a critique, whose end is to know whether it is right: what a reward model of critiques starts from.
 
 Wrong claims are made three ways: a right comment under another line's quote, a claim that correct code should
 be what a mutation would make of it, and a wrong repair of the line that does hold the bug.
@@ -52,7 +53,10 @@ class Example(NamedTuple):
     `buggy` is 1 from the first token of a bug to the end of its line, its newline included, 0 on the answer's other
     tokens and -1 elsewhere. `line` [n, OPENING] holds, at the newline that ends a line of the answer, the tokens that
     the line begins with, and -1 elsewhere. `source` is, where a critique chooses a line, the place of the newline that
-    ends it, and -1 elsewhere.
+    ends it, and -1 elsewhere. `right` is, at the fence that closes a quote, whether a bug is in the line quoted, at the
+    end of a critique whether all its comments are right, and -1 elsewhere. `options` [m, 3] names all that can be
+    chosen where a line is: the place of the choice, the next token of a line that begins with what has been chosen so
+    far and has not been quoted yet, and the place of the newline that ends that line.
     """
 
     tree: TokenTree
@@ -60,6 +64,8 @@ class Example(NamedTuple):
     buggy: npt.NDArray[np.int8]
     line: npt.NDArray[np.int64]
     source: npt.NDArray[np.int64]
+    right: npt.NDArray[np.int8]
+    options: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -159,9 +165,8 @@ def _other_repair(function: Function, tamper: Tamper, rng: random.Random) -> Com
     return Comment(highlight=comment.highlight, text=edit.description)
 
 
-def _line_quotes(answer: str, backend: Tokenizer) -> dict[tuple[int, ...], int]:
-    """Return every line of an answer as the tokens of a quote, and how many of them it shares with another."""
-    lines = list(dict.fromkeys(line.strip() for line in answer.split("\n") if line.strip()))
+def _line_quotes(lines: Sequence[str], backend: Tokenizer) -> dict[tuple[int, ...], int]:
+    """Return distinct lines as the tokens of quotes, and how many of them each shares with another."""
     quotes = [tuple(backend.encode(f"{OPEN_QUOTE}{line}\n{FENCE}").ids) for line in lines]
     return {own: max((common_prefix(own, other) for other in quotes if other is not own), default=0) for own in quotes}
 
@@ -182,6 +187,85 @@ def _without_indent(span: Span, answer: str) -> tuple[int, int]:
     return span.start + len(text) - len(text.lstrip()), span.end
 
 
+def _faulty(tamper: Tamper) -> set[str]:
+    """Return the lines in which there are bugs, without their indentation."""
+    text, found = tamper.answer + "\n", set[str]()
+    for span in (span for bug in tamper.bugs for span in bug.spans):
+        first, last = _without_indent(span, tamper.answer)
+        found.update(text[text.rfind("\n", 0, first) + 1 : text.find("\n", max(first, last - 1))].split("\n"))
+    return {line.strip() for line in found}
+
+
+def _options(
+    tokens: Sequence[int], chosen: Sequence[tuple[slice, int]], quotes: Sequence[tuple[int, ...]]
+) -> Iterator[tuple[int, int, int]]:
+    """Yield all that could come next where a critique chooses a line: the place, the token, and which of `quotes`."""
+    before = set[int]()
+    for place, number in chosen:
+        start = place.start - 2  # the fence
+        for at in range(place.start, place.stop):
+            for other, own in enumerate(quotes):
+                if other not in before and own[: at - start] == tuple(tokens[start:at]):
+                    yield at, own[at - start], other
+        before.add(number)
+
+
+class _Branch(NamedTuple):
+    """The tokens of a branch with, for each, its weight and `Example.right`."""
+
+    ids: Sequence[int]
+    weight: FloatArray
+    right: npt.NDArray[np.int8]
+
+
+def _verdicts(ids: Sequence[int], highlights: Sequence[str], faulty: set[str], right: int) -> npt.NDArray[np.int8]:
+    """Return, for a critique or a quote: at the fences that close quotes whether bugs are there, at its end `right`."""
+    made = np.full(len(ids), -1, np.int8)
+    closings = np.flatnonzero(np.array(ids) == ids[0])[1::2]
+    if highlights and len(closings) == len(highlights):
+        made[closings] = [any(line.strip() in faulty for line in own.split("\n")) for own in highlights]
+    if right >= 0:
+        made[-1] = right
+    return made
+
+
+def _branches(
+    tamper: Tamper,
+    claims: Sequence[tuple[Comment, str]],
+    lines: Sequence[str],
+    mixture: Mixture,
+    tokenizer: PreTrainedTokenizerFast,
+    rng: random.Random,
+) -> tuple[list[_Branch], list[tuple[slice, int]], list[tuple[int, int, int]]]:
+    """Return the branches, the gold critique first, where that chooses which of the distinct lines, and `_options`."""
+    backend, faulty = tokenizer.backend_tokenizer, _faulty(tamper)
+
+    def written(comments: Sequence[Comment], right: int) -> _Branch:
+        text = format_critique(Critique(comments=tuple(comments)))
+        ids = [*backend.encode(text).ids, tokenizer.eos_token_id]
+        return _Branch(
+            ids, np.ones(len(ids), np.float32), _verdicts(ids, [c.highlight for c in comments], faulty, right)
+        )
+
+    gold = tamper.gold_critique().comments
+    critique, quotes = written(rng.sample(gold, len(gold)), 1 if gold else -1), _line_quotes(lines, backend)
+    chosen = list(_choices(critique.ids, quotes))
+    for place, _ in chosen:
+        critique.weight[place] = mixture.choice_weight
+    made = [critique]
+    for number in rng.sample(range(len(lines)), min(mixture.quotes, len(lines))):
+        ids, shared = list(quotes.items())[number]
+        weight = np.where(np.arange(len(ids)) > shared, mixture.quote_weight, 0).astype(np.float32)
+        made.append(_Branch(ids, weight, _verdicts(ids, [lines[number]], faulty, -1)))
+    for comment, label in claims:
+        ids = backend.encode(judge_suffix(comment.highlight, comment.text) + label).ids
+        weight = np.zeros(len(ids), np.float32)
+        weight[-1] = mixture.label_weight
+        claim = written([comment], int(label == RIGHT))
+        made += [_Branch(ids, weight, np.full(len(ids), -1, np.int8)), claim._replace(weight=0 * claim.weight)]
+    return made, chosen, list(_options(critique.ids, chosen, list(quotes)))
+
+
 def _example(
     question: str,
     tamper: Tamper,
@@ -190,28 +274,12 @@ def _example(
     tokenizer: PreTrainedTokenizerFast,
     rng: random.Random,
 ) -> Example:
-    backend = tokenizer.backend_tokenizer
     text = critique_prompt(question, tamper.answer)
-    encoded = backend.encode(text)
+    encoded = tokenizer.backend_tokenizer.encode(text)
     prompt = [tokenizer.bos_token_id, *encoded.ids]
-    gold = tamper.gold_critique().comments
-    shuffled = Critique(comments=tuple(rng.sample(gold, len(gold))))
-    critique = [*backend.encode(format_critique(shuffled)).ids, tokenizer.eos_token_id]
-    quotes = _line_quotes(tamper.answer, backend)
-    branches: list[Sequence[int]] = [critique]
-    weights = [np.ones(len(critique), np.float32)]
-    chosen = list(_choices(critique, quotes))
-    for place, _ in chosen:
-        weights[0][place] = mixture.choice_weight
-    for ids, shared in rng.sample(list(quotes.items()), min(mixture.quotes, len(quotes))):
-        branches.append(ids)
-        weights.append(np.where(np.arange(len(ids)) > shared, mixture.quote_weight, 0).astype(np.float32))
-    for comment, label in claims:
-        ids = backend.encode(judge_suffix(comment.highlight, comment.text) + label).ids
-        weight = np.zeros(len(ids), np.float32)
-        weight[-1] = mixture.label_weight
-        branches.append(ids)
-        weights.append(weight)
+    lines = [own.strip() for own in tamper.answer.split("\n") if own.strip()]
+    distinct = list(dict.fromkeys(lines))
+    branches, chosen, options = _branches(tamper, claims, distinct, mixture, tokenizer, rng)
     prompt_weight = np.full(len(prompt), mixture.code_weight, np.float32)
     prompt_weight[0] = 0
     buggy = np.full(len(prompt), -1, np.int8)
@@ -224,15 +292,18 @@ def _example(
             buggy[i] = any(a <= text.find("\n", max(first, last - 1)) for first, last in here)
             if any(a < last for _, last in here):
                 prompt_weight[i] = 0
-    tree = TokenTree.from_branches(prompt, branches)
+    tree = TokenTree.from_branches(prompt, [branch.ids for branch in branches])
     line, answers = np.full((len(tree), OPENING), -1, np.int64), np.flatnonzero(buggy >= 0)
     ends = [i for i in answers if "\n" in text[slice(*encoded.offsets[i - 1])]]
     for before, end in zip([answers[0] - 1, *ends], ends, strict=False):
         opening = prompt[before + 1 : end][:OPENING]
         line[end, : len(opening)] = opening
+    nowhere, source = np.full(len(prompt), -1, np.int8), np.full(len(tree), -1, np.int64)
     buggy = np.concatenate([buggy, np.full(len(tree) - len(prompt), -1, np.int8)])
-    lines = [own.strip() for own in tamper.answer.split("\n") if own.strip()]
-    distinct, source = list(dict.fromkeys(lines)), np.full(len(tree), -1, np.int64)
-    for place, number in chosen:  # of lines that read alike the first is quoted
-        source[tree.branches[0][place]] = ends[lines.index(distinct[number])]
-    return Example(tree, np.concatenate([prompt_weight, *weights]), buggy, line, source)
+    own_end = [ends[lines.index(own)] for own in distinct]  # of lines that read alike the first is quoted
+    for place, number in chosen:
+        source[tree.branches[0][place]] = own_end[number]
+    choices = [(tree.branches[0][at], token, own_end[number]) for at, token, number in options]
+    weight = np.concatenate([prompt_weight, *(branch.weight for branch in branches)])
+    right = np.concatenate([nowhere, *(branch.right for branch in branches)])
+    return Example(tree, weight, buggy, line, source, right, np.array(choices, np.int64).reshape(-1, 3))
