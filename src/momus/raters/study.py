@@ -4,9 +4,9 @@
     tampered answer   three samples, and the critique that the author of the bugs wrote
 
 Every contractor rates every answer, in slots of their own, but the author of an answer's bugs, who is one of them and
-never rates that answer. (InstructGPT had most rankings made once; simulated contractors cost nothing, and one noisy
-ranking of each of a few hundred answers is too little to learn from.) The contractors' noise is calibrated on these
-very critiques before anything is rated.
+never rates that answer. (InstructGPT had most comparisons made by one labeler, for the cost, §5.3; simulated ones
+cost nothing, and one noisy ranking of each of a few hundred answers is too little to learn from.) The contractors'
+noise is calibrated on these very critiques before anything is rated.
 """
 
 from __future__ import annotations

@@ -87,9 +87,11 @@ def loss_of(
     buggy = np.concatenate([example.buggy for example in batch])
     known = np.flatnonzero(buggy >= 0)
     found = heads.norm(made[0][0])
-    odd = heads.bug(found[torch.from_numpy(known).to(device)]).squeeze(-1)
+    odd = heads.bug(found).squeeze(-1)
     detection = F.binary_cross_entropy_with_logits(
-        odd, torch.from_numpy(buggy[known]).to(odd), pos_weight=odd.new_tensor(BUG_WEIGHT)
+        odd[torch.from_numpy(known).to(device)],
+        torch.from_numpy(buggy[known]).to(odd),
+        pos_weight=odd.new_tensor(BUG_WEIGHT),
     )
     begun = np.concatenate([example.line for example in batch])
     ends = np.flatnonzero(begun[:, 0] >= 0)
@@ -103,7 +105,7 @@ def loss_of(
     told = np.flatnonzero(judged >= 0)
     verdict = heads.right(hidden[torch.from_numpy(told).to(device)]).squeeze(-1)
     right = F.binary_cross_entropy_with_logits(verdict, torch.from_numpy(judged[told]).to(verdict))
-    follow = _follow(model, hidden, heads.bug(found).detach().squeeze(-1), row, batch)
+    follow = _follow(model, hidden, odd.detach(), row, batch)
     looks = [_look(model, batch, row, q[0], k[0]) for q, k in zip(made[1::2], made[2::2], strict=True)]
     look = torch.stack(looks).mean()
     top = 1.0 if model.get_input_embeddings().weight.requires_grad else losses.top
