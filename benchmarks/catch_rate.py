@@ -4,8 +4,8 @@
 
 Inserted: one fresh bug in each of so many functions, 6 to 24 lines long, of the standard library's held-out modules.
 Natural: records with `faulty` (source text) and `fault_line` (1-based), one JSON object a line. The critic's line is
-the likeliest whole line as its next highlight; chance is a random line that is neither blank nor a definition,
-computed exactly.
+the one that its pointer finds likeliest, which is what a forced quote becomes, and beside it the likeliest whole line
+as the model's own next highlight; chance is a random line that is neither blank nor a definition, computed exactly.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from momus.critique import Span
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.evaluate.baselines import chance_rate
+from momus.lm.constraint import Vocabulary
 from momus.lm.models import load_causal_lm, load_tokenizer
+from momus.lm.pointer import Pointer
 from momus.lm.tiny import TINY
 from momus.records import Bug, Tamper, Task
 from momus.stats.bootstrap import mean_interval
 from momus.tamper.insert import tamper
-from momus.train.lines import likeliest_line_hits
+from momus.train.lines import likeliest_line_hits, pointed_line_hits
 
 
 def inserted(count: int, seed: int) -> list[Tamper]:
@@ -77,16 +79,22 @@ def main() -> None:
     sets = {"inserted, held-out modules": inserted(options.functions, options.seed)}
     if options.natural:
         sets["natural"] = natural(options.natural, 700, tokenizer)
+    pointer = Pointer.beside(options.model, model, Vocabulary.from_tokenizer(tokenizer))
     for name, tampers in sets.items():
-        hits = mean_interval(likeliest_line_hits(model, tokenizer, tampers))
         random_line = mean_interval([chance_rate(t) for t in tampers])
-        print(
-            f"{name:<28} {len(tampers):>4} functions  line found {hits.value:.1%} ({hits.low:.1%}-{hits.high:.1%})"
-            f"  random line {random_line.value:.1%}  ratio {hits.value / random_line.value:.2f}"
-        )
+        found = {"the model's own words": likeliest_line_hits(model, tokenizer, tampers)}
+        if pointer:
+            found = {"pointer": pointed_line_hits(pointer, tokenizer, tampers), **found}
+        print(f"{name}: {len(tampers)} functions, random line {random_line.value:.1%}")
+        for chooser, own in found.items():
+            hits = mean_interval(own)
+            print(
+                f"    {chooser:<24} line found {hits.value:.1%} ({hits.low:.1%}-{hits.high:.1%})"
+                f"  ratio {hits.value / random_line.value:.2f}"
+            )
         if name.startswith("inserted"):
             kinds: dict[str, list[bool]] = {}
-            for t, hit in zip(tampers, likeliest_line_hits(model, tokenizer, tampers), strict=True):
+            for t, hit in zip(tampers, next(iter(found.values())), strict=True):
                 kinds.setdefault(t.bugs[0].kind, []).append(hit)
             for kind, own in sorted(kinds.items(), key=lambda item: -len(item[1]))[:15]:
                 print(f"    {kind:<24} {sum(own):>3} of {len(own)}")

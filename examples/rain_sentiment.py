@@ -42,7 +42,7 @@ from momus.lm.models import load_causal_lm, load_tokenizer, save_causal_lm
 from momus.lm.tree import common_prefix
 from momus.records import Demonstration, Prompt, Ranking, Record, read_jsonl, write_jsonl
 from momus.search.rain_judge import plain_tokens
-from momus.search.rain_runs import Rain, RainAnswer, with_settings
+from momus.search.rain_runs import Rain, with_settings
 from momus.search.rain_tasks import TASKS, RainTask
 from momus.stats.bootstrap import Interval, difference_interval, mean_interval, ratio_interval
 from momus.train.runs import Run
@@ -306,19 +306,14 @@ class Graded:
 
 
 def distil(chosen: argparse.Namespace, training: World, held_out: World, model: Path, task: RainTask) -> None:
-    """Put searches into weights, and print plain answers to held-out beginnings before and after.
-
-    Trained on are answers whose last set met the threshold. --export demonstrations asks it of every set, and that is
-    too much here: where most reviews blame, no first word has a mean value above 0.8.
-    """
+    """Put searches into weights, and print plain answers to held-out beginnings before and after."""
     out: Path = chosen.out
     prompts = write(out / "prompts.jsonl", [Prompt(prompt=own) for own, _ in training.beginnings[: chosen.distil]])
     options = ("--task", "sentiment", "--cases", CASES, "--max-tokens", chosen.max_tokens, "--seed", chosen.seed)
-    run("rain", prompts, "--model", model, "--out", out / "rain", *options)
-    found = [own for own in read_jsonl(out / "rain" / "answers.jsonl", RainAnswer) if own.sets[-1].met]
-    good = [Demonstration(prompt=own.prompt, answer=own.answer) for own in found if own.stopped == "end"]
-    file = write(out / "demonstrations.jsonl", good)
-    print(f"{len(good)} of {chosen.distil} reviews ended with a set that met the threshold")
+    run("rain", prompts, "--model", model, "--out", out / "rain", "--export", "demonstrations", *options)
+    file = out / "rain" / "demonstrations.jsonl"
+    good = sum(1 for _ in read_jsonl(file, Demonstration))
+    print(f"{good} of {chosen.distil} reviews met the threshold, judged whole")
     run(
         *("train", "sft", "--preset", "tiny", "--model", model, "--data", file),
         *("--held-out", 0, "--keep", "last", "--epochs", 4, "--learning-rate", 3e-4, "--out", out / "sft"),

@@ -48,7 +48,8 @@ def state_of(written: str) -> QuoteState:
 
 
 def test_targets_are_the_lines_as_gold_critiques_quote_them() -> None:
-    assert sorted(quotable_texts(ANSWER)) == sorted([*LINES, GROWN])
+    assert sorted(text for _, text in quotable_texts(ANSWER)) == sorted([*LINES, GROWN])
+    assert all(text.endswith(ANSWER.split("\n")[number].strip()) for number, text in quotable_texts(ANSWER))
     assert list(quotable_texts("\n  \n```\n")) == []
 
 

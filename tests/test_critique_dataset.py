@@ -24,9 +24,19 @@ from momus.search import dataset
 from momus.search.dataset import BadLinesError, critique_dataset, in_process, read_records
 from momus.search.on_ray import on_ray
 from momus.search.shard import BATCH, CritiqueConfig, TaskCritiques
+from reward_servers import RewardServer
 from tiny import tiny_model, tiny_tokenizer
 
 TASKS = 21
+
+
+def named(name):
+    """Make a reward on a server that says no more than its name."""
+
+    def init(self, *arguments):
+        self.name = name
+
+    return init
 
 
 def task(number):
@@ -152,6 +162,23 @@ def test_a_run_is_refused_to_another_input_or_other_settings(files, config, tmp_
     refused("another input, or the file has changed", tasks, out, quick)
     refused("nowhere: no such directory", tasks, tmp_path / "new", replace(quick, model=Path("nowhere")))
     assert not (tmp_path / "new").exists()
+
+
+def test_a_run_is_refused_to_another_model_on_the_same_server(files, tmp_path, monkeypatch):
+    served = RewardServer("vllm", lambda text: [float(sum(text) % 7)])
+    monkeypatch.setattr("momus.search.reward_server._at", lambda url: served.server())
+    tasks, out = tmp_path / "tasks.jsonl", tmp_path / "run"
+    tasks.write_bytes(task(1).model_dump_json().encode())
+    config = CritiqueConfig(
+        model=files / "model", reward_url="http://momus.test/v1", method="best-of-n", n=2, max_tokens=4
+    )
+    done = critique_dataset(tasks, out, config).read_bytes()
+    stored = json.loads((out / "config.json").read_text())["config"]
+    assert stored["reward"].startswith("rm at ") and stored["reward_url"] == "http://momus.test/v1"
+    assert critique_dataset(tasks, out, config).read_bytes() == done
+    monkeypatch.setattr("momus.search.reward_server.RemoteReward.__init__", named("other at there by /classify"))
+    with pytest.raises(UserError, match="another --reward"):
+        critique_dataset(tasks, out, config)
 
 
 def test_samples_are_all_kept_and_named_by_the_seed_and_the_place_in_the_input(files, tmp_path):

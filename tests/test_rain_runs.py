@@ -179,6 +179,7 @@ ANSWERS = [
         index=0,
         prompt=(Message(role="user", content="q"),),
         answer="fine.",
+        stopped="end",
         met=True,
         sets=(
             searched(said("fine.", 1), said("no.", -1), said("hm.", 0), said("yes.", 1), said("no.", -1)),
@@ -202,6 +203,15 @@ def test_rejected_branches_are_the_rejected_side() -> None:
 def test_only_answers_that_met_the_threshold_are_demonstrations() -> None:
     (one,) = demonstrations(ANSWERS, "itself")
     assert one == Demonstration(prompt=ANSWERS[0].prompt, answer="fine.", author="itself")
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("stopped", ["end", "length", "tokens"])
+def test_what_counts_is_the_whole_answer_not_what_was_tried_on_the_way(first: bool, last: bool, stopped: str) -> None:
+    sets = (searched(said("fi", 0), met=first), searched(said("fine.", 1), met=last))
+    own = RainAnswer(index=0, prompt="q", answer="fine.", stopped=stopped, met=first and last, sets=sets)
+    assert len(list(demonstrations([own], "itself"))) == (last and stopped == "end")
 
 
 def test_exports_are_read_back(

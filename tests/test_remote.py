@@ -179,6 +179,9 @@ class _Allowed:
     def allowed(self, state: object) -> list[int]:
         return self.tokens
 
+    def odds(self, state: object) -> None:
+        return None
+
     def advance(self, state: object, token: int) -> None:
         return None
 

@@ -66,6 +66,9 @@ class Script:
     def allowed(self, state: Any) -> list[int]:
         return [self.tokens[state]]
 
+    def odds(self, state: Any) -> None:
+        return None
+
     def advance(self, state: Any, token: int) -> int:
         return int(state) + 1
 

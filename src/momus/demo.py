@@ -30,9 +30,10 @@ from momus.critique import format_critique, parse_critique
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
-from momus.evaluate.lineup import PERCENTILES, LineUp, fsbs_name, line_up
+from momus.evaluate.lineup import PERCENTILES, Critic, LineUp, fsbs_name, line_up
 from momus.lm.local import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
+from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork
 from momus.lm.tiny import TINY
 from momus.raters.contractor import panel
 from momus.raters.study import SLOTS, Ratings, rate_samples
@@ -224,7 +225,8 @@ class _Demo:
                     eos_id=self.tokenizer.eos_token_id,
                     progress=lambda done, total, _: advance(done / total),
                 )
-                save_causal_lm(policy, folder, self.tokenizer)
+                # Its first layers have hardly changed: the shipped critic's pointer reads them too.
+                save_causal_lm(policy, folder, self.tokenizer, pointer=PointerNetwork.load(TINY / POINTER_FILE))
         return load_causal_lm(folder)
 
     def critiques(self, tampers: list[Tamper], policy: Any, reward: RewardModel) -> LineUp:
@@ -234,8 +236,8 @@ class _Demo:
             with self._step("critiques", "searching held-out answers") as advance:
                 written = line_up(
                     tampers,
-                    LocalEngine(self.critic, self.tokenizer),
-                    LocalEngine(policy, self.tokenizer),
+                    self._with_pointer(self.critic, TINY),
+                    self._with_pointer(policy, self.out / "ppo" / "model"),
                     reward_of(reward),
                     self.scale.fsbs,
                     max_tokens=self.scale.max_tokens,
@@ -274,6 +276,10 @@ class _Demo:
             path = write_report(report_data(result), self.out)
         self.console.print(f"The report is [bold]{path}[/bold]")
         return path
+
+    def _with_pointer(self, model: Any, folder: Path) -> Critic:
+        engine = LocalEngine(model, self.tokenizer)
+        return Critic(engine, Pointer.beside(folder, model, engine.vocabulary))
 
     def _trained_on(self, compared: Sequence[_Item]) -> Sequence[_Item]:
         """Return the compared answers, or their comparisons, without those kept back: the last."""

@@ -4,21 +4,34 @@ random line, ruff     baselines without a model
 SFT                   the shipped critic: one sample; greedy; greedy and made to quote something
 RL                    the trained critic: one sample; greedy; the best of as many samples as the search tries
 RL+FSBS               the trained critic searched, at four length modifiers
+
+Where quotes are constrained (made to quote something, best of n, search) a critic's pointer draws their lines, if it
+has one; a sample by itself, and the greedy critique, are the model's own words throughout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from momus.critique import format_critique
 from momus.evaluate.baselines import random_line, ruff
 from momus.lm.engine import Engine, Key
-from momus.lm.prompts import prompt_of
 from momus.records import Record, Tamper
 from momus.search.best_of_n import best_of_n, single
 from momus.search.fsbs import FSBSConfig, search
-from momus.search.result import Reward, SearchResult, Subject, modifiers_at_percentiles, no_reward
+from momus.search.result import (
+    Reward,
+    SearchResult,
+    modifiers_at_percentiles,
+    no_reward,
+    pointed,
+    subjects_of,
+)
+
+if TYPE_CHECKING:
+    from momus.lm.pointer import Pointer
 
 RANDOM_LINE, RUFF = "random line", "ruff"
 SFT, RL, FORCED = "SFT", "RL", "SFT, quote forced"
@@ -43,6 +56,13 @@ def best_of_name(count: int) -> str:
     return f"RL, best of {count}"
 
 
+class Critic(NamedTuple):
+    """A model that writes critiques and, where it has one, its pointer to the lines it is made to quote."""
+
+    engine: Engine
+    pointer: Pointer | None = None
+
+
 class LineUp(Record):
     """For every critic its critique of every answer, as text, and the length modifiers at `PERCENTILES`."""
 
@@ -52,8 +72,8 @@ class LineUp(Record):
 
 def line_up(
     tampers: Sequence[Tamper],
-    sft: Engine,
-    rl: Engine,
+    sft: Critic,
+    rl: Critic,
     reward: Reward,
     fsbs: FSBSConfig,
     *,
@@ -82,19 +102,20 @@ def line_up(
     found: list[SearchResult] = []
     for start in range(0, len(tampers), _AT_ONCE):
         chunk = tampers[start : start + _AT_ONCE]
-        subjects = [Subject(tuple(sft.encode(prompt_of(tamper), bos=True)), tamper.answer) for tamper in chunk]
+        subjects = subjects_of(sft.engine, chunk)
+        by_sft, by_rl = pointed(subjects, sft.pointer), pointed(subjects, rl.pointer)
         keys: list[Key] = [(seed, 5, start + i) for i in range(len(chunk))]
         written = {
-            SFT: single(sft, subjects, key=keys, temperature=1.0, max_tokens=max_tokens, verbatim=False),
-            greedy_name(SFT): single(sft, subjects, max_tokens=max_tokens, verbatim=False),
-            FORCED: search(sft, no_reward, subjects, forced, key=0),
-            RL: single(rl, subjects, key=keys, temperature=1.0, max_tokens=max_tokens, verbatim=False),
-            greedy_name(RL): single(rl, subjects, max_tokens=max_tokens, verbatim=False),
-            best_of_name(count): best_of_n(rl, reward, subjects, count, key=keys, max_tokens=max_tokens),
+            SFT: single(sft.engine, subjects, key=keys, temperature=1.0, max_tokens=max_tokens, verbatim=False),
+            greedy_name(SFT): single(sft.engine, subjects, max_tokens=max_tokens, verbatim=False),
+            FORCED: search(sft.engine, no_reward, by_sft, forced, key=0),
+            RL: single(rl.engine, subjects, key=keys, temperature=1.0, max_tokens=max_tokens, verbatim=False),
+            greedy_name(RL): single(rl.engine, subjects, max_tokens=max_tokens, verbatim=False),
+            best_of_name(count): best_of_n(rl.engine, reward, by_rl, count, key=keys, max_tokens=max_tokens),
         }
         for name, results in written.items():
             texts.setdefault(name, []).extend(result.best().text for result in results)
-        found += search(rl, reward, subjects, fsbs, key=keys)
+        found += search(rl.engine, reward, by_rl, fsbs, key=keys)
         progress(len(found) / len(tampers))
     modifiers = modifiers_at_percentiles(found, PERCENTILES)
     for percentile, modifier in zip(PERCENTILES, modifiers, strict=True):

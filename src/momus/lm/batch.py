@@ -65,7 +65,8 @@ class Batch:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone, in this order; one may be named again and again."""
-        self.cache.keep(self._tensor(rows))
+        if list(rows) != list(range(len(self.cache.owner))):
+            self.cache.keep(self._tensor(rows))
 
     def states(self, row: int) -> torch.Tensor:
         """Return a copy of the keys and values of a row's own tokens: [2 * layers, H, t, D]."""

@@ -32,6 +32,12 @@ class Constraint(Protocol):
     def allowed(self, state: State) -> Sequence[int] | None:
         """Return the tokens allowed in a state, at least one, or None for all."""
 
+    def odds(self, state: State) -> Sequence[float] | None:
+        """Return the logarithms of the odds of what is to be chosen before the next token; None where nothing is."""
+
+    def choose(self, state: State, choice: int) -> State:
+        """Return the state after one of those was chosen."""
+
     def advance(self, state: State, token: int) -> State:
         """Return the state after an allowed token."""
 
@@ -99,12 +105,14 @@ class QuoteState(NamedTuple):
 
     Outside a quote `quote` is None and `ticks` counts the backticks just written: 0, 1, 2, 3 where they began
     the line, -1, -2, -3 (none, one, two) elsewhere in it. Inside, `quote` is what was written after the
-    opening fence. `used` numbers the targets quoted so far.
+    opening fence, and `target` which target it is to be, where that was chosen. `used` numbers the targets
+    quoted so far.
     """
 
     quote: bytes | None
     ticks: int
     used: frozenset[int]
+    target: int | None = None
 
 
 class VerbatimQuotes:
@@ -116,7 +124,15 @@ class VerbatimQuotes:
     fence.
     """
 
-    def __init__(self, answer: str, vocabulary: Vocabulary, *, written: str = "", distinct: bool = True) -> None:
+    def __init__(
+        self,
+        answer: str,
+        vocabulary: Vocabulary,
+        *,
+        written: str = "",
+        distinct: bool = True,
+        lines: Sequence[float] | None = None,
+    ) -> None:
         """Prepare for one answer.
 
         Args:
@@ -124,12 +140,18 @@ class VerbatimQuotes:
             vocabulary: The bytes behind the tokens.
             written: The part of the critique that is already in the prefix; it may end in an open quote.
             distinct: Never quote the same lines twice before everything has been quoted once.
+            lines: The logarithm of the odds of every line of the answer, by which quotes are then drawn
+                (`lm/pointer.py`); None leaves that to the model.
 
         Raises:
             UserError: `written` breaks the rules itself, or opens a quote when nothing can be quoted.
         """
         self._vocabulary, self._distinct = vocabulary, distinct
-        self.targets = tuple(dict.fromkeys(quotable_texts(answer)))
+        first: dict[str, int] = {}
+        for number, text in quotable_texts(answer):
+            first.setdefault(text, number)
+        self.targets = tuple(first)
+        self._scores = None if lines is None else [lines[number] for number in first.values()]
         self._endings = tuple(target.encode() + _CLOSE for target in self.targets)
         start = self._read(QuoteState(None, 0, frozenset()), written.encode())
         if start is None:
@@ -147,6 +169,18 @@ class VerbatimQuotes:
         assert isinstance(state, QuoteState)
         return self._allowed(state)
 
+    def odds(self, state: State) -> Sequence[float] | None:
+        """Return those of the lines that a quote just opened can become, where lines have odds."""
+        assert isinstance(state, QuoteState)
+        if self._scores is None or state.quote is None or state.target is not None:
+            return None
+        return [self._scores[i] for i in self._rests(state)]
+
+    def choose(self, state: State, choice: int) -> State:
+        """Return the state in which the quote is to become one of those lines."""
+        assert isinstance(state, QuoteState)
+        return state._replace(target=list(self._rests(state))[choice])
+
     def advance(self, state: State, token: int) -> State:
         """Return the state after a token.
 
@@ -163,13 +197,13 @@ class VerbatimQuotes:
         if state.quote is None and state.ticks < 3:
             banned = {t for t in self._vocabulary.breaking if not self._legal(state, t)}
             return [t for t in range(len(self._vocabulary)) if t not in banned] if banned else None
-        starts = self._rests(state) if state.quote is not None else [b"\n"]
+        rests = list(self._rests(state).values()) if state.quote is not None else [b"\n"]
         ahead = self._vocabulary.longest + 1
-        inside = {rest[:size] for rest in starts for size in range(1, min(len(rest), ahead))}
+        inside = {rest[:size] for rest in rests for size in range(1, min(len(rest), ahead))}
         index = self._vocabulary.by_piece
         tokens = {token for piece in inside & index.keys() for token in index[piece]}
         # A piece may also end a quote (or a fence) and go on: try those that could.
-        ends = tuple(rest for rest in starts if len(rest) < ahead)
+        ends = tuple(rest for rest in rests if len(rest) < ahead)
         across = (token for piece, token in self._vocabulary.with_newline if piece.startswith(ends))
         tokens.update(token for token in across if self._legal(state, token))
         if not tokens:
@@ -180,13 +214,15 @@ class VerbatimQuotes:
     def _legal(self, state: QuoteState, token: int) -> bool:
         return self._read(state, self._vocabulary.pieces[token] or b"") is not None
 
-    def _rests(self, state: QuoteState) -> list[bytes]:
-        """What may still follow inside a quote, up to and with the newline after its closing fence."""
+    def _rests(self, state: QuoteState) -> dict[int, bytes]:
+        """What may still follow inside a quote, by target, up to and with the newline after its closing fence."""
         assert state.quote is not None
         done = len(state.quote)
-        return [self._endings[i][done:] for i in self._open(state) if self._endings[i].startswith(state.quote)]
+        return {i: self._endings[i][done:] for i in self._open(state) if self._endings[i].startswith(state.quote)}
 
     def _open(self, state: QuoteState) -> Sequence[int]:
+        if state.target is not None:
+            return [state.target]
         everything = range(len(self._endings))
         if not self._distinct:
             return everything
@@ -194,16 +230,16 @@ class VerbatimQuotes:
 
     def _read(self, state: QuoteState, text: bytes) -> QuoteState | None:
         """Return the state after some bytes, or None where they break the rules."""
-        quote, ticks, used = state
+        quote, ticks, used, target = state
         for byte in text:
             if quote is not None:
                 quote += bytes([byte])
-                now = QuoteState(quote, 0, used)
+                now = QuoteState(quote, 0, used, target)
                 live = [i for i in self._open(now) if self._endings[i].startswith(quote)]
                 if not live:
                     return None
                 if quote == self._endings[live[0]]:
-                    quote, ticks, used = None, 0, used | {live[0]}
+                    quote, ticks, used, target = None, 0, used | {live[0]}, None
             elif byte == _NEWLINE:
                 quote, ticks = (b"", 0) if ticks == 3 else (None, 0)
             elif ticks == 3:
@@ -214,18 +250,18 @@ class VerbatimQuotes:
                     return None
             else:
                 ticks = _IN_LINE
-        return QuoteState(quote, ticks, used)
+        return QuoteState(quote, ticks, used, target)
 
 
-def quotable_texts(answer: str) -> Iterator[str]:
-    """Yield every line of an answer the way a critique quotes it, but blank lines and those with a fence."""
+def quotable_texts(answer: str) -> Iterator[tuple[int, str]]:
+    """Yield every line of an answer, from 0, the way a critique quotes it, but blank lines and those with a fence."""
     offset = 0
-    for line in answer.split("\n"):
+    for number, line in enumerate(answer.split("\n")):
         if line.strip():
             span = quotable(Span(offset, offset + len(line)), answer)
             text = answer[span.start : span.end]
             if FENCE not in text:
-                yield text
+                yield number, text
         offset += len(line) + 1
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from momus.errors import UserError
-from momus.lm.constraint import Constraint, Vocabulary
+from momus.lm.constraint import Constraint, State, Vocabulary
 
 Key = int | tuple[int, ...]
 """What a random stream is named by: non-negative integers."""
@@ -206,6 +206,40 @@ def uniforms(key: tuple[int, ...], sample: int, steps: int) -> npt.NDArray[np.fl
     """
     seed = np.random.SeedSequence([len(key), *key, sample])  # which pads with zeros: the length tells keys apart
     return np.random.Generator(np.random.Philox(seed)).random(steps)
+
+
+def chosen(constraint: Constraint | None, state: State, noise: float, temperature: float) -> tuple[State, float]:
+    """Make the choice that a constraint asks for before the next token, if any; see `choose_by`.
+
+    Returns:
+        The state after it, and the noise left for the token.
+    """
+    odds = constraint.odds(state) if constraint else None
+    if constraint is None or odds is None:
+        return state, noise
+    choice, left = choose_by(odds, noise, temperature)
+    return constraint.choose(state, choice), left
+
+
+def choose_by(odds: Sequence[float], noise: float, temperature: float) -> tuple[int, float]:
+    """Choose by the logarithms of odds, over a temperature; 0 takes the best.
+
+    Args:
+        odds: One or more.
+        noise: A random number in [0, 1).
+        temperature: At least 0.
+
+    Returns:
+        The index, and what the choice left of the noise: again a random number in [0, 1), independent of it.
+    """
+    scores = np.asarray(odds, dtype=np.float64)
+    if temperature == 0:
+        return int(scores.argmax()), noise
+    shares = np.exp((scores - scores.max()) / temperature)
+    stops = shares.cumsum() / shares.sum()
+    choice = min(int(np.searchsorted(stops, noise, side="right")), len(stops) - 1)
+    start = stops[choice - 1] if choice else 0.0
+    return choice, float(min((noise - start) / (stops[choice] - start), np.nextafter(1, 0)))
 
 
 def option_tokens(engine: Engine, prefix: Sequence[int], options: tuple[str, str]) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from momus.errors import UnfitInputError, UserError
 from momus.lm.batch import Batch
 from momus.lm.codec import Codec
 from momus.lm.constraint import Constraint, State
-from momus.lm.engine import Choice, Key, Sample, check_sampling, option_tokens, prompt_keys, rules_for, uniforms
+from momus.lm.engine import Choice, Key, Sample, check_sampling, chosen, option_tokens, prompt_keys, rules_for, uniforms
 from momus.lm.fork import forking, windows_of
 from momus.lm.forward import backbone_of, branch_logprobs
 from momus.lm.memory import within_memory
@@ -64,6 +64,11 @@ class _Row:
         """Forget what was written."""
         self.tokens, self.logprobs, self.finished, self.ended = [], [], False, None
         self.state = self.constraint.start() if self.constraint else None
+
+    def choose(self, step: int, temperature: float) -> float:
+        """Choose what the constraint asks for before the next token; returns the noise left for that."""
+        self.state, left = chosen(self.constraint, self.state, float(self.noise[step]), temperature)
+        return left
 
     def add(self, token: int, logprob: float, settings: _Settings) -> None:
         """Write one more token."""
@@ -357,18 +362,18 @@ def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
 def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Settings) -> tuple[list[int], list[float]]:
     """Choose the next token of every row from logits [R, V]; returns tokens and their log-probabilities."""
     total = _total(logits)
+    left = [row.choose(step, settings.temperature) for row in rows]
     open_to = logits.clone()
     open_to[:, settings.vocabulary :] = float("-inf")
     for i, row in enumerate(rows):
-        allowed = row.constraint.allowed(row.state) if row.constraint is not None else None
-        if allowed is not None:
+        if row.constraint is not None and (allowed := row.constraint.allowed(row.state)) is not None:
             index = torch.tensor(allowed, device=logits.device)
             open_to[i] = float("-inf")
             open_to[i, index] = logits[i, index]
     if settings.temperature == 0:
         picked = open_to.argmax(-1)
     else:
-        noise = torch.tensor([row.noise[step] for row in rows], dtype=torch.float64, device=logits.device)
+        noise = torch.tensor(left, dtype=torch.float64, device=logits.device)
         picked = draw((open_to / settings.temperature).softmax(-1), noise, settings.top_p)
     logprobs = logits.gather(-1, picked[:, None])[:, 0] - total
     return picked.tolist(), logprobs.tolist()

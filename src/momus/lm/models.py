@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,6 +23,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from momus.errors import UserError
 from momus.lm.codec import read_tokenizer
+
+if TYPE_CHECKING:
+    from momus.lm.pointer import PointerNetwork
 
 T = TypeVar("T")
 
@@ -219,7 +222,11 @@ def fingerprint(module: nn.Module) -> str:
 
 
 def save_causal_lm(
-    model: Any, path: Path, tokenizer: Any = None, state: Mapping[str, torch.Tensor] | None = None
+    model: Any,
+    path: Path,
+    tokenizer: Any = None,
+    state: Mapping[str, torch.Tensor] | None = None,
+    pointer: PointerNetwork | None = None,
 ) -> None:
     """Write a language model, and its tokenizer if given, as one complete directory or none.
 
@@ -228,11 +235,14 @@ def save_causal_lm(
         path: The directory.
         tokenizer: Its tokenizer.
         state: The tensors to write, where they are not the module's own.
+        pointer: The network of its pointer, if it has one.
     """
     with atomic_directory(path) as folder:
         model.save_pretrained(folder, safe_serialization=True, state_dict=state)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
+        if pointer is not None:
+            pointer.save(folder)
 
 
 @contextmanager

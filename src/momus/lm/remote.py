@@ -218,6 +218,8 @@ class RemoteEngine:
             found, ended = await self._asker.go_on(prompt, size, (*key, len(written)), only, settings)
             again: Sequence[int] | None = None
             for place, one in enumerate(found, 1):
+                if rule and rule.odds(state) is not None:
+                    raise UserError("a model on a server cannot have its quotes drawn by a pointer")
                 allowed = rule.allowed(state) if rule else None
                 if allowed is not None and one.token not in allowed:
                     again = allowed

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from momus.critique import NO_PROBLEMS, Critique, parse_critique
 from momus.errors import UserError
@@ -25,7 +25,20 @@ from momus.review.render import promised
 from momus.search.best_of_n import best_of_n
 from momus.search.fsbs import FSBSConfig, search
 from momus.search.majority import agreed
-from momus.search.result import Candidate, Reward, RewardSource, SearchResult, Subject, between, no_reward, ties
+from momus.search.result import (
+    Candidate,
+    Reward,
+    RewardSource,
+    SearchResult,
+    between,
+    no_reward,
+    pointed,
+    subjects_of,
+    ties,
+)
+
+if TYPE_CHECKING:
+    from momus.lm.pointer import Pointer
 
 SHIPPED = Path(__file__).with_name("calibration.json")
 """What was measured of the shipped critic."""
@@ -96,10 +109,14 @@ class VotingCritic:
         engine: The critic.
         weights: What names the model: the SHA-256 of its files.
         config: How hard to look.
+        pointer: What chooses the lines to quote, where the critic has it.
     """
 
-    def __init__(self, engine: Engine, weights: str, config: VotingConfig | None = None) -> None:
+    def __init__(
+        self, engine: Engine, weights: str, config: VotingConfig | None = None, pointer: Pointer | None = None
+    ) -> None:
         self._engine, self._weights, self._config = engine, weights, config or VotingConfig()
+        self._pointer = pointer
 
     def fits(self, task: Task) -> bool:
         """Whether the code and its question leave room for a critique."""
@@ -110,7 +127,7 @@ class VotingCritic:
         results = best_of_n(
             self._engine,
             no_reward,
-            [Subject(_prompt(self._engine, task), task.answer) for task in tasks],
+            pointed(subjects_of(self._engine, tasks), self._pointer),
             self._config.samples,
             # Keyed by nothing but the seed, so that a function is reviewed alike whatever file it is in.
             key=[self._config.seed] * len(tasks),
@@ -135,13 +152,20 @@ class SearchCritic:
         end: The end-of-text token, with which "no problems found" is scored.
         weights: What names the model and the reward model: the SHA-256 of their files.
         config: How hard to look.
+        pointer: What chooses the lines to quote, where the critic has it.
     """
 
     def __init__(
-        self, engine: Engine, reward: Reward, end: int, weights: Mapping[str, str], config: SearchConfig | None = None
+        self,
+        engine: Engine,
+        reward: Reward,
+        end: int,
+        weights: Mapping[str, str],
+        config: SearchConfig | None = None,
+        pointer: Pointer | None = None,
     ) -> None:
         self._engine, self._reward, self._end, self._weights = engine, reward, end, dict(weights)
-        self._config = config or SearchConfig()
+        self._config, self._pointer = config or SearchConfig(), pointer
 
     def fits(self, task: Task) -> bool:
         """Whether the code and its question leave room for a critique."""
@@ -149,7 +173,7 @@ class SearchCritic:
 
     def look(self, tasks: Sequence[Task]) -> list[Look]:
         """Search critiques of every task, and score "no problems found" beside them."""
-        subjects = [Subject(_prompt(self._engine, task), task.answer) for task in tasks]
+        subjects = pointed(subjects_of(self._engine, tasks), self._pointer)
         # Keyed by nothing but the seed, as above.
         found = search(self._engine, self._reward, subjects, self._config.fsbs, key=[self._config.seed] * len(tasks))
         silence = (*self._engine.encode(NO_PROBLEMS, bos=False), self._end)
@@ -191,18 +215,20 @@ def load_critic(model: Path | None = None, reward: RewardSource | None = None) -
     """
     from momus.lm.local import LocalEngine
     from momus.lm.models import contents, load_causal_lm, load_tokenizer
+    from momus.lm.pointer import Pointer
     from momus.search.reward import find_reward
 
     folder = model or TINY
     tokenizer = load_tokenizer(folder)
     engine = LocalEngine(load_causal_lm(folder), tokenizer)
+    pointer = Pointer.beside(folder, engine.model, engine.vocabulary)
     source = reward or RewardSource()
     found = find_reward(source, engine)
     if found is None:
-        return VotingCritic(engine, contents(folder))
+        return VotingCritic(engine, contents(folder), pointer=pointer)
     name = contents(source.folder) if source.folder is not None else str(getattr(found, "name", source.url))
     weights = {"model": contents(folder), "reward": name}
-    return SearchCritic(engine, found, tokenizer.eos_token_id, weights)
+    return SearchCritic(engine, found, tokenizer.eos_token_id, weights, pointer=pointer)
 
 
 def set_critic(

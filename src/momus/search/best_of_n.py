@@ -30,7 +30,7 @@ def best_of_n(
         key: Names the randomness, as in `Engine.sample`.
         temperature: Of sampling; 0 with n = 1 is greedy decoding.
         max_tokens: Longest critique.
-        verbatim: Constrain quotes to be lines of the answer.
+        verbatim: Constrain quotes to be lines of the answer, drawn by the critic's pointer where it has one.
 
     Raises:
         UserError: A prompt is too long for the critic.
@@ -41,7 +41,9 @@ def best_of_n(
         key=key,
         temperature=temperature,
         max_tokens=max_tokens,
-        constraints=[VerbatimQuotes(s.answer, engine.vocabulary) if verbatim else None for s in subjects],
+        constraints=[
+            VerbatimQuotes(s.answer, engine.vocabulary, lines=s.lines) if verbatim else None for s in subjects
+        ],
     )
     found = [[sample.tokens for sample in group] for group in samples]
     results = judged(engine, subjects, found, reward, [{} for _ in subjects])

@@ -29,8 +29,10 @@ from pydantic import ValidationError
 
 from momus import __version__
 from momus.errors import UserError
-from momus.lm.models import contents
+from momus.lm.codec import Codec
+from momus.lm.models import contents, load_tokenizer
 from momus.records import Tamper, Task, write_jsonl
+from momus.search.reward import find_reward
 from momus.search.shard import BATCH, CritiqueConfig, Shard, ShardCritic, TaskCritiques
 
 Runner = Callable[[CritiqueConfig, Sequence[Shard]], Generator[tuple[Shard, list[TaskCritiques]], None, None]]
@@ -166,8 +168,10 @@ def _record(line: bytes) -> Task | Tamper:
 
 
 def _settings(config: CritiqueConfig, input_sha256: str, size: int) -> dict[str, Any]:
-    """Everything that decides what the files of a run hold: contents, not paths."""
+    """Everything that decides what the files of a run hold: contents, not paths; of a server's model its name."""
     models = {"model": contents(config.model), "reward": contents(config.reward) if config.reward else ""}
+    if config.reward_url is not None:
+        models["reward"] = str(getattr(find_reward(config.source, Codec(load_tokenizer(config.model))), "name", ""))
     settings = {**asdict(replace(config, n=config.samples)), **models}
     return {**settings, "input": input_sha256, "batch": BATCH, "shard": size, "momus": __version__}
 

@@ -12,7 +12,8 @@ That makes n * (k * (d - 1) + 1) = 28 candidates. Steps 2 and 3 go by the score 
 only at the end, so one search serves every operating point from "claim nothing false" to "miss nothing".
 
 Differences from the paper: quotes are constrained to be verbatim lines of the answer, each quoted once
-(`FSBSConfig.verbatim`; the paper only forces the fence), and many answers are searched in lockstep.
+(`FSBSConfig.verbatim`; the paper only forces the fence), drawn by the critic's pointer where it has one
+(`lm/pointer.py`); and many answers are searched in lockstep.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def _sample(
         temperature=config.temperature,
         max_tokens=config.max_tokens,
         constraints=[
-            VerbatimQuotes(subjects[task].answer, engine.vocabulary, written=start) if config.verbatim else None
+            _quotes(engine, subjects[task], start) if config.verbatim else None
             for (task, _), start in zip(owners, starts, strict=True)
         ],
     )
@@ -138,3 +139,7 @@ def _sample(
     for (task, _), start_tokens, group in zip(owners, tokens, samples, strict=True):
         found[task] += [(*start_tokens, *sample.tokens) for sample in group]
     return found
+
+
+def _quotes(engine: Engine, subject: Subject, written: str) -> VerbatimQuotes:
+    return VerbatimQuotes(subject.answer, engine.vocabulary, written=written, lines=subject.lines)

@@ -271,9 +271,13 @@ def preferences(answers: Sequence[RainAnswer], labeler: str) -> Iterator[Ranking
 
 
 def demonstrations(answers: Sequence[RainAnswer], author: str) -> Iterator[Demonstration]:
-    """Turn the answers that met the threshold in every set, and ended by themselves, into demonstrations."""
+    """Turn the answers that ended by themselves and, judged whole, met the threshold into demonstrations.
+
+    That is what the last set's value is of. An earlier one's is the mean of what was tried below it, answers that were
+    rejected among them: where few answers are good, it says more of the model than of this answer.
+    """
     for own in answers:
-        if own.met and own.answer.strip():
+        if own.stopped == "end" and own.sets and own.sets[-1].met and own.answer.strip():
             yield Demonstration(prompt=own.prompt, answer=own.answer, author=author)
 
 

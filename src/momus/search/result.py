@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from momus.critique import parse_critique
 from momus.errors import UserError
 from momus.lm.engine import Engine
+from momus.lm.prompts import prompt_of
+from momus.records import Tamper, Task
+
+if TYPE_CHECKING:
+    from momus.lm.pointer import Pointer
 
 Tokens = tuple[int, ...]
 
@@ -58,10 +63,27 @@ def no_reward(prompts: Sequence[Tokens], critiques: Sequence[Sequence[Tokens]]) 
 
 @dataclass(frozen=True)
 class Subject:
-    """An answer to search critiques of: the prompt a critique continues, and the answer it may quote."""
+    """An answer to search critiques of: the prompt a critique continues, and the answer it may quote.
+
+    `lines` are the logarithms of the odds by which its lines are quoted, where the critic has a pointer for that.
+    """
 
     prompt: Tokens
     answer: str
+    lines: tuple[float, ...] | None = None
+
+
+def subjects_of(engine: Engine, tasks: Sequence[Task | Tamper]) -> list[Subject]:
+    """Return the answers of tasks as subjects for a critic."""
+    return [Subject(tuple(engine.encode(prompt_of(task), bos=True)), task.answer) for task in tasks]
+
+
+def pointed(subjects: Sequence[Subject], pointer: Pointer | None) -> list[Subject]:
+    """Return subjects with what a critic's pointer says of their lines; as they are where it has none."""
+    if pointer is None or not subjects:
+        return list(subjects)
+    lines = pointer.lines([own.prompt for own in subjects], [own.answer for own in subjects])
+    return [replace(own, lines=found) for own, found in zip(subjects, lines, strict=True)]
 
 
 @dataclass(frozen=True)

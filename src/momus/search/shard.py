@@ -20,12 +20,12 @@ from momus.errors import UnfitInputError, UserError
 from momus.lm.codec import Codec
 from momus.lm.local import LocalEngine
 from momus.lm.models import load_causal_lm, load_tokenizer
-from momus.lm.prompts import prompt_of
+from momus.lm.pointer import Pointer
 from momus.lm.tiny import TINY
 from momus.records import Record, Tamper, Task
 from momus.search.best_of_n import best_of_n
 from momus.search.fsbs import FSBSConfig, search
-from momus.search.result import Candidate, RewardSource, SearchResult, Subject, no_reward
+from momus.search.result import Candidate, RewardSource, SearchResult, Subject, no_reward, pointed, subjects_of
 from momus.search.reward import find_reward
 
 BATCH = 8
@@ -144,7 +144,9 @@ class ShardCritic:
         torch.set_num_threads(config.threads)
         self._config = config
         self._model, self._tokenizer = load_causal_lm(config.model), load_tokenizer(config.model)
-        self._reward = find_reward(config.source, Codec(self._tokenizer)) or no_reward
+        codec = Codec(self._tokenizer)
+        self._reward = find_reward(config.source, codec) or no_reward
+        self._pointer = Pointer.beside(config.model, self._model, codec.vocabulary)
 
     def __call__(self, shard: Shard) -> list[TaskCritiques]:
         """Return the critiques of every task of a shard, in order."""
@@ -157,12 +159,11 @@ class ShardCritic:
     def _batch(self, first: int, tasks: Sequence[Task | Tamper]) -> Iterator[TaskCritiques]:
         # A new engine has read nothing: what one remembers decides how a sum is cut up, and so its last bits.
         engine = LocalEngine(self._model, self._tokenizer)
-        subjects = {
-            index: Subject(tuple(engine.encode(prompt_of(task), bos=True)), task.answer)
-            for index, task in enumerate(tasks, first)
-        }
+        subjects = dict(enumerate(subjects_of(engine, tasks), first))
         problems = {index: problem for index, own in subjects.items() if (problem := self._too_long(own))}
-        found = self._search(engine, {index: own for index, own in subjects.items() if index not in problems})
+        fitting = [index for index in subjects if index not in problems]
+        searched = pointed([subjects[index] for index in fitting], self._pointer)
+        found = self._search(engine, dict(zip(fitting, searched, strict=True)))
         for index, task in enumerate(tasks, first):
             result = problems[index] if index in problems else found[index]
             skipped, kept = (result, ()) if isinstance(result, str) else ("", self._kept(result))

@@ -99,14 +99,22 @@ def draw_tamper(function: Function, count: int, rng: random.Random) -> Tamper | 
     return Tamper(task=task, answer=made[0], bugs=made[1]) if made else None
 
 
+def draw_bugs(function: Function, shares: Sequence[float], rng: random.Random) -> Tamper | None:
+    """Put 0, 1, 2, ... fresh bugs into a function with given chances, never more than one to two lines.
+
+    Where there is no room for as many as were drawn there are fewer; None where there is none for any.
+    """
+    wanted = rng.choices(range(len(shares)), shares)[0]
+    most = max(1, sum(bool(line.strip()) for line in function.answer.split("\n")) // 2)
+    counts = range(min(wanted, most), 0, -1) if wanted else [0]
+    return next(filter(None, (draw_tamper(function, count, rng) for count in counts)), None)
+
+
 def draw_example(
     function: Function, mixture: Mixture, tokenizer: PreTrainedTokenizerFast, rng: random.Random
 ) -> Example | None:
     """Draw one training example from a function, or None when the tamper drawn did not work out."""
-    wanted = rng.choices(range(len(mixture.bugs)), mixture.bugs)[0]
-    most = max(1, sum(bool(line.strip()) for line in function.answer.split("\n")) // 2)
-    counts = range(min(wanted, most), 0, -1) if wanted else [0]
-    tamper = next(filter(None, (draw_tamper(function, count, rng) for count in counts)), None)
+    tamper = draw_bugs(function, mixture.bugs, rng)
     if tamper is None:
         return None
     question = function.question if rng.random() < mixture.question else ""

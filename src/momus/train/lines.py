@@ -8,7 +8,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from momus.critique import FENCE
+from momus.lm.constraint import quotable_texts
 from momus.lm.forward import branch_logprobs
+from momus.lm.pointer import Pointer
 from momus.lm.prompts import OPEN_QUOTE, prompt_of
 from momus.lm.tree import TokenTree
 from momus.match.bugs import bug_lines
@@ -42,6 +44,17 @@ def likeliest_line_hits(
         likeliest = lines[scores.index(max(scores))]
         hits.append(any(likeliest in bug_lines(bug, tamper.answer) for bug in tamper.bugs))
     model.train(was_training)
+    return hits
+
+
+def pointed_line_hits(pointer: Pointer, tokenizer: PreTrainedTokenizerFast, tampers: Sequence[Tamper]) -> list[bool]:
+    """Return for each of `tampers` whether the line that a pointer finds likeliest is one of a bug."""
+    prompts = [[tokenizer.bos_token_id, *tokenizer.backend_tokenizer.encode(prompt_of(own)).ids] for own in tampers]
+    hits = []
+    for tamper, odds in zip(tampers, pointer.lines(prompts, [own.answer for own in tampers]), strict=True):
+        quotable = [number for number, _ in quotable_texts(tamper.answer)]
+        likeliest = max(quotable, key=odds.__getitem__)
+        hits.append(any(likeliest in bug_lines(bug, tamper.answer) for bug in tamper.bugs))
     return hits
 
 

@@ -25,7 +25,9 @@ Branches of one answer share it in a token tree. Hidden matrices are trained by 
 AdamW; both rates are constant after a short warm-up and fall linearly to zero over the last part. Short answers
 come first. A second stage trains only the layers above the detector's, for what they do is learned late: after
 the first, attention was on the right line as often as the detector was (42%), and the critique chose it in 30%.
-Everything is drawn by (seed, pool), so a run that was killed continues exactly.
+For what is lost there the third stage trains a pointer over the finished model (`train/pointing.py`), which reads the
+answer both ways and draws the lines of constrained quotes. Everything is drawn by (seed, pool), so a run that was
+killed continues exactly.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ from momus.train.corpus import Corpus, CorpusConfig, build_corpus, texts
 from momus.train.examples import Example, Mixture, draw_example, draw_tamper
 from momus.train.lines import line_accuracy
 from momus.train.optim import Muon
+from momus.train.pointing import PointingConfig, train_pointer
 from momus.train.pretrain_losses import Heads, LossWeights, loss_of
 from momus.train.runs import Run
 
@@ -93,6 +96,7 @@ class PretrainConfig:
     seed: int = 0
     losses: LossWeights = field(default_factory=LossWeights)
     mixture: Mixture = field(default_factory=Mixture)
+    pointing: PointingConfig = field(default_factory=PointingConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
 
 
@@ -108,6 +112,9 @@ PRESETS = {
         layers=8,
         detect_layer=6,
         heads=5,
+        pointing=PointingConfig(
+            layers=3, heads=5, inner=640, tokens=600_000_000, batch_tokens=65_536, pool=8192, save_every=10
+        ),
         corpus=CorpusConfig(per_package=20_000),
     ),
     "smoke": PretrainConfig(
@@ -122,6 +129,9 @@ PRESETS = {
         batch_tokens=2048,
         pool=16,
         save_every=1,
+        pointing=PointingConfig(
+            layers=1, heads=2, inner=32, tokens=3000, batch_tokens=1024, warmup=2, pool=8, save_every=1
+        ),
         corpus=CorpusConfig(per_package=0),
     ),
 }
@@ -162,7 +172,8 @@ def pretrain(out: Path, config: PretrainConfig) -> Path:
             if state["pool"] % config.save_every == 0 or state["tokens"] >= total:
                 run.log(step, line_accuracy=line_accuracy(model, tokenizer, valid))
                 run.save(step, modules=modules, optimizers=optimizers, state=state)
-    save_causal_lm(model, out / "model", tokenizer)
+    pointer = train_pointer(model, tokenizer, config.detect_layer, corpus, valid, config.pointing, out / "pointer")
+    save_causal_lm(model, out / "model", tokenizer, pointer=pointer)
     return out / "model"
 
 

@@ -1,0 +1,168 @@
+"""The pointer: which line should a critique quote? A small network over the critic reads the answer both ways.
+
+A causal model that has opened a quote must choose its line with the very first words, from what it wrote down about
+every line before it had read the next; and where several lines begin alike it chooses nothing yet. The pointer takes
+the critic's states of the prompt at a middle layer, reads them in both directions, and gives every line a score: line
+first, text after. `VerbatimQuotes` draws quotes by it (`lm/constraint.py`).
+
+It is part of a critic that has one: `pointer.safetensors` beside the weights whose states it reads.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import LlamaConfig, LlamaModel
+
+from momus.critique import FENCE
+from momus.errors import UserError
+from momus.lm.constraint import Vocabulary
+
+POINTER_FILE = "pointer.safetensors"
+AT_ONCE = 16
+
+
+class PointerNetwork(nn.Module):
+    """A bidirectional encoder with one score a token, over the states that a causal model has after some layers.
+
+    Args:
+        width: Of the model's states.
+        reads: How many of the model's layers it reads through.
+        layers: Its own.
+        heads: Of each, half as many of them for keys and values.
+        inner: Width of their feed-forward blocks.
+        context: Most tokens of a prompt.
+    """
+
+    def __init__(self, width: int, reads: int, *, layers: int, heads: int, inner: int, context: int) -> None:
+        super().__init__()
+        shape = {"layers": layers, "heads": heads, "inner": inner, "context": context}
+        self.shape = {"width": width, "reads": reads, **shape}
+        self.reads = reads
+        self.entry = nn.RMSNorm(width)
+        self.body = LlamaModel(
+            LlamaConfig(
+                vocab_size=1,
+                hidden_size=width,
+                intermediate_size=inner,
+                num_hidden_layers=layers,
+                num_attention_heads=heads,
+                num_key_value_heads=max(1, heads // 2),
+                max_position_embeddings=context,
+                pad_token_id=None,
+                bos_token_id=None,
+                eos_token_id=None,
+            )
+        )
+        self.body.embed_tokens = nn.Identity()  # it reads states, no tokens
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, states: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Score tokens: a logit that the fault is in the line each of them ends, [B, T].
+
+        Args:
+            states: The model's after `reads` layers, [B, T, width].
+            real: Which tokens are no padding, [B, T].
+        """
+        mask = real[:, None, None, :].expand(-1, 1, real.shape[1], -1)
+        read = self.body(inputs_embeds=self.entry(states), attention_mask=mask, use_cache=False)
+        scores: torch.Tensor = self.score(read.last_hidden_state).squeeze(-1)
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Write `POINTER_FILE` into a model's folder, in half precision."""
+        tensors = {name: own.half().contiguous() for name, own in self.state_dict().items()}
+        save_file(tensors, folder / POINTER_FILE, {"shape": json.dumps(self.shape)})
+
+    @classmethod
+    def load(cls, path: Path) -> PointerNetwork:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: It cannot be read.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                network = cls(**json.loads(file.metadata()["shape"]))
+            network.load_state_dict({name: own.float() for name, own in load_file(path).items()})
+        except Exception as error:
+            raise UserError(f"cannot load the pointer {path}: {' '.join(str(error).split())[:300]}") from error
+        return network.eval()
+
+
+class Pointer:
+    """A critic's pointer: its network, the model whose states that reads, and the bytes behind the model's tokens."""
+
+    def __init__(self, network: PointerNetwork, model: Any, vocabulary: Vocabulary) -> None:
+        self.network, self._model, self._vocabulary = network, model, vocabulary
+
+    @classmethod
+    def beside(cls, folder: str | Path, model: Any, vocabulary: Vocabulary) -> Pointer | None:
+        """Load the pointer of the model in a folder, or return None where it has none.
+
+        Raises:
+            UserError: There is one that cannot be read.
+        """
+        path = Path(folder) / POINTER_FILE
+        return cls(PointerNetwork.load(path).to(model.device), model, vocabulary) if path.is_file() else None
+
+    @torch.no_grad()
+    def lines(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> list[tuple[float, ...]]:
+        """Return for every line of every answer the logarithm of the odds that a critique should quote it.
+
+        Args:
+            prompts: The tokens a critique continues, each with its answer in it.
+            answers: The answers; a line is what a newline ends.
+        """
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        found: dict[int, tuple[float, ...]] = {}
+        for start in range(0, len(order), AT_ONCE):
+            part = order[start : start + AT_ONCE]
+            tokens, real = padded([prompts[i] for i in part], self._model.device)
+            scores = self.network(states_after(self._model.base_model, self.network.reads, tokens), real)
+            for i, row in zip(part, scores, strict=True):
+                found[i] = tuple(row[line_ends(prompts[i], answers[i], self._vocabulary)].tolist())
+        return [found[i] for i in range(len(prompts))]
+
+
+def padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return prompts padded at their ends, and which tokens are no padding: [B, T] each."""
+    size = max(map(len, prompts))
+    tokens = torch.tensor([[*own, *[0] * (size - len(own))] for own in prompts], device=device)
+    lengths = torch.tensor([len(own) for own in prompts], device=device)
+    return tokens, torch.arange(size, device=device)[None] < lengths[:, None]
+
+
+def states_after(backbone: Any, layers: int, tokens: torch.Tensor) -> torch.Tensor:
+    """Run the first layers of a causal model's backbone over rows padded at the end; returns their states [B, T, d]."""
+    below = copy.copy(backbone)  # shares everything with the model, but is cut short
+    below._modules = {**backbone._modules, "layers": backbone.layers[:layers], "norm": nn.Identity()}
+    below.config = copy.copy(backbone.config)
+    below.config.num_hidden_layers = layers
+    states: torch.Tensor = below(input_ids=tokens, use_cache=False).last_hidden_state
+    return states
+
+
+def line_ends(prompt: Sequence[int], answer: str, vocabulary: Vocabulary) -> list[int]:
+    """Return for every line of an answer the place in its prompt of the token with the newline that ends the line.
+
+    Raises:
+        ValueError: The answer is not in the prompt, in a fence.
+    """
+    pieces = [vocabulary.pieces[token] or b"" for token in prompt]
+    text, wanted = b"".join(pieces), f"{answer}\n".encode()
+    start = text.rfind(wanted + FENCE.encode())
+    if start < 0:
+        raise ValueError("the prompt does not hold the answer")
+    stops = np.cumsum([len(piece) for piece in pieces])
+    newlines = [start + i for i, byte in enumerate(wanted) if byte == ord("\n")]
+    return [int(own) for own in np.searchsorted(stops, newlines, side="right")]

@@ -1,0 +1,241 @@
+"""Training the embedded model's pointer (`lm/pointer.py`): the model stays as it is, fresh bugs teach where to point.
+
+Two losses on the scores at the ends of an answer's lines: which line holds the fault among all of them (cross-entropy
+against an even choice among the lines with bugs), and whether each line does (binary cross-entropy). A prompt costs a
+fraction of what a critique of it would, and every answer is a lesson, so that in the same time the pointer sees several
+times the bugs. Everything is drawn by (seed, pool): a run that was killed continues exactly.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import Progress
+from torch import nn
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from momus.lm.constraint import Vocabulary
+from momus.lm.pointer import PointerNetwork, line_ends, padded, states_after
+from momus.lm.prompts import critique_prompt
+from momus.match.bugs import bug_lines
+from momus.records import Tamper
+from momus.train.corpus import Corpus
+from momus.train.examples import draw_bugs
+from momus.train.optim import Muon
+from momus.train.runs import Run
+
+
+@dataclass(frozen=True)
+class PointingConfig:
+    """Settings of the pointer and its training; there is no paper to follow here."""
+
+    layers: int = 2
+    heads: int = 4
+    inner: int = 320
+    tokens: int = 9_000_000
+    """Tokens of prompts to train on, padding not counted."""
+    batch_tokens: int = 8192
+    """Most tokens in a batch, padding counted."""
+    matrix_lr: float = 0.02
+    other_lr: float = 3e-3
+    weight_decay: float = 0.01
+    warmup: int = 40
+    """Steps over which the rates rise."""
+    cooldown: float = 0.5
+    """Last share of `tokens` over which the rates fall to zero."""
+    bugs: tuple[float, ...] = (0.05, 0.4, 0.25, 0.2, 0.1)
+    """Shares of answers with 0, 1, 2, ... bugs; never more than one to two lines."""
+    question: float = 0.7
+    """Share of answers shown with their question."""
+    short_chars: int = 360
+    long_share: float = 0.6
+    """Chance to keep an answer drawn that is longer than `short_chars`."""
+    every: float = 2.0
+    """What the loss of every single line weighs beside that of the choice among them."""
+    pool: int = 512
+    """Answers drawn together and cut into batches of like lengths."""
+    save_every: int = 20
+    """Pools between checkpoints."""
+    seed: int = 0
+
+
+class Lesson(NamedTuple):
+    """A prompt, where its answer's lines end that are not blank, and which of these hold bugs."""
+
+    tokens: tuple[int, ...]
+    ends: tuple[int, ...]
+    buggy: tuple[bool, ...]
+
+
+def train_pointer(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    reads: int,
+    corpus: Corpus,
+    valid: Sequence[Tamper],
+    config: PointingConfig,
+    out: Path,
+) -> PointerNetwork:
+    """Train the pointer of a model in the run directory `out`; running it again continues where it stopped.
+
+    Args:
+        model: The model; it is not changed.
+        tokenizer: Its tokenizer.
+        reads: How many of its layers the pointer reads through.
+        corpus: The functions to put bugs into.
+        valid: Held-out functions with bugs, to say now and then how often the pointer is right.
+        config: The settings.
+        out: The run directory.
+    """
+    run = Run(out, {**asdict(config), "reads": reads})
+    torch.manual_seed(config.seed)
+    network = PointerNetwork(
+        model.config.hidden_size,
+        reads,
+        layers=config.layers,
+        heads=config.heads,
+        inner=config.inner,
+        context=model.config.max_position_embeddings,
+    ).to(model.device)
+    optimizers = _optimizers(network, config)
+    step, state = run.restore({"pointer": network}, optimizers) or (0, {"tokens": 0, "pool": 0})
+    vocabulary = Vocabulary.from_tokenizer(tokenizer)
+    held_out = [lesson_of(own, own.task.question, tokenizer, vocabulary) for own in valid]
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("training the pointer", total=config.tokens, completed=state["tokens"])
+        while state["tokens"] < config.tokens:
+            rng = random.Random(f"{config.seed} pointer {state['pool']}")
+            lessons = [_draw(corpus, config, tokenizer, vocabulary, rng) for _ in range(config.pool)]
+            for batch in _batches(lessons, config.batch_tokens, rng):
+                started = monotonic()
+                _set_rates(optimizers, config, step, state["tokens"])
+                losses = _step(network, model, optimizers, batch, config)
+                state["tokens"] += sum(len(own.tokens) for own in batch)
+                step += 1
+                run.log(step, tokens=state["tokens"], **losses, seconds=round(monotonic() - started, 3))
+                progress.update(bar, completed=state["tokens"], description=f"choice {losses['choice']:.3f}")
+            state["pool"] += 1
+            if state["pool"] % config.save_every == 0 or state["tokens"] >= config.tokens:
+                run.log(step, line_accuracy=pointing_accuracy(network, model, held_out, config.batch_tokens))
+                run.save(step, modules={"pointer": network}, optimizers=optimizers, state=state)
+    return network.eval()
+
+
+def lesson_of(tamper: Tamper, question: str, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary) -> Lesson:
+    """Return what one tampered answer teaches."""
+    ids = tokenizer.backend_tokenizer.encode(critique_prompt(question, tamper.answer)).ids
+    tokens = (tokenizer.bos_token_id, *ids)
+    ends = line_ends(tokens, tamper.answer, vocabulary)
+    bugs = set[int]().union(*(bug_lines(bug, tamper.answer) for bug in tamper.bugs))
+    lines = [number for number, line in enumerate(tamper.answer.split("\n")) if line.strip()]
+    return Lesson(tokens, tuple(ends[n] for n in lines), tuple(n in bugs for n in lines))
+
+
+def loss_of(
+    network: PointerNetwork, model: LlamaForCausalLM, lessons: Sequence[Lesson], every_weight: float
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Return the loss of some lessons, a scalar, and its parts as numbers to show."""
+    choice, every = [], []
+    for scores, own in zip(_scores(network, model, lessons), lessons, strict=True):
+        buggy = torch.tensor(own.buggy, dtype=scores.dtype, device=scores.device)
+        every.append(F.binary_cross_entropy_with_logits(scores, buggy, reduction="none"))
+        if any(own.buggy):
+            choice.append(-(scores.log_softmax(-1) * buggy).sum() / buggy.sum())
+    chosen = torch.stack(choice).mean() if choice else torch.zeros((), device=model.device)
+    single = torch.cat(every).mean()
+    return chosen + every_weight * single, {"choice": round(chosen.item(), 4), "every": round(single.item(), 4)}
+
+
+@torch.no_grad()
+def pointing_accuracy(
+    network: PointerNetwork, model: LlamaForCausalLM, lessons: Sequence[Lesson], batch_tokens: int
+) -> float:
+    """Return the share of lessons in which the line with the highest score has a bug."""
+    network.eval()
+    batches = _batches(lessons, batch_tokens)
+    hits = [
+        own.buggy[int(scores.argmax())]
+        for batch in batches
+        for scores, own in zip(_scores(network, model, batch), batch, strict=True)
+    ]
+    network.train()
+    return sum(hits) / max(1, len(hits))
+
+
+def _scores(network: PointerNetwork, model: LlamaForCausalLM, lessons: Sequence[Lesson]) -> list[torch.Tensor]:
+    tokens, real = padded([own.tokens for own in lessons], model.device)
+    with torch.no_grad():
+        states = states_after(model.base_model, network.reads, tokens)
+    return [row[list(own.ends)] for row, own in zip(network(states, real), lessons, strict=True)]
+
+
+def _draw(
+    corpus: Corpus,
+    config: PointingConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    vocabulary: Vocabulary,
+    rng: random.Random,
+) -> Lesson:
+    while True:
+        function = corpus[rng.randrange(len(corpus))]
+        if len(function.answer) > config.short_chars and rng.random() >= config.long_share:
+            continue
+        tamper = draw_bugs(function, config.bugs, rng)
+        if tamper is not None:
+            question = function.question if rng.random() < config.question else ""
+            return lesson_of(tamper, question, tokenizer, vocabulary)
+
+
+def _batches(
+    lessons: Sequence[Lesson], batch_tokens: int, shuffled: random.Random | None = None
+) -> Iterator[list[Lesson]]:
+    """Cut lessons into batches of like lengths."""
+    batches: list[list[Lesson]] = [[]]
+    for own in sorted(lessons, key=lambda lesson: len(lesson.tokens)):
+        if batches[-1] and (len(batches[-1]) + 1) * len(own.tokens) > batch_tokens:
+            batches.append([])
+        batches[-1].append(own)
+    if shuffled:
+        shuffled.shuffle(batches)
+    yield from batches
+
+
+def _optimizers(network: PointerNetwork, config: PointingConfig) -> dict[str, torch.optim.Optimizer]:
+    matrices = [p for p in network.body.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in network.parameters() if id(p) not in chosen]
+    return {
+        "muon": Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay),
+        "adamw": torch.optim.AdamW(others, lr=config.other_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    }
+
+
+def _set_rates(optimizers: dict[str, torch.optim.Optimizer], config: PointingConfig, step: int, tokens: int) -> None:
+    factor = min(1.0, (step + 1) / config.warmup, (1 - tokens / config.tokens) / config.cooldown)
+    for name, rate in (("muon", config.matrix_lr), ("adamw", config.other_lr)):
+        for group in optimizers[name].param_groups:
+            group["lr"] = rate * factor
+
+
+def _step(
+    network: PointerNetwork,
+    model: LlamaForCausalLM,
+    optimizers: dict[str, torch.optim.Optimizer],
+    batch: Sequence[Lesson],
+    config: PointingConfig,
+) -> dict[str, float]:
+    loss, parts = loss_of(network, model, batch, config.every)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    for optimizer in optimizers.values():
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return {**parts, "norm": round(norm.item(), 4)}
