@@ -85,7 +85,9 @@ def report_data(result: LoopResult) -> ReportData:
         critics_note=(
             "Inserted bugs only. Intervals are 95% bootstrap intervals over functions. A comment catches a bug when "
             "it quotes a line of it, names it when it also contains the repair; a comment that does neither is a "
-            "fake problem, a linter's finding that is no bug or a repeated comment a nitpick." + _judge_note(result)
+            "fake problem, a linter's finding that is no bug or a repeated comment a nitpick. Where quotes are "
+            "constrained (quote forced, best of many, FSBS), the critic's pointer draws which line is quoted; single "
+            "samples and greedy critiques are the model's own words." + _judge_note(result)
         ),
         expectations=expectations(
             by_name,
@@ -182,7 +184,7 @@ _NOTES = {
     RANDOM_LINE: "one random line quoted in every answer",
     RUFF: "the linter's findings, as comments",
     SFT: "the shipped critic, one sample at temperature 1",
-    FORCED: "the shipped critic, greedy, made to quote something",
+    FORCED: "the shipped critic, greedy, made to quote something; its pointer says what",
     RL: "after PPO, one sample at temperature 1",
 }
 
@@ -202,7 +204,7 @@ def _simulated(result: LoopResult) -> tuple[str, ...]:
         f"rate with noise set so that two of them agree on {result.agreement:.0%} of preferences.",
         "The bugs are mutations of real code. How far results carry over to bugs that people make by "
         "themselves is not measured here.",
-        "The critic is a model of some six million parameters, trained for six hours on two cores: "
+        "The critic is a model of some seven million parameters, trained for seven hours on two cores: "
         "read the numbers as a demonstration of the method.",
     )
 
