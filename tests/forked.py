@@ -1,5 +1,6 @@
 """Processes of their own for tests that kill them, started from one that has loaded what they need: in no time."""
 
+import faulthandler
 import multiprocessing
 import os
 import sys
@@ -33,4 +34,5 @@ def _call(target: Callable[..., Any], arguments: tuple[object, ...], stderr: Pat
     if stderr is not None:
         with stderr.open("w") as file:
             os.dup2(file.fileno(), 2)
+        faulthandler.enable()  # a crash says where
     sys.exit(target(*arguments))
