@@ -269,6 +269,7 @@ def test_training_goes_on_exactly_and_learns(lessons, tmp_path, monkeypatch) -> 
     monkeypatch.setattr(pointing, "_step", dies)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "cut")
+    assert list((tmp_path / "cut").glob("checkpoint-*")), "it is to go on from somewhere"
     monkeypatch.setattr(pointing, "_step", real)
     again = train(tmp_path / "cut")
     for (name, a), (_, b) in zip(whole.state_dict().items(), again.state_dict().items(), strict=True):

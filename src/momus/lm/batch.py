@@ -65,8 +65,7 @@ class Batch:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone, in this order; one may be named again and again."""
-        if list(rows) != list(range(len(self.cache.owner))):
-            self.cache.keep(self._tensor(rows))
+        self.cache.keep(self._tensor(rows))
 
     def states(self, row: int) -> torch.Tensor:
         """Return a copy of the keys and values of a row's own tokens: [2 * layers, H, t, D]."""

@@ -212,8 +212,6 @@ def forking(model: Any, cache: ForkCache) -> Iterator[None]:
 
 def _blocks(rows: torch.Tensor, fork: ForkCache) -> torch.Tensor:
     """Gather the rows of each prefix in one block: [R, Hk, group, X] -> [P, Hk, slots * group, X]."""
-    if len(fork.lengths) == 1:
-        return rows.transpose(0, 1).flatten(1, 2)[None]
     block = rows.new_zeros(len(fork.lengths), fork.slots, *rows.shape[1:])
     block[fork.owner, fork.slot] = rows
     return block.transpose(1, 2).flatten(2, 3)
@@ -222,7 +220,7 @@ def _blocks(rows: torch.Tensor, fork: ForkCache) -> torch.Tensor:
 def _rows(block: torch.Tensor, fork: ForkCache, group: int) -> torch.Tensor:
     """Undo `_blocks`: [P, Hk, slots * group, X] -> [R, Hk, group, X]."""
     spread = block.view(*block.shape[:2], fork.slots, group, -1).transpose(1, 2)
-    rows: torch.Tensor = spread[0] if len(fork.lengths) == 1 else spread[fork.owner, fork.slot]
+    rows: torch.Tensor = spread[fork.owner, fork.slot]
     return rows
 
 

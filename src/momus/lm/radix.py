@@ -131,16 +131,13 @@ def padded(found: Sequence[Match], size: int) -> DynamicCache:
     if some is None:
         return past
     layers, heads, _, width = some.shape
-    joined = some.new_empty(layers, len(found), heads, size, width)
+    joined = some.new_zeros(layers, len(found), heads, size, width)
     for i, own in enumerate(pieces):
-        at = 0
-        for piece in own:
-            joined[:, i, :, at : at + piece.shape[2]] = piece
-            at += piece.shape[2]
-        joined[:, i, :, at:] = 0
+        if own:
+            states = torch.cat(own, 2)
+            joined[:, i, :, : states.shape[2]] = states
     for layer in range(layers // 2):
-        past.update(joined[2 * layer, ..., :0, :], joined[2 * layer + 1, ..., :0, :], layer)
-        past.layers[layer].keys, past.layers[layer].values = joined[2 * layer], joined[2 * layer + 1]  # not copied
+        past.update(joined[2 * layer], joined[2 * layer + 1], layer)
     return past
 
 

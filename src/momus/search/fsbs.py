@@ -131,7 +131,9 @@ def _sample(
         temperature=config.temperature,
         max_tokens=config.max_tokens,
         constraints=[
-            _quotes(engine, subjects[task], start) if config.verbatim else None
+            VerbatimQuotes(subjects[task].answer, engine.vocabulary, written=start, lines=subjects[task].lines)
+            if config.verbatim
+            else None
             for (task, _), start in zip(owners, starts, strict=True)
         ],
     )
@@ -139,7 +141,3 @@ def _sample(
     for (task, _), start_tokens, group in zip(owners, tokens, samples, strict=True):
         found[task] += [(*start_tokens, *sample.tokens) for sample in group]
     return found
-
-
-def _quotes(engine: Engine, subject: Subject, written: str) -> VerbatimQuotes:
-    return VerbatimQuotes(subject.answer, engine.vocabulary, written=written, lines=subject.lines)
