@@ -257,8 +257,14 @@ def test_training_goes_on_exactly_and_learns(lessons, tmp_path, monkeypatch) -> 
     def train(folder):
         return train_pointer(model, tokenizer, 1, functions, tampers, config, folder)
 
-    whole = train(tmp_path / "whole")
     real, done = pointing._step, []
+
+    def watched(network, model, optimizers, *rest):
+        assert all(group["lr"] >= 0 for own in optimizers.values() for group in own.param_groups)
+        return real(network, model, optimizers, *rest)
+
+    monkeypatch.setattr(pointing, "_step", watched)
+    whole = train(tmp_path / "whole")  # its last pool goes past the last of its tokens
 
     def dies(*arguments):
         done.append(None)

@@ -216,7 +216,7 @@ def load_critic(model: Path | None = None, reward: RewardSource | None = None) -
     from momus.lm.local import LocalEngine
     from momus.lm.models import contents, load_causal_lm, load_tokenizer
     from momus.lm.pointer import Pointer
-    from momus.search.reward import find_reward
+    from momus.search.reward import find_reward, reward_name
 
     folder = model or TINY
     tokenizer = load_tokenizer(folder)
@@ -226,8 +226,7 @@ def load_critic(model: Path | None = None, reward: RewardSource | None = None) -
     found = find_reward(source, engine)
     if found is None:
         return VotingCritic(engine, contents(folder), pointer=pointer)
-    name = contents(source.folder) if source.folder is not None else str(getattr(found, "name", source.url))
-    weights = {"model": contents(folder), "reward": name}
+    weights = {"model": contents(folder), "reward": reward_name(source, found)}
     return SearchCritic(engine, found, tokenizer.eos_token_id, weights, pointer=pointer)
 
 

@@ -32,7 +32,7 @@ from momus.errors import UserError
 from momus.lm.codec import Codec
 from momus.lm.models import contents, load_tokenizer
 from momus.records import Tamper, Task, write_jsonl
-from momus.search.reward import find_reward
+from momus.search.reward import find_reward, reward_name
 from momus.search.shard import BATCH, CritiqueConfig, Shard, ShardCritic, TaskCritiques
 
 Runner = Callable[[CritiqueConfig, Sequence[Shard]], Generator[tuple[Shard, list[TaskCritiques]], None, None]]
@@ -169,9 +169,8 @@ def _record(line: bytes) -> Task | Tamper:
 
 def _settings(config: CritiqueConfig, input_sha256: str, size: int) -> dict[str, Any]:
     """Everything that decides what the files of a run hold: contents, not paths; of a server's model its name."""
-    models = {"model": contents(config.model), "reward": contents(config.reward) if config.reward else ""}
-    if config.reward_url is not None:
-        models["reward"] = str(getattr(find_reward(config.source, Codec(load_tokenizer(config.model))), "name", ""))
+    served = find_reward(config.source, Codec(load_tokenizer(config.model))) if config.reward_url is not None else None
+    models = {"model": contents(config.model), "reward": reward_name(config.source, served)}
     settings = {**asdict(replace(config, n=config.samples)), **models}
     return {**settings, "input": input_sha256, "batch": BATCH, "shard": size, "momus": __version__}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from momus.lm.codec import Codec, read_tokenizer
 from momus.lm.engine import Engine
 from momus.lm.forward import score_trees
-from momus.lm.models import RewardModel
+from momus.lm.models import RewardModel, contents
 from momus.lm.tree import TokenTree
 from momus.search.result import Reward, RewardSource, Tokens
 
@@ -41,3 +41,16 @@ def find_reward(source: RewardSource, critic: Engine | Codec) -> Reward | None:
     from momus.search.reward_server import RemoteReward
 
     return RemoteReward(source.url, critic, None if source.tokenizer is None else read_tokenizer(source.tokenizer))
+
+
+def reward_name(source: RewardSource, found: Reward | None) -> str:
+    """Return what names a reward model: its files' SHA-256, or, on a server, its name there, where and how it scores.
+
+    Args:
+        source: Where it is.
+        found: What `find_reward` found there; not needed for a directory.
+
+    Raises:
+        UserError: There is no model in the directory.
+    """
+    return contents(source.folder) if source.folder is not None else str(getattr(found, "name", ""))

@@ -8,11 +8,27 @@ float32; this one keeps the parameter's own type and does all matrices of one sh
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+class Rates(Protocol):
+    """The settings of `muon_and_adamw`."""
+
+    @property
+    def matrix_lr(self) -> float:
+        """Muon's rate."""
+
+    @property
+    def other_lr(self) -> float:
+        """AdamW's."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of the matrices."""
 
 
 def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -60,3 +76,30 @@ class Muon(torch.optim.Optimizer):
         assert parameter.grad is not None
         buffer: Tensor = state["momentum"].lerp_(parameter.grad, 1 - momentum)
         return parameter.grad.lerp(buffer, momentum)
+
+
+def muon_and_adamw(
+    matrices: Iterable[Tensor], others: Iterable[Tensor], config: Rates
+) -> dict[str, torch.optim.Optimizer]:
+    """Return the two optimizers of the embedded model's recipe, "muon" for hidden matrices and "adamw" for the rest."""
+    return {
+        "muon": Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay),
+        "adamw": torch.optim.AdamW(others, lr=config.other_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    }
+
+
+def set_rates(optimizers: Mapping[str, torch.optim.Optimizer], config: Rates, factor: float) -> None:
+    """Set the rates of `muon_and_adamw` to so much of the configured ones."""
+    for name, rate in (("muon", config.matrix_lr), ("adamw", config.other_lr)):
+        for group in optimizers[name].param_groups:
+            group["lr"] = rate * factor
+
+
+def take_step(loss: Tensor, trained: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]) -> float:
+    """Take one step down a loss, gradients of `trained` clipped to norm 1; returns the norm before that."""
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+    for optimizer in optimizers.values():
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return round(norm.item(), 4)

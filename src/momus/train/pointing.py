@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import Progress
-from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from momus.lm.constraint import Vocabulary
@@ -29,7 +28,7 @@ from momus.match.bugs import bug_lines
 from momus.records import Tamper
 from momus.train.corpus import Corpus
 from momus.train.examples import draw_bugs
-from momus.train.optim import Muon
+from momus.train.optim import muon_and_adamw, set_rates, take_step
 from momus.train.runs import Run
 
 
@@ -38,8 +37,10 @@ class PointingConfig:
     """Settings of the pointer and its training; there is no paper to follow here."""
 
     layers: int = 2
+    """Bidirectional layers of its own."""
     heads: int = 4
     inner: int = 320
+    """Width of their feed-forward blocks."""
     tokens: int = 9_000_000
     """Tokens of prompts to train on, padding not counted."""
     batch_tokens: int = 8192
@@ -94,6 +95,12 @@ def train_pointer(
         valid: Held-out functions with bugs, to say now and then how often the pointer is right.
         config: The settings.
         out: The run directory.
+
+    Returns:
+        The network, which reads states as wide as the model's and scores every token.
+
+    Raises:
+        UserError: The run directory holds a run with other settings, or the disk is full.
     """
     run = Run(out, {**asdict(config), "reads": reads})
     torch.manual_seed(config.seed)
@@ -116,7 +123,8 @@ def train_pointer(
             lessons = [_draw(corpus, config, tokenizer, vocabulary, rng) for _ in range(config.pool)]
             for batch in _batches(lessons, config.batch_tokens, rng):
                 started = monotonic()
-                _set_rates(optimizers, config, step, state["tokens"])
+                left = 1 - state["tokens"] / config.tokens
+                set_rates(optimizers, config, max(0.0, min(1.0, (step + 1) / config.warmup, left / config.cooldown)))
                 losses = _step(network, model, optimizers, batch, config)
                 state["tokens"] += sum(len(own.tokens) for own in batch)
                 step += 1
@@ -212,17 +220,7 @@ def _optimizers(network: PointerNetwork, config: PointingConfig) -> dict[str, to
     matrices = [p for p in network.body.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in network.parameters() if id(p) not in chosen]
-    return {
-        "muon": Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay),
-        "adamw": torch.optim.AdamW(others, lr=config.other_lr, betas=(0.9, 0.95), weight_decay=0.0),
-    }
-
-
-def _set_rates(optimizers: dict[str, torch.optim.Optimizer], config: PointingConfig, step: int, tokens: int) -> None:
-    factor = min(1.0, (step + 1) / config.warmup, (1 - tokens / config.tokens) / config.cooldown)
-    for name, rate in (("muon", config.matrix_lr), ("adamw", config.other_lr)):
-        for group in optimizers[name].param_groups:
-            group["lr"] = rate * factor
+    return muon_and_adamw(matrices, others, config)
 
 
 def _step(
@@ -233,9 +231,4 @@ def _step(
     config: PointingConfig,
 ) -> dict[str, float]:
     loss, parts = loss_of(network, model, batch, config.every)
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    for optimizer in optimizers.values():
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return {**parts, "norm": round(norm.item(), 4)}
+    return {**parts, "norm": take_step(loss, network, optimizers)}

@@ -50,7 +50,7 @@ from momus.records import Tamper
 from momus.train.corpus import Corpus, CorpusConfig, build_corpus, texts
 from momus.train.examples import Example, Mixture, draw_example, draw_tamper
 from momus.train.lines import line_accuracy
-from momus.train.optim import Muon
+from momus.train.optim import muon_and_adamw, set_rates, take_step
 from momus.train.pointing import PointingConfig, train_pointer
 from momus.train.pretrain_losses import Heads, LossWeights, loss_of
 from momus.train.runs import Run
@@ -216,10 +216,7 @@ def _optimizers(model: LlamaForCausalLM, heads: nn.Module, config: PretrainConfi
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     chosen = {id(p) for p in matrices}
     others = [p for p in [*model.parameters(), *heads.parameters()] if id(p) not in chosen]
-    return {
-        "muon": Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay),
-        "adamw": torch.optim.AdamW(others, lr=config.other_lr, betas=(0.9, 0.95), weight_decay=0.0),
-    }
+    return muon_and_adamw(matrices, others, config)
 
 
 def _set_rates(optimizers: dict[str, torch.optim.Optimizer], config: PretrainConfig, step: int, tokens: int) -> None:
@@ -228,9 +225,7 @@ def _set_rates(optimizers: dict[str, torch.optim.Optimizer], config: PretrainCon
         factor = min(1.0, (step + 1) / config.warmup, (1 - tokens / config.tokens) / config.cooldown)
     else:
         factor = max(0.0, 1 - (tokens - config.tokens) / max(1, config.top_tokens))
-    for name, rate in (("muon", config.matrix_lr), ("adamw", config.other_lr)):
-        for group in optimizers[name].param_groups:
-            group["lr"] = rate * factor
+    set_rates(optimizers, config, factor)
 
 
 def _freeze(model: LlamaForCausalLM, heads: Heads, config: PretrainConfig, tokens: int) -> None:
@@ -273,9 +268,4 @@ def _step(
 ) -> dict[str, float]:
     """Take one optimizer step on a batch and return its losses."""
     loss, parts = loss_of(model, heads, batch, config.detect_layer, config.mixture, config.losses)
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for optimizer in optimizers.values():
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return {**parts, "norm": round(norm.item(), 4)}
+    return {**parts, "norm": take_step(loss, model, optimizers)}
