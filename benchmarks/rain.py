@@ -36,7 +36,7 @@ from momus.lm.tiny import TINY
 from momus.search.rain import RainConfig, search
 from momus.search.rain_answer import PAUSES, Subject
 from momus.search.rain_judge import SelfJudge, Verdict
-from momus.search.rain_models import Fast, FastJudge, Plain, PlainJudge, Values
+from momus.search.rain_models import Fast, Plain, PlainJudge, Values
 from momus.search.rain_result import Budget, RainResult
 from momus.search.rain_tasks import TASKS
 
@@ -128,7 +128,7 @@ class Contenders:
         """Search so many token sets with an engine that has read nothing yet."""
         engine = LocalEngine(self.model, self.tokenizer, memory=0 if plain else 2**29)
         criterion = TASKS["harmless"].criterion
-        judge = (PlainJudge if plain else FastJudge)(engine, criterion)
+        judge = (PlainJudge if plain else SelfJudge)(engine, criterion)
         writer = Plain(engine) if plain else Fast(engine) if reads is None else Recording(engine, reads)
         asked = engine.decode(self.prompt[1:])
         subject = Subject(self.prompt, asked, frozenset())

@@ -153,11 +153,10 @@ def test_the_command_asks(model: Path, capsys: pytest.CaptureFixture) -> None:
 
 def test_a_model_on_a_server_judges_like_the_same_model_here() -> None:
     from momus.search.rain_judge import SelfJudge
-    from momus.search.rain_models import FastJudge
 
     criterion = TASKS["critique"].with_cases(0).criterion
     local, server = tiny_engine(), OpenAIServer(tiny_engine())
-    here, there = FastJudge(local, criterion), SelfJudge(server.remote(), criterion)
+    here, there = SelfJudge(local, criterion), SelfJudge(server.remote(), criterion)
     for answer in ("right", "wrong, I think"):
         one, other = here("x = 1", answer), there("x = 1", answer)
         assert one.value == other.value

@@ -18,7 +18,7 @@ from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
 from momus.lm.constraint import VerbatimQuotes, Vocabulary
 from momus.lm.engine import choose_by
-from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork, line_ends, padded, states_after
+from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork, line_ends, padded
 from momus.lm.prompts import OPEN_QUOTE, critique_prompt, prompt_of
 from momus.records import Task
 from momus.search.best_of_n import single
@@ -32,13 +32,13 @@ from tiny import llama, tiny_engine, tiny_tokenizer
 
 ANSWER = "def f(items):\n    total = 0\n\n    for x in items:\n        total -= x\n    return total"
 LINES = ANSWER.split("\n")
-SHAPE = {"layers": 2, "heads": 4, "inner": 32, "context": 512}
+SHAPE = {"layers": 2, "heads": 4, "inner": 32}
 
 
-def network(seed: int = 0) -> PointerNetwork:
-    """A pointer for the random Llama, its weights wide enough that attention matters."""
+def network(seed: int = 0, model=None) -> PointerNetwork:
+    """A pointer over one layer of a random Llama, its weights wide enough that attention matters."""
     torch.manual_seed(seed)
-    made = PointerNetwork(32, 1, **SHAPE).eval()
+    made = PointerNetwork.over(model or llama(vocab=len(tiny_tokenizer())), 1, **SHAPE).eval()
     for parameter in made.body.parameters():
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -52,7 +52,7 @@ def engine():
 
 @pytest.fixture(scope="module")
 def pointer(engine):
-    return Pointer(network(), engine.model, engine.vocabulary)
+    return Pointer(network(), engine.vocabulary)
 
 
 def prompt(engine, answer: str = ANSWER, question: str = "Adds up."):
@@ -84,12 +84,13 @@ def test_an_answer_that_the_prompt_lacks_is_refused() -> None:
         line_ends([0, 1], "b", vocabulary)
 
 
-def test_it_reads_the_states_after_the_layers_it_says(engine) -> None:
+def test_it_begins_with_a_copy_of_the_models_lower_layers(engine) -> None:
     tokens, real = padded([prompt(engine), prompt(engine)[:20]], engine.model.device)
     before = engine.model(tokens).logits
-    states = states_after(engine.model.base_model, 1, tokens)
-    whole = engine.model.base_model(tokens, output_hidden_states=True)
-    assert torch.equal(states, whole.hidden_states[1])
+    own = network(model=engine.model)
+    states = own.below(input_ids=tokens).last_hidden_state
+    assert torch.equal(states, engine.model.base_model(tokens, output_hidden_states=True).hidden_states[1])
+    own.below.layers[0].mlp.up_proj.weight.data.zero_()
     assert torch.equal(engine.model(tokens).logits, before), "the model itself must stay as it is"
     assert real.sum(1).tolist() == [len(prompt(engine)), 20]
 
@@ -98,7 +99,7 @@ def test_it_reads_the_states_after_the_layers_it_says(engine) -> None:
 @given(st.permutations(range(5)), st.integers(1, 5))
 def test_neither_padding_nor_order_nor_batches_change_what_it_says(order: list[int], at_once: int) -> None:
     engine = tiny_engine()
-    pointer = Pointer(network(), engine.model, engine.vocabulary)
+    pointer = Pointer(network(), engine.vocabulary)
     answers = [ANSWER, "x = 1", "\n".join(LINES[:3]), ANSWER.replace("total", "s"), "a\nb\nc"]
     prompts = [prompt(engine, own) for own in answers]
     alone = [pointer.lines([p], [a])[0] for p, a in zip(prompts, answers, strict=True)]
@@ -120,7 +121,7 @@ def test_it_lies_beside_its_model_in_half_precision(engine, tmp_path) -> None:
     network().save(tmp_path)
     found = Pointer.beside(tmp_path, engine.model, engine.vocabulary)
     assert found is not None
-    direct = Pointer(network(), engine.model, engine.vocabulary)
+    direct = Pointer(network(), engine.vocabulary)
     asked = ([prompt(engine)], [ANSWER])
     assert found.lines(*asked)[0] == pytest.approx(direct.lines(*asked)[0], abs=0.05)
     size = sum(parameter.numel() for parameter in network().parameters())
@@ -236,14 +237,14 @@ def test_lessons_mark_the_lines_of_the_bugs(lessons) -> None:
 
 def test_the_loss_is_the_mean_over_answers_and_over_lines(lessons) -> None:
     _, tampers, tokenizer = lessons
-    vocabulary, model, own = Vocabulary.from_tokenizer(tokenizer), llama(vocab=len(tokenizer)), network()
+    vocabulary, own = Vocabulary.from_tokenizer(tokenizer), network()
     chosen = [lesson_of(t, "", tokenizer, vocabulary) for t in tampers[:5]]
-    together, _ = loss_of(own, model, chosen, 0.0)
-    alone = [loss_of(own, model, [lesson], 0.0)[0].item() for lesson in chosen]
+    together, _ = loss_of(own, chosen, 0.0)
+    alone = [loss_of(own, [lesson], 0.0)[0].item() for lesson in chosen]
     assert together.item() == pytest.approx(sum(alone) / len(alone), rel=1e-4)
-    by_line = [(loss_of(own, model, [lesson], 1.0)[0].item() - a) * len(lesson.ends)
+    by_line = [(loss_of(own, [lesson], 1.0)[0].item() - a) * len(lesson.ends)
                for lesson, a in zip(chosen, alone, strict=True)]  # fmt: skip
-    every = loss_of(own, model, chosen, 1.0)[0].item() - together.item()
+    every = loss_of(own, chosen, 1.0)[0].item() - together.item()
     assert every == pytest.approx(sum(by_line) / sum(len(lesson.ends) for lesson in chosen), rel=1e-3)
 
 
@@ -251,7 +252,16 @@ def test_training_goes_on_exactly_and_learns(lessons, tmp_path, monkeypatch) -> 
     functions, tampers, tokenizer = lessons
     model = llama(vocab=len(tokenizer))
     config = PointingConfig(
-        layers=1, heads=2, inner=32, tokens=40_000, batch_tokens=2048, warmup=2, long_share=1.0, pool=16, save_every=2
+        layers=1,
+        heads=2,
+        inner=32,
+        tokens=30_000,
+        whole_tokens=20_000,
+        batch_tokens=2048,
+        warmup=2,
+        long_share=1.0,
+        pool=16,
+        save_every=2,
     )
 
     def train(folder):
@@ -259,12 +269,22 @@ def test_training_goes_on_exactly_and_learns(lessons, tmp_path, monkeypatch) -> 
 
     real, done = pointing._step, []
 
-    def watched(network, model, optimizers, *rest):
+    seen, scores = [], []
+
+    def watched(network, optimizers, *rest):
         assert all(group["lr"] >= 0 for own in optimizers.values() for group in own.param_groups)
-        return real(network, model, optimizers, *rest)
+        before = network.below.layers[0].mlp.up_proj.weight.clone()
+        losses = real(network, optimizers, *rest)
+        scores.append(network.score.weight.detach().clone())
+        if optimizers["muon"].param_groups[0]["lr"] > 0:  # the last pool may go on after the last token
+            seen.append(torch.equal(network.below.layers[0].mlp.up_proj.weight, before))
+        return losses
 
     monkeypatch.setattr(pointing, "_step", watched)
     whole = train(tmp_path / "whole")  # its last pool goes past the last of its tokens
+    first = seen.count(True)
+    assert 0 < first < len(seen) and seen == [True] * first + [False] * (len(seen) - first)
+    assert torch.equal(whole.score.weight, scores[-1].lerp(scores[first - 1], 0.25))
 
     def dies(*arguments):
         done.append(None)

@@ -22,10 +22,11 @@ from momus.lm.chat import ChatFormat
 from momus.lm.engine import Choice, option_tokens
 from momus.lm.local import LocalEngine
 from momus.lm.plan import Plan
+from momus.lm.together import shared_beginning
 from momus.search.rain import RainConfig, search
 from momus.search.rain_answer import Subject
-from momus.search.rain_judge import Case, Criterion, SelfJudge, Verdict, last_asked, shared_beginning, whole_sentences
-from momus.search.rain_models import Fast, FastJudge, Plain, PlainJudge, Sentences, Values, unit
+from momus.search.rain_judge import Case, Criterion, SelfJudge, Verdict, last_asked, whole_sentences
+from momus.search.rain_models import Fast, Plain, PlainJudge, Sentences, Values, unit
 from momus.search.rain_result import RainResult
 from tiny import llama, tiny_model, tiny_tokenizer
 
@@ -203,16 +204,16 @@ def test_sentence_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_both_ways_judge_alike_and_what_orders_share_is_read_once() -> None:
-    fast, plain = FastJudge(engine_with(), CRITERION), PlainJudge(engine_with(0), CRITERION)
-    seen = read_by(fast._searched)
+    fast, plain = SelfJudge(engine_with(), CRITERION), PlainJudge(engine_with(0), CRITERION)
+    seen = read_by(fast._engine)
     for answer in ("4", "a total of 5, I think", "", "한국어 답"):
         one, other = fast("what is 2 + 2?", answer), plain("what is 2 + 2?", answer)
         assert one.value == other.value and one.abstained == other.abstained
         for mine, its in ((one.first, other.first), (one.second, other.second)):
             assert mine == pytest.approx(its, abs=1e-5)
         seen.update(own[:size] for own in fast.prompts("what is 2 + 2?", answer) for size in range(1, len(own) + 1))
-    assert fast._searched.forwarded_tokens == len(seen)
-    assert plain._engine.forwarded_tokens > 3 * len(seen)  # type: ignore[attr-defined]
+    assert fast._engine.forwarded_tokens == len(seen)
+    assert plain._engine.forwarded_tokens > 3 * len(seen)
 
 
 probability = st.floats(0, 1)
@@ -301,7 +302,7 @@ def test_labels_are_found_in_any_tokenizer() -> None:
 
 def test_what_does_not_fit_the_judge_is_refused_in_words() -> None:
     with pytest.raises(UserError, match="exceed"):
-        FastJudge(engine_with(), CRITERION)("why?", "x = 1 " * 300)
+        SelfJudge(engine_with(), CRITERION)("why?", "x = 1 " * 300)
 
 
 def test_what_was_asked() -> None:
@@ -349,7 +350,7 @@ def test_the_fast_way_grows_the_same_tree() -> None:
     iterations = 0
     for seed in range(2):
         fast, plain = engine_with(), engine_with(0)
-        judges = (Strict(), Strict()) if seed else (FastJudge(fast, CRITERION), PlainJudge(plain, CRITERION))
+        judges = (Strict(), Strict()) if seed else (SelfJudge(fast, CRITERION), PlainJudge(plain, CRITERION))
         one, other = (grown(e, e is plain, seed, SMALL, j) for e, j in zip((fast, plain), judges, strict=True))
         assert_same(one, other)
         assert one.forwarded * 4 < other.forwarded
@@ -380,7 +381,16 @@ def test_a_small_memory_changes_nothing_but_the_work(memory: int) -> None:
 def test_a_search_reads_hardly_more_than_the_distinct_tokens() -> None:
     engine = engine_with()
     seen = read_by(engine)
-    result = grown(engine, False, 3, RainConfig(max_tokens=12), FastJudge(engine, CRITERION))
+    judge = SelfJudge(engine, CRITERION)
+    prompts = judge.prompts
+
+    def noting(asked: str, answered: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        both = prompts(asked, answered)
+        seen.update(own[:size] for own in both for size in range(1, len(own) + 1))
+        return both
+
+    judge.prompts = noting  # type: ignore[method-assign]
+    result = grown(engine, False, 3, RainConfig(max_tokens=12), judge)
     assert result.forwarded == engine.forwarded_tokens
     assert result.forwarded <= 1.1 * len(seen)
 

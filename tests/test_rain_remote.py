@@ -15,8 +15,8 @@ from momus.lm.remote import RemoteEngine
 from momus.records import Prompt
 from momus.search.rain import RainConfig, search
 from momus.search.rain_answer import Subject
-from momus.search.rain_judge import Case, Criterion, Verdict
-from momus.search.rain_models import FastJudge, PlainJudge, Served, own_values
+from momus.search.rain_judge import Case, Criterion, SelfJudge, Verdict
+from momus.search.rain_models import PlainJudge, Served, own_values
 from momus.search.rain_result import RainResult
 from momus.search.rain_runs import Rain, with_settings
 from momus.search.rain_tasks import TASKS
@@ -87,7 +87,7 @@ def test_the_plain_way_over_a_server_grows_the_same_tree(itself: bool) -> None:
     for plain in (False, True):
         made = OpenAIServer(LOCAL)
         engine = RemoteEngine(made.server(), LOCAL.tokenizer, memory=0 if plain else 1000)
-        judge: Any = (PlainJudge if plain else FastJudge)(engine, CRITERION) if itself else Strict()
+        judge: Any = (PlainJudge if plain else SelfJudge)(engine, CRITERION) if itself else Strict()
         made.bodies.clear()
         subject = Subject(PREFIX, "go on", ENDS)
         result = search(Served(engine, plain), judge, subject, SMALL, key=(3,))

@@ -224,7 +224,7 @@ def test_exports_are_read_back(
         good = float(sum(answered.encode()) % 3 > 0)
         return Choice(good, 1.0), Choice(1 - good, 1.0)
 
-    monkeypatch.setattr("momus.search.rain_models.FastJudge.choices", fickle)
+    monkeypatch.setattr("momus.search.rain_judge.SelfJudge.choices", fickle)
     out = tmp_path / "out"
     arguments = ["rain", str(prompts), "--model", str(model), "--cases", "0", "--max-tokens", "4", "--limit", "2"]
     for kind in ("preferences", "demonstrations"):

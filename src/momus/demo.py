@@ -2,7 +2,7 @@
 
     1. answers       functions of this machine's standard library, some with bugs put in
     2. comparisons   critiques sampled from the shipped critic, rated by simulated contractors
-    3. reward        a reward model on the overall rankings
+    3. reward        a reward model on the overall rankings, told by the critic's pointer
     4. ppo           the critic trained against the reward model
     5. critiques     every critic on the same held-out answers, Force Sampling Beam Search among them
     6. report        measured against the truth, as one HTML file
@@ -33,6 +33,7 @@ from momus.errors import UserError
 from momus.evaluate.lineup import PERCENTILES, Critic, LineUp, fsbs_name, line_up
 from momus.lm.local import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
+from momus.lm.pointed_reward import PointedReward
 from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork
 from momus.lm.tiny import TINY
 from momus.raters.contractor import panel
@@ -50,6 +51,7 @@ from momus.train.reward import center, pair_accuracy, train_reward
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.runs import Run
 from momus.train.settings import PPOConfig, RewardConfig
+from momus.train.worth import learn_worth
 
 _AT_ONCE = 40
 _Item = TypeVar("_Item")
@@ -72,8 +74,8 @@ class Scale:
     contractors: int = 5
     max_tokens: int = 100
     """Length limit of a sampled critique."""
-    reward: RewardConfig = field(default_factory=RewardConfig.tiny)
-    ppo: PPOConfig = field(default_factory=lambda: PPOConfig.tiny(iterations=14))
+    reward: RewardConfig = field(default_factory=lambda: RewardConfig.tiny(epochs=1))
+    ppo: PPOConfig = field(default_factory=lambda: PPOConfig.tiny(iterations=15))
     fsbs: FSBSConfig = field(default_factory=lambda: FSBSConfig(max_tokens=100))
 
 
@@ -192,10 +194,12 @@ class _Demo:
                 trained_on = self._trained_on(comparisons)
                 kept_back = comparisons[len(trained_on) :]
                 torch.manual_seed(self.config.seed)
-                model = RewardModel.from_causal_lm(self.critic)
+                model = PointedReward.over(self.critic, PointerNetwork.load(TINY / POINTER_FILE), self.tokenizer)
+                rankings = [self.tokens.ranking(comparison) for comparison in chain.from_iterable(trained_on)]
+                learn_worth(model, rankings)
                 train_reward(
                     model,
-                    [self.tokens.ranking(comparison) for comparison in chain.from_iterable(trained_on)],
+                    rankings,
                     self.reward_config,
                     Run(self.out / "reward", self.reward_config),
                     lambda done, total, _: advance(done / total),
@@ -206,7 +210,7 @@ class _Demo:
                 accuracy, pairs = pair_accuracy(model, [self.tokens.ranking(c) for c in chain.from_iterable(kept_back)])
                 _write_json(result, [asdict(accuracy), pairs])
         accuracy, pairs = json.loads(result.read_text())
-        return RewardModel.load(folder), (Interval(**accuracy), pairs)
+        return PointedReward.load(folder), (Interval(**accuracy), pairs)
 
     def ppo(self, tampers: list[Tamper], reward: RewardModel) -> Any:
         """Step 4: train the critic against the reward model, on the answers that model was trained on."""
@@ -225,7 +229,7 @@ class _Demo:
                     eos_id=self.tokenizer.eos_token_id,
                     progress=lambda done, total, _: advance(done / total),
                 )
-                # Its first layers have hardly changed: the shipped critic's pointer reads them too.
+                # The pointer reads the answer by itself: the shipped critic's serves this one too.
                 save_causal_lm(policy, folder, self.tokenizer, pointer=PointerNetwork.load(TINY / POINTER_FILE))
         return load_causal_lm(folder)
 

@@ -40,13 +40,13 @@ class _Judge:
         """Load the model, or find it on its server."""
         from momus.cli._searching import Where, read_template
         from momus.lm.chat import PLAIN, ChatFormat
-        from momus.search.rain_models import FastJudge
+        from momus.search.rain_judge import SelfJudge
         from momus.search.rain_tasks import TASKS
 
         criterion = TASKS[self.task].with_cases(self.cases).criterion
         engine = Where(self.model, self.url, self.tokenizer, self.device).engine()
         chat = ChatFormat(engine.tokenizer, read_template(self.chat_template))
-        return FastJudge(engine, criterion, None if chat.template == PLAIN else chat)
+        return SelfJudge(engine, criterion, None if chat.template == PLAIN else chat)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,9 +121,6 @@ class SearchEngine(Engine, Protocol):
     def forwarded_tokens(self) -> int:
         """Tokens pushed through the model so far; of a model on a server, those sent to it and written by it."""
 
-    def read_ahead(self, sequence: tuple[int, ...]) -> None:
-        """Read what several prompts that are asked next begin with, so that it is read once."""
-
     def forget(self, but: tuple[int, ...] = ()) -> None:
         """Start as if nothing had been read but one sequence: what comes then depends on nothing before."""
 

@@ -231,7 +231,8 @@ def leaf_scores(model: RewardModel, trees: Sequence[TokenTree]) -> torch.Tensor:
     if any(not len(branch) for tree in trees for branch in tree.branches):
         raise ValueError("an empty branch has no last token to score")
     last = [np.array([branch[-1] for branch in tree.branches], np.int64) for tree in trees]
-    return within(model, lambda: model.forward(_take(hidden_states(model.backbone, trees), trees, last)))
+    scores = within(model, lambda: model.forward(_take(hidden_states(model.backbone, trees), trees, last)))
+    return scores + model.added(trees)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,8 +26,10 @@ from momus.lm.codec import read_tokenizer
 
 if TYPE_CHECKING:
     from momus.lm.pointer import PointerNetwork
+    from momus.lm.tree import TokenTree
 
 T = TypeVar("T")
+R = TypeVar("R", bound="RewardModel")
 
 HEAD_FILE = "reward_head.json"
 ADAPTER_FILE = "adapter_config.json"
@@ -46,6 +48,7 @@ class RewardModel(nn.Module):
     """
 
     bias: torch.Tensor
+    kind = "reward"
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -74,6 +77,10 @@ class RewardModel(nn.Module):
             scores = torch.nn.functional.linear(states.float(), self.head.weight.float())
         return scores.squeeze(-1) + self.bias
 
+    def added(self, trees: Sequence[TokenTree]) -> torch.Tensor | float:
+        """Return what branches' scores have besides what the states give, [number of branches]: here nothing."""
+        return 0.0
+
     def save(self, path: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
         """Write a directory of config.json, model.safetensors and the head's description.
 
@@ -82,10 +89,12 @@ class RewardModel(nn.Module):
             state: The tensors to write, where they are not the module's own.
         """
         with atomic_directory(path) as folder:
-            self.backbone.config.save_pretrained(folder)  # type: ignore[union-attr,operator]
-            tensors = {name: value.contiguous() for name, value in (state or self.state_dict()).items()}
-            save_file(tensors, folder / "model.safetensors")
-            (folder / HEAD_FILE).write_text(json.dumps({"kind": "reward", "version": 1}) + "\n")
+            self._write(folder, state or self.state_dict())
+
+    def _write(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
+        self.backbone.config.save_pretrained(folder)  # type: ignore[union-attr,operator]
+        save_file({name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors")
+        (folder / HEAD_FILE).write_text(json.dumps({"kind": self.kind, "version": 1}) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> RewardModel:
@@ -96,6 +105,10 @@ class RewardModel(nn.Module):
         """
         if not (path / HEAD_FILE).is_file():
             raise UserError(f"{path} does not hold a reward model: it has no {HEAD_FILE}")
+        if json.loads((path / HEAD_FILE).read_text()).get("kind") == "pointed":
+            raise UserError(
+                f"the reward model in {path} is told by a critic's pointer: only critiques can be scored by it"
+            )
         if (path / ADAPTER_FILE).is_file():
             base = Path(_base_name(path))
             own = (base / HEAD_FILE).is_file()
@@ -103,8 +116,13 @@ class RewardModel(nn.Module):
             _add_adapter(model.backbone, path)
             model.load_state_dict(load_file(path / ADAPTER_HEAD_FILE), strict=False)
             return model
+        return cls._read(path, cls)
+
+    @staticmethod
+    def _read(path: Path, made: Callable[[nn.Module], R]) -> R:
+        """Make a reward model of the backbone described in a directory, and read its tensors."""
         try:
-            model = cls(AutoModel.from_config(AutoConfig.from_pretrained(path), dtype=torch.float32))
+            model = made(AutoModel.from_config(AutoConfig.from_pretrained(path), dtype=torch.float32))
             model.load_state_dict(load_file(path / "model.safetensors"))
         except Exception as error:
             raise UserError(f"cannot load the reward model in {path}: {_one_line(error)}") from error

@@ -1,11 +1,11 @@
-"""The pointer: which line should a critique quote? A small network over the critic reads the answer both ways.
+"""The pointer: which line should a critique quote? A small network beside the critic reads the answer both ways.
 
 A causal model that has opened a quote must choose its line with the very first words, from what it wrote down about
-every line before it had read the next; and where several lines begin alike it chooses nothing yet. The pointer takes
-the critic's states of the prompt at a middle layer, reads them in both directions, and gives every line a score: line
-first, text after. `VerbatimQuotes` draws quotes by it (`lm/constraint.py`).
+every line before it had read the next; and where several lines begin alike it chooses nothing yet. The pointer begins
+with a copy of the critic's lower layers, reads what they say of the prompt in both directions, and gives every line a
+score: line first, text after. `VerbatimQuotes` draws quotes by it (`lm/constraint.py`).
 
-It is part of a critic that has one: `pointer.safetensors` beside the weights whose states it reads.
+It is part of a critic that has one: `pointer.safetensors` beside the weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import LlamaConfig, LlamaModel
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
 from momus.critique import FENCE
 from momus.errors import UserError
@@ -32,47 +32,56 @@ AT_ONCE = 16
 
 
 class PointerNetwork(nn.Module):
-    """A bidirectional encoder with one score a token, over the states that a causal model has after some layers.
+    """The lower layers of a causal model, and over them a bidirectional encoder with one score a token.
 
     Args:
-        width: Of the model's states.
-        reads: How many of the model's layers it reads through.
-        layers: Its own.
-        heads: Of each, half as many of them for keys and values.
+        below: The shape of the causal part, with as many layers as are wanted of it.
+        layers: Of the encoder.
+        heads: Of each of these, half as many of them for keys and values.
         inner: Width of their feed-forward blocks.
-        context: Most tokens of a prompt.
     """
 
-    def __init__(self, width: int, reads: int, *, layers: int, heads: int, inner: int, context: int) -> None:
+    def __init__(self, below: LlamaConfig, *, layers: int, heads: int, inner: int) -> None:
         super().__init__()
-        shape = {"layers": layers, "heads": heads, "inner": inner, "context": context}
-        self.shape = {"width": width, "reads": reads, **shape}
-        self.reads = reads
-        self.entry = nn.RMSNorm(width)
+        self.shape = {"below": below.to_diff_dict(), "layers": layers, "heads": heads, "inner": inner}
+        self.below = LlamaModel(below)
+        self.below.norm = nn.Identity()  # the model's own stands after its last layer
+        self.entry = nn.RMSNorm(below.hidden_size)
         self.body = LlamaModel(
             LlamaConfig(
                 vocab_size=1,
-                hidden_size=width,
+                hidden_size=below.hidden_size,
                 intermediate_size=inner,
                 num_hidden_layers=layers,
                 num_attention_heads=heads,
                 num_key_value_heads=max(1, heads // 2),
-                max_position_embeddings=context,
+                max_position_embeddings=below.max_position_embeddings,
                 pad_token_id=None,
                 bos_token_id=None,
                 eos_token_id=None,
             )
         )
         self.body.embed_tokens = nn.Identity()  # it reads states, no tokens
-        self.score = nn.Linear(width, 1)
+        self.score = nn.Linear(below.hidden_size, 1)
 
-    def forward(self, states: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    @classmethod
+    def over(cls, model: LlamaForCausalLM, reads: int, *, layers: int, heads: int, inner: int) -> PointerNetwork:
+        """Return a new network over a copy of a model's first `reads` layers."""
+        below = copy.deepcopy(model.config)
+        below.num_hidden_layers = reads
+        network = cls(below, layers=layers, heads=heads, inner=inner)
+        own = model.base_model.state_dict()
+        network.below.load_state_dict({name: own[name] for name in network.below.state_dict()})
+        return network.to(model.device)
+
+    def forward(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Score tokens: a logit that the fault is in the line each of them ends, [B, T].
 
         Args:
-            states: The model's after `reads` layers, [B, T, width].
+            tokens: Rows padded at their ends, [B, T].
             real: Which tokens are no padding, [B, T].
         """
+        states = self.below(input_ids=tokens, use_cache=False).last_hidden_state
         mask = real[:, None, None, :].expand(-1, 1, real.shape[1], -1)
         read = self.body(inputs_embeds=self.entry(states), attention_mask=mask, use_cache=False)
         scores: torch.Tensor = self.score(read.last_hidden_state).squeeze(-1)
@@ -92,7 +101,8 @@ class PointerNetwork(nn.Module):
         """
         try:
             with safe_open(path, "pt") as file:
-                network = cls(**json.loads(file.metadata()["shape"]))
+                shape = json.loads(file.metadata()["shape"])
+            network = cls(LlamaConfig(**shape.pop("below")), **shape)
             network.load_state_dict({name: own.float() for name, own in load_file(path).items()})
         except Exception as error:
             raise UserError(f"cannot load the pointer {path}: {' '.join(str(error).split())[:300]}") from error
@@ -100,10 +110,10 @@ class PointerNetwork(nn.Module):
 
 
 class Pointer:
-    """A critic's pointer: its network, the model whose states that reads, and the bytes behind the model's tokens."""
+    """A critic's pointer: its network, and the bytes behind the critic's tokens."""
 
-    def __init__(self, network: PointerNetwork, model: Any, vocabulary: Vocabulary) -> None:
-        self.network, self._model, self._vocabulary = network, model, vocabulary
+    def __init__(self, network: PointerNetwork, vocabulary: Vocabulary) -> None:
+        self.network, self._vocabulary = network, vocabulary
 
     @classmethod
     def beside(cls, folder: str | Path, model: Any, vocabulary: Vocabulary) -> Pointer | None:
@@ -113,7 +123,7 @@ class Pointer:
             UserError: There is one that cannot be read.
         """
         path = Path(folder) / POINTER_FILE
-        return cls(PointerNetwork.load(path).to(model.device), model, vocabulary) if path.is_file() else None
+        return cls(PointerNetwork.load(path).to(model.device), vocabulary) if path.is_file() else None
 
     @torch.no_grad()
     def lines(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> list[tuple[float, ...]]:
@@ -127,8 +137,7 @@ class Pointer:
         found: dict[int, tuple[float, ...]] = {}
         for start in range(0, len(order), AT_ONCE):
             part = order[start : start + AT_ONCE]
-            tokens, real = padded([prompts[i] for i in part], self._model.device)
-            scores = self.network(states_after(self._model.base_model, self.network.reads, tokens), real)
+            scores = self.network(*padded([prompts[i] for i in part], self.network.score.weight.device))
             for i, row in zip(part, scores, strict=True):
                 found[i] = tuple(row[line_ends(prompts[i], answers[i], self._vocabulary)].tolist())
         return [found[i] for i in range(len(prompts))]
@@ -140,16 +149,6 @@ def padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[torc
     tokens = torch.tensor([[*own, *[0] * (size - len(own))] for own in prompts], device=device)
     lengths = torch.tensor([len(own) for own in prompts], device=device)
     return tokens, torch.arange(size, device=device)[None] < lengths[:, None]
-
-
-def states_after(backbone: Any, layers: int, tokens: torch.Tensor) -> torch.Tensor:
-    """Run the first layers of a causal model's backbone over rows padded at the end; returns their states [B, T, d]."""
-    below = copy.copy(backbone)  # shares everything with the model, but is cut short
-    below._modules = {**backbone._modules, "layers": backbone.layers[:layers], "norm": nn.Identity()}
-    below.config = copy.copy(backbone.config)
-    below.config.num_hidden_layers = layers
-    states: torch.Tensor = below(input_ids=tokens, use_cache=False).last_hidden_state
-    return states
 
 
 def line_ends(prompt: Sequence[int], answer: str, vocabulary: Vocabulary) -> list[int]:

@@ -118,9 +118,6 @@ class RemoteEngine:
         """Forget here what the server said; what it remembers itself decides about time alone."""
         self._branches.forget()
 
-    def read_ahead(self, sequence: tuple[int, ...]) -> None:
-        """Leave it to the server: those that remember what prompts share do so by themselves."""
-
     def write(self, prefix: tuple[int, ...], plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
         """Write branches of a prefix, one per plan; see `RemoteBranches.write`."""
         check_room(self.limit, prefix, plans)

@@ -41,7 +41,7 @@ def expectations(
             "a quote forced, the shipped critic finds the tampered line in at least 45% of held-out one-bug functions",
             f"{forced.value:.1%} ({forced.low:.1%} to {forced.high:.1%})",
             forced.value >= 0.45,
-            "The shipped weights were trained for seven hours on two cores. Their card has the same measurement on "
+            "The shipped weights were trained for eight hours on two cores. Their card has the same measurement on "
             "more functions, and what they find without their pointer.",
         ),
         Expectation(

@@ -204,7 +204,7 @@ def _simulated(result: LoopResult) -> tuple[str, ...]:
         f"rate with noise set so that two of them agree on {result.agreement:.0%} of preferences.",
         "The bugs are mutations of real code. How far results carry over to bugs that people make by "
         "themselves is not measured here.",
-        "The critic is a model of some seven million parameters, trained for seven hours on two cores: "
+        "The critic is a model of some eleven million parameters, trained for eight hours on two cores: "
         "read the numbers as a demonstration of the method.",
     )
 
@@ -216,8 +216,8 @@ def _steps(result: LoopResult) -> tuple[data.Step, ...]:
     details = {
         "answers": f"{made} training and {len(result.tampers)} held-out functions",
         "comparisons": f"{result.rated} comparisons of four critiques of {made} answers, {tampered} of them tampered",
-        "reward": f"those of {used} answers to train on; of {result.kept_back} answers kept back, {share.value:.0%} of "
-        f"{pairs} pairs ordered right",
+        "reward": f"those of {used} answers to train on, and the word of the critic's pointer on the lines quoted; of "
+        f"{result.kept_back} answers kept back, {share.value:.0%} of {pairs} pairs ordered right",
         "ppo": f"{len(result.ppo)} iterations, prompts from the same {used} answers"
         + (", tampered and clean answers" if result.tampered_training else ", clean answers only (ablation)"),
         "critiques": f"{len(result.critiques)} critics on {len(result.tampers)} held-out answers",

@@ -11,14 +11,13 @@ Prompts are whole texts; that two of them begin alike is the engine's business (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from momus.errors import UserError
 from momus.lm.chat import ChatFormat
 from momus.lm.engine import Choice, Engine, option_tokens
-from momus.lm.tree import common_prefix
+from momus.lm.together import shared_beginning
 from momus.records import Content
 from momus.search.result import Tokens
 
@@ -165,13 +164,6 @@ class SelfJudge:
         said = self._engine.decode(before[-4:])
         lead = self._lead if not said or said[-1].isspace() else f" {self._lead}"
         return (*before, *self._engine.encode(lead, bos=False))
-
-
-def shared_beginning(prompts: Sequence[Tokens]) -> Tokens:
-    """Return the tokens that all of some prompts begin with, but at most all but one of any."""
-    first = prompts[0]
-    size = min(min(common_prefix(first, other), len(other) - 1) for other in prompts)
-    return first[:size]
 
 
 def plain_tokens(engine: Engine, text: str) -> Tokens:

@@ -1,7 +1,7 @@
 """How a RAIN search speaks to its models: quickly, or plainly for comparison.
 
 `Fast` and `Plain` answer the same questions with the same numbers, to rounding. `Fast` reads every distinct token once:
-branches of a prefix together, from the engine's memory, both orders of a judgement after what they share. `Plain` is
+branches of a prefix together, from the engine's memory; both orders of a judgement are one tree to it. `Plain` is
 what one would write first: one branch at a time, one order at a time, everything from the beginning, nothing kept from
 one call to the next. Within one branch it does use keys and values, as `generate` does. `Served` is both for a model on
 a server: together and remembering what the server said, or one after the other and remembering nothing.
@@ -27,7 +27,7 @@ from momus.lm.branches import advance, flat_values, last_values, write_branches
 from momus.lm.engine import Choice, SearchEngine
 from momus.lm.local import LocalEngine
 from momus.lm.plan import Branch, Plan, Writing, check_room
-from momus.search.rain_judge import Criterion, SelfJudge, shared_beginning
+from momus.search.rain_judge import SelfJudge
 from momus.search.rain_tree import Vector
 from momus.search.result import Tokens
 
@@ -91,21 +91,6 @@ class Fast:
     def values(self, sequence: Tokens) -> npt.NDArray[np.float64]:
         """Look them up."""
         return last_values(self.engine, sequence)
-
-
-class FastJudge(SelfJudge):
-    """Reads what both orders share once."""
-
-    def __init__(self, engine: SearchEngine, criterion: Criterion, *arguments: Any, **settings: Any) -> None:
-        super().__init__(engine, criterion, *arguments, **settings)
-        self._searched = engine
-
-    def choices(self, asked: str, answered: str) -> tuple[Choice, Choice]:
-        """Compare A with B in both orders, the good statement first and then second."""
-        prompts = self.prompts(asked, answered)
-        self._searched.read_ahead(shared_beginning(prompts))
-        first, second = self._searched.choose(prompts, self.labels)
-        return first, second
 
 
 class Plain:

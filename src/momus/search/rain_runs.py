@@ -28,7 +28,6 @@ from momus.search.rain_judge import SelfJudge, last_asked, plain_tokens
 from momus.search.rain_models import (
     BranchingEngine,
     Encoder,
-    FastJudge,
     PlainJudge,
     Writer,
     own_values,
@@ -127,7 +126,7 @@ class Rain:
         chat = ChatFormat(engine.tokenizer, template)
         writer = writer_of(engine, reference)
         judging = None if chat.template == PLAIN else chat
-        judge = (PlainJudge if reference else FastJudge)(engine, task.criterion, judging)
+        judge = (PlainJudge if reference else SelfJudge)(engine, task.criterion, judging)
         return cls(task, writer, judge, (encoder or own_values)(writer), chat)
 
     def subject(self, prompt: Prompt | Task) -> Subject:

@@ -8,6 +8,7 @@ from momus.lm.codec import Codec, read_tokenizer
 from momus.lm.engine import Engine
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel, contents
+from momus.lm.pointed_reward import load_reward
 from momus.lm.tree import TokenTree
 from momus.search.result import Reward, RewardSource, Tokens
 
@@ -35,7 +36,7 @@ def find_reward(source: RewardSource, critic: Engine | Codec) -> Reward | None:
         UserError: There is no reward model, or none that can be used.
     """
     if source.folder is not None:
-        return reward_of(RewardModel.load(source.folder))
+        return reward_of(load_reward(source.folder))
     if source.url is None:
         return None
     from momus.search.reward_server import RemoteReward

@@ -1,4 +1,7 @@
-"""Training the embedded model's pointer (`lm/pointer.py`): the model stays as it is, fresh bugs teach where to point.
+"""Training the embedded model's pointer (`lm/pointer.py`): fresh bugs teach where to point.
+
+First the layers copied from the model stay as they are and only what reads them is trained; then everything is. The
+result is a mean of the weights after either part. The model itself does not change.
 
 Two losses on the scores at the ends of an answer's lines: which line holds the fault among all of them (cross-entropy
 against an even choice among the lines with bugs), and whether each line does (binary cross-entropy). A prompt costs a
@@ -8,6 +11,7 @@ times the bugs. Everything is drawn by (seed, pool): a run that was killed conti
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +26,7 @@ from rich.progress import Progress
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from momus.lm.constraint import Vocabulary
-from momus.lm.pointer import PointerNetwork, line_ends, padded, states_after
+from momus.lm.pointer import PointerNetwork, line_ends, padded
 from momus.lm.prompts import critique_prompt
 from momus.match.bugs import bug_lines
 from momus.records import Tamper
@@ -42,16 +46,22 @@ class PointingConfig:
     inner: int = 320
     """Width of their feed-forward blocks."""
     tokens: int = 9_000_000
-    """Tokens of prompts to train on, padding not counted."""
+    """Tokens of prompts to train on while the copied layers stay as they are, padding not counted."""
+    whole_tokens: int = 6_000_000
+    """Tokens to train everything on afterwards."""
     batch_tokens: int = 8192
     """Most tokens in a batch, padding counted."""
     matrix_lr: float = 0.02
     other_lr: float = 3e-3
     weight_decay: float = 0.01
+    first: float = 0.25
+    """What the weights after the first part count for in the mean; chosen on validation functions."""
     warmup: int = 40
     """Steps over which the rates rise."""
     cooldown: float = 0.5
     """Last share of `tokens` over which the rates fall to zero."""
+    again: float = 0.5
+    """Share of the rates to which they rise when the whole begins to be trained; then they fall to zero."""
     bugs: tuple[float, ...] = (0.05, 0.4, 0.25, 0.2, 0.1)
     """Shares of answers with 0, 1, 2, ... bugs; never more than one to two lines."""
     question: float = 0.7
@@ -104,36 +114,37 @@ def train_pointer(
     """
     run = Run(out, {**asdict(config), "reads": reads})
     torch.manual_seed(config.seed)
-    network = PointerNetwork(
-        model.config.hidden_size,
-        reads,
-        layers=config.layers,
-        heads=config.heads,
-        inner=config.inner,
-        context=model.config.max_position_embeddings,
-    ).to(model.device)
-    optimizers = _optimizers(network, config)
-    step, state = run.restore({"pointer": network}, optimizers) or (0, {"tokens": 0, "pool": 0})
+    network = PointerNetwork.over(model, reads, layers=config.layers, heads=config.heads, inner=config.inner)
+    first = copy.deepcopy(network)
+    modules, optimizers = {"pointer": network, "first": first}, _optimizers(network, config)
+    step, state = run.restore(modules, optimizers) or (0, {"tokens": 0, "pool": 0})
+    total = config.tokens + config.whole_tokens
     vocabulary = Vocabulary.from_tokenizer(tokenizer)
     held_out = [lesson_of(own, own.task.question, tokenizer, vocabulary) for own in valid]
     with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("training the pointer", total=config.tokens, completed=state["tokens"])
-        while state["tokens"] < config.tokens:
+        bar = progress.add_task("training the pointer", total=total, completed=state["tokens"])
+        while state["tokens"] < total:
             rng = random.Random(f"{config.seed} pointer {state['pool']}")
             lessons = [_draw(corpus, config, tokenizer, vocabulary, rng) for _ in range(config.pool)]
             for batch in _batches(lessons, config.batch_tokens, rng):
                 started = monotonic()
-                left = 1 - state["tokens"] / config.tokens
-                set_rates(optimizers, config, max(0.0, min(1.0, (step + 1) / config.warmup, left / config.cooldown)))
-                losses = _step(network, model, optimizers, batch, config)
+                whole = state["tokens"] >= config.tokens
+                network.below.requires_grad_(whole)
+                set_rates(optimizers, config, _rate(config, step, state["tokens"]))
+                losses = _step(network, optimizers, batch, config)
                 state["tokens"] += sum(len(own.tokens) for own in batch)
                 step += 1
+                if not whole and state["tokens"] >= config.tokens:
+                    first.load_state_dict(network.state_dict())
                 run.log(step, tokens=state["tokens"], **losses, seconds=round(monotonic() - started, 3))
                 progress.update(bar, completed=state["tokens"], description=f"choice {losses['choice']:.3f}")
             state["pool"] += 1
-            if state["pool"] % config.save_every == 0 or state["tokens"] >= config.tokens:
-                run.log(step, line_accuracy=pointing_accuracy(network, model, held_out, config.batch_tokens))
-                run.save(step, modules={"pointer": network}, optimizers=optimizers, state=state)
+            if state["pool"] % config.save_every == 0 or state["tokens"] >= total:
+                run.log(step, line_accuracy=pointing_accuracy(network, held_out, config.batch_tokens))
+                run.save(step, modules=modules, optimizers=optimizers, state=state)
+    with torch.no_grad():
+        for own, before in zip(network.parameters(), first.parameters(), strict=True):
+            own.lerp_(before, config.first)
     return network.eval()
 
 
@@ -148,41 +159,46 @@ def lesson_of(tamper: Tamper, question: str, tokenizer: PreTrainedTokenizerFast,
 
 
 def loss_of(
-    network: PointerNetwork, model: LlamaForCausalLM, lessons: Sequence[Lesson], every_weight: float
+    network: PointerNetwork, lessons: Sequence[Lesson], every_weight: float
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Return the loss of some lessons, a scalar, and its parts as numbers to show."""
     choice, every = [], []
-    for scores, own in zip(_scores(network, model, lessons), lessons, strict=True):
+    for scores, own in zip(_scores(network, lessons), lessons, strict=True):
         buggy = torch.tensor(own.buggy, dtype=scores.dtype, device=scores.device)
         every.append(F.binary_cross_entropy_with_logits(scores, buggy, reduction="none"))
         if any(own.buggy):
             choice.append(-(scores.log_softmax(-1) * buggy).sum() / buggy.sum())
-    chosen = torch.stack(choice).mean() if choice else torch.zeros((), device=model.device)
     single = torch.cat(every).mean()
+    chosen = torch.stack(choice).mean() if choice else torch.zeros_like(single)
     return chosen + every_weight * single, {"choice": round(chosen.item(), 4), "every": round(single.item(), 4)}
 
 
 @torch.no_grad()
-def pointing_accuracy(
-    network: PointerNetwork, model: LlamaForCausalLM, lessons: Sequence[Lesson], batch_tokens: int
-) -> float:
+def pointing_accuracy(network: PointerNetwork, lessons: Sequence[Lesson], batch_tokens: int) -> float:
     """Return the share of lessons in which the line with the highest score has a bug."""
     network.eval()
     batches = _batches(lessons, batch_tokens)
     hits = [
         own.buggy[int(scores.argmax())]
         for batch in batches
-        for scores, own in zip(_scores(network, model, batch), batch, strict=True)
+        for scores, own in zip(_scores(network, batch), batch, strict=True)
     ]
     network.train()
     return sum(hits) / max(1, len(hits))
 
 
-def _scores(network: PointerNetwork, model: LlamaForCausalLM, lessons: Sequence[Lesson]) -> list[torch.Tensor]:
-    tokens, real = padded([own.tokens for own in lessons], model.device)
-    with torch.no_grad():
-        states = states_after(model.base_model, network.reads, tokens)
-    return [row[list(own.ends)] for row, own in zip(network(states, real), lessons, strict=True)]
+def _scores(network: PointerNetwork, lessons: Sequence[Lesson]) -> list[torch.Tensor]:
+    scores = network(*padded([own.tokens for own in lessons], network.score.weight.device))
+    return [row[list(own.ends)] for row, own in zip(scores, lessons, strict=True)]
+
+
+def _rate(config: PointingConfig, step: int, tokens: int) -> float:
+    """Warm up, hold, fall to zero at `config.tokens`; for the whole warm up again, less high, and fall."""
+    if tokens < config.tokens:
+        return min(1.0, (step + 1) / config.warmup, (1 - tokens / config.tokens) / config.cooldown)
+    done = tokens - config.tokens
+    rise = (done + 1) / (config.warmup * config.batch_tokens)
+    return config.again * max(0.0, min(rise, 1 - done / max(1, config.whole_tokens)))
 
 
 def _draw(
@@ -217,7 +233,8 @@ def _batches(
 
 
 def _optimizers(network: PointerNetwork, config: PointingConfig) -> dict[str, torch.optim.Optimizer]:
-    matrices = [p for p in network.body.parameters() if p.ndim == 2]
+    layers = [*network.below.layers, *network.body.layers]
+    matrices = [p for layer in layers for p in layer.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in network.parameters() if id(p) not in chosen]
     return muon_and_adamw(matrices, others, config)
@@ -225,10 +242,9 @@ def _optimizers(network: PointerNetwork, config: PointingConfig) -> dict[str, to
 
 def _step(
     network: PointerNetwork,
-    model: LlamaForCausalLM,
     optimizers: dict[str, torch.optim.Optimizer],
     batch: Sequence[Lesson],
     config: PointingConfig,
 ) -> dict[str, float]:
-    loss, parts = loss_of(network, model, batch, config.every)
+    loss, parts = loss_of(network, batch, config.every)
     return {**parts, "norm": take_step(loss, network, optimizers)}

@@ -25,9 +25,9 @@ Branches of one answer share it in a token tree. Hidden matrices are trained by 
 AdamW; both rates are constant after a short warm-up and fall linearly to zero over the last part. Short answers
 come first. A second stage trains only the layers above the detector's, for what they do is learned late: after
 the first, attention was on the right line as often as the detector was (42%), and the critique chose it in 30%.
-For what is lost there the third stage trains a pointer over the finished model (`train/pointing.py`), which reads the
-answer both ways and draws the lines of constrained quotes. Everything is drawn by (seed, pool), so a run that was
-killed continues exactly.
+For what is lost there the third stage trains a pointer that begins with a copy of the lower layers
+(`train/pointing.py`), reads the answer both ways and draws the lines of constrained quotes. Everything is drawn by
+(seed, pool), so a run that was killed continues exactly.
 """
 
 from __future__ import annotations
@@ -113,7 +113,14 @@ PRESETS = {
         detect_layer=6,
         heads=5,
         pointing=PointingConfig(
-            layers=3, heads=5, inner=640, tokens=600_000_000, batch_tokens=65_536, pool=8192, save_every=10
+            layers=3,
+            heads=5,
+            inner=640,
+            tokens=50_000_000,
+            whole_tokens=550_000_000,
+            batch_tokens=65_536,
+            pool=8192,
+            save_every=10,
         ),
         corpus=CorpusConfig(per_package=20_000),
     ),
@@ -130,7 +137,15 @@ PRESETS = {
         pool=16,
         save_every=1,
         pointing=PointingConfig(
-            layers=1, heads=2, inner=32, tokens=3000, batch_tokens=1024, warmup=2, pool=8, save_every=1
+            layers=1,
+            heads=2,
+            inner=32,
+            tokens=3000,
+            whole_tokens=2000,
+            batch_tokens=1024,
+            warmup=2,
+            pool=8,
+            save_every=1,
         ),
         corpus=CorpusConfig(per_package=0),
     ),
@@ -173,7 +188,7 @@ def pretrain(out: Path, config: PretrainConfig) -> Path:
                 run.log(step, line_accuracy=line_accuracy(model, tokenizer, valid))
                 run.save(step, modules=modules, optimizers=optimizers, state=state)
     pointer = train_pointer(model, tokenizer, config.detect_layer, corpus, valid, config.pointing, out / "pointer")
-    save_causal_lm(model, out / "model", tokenizer, pointer=pointer)
+    save_causal_lm(model.half(), out / "model", tokenizer, pointer=pointer)  # it ships: every megabyte counts
     return out / "model"
 
 
