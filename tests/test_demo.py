@@ -114,7 +114,8 @@ def test_what_is_kept_back_trains_neither_the_reward_model_nor_the_critic(whole)
     assert len(whole.ppo_prompts) == MICRO.training - MICRO.kept_back
     assert whole.ppo_prompts == whole.reward_prompts
     details = {step.name: step.detail for step in whole.data.steps}
-    assert details["reward"].startswith("those of 5 answers to train on; of 3 answers kept back, ")
+    assert details["reward"].startswith("those of 5 answers to train on, and the word of the critic's pointer on the ")
+    assert "of 3 answers kept back, " in details["reward"]
     assert details["ppo"].startswith("2 iterations, prompts from the same 5 answers")
 
 

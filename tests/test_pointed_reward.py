@@ -9,19 +9,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
 
 from momus.errors import UserError
+from momus.lm.codec import Codec
 from momus.lm.constraint import Vocabulary
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel
 from momus.lm.pointed_reward import PointedReward, load_reward
 from momus.lm.pointer import Pointer, PointerNetwork
 from momus.lm.prompts import critique_prompt
+from momus.lm.tiny import TINY
 from momus.lm.tree import TokenTree
-from momus.search.reward import reward_of
+from momus.search.result import RewardSource
+from momus.search.reward import find_reward, reward_of
+from momus.search.reward_export import export_classifier
 from momus.train.reward import RankedPrompt
 from momus.train.worth import learn_worth
-from tiny import llama, tiny_tokenizer
+from tiny import gpt2, llama, tiny_tokenizer
 
 ANSWER = "def f(items):\n    total = 0\n\n    for x in items:\n        total -= x\n    return total"
 LINES = ANSWER.split("\n")
@@ -112,7 +117,10 @@ def test_an_empty_answer_and_one_with_fences_are_read_from_the_prompt() -> None:
         (told,) = own.told([TokenTree.from_branches(prompt(answer), [critique()])])
         assert told.tolist() == [[0.0, 0.0]]
         assert own._known[prompt(answer)][0] == answer
-    with pytest.raises(ValueError, match="critique prompt"):
+    asked = (TOKENIZER.bos_token_id, *encode(critique_prompt("Mend\n```python\nx = 2\n```\nplease.", ANSWER)))
+    own.told([TokenTree.from_branches(asked, [critique()])])
+    assert own._known[asked][0] == ANSWER, "a question may hold code too"
+    with pytest.raises(UserError, match="this is none"):
         own.told([TokenTree.from_branches(encode("Hello"), [critique()])])
 
 
@@ -180,3 +188,37 @@ def test_it_is_saved_whole_and_read_only_by_what_can_use_it(tmp_path) -> None:
     (tmp_path / "reward" / "pointer.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match="cannot load the pointer"):
         load_reward(tmp_path / "reward")
+
+
+def test_what_a_prompt_is_worth_does_not_depend_on_what_was_asked_before(monkeypatch) -> None:
+    """To the last bit: a run that was interrupted starts without anything known."""
+    prompts = [prompt("\n".join(LINES[:size])) for size in range(1, 7)]
+    trees = [TokenTree.from_branches(own, [critique(LINES[0])]) for own in prompts]
+    own = model()
+    together = [told.tolist() for told in own.told(trees)]
+    monkeypatch.setattr("momus.lm.pointed_reward.REMEMBERED", 2)
+    fresh = model()
+    assert [fresh.told([tree])[0].tolist() for tree in trees] == together
+
+
+def test_worths_stay_exact_in_half_precision() -> None:
+    own = model((1 / 3, -1 / 7)).to(torch.bfloat16)
+    assert own.worth.dtype == torch.float32 and own.worth.tolist() == pytest.approx([1 / 3, -1 / 7], abs=1e-7)
+    assert own.head.weight.dtype == torch.bfloat16
+    assert own.added([TokenTree.from_branches(prompt(), [critique(LINES[1])])]).dtype == torch.float32
+
+
+def test_who_cannot_use_it_is_told_in_a_line(tmp_path, capsys) -> None:
+    own = model()
+    own.save(tmp_path / "reward")
+    with pytest.raises(UserError, match="no form that servers load"):
+        export_classifier(own, TOKENIZER, tmp_path / "exported")
+    other = PreTrainedTokenizerFast.from_pretrained(TINY)
+    with pytest.raises(UserError, match="other tokens"):
+        find_reward(RewardSource(tmp_path / "reward"), Codec(other))
+    assert find_reward(RewardSource(tmp_path / "reward"), Codec(TOKENIZER)) is not None
+    (tmp_path / "reward" / "reward_head.json").write_text("{")
+    with pytest.raises(UserError, match=r"cannot read .*reward_head\.json"):
+        load_reward(tmp_path / "reward")
+    with pytest.raises(UserError, match="made over a Llama"):
+        PointerNetwork.over(gpt2(), 1, layers=1, heads=2, inner=32)

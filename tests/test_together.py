@@ -59,7 +59,7 @@ def test_every_token_is_read_once_and_what_is_shared_is_kept() -> None:
 
 
 @pytest.mark.parametrize("few", [0, 6, 10, 2000])
-@pytest.mark.parametrize("memory", [0, 2**29])
+@pytest.mark.parametrize("memory", [0, 2000, 2**29])
 def test_however_much_is_one_tree_choices_are_the_same_and_what_all_share_is_read_once(
     few, memory, monkeypatch
 ) -> None:
@@ -72,7 +72,7 @@ def test_however_much_is_one_tree_choices_are_the_same_and_what_all_share_is_rea
     )
     expected = [choice for prompt in prompts for choice in alone.choose([prompt], LABELS)]
     assert numbers(engine.choose(prompts, LABELS)) == pytest.approx(numbers(expected), abs=1e-4)
-    if memory:
+    if memory > 2000:  # where there is hardly any, the beginning does not stay
         assert engine.forwarded_tokens <= len(beginning) + 9  # padded to the longest, where they are read side by side
 
 

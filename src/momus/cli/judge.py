@@ -199,7 +199,7 @@ class Compare:
         from momus.evaluate.rain import AnswerReward
         from momus.lm.chat import ChatFormat
         from momus.lm.codec import Codec, read_tokenizer
-        from momus.lm.models import load_tokenizer
+        from momus.lm.models import RewardModel, load_tokenizer
         from momus.search.result import RewardSource
         from momus.search.reward import find_reward
 
@@ -207,6 +207,7 @@ class Compare:
         if not source:
             return None
         if source.folder is not None:
+            RewardModel.load(source.folder)  # refuses one of critiques before anything is written
             chat = ChatFormat(load_tokenizer(source.folder))
         elif source.tokenizer is not None:
             from momus.search.reward_server import check_layout

@@ -196,8 +196,8 @@ class LocalEngine(Codec):
         new, own = len(shared) - self.remembered(shared).length, sum(map(len, prompts)) - len(prompts) * len(shared)
         if new and self.remembers and new + own > FEW:
             self.read([shared])
-            new = 0
-        if shared and new + own <= FEW:
+            new = len(shared) - self.remembered(shared).length  # it may not fit
+        if own <= len(shared) and new + own <= FEW:
             return read_together(self, prompts, shared)
         batch = Batch(self, prompts)
         with forking(self.model, batch.cache):

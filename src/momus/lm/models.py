@@ -103,9 +103,7 @@ class RewardModel(nn.Module):
         Raises:
             UserError: The directory does not hold a reward model, or its adapter's base is gone or another.
         """
-        if not (path / HEAD_FILE).is_file():
-            raise UserError(f"{path} does not hold a reward model: it has no {HEAD_FILE}")
-        if json.loads((path / HEAD_FILE).read_text()).get("kind") == "pointed":
+        if reward_kind(path) == "pointed":
             raise UserError(
                 f"the reward model in {path} is told by a critic's pointer: only critiques can be scored by it"
             )
@@ -127,6 +125,20 @@ class RewardModel(nn.Module):
         except Exception as error:
             raise UserError(f"cannot load the reward model in {path}: {_one_line(error)}") from error
         return model
+
+
+def reward_kind(path: Path) -> str:
+    """Return which kind of reward model a directory holds.
+
+    Raises:
+        UserError: It holds none.
+    """
+    try:
+        return str(json.loads((path / HEAD_FILE).read_text(encoding="utf-8"))["kind"])
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not hold a reward model: it has no {HEAD_FILE}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"cannot read {path / HEAD_FILE}: {_one_line(error)}") from error
 
 
 def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32) -> Any:

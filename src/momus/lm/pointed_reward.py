@@ -6,14 +6,13 @@ which read the answer both ways, can, to some degree. So the score of a critique
     head(last state) + worth[0] * expected bugs quoted + worth[1] * comments
 
 where a comment is right with the probability that the pointer gives the likeliest line it is the first to quote. The
-two worths are learned from the same rankings (`train/worth.py`); the value model that PPO starts from a reward model
-has no such part.
+two worths are learned from the same rankings (`train/worth.py`). They belong to a whole critique: a value model that
+PPO starts from a reward model leaves them out.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,10 @@ import torch
 from torch import nn
 
 from momus.critique import FENCE, lines_of, parse_critique
+from momus.errors import UserError
 from momus.lm.codec import read_tokenizer
 from momus.lm.constraint import Vocabulary
-from momus.lm.models import HEAD_FILE, RewardModel
+from momus.lm.models import RewardModel, reward_kind
 from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork
 from momus.lm.tree import TokenTree
 
@@ -60,6 +60,25 @@ class PointedReward(RewardModel):
         nn.init.zeros_(model.head.weight)
         return model.to(critic.device)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> PointedReward:
+        """Cast or move as ever, but keep `worth` in float32, as `bias`."""
+        exact = self.worth
+        super()._apply(fn, recurse)
+        if not exact.is_meta:
+            self.worth = exact.to(self.worth.device)
+        return self
+
+    def check_tokens(self, tokenizer: Any) -> None:
+        """Refuse to score what another tokenizer wrote.
+
+        Raises:
+            UserError: The tokenizer is not the critic's.
+        """
+        if tokenizer.get_vocab() != self._tokenizer.get_vocab():
+            raise UserError(
+                "this reward model is told by the pointer of a critic with other tokens: use it with that one"
+            )
+
     def added(self, trees: Sequence[TokenTree]) -> torch.Tensor:
         """Return what the pointer's part adds to the branches' scores: [number of branches]."""
         told = np.concatenate(self.told(trees))
@@ -69,7 +88,7 @@ class PointedReward(RewardModel):
         """Return for every tree's branches the expected number of bugs quoted and that of comments: [branches, 2].
 
         Raises:
-            ValueError: What a branch continues is no critique prompt.
+            UserError: What a branch continues is no critique prompt.
         """
         prompts = [[_prompt(tree, branch) for branch in tree.branches] for tree in trees]
         self._read_prompts({prompt for own in prompts for prompt in own})
@@ -95,9 +114,10 @@ class PointedReward(RewardModel):
     def _read_prompts(self, prompts: set[Tokens]) -> None:
         if len(self._known) > REMEMBERED:
             self._known.clear()
-        new = [prompt for prompt in prompts if prompt not in self._known]
-        answers = [_answer(self._text(prompt)) for prompt in new]
-        for prompt, answer, odds in zip(new, answers, self._pointer.lines(new, answers), strict=True):
+        self._pointer.network.to(self.worth.device)
+        for prompt in prompts - self._known.keys():
+            answer = _answer(self._text(prompt))
+            (odds,) = self._pointer.lines([prompt], [answer])  # alone: neighbours would change the last bits
             self._known[prompt] = answer, tuple(torch.tensor(odds).sigmoid().tolist())
 
     def _text(self, tokens: Sequence[int]) -> str:
@@ -127,9 +147,7 @@ def load_reward(path: Path) -> RewardModel:
     Raises:
         UserError: The directory does not hold a reward model.
     """
-    head = path / HEAD_FILE
-    pointed = head.is_file() and json.loads(head.read_text()).get("kind") == PointedReward.kind
-    return PointedReward.load(path) if pointed else RewardModel.load(path)
+    return PointedReward.load(path) if reward_kind(path) == PointedReward.kind else RewardModel.load(path)
 
 
 def _prompt(tree: TokenTree, branch: npt.NDArray[np.int64]) -> Tokens:
@@ -142,9 +160,9 @@ def _prompt(tree: TokenTree, branch: npt.NDArray[np.int64]) -> Tokens:
 
 
 def _answer(prompt: str) -> str:
-    """Return the answer that a critique prompt shows: what stands in its fence (`prompts.py`)."""
+    """Return the answer that a critique prompt shows: what stands in its last Python fence (`prompts.py`)."""
     opening, closing = f"{FENCE}python\n", f"\n{FENCE}\n"
-    start = prompt.find(opening)
+    start = prompt.rfind(opening)
     if start < 0 or not prompt.endswith(closing):
-        raise ValueError("what a reward model with a pointer scores must continue a critique prompt")
+        raise UserError("a reward model that is told by a pointer scores critiques of answers, and this is none")
     return prompt[start + len(opening) : -len(closing)]

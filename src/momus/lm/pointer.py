@@ -66,7 +66,13 @@ class PointerNetwork(nn.Module):
 
     @classmethod
     def over(cls, model: LlamaForCausalLM, reads: int, *, layers: int, heads: int, inner: int) -> PointerNetwork:
-        """Return a new network over a copy of a model's first `reads` layers."""
+        """Return a new network over a copy of a model's first `reads` layers.
+
+        Raises:
+            UserError: The model is no Llama.
+        """
+        if model.config.model_type != "llama":
+            raise UserError(f"a pointer is made over a Llama, not a {model.config.model_type} model")
         below = copy.deepcopy(model.config)
         below.num_hidden_layers = reads
         network = cls(below, layers=layers, heads=heads, inner=inner)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from momus.lm.codec import Codec, read_tokenizer
-from momus.lm.engine import Engine
+from momus.lm.engine import SearchEngine
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel, contents
-from momus.lm.pointed_reward import load_reward
+from momus.lm.pointed_reward import PointedReward, load_reward
 from momus.lm.tree import TokenTree
 from momus.search.result import Reward, RewardSource, Tokens
 
@@ -25,7 +25,7 @@ def reward_of(model: RewardModel) -> Reward:
     return score
 
 
-def find_reward(source: RewardSource, critic: Engine | Codec) -> Reward | None:
+def find_reward(source: RewardSource, critic: SearchEngine | Codec) -> Reward | None:
     """Load a reward model, or find it on its server; None where there is none.
 
     Args:
@@ -36,7 +36,10 @@ def find_reward(source: RewardSource, critic: Engine | Codec) -> Reward | None:
         UserError: There is no reward model, or none that can be used.
     """
     if source.folder is not None:
-        return reward_of(load_reward(source.folder))
+        model = load_reward(source.folder)
+        if isinstance(model, PointedReward):
+            model.check_tokens(critic.tokenizer)
+        return reward_of(model)
     if source.url is None:
         return None
     from momus.search.reward_server import RemoteReward

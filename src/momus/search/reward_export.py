@@ -24,8 +24,10 @@ def export_classifier(model: RewardModel, tokenizer: Any, path: Path) -> None:
         path: The directory.
 
     Raises:
-        UserError: transformers has no such form of this architecture.
+        UserError: transformers has no such form of this architecture, or the model is told by a pointer.
     """
+    if model.kind != RewardModel.kind:
+        raise UserError("a reward model that is told by a pointer has no form that servers load")
     config = type(model.backbone.config).from_dict({**model.backbone.config.to_dict(), "num_labels": 1})  # type: ignore[operator,union-attr]
     config.pad_token_id = tokenizer.pad_token_id
     try:

@@ -32,7 +32,7 @@ def learn_worth(model: PointedReward, rankings: Sequence[RankedPrompt]) -> tuple
         What an expected bug quoted is worth, and a comment.
 
     Raises:
-        UserError: All ranks are tied.
+        UserError: All ranks are tied, or the pointer's odds are not numbers.
     """
     elements = by_prompt(rankings)
     if not elements:
@@ -50,5 +50,7 @@ def learn_worth(model: PointedReward, rankings: Sequence[RankedPrompt]) -> tuple
         gradient = -(w * wrong) @ x + RIDGE * worth
         curvature = (x * (w * wrong * (1 - wrong))[:, None]).T @ x + RIDGE * np.eye(2)
         worth = worth - np.linalg.solve(curvature, gradient)
+    if not np.isfinite(worth).all():
+        raise UserError("what the pointer says could not be weighed: its odds are not numbers")
     model.worth.copy_(torch.from_numpy(worth))
     return float(worth[0]), float(worth[1])
