@@ -187,6 +187,7 @@ class _Demo:
     def reward(self, comparisons: Sequence[Sequence[Comparison]]) -> tuple[RewardModel, tuple[Interval, int]]:
         """Step 3: train the reward model on the overall rankings, and check it on answers kept back."""
         folder, result = self.out / "reward" / "model", self.out / "reward" / "accuracy.json"
+        model: PointedReward | None = None
         if not result.exists():
             with self._step("reward", "training the reward model") as advance:
                 import torch
@@ -210,7 +211,7 @@ class _Demo:
                 accuracy, pairs = pair_accuracy(model, [self.tokens.ranking(c) for c in chain.from_iterable(kept_back)])
                 _write_json(result, [asdict(accuracy), pairs])
         accuracy, pairs = json.loads(result.read_text())
-        return PointedReward.load(folder), (Interval(**accuracy), pairs)
+        return model or PointedReward.load(folder), (Interval(**accuracy), pairs)  # the trained one knows its prompts
 
     def ppo(self, tampers: list[Tamper], reward: RewardModel) -> Any:
         """Step 4: train the critic against the reward model, on the answers that model was trained on."""
