@@ -65,7 +65,7 @@ def test_however_much_is_one_tree_choices_are_the_same_and_what_all_share_is_rea
 ) -> None:
     beginning = (1, 9, 8, 7, 3, 4, 5)
     prompts = [(*beginning, *own) for own in ((5, 6), (6, 5, 5), (7, 8))]
-    monkeypatch.setattr("momus.lm.local.FEW", few)
+    monkeypatch.setattr("momus.lm.together.FEW", few)
     engine, alone = (
         LocalEngine(model("full"), tiny_tokenizer(), memory=memory),
         LocalEngine(model("full"), tiny_tokenizer()),

@@ -201,22 +201,22 @@ class Compare:
         from momus.lm.codec import Codec, read_tokenizer
         from momus.lm.models import RewardModel, load_tokenizer
         from momus.search.result import RewardSource
-        from momus.search.reward import find_reward
+        from momus.search.reward import find_reward, reward_of
 
         source = RewardSource(self.reward, self.reward_url, self.reward_tokenizer)
         if not source:
             return None
         if source.folder is not None:
-            RewardModel.load(source.folder)  # refuses one of critiques before anything is written
-            chat = ChatFormat(load_tokenizer(source.folder))
-        elif source.tokenizer is not None:
+            own = RewardModel.load(source.folder)  # refuses one that only scores critiques
+            return AnswerReward(reward_of(own), ChatFormat(load_tokenizer(source.folder)))
+        if source.tokenizer is not None:
             from momus.search.reward_server import check_layout
 
             tokenizer = read_tokenizer(source.tokenizer)
             check_layout(tokenizer)
             chat = ChatFormat(tokenizer)
         # What is laid out here is in the reward model's tokens already.
-        reward = find_reward(RewardSource(source.folder, source.url), Codec(chat.tokenizer))
+        reward = find_reward(RewardSource(url=source.url), Codec(chat.tokenizer))
         assert reward is not None
         return AnswerReward(reward, chat)
 

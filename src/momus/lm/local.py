@@ -32,12 +32,10 @@ from momus.lm.positions import longest_sequence
 from momus.lm.radix import Match, RadixCache, Tokens, alike, fingerprint, padded, prefill_mask
 from momus.lm.sampling import draw
 from momus.lm.stop import StopStrings
-from momus.lm.together import read_together, shared_beginning
+from momus.lm.together import logits_after
 from momus.lm.tree import TokenTree
 
 T = TypeVar("T")
-
-FEW = 1024  # tokens to read as one tree: its mask grows with their square
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ class LocalEngine(Codec):
         order = sorted(range(len(prefixes)), key=lambda i: -len(prefixes[i]))
 
         def compare(part: Sequence[int]) -> None:
-            logits = self._after([tuple(prefixes[i]) for i in part]).float()
+            logits = logits_after(self, [tuple(prefixes[i]) for i in part]).float()
             logprobs = logits - _total(logits)[:, None]
             for i, row in zip(part, logprobs, strict=True):
                 first, second = row[pairs[i][0]], row[pairs[i][1]]
@@ -189,19 +187,6 @@ class LocalEngine(Codec):
         with self.inference():
             self._within_memory(order, compare)
         return [choices[i] for i in range(len(prefixes))]
-
-    def _after(self, prompts: Sequence[Tokens]) -> torch.Tensor:
-        """Return the logits after each prompt, [P, V]; what all begin with is read once."""
-        shared = shared_beginning(prompts)
-        new, own = len(shared) - self.remembered(shared).length, sum(map(len, prompts)) - len(prompts) * len(shared)
-        if new and self.remembers and new + own > FEW:
-            self.read([shared])
-            new = len(shared) - self.remembered(shared).length  # it may not fit
-        if own <= len(shared) and new + own <= FEW:
-            return read_together(self, prompts, shared)
-        batch = Batch(self, prompts)
-        with forking(self.model, batch.cache):
-            return batch.begin()
 
     def read(self, sequences: Sequence[Tokens]) -> tuple[DynamicCache, torch.Tensor]:
         """Compute the keys and values of some sequences, less what is remembered of them.

@@ -32,6 +32,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound="RewardModel")
 
 HEAD_FILE = "reward_head.json"
+POINTED = "pointed"  # the kind of reward model that is told by a pointer (`pointed_reward.py`)
 ADAPTER_FILE = "adapter_config.json"
 ADAPTER_BASE_FILE = "adapter_base.json"
 ADAPTER_HEAD_FILE = "reward_head.safetensors"
@@ -103,7 +104,7 @@ class RewardModel(nn.Module):
         Raises:
             UserError: The directory does not hold a reward model, or its adapter's base is gone or another.
         """
-        if reward_kind(path) == "pointed":
+        if reward_kind(path) == POINTED:
             raise UserError(
                 f"the reward model in {path} is told by a critic's pointer: only critiques can be scored by it"
             )

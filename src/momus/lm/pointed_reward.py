@@ -26,7 +26,7 @@ from momus.critique import FENCE, lines_of, parse_critique
 from momus.errors import UserError
 from momus.lm.codec import read_tokenizer
 from momus.lm.constraint import Vocabulary
-from momus.lm.models import RewardModel, reward_kind
+from momus.lm.models import POINTED, RewardModel, reward_kind
 from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork
 from momus.lm.tree import TokenTree
 
@@ -43,7 +43,7 @@ class PointedReward(RewardModel):
         tokenizer: The critic's.
     """
 
-    kind = "pointed"
+    kind = POINTED
     worth: torch.Tensor
 
     def __init__(self, backbone: nn.Module, pointer: PointerNetwork, tokenizer: Any) -> None:
@@ -147,7 +147,7 @@ def load_reward(path: Path) -> RewardModel:
     Raises:
         UserError: The directory does not hold a reward model.
     """
-    return PointedReward.load(path) if reward_kind(path) == PointedReward.kind else RewardModel.load(path)
+    return PointedReward.load(path) if reward_kind(path) == POINTED else RewardModel.load(path)
 
 
 def _prompt(tree: TokenTree, branch: npt.NDArray[np.int64]) -> Tokens:

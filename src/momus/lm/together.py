@@ -8,21 +8,20 @@ is one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
-from momus.lm.fork import Windows, masks
+from momus.lm.batch import Batch, Reader
+from momus.lm.fork import forking, masks
 from momus.lm.radix import Match, Tokens, padded
 from momus.lm.tree import TokenTree, common_prefix
 
+FEW = 1024  # tokens to read as one tree: its mask grows with their square
 
-class Remembering(Protocol):
+
+class Remembering(Reader, Protocol):
     """What computes prefixes and remembers them: the local engine."""
-
-    model: Any
-    windows: Windows
-    forwarded_tokens: int
 
     @property
     def remembers(self) -> bool:
@@ -40,6 +39,26 @@ def shared_beginning(prompts: Sequence[Tokens]) -> Tokens:
     if len(prompts) < 2:
         return ()
     return prompts[0][: max(0, min(min(common_prefix(prompts[0], own), len(own) - 2) for own in prompts))]
+
+
+def logits_after(engine: Remembering, prompts: Sequence[Tokens]) -> torch.Tensor:
+    """Return the logits after each prompt, [P, V]; what all begin with is read once.
+
+    Args:
+        engine: The engine; within its `inference`.
+        prompts: Alike or not, each of at least one token.
+    """
+    shared = shared_beginning(prompts)
+    own = sum(map(len, prompts)) - len(prompts) * len(shared)
+    new = len(shared) - engine.remembered(shared).length
+    if new and engine.remembers and new + own > FEW:
+        engine.read([shared])
+        new = len(shared) - engine.remembered(shared).length  # it may not fit
+    if own <= len(shared) and new + own <= FEW:
+        return read_together(engine, prompts, shared)
+    batch = Batch(engine, prompts)
+    with forking(engine.model, batch.cache):
+        return batch.begin()
 
 
 def read_together(engine: Remembering, prompts: Sequence[Tokens], shared: Tokens) -> torch.Tensor:
