@@ -23,23 +23,24 @@ from momus.lm.plan import Branch, Plan, Writing, check_room
 from momus.lm.radix import Tokens
 
 
-def advance(logits: torch.Tensor, own: Sequence[Writing], vocabulary: int) -> None:
-    """Write one more token of branches that so far agree, given the logits of what follows: [V].
+def advance(logits: torch.Tensor, groups: Sequence[Sequence[Writing]], vocabulary: int) -> None:
+    """Write one more token of branches that so far agree, group by group, given the logits of what follows: [G, V].
 
     Raises:
         UserError: The logits are not numbers.
     """
-    known = logits[:vocabulary].double()
-    if not bool(known.logsumexp(-1).isfinite()):
+    known = logits[:, :vocabulary].double()
+    if not bool(known.logsumexp(-1).isfinite().all()):
         raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")
-    sizes = [min(writing.plan.top_k or 0, len(known)) for writing in own]
-    best, names = (part.cpu().numpy() for part in known.topk(max(sizes)))
-    everything = known.cpu().numpy() if 0 in sizes else best
-    for writing, size in zip(own, sizes, strict=True):
-        if size:
-            writing.add(best[:size], names[:size])
-        else:
-            writing.add(everything, np.arange(len(everything)))
+    sizes = [[min(writing.plan.top_k or 0, known.shape[1]) for writing in group] for group in groups]
+    best, names = (part.cpu().numpy() for part in known.topk(max(map(max, sizes))))
+    everything = known.cpu().numpy() if any(0 in own for own in sizes) else best
+    for row, (group, own) in enumerate(zip(groups, sizes, strict=True)):
+        for writing, size in zip(group, own, strict=True):
+            if size:
+                writing.add(best[row, :size], names[row, :size])
+            else:
+                writing.add(everything[row], np.arange(known.shape[1]))
 
 
 def write_branches(engine: LocalEngine, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
@@ -62,8 +63,7 @@ def write_branches(engine: LocalEngine, prefix: Tokens, plans: Sequence[Plan], e
         with forking(engine.model, batch.cache):
             logits, groups = batch.begin(), [written]
             while True:
-                for row, group in zip(logits, groups, strict=True):
-                    advance(row, group, len(engine.vocabulary))
+                advance(logits, groups, len(engine.vocabulary))
                 _remember(engine, batch, prefix, groups)
                 parents, tokens, groups = _parted(groups)
                 if not groups:

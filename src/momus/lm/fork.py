@@ -69,6 +69,7 @@ class ForkCache(Cache):  # type: ignore[misc]
         owner: The prefix of each row, int64 [R].
         slot: The row's number among the rows of its prefix, int64 [R].
         slots: Most rows that one prefix has.
+        even: Whether all prefixes have that many, in the prefixes' order: rows are then a view of their blocks.
         padding: Added to attention scores over the prefixes: 0 or the lowest number, [P, T].
         places: The position of every column of the prefixes, int64 [P, T].
         shared: Whether attention reads prefixes in place (`fork_attention`), or rows see a copy.
@@ -120,6 +121,8 @@ class ForkCache(Cache):  # type: ignore[misc]
         self.slot = torch.empty_like(order)
         self.slot[order] = torch.arange(len(order), device=order.device) - first[self.owner[order]]
         self.slots = int(counts.max())
+        blocks = torch.arange(len(self.lengths), device=self.owner.device).repeat_interleave(self.slots)
+        self.even = torch.equal(self.owner, blocks)
 
 
 class _ForkLayer(DynamicLayer):  # type: ignore[misc]
@@ -212,15 +215,18 @@ def forking(model: Any, cache: ForkCache) -> Iterator[None]:
 
 def _blocks(rows: torch.Tensor, fork: ForkCache) -> torch.Tensor:
     """Gather the rows of each prefix in one block: [R, Hk, group, X] -> [P, Hk, slots * group, X]."""
-    block = rows.new_zeros(len(fork.lengths), fork.slots, *rows.shape[1:])
-    block[fork.owner, fork.slot] = rows
+    if fork.even:
+        block = rows.view(len(fork.lengths), fork.slots, *rows.shape[1:])
+    else:
+        block = rows.new_zeros(len(fork.lengths), fork.slots, *rows.shape[1:])
+        block[fork.owner, fork.slot] = rows
     return block.transpose(1, 2).flatten(2, 3)
 
 
 def _rows(block: torch.Tensor, fork: ForkCache, group: int) -> torch.Tensor:
     """Undo `_blocks`: [P, Hk, slots * group, X] -> [R, Hk, group, X]."""
     spread = block.view(*block.shape[:2], fork.slots, group, -1).transpose(1, 2)
-    rows: torch.Tensor = spread[fork.owner, fork.slot]
+    rows: torch.Tensor = spread.flatten(0, 1) if fork.even else spread[fork.owner, fork.slot]
     return rows
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from momus.lm.fork import Masks, Windows, masks
 from momus.lm.tree import common_prefix
@@ -133,11 +134,15 @@ def padded(found: Sequence[Match], size: int) -> DynamicCache:
     layers, heads, _, width = some.shape
     joined = some.new_zeros(layers, len(found), heads, size, width)
     for i, own in enumerate(pieces):
-        if own:
-            states = torch.cat(own, 2)
-            joined[:, i, :, : states.shape[2]] = states
-    for layer in range(layers // 2):
-        past.update(joined[2 * layer], joined[2 * layer + 1], layer)
+        start = 0
+        for piece in own:
+            joined[:, i, :, start : start + piece.shape[2]] = piece
+            start += piece.shape[2]
+    for keys, values in zip(joined[::2], joined[1::2], strict=True):
+        layer = DynamicLayer()  # filled by hand: its `update` would copy everything once more
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = keys, values
+        past.layers.append(layer)
     return past
 
 

@@ -122,18 +122,18 @@ class Plain:
     def _branch(self, prefix: Tokens, plan: Plan, ends: frozenset[int]) -> Branch:
         writing, past, new = Writing(plan, ends), DynamicCache(), prefix
         while not writing.done:
-            advance(self._read(new, past), [writing], len(self.engine.vocabulary))
+            advance(self._read(new, past), [[writing]], len(self.engine.vocabulary))
             new = (writing.tokens[-1],)
         return writing.branch()
 
     @torch.inference_mode()
     def _read(self, tokens: Tokens, past: DynamicCache) -> torch.Tensor:
-        """Read tokens after those in `past`; returns the logits of what follows, [V]."""
+        """Read tokens after those in `past`; returns the logits of what follows, [1, V]."""
         model = self.engine.model
         self.engine.forwarded_tokens += len(tokens)
         ids = torch.tensor([tokens], device=model.device)
         logits: torch.Tensor = model(ids, past_key_values=past, use_cache=True, logits_to_keep=1).logits
-        return logits[0, -1]
+        return logits[:, -1]
 
 
 class Served:
