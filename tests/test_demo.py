@@ -11,6 +11,7 @@ from momus.data import stdlib
 from momus.data.functions import Size
 from momus.demo import DemoConfig, Scale, run_demo
 from momus.errors import UserError
+from momus.evaluate.lineup import RL, SAMPLES, SFT, LineUp
 from momus.records import Tamper, read_jsonl
 from momus.report.data import ReportData
 from momus.search.fsbs import FSBSConfig
@@ -117,6 +118,15 @@ def test_what_is_kept_back_trains_neither_the_reward_model_nor_the_critic(whole)
     assert details["reward"].startswith("those of 5 answers to train on, and the word of the critic's pointer on the ")
     assert "of 3 answers kept back, " in details["reward"]
     assert details["ppo"].startswith("2 iterations, prompts from the same 5 answers")
+
+
+def test_policies_are_compared_by_several_samples_of_which_the_first_stands_for_them(whole):
+    (written,) = read_jsonl(whole.config.out / "critiques.jsonl", LineUp)
+    assert len(written.samples) == SAMPLES
+    for name in (SFT, RL):
+        drawn = [own[name] for own in written.samples]
+        assert drawn[0] == written.by_critic[name]
+        assert len(set(drawn)) == SAMPLES and {len(own) for own in drawn} == {MICRO.held_out}
 
 
 def test_every_constrained_quote_is_verbatim(whole):

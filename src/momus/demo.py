@@ -16,7 +16,7 @@ import copy
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
@@ -26,7 +26,7 @@ from typing import Any, Literal, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from momus.critique import format_critique, parse_critique
+from momus.critique import Critique, format_critique, parse_critique
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
@@ -259,10 +259,8 @@ class _Demo:
         with self._step("report", "measuring and writing the report"):
             result = LoopResult(
                 tampers=tampers,
-                critiques={
-                    name: [parse_critique(text, t.answer) for text, t in zip(texts, tampers, strict=True)]
-                    for name, texts in critiques.by_critic.items()
-                },
+                critiques=_parsed(critiques.by_critic, tampers),
+                samples=[_parsed(own, tampers) for own in critiques.samples],
                 modifiers=dict(zip(map(fsbs_name, PERCENTILES), critiques.modifiers, strict=True)),
                 comparisons=[own[0] for own in ratings.comparisons],
                 rated=sum(map(len, ratings.comparisons)),
@@ -309,6 +307,14 @@ class _Demo:
             yield lambda share: progress.update(bar, completed=share)
             progress.update(bar, completed=1.0)
         _write_json(self.out / "seconds.json", {**self._seconds(), name: time.monotonic() - started})
+
+
+def _parsed(written: Mapping[str, Sequence[str]], tampers: Sequence[Tamper]) -> dict[str, list[Critique]]:
+    """Parse what every critic wrote about every answer."""
+    return {
+        name: [parse_critique(text, tamper.answer) for text, tamper in zip(texts, tampers, strict=True)]
+        for name, texts in written.items()
+    }
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -1,8 +1,8 @@
 """The critics that the embedded loop compares, and their critiques of the same answers.
 
 random line, ruff     baselines without a model
-SFT                   the shipped critic: one sample; greedy; greedy and made to quote something
-RL                    the trained critic: one sample; greedy; the best of as many samples as the search tries
+SFT                   the shipped critic: samples; greedy; greedy and made to quote something
+RL                    the trained critic: samples; greedy; the best of as many samples as the search tries
 RL+FSBS               the trained critic searched, at four length modifiers
 
 Where quotes are constrained (made to quote something, best of n, search) a critic's pointer draws their lines, if it
@@ -37,6 +37,8 @@ RANDOM_LINE, RUFF = "random line", "ruff"
 SFT, RL, FORCED = "SFT", "RL", "SFT, quote forced"
 PERCENTILES = (10, 25, 50, 75)
 """Where the four length modifiers lie among the lengths in the search (CriticGPT, appendix 7.1)."""
+SAMPLES = 4
+"""Samples of each policy, of every answer: all are compared, the first stands for the policy everywhere else."""
 
 _AT_ONCE = 20
 
@@ -64,10 +66,17 @@ class Critic(NamedTuple):
 
 
 class LineUp(Record):
-    """For every critic its critique of every answer, as text, and the length modifiers at `PERCENTILES`."""
+    """What every critic wrote about every answer.
+
+    Attributes:
+        by_critic: For every critic its critique of every answer.
+        modifiers: The length modifiers at `PERCENTILES`.
+        samples: `SAMPLES` times a critique of every answer by both policies, SFT and RL.
+    """
 
     by_critic: dict[str, tuple[str, ...]]
     modifiers: tuple[float, ...]
+    samples: tuple[dict[str, tuple[str, ...]], ...]
 
 
 def line_up(
@@ -97,6 +106,7 @@ def line_up(
         RANDOM_LINE: [format_critique(c) for c in random_line(tampers, seed)],
         RUFF: [format_critique(c) for c in ruff(tampers)],
     }
+    samples: list[dict[str, list[str]]] = [{SFT: [], RL: []} for _ in range(SAMPLES)]
     forced = replace(fsbs, n=1, k=1, d=1, temperature=0.0)
     count = fsbs.candidates
     found: list[SearchResult] = []
@@ -105,11 +115,20 @@ def line_up(
         subjects = subjects_of(sft.engine, chunk)
         by_sft, by_rl = pointed(subjects, sft.pointer), pointed(subjects, rl.pointer)
         keys: list[Key] = [(seed, 5, start + i) for i in range(len(chunk))]
+        drawn = {
+            name: best_of_n(
+                critic.engine, no_reward, subjects, SAMPLES, key=keys, max_tokens=max_tokens, verbatim=False
+            )
+            for name, critic in ((SFT, sft), (RL, rl))
+        }
+        for name, results in drawn.items():
+            for number, own in enumerate(samples):
+                own[name].extend(result.candidates[number].text for result in results)
         written = {
-            SFT: single(sft.engine, subjects, key=keys, temperature=1.0, max_tokens=max_tokens, verbatim=False),
+            SFT: drawn[SFT],
             greedy_name(SFT): single(sft.engine, subjects, max_tokens=max_tokens, verbatim=False),
             FORCED: search(sft.engine, no_reward, by_sft, forced, key=0),
-            RL: single(rl.engine, subjects, key=keys, temperature=1.0, max_tokens=max_tokens, verbatim=False),
+            RL: drawn[RL],
             greedy_name(RL): single(rl.engine, subjects, max_tokens=max_tokens, verbatim=False),
             best_of_name(count): best_of_n(rl.engine, reward, by_rl, count, key=keys, max_tokens=max_tokens),
         }
@@ -120,4 +139,8 @@ def line_up(
     modifiers = modifiers_at_percentiles(found, PERCENTILES)
     for percentile, modifier in zip(PERCENTILES, modifiers, strict=True):
         texts[fsbs_name(percentile)] = [result.best(modifier).text for result in found]
-    return LineUp(by_critic={name: tuple(own) for name, own in texts.items()}, modifiers=tuple(modifiers))
+    return LineUp(
+        by_critic={name: tuple(own) for name, own in texts.items()},
+        modifiers=tuple(modifiers),
+        samples=tuple({name: tuple(texts) for name, texts in own.items()} for own in samples),
+    )

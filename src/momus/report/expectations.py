@@ -27,7 +27,7 @@ def expectations(
         rows: Every critic's measurements, by its name.
         forced: How often the shipped critic, a quote forced, finds the line of an only bug.
         chance: The same of a random line.
-        wins: How often the contractors prefer RL to SFT, one sample each.
+        wins: How often the contractors prefer RL to SFT, several samples each.
         reward_accuracy: Share of held-back pairs that the reward model orders right.
         tampered_training: Whether tampered answers took part in the training.
     """

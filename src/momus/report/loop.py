@@ -13,7 +13,7 @@ from momus import __version__
 from momus.critique import Critique, parse_critique
 from momus.evaluate.cbi import calibrated_judge, judge_agreement, labelled_bugs
 from momus.evaluate.critics import CriticRow, draw_comparisons, elo, first_line_rates, measure, preference
-from momus.evaluate.lineup import FORCED, PERCENTILES, RANDOM_LINE, RL, RUFF, SFT, fsbs_name, greedy_name
+from momus.evaluate.lineup import FORCED, PERCENTILES, RANDOM_LINE, RL, RUFF, SAMPLES, SFT, fsbs_name, greedy_name
 from momus.raters.contractor import TARGET_AGREEMENT, SimulatedContractor
 from momus.records import Comparison, Tamper
 from momus.report import data
@@ -30,13 +30,15 @@ from momus.stats.pareto import pareto_front
 class LoopResult:
     """Everything the loop leaves behind that the report speaks of.
 
-    `critiques` holds, for every critic, one critique per tamper; `ppo` the metrics of every iteration;
-    `reward_accuracy` the share of held-back pairs ordered right and their number. `comparisons` holds one of each
-    answer, of the `rated` there are; the last `kept_back` answers took part in neither reward training nor PPO.
+    `critiques` holds, for every critic, one critique per tamper, `samples` several times one by SFT and one by RL;
+    `ppo` the metrics of every iteration; `reward_accuracy` the share of held-back pairs ordered right and their number.
+    `comparisons` holds one of each answer, of the `rated` there are; the last `kept_back` answers took part in neither
+    reward training nor PPO.
     """
 
     tampers: Sequence[Tamper]
     critiques: Mapping[str, Sequence[Critique]]
+    samples: Sequence[Mapping[str, Sequence[Critique]]]
     modifiers: Mapping[str, float]
     comparisons: Sequence[Comparison]
     rated: int
@@ -57,8 +59,8 @@ def report_data(result: LoopResult) -> ReportData:
     """Measure everything and lay out the report."""
     rows = measure(result.critiques, result.tampers, seed=result.seed)
     forced, chance = first_line_rates(result.critiques[FORCED], result.tampers)
-    wins = _duel(result, RL, SFT)
-    greedy_wins = _duel(result, greedy_name(RL), greedy_name(SFT))
+    wins = _duel(result, result.samples, RL, SFT)
+    greedy_wins = _duel(result, [result.critiques], greedy_name(RL), greedy_name(SFT))
     ranked = draw_comparisons(result.critiques, result.tampers, result.contractors, per_answer=4, seed=result.seed + 1)
     ratings = elo(ranked, list(result.critiques), seed=result.seed)
     by_name = {row.source: row for row in rows}
@@ -141,7 +143,10 @@ def _headline(
         data.Figure("one inserted bug: its line found", forced, "percent", "by the shipped critic, a quote forced"),
         data.Figure("the same by a random line", chance, "percent", "computed exactly for each function"),
         data.Figure(
-            "RL preferred to SFT", wins, "percent", f"one sample each; {greedy_wins.value:.0%} when both are greedy"
+            "RL preferred to SFT",
+            wins,
+            "percent",
+            f"{SAMPLES} samples of each an answer; {greedy_wins.value:.0%} when both are greedy",
         ),
         data.Figure(
             "false comments per clean answer",
@@ -162,10 +167,12 @@ def _elo(ratings: EloResult) -> tuple[data.Rating, ...]:
     )
 
 
-def _duel(result: LoopResult, critic: str, other: str) -> Interval:
+def _duel(result: LoopResult, written: Sequence[Mapping[str, Sequence[Critique]]], critic: str, other: str) -> Interval:
     """Return how often the contractors prefer one critic to another, of the comparisons they decide."""
-    pair = {name: result.critiques[name] for name in (critic, other)}
-    made = draw_comparisons(pair, result.tampers, result.contractors, per_answer=3, seed=result.seed)
+    made: list[Comparison] = []
+    for number, own in enumerate(written):
+        pair, seed = {name: own[name] for name in (critic, other)}, result.seed + number
+        made += draw_comparisons(pair, result.tampers, result.contractors, per_answer=3, seed=seed)
     return preference(made, critic, other, seed=result.seed)
 
 
