@@ -75,7 +75,10 @@ class Scale:
     max_tokens: int = 100
     """Length limit of a sampled critique."""
     reward: RewardConfig = field(default_factory=lambda: RewardConfig.tiny(epochs=1))
-    ppo: PPOConfig = field(default_factory=lambda: PPOConfig.tiny(iterations=15))
+    ppo: PPOConfig = field(
+        default_factory=lambda: PPOConfig.tiny(iterations=20, policy_learning_rate=3e-4, value_learning_rate=1e-3)
+    )
+    """So few iterations need larger steps; chosen on functions of the validation split."""
     fsbs: FSBSConfig = field(default_factory=lambda: FSBSConfig(max_tokens=100))
 
 
