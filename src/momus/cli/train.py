@@ -281,8 +281,8 @@ class Rlhf(_Sampling):
 
     def run(self, report: Report) -> dict[str, Any]:
         """Check everything, show an example, do all steps."""
-        from momus.train.rlhf import Material, run_rlhf
-        from momus.train.texts import demonstrations, prompts, rankings
+        from momus.train.rlhf import Material, by_people, run_rlhf
+        from momus.train.texts import demonstrations, prompts
 
         if len(self.rankings) > self.loop.rounds:
             raise UserError(f"--rankings names {len(self.rankings)} files for --rounds {self.loop.rounds}: one a round")
@@ -294,7 +294,10 @@ class Rlhf(_Sampling):
         texts = self.pieces(self.pretraining, base, needed)
         material = Material(
             report.read("demonstrations", lambda: demonstrations(self.demonstrations, base.chat, self.texts)),
-            [report.read("rankings", partial(rankings, [file], base.chat, self.texts)) for file in self.rankings],
+            [
+                report.read("rankings", partial(by_people, file, number, base, self.texts, self.out))
+                for number, file in enumerate(self.rankings, 1)
+            ],
             report.read("prompts", lambda: prompts(self.prompts, base.chat, self.texts)),
             texts,
         )

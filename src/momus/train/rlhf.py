@@ -46,6 +46,9 @@ from momus.train.texts import Asked, Gathered, Tokens, describe_rankings, rankin
 if TYPE_CHECKING:
     from momus.train.weights import Rollouts
 
+ANSWERS = "answers.jsonl"
+"""The answers of a round that people are to rank."""
+
 
 @dataclass(frozen=True)
 class Material:
@@ -55,6 +58,18 @@ class Material:
     rankings: Sequence[Gathered[RankedPrompt]]
     prompts: Gathered[Asked]
     pretraining: Sequence[Tokens] = ()
+
+
+def by_people(file: str, number: int, base: Base, texts: TextConfig, out: Path) -> Gathered[RankedPrompt]:
+    """Read the rankings that a round brings: of the answers that were written for people to rank, or of any others.
+
+    Raises:
+        UserError: As `rankings`.
+        BadRowsError: As `rankings`.
+    """
+    if (out / f"round-{number}" / ANSWERS).is_file():
+        return _of_samples(file, base, texts)
+    return rankings([file], base.chat, texts)
 
 
 class GoldLabeler:
@@ -124,7 +139,7 @@ def run_rlhf(
             policies[list(policies)[-1]], material.prompts, loop, texts, out / name, number, labeler, report
         )
         if fresh is None:
-            waiting = str(out / name / "answers.jsonl")
+            waiting = str(out / name / ANSWERS)
             break
         sources.append("as given" if given else labeler.name if labeler else "")
         known = _joined(known, fresh)
@@ -165,7 +180,7 @@ def _ranked(
     Those to held-out prompts too, by which the reward model is measured: they keep their owners, by whose names
     rankings fall on the same side as prompts do.
     """
-    file = folder / ("rankings.jsonl" if labeler else "answers.jsonl")
+    file = folder / ("rankings.jsonl" if labeler else ANSWERS)
     if not on_main(file.exists):  # which the first process may write before another looks
         report.say(f"Round {number}: {loop.answers} answers to each prompt, to be ranked")
         known = prompts.train + [own for own in prompts.held_out if own.owner]
@@ -178,9 +193,13 @@ def _ranked(
         on_main(lambda: write_jsonl(file, records))
     if labeler is None:
         return None
-    # Text of samples can be more tokens than the samples were, if they are not the usual way to cut it.
+    return _of_samples(str(file), policy, replace(texts, format="momus"))
+
+
+def _of_samples(file: str, policy: Base, texts: TextConfig) -> Gathered[RankedPrompt]:
+    """Read rankings of what a policy sampled: in text it can be more tokens, if they were not the usual way to cut it."""
     room = policy.positions - texts.max_prompt if policy.positions else 2 * texts.max_answer
-    return rankings([str(file)], policy.chat, replace(texts, format="momus", max_answer=room))
+    return rankings([file], policy.chat, replace(texts, max_answer=room))
 
 
 def _unranked(
