@@ -18,9 +18,9 @@ from momus.lm.forward import token_logprobs, trees_from_rows
 from momus.lm.tree import TokenTree
 from momus.train.runs import Run
 from momus.train.settings import SFTConfig
-from momus.train.sft import _step, by_task, epoch_order, mean_loss, residual_dropout, train_sft, trees_of
+from momus.train.sft import _step, by_task, epoch_order, mean_loss, train_sft, trees_of
 from stages import demonstrations
-from tiny import VOCAB, gpt2, llama
+from tiny import VOCAB, llama
 
 tokens = st.lists(st.integers(3, VOCAB - 1), min_size=1, max_size=6).map(tuple)
 turns = st.tuples(tokens, tokens).map(lambda pair: (Turn((1, *pair[0]), (*pair[1], 2)),))
@@ -146,40 +146,6 @@ def test_pretraining_texts_are_their_share_of_the_tokens_trained(tmp_path: Path,
     assert history[0]["tokens"] == answers + round(answers * share / (1 - share))
     with pytest.raises(UserError, match="needs pretraining texts"):
         train_sft(llama(), made, settings, Run(tmp_path / "other", {}))
-
-
-@pytest.mark.parametrize("make", [llama, lambda: gpt2(dropout=0.5)])
-def test_dropout_is_on_the_residual_stream_alone_and_only_meanwhile(make) -> None:
-    model, trees = make(), trees_of(demonstrations(2))
-    own = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
-    quiet = token_logprobs(model.eval(), trees).logprobs
-    with residual_dropout(model, 0.0):
-        assert torch.equal(token_logprobs(model.train(), trees).logprobs, quiet)
-    with residual_dropout(model, 0.2):
-        assert torch.equal(token_logprobs(model.eval(), trees).logprobs, quiet)
-        noisy = token_logprobs(model.train(), trees).logprobs
-        assert not torch.equal(noisy, quiet) and not torch.equal(token_logprobs(model, trees).logprobs, noisy)
-    assert own == [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
-    assert torch.equal(token_logprobs(model.eval(), trees).logprobs, quiet)
-
-
-def test_dropout_drops_as_often_as_it_says() -> None:
-    model = llama().train()
-    seen = []
-    with residual_dropout(model, 0.2):
-        watch = model.model.layers[0].mlp.register_forward_hook(lambda _m, _a, output: seen.append(output))
-        token_logprobs(model, trees_of(demonstrations(40, prompts=40)))
-        watch.remove()
-    assert (seen[0] == 0).float().mean().item() == pytest.approx(0.2, abs=0.02)
-
-
-def test_dropout_refuses_an_architecture_it_does_not_know() -> None:
-    model = llama()
-    for layer in model.model.layers:
-        layer.mixer, layer.mixing = layer.self_attn, layer.mlp
-        del layer.self_attn, layer.mlp
-    with pytest.raises(UserError, match="set dropout to 0"), residual_dropout(model, 0.2):
-        pass
 
 
 def _weights(model: nn.Module) -> list[torch.Tensor]:

@@ -197,7 +197,7 @@ def _ranked(
 
 
 def _of_samples(file: str, policy: Base, texts: TextConfig) -> Gathered[RankedPrompt]:
-    """Read rankings of what a policy sampled: in text it can be more tokens, if they were not the usual way to cut it."""
+    """Read rankings of what a policy sampled, which as text can be more tokens: they need not be the usual ones."""
     room = policy.positions - texts.max_prompt if policy.positions else 2 * texts.max_answer
     return rankings([file], policy.chat, replace(texts, max_answer=room))
 

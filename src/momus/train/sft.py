@@ -7,7 +7,8 @@ The loss is the language model's on the answers alone::
 A batch is so many demonstrations, however it is cut to fit memory, and its mean is over all of its tokens. The
 demonstrations of one prompt, and the turns of one conversation, are branches of one token tree: what they share is
 computed once, and trees lie end to end without padding. The learning rate falls along a cosine to a tenth, without
-warm-up; dropout is on what every attention and feed-forward layer adds to the residual stream, and nowhere else.
+warm-up; dropout is on what every attention and feed-forward layer adds to the residual stream, and nowhere else
+(`dropout.py`).
 
 Which epoch? The paper trains for 16 and keeps the one whose answers to held-out prompts the reward model scores
 best: the validation loss rises after the first epoch already, while reward scores and people's ratings go on to
@@ -28,20 +29,18 @@ gradient is clipped, which the paper inherits from GPT-3 if at all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from momus.errors import UserError
 from momus.lm.chat import Turn
-from momus.lm.forward import backbone_of, token_logprobs, trees_from_rows
+from momus.lm.forward import token_logprobs, trees_from_rows
 from momus.lm.tree import IntArray, TokenTree, pack
 from momus.train.costs import trained
+from momus.train.dropout import residual_dropout
 from momus.train.processes import finish_gradients, main, share, together, totals
 from momus.train.reward import cosine
 from momus.train.rollout import prompt_indices
@@ -54,9 +53,6 @@ Turns = Sequence[Turn]
 
 ScoreModel = Callable[[Any, int], float]
 """``score(model, epoch)`` -> how good the model's answers are after an epoch, counted from 1; higher is better."""
-
-_ADDING = {"attn", "self_attn", "attention", "self_attention", "mlp", "feed_forward", "ffn", "block_sparse_moe"}
-"""What decoder layers of transformers call the modules whose output is added to the residual stream."""
 
 
 @together()
@@ -187,40 +183,6 @@ def mean_loss(model: Any, demonstrations: Sequence[Turns], token_budget: int = 8
         total -= weight * token_logprobs(model, [trees[i] for i in group]).logprobs.double().sum().item()
     model.train(training)
     return totals({"loss": total})["loss"] / max(1, _tokens(trees))
-
-
-@contextmanager
-def residual_dropout(model: Any, probability: float) -> Iterator[None]:
-    """Drop what each attention and feed-forward layer adds to the residual stream, while training.
-
-    All other dropout modules of the model are off meanwhile, but for an adapter's own.
-
-    Raises:
-        UserError: The architecture's layers are not known.
-    """
-    modules = list(backbone_of(model).named_modules())
-    adding = [module for name, module in modules if name.rpartition(".")[2] in _ADDING]
-    if probability and not adding:
-        raise UserError(f"where dropout belongs in a {model.config.model_type} model is not known: set dropout to 0")
-
-    def drop(module: nn.Module, arguments: Any, output: Any) -> Any:
-        first, *rest = output if isinstance(output, tuple) else (output,)
-        dropped = F.dropout(first, probability, module.training)
-        return (dropped, *rest) if isinstance(output, tuple) else dropped
-
-    others = {
-        module: module.p for name, module in modules if isinstance(module, nn.Dropout) and ".lora_dropout" not in name
-    }
-    hooks = [module.register_forward_hook(drop) for module in adding] if probability else []
-    try:
-        for module in others:
-            module.p = 0.0
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, before in others.items():
-            module.p = before
 
 
 def _drawn(texts: Sequence[Sequence[int]], answers: int, config: SFTConfig, step: int) -> list[TokenTree]:
