@@ -111,6 +111,28 @@ def test_a_tree_or_a_user_is_on_one_side(tmp_path: Path) -> None:
     assert sides[0] and sides[1] and not sides[0] & sides[1]
 
 
+@settings(max_examples=30)
+@given(owned=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30)), min_size=1, max_size=40))
+def test_no_prompt_is_on_both_sides_whoever_owns_it(tmp_path_factory, owned) -> None:
+    """Of a prompt that several people wrote, what would be held out is left out and counted."""
+    folder = tmp_path_factory.mktemp("x")
+    said = [{"prompt": f"p{prompt}", "origin": Origin(user=f"u{user}")} for prompt, user in owned]
+    kinds = [
+        (demonstrations, lambda turns: turns[0].prompt, [Demonstration(answer="x", **own) for own in said]),
+        (rankings, lambda own: own.prompt, [Ranking(candidates=("x", "y"), ranks=(1, 2), **own) for own in said]),
+    ]
+    for read, prompt_of, records in kinds:
+        try:
+            found = read([written(folder, *records)], CHAT, TextConfig(held_out=0.4, max_prompt=99, max_answer=9))
+        except UserError as error:  # nobody is trained on
+            assert "to train on" in str(error)
+            continue
+        sides = [{prompt_of(own) for own in side} for side in (found.train, found.held_out)]
+        assert not sides[0] & sides[1]
+        assert len(found.train) + len(found.held_out) + found.dropped.total() == len(owned)
+        assert set(found.dropped) <= {"held-out prompt that is trained on too"}
+
+
 def test_turns_that_do_not_fit_are_left_out_of_a_conversation_alone(tmp_path: Path) -> None:
     said = [Message(role=role, content=text) for role, text in zip(["user", "assistant"] * 2, "abcd", strict=True)]
     file = written(tmp_path, Demonstration(prompt=tuple(said[:1]), answer=tuple(said[1:])))

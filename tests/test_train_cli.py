@@ -21,9 +21,10 @@ from momus.lm.models import RewardModel, save_causal_lm
 from momus.lm.server import Server
 from momus.records import Demonstration, Origin, Prompt, Ranking, read_jsonl, write_jsonl
 from momus.train.bases import open_base
-from momus.train.rlhf import GoldLabeler, _ranked
+from momus.train.reward import RankedPrompt
+from momus.train.rlhf import GoldLabeler, _joined, _ranked
 from momus.train.settings import LoopConfig, PPOConfig, RewardConfig, Setup, SFTConfig, TextConfig
-from momus.train.texts import prompts
+from momus.train.texts import Gathered, prompts
 from openai_server import URL
 from reloading import Reloading
 from tiny import tiny_model, tiny_tokenizer
@@ -164,6 +165,14 @@ def test_answers_to_be_ranked_are_on_the_side_of_their_prompts_owners(
     trained, held_out = ({own.prompt for own in part} for part in (found.train, found.held_out))
     assert trained and trained <= {own.tokens for own in known.train}
     assert held_out and held_out <= {own.tokens for own in known.held_out}
+
+
+def test_a_prompt_trained_on_in_one_round_is_not_held_out_in_another() -> None:
+    one, other = (RankedPrompt((1, 5, n), ((7, 2), (8, 2)), (1.0, 2.0)) for n in (6, 7))
+    first, second = Gathered("rankings", train=[one]), Gathered("rankings", train=[one], held_out=[one, other])
+    both = _joined(first, second)
+    assert (both.train, both.held_out) == ([one, one], [other])
+    assert both.dropped == {"held-out prompt that is trained on too": 1}
 
 
 def loop(here: Path, out: Path, *more: object) -> int:

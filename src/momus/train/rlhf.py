@@ -41,7 +41,7 @@ from momus.train.rollout import prompt_indices
 from momus.train.runs import Run
 from momus.train.settings import LoopConfig, Steps, TextConfig
 from momus.train.stages import MEASURED, Report, as_dict, run_ppo, run_reward, run_sft, write_summary
-from momus.train.texts import Asked, Gathered, Tokens, describe_rankings, rankings
+from momus.train.texts import Asked, Gathered, Tokens, describe_rankings, keep_apart, rankings
 
 if TYPE_CHECKING:
     from momus.train.weights import Rollouts
@@ -233,6 +233,7 @@ def _joined(one: Gathered[RankedPrompt], other: Gathered[RankedPrompt]) -> Gathe
     both = Gathered("rankings", one.train + other.train, one.held_out + other.held_out, one.dropped + other.dropped)
     both.tasks = one.tasks + other.tasks
     both.problems.count = one.problems.count + other.problems.count
+    keep_apart(both, lambda own: {own.prompt})
     describe_rankings(both)
     return both
 

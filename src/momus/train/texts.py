@@ -7,7 +7,7 @@ stay together, ties stay ties, and rankings of one prompt by several labelers me
 
 Held out is what the prompts' own split says, else a share of the owners (conversation tree, else whoever wrote
 the prompt, else the prompt itself), chosen by their names as `momus data prompts` does: nothing of one owner is on
-both sides.
+both sides. Neither is a prompt: what is held out of one that is trained on too, by another owner, is left out.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ def demonstrations(
 
     found: Gathered[tuple[Turn, ...]] = Gathered("demonstrations")
     _gather(files, Demonstration, made, config, found)
+    keep_apart(found, lambda turns: {turn.prompt for turn in turns})
     every = [turn for turns in found.train for turn in turns]
     found.about = {
         "prompts": len({turns[0].prompt for turns in found.train}),
@@ -111,9 +112,18 @@ def rankings(files: Sequence[str], chat: ChatFormat, config: TextConfig) -> Gath
         return own
 
     _gather(files, Ranking, made, config, found)
+    keep_apart(found, lambda own: {own.prompt})
     describe_rankings(found)
     found.about["labelers"] = len(set(labelers) - {""}) or "not stated"
     return found
+
+
+def keep_apart(found: Gathered[ItemT], prompts_of: Callable[[ItemT], set[Tokens]]) -> None:
+    """Leave out what is held out of a prompt that is trained on too: it would measure what was learnt by heart."""
+    trained = {prompt for own in found.train for prompt in prompts_of(own)}
+    apart = [own for own in found.held_out if trained.isdisjoint(prompts_of(own))]
+    found.dropped += Counter({"held-out prompt that is trained on too": len(found.held_out) - len(apart)})
+    found.held_out = apart
 
 
 def describe_rankings(found: Gathered[RankedPrompt]) -> None:
