@@ -2,15 +2,37 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM, GptOssConfig, MixtralConfig, PreTrainedConfig, Qwen2MoeConfig
 
 from momus.lm.forward import token_logprobs, token_values, trees_from_rows
 from momus.lm.models import RewardModel
 from momus.lm.tree import TokenTree
 from momus.train.costs import Meter, Shape, Work, shape_of, summary, work_of
-from tiny import gpt2, llama
+from tiny import VOCAB, gpt2, llama
 
-MODELS = {"llama": llama, "untied": lambda: llama(tied=False, kv_heads=4), "gpt2": gpt2}
+LLAMA = {
+    "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+QWEN = {"moe_intermediate_size": 16, "shared_expert_intermediate_size": 24, "num_experts": 5, "num_experts_per_tok": 3}
+
+
+def experts(config: PreTrainedConfig) -> nn.Module:
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.set_experts_implementation("eager")  # which torch can count
+    return model
+
+
+MODELS = {
+    "llama": llama,
+    "untied": lambda: llama(tied=False, kv_heads=4),
+    "gpt2": gpt2,
+    "mixtral": lambda: experts(MixtralConfig(**LLAMA, num_local_experts=4, num_experts_per_tok=2)),
+    "qwen2_moe": lambda: experts(Qwen2MoeConfig(**LLAMA, **QWEN)),
+    "gpt_oss": lambda: experts(GptOssConfig(**LLAMA, head_dim=8, num_local_experts=4, num_experts_per_tok=1)),
+}
 ATTENTION = ("bmm", "baddbmm", "scaled_dot_product", "flash", "flex")
 
 

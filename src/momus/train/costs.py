@@ -1,11 +1,12 @@
 """What a stage costs: floating-point operations from the model's shape and the tokens it read.
 
 Per token a forward pass takes ``2 N`` operations, N the weights of the matrices the token is multiplied with (no
-embedding look-up; the vocabulary head only where a token is predicted), and attention ``4 w`` for every token attended
-to, w the width of all heads summed over layers: queries times keys, and weights times values. A training step takes
-three times a forward pass: the backward pass multiplies every matrix twice (Kaplan et al., arXiv 2001.08361, §2.1, is
-the same count: 6 N per token trained). Normalisation, activations, optimizers, and whatever is computed twice to save
-memory or padded are left out; so is attention to a token that the mask forbids.
+embedding look-up; the vocabulary head only where a token is predicted; of experts those that a token is sent to, which
+in transformers are tensors of three dimensions), and attention ``4 w`` for every token attended to, w the width of all
+heads summed over layers: queries times keys, and weights times values. A training step takes three times a forward
+pass: the backward pass multiplies every matrix twice (Kaplan et al., arXiv 2001.08361, §2.1, is the same count: 6 N per
+token trained). Normalisation, activations, optimizers, and whatever is computed twice to save memory or padded are left
+out; so is attention to a token that the mask forbids.
 
 InstructGPT (arXiv 2203.02155, §5.1) counts its stages like this: 4.9 petaflop/s-days for SFT at 175B, 60 for PPO-ptx,
 3,640 for GPT-3 itself.
@@ -64,8 +65,11 @@ def shape_of(model: Any) -> Shape:
         heads = getattr(config, "num_attention_heads", 0)  # none where layers are recurrent
         size = heads and (getattr(config, "head_dim", None) or config.hidden_size // heads)
         left_out = {id(head.weight)} | {id(own.weight) for own in model.modules() if isinstance(own, nn.Embedding)}
-        matrices = {id(p): p.numel() for p in model.parameters() if p.ndim == 2 and id(p) not in left_out}
-        _shapes[model] = Shape(sum(matrices.values()), head.weight.numel(), heads * size * config.num_hidden_layers)
+        chosen = getattr(config, "num_experts_per_tok", None) or 0
+        weights = [p for name, p in model.named_parameters() if not name.endswith("bias") and id(p) not in left_out]
+        matrices = sum(p.numel() for p in weights if p.ndim == 2)
+        experts = sum(chosen * p.numel() // p.shape[0] for p in weights if p.ndim == 3)
+        _shapes[model] = Shape(matrices + experts, head.weight.numel(), heads * size * config.num_hidden_layers)
     return _shapes[model]
 
 
