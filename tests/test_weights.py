@@ -55,6 +55,25 @@ def test_the_server_samples_from_the_policy_as_it_is(tmp_path: Path, kind: str) 
     assert len(loaded) == CONFIG.iterations
 
 
+def test_in_a_shared_folder_a_run_drops_what_it_wrote_and_nothing_else(tmp_path: Path) -> None:
+    shared, server, policy = tmp_path / "shared", Reloading().server(), tiny_model()
+    (shared / "iteration-notes-of-mine").mkdir(parents=True)
+
+    def started(name: str) -> SavedWeights:
+        return SavedWeights(server, shared, run=Run(tmp_path / name, CONFIG))
+
+    one, other = started("one"), started("other")
+    for iteration in range(2):
+        one.push(policy, iteration)
+        other.push(policy, iteration)
+    started("one").push(policy, 1)  # as after a kill
+    left = sorted(folder.name for folder in shared.iterdir())
+    assert left[-1] == "iteration-notes-of-mine" and len(left) == 3
+    assert len({name.split("-")[2] for name in left[:2]}) == 2 and all(
+        name.startswith("iteration-1-") for name in left[:2]
+    )
+
+
 def test_the_gap_shows_weights_that_did_not_arrive(tmp_path: Path) -> None:
     server = Reloading()
     result = train(tmp_path, server, engine_sampler(server.remote(), 6))

@@ -11,7 +11,7 @@ Start the server with a folder that `save_for_server` wrote: vLLM (0.32) leaves 
 embeddings as it was when it loads again, so the head is given weights of its own, at first and with every push.
 
 Both serve whoever can reach them: keep them on a private network. The folder is a new one every time, for a server may
-go on with what it has read under an old name.
+go on with what it has read under an old name. Older ones of the same run go; other runs may write beside them.
 
 Whether the weights arrived is seen in the log-probabilities that the server says of what it drew: those of some
 responses are computed here too (`Watching`), and a server that has other weights ends the run. PPO's metric
@@ -50,6 +50,8 @@ WATCHED = 16
 """Prompts of a batch whose responses are compared."""
 FIRST_GAP = "first-gap"
 """Where in a run's directory the difference of its first batch is."""
+PUSHED_AS = "pushed-as"
+"""Where in a run's directory is what it calls itself in the names of its folders of weights."""
 
 
 class Weights(Protocol):
@@ -80,17 +82,28 @@ class SavedWeights:
         folder: Where to write, seen by the server under the same path.
         kind: What kind of server it is.
         tokenizer: Written beside the weights.
+        run: By which what was written is known when it is continued, and dropped; every process makes it.
     """
 
     def __init__(
-        self, server: Server, folder: Path, kind: Literal["vllm", "sglang"] = "vllm", tokenizer: Any = None
+        self,
+        server: Server,
+        folder: Path,
+        kind: Literal["vllm", "sglang"] = "vllm",
+        tokenizer: Any = None,
+        run: Run | None = None,
     ) -> None:
         self._server, self._folder, self._kind, self._tokenizer = server, folder.resolve(), kind, tokenizer
-        self._own = secrets.token_hex(4)  # iterations of another run, or of this one before a kill, are others
+        self._start = secrets.token_hex(4)  # the same iteration before a kill was another
+        self._own = run.get(PUSHED_AS) if run else None
+        if self._own is None:
+            self._own = secrets.token_hex(4)
+            if run:
+                run.put(PUSHED_AS, self._own)
 
     def push(self, policy: Any, iteration: int) -> None:
-        """Write the policy, have the server load it, and drop what was written before."""
-        path = self._folder / f"iteration-{iteration}-{self._own}"
+        """Write the policy, have the server load it, and drop what this run wrote before."""
+        path = self._folder / f"iteration-{iteration}-{self._own}-{self._start}"
         save_for_server(policy, path, self._tokenizer)
         on_main(lambda: self._load(path))
 
@@ -100,7 +113,7 @@ class SavedWeights:
             self._call("/reset_prefix_cache", {})
         else:
             self._call("/update_weights_from_disk", {"model_path": str(path), "flush_cache": True})
-        for other in self._folder.glob("iteration-*"):
+        for other in self._folder.glob(f"iteration-*-{self._own}-*"):
             if other != path:
                 shutil.rmtree(other, ignore_errors=True)
 
@@ -238,7 +251,7 @@ class Rollouts:
             UserError: As `engine`.
         """
         engine, watch = self.engine(tokenizer, load), Watching(self.url, self.settings.gap_limit, run)
-        weights = SavedWeights(self._server(), self.folder, self.settings.kind, tokenizer)
+        weights = SavedWeights(self._server(), self.folder, self.settings.kind, tokenizer, run)
         return pushing_sampler(engine, weights, max_tokens, temperature, sorted(ends), watch)
 
     def _server(self) -> Server:
