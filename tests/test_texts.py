@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -189,7 +190,7 @@ def test_pretraining_pieces_are_the_texts_cut(tmp_path_factory, texts, length) -
     for number, text in enumerate(texts):
         (folder / f"{number}.txt").write_text(text, encoding="utf-8")
         files.append(str(folder / f"{number}.txt"))
-    pieces = pretraining(files, CHAT, length)
+    pieces = pretraining(files, CHAT, TextConfig(max_prompt=length - 1, max_answer=1)).train
     assert all(1 < len(piece) <= length for piece in pieces)
     tokenizer = CHAT.tokenizer
     own = [[1, *tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True), 2] for text in texts]
@@ -200,14 +201,25 @@ def test_pretraining_pieces_are_the_texts_cut(tmp_path_factory, texts, length) -
 def test_pretraining_texts_come_from_rows_too(tmp_path: Path) -> None:
     file = tmp_path / "corpus.jsonl"
     file.write_text('{"text": "a b"}\n{"text": "c"}\n', encoding="utf-8")
-    assert [CHAT.text(piece) for piece in pretraining([str(file)], CHAT, 50)] == ["a b", "c"]
-    assert pretraining([], CHAT, 50) == []
+    assert [CHAT.text(piece) for piece in pretraining([str(file)], CHAT, ALL).train] == ["a b", "c"]
     (tmp_path / "none.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n', encoding="utf-8")
     with pytest.raises(UserError, match="no text in it"):
-        pretraining([str(tmp_path / "none.jsonl")], CHAT, 50)
+        pretraining([str(tmp_path / "none.jsonl")], CHAT, ALL)
     (tmp_path / "bad.txt").write_bytes(b"\xff")
     with pytest.raises(UserError, match="not UTF-8"):
-        pretraining([str(tmp_path / "bad.txt")], CHAT, 50)
+        pretraining([str(tmp_path / "bad.txt")], CHAT, ALL)
+
+
+def test_pretraining_texts_are_read_as_other_files_are(tmp_path: Path) -> None:
+    """By the format named, and with bad rows told or left out and counted."""
+    file = tmp_path / "corpus.jsonl"
+    file.write_text('{"text": "a b"}\n{"text": 3}\n{"text": "c"}\n', encoding="utf-8")
+    with pytest.raises(BadRowsError, match=r"corpus.jsonl:2: text"):
+        pretraining([str(file)], CHAT, ALL)
+    found = pretraining([str(file)], CHAT, replace(ALL, skip_bad=True))
+    assert [CHAT.text(piece) for piece in found.train] == ["a b", "c"] and found.problems.count == 1
+    with pytest.raises(UserError, match="nope"):
+        pretraining([str(file)], CHAT, replace(ALL, format="nope"))
 
 
 def test_what_was_trained_on_has_a_name(tmp_path: Path) -> None:

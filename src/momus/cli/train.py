@@ -79,7 +79,7 @@ class _Stage:
         setup = Setup(self.precision, self.gradient_checkpointing, self.adapter if self.lora else None)
         return open_base(self.model, self.texts, setup, self.chat_template, self.pad_token, self.pretraining_tokens)
 
-    def pieces(self, files: Sequence[str], base: Base, needed_by: Mapping[str, float]) -> list[Tokens]:
+    def pieces(self, files: Sequence[str], base: Base, needed_by: Mapping[str, float], report: Report) -> list[Tokens]:
         """Read pretraining texts, and see that they are there if a setting needs them, and only then."""
         from momus.train.texts import pretraining
 
@@ -90,7 +90,9 @@ class _Stage:
                 )
         if files and not any(needed_by.values()):
             raise UserError(f"--pretraining: nothing uses the texts: give {' or '.join(needed_by)}, or leave them out")
-        return pretraining(files, base.chat, self.texts.max_prompt + self.texts.max_answer)
+        if not files:
+            return []
+        return report.read("pretraining texts", lambda: pretraining(files, base.chat, self.texts)).train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +150,7 @@ class Sft(_Stage):
         from momus.train.texts import demonstrations
 
         base = self.opened()
-        texts = self.pieces(self.pretraining, base, {"--pretraining-share": self.config.pretraining_share})
+        texts = self.pieces(self.pretraining, base, {"--pretraining-share": self.config.pretraining_share}, report)
         data = report.read("demonstrations", lambda: demonstrations(self.data, base.chat, self.texts, self.every_turn))
         report.example("One demonstration, what is trained in green", base.chat.shown(data.train[0][-1]))
         limit = self.texts.max_answer
@@ -228,7 +230,7 @@ class Ppo(_Sampling):
         from momus.train.texts import prompts
 
         base = self.opened()
-        texts = self.pieces(self.pretraining, base, {"--ptx-coefficient": self.config.ptx_coefficient})
+        texts = self.pieces(self.pretraining, base, {"--ptx-coefficient": self.config.ptx_coefficient}, report)
         data = report.read("prompts", lambda: prompts(self.data, base.chat, self.texts))
         report.example("One prompt, as the policy is given it", base.chat.shown(Turn(data.train[0].tokens, ())))
         return run_ppo(
@@ -291,7 +293,7 @@ class Rlhf(_Sampling):
             "--sft.pretraining-share": self.sft.pretraining_share,
             "--ppo.ptx-coefficient": self.ppo.ptx_coefficient,
         }
-        texts = self.pieces(self.pretraining, base, needed)
+        texts = self.pieces(self.pretraining, base, needed, report)
         material = Material(
             report.read("demonstrations", lambda: demonstrations(self.demonstrations, base.chat, self.texts)),
             [

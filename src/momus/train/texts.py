@@ -196,43 +196,46 @@ def prompts(files: Sequence[str], chat: ChatFormat, config: TextConfig) -> Gathe
     return found
 
 
-def pretraining(files: Sequence[str], chat: ChatFormat, length: int) -> list[Tokens]:
-    """Read pretraining texts and cut them into pieces of at most `length` tokens.
+def pretraining(files: Sequence[str], chat: ChatFormat, config: TextConfig) -> Gathered[Tokens]:
+    """Read pretraining texts and cut them into pieces, at most as long as the longest prompt and answer together.
 
     A `.txt` file is one document; of other files each row's text is one. A document begins with the
     beginning-of-text token, if there is one, and ends with the end-of-text token.
 
     Raises:
         UserError: A file cannot be read, or holds nothing.
+        BadRowsError: As `demonstrations`.
     """
-    pieces: list[Tokens] = []
+    found: Gathered[Tokens] = Gathered("pretraining texts")
+    length = config.max_prompt + config.max_answer
     start, end = chat.tokenizer.bos_token_id, chat.tokenizer.eos_token_id
+    for document in _documents(files, config, found):
+        tokens = chat.tokenizer.encode(document, add_special_tokens=False, split_special_tokens=True)
+        whole = [int(t) for t in (start, *tokens, end) if t is not None]
+        pieces = (tuple(whole[at : at + length]) for at in range(0, len(whole), length))
+        found.train += [piece for piece in pieces if len(piece) > 1]
+    _refuse_bad_rows(found, config)
+    if not found.train:
+        raise UserError(f"{', '.join(files) or 'no file given'}: no text in it")
+    found.about = {"tokens": sum(map(len, found.train))}
+    return found
+
+
+def _documents(files: Sequence[str], config: TextConfig, found: Gathered[Tokens]) -> Iterator[str]:
     for name in files:
-        for document in _documents(name):
-            tokens = chat.tokenizer.encode(document, add_special_tokens=False, split_special_tokens=True)
-            whole = [int(t) for t in (start, *tokens, end) if t is not None]
-            pieces += [tuple(whole[at : at + length]) for at in range(0, len(whole), length)]
-    pieces = [piece for piece in pieces if len(piece) > 1]
-    if files and not pieces:
-        raise UserError(f"{', '.join(files)}: no text in it")
-    return pieces
-
-
-def _documents(name: str) -> Iterator[str]:
-    path = Path(name)
-    if path.suffix == ".txt":
-        try:
-            yield path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{name}: not UTF-8 text") from error
-        return
-    for item in read(*recognise(name)):
-        if isinstance(item, Problem):
-            raise BadRowsError([item], 1)
-        if isinstance(item, Demonstration):
-            yield "\n".join(text for text in (plain(item.prompt), plain(item.answer)) if text)
-        elif isinstance(item, Prompt):
-            yield plain(item.prompt)
+        if name.endswith(".txt"):
+            try:
+                yield Path(name).read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise UserError(f"{name}: not UTF-8 text") from error
+            continue
+        for record in _records([name], config, found.problems):
+            if isinstance(record, Demonstration):
+                yield "\n".join(text for text in (plain(record.prompt), plain(record.answer)) if text)
+            elif isinstance(record, Prompt):
+                yield plain(record.prompt)
+            else:
+                found.dropped[f"records of another kind ({type(record).__name__})"] += 1
 
 
 def _gather(
@@ -260,8 +263,7 @@ def _gather(
             (found.train if split == "train" else found.held_out).append(item)
             if split == "train":
                 found.tasks.append(record.origin.dataset or record.origin.place.rpartition(":")[0])
-    if found.problems.count and not config.skip_bad:
-        raise BadRowsError(found.problems.first, found.problems.count)
+    _refuse_bad_rows(found, config)
     found.dropped.update({f"records of another kind ({name})": count for name, count in others.items()})
     if not found.train:
         why = "; ".join(f"{count} {reason}" for reason, count in found.dropped.most_common(3)) or "no records"
@@ -275,6 +277,11 @@ def _records(files: Sequence[str], config: TextConfig, problems: Problems) -> It
                 problems.add(item)
             else:
                 yield item
+
+
+def _refuse_bad_rows(found: Gathered[Any], config: TextConfig) -> None:
+    if found.problems.count and not config.skip_bad:
+        raise BadRowsError(found.problems.first, found.problems.count)
 
 
 def _split(record: Prompt | Demonstration | Ranking, config: TextConfig) -> str:
