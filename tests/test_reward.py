@@ -1,6 +1,7 @@
 """The reward model's loss against a brute-force pair loop, its properties, and its training."""
 
 import math
+from collections import Counter
 from itertools import permutations
 from pathlib import Path
 
@@ -34,7 +35,7 @@ scored_ranks = st.lists(st.tuples(st.floats(-5, 5), st.integers(1, 4)), min_size
 
 
 def loss_of(scores: list[float], ranks: list[int]) -> float:
-    pairs = RankedPrompt((1,), ((2,),) * len(ranks), tuple(ranks)).pairs()
+    pairs = RankedPrompt((1,), tuple((3 + i,) for i in range(len(ranks))), tuple(ranks)).pairs()
     return ranking_loss(torch.tensor(scores, dtype=torch.float64), pairs).item()
 
 
@@ -81,8 +82,21 @@ def test_any_number_of_answers_from_two_on_with_ties(k: int) -> None:
 
 
 def test_ties_are_dropped() -> None:
-    assert RankedPrompt((1,), ((2,),) * 4, (1, 2, 2, 1)).pairs() == [(0, 1), (0, 2), (3, 1), (3, 2)]
+    ranked = RankedPrompt((1,), ((2,), (3,), (4,), (5,)), (1, 2, 2, 1))
+    assert ranked.pairs() == [(0, 1), (0, 2), (3, 1), (3, 2)] and ranked.ties() == 2
     assert loss_of([3.0, 1.0, 1.0], [1, 2, 2]) == pytest.approx(loss_of([3.0, 1.0], [1, 2]))
+
+
+@given(st.lists(st.tuples(st.integers(3, 5), st.integers(1, 4)), min_size=2, max_size=9))
+def test_no_answer_is_better_than_itself(items: list[tuple[int, int]]) -> None:
+    """Pairs are preferred, tied, or of one answer with itself: only the first are learnt and measured."""
+    ranked = RankedPrompt((1,), tuple((token,) for token, _ in items), tuple(float(rank) for _, rank in items))
+    pairs = [(better, worse) for i, better in enumerate(items) for worse in items[:i] + items[i + 1 :]]
+    expected = Counter((x, y) for (x, rank), (y, other) in pairs if rank < other and x != y)
+    assert Counter((items[i][0], items[j][0]) for i, j in ranked.pairs()) == expected
+    found = by_prompt([ranked])
+    learnt = [(own.branches[i][0], own.branches[j][0]) for own in found for i, j in own.pairs[0]]
+    assert Counter(learnt) == expected and len(found) == bool(expected)
 
 
 def ranking(rng: np.random.Generator, k: int) -> RankedPrompt:

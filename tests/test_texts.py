@@ -67,7 +67,7 @@ def test_k_answers_stay_together_ties_stay_and_labelers_of_a_prompt_meet(tmp_pat
     assert len(first.branches) == 5 and len(first.pairs) == 2 and len(second.pairs) == 1
 
 
-def test_a_ranking_loses_long_answers_and_goes_when_no_preference_is_left(tmp_path: Path) -> None:
+def test_a_ranking_loses_long_and_equal_answers_and_goes_when_no_preference_is_left(tmp_path: Path) -> None:
     long = "a b " * 100
     made = [
         Ranking(prompt="p", candidates=("a", long, "c"), ranks=(1, 2, 3)),
@@ -75,14 +75,17 @@ def test_a_ranking_loses_long_answers_and_goes_when_no_preference_is_left(tmp_pa
         Ranking(prompt="r", candidates=("a", "b", long), ranks=(1, 1, 2)),
         Ranking(prompt=long, candidates=("a", "b"), ranks=(1, 2)),
         Ranking(prompt="s", candidates=("", "b"), ranks=(2, 1)),
+        Ranking(prompt="t", candidates=("yes", "yes"), ranks=(1, 2)),
+        Ranking(prompt="u", candidates=("yes", "no", "yes"), ranks=(1, 2, 3)),
     ]
     found = rankings([written(tmp_path, *made)], CHAT, ALL)
-    assert [own.ranks for own in found.train] == [(1, 3), (2, 1)]
+    assert [own.ranks for own in found.train] == [(1, 3), (2, 1), (1, 2, 3)]
     silent = found.train[1].branches[0]  # saying nothing is an answer
     assert CHAT.text(silent) == "" and silent[-1] == CHAT.end_id
     assert found.dropped == {
         "answers of rankings: answer over 100 tokens": 3,
-        "no preference among the answers left": 2,
+        "no preference among the answers left": 3,
+        "pairs of rankings: an answer preferred to itself": 2,
         "prompt over 200 tokens": 1,
     }
 

@@ -93,16 +93,17 @@ def ranked_in_tokens(
             continue
         if limit is not None and max(len(turn.prompt) + len(turn.answer) for turn in turns) > limit:
             left_out[f"longer than {limit} tokens"] += 1
-        elif len(set(own.ranks)) < 2:
-            left_out["all answers tied"] += 1
-        else:
-            tokens = RankedPrompt(turns[0].prompt, tuple(turn.answer for turn in turns), own.ranks)
+            continue
+        tokens = RankedPrompt(turns[0].prompt, tuple(turn.answer for turn in turns), own.ranks)
+        if tokens.pairs():
             found.append(Ranked(tokens, own.labeler, prompt_key(own.prompt)))
+        else:
+            left_out["no preference among the answers"] += 1
     return found, left_out
 
 
 def pairs_right(model: RewardModel, ranked: Sequence[Ranked]) -> NDArray[np.float64]:
-    """Return, for every ranking, how many untied pairs the model orders as the labeler did, and how many there are.
+    """Return, for every ranking, how many pairs the model orders as the labeler did, and how many there are.
 
     Returns:
         `[rankings, 2]`.

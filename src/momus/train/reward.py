@@ -8,18 +8,20 @@ to score higher (equation 1)::
 All pairs of a prompt are one batch element and its K answers K branches of one token tree: K scores, no
 matter how many pairs, and the prompt computed once. A prompt with nine answers weighs as much as one with
 four. Several rankings of one prompt (by several labelers, of the same answers or of others) are one element too,
-each answer computed once; the element's loss is the mean over its rankings. Ties are dropped (C.2). The score is
-read at an answer's last token, wherever the end-of-text token stands before it.
+each answer computed once; the element's loss is the mean over its rankings. Ties are dropped (C.2), and so is an answer
+that is preferred to itself, of which nothing can be learnt. The score is read at an answer's last token, wherever the
+end-of-text token stands before it.
 
 Comparisons fix the reward only up to a constant; `center` chooses it so that demonstrations average 0 (§3.5).
 
-Differences from the paper: the mean is over the pairs that are not tied, where the paper divides by C(K, 2);
+Differences from the paper: the mean is over the pairs that are not dropped, where the paper divides by C(K, 2);
 AdamW without weight decay.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -67,10 +69,14 @@ class RankedPrompt:
         return TokenTree.from_branches(self.prompt, self.branches)
 
     def pairs(self) -> list[tuple[int, int]]:
-        """Return (better, worse) indices of all pairs that are not tied."""
+        """Return (better, worse) indices of all pairs that are neither tied nor twice the same answer."""
         both = combinations(range(len(self.ranks)), 2)
         ordered = ((i, j) if self.ranks[i] < self.ranks[j] else (j, i) for i, j in both)
-        return [(i, j) for i, j in ordered if self.ranks[i] != self.ranks[j]]
+        return [(i, j) for i, j in ordered if self.ranks[i] != self.ranks[j] and self.branches[i] != self.branches[j]]
+
+    def ties(self) -> int:
+        """Count the pairs that are tied."""
+        return sum(math.comb(size, 2) for size in Counter(self.ranks).values())
 
 
 @dataclass(frozen=True)

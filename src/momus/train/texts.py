@@ -2,8 +2,8 @@
 
 Prompts of more than 1k tokens are left out and answers are at most 1k, together the 2k of the context (arXiv
 2203.02155, C). What is left out is counted by reason, never silently: a long answer is not cut, for it would be
-trained without its end; a ranking loses its long answers and stays while two that differ in rank are left. K answers
-stay together, ties stay ties, and rankings of one prompt by several labelers meet in `reward.by_prompt`.
+trained without its end; a ranking loses its long answers and stays while one that is left is preferred to another. K
+answers stay together, ties stay ties, and rankings of one prompt by several labelers meet in `reward.by_prompt`.
 
 Held out is what the prompts' own split says, else a share of the owners (conversation tree, else whoever wrote
 the prompt, else the prompt itself), chosen by their names as `momus data prompts` does: nothing of one owner is on
@@ -13,6 +13,7 @@ both sides. Neither is a prompt: what is held out of one that is trained on too,
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -129,17 +130,16 @@ def keep_apart(found: Gathered[ItemT], prompts_of: Callable[[ItemT], set[Tokens]
 def describe_rankings(found: Gathered[RankedPrompt]) -> None:
     """Say in `about` how many prompts, pairs and ties there are, and rankings of how many answers."""
     sizes = Counter(len(own.branches) for own in found.train)
-    pairs = sum(len(own.pairs()) for own in found.train)
     found.about |= {
         "prompts": len({own.prompt for own in found.train}),
-        "pairs": pairs,
-        "tied_pairs": sum(k * (k - 1) // 2 * n for k, n in sizes.items()) - pairs,
+        "pairs": sum(len(own.pairs()) for own in found.train),
+        "tied_pairs": sum(own.ties() for own in found.train),
         "of_answers": {str(k): sizes[k] for k in sorted(sizes)},
     }
 
 
 def ranked(record: Ranking, chat: ChatFormat, config: TextConfig, dropped: Counter[str]) -> RankedPrompt:
-    """Return one ranking in tokens; answers that are too long are left out and counted.
+    """Return one ranking in tokens; answers that are too long, and pairs of the same answer, are left out and counted.
 
     Raises:
         UnfitInputError: The chat template refuses the conversation.
@@ -155,9 +155,14 @@ def ranked(record: Ranking, chat: ChatFormat, config: TextConfig, dropped: Count
             dropped[f"answers of rankings: {reason}"] += 1
         else:
             kept.append((turn.answer, rank))
-    if len({rank for _, rank in kept}) < 2:
+    made = None
+    if len(kept) > 1:
+        made = RankedPrompt(prompt, tuple(answer for answer, _ in kept), tuple(float(rank) for _, rank in kept))
+        itself = math.comb(len(kept), 2) - len(made.pairs()) - made.ties()
+        dropped += Counter({"pairs of rankings: an answer preferred to itself": itself})
+    if made is None or not made.pairs():
         raise _LeftOutError("no preference among the answers left")
-    return RankedPrompt(prompt, tuple(answer for answer, _ in kept), tuple(float(rank) for _, rank in kept))
+    return made
 
 
 class Asked(NamedTuple):
