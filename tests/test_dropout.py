@@ -91,6 +91,17 @@ def test_an_adapter_changes_nothing_of_where_it_is() -> None:
         assert {own.p for path, own in model.named_modules() if path.endswith("lora_dropout.default")} == {0.3}
 
 
+def test_the_stream_may_change_its_type_and_scale_on_its_way() -> None:
+    """As where it is kept in more precision than layers compute in."""
+    model = llama().train()
+    for block in blocks_of(model):
+        block.forward = lambda states, *rest, own=block.forward, **named: own(
+            states.double().float() * 1.0, *rest, **named
+        )
+    with residual_dropout(model, 1.0):
+        assert not read(model)[1].any()
+
+
 def test_a_layer_that_does_not_add_is_refused() -> None:
     """One with a norm after the sum, as in OPT of 350M."""
     model = built("OPT", **OPT, do_layer_norm_before=False)

@@ -129,6 +129,7 @@ def _added(output: Any, stream: Any, returned: Mapping[Any, nn.Module]) -> list[
             return []
         if not streams(node) and node in returned:
             return [returned[node]]
-        return [module for own in back(node) for module in ends(own)] or [None]
+        operands = back(node)
+        return [module for own in operands for module in ends(own)] if operands else [None]
 
     return ends(output) if output is not None and streams(output) else [None]
