@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from momus.cli import main
@@ -60,9 +60,31 @@ def test_a_ledger_is_one_run_s_and_one_process_s(tmp_path):
         Ledger(path, {"model": "a", "seed": 1})
     with pytest.raises(UserError, match=r"other settings \(model\)"):
         Ledger(path, {"model": "b", "seed": 1})
-    (tmp_path / "other").write_text("hello\n")
-    with pytest.raises(UserError, match="not a record of an evaluation"):
-        Ledger(tmp_path / "other", {})
+
+
+@given(
+    st.lists(st.sampled_from(['{"a": 1}', '{"settings": {"seed": 1}}', '{"settings": {"x": 2}}', "no JSON", "[1]"])),
+    st.sampled_from(["\n", ", "]),
+    st.text(max_size=5),
+)
+@settings(max_examples=60)
+@example([], "\n", '{"prompt": "mine", "answer": "no newline at the end"}')
+@example(['{"a": 1}', '{"b": 2}'], "\n", '{"important": 3}')
+@example(['{"settings": {"seed": 1}}', '{"key": "k", "value": 1}', '{"b": 2}'], "\n", "not whole")
+def test_a_file_that_is_no_ledger_of_these_settings_is_left_as_it_is(tmp_path_factory, lines, between, last):
+    path = tmp_path_factory.mktemp("ledger") / "answers.jsonl"
+    path.write_bytes(between.join([*lines, last]).encode())
+    before = path.read_bytes()
+    try:
+        with Ledger(path, {"seed": 1}) as ledger:
+            assert not ledger or before.startswith(b'{"settings": {"seed": 1}}')
+    except UserError as error:
+        assert path.read_bytes() == before and str(path) in str(error)
+    else:
+        # Its own first line, whole or not, is all that lets a file pass, and whole lines stay.
+        first = b'{"settings": {"seed": 1}}\n'
+        assert before.startswith(first) or first.startswith(before)
+        assert path.read_bytes() == max(before[: before.rfind(b"\n") + 1], first)
 
 
 def test_answers_do_not_depend_on_the_order_or_on_being_stopped(tmp_path, engine):

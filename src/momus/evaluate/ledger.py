@@ -1,7 +1,8 @@
 """What a long evaluation has done so far: a file it only ever adds to, so that it can be stopped at any time.
 
 The first line holds everything that decides the results; each line after it one result with its key. A line is
-written whole and flushed before the next thing is done; what a kill left of the last one is cut off on opening.
+written whole and flushed before the next thing is done; what a kill left of the last one is cut off on opening, and of
+a file that is no ledger nothing is touched.
 """
 
 from __future__ import annotations
@@ -75,19 +76,18 @@ class Ledger(Mapping[str, Any]):
         except BlockingIOError:
             raise UserError(f"another command is at work on {self.path}: wait for it, or name another --out") from None
         self._file.seek(0)
-        data = self._file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            self._file.truncate(len(whole))
-        lines = whole.splitlines()
-        if not lines:
-            self._file.write(_line({"settings": settings}))
+        data, first = self._file.read(), _line({"settings": settings})
+        if len(data) < len(first) and first.startswith(data):  # new, or cut off in its first line
+            self._file.truncate(0)
+            self._file.write(first)
             self._file.flush()
             return
+        whole = data[: data.rfind(b"\n") + 1]
+        lines = whole.splitlines()
         try:
-            before = json.loads(lines[0])["settings"]
+            before = dict(json.loads(lines[0])["settings"])
             self._done = {own["key"]: own["value"] for own in map(json.loads, lines[1:])}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError) as error:
             raise UserError(f"{self.path} is not a record of an evaluation: name another --out") from error
         if before != settings:
             keys = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
@@ -95,6 +95,7 @@ class Ledger(Mapping[str, Any]):
                 f"{self.path} was started with other settings ({', '.join(keys)}): use the same, "
                 "name another --out, or remove it"
             )
+        self._file.truncate(len(whole))  # only now is it known to be a ledger, and what is not whole its own
 
 
 def digest(*parts: Any) -> str:
