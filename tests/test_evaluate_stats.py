@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import poisson
 
 from momus.stats.agreement import agreement_interval, preference_agreement
-from momus.stats.bootstrap import difference_interval, mean_interval, ratio_interval
+from momus.stats.bootstrap import COUNT, SHARE, difference_interval, mean_interval, ratio_interval
 from momus.stats.winrates import equal_length_rate, win_rate
 
 GAMES = st.lists(
@@ -91,9 +92,33 @@ def test_games_that_are_all_won_leave_room_for_doubt(prompts):
     assert equal_length_rate(np.ones(prompts), np.arange(prompts), np.arange(prompts)) == rate
 
 
-def test_one_prompt_has_no_interval():
+def test_one_prompt_says_hardly_anything():
     rate = win_rate([1, 0, 0.5], [4, 4, 4]).rate
-    assert rate.value == 0.5 and np.isnan([rate.low, rate.high]).all()
+    np.testing.assert_allclose(_ends(rate), [0.5, 0.0125, 0.9875])
+
+
+@given(st.floats(0, 1), st.integers(1, 30), st.floats(0.05, 3), st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (-2.0, 5.0)]))
+def test_tasks_that_all_say_the_same_leave_room_for_doubt(place, tasks, size, bounds):
+    least, most = bounds
+    value = least + place * (most - least)
+    found = ratio_interval(np.full(tasks, value * size), np.full(tasks, size), bounds=bounds, replicates=20)
+    assert least - 1e-9 <= found.low <= found.value + 1e-9 and found.value - 1e-9 <= found.high <= most + 1e-9
+    # With the rarest others that there may be, at the very ends, so many tasks the same come up in one case of 40.
+    assert (1 - (found.high - found.low) / (most - least)) ** tasks == pytest.approx(0.025)
+
+
+@given(st.integers(0, 4), st.integers(1, 30))
+def test_counts_that_are_all_the_same_have_the_exact_interval(value, tasks):
+    found = mean_interval(np.full(tasks, value), bounds=COUNT, replicates=20)
+    rarest = poisson.cdf(value * tasks, found.high * tasks)
+    assert rarest == pytest.approx(0.025) and found.low <= found.value == value
+    assert found.low == 0 if not value else poisson.sf(value * tasks - 1, found.low * tasks) == pytest.approx(0.025)
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=30).filter(lambda own: len(set(own)) > 1))
+def test_what_is_known_of_tasks_that_differ_is_what_resampling_shows(values):
+    shares = np.array(values) / 3
+    assert mean_interval(shares, bounds=SHARE) == mean_interval(shares)
 
 
 @pytest.mark.parametrize("outcomes", [[0.7], [np.nan], [[1.0]]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from itertools import islice
+from math import comb
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def knowing(asked: str, answered: str) -> Verdict:
 def test_a_judge_that_knows() -> None:
     found = calibrate(knowing, PAIRS)
     for share in (found.pairs, found.answers, found.better, found.worse, found.soft, found.decided):
-        assert (share.value, share.low, share.high) == (1, 1, 1)
+        assert (share.value, share.high) == (1, 1) and 0.9 < share.low < 1
     assert found.first_label.value == pytest.approx(0.5) and found.mass.value == pytest.approx(0.9)
     assert found.abstained.value == 0 and "better than a coin" in found.advice
 
@@ -74,6 +75,22 @@ def test_better_and_worse_mirror_each_other(probabilities: list[tuple[float, flo
     assert one.better.value + other.worse.value == pytest.approx(1)
     assert one.answers.value + other.answers.value == pytest.approx(1)
     assert one.pairs.low <= one.pairs.value <= one.pairs.high
+
+
+@given(st.lists(st.sampled_from([(0.9, 0.1), (0.1, 0.9), (0.9, 0.9)]), min_size=1, max_size=40))
+def test_a_judge_is_trusted_only_where_a_coin_would_hardly_do_as_well(said: list[tuple[float, float]]) -> None:
+    found = report([(verdict(good), verdict(bad)) for good, bad in said])
+    won, lost = said.count((0.9, 0.1)), said.count((0.1, 0.9))
+    chance = sum(comb(won + lost, k) for k in range(won, won + lost + 1)) / 2 ** (won + lost)
+    assert found.coin == pytest.approx(chance)
+    assert ("better than a coin" in found.advice) == (chance <= 0.025)
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 5, 6])
+def test_a_handful_of_pairs_certifies_no_judge(pairs: int) -> None:
+    found = calibrate(knowing, PAIRS[:pairs])
+    assert found.pairs.low < 1 and (found.pairs.low > 0.5) == (pairs == 6)
+    assert ("better than a coin" in found.advice) == (pairs == 6)
 
 
 def test_pairs_that_do_not_fit_are_counted() -> None:

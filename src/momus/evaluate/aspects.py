@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from momus.evaluate.ledger import Ledger, digest
 from momus.evaluate.matched import ReviewedDocument
 from momus.match.aspects import ASPECTS, Aspects, Tagger
-from momus.stats.bootstrap import REPLICATES, Interval, ratio_interval
+from momus.stats.bootstrap import REPLICATES, SHARE, Interval, ratio_interval
 from momus.stats.overlap import log_ratio_interval
 
 Floats = NDArray[np.float64]
@@ -92,7 +92,7 @@ def aspect_table(
     rows = []
     for number, aspect in enumerate(ASPECTS):
         pairs = [(side[:, number], side[:, -2]) for side in (mine, theirs)]
-        model, person = (ratio_interval(*pair, replicates=replicates) for pair in pairs)
+        model, person = (ratio_interval(*pair, bounds=SHARE, replicates=replicates) for pair in pairs)
         rows.append(AspectRow(aspect, model, person, log_ratio_interval(*pairs, replicates=replicates)))
     return AspectTable(
         system=system,

@@ -21,7 +21,7 @@ from momus.match.lexical import LexicalMatcher
 from momus.match.matcher import SAME, Matcher, Scale
 from momus.match.reviews import Labelled
 from momus.records import Tamper, quotable
-from momus.stats.bootstrap import Interval, ratio_interval
+from momus.stats.bootstrap import SHARE, Interval, ratio_interval
 from momus.stats.detection import kappa_interval
 
 
@@ -152,4 +152,4 @@ def _share(which: Sequence[bool], tasks: Sequence[str], seed: int) -> Interval:
     if not tasks:
         return Interval(np.nan, np.nan, np.nan)
     _, task = np.unique(tasks, return_inverse=True)
-    return ratio_interval(np.bincount(task, weights=which), np.bincount(task), seed=seed)
+    return ratio_interval(np.bincount(task, weights=which), np.bincount(task), bounds=SHARE, seed=seed)

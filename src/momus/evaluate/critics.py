@@ -23,7 +23,7 @@ from momus.evaluate.baselines import chance_rate
 from momus.match.bugs import Judgement, judge
 from momus.raters.contractor import SimulatedContractor, assign, compare
 from momus.records import Comparison, Tamper
-from momus.stats.bootstrap import REPLICATES, Interval, mean_interval, ratio_interval
+from momus.stats.bootstrap import COUNT, REPLICATES, SHARE, Bounds, Interval, mean_interval, ratio_interval
 from momus.stats.elo import EloResult, bootstrap_elo, wins_by_task
 
 SLOTS = 4
@@ -92,7 +92,7 @@ def first_line_rates(critiques: Sequence[Critique], tampers: Sequence[Tamper]) -
         if len(tamper.bugs) == 1:
             found.append(float(judge(Critique(comments=_first_line(critique, tamper.answer)), tamper).located))
             chance.append(chance_rate(tamper))
-    return mean_interval(found), mean_interval(chance)
+    return mean_interval(found, bounds=SHARE), mean_interval(chance, bounds=SHARE)
 
 
 def _first_line(critique: Critique, answer: str) -> tuple[Comment, ...]:
@@ -196,7 +196,7 @@ def preference(
             tally[0] += overall[critic] > overall[other]
             tally[1] += 1
     counts = np.array(list(tasks.values()), dtype=float).reshape(-1, 2)
-    return ratio_interval(counts[:, 0], counts[:, 1], replicates=replicates, seed=seed)
+    return ratio_interval(counts[:, 0], counts[:, 1], bounds=SHARE, replicates=replicates, seed=seed)
 
 
 def _check(critiques: Critiques, tampers: Sequence[Tamper]) -> None:
@@ -212,9 +212,9 @@ def _row(source: str, written: Sequence[Critique], tampers: Sequence[Tamper], re
     tasks = {task: i for i, task in enumerate(dict.fromkeys(t.task.id for t in tampers))}
     cluster = np.array([tasks[tamper.task.id] for tamper in tampers])
 
-    def rate(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
+    def rate(numerator: Sequence[float], denominator: Sequence[float], bounds: Bounds | None) -> Interval:
         top, bottom = (_totals(values, cluster, len(tasks)) for values in (numerator, denominator))
-        return ratio_interval(top, bottom, replicates=replicates, seed=seed)
+        return ratio_interval(top, bottom, bounds=bounds, replicates=replicates, seed=seed)
 
     ones = [1] * len(tampers)
     bugs = [len(tamper.bugs) for tamper in tampers]
@@ -222,14 +222,14 @@ def _row(source: str, written: Sequence[Critique], tampers: Sequence[Tamper], re
     said = [len(critique.comments) for critique in written]
     return CriticRow(
         source=source,
-        catch=rate([j.located for j in judgements], bugs),
-        named=rate([j.named for j in judgements], bugs),
-        fakes=rate([j.fakes for j in judgements], ones),
-        nitpicks=rate([j.nitpicks for j in judgements], ones),
-        clean_false=rate([_on_clean(j) for j in judgements], clean),
-        comments=rate(said, ones),
-        length=rate([len(format_critique(critique)) for critique in written], ones),
-        verbatim=rate([len(critique.anchored) for critique in written], said),
+        catch=rate([j.located for j in judgements], bugs, SHARE),
+        named=rate([j.named for j in judgements], bugs, SHARE),
+        fakes=rate([j.fakes for j in judgements], ones, COUNT),
+        nitpicks=rate([j.nitpicks for j in judgements], ones, COUNT),
+        clean_false=rate([_on_clean(j) for j in judgements], clean, COUNT),
+        comments=rate(said, ones, COUNT),
+        length=rate([len(format_critique(critique)) for critique in written], ones, None),
+        verbatim=rate([len(critique.anchored) for critique in written], said, SHARE),
         answers=len(tampers),
         bugs=sum(bugs),
         clean=sum(clean),

@@ -12,11 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from scipy.special import bdtrc
 
 from momus.errors import UnfitInputError
 from momus.records import Content, Ranking, Record
 from momus.search.rain_judge import Verdict, last_asked
-from momus.stats.bootstrap import Interval, mean_interval
+from momus.stats.bootstrap import SHARE, Interval, mean_interval
+
+_CHANCE = 0.025
+"""A coin may be taken for a judge this often: one side of a 95% interval."""
 
 
 class Pair(NamedTuple):
@@ -43,6 +47,7 @@ class JudgeReport(Record):
     Attributes:
         measured: Pairs judged; `unfit` more did not fit the model.
         pairs: The better answer has the higher value; ties count half.
+        coin: The chance that a coin, of the pairs without a tie, gets at least so many right: an exact sign test.
         answers: A single answer is told right, as good or bad; an undecided one counts half.
         better: Better answers told right; `worse` worse answers.
         soft: The better answer has the higher mean probability of the good statement: what a finer value could use.
@@ -55,6 +60,7 @@ class JudgeReport(Record):
     measured: int
     unfit: int
     pairs: Share
+    coin: float
     answers: Share
     better: Share
     worse: Share
@@ -70,7 +76,7 @@ class JudgeReport(Record):
         """Say whether the judge may be relied on."""
         if self.abstained.value > 0.5:
             return "it does not answer the question: do not let it judge"
-        if self.pairs.low <= 0.5:
+        if self.coin > _CHANCE:
             return "it cannot be told from a coin: do not let it judge"
         return f"better than a coin: of two answers it prefers the better one in {self.pairs.value:.0%}"
 
@@ -114,13 +120,16 @@ def report(found: Sequence[tuple[Verdict, Verdict]], unfit: int = 0) -> JudgeRep
     values = np.array([[verdict.value for verdict in both] for both in found])
     probabilities = np.array([[_probabilities(verdict) for verdict in both] for both in found])  # [pairs, 2, order]
     masses = np.array([[min(verdict.first.mass, verdict.second.mass) for verdict in both] for both in found])
+    above = _above(values[:, 0] - values[:, 1])
+    won, lost = int((above == 1).sum()), int((above == 0).sum())
     soft = (probabilities[..., 0] + 1 - probabilities[..., 1]) / 2
     right = np.stack([_above(values[:, 0]), _above(-values[:, 1])], 1)
     flags = np.array([[(v.abstained, not v.abstained and not v.disagreed) for v in both] for both in found], float)
     return JudgeReport(
         measured=len(found),
         unfit=unfit,
-        pairs=_share(_above(values[:, 0] - values[:, 1])),
+        pairs=_share(above),
+        coin=float(bdtrc(won - 1, won + lost, 0.5)) if won else 1.0,
         answers=_share(right.mean(1)),
         better=_share(right[:, 0]),
         worse=_share(right[:, 1]),
@@ -143,5 +152,5 @@ def _above(difference: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarr
 
 
 def _share(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Share:
-    found: Interval = mean_interval(values)
+    found: Interval = mean_interval(values, bounds=SHARE)
     return Share(value=found.value, low=found.low, high=found.high)

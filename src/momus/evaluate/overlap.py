@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from momus.errors import UserError
 from momus.evaluate.matched import Matched, ReviewedDocument
 from momus.match.matcher import LEAST, MOST, SAME, Scores
-from momus.stats.bootstrap import REPLICATES, Interval, mean_interval, ratio_interval
+from momus.stats.bootstrap import REPLICATES, SHARE, Bounds, Interval, mean_interval, ratio_interval
 from momus.stats.overlap import Kept, overlap
 
 Floats = NDArray[np.float64]
@@ -255,10 +255,10 @@ def _row(key: str, name: str, values: Sequence[tuple[Floats, int]], replicates: 
     return Row(key, name, hit_rate, coefficient, jaccard, dice, defined, sum(count for _, count in values))
 
 
-def _interval(values: Floats, replicates: int) -> Interval:
+def _interval(values: Floats, replicates: int, bounds: Bounds = SHARE) -> Interval:
     """Return the mean over the documents that have a value, with its interval."""
     known = values[~np.isnan(values)]
-    return _of_several(mean_interval(known, replicates=replicates), len(known))
+    return _of_several(mean_interval(known, bounds=bounds, replicates=replicates), len(known))
 
 
 def _of_several(interval: Interval, documents: int) -> Interval:
@@ -268,7 +268,7 @@ def _of_several(interval: Interval, documents: int) -> Interval:
 
 def _difference(name: str, first: Floats, second: Floats, replicates: int) -> Difference:
     both = first - second
-    return Difference(name, _interval(both, replicates), int((~np.isnan(both)).sum()))
+    return Difference(name, _interval(both, replicates, (-1.0, 1.0)), int((~np.isnan(both)).sum()))
 
 
 def _strata(own: Sequence[Matched], hits: dict[str, Floats], replicates: int) -> tuple[Stratum, ...]:
@@ -341,7 +341,9 @@ def _shares(names: Sequence[str], counts: Floats, replicates: int) -> tuple[Shar
     return tuple(
         Share(
             name,
-            _of_several(ratio_interval(hits, points, replicates=replicates), int(np.count_nonzero(points))),
+            _of_several(
+                ratio_interval(hits, points, bounds=SHARE, replicates=replicates), int(np.count_nonzero(points))
+            ),
             int(points.sum()),
         )
         for name, hits, points in zip(names, counts[0], counts[1], strict=True)

@@ -17,10 +17,10 @@ import numpy as np
 from momus.data.convert import length
 from momus.errors import UserError
 from momus.evaluate.feedback import prompt_key
-from momus.evaluate.metadata import FORM, problem_of
+from momus.evaluate.metadata import FORM, OVERALL, problem_of
 from momus.records import Judgement, Ranking
 from momus.stats.agreement import agreement_interval
-from momus.stats.bootstrap import REPLICATES, Interval, ratio_interval
+from momus.stats.bootstrap import REPLICATES, SHARE, Interval, ratio_interval
 from momus.stats.elo import EloResult, bootstrap_elo, wins_by_task
 from momus.stats.winrates import WinRate, equal_length_rate, win_rate
 
@@ -135,9 +135,10 @@ def scales(judgements: Iterable[Judgement], *, replicates: int = REPLICATES, see
     rows = []
     for scale in sorted(found, key=_place):
         means, judged = {}, {}
+        bounds = (1.0, 7.0) if scale == OVERALL.name else SHARE if scale in FORM else None
         for author, prompts in found[scale].items():
             totals = np.array([(sum(values), len(values)) for values in prompts.values()], dtype=float)
-            means[author] = ratio_interval(totals[:, 0], totals[:, 1], replicates=replicates, seed=seed)
+            means[author] = ratio_interval(totals[:, 0], totals[:, 1], bounds=bounds, replicates=replicates, seed=seed)
             judged[author] = int(totals[:, 1].sum())
         rows.append(ScaleRow(scale, means, judged))
     return rows

@@ -28,12 +28,13 @@ from momus.search.rain_answer import Answers, Subject
 from momus.search.rain_judge import Judge
 from momus.search.rain_runs import Rain
 from momus.search.result import Reward
-from momus.stats.bootstrap import mean_interval
+from momus.stats.bootstrap import Bounds, mean_interval
 
 WAYS = ("greedy", "sample", "samples", "rain")
 BEST_OF_N = "best of n"
 """One way more, before the last, where there is a reward model."""
 _MOST_SAMPLES = 256
+_VALUES, _GAINS = (-1.0, 1.0), (-2.0, 2.0)
 
 
 class AnswerReward:
@@ -208,9 +209,9 @@ def summarise(answered: Sequence[Answered]) -> list[WayReport]:
     return [
         WayReport(
             way=way,
-            own=_share([one.own for one in own]),
-            graded=_share([one.graded for one in own]),
-            gain=_share(np.array([one.graded for one in own]) - greedy),
+            own=_share([one.own for one in own], _VALUES),
+            graded=_share([one.graded for one in own], _VALUES),
+            gain=_share(np.array([one.graded for one in own]) - greedy, _GAINS),
             tokens=float(np.mean([one.tokens for one in own])),
             seconds=float(np.mean([one.seconds for one in own])),
             samples=float(np.mean([one.samples for one in own])),
@@ -219,6 +220,6 @@ def summarise(answered: Sequence[Answered]) -> list[WayReport]:
     ]
 
 
-def _share(values: Any) -> Share:
-    found = mean_interval(values)
+def _share(values: Any, bounds: Bounds) -> Share:
+    found = mean_interval(values, bounds=bounds)
     return Share(value=found.value, low=found.low, high=found.high)

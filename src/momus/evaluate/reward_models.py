@@ -29,7 +29,7 @@ from momus.lm.chat import ChatFormat
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel
 from momus.records import Ranking
-from momus.stats.bootstrap import Interval, difference_interval, ratio_interval
+from momus.stats.bootstrap import SHARE, Interval, difference_interval, ratio_interval
 from momus.train.reward import RankedPrompt, train_reward
 from momus.train.runs import Progress, Run
 from momus.train.settings import RewardConfig
@@ -119,7 +119,7 @@ def pairs_right(model: RewardModel, ranked: Sequence[Ranked]) -> NDArray[np.floa
 def accuracy(counts: NDArray[np.float64], prompts: Sequence[str]) -> Accuracy:
     """Return the accuracy of `pairs_right`'s counts `[rankings, 2]`, its interval over the prompts they are about."""
     totals = _by_prompt(counts, prompts, {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))})
-    share = ratio_interval(totals[:, 0], totals[:, 1])
+    share = ratio_interval(totals[:, 0], totals[:, 1], bounds=SHARE)
     return Accuracy(share, int(totals[:, 1].sum()), len(totals))
 
 
@@ -205,7 +205,8 @@ def cross_validate(
         found.append(Fold(len(train), out_labelers, *shares))
     columns = [(total[:, 0], total[:, 1]) for total in totals]
     overall = [
-        Accuracy(ratio_interval(right, pairs), int(pairs.sum()), int((pairs > 0).sum())) for right, pairs in columns
+        Accuracy(ratio_interval(right, pairs, bounds=SHARE), int(pairs.sum()), int((pairs > 0).sum()))
+        for right, pairs in columns
     ]
     return CrossValidation(tuple(found), overall[0], overall[1], difference_interval(columns[0], columns[1]))
 

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from momus.stats.bootstrap import REPLICATES, Interval, ratio_interval
+from momus.stats.bootstrap import REPLICATES, SHARE, Interval, ratio_interval
 
 Pair = tuple[Sequence[float], Sequence[float]]
 """The scores that two raters gave the same items in the same order."""
@@ -41,7 +41,8 @@ def agreement_interval(
         seed: Seed of the resampling.
     """
     counts = np.array([_agreed(pairs) for pairs in tasks], dtype=float).reshape(-1, 2)
-    return ratio_interval(counts[:, 0], counts[:, 1], replicates=replicates, seed=seed), int(counts[:, 1].sum())
+    share = ratio_interval(counts[:, 0], counts[:, 1], bounds=SHARE, replicates=replicates, seed=seed)
+    return share, int(counts[:, 1].sum())
 
 
 def _agreed(pairs: Iterable[Pair]) -> tuple[float, int]:

@@ -3,6 +3,9 @@
 Critiques of one answer, and comparisons between them, are not independent, so the unit that is resampled is
 the task: intervals that resample single judgements come out too narrow. A replicate is a vector of
 multinomial weights on the tasks, so every statistic is one matrix product for all replicates at once.
+
+Where all tasks say the same, every resample does too, and the percentiles are as near as if nothing were left to
+doubt. Who knows the bounds of what is measured gives them, and has the exact interval then.
 """
 
 from __future__ import annotations
@@ -14,6 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 
 REPLICATES = 1000
 LEVEL = 0.95
+
+Bounds = tuple[float, float]
+"""The least and the most that what is measured can be."""
+
+SHARE: Bounds = (0.0, 1.0)
+COUNT: Bounds = (0.0, np.inf)
+
+_ROUNDING = 1e-9
+"""The width of an interval that has none."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ def ratio_interval(
     numerator: ArrayLike,
     denominator: ArrayLike,
     *,
+    bounds: Bounds | None = None,
     replicates: int = REPLICATES,
     level: float = LEVEL,
     seed: int = 0,
@@ -53,6 +66,7 @@ def ratio_interval(
     Args:
         numerator: One total per task, `[tasks]`.
         denominator: One total per task, `[tasks]`, none negative.
+        bounds: What the ratio of a task lies between, where that is known; see `honest_interval`.
         replicates: Number of resamples of the tasks.
         level: Coverage of the interval.
         seed: Two calls with the same seed resample the same tasks.
@@ -68,13 +82,48 @@ def ratio_interval(
     # A resample without any denominator (no bug drawn, say) estimates nothing and is left out.
     draws = tops[bottoms > 0] / bottoms[bottoms > 0]
     low, high = percentile_interval(draws, level)
-    return Interval(float(top.sum() / bottom.sum()), float(low), float(high))
+    found = Interval(float(top.sum() / bottom.sum()), float(low), float(high))
+    return found if bounds is None else honest_interval(found, int(np.count_nonzero(bottom)), bounds, level)
 
 
-def mean_interval(values: ArrayLike, *, replicates: int = REPLICATES, level: float = LEVEL, seed: int = 0) -> Interval:
-    """Return the mean of one value per task, `[tasks]`, with its bootstrap interval."""
+def mean_interval(
+    values: ArrayLike,
+    *,
+    bounds: Bounds | None = None,
+    replicates: int = REPLICATES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Return the mean of one value per task, `[tasks]`, with its bootstrap interval; see `ratio_interval`."""
     array = np.asarray(values, dtype=float)
-    return ratio_interval(array, np.ones_like(array), replicates=replicates, level=level, seed=seed)
+    return ratio_interval(array, np.ones_like(array), bounds=bounds, replicates=replicates, level=level, seed=seed)
+
+
+def honest_interval(interval: Interval, tasks: int, bounds: Bounds, level: float = LEVEL) -> Interval:
+    """Return an interval that does not pretend to know what resampling cannot show.
+
+    One without width is of tasks that all say the same. How many others may say something else has an exact bound
+    (Clopper and Pearson, 1934), and what they say lies within `bounds`. A count has no upper one: there it is the
+    exact interval of the mean of so many Poisson variables (Garwood, 1936).
+
+    Args:
+        interval: What resampling gave.
+        tasks: How many there were that say anything.
+        bounds: The least and the most that a task may say.
+        level: Coverage of the interval.
+    """
+    if not interval.high - interval.low <= _ROUNDING:
+        return interval
+    value, tail = interval.value, (1 - level) / 2
+    least, most = bounds
+    if np.isinf(most):
+        from scipy.special import gammaincinv
+
+        events = value * tasks
+        low = gammaincinv(events, tail) / tasks if events else 0.0
+        return Interval(value, float(low), float(gammaincinv(events + 1, 1 - tail) / tasks))
+    others = 1 - tail ** (1 / tasks)
+    return Interval(value, value - others * (value - least), value + others * (most - value))
 
 
 def difference_interval(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from momus.stats.bootstrap import REPLICATES, Interval, multinomial_weights, percentile_interval, ratio_interval
+from momus.stats.bootstrap import REPLICATES, SHARE, Interval, multinomial_weights, percentile_interval, ratio_interval
 
 Floats = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def cross_validated(
     found, kept_in, positive = totals(kept & truth), totals(kept), totals(truth)
 
     def share(top: Floats, bottom: Floats) -> Interval:
-        return ratio_interval(top, bottom, replicates=replicates, seed=seed)
+        return ratio_interval(top, bottom, bounds=SHARE, replicates=replicates, seed=seed)
 
     return Detection(
         threshold=best_threshold(values, truth),

@@ -10,7 +10,7 @@ term for each prompt's difficulty)::
 
     P(A is preferred to B) = sigmoid(theta + phi * tanh((len(A) - len(B)) / s))
 
-where s is the standard deviation of the differences. The rate is sigmoid(theta), what is left at no difference.
+where s is the root mean square of the differences. The rate is sigmoid(theta), what is left at no difference.
 """
 
 from __future__ import annotations
@@ -20,14 +20,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from momus.stats.bootstrap import LEVEL, REPLICATES, Interval, multinomial_weights, percentile_interval, ratio_interval
+from momus.stats.bootstrap import (
+    LEVEL,
+    REPLICATES,
+    SHARE,
+    Interval,
+    honest_interval,
+    multinomial_weights,
+    percentile_interval,
+    ratio_interval,
+)
 
 Floats = NDArray[np.float64]
 
 _STEPS = 40
 _RIDGE = 1e-3
 _CELLS = 2**20
-_SURE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ def win_rate(
 
     def share(values: Floats) -> Interval:
         totals = np.bincount(cluster, weights=values, minlength=count)
-        return _honest(ratio_interval(totals, games, replicates=replicates, level=level, seed=seed), count, level)
+        return ratio_interval(totals, games, bounds=SHARE, replicates=replicates, level=level, seed=seed)
 
     return WinRate(share(won), share((won == 0.5).astype(float)), len(won), count)
 
@@ -92,7 +100,7 @@ def equal_length_rate(
     if not count:
         return Interval(np.nan, np.nan, np.nan)
     if won.min() == won.max() != 0.5:  # nothing to fit
-        return _honest(Interval(float(won[0]), float(won[0]), float(won[0])), count, level)
+        return honest_interval(Interval(float(won[0]), float(won[0]), float(won[0])), count, SHARE, level)
     lengths = np.asarray(differences, dtype=float)
     spread = float(np.sqrt(np.mean(lengths**2)))
     term = np.tanh(lengths / spread) if spread else np.zeros_like(lengths)
@@ -103,21 +111,7 @@ def equal_length_rate(
     )  # not all of [replicates, games] at once
     draws = np.concatenate([_fit(part[:, cluster].astype(float), won, term) for part in parts])
     low, high = percentile_interval(draws, level)
-    return _honest(Interval(float(point), float(low), float(high)), count, level)
-
-
-def _honest(interval: Interval, prompts: int, level: float) -> Interval:
-    """Return an interval that does not pretend to know what resampling cannot show.
-
-    Where all prompts say 0 or all say 1, every resample does too. The other end is then that of the exact binomial
-    interval of as many prompts (Clopper and Pearson, 1934). A single prompt that says neither has no interval.
-    """
-    value, reach = interval.value, ((1 - level) / 2) ** (1 / max(prompts, 1))
-    if interval.low == interval.high and value > 1 - _SURE:
-        return Interval(value, reach, 1.0)
-    if interval.low == interval.high and value < _SURE:
-        return Interval(value, 0.0, 1 - reach)
-    return Interval(value, np.nan, np.nan) if prompts == 1 else interval
+    return honest_interval(Interval(float(point), float(low), float(high)), count, SHARE, level)
 
 
 def _fit(weights: Floats, won: Floats, term: Floats) -> Floats:
