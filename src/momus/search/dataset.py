@@ -33,10 +33,13 @@ from momus.lm.codec import Codec
 from momus.lm.models import contents, load_tokenizer
 from momus.records import Tamper, Task, write_jsonl
 from momus.search.reward import find_reward, reward_name
+from momus.search.run_directory import CONFIG, started_with
 from momus.search.shard import BATCH, CritiqueConfig, Shard, ShardCritic, TaskCritiques
 
 Runner = Callable[[CritiqueConfig, Sequence[Shard]], Generator[tuple[Shard, list[TaskCritiques]], None, None]]
 """Does shards in any order, yielding each with its critiques when it is done."""
+
+RESULT = "critiques.jsonl"
 
 Progress = Callable[[int, int], None]
 """Called with the tasks done so far and their total."""
@@ -88,7 +91,7 @@ def critique_dataset(
     settings = _settings(config, hashlib.sha256(data).hexdigest(), size)
     files = {"tasks": tasks, "model": config.model, "reward": config.reward}
     with _opened(out, settings, {name: str(path.resolve()) for name, path in files.items() if path}):
-        joined = out / "critiques.jsonl"
+        joined = out / RESULT
         if not joined.exists():
             missing = [own for own in shards if not _is_done(out, own)]
             done = len(records) - sum(len(own.tasks) for own in missing)
@@ -178,21 +181,25 @@ def _settings(config: CritiqueConfig, input_sha256: str, size: int) -> dict[str,
 @contextmanager
 def _opened(out: Path, settings: Mapping[str, Any], files: Mapping[str, str]) -> Iterator[None]:
     """Hold the run directory, new or of the very same run, for this process alone."""
+    _started(out)  # refused before anything is written there
     (out / "shards").mkdir(parents=True, exist_ok=True)
     with (out / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another command is at work in {out}: wait for it, or name another --out") from None
-        config = out / "config.json"
-        if config.exists():
-            _refuse_other(out, json.loads(config.read_text(encoding="utf-8"))["config"], settings)
+        if (known := _started(out)) is not None:
+            _refuse_other(out, known["config"], settings)
         else:
             digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
             text = json.dumps({"hash": digest, "config": settings, "files": files}, indent=1) + "\n"
-            with _replacing(config) as partial:
+            with _replacing(out / CONFIG) as partial:
                 partial.write_text(text, encoding="utf-8")
         yield
+
+
+def _started(out: Path) -> dict[str, Any] | None:
+    return started_with(out, "critique", RESULT, "config", dict)
 
 
 def _refuse_other(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -37,6 +37,9 @@ from momus.search.rain_result import Budget, RainResult
 from momus.search.rain_tasks import RainTask
 from momus.search.rain_tree import Heard
 from momus.search.result import Tokens
+from momus.search.run_directory import CONFIG, started_with
+
+RESULT = "answers.jsonl"
 
 NEXT_TURN = "\n\nUser:"
 """How the asker's next turn would begin in the layout of a model without a chat template."""
@@ -223,18 +226,17 @@ def run(
         progress: Told how many are done, of how many.
 
     Raises:
-        UserError: The directory holds another run.
+        UserError: The directory holds another run, or something else.
     """
     digest = hashlib.sha256("".join(own.model_dump_json() for own in prompts).encode()).hexdigest()
     wanted = json.loads(json.dumps({**settings, "prompts": digest}))
-    config = out / "config.json"
-    if config.exists():
-        known = json.loads(config.read_text(encoding="utf-8"))
+    config = out / CONFIG
+    if (known := started_with(out, "rain", RESULT, "prompts", str)) is not None:
         if changed := sorted(name for name in wanted if known.get(name) != wanted[name]):
             raise UserError(f"{out} was started with other {', '.join(changed)}: use the same, or name another --out")
     else:
         (out / "searches").mkdir(parents=True, exist_ok=True)
-        partial = config.with_name("config.json.tmp")
+        partial = config.with_name(CONFIG + ".tmp")
         partial.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
         partial.replace(config)
     files = [out / "searches" / f"{index:06}.jsonl" for index in range(len(prompts))]
@@ -242,8 +244,8 @@ def run(
         if not file.exists():
             write_jsonl(file, [answer(index, own)])
         progress(index + 1, len(prompts))
-    write_jsonl(out / "answers.jsonl", chain.from_iterable(read_jsonl(file, RainAnswer) for file in files))
-    return out / "answers.jsonl"
+    write_jsonl(out / RESULT, chain.from_iterable(read_jsonl(file, RainAnswer) for file in files))
+    return out / RESULT
 
 
 def preferences(answers: Sequence[RainAnswer], labeler: str) -> Iterator[Ranking]:
