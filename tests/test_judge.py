@@ -17,7 +17,7 @@ from momus.errors import UnfitInputError, UserError
 from momus.evaluate.judge import Pair, calibrate, pairs_of, report
 from momus.lm.engine import Choice
 from momus.lm.models import RewardModel
-from momus.records import Message, Ranking
+from momus.records import Message, Prompt, Ranking
 from momus.search.rain_judge import Verdict
 from momus.search.rain_tasks import TASKS
 from openai_server import OpenAIServer
@@ -193,7 +193,6 @@ def test_real_pairs_can_be_read() -> None:
 
 def test_ways_to_answer_are_compared_at_equal_cost() -> None:
     from momus.evaluate.rain import WAYS, Comparison, summarise
-    from momus.records import Prompt
     from momus.search.rain_runs import Rain, with_settings
 
     task = with_settings(TASKS["critique"].with_cases(0), max_tokens=4, iterations=6)
@@ -212,7 +211,8 @@ def test_ways_to_answer_are_compared_at_equal_cost() -> None:
     assert greedy.tokens <= prompt + 3, "cached generation, from an empty memory"
     assert all(own.graded == grader("", own.answer).value for own in found)
     reports = {own.way: own for own in summarise(found)}
-    assert reports["greedy"].gain.value == 0
+    gain = reports["greedy"].gain
+    assert gain.value == gain.low == gain.high == 0
     for own in reports.values():
         assert own.gain.value == pytest.approx(own.graded.value - reports["greedy"].graded.value)
         assert own.gain.low <= own.gain.value <= own.gain.high
@@ -220,7 +220,6 @@ def test_ways_to_answer_are_compared_at_equal_cost() -> None:
 
 def test_the_best_of_n_by_a_reward_model_takes_as_many_tokens() -> None:
     from momus.evaluate.rain import BEST_OF_N, WAYS, AnswerReward, Comparison, summarise
-    from momus.records import Prompt
     from momus.search.rain_runs import Rain, with_settings
 
     rain = Rain.of(tiny_engine(), with_settings(TASKS["critique"].with_cases(0), max_tokens=4, iterations=6))
@@ -245,7 +244,7 @@ def test_the_best_of_n_by_a_reward_model_takes_as_many_tokens() -> None:
 def test_the_command_compares(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     from momus.cli.judge import with_suffix
     from momus.evaluate.rain import Answered
-    from momus.records import Prompt, read_jsonl
+    from momus.records import read_jsonl
 
     prompts, out = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
     prompts.write_text('{"prompt": "why?"}\n')
@@ -267,6 +266,46 @@ def test_the_command_compares(model: Path, tmp_path: Path, capsys: pytest.Captur
     assert "best of n" in capsys.readouterr().out
     assert main([*arguments, "--reward-tokenizer", "x"]) == 2
     assert "--reward-url" in capsys.readouterr().err
+
+
+def test_a_comparison_that_was_stopped_goes_on(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from momus.evaluate.rain import Answered, Comparison
+    from momus.records import read_jsonl
+
+    real, asked = Comparison.answers, list[int]()
+
+    def interrupted(self: Comparison, index: int, prompt: Prompt) -> list[Answered]:
+        if index == 1 and not asked:
+            asked.append(index)
+            raise KeyboardInterrupt
+        if asked:
+            asked.append(index)
+        return real(self, index, prompt)
+
+    prompts, out, whole = (tmp_path / name for name in ("prompts.jsonl", "answers.jsonl", "whole.jsonl"))
+    texts = ("why?", "so?", "x + y; " * 3000)
+    prompts.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    arguments = ["judge", "compare", str(prompts), "--model", str(model), "--cases", "0", "--max-tokens", "1"]
+    assert main([*arguments, "--out", str(whole)]) == 0
+    assert "1 more prompts did not fit" in capsys.readouterr().err
+    monkeypatch.setattr(Comparison, "answers", interrupted)
+    assert main([*arguments, "--out", str(out)]) == 130 and not out.exists()
+    assert main([*arguments, "--out", str(out), "--seed", "1"]) == 2 and asked == [1]
+    assert "other settings (seed)" in capsys.readouterr().err
+    assert main([*arguments, "--out", str(out)]) == 0 and asked == [1, 1, 2], "the first is not answered again"
+    one, other = ([own.model_copy(update={"seconds": 0}) for own in read_jsonl(p, Answered)] for p in (out, whole))
+    assert one == other and len(one) == 8
+    assert sorted(own.name for own in tmp_path.glob("*.jsonl*")) == ["answers.jsonl", "prompts.jsonl", "whole.jsonl"]
+
+
+@pytest.mark.parametrize("command", [["judge", "calibrate"], ["judge", "compare"], ["calibrate"]])
+def test_a_directory_as_the_file_to_write_is_refused_before_any_work(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main([*command, str(tmp_path / "none"), "--model", "none", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.strip() == f"momus: error: --out {tmp_path}: it is a directory: name a file"
 
 
 def test_the_command_compares_with_the_model_on_a_server(

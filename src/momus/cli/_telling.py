@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from momus.errors import UserError
+
 _STDERR = Console(stderr=True)
 _WIDTH = 132
 
@@ -42,6 +44,12 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=_STDERR, transient=True, disable=not _STDERR.is_terminal) as bars:
         own = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(own, completed=done, total=total)
+
+
+def check_file(out: Path) -> None:
+    """Refuse a name that no file can have, before any work is done for it."""
+    if out.is_dir():
+        raise UserError(f"--out {out}: it is a directory: name a file")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -39,6 +39,7 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from momus.cli._telling import check_file
     from momus.errors import UserError
     from momus.evaluate.dial import calibrate
     from momus.review.answers import answers as gather
@@ -48,6 +49,7 @@ def command(
 
     if answers < 2:
         raise UserError(f"--answers {answers}: must be at least 2")
+    check_file(out)
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
     critic = load_critic(model, RewardSource(reward, reward_url, reward_tokenizer))

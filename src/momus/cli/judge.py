@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -87,10 +87,12 @@ class Calibrate(_Judge):
     def run(self) -> int:
         """Measure, and print a table."""
         from momus.cli._judge_report import print_judge
-        from momus.cli._telling import bar, say, weights_of, write_json
+        from momus.cli._telling import bar, check_file, say, weights_of, write_json
         from momus.errors import UserError
         from momus.evaluate.judge import calibrate
 
+        if self.out is not None:
+            check_file(self.out)
         if self.pairs < 1:
             raise UserError(f"--pairs {self.pairs}: must be at least 1")
         pairs = self._pairs()
@@ -123,7 +125,8 @@ class Calibrate(_Judge):
 class Compare:
     """Answer prompts greedily, by sampling, by samples and self-evaluation, and by RAIN, and compare.
 
-    With a reward model, also by the best of n samples; all that sample many take as many tokens as RAIN did.
+    With a reward model, also by the best of n samples; all that sample many do so until they have used as many tokens
+    as RAIN did, or have 256. Stopped and run again it continues.
     """
 
     file: Positional[str]
@@ -131,7 +134,7 @@ class Compare:
     model: str
     """Directory or name of the causal language model that answers; with --url, its name on the server."""
     out: Path
-    """The file for all answers, as JSON Lines."""
+    """The file for all answers, as JSON Lines; until all are there, those done are in the same name with .ledger."""
     url: str | None = None
     """The base URL of an OpenAI-compatible server that runs the model."""
     tokenizer: str | None = None
@@ -161,34 +164,44 @@ class Compare:
         """Answer, print a table and write the answers."""
         from momus.cli._judge_report import print_ways
         from momus.cli._searching import Where, loaded, read_prompts, way_to_compare
-        from momus.cli._telling import bar, say
-        from momus.errors import UnfitInputError, UserError
-        from momus.evaluate.rain import Answered, Comparison, summarise
+        from momus.cli._telling import bar, check_file, say, weights_of
+        from momus.errors import UserError
+        from momus.evaluate.ledger import Ledger
+        from momus.evaluate.rain import Comparison, answer_all, summarise
         from momus.records import Prompt, write_jsonl
         from momus.search.rain_runs import with_settings
         from momus.search.rain_tasks import TASKS
 
         if min(self.limit, self.max_tokens) < 1:
             raise UserError("--limit and --max-tokens must be at least 1")
+        check_file(self.out)
         task = with_settings(TASKS[self.task], max_tokens=self.max_tokens).with_cases(self.cases)
         prompts = read_prompts([self.file], [], self.task, self.limit)
-        rain = loaded(Where(self.model, self.url, self.tokenizer), task, embeddings=way_to_compare(None, self.url))
+        embeddings = way_to_compare(None, self.url)
+        rain = loaded(Where(self.model, self.url, self.tokenizer), task, embeddings=embeddings)
         reward = self._reward(rain.chat)
         grader = None
         if self.grader is not None:
             grader = Ask(model=self.grader, task=self.task, cases=self.cases, asked="", answer="").judge()
-        compared, found, unfit = Comparison(rain, grader, self.seed, reward), list[Answered](), 0
-        with bar("Prompts") as tell:
-            for index, prompt in enumerate(prompts):
-                assert isinstance(prompt, Prompt)
-                try:
-                    found += compared.answers(index, with_suffix(prompt, self.suffix))
-                except UnfitInputError:
-                    unfit += 1
-                tell(index + 1, len(prompts))
+        settings = {
+            "model": weights_of(self.model),
+            "url": self.url,
+            "tokenizer": self.tokenizer,
+            "grader": self.grader and weights_of(self.grader),
+            "reward": reward and reward.name,
+            "task": asdict(task),
+            "embeddings": embeddings,
+            "seed": self.seed,
+        }
+        ledger = Ledger(self.out.with_name(self.out.name + ".ledger"), settings)
+        with ledger, bar("Prompts") as tell:
+            asked = [with_suffix(own, self.suffix) for own in prompts if isinstance(own, Prompt)]
+            found, unfit = answer_all(Comparison(rain, grader, self.seed, reward), asked, ledger, tell)
+        if found:
+            write_jsonl(self.out, found)
+        ledger.path.unlink()
         if not found:
             raise UserError(f"none of the {unfit} prompts fits the model")
-        write_jsonl(self.out, found)
         print_ways(summarise(found), len(prompts) - unfit)
         say(f"graded by {self.grader or 'the model itself: a higher value is no evidence of better answers'}")
         say(f"{unfit} more prompts did not fit; the answers are {self.out}")
@@ -201,14 +214,14 @@ class Compare:
         from momus.lm.codec import Codec, read_tokenizer
         from momus.lm.models import RewardModel, load_tokenizer
         from momus.search.result import RewardSource
-        from momus.search.reward import find_reward, reward_of
+        from momus.search.reward import find_reward, reward_name, reward_of
 
         source = RewardSource(self.reward, self.reward_url, self.reward_tokenizer)
         if not source:
             return None
         if source.folder is not None:
             own = RewardModel.load(source.folder)  # refuses one that only scores critiques
-            return AnswerReward(reward_of(own), ChatFormat(load_tokenizer(source.folder)))
+            return AnswerReward(reward_of(own), ChatFormat(load_tokenizer(source.folder)), reward_name(source, None))
         if source.tokenizer is not None:
             from momus.search.reward_server import check_layout
 
@@ -218,7 +231,7 @@ class Compare:
         # What is laid out here is in the reward model's tokens already.
         reward = find_reward(RewardSource(url=source.url), Codec(chat.tokenizer))
         assert reward is not None
-        return AnswerReward(reward, chat)
+        return AnswerReward(reward, chat, reward_name(source, reward))
 
 
 def with_suffix(prompt: Prompt, suffix: str) -> Prompt:

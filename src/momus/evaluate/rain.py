@@ -2,11 +2,13 @@
 
 * greedy: the likeliest answer, cached generation;
 * sample: one sample;
-* samples: as many samples as fit into the tokens that RAIN forwarded for this prompt, each judged by the model itself
-           in both orders, the first of the highest value taken;
-* best of n: as many samples as fit into those tokens with what a reward model, where one is given, reads of them, the
+* samples: samples until the tokens that RAIN forwarded for this prompt are used up, each judged by the model itself in
+           both orders, the first of the highest value taken;
+* best of n: samples until those tokens are used up with what a reward model, where one is given, reads of them, the
            first of the highest reward taken;
 * rain:   the search.
+
+The sample that uses the tokens up is taken too, so that these ways get a little more than RAIN did; at most 256 are.
 
 Every way starts every prompt with an empty memory, so that its tokens and seconds are its own. Answers are graded by
 another judge where one is given: what a search raises by its own judgement is no evidence that answers got better.
@@ -21,7 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from momus.errors import UnfitInputError
+from momus.evaluate.feedback import prompt_key
 from momus.evaluate.judge import Share
+from momus.evaluate.ledger import Ledger, digest
 from momus.lm.chat import ChatFormat, Turn
 from momus.records import Content, Prompt, Record, Task
 from momus.search.rain_answer import Answers, Subject
@@ -43,10 +48,11 @@ class AnswerReward:
     Args:
         reward: Scores tokens.
         chat: Lays out what it reads, in its own tokenizer's tokens.
+        name: What tells it from others.
     """
 
-    def __init__(self, reward: Reward, chat: ChatFormat) -> None:
-        self._reward, self._chat = reward, chat
+    def __init__(self, reward: Reward, chat: ChatFormat, name: str = "") -> None:
+        self._reward, self._chat, self.name = reward, chat, name
 
     def turns(self, prompt: Content, answers: Sequence[str]) -> list[Turn]:
         """Lay out answers to one prompt.
@@ -201,6 +207,36 @@ class _Done:
     seconds: float
 
 
+def answer_all(
+    compared: Comparison,
+    prompts: Sequence[Prompt],
+    ledger: Ledger,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[list[Answered], int]:
+    """Answer prompts in every way, those in the ledger excepted; returns all answers and how many prompts do not fit.
+
+    Args:
+        compared: Answers one.
+        prompts: What is to be answered.
+        ledger: What has been answered before, and where every prompt goes when it is done.
+        progress: Told how many are done, of how many.
+    """
+    found: list[Answered] = []
+    unfit = 0
+    for index, prompt in enumerate(prompts):
+        key = digest(index, prompt_key(prompt.prompt))
+        if key not in ledger:
+            try:
+                said = compared.answers(index, prompt)
+            except UnfitInputError:
+                said = []
+            ledger.add({key: [own.model_dump(mode="json") for own in said]})
+        found += map(Answered.model_validate, ledger[key])
+        unfit += not ledger[key]
+        progress(index + 1, len(prompts))
+    return found, unfit
+
+
 def summarise(answered: Sequence[Answered]) -> list[WayReport]:
     """Sum up all ways; gains are paired by prompt, in the grader's values."""
     ways = dict.fromkeys(own.way for own in answered)
@@ -211,7 +247,8 @@ def summarise(answered: Sequence[Answered]) -> list[WayReport]:
             way=way,
             own=_share([one.own for one in own], _VALUES),
             graded=_share([one.graded for one in own], _VALUES),
-            gain=_share(np.array([one.graded for one in own]) - greedy, _GAINS),
+            # Greedy gains nothing over itself by definition; of the others that is an observation.
+            gain=_share(np.array([one.graded for one in own]) - greedy, None if way == "greedy" else _GAINS),
             tokens=float(np.mean([one.tokens for one in own])),
             seconds=float(np.mean([one.seconds for one in own])),
             samples=float(np.mean([one.samples for one in own])),
@@ -220,6 +257,6 @@ def summarise(answered: Sequence[Answered]) -> list[WayReport]:
     ]
 
 
-def _share(values: Any, bounds: Bounds) -> Share:
+def _share(values: Any, bounds: Bounds | None) -> Share:
     found = mean_interval(values, bounds=bounds)
     return Share(value=found.value, low=found.low, high=found.high)
