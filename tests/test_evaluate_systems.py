@@ -156,6 +156,15 @@ def test_a_few_shot_answer_ends_where_the_next_question_begins(tmp_path, engine)
         ("[a]\nmodel = 'm'\nlayuot = 'chat'", r"\[a\] layuot: no such setting"),
         ("[a]\nmodel = 'm'\nlayout = 'poem'", "must be chat, few-shot or text"),
         ("[a]\nmodel = 'm'\ntemperature = 'hot'", "temperature: is 'hot': must be a number"),
+        *(
+            (f"[a]\nmodel = 'm'\n{key} = {value}", rf"systems.toml: \[a\] {key}: is {value}: must be {range_}")
+            for key, values, range_ in (
+                ("temperature", ("-1", "-0.1", "inf", "nan"), "at least 0"),
+                ("top_p", ("0", "-0.5", "1.1", "nan"), "above 0 and at most 1"),
+                ("max_tokens", ("0", "-3"), "at least 1"),
+            )
+            for value in values
+        ),
         ("[a]\nmodel = 'm'\nprefix = 'p.txt'", 'is for layout = "few-shot"'),
     ],
 )
@@ -223,6 +232,12 @@ def test_a_judge_has_no_favourite_place(tmp_path, engine, plain):
     assert one["b", "c"].scores == pytest.approx((0.5, 0.5), abs=1e-6)  # the same answer twice
     even = replace(judge, tie=0.499).rank("def f():", answers)
     assert all(own.ranks == (1, 1) for own in even)
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_a_limit_that_leaves_nothing_or_counts_from_the_end_is_refused(tmp_path, capsys, limit):
+    command = ["evaluate", "sample", "none", "--systems", "none", "--out", str(tmp_path / "run"), "--limit", limit]
+    assert main(command) == 2 and capsys.readouterr().err == f"momus: error: --limit {limit}: must be at least 1\n"
 
 
 def test_the_commands_sample_rank_and_compare(tmp_path, capsys):

@@ -44,6 +44,8 @@ class Sample:
         from momus.evaluate.systems import answer_prompts, answers_in, entry, open_engine, read_systems
         from momus.records import write_jsonl
 
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"--limit {self.limit}: must be at least 1")
         systems = read_systems(self.systems)
         prompts = prompts_in(records_of([self.prompts]))[: self.limit]
         if not prompts:

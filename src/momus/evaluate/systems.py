@@ -25,6 +25,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +53,13 @@ Assistant: The carrot: it is a root vegetable.
 
 """
 """The few-shot prefix where a system names none: our own examples, in the layout of `momus.lm.chat.PLAIN`."""
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "temperature": (lambda value: 0 <= value < inf, "at least 0"),
+    "top_p": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    "max_tokens": (lambda value: value >= 1, "at least 1"),
+}
+"""What a number in a line-up may be, and how to say it."""
 
 BATCH = 32
 Progress = Callable[[int, int], None]
@@ -283,6 +291,8 @@ def _system(path: Path, name: str, table: Any) -> System:
         kinds = {"float": (int, float), "int": (int,)}.get(str(known[key]), (str,))
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise UserError(f"{path}: [{name}] {key}: is {value!r}: must be {'a number' if int in kinds else 'text'}")
+        if key in _RANGES and not _RANGES[key][0](value):
+            raise UserError(f"{path}: [{name}] {key}: is {value!r}: must be {_RANGES[key][1]}")
     if "model" not in table:
         raise UserError(f'{path}: [{name}]: has no model: add model = "…"')
     if table.get("layout", "chat") not in ("chat", "few-shot", "text"):
