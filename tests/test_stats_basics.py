@@ -1,19 +1,47 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from momus.stats import bootstrap
 from momus.stats.agreement import cohen_kappa, ordinal_alpha, preference_agreement
-from momus.stats.bootstrap import mean_interval, multinomial_weights, ratio_interval
+from momus.stats.bootstrap import mean_interval, ratio_interval, resampled, resamples
 from momus.stats.pareto import pareto_front
 
 
-def test_weights_resample_all_tasks():
-    weights = multinomial_weights(7, 50, 1)
-    assert weights.shape == (50, 7)
-    assert (weights.sum(1) == 7).all()
-    assert (weights == multinomial_weights(7, 50, 1)).all()
-    assert (weights != multinomial_weights(7, 50, 2)).any()
+@pytest.mark.parametrize(("tasks", "replicates"), [(1, 5), (7, 50), (3000, 800), (20_000, 60)])
+def test_weights_resample_all_tasks(tasks, replicates):
+    weights = np.concatenate(list(resamples(tasks, replicates, 1)))
+    assert weights.shape == (replicates, tasks)
+    assert (weights.sum(1) == tasks).all()
+    assert (weights == np.concatenate(list(resamples(tasks, replicates, 1)))).all()
+    assert tasks == 1 or (weights != np.concatenate(list(resamples(tasks, replicates, 2)))).any()
+    # Of a multinomial with equal chances every count has the mean 1 and the variance 1 - 1 / tasks.
+    assert weights.var() == pytest.approx(1 - 1 / tasks, rel=0.1, abs=1e-9)
+    assert tasks == 1 or abs(np.corrcoef(weights[0], weights[-1])[0, 1]) < 5 / (tasks - 1) ** 0.5
+    totals = np.random.default_rng(0).normal(size=(2, tasks))
+    np.testing.assert_allclose(resampled(totals, replicates, 1), totals @ weights.T, atol=1e-9)
+
+
+@given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 300))
+def test_weights_are_the_same_however_many_are_drawn_at_once(tasks, replicates, cells):
+    whole = np.random.default_rng(3).multinomial(tasks, np.full(tasks, 1 / tasks), size=replicates)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "_CELLS", cells)
+        np.testing.assert_array_equal(np.concatenate(list(resamples(tasks, replicates, 3))), whole)
+
+
+@pytest.mark.parametrize("tasks", [9_000, 150_000])
+def test_memory_is_bounded_whatever_the_tasks(tasks):
+    values = np.random.default_rng(0).normal(size=tasks)
+    tracemalloc.start()
+    found = mean_interval(values, replicates=9_000_000 // tasks)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * 2**20
+    assert found.high - found.low == pytest.approx(3.92 * values.std() / tasks**0.5, rel=0.3)
 
 
 def test_coverage_of_clustered_means():

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from momus.errors import UserError
-from momus.stats.bootstrap import multinomial_weights
+from momus.stats.bootstrap import resamples
 from momus.stats.elo import PRIOR_WINS, bootstrap_elo, connected, expected_score, fit_elo, wins_by_task
 
 
@@ -42,7 +42,7 @@ def test_truth_lies_within_the_intervals():
 
 def test_replicates_are_fits_of_the_resampled_games():
     wins = simulate([0, 60, 120], 40, 3)
-    weights = multinomial_weights(40, 20, 7)
+    (weights,) = resamples(40, 20, 7)
     alone = [fit_elo(np.tensordot(w, wins, 1), list("abc")).rating for w in weights]
     low, high = np.quantile(alone, [0.025, 0.975], axis=0)
     result = bootstrap_elo(wins, list("abc"), replicates=20, seed=7)

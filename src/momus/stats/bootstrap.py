@@ -2,7 +2,7 @@
 
 Critiques of one answer, and comparisons between them, are not independent, so the unit that is resampled is
 the task: intervals that resample single judgements come out too narrow. A replicate is a vector of
-multinomial weights on the tasks, so every statistic is one matrix product for all replicates at once.
+multinomial weights on the tasks, so every statistic is a matrix product for many replicates at once.
 
 Where all tasks say the same, every resample does too, and the percentiles are as near as if nothing were left to
 doubt. Who knows the bounds of what is measured gives them, and has the exact interval then.
@@ -10,6 +10,7 @@ doubt. Who knows the bounds of what is measured gives them, and has the exact in
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,12 @@ Bounds = tuple[float, float]
 SHARE: Bounds = (0.0, 1.0)
 COUNT: Bounds = (0.0, np.inf)
 
+Floats = NDArray[np.float64]
+
+_CELLS = 2**20
+"""Weights drawn at once."""
+_MANY = 10_000
+"""Clusters from which on they are drawn one by one and counted."""
 _ROUNDING = 1e-9
 """The width of an interval that has none."""
 
@@ -40,14 +47,28 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def multinomial_weights(clusters: int, replicates: int = REPLICATES, seed: int = 0) -> NDArray[np.int64]:
+def resamples(clusters: int, replicates: int = REPLICATES, seed: int = 0) -> Iterator[Floats]:
     """Draw how often each cluster occurs in each resample.
 
-    Returns:
-        Counts `[replicates, clusters]`; every row sums to `clusters`.
+    Yields:
+        Counts `[some, clusters]`, `replicates` rows in all, of which each sums to `clusters`; as many at once as keep
+        memory bounded.
     """
     rng = np.random.default_rng(seed)
-    return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=replicates).astype(np.int64)
+    rows = max(1, _CELLS // clusters)
+    for start in range(0, replicates, rows):
+        size = min(rows, replicates - start)
+        if clusters > _MANY:  # the same distribution, several times as fast
+            drawn = [np.bincount(rng.integers(clusters, size=clusters), minlength=clusters) for _ in range(size)]
+            yield np.array(drawn, dtype=float)
+        else:
+            yield rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(float)
+
+
+def resampled(totals: Floats, replicates: int = REPLICATES, seed: int = 0) -> Floats:
+    """Return the sums of `totals` `[statistics, clusters]` over every resample, `[statistics, replicates]`."""
+    parts = [[part @ own for own in totals] for part in resamples(totals.shape[1], replicates, seed)]
+    return np.concatenate(parts, axis=1)
 
 
 def ratio_interval(
@@ -77,8 +98,7 @@ def ratio_interval(
         raise ValueError(f"numerator {top.shape} and denominator {bottom.shape} must be one row of tasks each")
     if bottom.sum() <= 0:
         return Interval(np.nan, np.nan, np.nan)
-    weights = multinomial_weights(len(top), replicates, seed)
-    tops, bottoms = weights @ top, weights @ bottom
+    tops, bottoms = resampled(np.stack([top, bottom]), replicates, seed)
     # A resample without any denominator (no bug drawn, say) estimates nothing and is left out.
     draws = tops[bottoms > 0] / bottoms[bottoms > 0]
     low, high = percentile_interval(draws, level)
@@ -150,10 +170,9 @@ def difference_interval(
         raise ValueError("both ratios must be of one row of the same tasks")
     if bottom.sum() <= 0 or other_bottom.sum() <= 0:
         return Interval(np.nan, np.nan, np.nan)
-    weights = multinomial_weights(len(top), replicates, seed)
-    bottoms, others = weights @ bottom, weights @ other_bottom
+    tops, bottoms, other_tops, others = resampled(np.stack([top, bottom, other_top, other_bottom]), replicates, seed)
     both = (bottoms > 0) & (others > 0)
-    draws = (weights @ top)[both] / bottoms[both] - (weights @ other_top)[both] / others[both]
+    draws = tops[both] / bottoms[both] - other_tops[both] / others[both]
     low, high = percentile_interval(draws, level)
     value = top.sum() / bottom.sum() - other_top.sum() / other_bottom.sum()
     return Interval(float(value), float(low), float(high))

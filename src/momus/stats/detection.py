@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from momus.stats.bootstrap import REPLICATES, SHARE, Interval, multinomial_weights, percentile_interval, ratio_interval
+from momus.stats.bootstrap import REPLICATES, SHARE, Interval, percentile_interval, ratio_interval, resampled
 
 Floats = NDArray[np.float64]
 
@@ -150,7 +150,7 @@ def _pearson(x: Floats, y: Floats, group: NDArray[np.intp], replicates: int, see
         return Interval(np.nan, np.nan, np.nan)
     x, y = x - x.mean(), y - y.mean()
     totals = np.stack([np.bincount(group, weights=own) for own in (np.ones_like(x), x, y, x * x, y * y, x * y)])
-    count, sx, sy, sxx, syy, sxy = totals @ multinomial_weights(totals.shape[1], replicates, seed).T
+    count, sx, sy, sxx, syy, sxy = resampled(totals.astype(float), replicates, seed)
     left, right = sxx - sx**2 / count, syy - sy**2 / count
     spread = (left > _ROUNDING * sxx) & (right > _ROUNDING * syy)  # a resample of one item only has none
     draws = (sxy - sx * sy / count)[spread] / np.sqrt(left[spread] * right[spread])
@@ -180,7 +180,7 @@ def kappa_interval(
     answers = (one & other, one & ~other, ~one & other, ~one & ~other)
     cells = np.stack([np.bincount(group, weights=own) for own in answers]).astype(float)
     point = _kappa(cells.sum(1, keepdims=True))[0]
-    draws = _kappa(cells @ multinomial_weights(cells.shape[1], replicates, seed).T)
+    draws = _kappa(resampled(cells, replicates, seed))
     if np.isnan(point):
         return Interval(np.nan, np.nan, np.nan)
     low, high = percentile_interval(draws[~np.isnan(draws)])

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from momus.errors import UserError
-from momus.stats.bootstrap import LEVEL, REPLICATES, multinomial_weights, percentile_interval
+from momus.stats.bootstrap import LEVEL, REPLICATES, percentile_interval, resampled
 
 ELO_PER_NAT = 400 / np.log(10)
 PRIOR_WINS = 0.5
@@ -126,14 +126,13 @@ def bootstrap_elo(
     """
     per_task = np.asarray(wins, dtype=float)
     point = fit_elo(per_task.sum(0), names, anchor=anchor)
-    weights = multinomial_weights(len(per_task), replicates, seed)
     size = len(names)
-    resampled = (weights @ per_task.reshape(len(per_task), -1)).reshape(replicates, size, size)
+    drawn = resampled(per_task.reshape(len(per_task), -1).T, replicates, seed).T.reshape(replicates, size, size)
     # A resample may lose the one game that kept a system from being undefeated; it gets the prior then.
     if point.prior:
-        padded, needed = resampled + _drawn_once(size), np.ones(replicates, dtype=bool)
+        padded, needed = drawn + _drawn_once(size), np.ones(replicates, dtype=bool)
     else:
-        padded, needed = _with_prior(resampled)
+        padded, needed = _with_prior(drawn)
     start = np.array(point.rating) / ELO_PER_NAT
     draws = _anchored(_maximise(padded, start), names, anchor)
     low, high = percentile_interval(draws, level)

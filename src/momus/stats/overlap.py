@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from momus.stats.bootstrap import LEVEL, REPLICATES, Interval, multinomial_weights
+from momus.stats.bootstrap import LEVEL, REPLICATES, Interval, resampled
 
 Kept = NDArray[np.bool_]
 
@@ -129,10 +129,10 @@ def log_ratio_interval(
     )
     if not top.sum() or not other_top.sum():
         return Interval(np.nan, np.nan, np.nan)
-    weights = multinomial_weights(len(top), replicates, seed)
+    tops, bottoms, other_tops, others = resampled(np.stack([top, bottom, other_top, other_bottom]), replicates, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.log(top.sum() / bottom.sum()) - np.log(other_top.sum() / other_bottom.sum())
-        draws = np.log((weights @ top) / (weights @ bottom)) - np.log((weights @ other_top) / (weights @ other_bottom))
+        draws = np.log(tops / bottoms) - np.log(other_tops / others)
     draws = draws[~np.isnan(draws)]
     # No interpolation between draws: some may be infinite.
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="nearest")

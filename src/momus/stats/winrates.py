@@ -26,9 +26,9 @@ from momus.stats.bootstrap import (
     SHARE,
     Interval,
     honest_interval,
-    multinomial_weights,
     percentile_interval,
     ratio_interval,
+    resamples,
 )
 
 Floats = NDArray[np.float64]
@@ -105,11 +105,14 @@ def equal_length_rate(
     spread = float(np.sqrt(np.mean(lengths**2)))
     term = np.tanh(lengths / spread) if spread else np.zeros_like(lengths)
     point = _fit(np.ones((1, len(won))), won, term)[0]
-    drawn = multinomial_weights(count, replicates, seed)
-    parts = np.array_split(
-        drawn, -(-drawn.size * len(won) // (count * _CELLS))
-    )  # not all of [replicates, games] at once
-    draws = np.concatenate([_fit(part[:, cluster].astype(float), won, term) for part in parts])
+    draws = np.concatenate(
+        [
+            _fit(part[:, cluster], won, term)
+            for drawn in resamples(count, replicates, seed)
+            # not all of [replicates, games] at once
+            for part in np.array_split(drawn, min(len(drawn), -(-len(drawn) * len(won) // _CELLS)))
+        ]
+    )
     low, high = percentile_interval(draws, level)
     return honest_interval(Interval(float(point), float(low), float(high)), count, SHARE, level)
 
