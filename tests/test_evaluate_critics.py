@@ -4,7 +4,7 @@ import pytest
 from momus.critique import Comment, Critique, Span, anchor
 from momus.errors import UserError
 from momus.evaluate import baselines
-from momus.evaluate.baselines import all_quiet, chance_rate, line_comments, random_line, ruff
+from momus.evaluate.baselines import chance_rate, line_comments, random_line, ruff
 from momus.evaluate.critics import draw_comparisons, elo, measure, preference
 from momus.match.bugs import judge
 from momus.raters.contractor import panel
@@ -82,7 +82,7 @@ def many(count=80):
     gold = [tamper.gold_critique() for tamper in tampers]
     located = [on("continue", text="Odd.") for _ in tampers]
     fake = [on("sum_ = 0", text="Odd.") for _ in tampers]
-    critics = {"gold": gold, "located": located, "quiet": all_quiet(tampers), "fake": fake}
+    critics = {"gold": gold, "located": located, "quiet": [Critique()] * len(tampers), "fake": fake}
     return tampers, {**critics, "random": random_line(tampers)}
 
 
@@ -143,7 +143,7 @@ def test_random_lines_are_verbatim_and_no_definitions():
     assert [c.highlight for c in comments] == ["return 1", "return 1\n\n    return 1"]
     assert all(c.span == anchor(c.highlight, answer) for c in comments)
     empty = tamper.model_copy(update={"answer": "def f(): ..."})
-    assert random_line([empty]) == all_quiet([empty])
+    assert random_line([empty]) == [Critique()]
 
 
 def test_ruff_finds_and_quotes():

@@ -14,7 +14,6 @@ from momus.critique import Comment, Critique, Span, anchor, format_critique
 from momus.evaluate.cbi import calibrated_judge, cross_fitted_agreement, judge_agreement, labelled_bugs
 from momus.records import Bug, Tamper, Task, write_jsonl
 from momus.search.shard import TaskCritiques, Written
-from momus.stats.agreement import cohen_kappa
 from momus.stats.detection import kappa_interval
 
 LINES = ["total = 0", "for item in items:", "if item is None:", "count += item.weight", "return total / count"]
@@ -59,8 +58,16 @@ def test_an_uninformed_judge_has_no_kappa_to_speak_of():
 def test_kappa_is_cohens(items):
     first, second, groups = zip(*items, strict=True)
     found = kappa_interval(first, second, groups, replicates=30)
-    assert found.value == pytest.approx(cohen_kappa(first, second), nan_ok=True)
+    alike = sum(one == other for one, other, _ in items) / len(items)
+    chance = sum(first.count(own) * second.count(own) for own in (True, False)) / len(items) ** 2
+    assert found.value == pytest.approx(float("nan") if chance == 1 else (alike - chance) / (1 - chance), nan_ok=True)
     assert np.isnan(found.value) or found.low <= found.high
+
+
+def test_kappa_by_hand():
+    # 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: observed 0.7, chance 0.5.
+    first, second = [True] * 25 + [False] * 25, [True] * 20 + [False] * 5 + [True] * 10 + [False] * 15
+    assert kappa_interval(first, second, range(50), replicates=30).value == pytest.approx(0.4)
 
 
 def test_a_threshold_chosen_on_the_other_half_is_no_better_informed_than_one_from_elsewhere():

@@ -14,7 +14,7 @@ from momus.data.functions import Size, functions
 from momus.errors import UserError
 from momus.review.files import MAX_BYTES, Source, read_source, read_sources
 from momus.review.render import print_review, print_summary, to_json, visible
-from momus.review.reviewer import FileReview, review_files
+from momus.review.reviewer import FileReview, review_sources
 from momus.review.units import units, windows
 
 CODE = '''\
@@ -51,6 +51,10 @@ def _source(tmp_path, text, name="code.py"):
     path = tmp_path / name
     path.write_text(text)
     return read_source(path)
+
+
+def _reviews(paths, critic, max_comments=None):
+    return list(review_sources(read_sources(paths)[0], critic, max_comments))
 
 
 def _everything_fits(_):
@@ -172,7 +176,7 @@ def test_a_window_breaks_before_the_least_indented_line(tmp_path):
 def test_lines_that_never_fit_are_named(tmp_path):
     path = tmp_path / "long.py"
     path.write_text(f"def f():\n    x = '{'a' * 300}'\n    return x\n")
-    (review,) = review_files([path], LineCritic("return"))
+    (review,) = _reviews([path], LineCritic("return"))
     assert review.unread == (2,)
     assert [finding.line for finding in review.findings] == [3]
 
@@ -181,7 +185,7 @@ def test_comments_land_on_their_lines(tmp_path):
     path = tmp_path / "code.py"
     path.write_text(CODE)
     critic = LineCritic("return")
-    (review,) = review_files([path], critic)
+    (review,) = _reviews([path], critic)
     assert [(f.line, f.function) for f in review.findings] == [
         (11, "Shape.area"),
         (18, "Shape.load"),
@@ -189,7 +193,7 @@ def test_comments_land_on_their_lines(tmp_path):
     ]
     assert all(CODE.split("\n")[f.line - 1].strip() == f.quote.strip() for f in review.findings)
     assert (review.units, review.unanchored) == (3, 3)
-    (short,) = review_files([path], critic, max_comments=1)
+    (short,) = _reviews([path], critic, max_comments=1)
     assert [f.line for f in short.findings] == [11]
     assert short.omitted == 2
 
@@ -260,7 +264,7 @@ def test_paths_that_are_not_files_are_refused(tmp_path):
 def test_the_terminal_shows_place_quote_and_comment_and_no_escapes(tmp_path):
     path = tmp_path / "code.py"
     path.write_text("def f(x):\n    return '\x1b[31m[bold]' + x\n\n\ndef g(x):\n    return x\n")
-    reviews = review_files([path], LineCritic("bold"))
+    reviews = _reviews([path], LineCritic("bold"))
     out = io.StringIO()
     console = Console(file=out, width=200)
     print_review(reviews[0], console)
@@ -277,14 +281,14 @@ def test_no_problems_found_is_said(tmp_path):
     path = tmp_path / "code.py"
     path.write_text("x = 1\n")
     out = io.StringIO()
-    print_review(review_files([path], LineCritic("absent"))[0], Console(file=out, width=200))
+    print_review(_reviews([path], LineCritic("absent"))[0], Console(file=out, width=200))
     assert "No problems found." in out.getvalue()
 
 
 def test_json_is_versioned_and_complete(tmp_path):
     path = tmp_path / "code.py"
     path.write_text(CODE)
-    document = json.loads(to_json(review_files([path], LineCritic("return")), []))
+    document = json.loads(to_json(_reviews([path], LineCritic("return")), []))
     assert (document["schema"], document["schema_version"]) == ("momus.review", 1)
     (file,) = document["files"]
     assert file["findings"][0] == {

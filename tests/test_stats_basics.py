@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from momus.stats import bootstrap
-from momus.stats.agreement import cohen_kappa, ordinal_alpha, preference_agreement
+from momus.stats.agreement import preference_agreement
 from momus.stats.bootstrap import mean_interval, ratio_interval, resampled, resamples
 from momus.stats.pareto import pareto_front
 
@@ -91,36 +91,6 @@ def test_preference_agreement_is_the_expectation_over_tie_breaks(pairs):
 
 def test_preference_agreement_of_nothing():
     assert np.isnan(preference_agreement([]))
-
-
-def test_alpha_on_krippendorffs_worked_example():
-    # "Computing Krippendorff's Alpha-Reliability" (2011), section D: four observers, twelve units, gaps.
-    gap = np.nan
-    ratings = [
-        [1, 2, 3, 3, 2, 1, 4, 1, 2, gap, gap, gap],
-        [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, gap, 3],
-        [gap, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, gap],
-        [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, gap],
-    ]
-    assert ordinal_alpha(ratings) == pytest.approx(0.815, abs=5e-4)
-
-
-def test_alpha_by_hand():
-    # Two raters, units (1,1) and (2,1): value counts 3 and 1, disagreement in one of two units.
-    # distance(1, 2) = ((3 + 1) / 2) ** 2 = 4; observed 2 * 4 / 4 = 2; expected 2 * 3 * 1 * 4 / (4 * 3) = 2.
-    assert ordinal_alpha([[1, 2], [1, 1]]) == pytest.approx(0)
-    assert ordinal_alpha([[1, 5, 7], [1, 5, 7]]) == pytest.approx(1)
-    assert np.isnan(ordinal_alpha([[3, 3], [3, 3]]))
-    assert np.isnan(ordinal_alpha([[1, np.nan], [np.nan, 2]]))
-
-
-def test_kappa_by_hand():
-    # 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: observed 0.7, chance 0.5.
-    first = ["y"] * 25 + ["n"] * 25
-    second = ["y"] * 20 + ["n"] * 5 + ["y"] * 10 + ["n"] * 15
-    assert cohen_kappa(first, second) == pytest.approx(0.4)
-    with pytest.raises(ValueError):
-        cohen_kappa([], [])
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=8))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from momus.errors import UserError
 from momus.stats.bootstrap import resamples
-from momus.stats.elo import PRIOR_WINS, bootstrap_elo, connected, expected_score, fit_elo, wins_by_task
+from momus.stats.elo import PRIOR_WINS, bootstrap_elo, connected, fit_elo, wins_by_task
 
 
 def simulate(truth, tasks, seed):
@@ -16,7 +16,7 @@ def simulate(truth, tasks, seed):
     for task in range(tasks):
         for a in range(size):
             for b in range(a + 1, size):
-                first = float(rng.random() < expected_score(truth[a] - truth[b]))
+                first = float(rng.random() < 1 / (1 + 10 ** ((truth[b] - truth[a]) / 400)))
                 wins[task, a, b], wins[task, b, a] = first, 1 - first
     return wins
 

@@ -27,11 +27,6 @@ RUFF_IGNORED = "F821,E501,PLR2004"
 _DEFINITIONS = ("def ", "async def ", "class ", "@")
 
 
-def all_quiet(tampers: Sequence[Tamper]) -> list[Critique]:
-    """Return "no problems found" for every answer."""
-    return [Critique() for _ in tampers]
-
-
 def random_line(tampers: Sequence[Tamper], seed: int = 0) -> list[Critique]:
     """Return one comment on a random line of every answer; no comment where there is no line to choose."""
     rng = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from momus.critique import Critique, lines_of
 from momus.records import Task
-from momus.review.files import Source, read_sources
+from momus.review.files import Source
 from momus.review.units import Unit, units, windows
 
 
@@ -48,16 +48,6 @@ class FileReview:
     unanchored: int = 0
     omitted: int = 0
     unread: tuple[int, ...] = ()
-
-
-def review_files(paths: Sequence[Path], critic: Critic, max_comments: int | None = None) -> list[FileReview]:
-    """Review files and directories.
-
-    Raises:
-        UserError: A path is missing or cannot be reviewed.
-    """
-    sources, _ = read_sources(paths)
-    return list(review_sources(sources, critic, max_comments))
 
 
 def review_sources(sources: Iterable[Source], critic: Critic, max_comments: int | None = None) -> Iterator[FileReview]:

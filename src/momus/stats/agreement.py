@@ -1,12 +1,11 @@
-"""How far raters agree: pairwise preferences, Krippendorff's alpha, Cohen's kappa."""
+"""How often two raters prefer the same of two things."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from momus.stats.bootstrap import REPLICATES, SHARE, Interval, ratio_interval
 
@@ -54,42 +53,3 @@ def _agreed(pairs: Iterable[Pair]) -> tuple[float, int]:
             agreed += (float(np.sign(product)) + 1) / 2
             total += 1
     return agreed, total
-
-
-def ordinal_alpha(ratings: ArrayLike) -> float:
-    """Return Krippendorff's alpha with the ordinal metric.
-
-    Source: K. Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011).
-
-    Args:
-        ratings: `[raters, units]`, NaN where a rater did not rate a unit.
-
-    Returns:
-        1 for perfect agreement, 0 for chance; NaN when no two raters share a unit or nothing varies.
-    """
-    table = np.asarray(ratings, dtype=float)
-    values = np.unique(table[~np.isnan(table)])
-    counts = np.stack([(table == v).sum(0) for v in values], axis=1) if len(values) else np.zeros((1, 0))
-    counts = counts[counts.sum(1) >= 2].astype(float)
-    raters = counts.sum(1)
-    coincidence = np.einsum("uc,uk->ck", counts / (raters - 1)[:, None], counts)
-    coincidence -= np.diag((counts / (raters - 1)[:, None]).sum(0))
-    totals = coincidence.sum(1)
-    middle = np.cumsum(totals) - totals / 2
-    distance = (middle[:, None] - middle[None, :]) ** 2
-    expected = float((np.outer(totals, totals) * distance).sum())
-    if expected == 0:
-        return float("nan")
-    observed = float((coincidence * distance).sum())
-    return 1 - (float(totals.sum()) - 1) * observed / expected
-
-
-def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
-    """Return Cohen's kappa of two raters' labels of the same items; NaN when chance alone explains all."""
-    if len(first) != len(second) or not first:
-        raise ValueError("two raters must label the same items, at least one")
-    labels = set(first) | set(second)
-    n = len(first)
-    observed = sum(a == b for a, b in zip(first, second, strict=True)) / n
-    chance = sum(list(first).count(label) * list(second).count(label) for label in labels) / n**2
-    return float("nan") if chance == 1 else (observed - chance) / (1 - chance)

@@ -54,11 +54,6 @@ class EloResult:
         return self.rating[self.names.index(name)]
 
 
-def expected_score(difference: float) -> float:
-    """Return the probability that a system rated `difference` Elo above another beats it."""
-    return float(1 / (1 + 10 ** (-difference / 400)))
-
-
 def wins_by_task(comparisons: Iterable[tuple[Hashable, Sequence[tuple[str, float]]]], names: Sequence[str]) -> Floats:
     """Turn scored comparisons into win counts.
 
