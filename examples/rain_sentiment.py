@@ -44,7 +44,7 @@ from momus.records import Demonstration, Prompt, Ranking, Record, read_jsonl, wr
 from momus.search.rain_judge import plain_tokens
 from momus.search.rain_runs import Rain, with_settings
 from momus.search.rain_tasks import TASKS, RainTask
-from momus.stats.bootstrap import Interval, difference_interval, mean_interval, ratio_interval
+from momus.stats.bootstrap import SHARE, Interval, difference_interval, mean_interval, ratio_interval
 from momus.train.runs import Run
 from momus.train.settings import SFTConfig
 from momus.train.sft import train_sft
@@ -292,12 +292,12 @@ class Graded:
     @property
     def praise(self) -> Interval:
         """The share of sentences that praise."""
-        return ratio_interval(self.praising, self.sentences)
+        return ratio_interval(self.praising, self.sentences, bounds=SHARE)
 
     @property
     def positive(self) -> Interval:
         """The share of reviews with more praise than blame."""
-        return mean_interval(self.outweighs)
+        return mean_interval(self.outweighs, bounds=SHARE)
 
     def over(self, other: Graded) -> tuple[Interval, Interval]:
         """Return both shares less those of other answers to the same prompts."""
