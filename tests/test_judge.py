@@ -162,6 +162,17 @@ def test_the_command_measures(model: Path, pairs_file: Path, tmp_path: Path, cap
     assert capsys.readouterr().err.count("momus: error:") == 2
 
 
+def test_bad_rows_are_told_not_dropped(model: Path, pairs_file: Path, capsys: pytest.CaptureFixture) -> None:
+    """A number measured on what happened to be whole would pass for one measured on the file."""
+    good = pairs_file.read_text().splitlines()
+    bad = json.dumps({"chosen": 3, "rejected": "\n\nHuman: a\n\nAssistant: b"})
+    pairs_file.write_text("\n".join([*good, bad, bad]) + "\n")
+    assert main(["judge", "calibrate", str(pairs_file), "--model", str(model), "--cases", "0"]) == 2
+    shown = capsys.readouterr()
+    assert not shown.out and len(shown.err.splitlines()) == 3
+    assert all(f"{pairs_file.name}:{line}: chosen" in shown.err for line in (7, 8)) and "2 bad rows" in shown.err
+
+
 def test_the_command_asks(model: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["judge", "ask", "--model", str(model), "--cases", "0", "--asked", "why?", "--answer", "so"]) == 0
     shown = capsys.readouterr().out

@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from momus.errors import UserError
+
+if TYPE_CHECKING:
+    from momus.data.convert import BadRowsError
 
 _STDERR = Console(stderr=True)
 _WIDTH = 132
@@ -50,6 +53,16 @@ def check_file(out: Path) -> None:
     """Refuse a name that no file can have, before any work is done for it."""
     if out.is_dir():
         raise UserError(f"--out {out}: it is a directory: name a file")
+
+
+def bad_rows(error: BadRowsError) -> int:
+    """Print which rows cannot be used, and how to go on; returns the exit code."""
+    from momus.review.render import visible
+
+    for problem in error.problems:
+        say(f"momus: error: {visible(' '.join(str(problem).split()))}")
+    say(f"momus: error: {error.count} bad rows: mend them, or leave them out with momus data convert --skip-bad")
+    return error.exit_code
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from tyro.conf import Positional, subcommand
 
 from momus.cli._benchmarks import Labelers, Public, Reward, Tax, reward_model
 from momus.cli._critics import Critics
-from momus.cli._telling import bar, say, show, weights_of, write_json
+from momus.cli._telling import bad_rows, bar, say, show, weights_of, write_json
 from momus.errors import UserError
 
 if TYPE_CHECKING:
@@ -216,14 +216,9 @@ _Action = (
 
 def command(action: Annotated[_Action, tyro.conf.arg(name="")]) -> int:
     """Measure instruction models, reward models and critics (docs/evaluation.md)."""
-    from momus.data.convert import BadRowsError, Problems
-    from momus.review.render import visible
+    from momus.data.convert import BadRowsError
 
     try:
         return action.run()
     except BadRowsError as error:
-        problems = Problems(list(error.problems), error.count)
-        for problem in problems.first:
-            say(f"momus: error: {visible(' '.join(str(problem).split()))}")
-        say(f"momus: error: {problems.count} bad rows: mend them, or leave them out with momus data convert --skip-bad")
-        return error.exit_code
+        return bad_rows(error)

@@ -110,12 +110,12 @@ class Calibrate(_Judge):
     def _pairs(self) -> list[Pair]:
         import random
 
-        from momus.data.convert import read, recognise
         from momus.errors import UserError
+        from momus.evaluate.feedback import of_kind, records_of
         from momus.evaluate.judge import pairs_of
         from momus.records import Ranking
 
-        pairs = list(pairs_of(own for own in read(*recognise(self.file)) if isinstance(own, Ranking)))
+        pairs = list(pairs_of(of_kind(records_of([self.file]), Ranking)))
         if not pairs:
             raise UserError(f"{self.file} holds no pair of a better and a worse answer to something asked")
         return random.Random(self.seed).sample(pairs, min(self.pairs, len(pairs)))
@@ -245,4 +245,10 @@ def with_suffix(prompt: Prompt, suffix: str) -> Prompt:
 
 def command(action: Annotated[Calibrate | Ask | Compare, tyro.conf.arg(name="")]) -> int:
     """Measure a model as a judge of answers, its own or another's, and what its judgement is worth in a search."""
-    return action.run()
+    from momus.cli._telling import bad_rows
+    from momus.data.convert import BadRowsError
+
+    try:
+        return action.run()
+    except BadRowsError as error:
+        return bad_rows(error)
