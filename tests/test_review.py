@@ -246,6 +246,24 @@ def test_what_cannot_be_reviewed_is_refused_in_one_line(tmp_path, kind):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["nb.ipynb", "data.json", "notes.txt", "set.toml", "LICENSE"])
+def test_what_parses_by_chance_is_not_python(tmp_path, name):
+    path = tmp_path / name
+    path.write_text({"nb.ipynb": '{"cells": []}', "data.json": '[{"x": 1}]', "set.toml": "x = 1"}.get(name, "no"))
+    with pytest.raises(UserError, match="nbconvert" if name == "nb.ipynb" else "not Python"):
+        read_source(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("stub.pyi", ""), ("WINDOW.PYW", ""), ("tool", "#!/usr/bin/env python3\n"), ("x.cgi", "#! /usr/bin/pypy\n")],
+)
+def test_python_is_known_by_its_name_or_its_first_line(tmp_path, name, first):
+    path = tmp_path / name
+    path.write_text(first + "x = 1\n")
+    assert read_source(path).text == first + "x = 1\n"
+
+
 def test_the_limit_is_a_megabyte(tmp_path):
     path = tmp_path / "code.py"
     path.write_bytes(b"x = 1 #" + b"a" * (MAX_BYTES - 7))

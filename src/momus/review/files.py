@@ -20,6 +20,9 @@ _EMPTY = "the file is empty: there is nothing to review"
 
 _IGNORED = {"__pycache__", "node_modules", "site-packages", "venv", "env", "build", "dist"}
 
+_SUFFIXES = {".py", ".pyi", ".pyw"}
+_SCRIPT = re.compile(rb"#!.*(python|pypy|uv run)")
+
 # What Python 3 says of Python 2's most common lines, and how the others look.
 _PYTHON_2_MESSAGES = (
     "Missing parentheses in call to",
@@ -96,7 +99,13 @@ def read_source(path: Path) -> Source:
     Raises:
         UserError: It is missing, not a regular file, empty, too large, not text, or not Python 3.
     """
-    text, encoding, newline = _decode(path, _read(path))
+    data = _read(path)
+    if path.suffix.lower() == ".ipynb":
+        raise UserError(f"{path}: a notebook: make it a script with jupyter nbconvert --to script")
+    # That it parses says nothing: JSON, TOML and a page of single words often do.
+    if path.suffix.lower() not in _SUFFIXES and not _SCRIPT.match(data):
+        raise UserError(f"{path}: not Python by its name (.py, .pyi, .pyw) or its first line (#! and python)")
+    text, encoding, newline = _decode(path, data)
     if not text.strip():
         raise UserError(f"{path}: {_EMPTY}")
     try:
