@@ -153,6 +153,19 @@ def test_tamper_writes_copies_and_their_records_never_in_place(code, tmp_path, c
     assert code.read_text() == MEAN
 
 
+def test_names_that_are_not_utf8_are_tampered_with_like_others(code, tmp_path):
+    odd = tmp_path / os.fsdecode(b"caf\xe9.py")
+    try:
+        odd.write_text(MEAN)
+    except OSError:
+        pytest.skip("no such names here")
+    out = tmp_path / "out"
+    assert main(["tamper", str(tmp_path), "--out", str(out)]) == 0
+    found = list(read_jsonl(out / "tampers.jsonl", Tamper))
+    assert [own.task.id for own in found] == [f"{tmp_path.as_posix()}/caf\\xe9.py", code.as_posix()]
+    assert [(out / path.name).read_text() for path in (odd, code)] == [own.answer for own in found]
+
+
 def test_no_room_for_so_many_bugs(code, capsys):
     assert main(["tamper", str(code), "--bugs", "500"]) == 2
     shown = capsys.readouterr()

@@ -3,6 +3,9 @@
 import ast
 import io
 import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,7 +15,8 @@ from rich.console import Console
 from momus.critique import parse_critique
 from momus.data.functions import Size, functions
 from momus.errors import UserError
-from momus.review.files import MAX_BYTES, Source, read_source, read_sources
+from momus.review.answers import answers
+from momus.review.files import MAX_BYTES, Source, read_source, read_sources, spelled
 from momus.review.render import print_review, print_summary, to_json, visible
 from momus.review.reviewer import FileReview, review_sources
 from momus.review.units import units, windows
@@ -262,6 +266,26 @@ def test_python_is_known_by_its_name_or_its_first_line(tmp_path, name, first):
     path = tmp_path / name
     path.write_text(first + "x = 1\n")
     assert read_source(path).text == first + "x = 1\n"
+
+
+@given(st.binary(min_size=1).filter(lambda name: not {0, ord("/")} & {*name}))
+def test_every_name_can_be_written_and_utf8_stays_itself(name):
+    path = Path(os.fsdecode(name))
+    text = spelled(path)
+    assert text.encode()
+    if path.as_posix().isprintable():
+        assert text == path.as_posix()
+
+
+def test_what_a_dial_was_measured_on_can_be_written_whatever_its_name(tmp_path):
+    odd = tmp_path / os.fsdecode(b"caf\xe9.py")
+    try:
+        odd.write_text(CODE)
+    except OSError:
+        pytest.skip("no such names here")
+    found, where, _ = answers([odd], None, SimpleNamespace(fits=lambda task: True), 9, seed=0)
+    assert all(own.model_dump_json() for own in found)
+    assert where.encode().endswith(b"caf\\xe9.py, bugs inserted")
 
 
 def test_the_limit_is_a_megabyte(tmp_path):

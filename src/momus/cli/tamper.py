@@ -32,7 +32,7 @@ def command(
     import random
 
     from momus.errors import UserError
-    from momus.review.files import read_sources
+    from momus.review.files import read_sources, spelled
 
     if bugs < 1:
         raise UserError(f"--bugs {bugs}: must be at least 1")
@@ -46,11 +46,11 @@ def command(
         if out is not None and source.newline is None:
             print(f"{source.path}: left out, for its lines end in more than one way", file=sys.stderr)
             continue
-        made = tamper_file(source.text, bugs, random.Random(f"{seed} {source.path.as_posix()}"))
+        made = tamper_file(source.text, bugs, random.Random(f"{seed} {spelled(source.path)}"))
         if made is None:
             print(f"{source.path}: no room for {bugs} bug{'s' * (bugs > 1)}", file=sys.stderr)
             continue
-        task = Task(id=source.path.as_posix(), question="", answer=source.text)
+        task = Task(id=spelled(source.path), question="", answer=source.text)
         done.append((source, Tamper(task=task, answer=made[0], bugs=made[1])))
     if not done:
         raise UserError("nothing was tampered with: ask for fewer bugs, or name other files")

@@ -12,7 +12,7 @@ from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
 from momus.evaluate.dial import DialledCritic
 from momus.records import Tamper, Task, read_jsonl
-from momus.review.files import Skipped, read_sources
+from momus.review.files import Skipped, read_sources, spelled
 from momus.review.reviewer import tasks_of
 from momus.tamper.insert import tamper
 
@@ -45,11 +45,12 @@ def answers(
     if tampers is not None:
         known = [t for t in read_jsonl(tampers, Tamper) if critic.fits(_read(t))]
         rng.shuffle(known)
-        return known[:most], f"{tampers.name} (sha256 {hashlib.sha256(tampers.read_bytes()).hexdigest()[:12]})", skipped
+        digest = hashlib.sha256(tampers.read_bytes()).hexdigest()[:12]
+        return known[:most], f"{spelled(Path(tampers.name))} (sha256 {digest})", skipped
     if paths:
         sources, skipped = read_sources(paths)
         tasks = [task for source in sources for task in tasks_of(source, critic.fits)[0]]
-        where = ", ".join(map(str, paths))
+        where = ", ".join(map(spelled, paths))
     else:
         tasks = [task for task in stdlib_tasks(Size(max_chars=10_000, max_lines=80)) if task.split == "test"]
         where = "held-out modules of the standard library"

@@ -119,6 +119,11 @@ def read_source(path: Path) -> Source:
     return Source(path, text, tree, encoding, newline)
 
 
+def spelled(path: Path) -> str:
+    r"""Return a path as text that can be written anywhere: what in it is not UTF-8 is spelled out, as `caf\xe9.py`."""
+    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _python_files(root: Path) -> Iterator[Path]:
     for folder, inner, names in os.walk(root):
         inner[:] = sorted(name for name in inner if not _ignored(Path(folder, name)))

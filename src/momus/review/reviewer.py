@@ -9,7 +9,7 @@ from typing import Protocol
 
 from momus.critique import Critique, lines_of
 from momus.records import Task
-from momus.review.files import Source
+from momus.review.files import Source, spelled
 from momus.review.units import Unit, units, windows
 
 
@@ -94,7 +94,7 @@ def _parts(source: Source, fits: Callable[[Task], bool]) -> tuple[list[Unit], li
 
 
 def _task(unit: Unit, source: Source) -> Task:
-    return Task(id=f"{source.path}:{unit.lines[0]}", question=unit.question, answer=unit.text, split="test")
+    return Task(id=f"{spelled(source.path)}:{unit.lines[0]}", question=unit.question, answer=unit.text, split="test")
 
 
 def _findings(unit: Unit, critique: Critique) -> Iterator[Finding]:
