@@ -153,6 +153,28 @@ def test_tamper_writes_copies_and_their_records_never_in_place(code, tmp_path, c
     assert code.read_text() == MEAN
 
 
+def test_tamper_tells_what_it_leaves_out(code, tmp_path, capsys):
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    assert main(["tamper", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().err
+    assert f"skipped {tmp_path / 'broken.py'}: " in shown and "syntax error" in shown
+    assert "1 file tampered with, 1 left out" in shown
+
+
+def test_tamper_writes_over_nothing_but_may_be_run_again(code, tmp_path, capsys):
+    """A copy or a list of records that is there and says something else stays, and so does all the rest."""
+    out = tmp_path / "out"
+    arguments = ["tamper", str(code), "--out", str(out)]
+    for name in ("code.py", "tampers.jsonl"):
+        assert main(arguments) == main(arguments) == 0
+        (out / name).write_text("mine\n")
+        before = {path: path.read_bytes() for path in out.iterdir()}
+        assert main(arguments) == 2
+        assert f"would overwrite {out / name}" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in out.iterdir()} == before
+        (out / name).unlink()
+
+
 def test_names_that_are_not_utf8_are_tampered_with_like_others(code, tmp_path):
     odd = tmp_path / os.fsdecode(b"caf\xe9.py")
     try:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from momus.records import Tamper
     from momus.review.files import Source
 
+_RECORDS = "tampers.jsonl"
+
 
 def command(
     paths: Positional[list[Path]], bugs: int = 1, seed: int = 0, json: bool = False, out: Path | None = None
@@ -20,7 +22,7 @@ def command(
     """Put bugs into copies of Python files, each with the explanation a reviewer would write.
 
     The files themselves are never changed. Without --out, each file's diff and critique are printed. A copy
-    differs from its file in nothing but the bugs: line endings and encoding are kept.
+    differs from its file in nothing but the bugs: line endings and encoding are kept. Nothing is written over.
 
     Args:
         paths: Python files, and directories to search for them.
@@ -31,14 +33,19 @@ def command(
     """
     import random
 
+    from rich.console import Console
+
+    from momus.cli._telling import say
     from momus.errors import UserError
     from momus.review.files import read_sources, spelled
+    from momus.review.render import print_skipped
 
     if bugs < 1:
         raise UserError(f"--bugs {bugs}: must be at least 1")
-    sources, _ = read_sources(paths)
+    sources, skipped = read_sources(paths)
+    print_skipped(skipped, Console(stderr=True))
 
-    from momus.records import Tamper, Task, write_jsonl
+    from momus.records import Tamper, Task
     from momus.tamper.insert import tamper_file
 
     done: list[tuple[Source, Tamper]] = []
@@ -55,31 +62,39 @@ def command(
     if not done:
         raise UserError("nothing was tampered with: ask for fewer bugs, or name other files")
     if out is not None:
-        _write_copies(done, out)
-        write_jsonl(out / "tampers.jsonl", [record for _, record in done])
+        _write_all(done, out)
     for source, record in done:
         if json:
             print(record.model_dump_json())
         elif out is None:
             print(_explained(source, record))
+    if out is not None:
+        without = len(sources) + len(skipped) - len(done)
+        files = f"{len(done)} file{'s' * (len(done) > 1)}"
+        say(f"{files} tampered with, {without} left out; the copies and their {_RECORDS} are in {out}")
     return 0
 
 
-def _write_copies(done: list[tuple[Source, Tamper]], out: Path) -> None:
+def _write_all(done: list[tuple[Source, Tamper]], out: Path) -> None:
+    """Write the copies, and their records last; what is there already is left as it is, or nothing is written."""
     from momus.errors import UserError
 
     real = [source.path.resolve() for source, _ in done]
     base = Path(os.path.commonpath([path.parent for path in real]))
-    copies = [out.resolve() / path.relative_to(base) for path in real]
-    for copy in copies:
-        if copy in real:
-            raise UserError(f"--out {out}: would overwrite {copy}: name another directory")
-    for copy, (source, record) in zip(copies, done, strict=True):
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        partial = copy.with_name(copy.name + ".tmp")
+    texts: dict[Path, bytes] = {}
+    for path, (source, record) in zip(real, done, strict=True):
+        text = record.answer.replace("\n", source.newline or "\n")
+        texts[out.resolve() / path.relative_to(base)] = text.encode(source.encoding)
+    texts[out.resolve() / _RECORDS] = "".join(record.model_dump_json() + "\n" for _, record in done).encode()
+    for path, data in texts.items():
+        if path.exists() and path.read_bytes() != data:
+            raise UserError(f"--out {out}: would overwrite {path}: name another directory")
+    for path, data in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".tmp")
         try:
-            partial.write_text(record.answer, encoding=source.encoding, newline=source.newline)
-            partial.replace(copy)
+            partial.write_bytes(data)
+            partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
