@@ -114,6 +114,26 @@ def test_wrong_options_exit_with_two(capsys, arguments):
     assert capsys.readouterr().out == ""
 
 
+SEEDED = (
+    "demo", "critique x --out x", "calibrate x", "tamper x", "evaluate sample x --systems x --out x",
+    "evaluate critics x --critiques a=x", "evaluate labelers x --model x --out x", "rain --prompt x --model x",
+    "judge calibrate x --model x", "judge compare x --model x --out x", "extract x --model x --out x",
+    "match x x --model x", "match calibrate x --model x --out x", "overlap x --out x", "feedback x --model x",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", SEEDED)
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_generator_takes_is_refused_first(refused, command, seed):
+    refused([*command.split(), "--seed", str(seed)], f"--seed {seed}: must be from 0")
+
+
+def test_every_seed_of_the_command_line_is_checked():
+    """`Seed` is the type of all of them; `momus train` has its settings' own."""
+    own = [path for path in Path(cli.__file__).parent.glob("*.py") if "seed: int =" in path.read_text()]
+    assert own == []
+
+
 def test_a_misspelt_command_is_suggested(capsys):
     assert main(["reveiw"]) == 2
     assert "did you mean 'review'?" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
+from momus.cli._seed import Seed
 from momus.cli._telling import bar, say, show, weights_of, write_json
 from momus.errors import UserError
 
@@ -71,7 +72,7 @@ class Labelers:
     """How the models are trained: as in the paper (C.2), or on a small machine."""
     epochs: int | None = None
     """Passes over the rankings, in place of the preset's."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws the heads, and orders the prompts."""
 
     def run(self) -> int:

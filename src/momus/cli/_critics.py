@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
+from momus.cli._seed import Seed
 from momus.cli._telling import say, show, write_json
 from momus.errors import UserError
 
@@ -36,7 +37,7 @@ class Critics:
     """An OpenAI-compatible server."""
     out: Path | None = None
     """A JSON file for the numbers."""
-    seed: int = 0
+    seed: Seed = 0
     """Resamples the tasks, and whatever is random in asking a model."""
 
     def run(self) -> int:

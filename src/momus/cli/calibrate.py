@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from momus.cli._seed import Seed
+
 
 def command(
     paths: Positional[list[Path]],
@@ -16,7 +18,7 @@ def command(
     reward_url: str | None = None,
     reward_tokenizer: str | None = None,
     answers: int = 300,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> int:
     """Measure what a critic's dial promises: false comments per clean answer against bugs caught, at every setting.
 

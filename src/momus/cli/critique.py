@@ -10,6 +10,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from momus.cli._seed import Seed
+
 _SHOWN = 20
 
 
@@ -25,7 +27,7 @@ def command(
     modifier: float = 0.0,
     max_tokens: int = 120,
     paper: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
     shard: int = 32,
     threads: int = 1,
     ray: bool = False,

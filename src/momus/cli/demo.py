@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from momus.cli._seed import Seed
+
 
 def command(
     out: Path = Path("runs/demo"),
     preset: Literal["standard", "smoke"] = "standard",
-    seed: int = 0,
+    seed: Seed = 0,
     tamper: bool = True,
 ) -> int:
     """Put bugs into real code, train a critic on simulated judgements, search, measure, report.

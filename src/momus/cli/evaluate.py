@@ -11,6 +11,7 @@ from tyro.conf import Positional, subcommand
 
 from momus.cli._benchmarks import Labelers, Public, Reward, Tax, reward_model
 from momus.cli._critics import Critics
+from momus.cli._seed import Seed
 from momus.cli._telling import bad_rows, bar, say, show, weights_of, write_json
 from momus.errors import UserError
 
@@ -32,7 +33,7 @@ class Sample:
     """The run directory; the answers are its answers.jsonl."""
     limit: int | None = None
     """The first so many prompts only."""
-    seed: int = 0
+    seed: Seed = 0
     """Names the randomness of systems with a temperature above 0."""
 
     def run(self) -> int:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from momus.cli._seed import Seed
+
 _SHOWN = 5
 
 
@@ -16,7 +18,7 @@ def command(
     by: Literal["rules", "model"] = "rules",
     model: str | None = None,
     url: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> int:
     """Find the key points of reviews; a point whose quote is not in its review is rejected and counted.
 

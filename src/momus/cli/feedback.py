@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
+from momus.cli._seed import Seed
+
 if TYPE_CHECKING:
     from momus.documents.document import Language
     from momus.documents.feedback import Feedback
@@ -31,7 +33,7 @@ def command(
     out: Path | None = None,
     grobid: str | None = None,
     send: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> int:
     """Give feedback on a document; it is written beside the document as JSON, Markdown and a page.
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
+from momus.cli._seed import Seed
+
 if TYPE_CHECKING:
     from momus.evaluate.judge import Pair
     from momus.evaluate.rain import AnswerReward
@@ -79,7 +81,7 @@ class Calibrate(_Judge):
     """Rankings: a file in any format that momus data reads, such as pairs of hh-rlhf."""
     pairs: int = 200
     """Measure on so many pairs, drawn at random."""
-    seed: int = 0
+    seed: Seed = 0
     """Decides which pairs."""
     out: Path | None = None
     """Also write the numbers there, as JSON."""
@@ -157,7 +159,7 @@ class Compare:
     """Longest answer."""
     cases: int | None = None
     """Worked examples shown to the judges, at most."""
-    seed: int = 0
+    seed: Seed = 0
     """Everything random follows from it."""
 
     def run(self) -> int:

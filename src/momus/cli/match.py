@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
+from momus.cli._seed import Seed
+
 if TYPE_CHECKING:
     from momus.match.calibrate import MatchCalibration
     from momus.match.matcher import Match
@@ -24,7 +26,7 @@ def command(
     url: str | None = None,
     calibration: Path | None = None,
     json: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> int:
     """Name the points of two lists that say the same, each pair with a score from 5 to 10 and a reason.
 
@@ -75,7 +77,7 @@ def calibrate(
     out: Path | None = None,
     model: str | None = None,
     url: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> int:
     """Measure a matcher against people's labels, and find the likeness that is to score 7.
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
+from momus.cli._seed import Seed
+
 if TYPE_CHECKING:
     from momus.evaluate.aspects import AspectTable
     from momus.evaluate.matched import Matched, ReviewedDocument
@@ -27,7 +29,7 @@ def command(
     model: str | None = None,
     url: str | None = None,
     calibration: Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> int:
     """Measure how far a model's points agree with people's, beside people with each other and with chance.
 

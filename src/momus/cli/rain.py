@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
+from momus.cli._seed import Seed
 from momus.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def command(
     budget_iterations: int | None = None,
     budget_seconds: float | None = None,
     chat_template: Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     memory: int = 512,
     device: str = "cpu",
     precision: Literal["fp32", "bf16"] = "fp32",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from momus.cli._seed import Seed
+
 if TYPE_CHECKING:
     from momus.records import Tamper
     from momus.review.files import Source
@@ -17,7 +19,7 @@ _RECORDS = "tampers.jsonl"
 
 
 def command(
-    paths: Positional[list[Path]], bugs: int = 1, seed: int = 0, json: bool = False, out: Path | None = None
+    paths: Positional[list[Path]], bugs: int = 1, seed: Seed = 0, json: bool = False, out: Path | None = None
 ) -> int:
     """Put bugs into copies of Python files, each with the explanation a reviewer would write.
 
