@@ -217,12 +217,19 @@ def test_a_lazy_search_writes_less_and_finds_the_same() -> None:
     assert lazy.calls < eager.calls
 
 
-def test_iterations_of_a_set() -> None:
-    """T less what the root was visited before, but 15 at least; a good child ends it after T_m + 2 visits at first."""
-    bad = answered(RainConfig(max_tokens=20), judge=ScriptedJudge(most=0.0), writer=ScriptedWriter(True, endless=True))
-    assert bad.commits[0].iterations == 50 and not bad.met
+@settings(max_examples=15)
+@given(st.integers(2, 60), st.booleans())
+def test_iterations_of_a_set(most: int, eager: bool) -> None:
+    """T less what the root was visited before, but 15 at least, or T where that is fewer."""
+    config = RainConfig(max_tokens=20, iterations=most)
+    bad = answered(config, judge=ScriptedJudge(most=0.0), writer=ScriptedWriter(eager, endless=True))
+    assert bad.commits[0].iterations == most and not bad.met
     before = bad.commits[0].chosen.visits
-    assert bad.commits[1].iterations == max(50 - before, 15)
+    assert bad.commits[1].iterations == max(most - before, min(15, most))
+
+
+def test_a_good_child_ends_a_set() -> None:
+    """After T_m + 2 visits at first."""
 
     def always(asked: str, answered: str) -> Verdict:
         return Verdict(1.0, Choice(1.0, 1.0), Choice(0.0, 1.0), abstained=False)
@@ -344,7 +351,8 @@ def test_the_answer_is_made_of_what_was_committed() -> None:
 
 def test_bad_settings_are_refused() -> None:
     for changed in ({"lengths": ()}, {"lengths": (0,)}, {"candidates": 0}, {"draws": -1}, {"at_least": 1},
-                    {"temperature": 0.0}, {"evenly": 1.5}, {"threshold": math.nan}, {"top_k": 0}):  # fmt: skip
+                    {"iterations": 1}, {"temperature": 0.0}, {"evenly": 1.5}, {"threshold": math.nan},
+                    {"top_k": 0}):  # fmt: skip
         with pytest.raises(UserError):
             replace(RainConfig(), **changed)
 

@@ -111,6 +111,8 @@ def test_one_prompt_is_answered_here(model: Path, capsys: pytest.CaptureFixture[
         (["FILE"], "--out is needed"),
         (["--prompt", "x", "--out", "y"], "are for files"),
         (["--prompt", "x", "--max-tokens", "0"], "--max-tokens 0"),
+        (["--prompt", "x", "--iterations", "1"], "--iterations 1"),
+        (["--prompt", "x", "--budget-seconds", "-1"], "--budget-seconds -1"),
         (["--prompt", "x", "--cases", "-1"], "--cases -1"),
         (["--prompt", "x"], "--model is needed"),
         (["--prompt", "x", "--model", "/nowhere/at/all"], "cannot load"),

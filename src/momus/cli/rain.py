@@ -61,7 +61,8 @@ def command(
         limit: Answer at most so many prompts.
         max_tokens: Longest answer, in tokens.
         threshold: V: the value from which a token set is taken at once.
-        iterations: T: visits after which a token set is taken whatever its value.
+        iterations: T: visits after which a token set is taken whatever its value, 15 of them new, or all T if that is
+            fewer.
         cases: Worked examples shown to the judge, at most.
         embeddings: How siblings are compared: by the model's attention values, by sentence-transformers, or not at all.
             By default its values; on a server, which does not show them, sentence-transformers if installed, else none.
@@ -89,8 +90,12 @@ def command(
         raise UserError("--out is needed with files: the run directory")
     if prompt and (out or export):
         raise UserError("--out and --export are for files: a --prompt is answered here")
-    _check(limit=limit, max_tokens=max_tokens, iterations=iterations, memory=memory)
+    _check(limit=limit, max_tokens=max_tokens, memory=memory)
     _check(budget_tokens=budget_tokens, budget_iterations=budget_iterations)
+    if iterations is not None and iterations < 2:
+        raise UserError(f"--iterations {iterations}: must be at least 2")
+    if budget_seconds is not None and not budget_seconds > 0:
+        raise UserError(f"--budget-seconds {budget_seconds:g}: must be above 0")
     chosen = with_settings(TASKS[task], max_tokens=max_tokens, threshold=threshold, iterations=iterations)
     chosen = chosen.with_cases(cases)
     prompts = read_prompts(files, prompt, task, limit)

@@ -80,7 +80,7 @@ class RainConfig:
     iterations: int = 50
     """T: visits of a root, with those it had before it became one, after which a set is committed to. [paper]"""
     at_least: int = 15
-    """Iterations for a root whatever it was visited before, if the threshold is not met. [published code]"""
+    """Iterations for a root whatever it was visited before, if the threshold is not met; at most T. [published code]"""
     visits: int = 6
     """T_m: the favourite child needs more visits. [published code; per task]"""
     threshold: float = 0.8
@@ -91,10 +91,10 @@ class RainConfig:
     """Simulate to the end of the answer and not to a pause. [published code, truthfulness]"""
 
     def __post_init__(self) -> None:
-        counts = (*self.lengths, self.candidates, self.top_k, self.iterations, self.at_least - 1, self.max_tokens)
+        counts = (*self.lengths, self.candidates, self.top_k, self.iterations - 1, self.at_least - 1, self.max_tokens)
         if not self.lengths or min(counts) < 1 or self.draws < 0:
             raise UserError(
-                "RAIN's lengths, candidates, top_k, iterations and max_tokens must be at least 1, at_least 2"
+                "RAIN's lengths, candidates, top_k and max_tokens must be at least 1, iterations and at_least 2"
             )
         if not self.temperature > 0 or not 0 <= self.evenly <= 1 or not -1 <= self.threshold <= 1:
             raise UserError("RAIN needs a temperature above 0, evenly in [0, 1] and a threshold in [-1, 1]")
@@ -181,7 +181,8 @@ class _Search:
     def search_set(self) -> str:
         """The inner loop, and the commitment at its end; returns the budget that ran out, or ""."""
         config, root, before = self.config, self.root, self.meter.iterations
-        for _ in range(root.visits, max(config.iterations, root.visits + config.at_least)):
+        new = min(config.at_least, config.iterations)
+        for _ in range(root.visits, max(config.iterations, root.visits + new)):
             self.iterate()
             self.meter.iterations += 1
             if self.progress is not None:
