@@ -271,6 +271,7 @@ class _Demo:
                 contractors=panel(self.scale.contractors, ratings.noise, seed=self.config.seed),
                 noise=ratings.noise,
                 agreement=ratings.agreement,
+                reached=ratings.reached,
                 reward_accuracy=accuracy,
                 ppo=Run(self.out / "ppo", self.ppo_config).history(),
                 tampered_training=self.config.tamper,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from operator import attrgetter
 from typing import Any
 
 from momus import __version__
@@ -15,15 +16,18 @@ from momus.evaluate.cbi import calibrated_judge, judge_agreement, labelled_bugs
 from momus.evaluate.critics import CriticRow, draw_comparisons, elo, first_line_rates, measure, preference
 from momus.evaluate.lineup import FORCED, PERCENTILES, RANDOM_LINE, RL, RUFF, SAMPLES, SFT, fsbs_name, greedy_name
 from momus.raters.contractor import TARGET_AGREEMENT, SimulatedContractor
-from momus.records import Comparison, Tamper
+from momus.records import Comparison, Rating, Tamper
 from momus.report import data
 from momus.report.data import ReportData
 from momus.report.examples import examples
 from momus.report.expectations import expectations
-from momus.stats.agreement import preference_agreement
-from momus.stats.bootstrap import Interval, mean_interval
+from momus.stats.agreement import agreement_interval
+from momus.stats.bootstrap import Interval
 from momus.stats.elo import EloResult
 from momus.stats.pareto import pareto_front
+
+_Rated = tuple[Sequence[Rating], Sequence[Rating]]
+"""Two contractors' ratings of the same critiques."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class LoopResult:
     `ppo` the metrics of every iteration; `reward_accuracy` the share of held-back pairs ordered right and their number.
     `comparisons` holds one of each answer, of the `rated` there are; the last `kept_back` answers took part in neither
     reward training nor PPO.
+    `noise` has two contractors agree on a share of `agreement`, which is what was asked for where `reached`.
     """
 
     tampers: Sequence[Tamper]
@@ -46,6 +51,7 @@ class LoopResult:
     contractors: Sequence[SimulatedContractor]
     noise: float
     agreement: float
+    reached: bool
     reward_accuracy: tuple[Interval, int]
     ppo: Sequence[Mapping[str, Any]]
     tampered_training: bool
@@ -267,32 +273,26 @@ def _contractors(result: LoopResult) -> data.Contractors:
     """Have two contractors rate the same comparisons and see how far they agree."""
     first, second = result.contractors[:2]
     taste = first.taste
-    rated = []
+    rated: list[_Rated] = []
     for comparison in result.comparisons:
         texts = tuple(dict.fromkeys(comparison.critiques))  # the same words once, as when the noise was calibrated
         rated.append((first.rate(comparison.tamper, texts), second.rate(comparison.tamper, texts)))
+
+    def agree(name: str, score: Callable[[Rating], float], pairs: Sequence[_Rated]) -> data.Agreement:
+        tasks = ([([score(r) for r in a], [score(r) for r in b])] for a, b in pairs)
+        return data.Agreement(name, agreement_interval(tasks)[0])
+
     attributes = ("overall", "comprehensive", "fake_problem", "nitpick", "concise")
-    found = []
-    for attribute in attributes:
-        scores = [tuple([float(getattr(r, attribute)) for r in side] for side in pair) for pair in rated]
-        found.append(
-            data.Agreement(
-                attribute.replace("_", " "),
-                mean_interval([preference_agreement([(a, b)]) for a, b in scores]),
-            )
-        )
-    with_bugs = [(a, b) for a, b in rated if a[0].cbi]
-    if with_bugs:
-        sums = [tuple([float(sum(r.cbi)) for r in side] for side in pair) for pair in with_bugs]
-        found.append(
-            data.Agreement("includes the bug", mean_interval([preference_agreement([(a, b)]) for a, b in sums]))
-        )
+    found = [agree(name.replace("_", " "), attrgetter(name), rated) for name in attributes]
+    if with_bugs := [(a, b) for a, b in rated if a[0].cbi]:
+        found.append(agree("includes the bug", lambda own: sum(own.cbi), with_bugs))
     return data.Contractors(
         number=len(result.contractors),
         noise=result.noise,
         target=TARGET_AGREEMENT,
         agreement=tuple(found),
-        note=(
+        note=("" if result.reached else f"No noise gets there: at this one they agree on {result.agreement:.0%}. ")
+        + (
             "The target is InstructGPT's agreement between labelers; the noise is calibrated on overall preferences. "
             f"What they value, in points: {taste.located} a bug located, {taste.named} more if its repair is named, "
             f"{taste.fake} a fake problem, {taste.nitpick} a nitpick, {taste.hundred_characters} a hundred characters. "
