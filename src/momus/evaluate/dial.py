@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy.special import gammaincinv
 
 from momus.critique import Critique
 from momus.errors import UserError
 from momus.evaluate.critics import measure
 from momus.records import Record, Tamper, Task
-from momus.stats.bootstrap import REPLICATES, Interval
+from momus.stats.bootstrap import LEVEL, REPLICATES, Interval
 
 AT_ONCE = 16
 SETTINGS = 33
@@ -157,9 +158,14 @@ def calibrate(
 
 
 def _false_alarms(measured: Interval, clean: int) -> Interval:
-    """Return the measured rate; where none was seen at all, resampling sees none either, and the bound is exact."""
-    high = measured.high if measured.value else 1 - 0.025 ** (1 / clean)
-    return Interval(measured.value, measured.low, high)
+    """Return the measured rate with an upper end to be promised by.
+
+    Where few were seen, resampling sees still fewer kinds of luck: the end is no lower than the exact one of as many
+    independent counts (Garwood, 1936).
+    """
+    seen = measured.value * clean
+    exact = float(gammaincinv(seen + 1, (1 + LEVEL) / 2)) / clean
+    return Interval(measured.value, measured.low, max(measured.high, exact))
 
 
 def _grid(turns: Iterable[float]) -> list[float]:
