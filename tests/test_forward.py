@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from momus.errors import UserError
 from momus.lm import forward
@@ -17,7 +18,14 @@ from momus.lm.forward import (
     token_logprobs,
     token_values,
 )
-from momus.lm.models import RewardModel, atomic_directory, check_padding, load_causal_lm, save_causal_lm
+from momus.lm.models import (
+    RewardModel,
+    atomic_directory,
+    check_padding,
+    load_causal_lm,
+    load_tokenizer,
+    save_causal_lm,
+)
 from momus.lm.tree import TokenTree
 from tiny import VOCAB, gpt2, llama
 
@@ -162,6 +170,31 @@ def test_causal_lm_round_trips(tmp_path) -> None:
         assert torch.equal(again(tokens).logits, MODELS["llama"](tokens).logits)
     with pytest.raises(UserError, match="cannot load a language model"):
         load_causal_lm(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_that_lacks_any_tensor_is_refused(tmp_path, tied: bool) -> None:
+    save_causal_lm(llama(tied=tied), tmp_path)
+    assert load_causal_lm(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    for name, tensor in tensors.items():
+        save_file({other: own for other, own in tensors.items() if other != name}, file, {"format": "pt"})
+        with pytest.raises(UserError, match=r"no whole language model: it lacks . .* such as"):
+            load_causal_lm(tmp_path)
+        save_file({**tensors, name: torch.cat([tensor, tensor])}, file, {"format": "pt"})
+        with pytest.raises(UserError, match="language model"):
+            load_causal_lm(tmp_path)
+
+
+def test_what_is_named_in_place_of_a_model_is_said(tmp_path) -> None:
+    RewardModel.from_causal_lm(llama()).save(tmp_path / "reward")
+    with pytest.raises(UserError, match="holds a reward model: name a language model"):
+        load_causal_lm(tmp_path / "reward")
+    save_causal_lm(llama(), tmp_path / "run" / "model")
+    for load in (load_causal_lm, load_tokenizer, RewardModel.load):
+        with pytest.raises(UserError, match=r"run is a run directory: name the model in it, .*run/model$"):
+            load(tmp_path / "run")
 
 
 def test_padding_must_differ_from_the_end_of_text() -> None:

@@ -121,5 +121,17 @@ def read_tokenizer(source: str | Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(str(source))
     except Exception as error:
+        refuse_run(source)
         line = " ".join(str(error).split())[:300]
         raise UserError(f"cannot load a tokenizer from {source}: {line}") from error
+
+
+def refuse_run(source: str | Path) -> None:
+    """Refuse a run directory where the model in it is meant.
+
+    Raises:
+        UserError: It is one.
+    """
+    model = Path(source) / "model"
+    if (model / "config.json").is_file():
+        raise UserError(f"{source} is a run directory: name the model in it, {model}")

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from momus.errors import UserError
-from momus.lm.codec import read_tokenizer
+from momus.lm.codec import read_tokenizer, refuse_run
 
 if TYPE_CHECKING:
     from momus.lm.pointer import PointerNetwork
@@ -137,6 +137,7 @@ def reward_kind(path: Path) -> str:
     try:
         return str(json.loads((path / HEAD_FILE).read_text(encoding="utf-8"))["kind"])
     except FileNotFoundError as error:
+        refuse_run(path)
         raise UserError(f"{path} does not hold a reward model: it has no {HEAD_FILE}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"cannot read {path / HEAD_FILE}: {_one_line(error)}") from error
@@ -148,16 +149,28 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     A directory may hold an adapter of peft, which is put into its base.
 
     Raises:
-        UserError: There is no such model, or it cannot be read, or an adapter's base is gone or another.
+        UserError: There is no such model, or it cannot be read or is not whole, or an adapter's base is gone or another.
     """
+    if (Path(path) / HEAD_FILE).is_file():
+        raise UserError(f"{path} holds a reward model: name a language model, such as the one it was trained from")
     if (Path(path) / ADAPTER_FILE).is_file():
         model = load_causal_lm(_base_name(Path(path)))
         _add_adapter(model, Path(path))
         return model.to(dtype).eval()
     try:
-        return AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype, use_safetensors=True).eval()
+        model, found = AutoModelForCausalLM.from_pretrained(
+            str(path), dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
     except Exception as error:
+        refuse_run(path)
         raise UserError(f"cannot load a language model from {path}: {_one_line(error)}") from error
+    # What it does not find transformers draws at random, with no more than a warning; a tied head is not missed.
+    if lacking := sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}):
+        raise UserError(
+            f"{path} holds no whole language model: it lacks {len(lacking)} of the tensors that its config.json is for, "
+            f"such as {lacking[0]}"
+        )
+    return model.eval()
 
 
 def _base_name(path: Path) -> str:
