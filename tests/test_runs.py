@@ -104,10 +104,47 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, file: 
     train(tmp_path / "hurt", 4)
     damaged = tmp_path / "hurt" / "checkpoint-4" / file
     damaged.write_bytes(damaged.read_bytes()[: int(keep * damaged.stat().st_size)])
+    before = {p.name: p.read_bytes() for p in damaged.parent.iterdir()}
     with pytest.warns(UserWarning, match="damaged"):
         resumed, again = train(tmp_path / "hurt", 6)
     assert same(whole, resumed)
     assert history == again
+    assert {p.name: p.read_bytes() for p in (tmp_path / "hurt/checkpoint-4.damaged-1").iterdir()} == before
+
+
+def test_what_cannot_be_read_at_present_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, history = train(tmp_path / "whole", 6)
+    train(tmp_path / "hurt", 5)
+    before = {p: p.read_bytes() for p in (tmp_path / "hurt").rglob("*") if p.is_file()}
+
+    def fails(_: Path) -> str:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken, pytest.raises(UserError, match=r"cannot read .*checkpoint-4 \(Input"):
+        broken.setattr(runs, "_sha256", fails)
+        train(tmp_path / "hurt", 6)
+    assert {p: p.read_bytes() for p in (tmp_path / "hurt").rglob("*") if p.is_file()} == before
+    resumed, again = train(tmp_path / "hurt", 6)
+    assert same(whole, resumed) and history == again
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_checkpoints_of_others_are_refused_and_kept(tmp_path: Path, ours: bool) -> None:
+    if ours:
+        train(tmp_path, 2)
+    other = tmp_path / "checkpoint-500"
+    other.mkdir()
+    (other / "model.safetensors").write_bytes(b"theirs")
+    with pytest.raises(UserError, match="checkpoint-500 is no checkpoint of a run of Momus: move it away"):
+        train(tmp_path, 4)
+    assert (other / "model.safetensors").read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"model_type": "llama"}', '{"config": "x"}', "\ud800"])
+def test_a_directory_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(UserError, match=r"config.json is not that of a run, but of something else: name another"):
+        Run(tmp_path, {})
 
 
 def test_a_half_written_checkpoint_is_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

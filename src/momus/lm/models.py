@@ -149,7 +149,8 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     A directory may hold an adapter of peft, which is put into its base.
 
     Raises:
-        UserError: There is no such model, or it cannot be read or is not whole, or an adapter's base is gone or another.
+        UserError: There is no such model, or it cannot be read, or it is not whole, or an adapter's base is gone or
+            another.
     """
     if (Path(path) / HEAD_FILE).is_file():
         raise UserError(f"{path} holds a reward model: name a language model, such as the one it was trained from")
@@ -167,8 +168,8 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     # What it does not find transformers draws at random, with no more than a warning; a tied head is not missed.
     if lacking := sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}):
         raise UserError(
-            f"{path} holds no whole language model: it lacks {len(lacking)} of the tensors that its config.json is for, "
-            f"such as {lacking[0]}"
+            f"{path} holds no whole language model: it lacks {len(lacking)} of the tensors that its config.json "
+            f"asks for, such as {lacking[0]}"
         )
     return model.eval()
 

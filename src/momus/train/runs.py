@@ -9,10 +9,11 @@ A run is one directory::
     rollouts/N/       PPO only: what was sampled in iteration N, since the oldest checkpoint kept
     first-gap/        PPO with rollouts from a server: how near its first batch's log-probabilities were
 
-A checkpoint is written under another name, flushed to disk and renamed, its manifest of SHA-256 sums last;
-one that does not match its manifest is put aside for the one before it. Of a model with an adapter it holds what is
-trained, and which base that belongs to. Of several processes the first writes and all read: a checkpoint is whole, and
-any number of processes can go on from it. All of them have to make a `Run`, and to call `save`, `restore` and `get`.
+A checkpoint is written under another name, flushed to disk and renamed, its manifest of SHA-256 sums last; one that
+does not match its manifest is put aside, as `checkpoint-N.damaged-1`, for the one before it. Of a model with an adapter
+it holds what is trained, and which base that belongs to. Of several processes the first writes and all read: a
+checkpoint is whole, and any number of processes can go on from it. All of them have to make a `Run`, and to call
+`save`, `restore` and `get`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -44,6 +46,7 @@ from momus.train.states import load_module_state, load_optimizer_state, module_s
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """Called after every step with the steps done, their total and the step's metrics."""
 
+_MANIFEST = "MANIFEST.json"
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"
 
@@ -57,7 +60,8 @@ class Run:
         keep: How many checkpoints stay, the newest. One is enough as long as none is ever damaged.
 
     Raises:
-        UserError: The directory holds a run with another configuration; the message names the keys.
+        UserError: The directory holds a run with another configuration; the message names the keys. Or it holds
+            something else that a run would overwrite.
     """
 
     def __init__(self, path: Path, config: Any, keep: int = 2) -> None:
@@ -71,9 +75,13 @@ class Run:
     def _open(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "config.json"
-        if file.exists():
-            self._refuse_other(json.loads(file.read_text(encoding="utf-8"))["config"])
-        else:
+        ours = file.exists()
+        if ours:
+            self._refuse_other(_stored(file))
+        for _, folder in self.checkpoints():
+            if not (ours and (folder / _MANIFEST).exists()):
+                raise UserError(f"{folder} is no checkpoint of a run of Momus: move it away, or name another directory")
+        if not ours:
             stored = {"hash": _digest(self.config), "config": self.config}
             _write_text(file, json.dumps(stored, indent=1) + "\n")
 
@@ -139,10 +147,13 @@ class Run:
         """Load the newest whole checkpoint in place, random states included, and cut the metrics back to it.
 
         An optimizer's state comes back in its parameters' type, as PyTorch loads it. A damaged checkpoint is
-        removed with a warning.
+        put aside with a warning.
 
         Returns:
             The step and the extra state that were saved, or None where there is no checkpoint.
+
+        Raises:
+            UserError: A checkpoint cannot be read at present, or is of another model.
         """
         name_of_newest = on_main(self._newest_whole)
         if name_of_newest is None:
@@ -162,11 +173,11 @@ class Run:
         return saved["step"], saved["state"]
 
     def _newest_whole(self) -> str | None:
-        """Return the name of the newest whole checkpoint, damaged ones removed, and cut the metrics back to it."""
+        """Return the name of the newest whole checkpoint, damaged ones put aside, and cut the metrics back to it."""
         for _, folder in self.checkpoints():
             if problem := _damage(folder):
-                warnings.warn(f"{folder} is damaged ({problem}): going back to the one before", stacklevel=2)
-                shutil.rmtree(folder)
+                aside = _put_aside(folder)
+                warnings.warn(f"{aside} is damaged ({problem}): going back to the one before", stacklevel=2)
                 continue
             saved = json.loads((folder / "state.json").read_text(encoding="utf-8"))
             self._cut_metrics(saved["metrics_bytes"])
@@ -211,7 +222,7 @@ class Run:
     def _seal(self, folder: Path) -> None:
         """Write the manifest of a folder that is otherwise complete."""
         sums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
-        _write_json(folder / "MANIFEST.json", {"version": 1, "config": _digest(self.config), "sha256": sums})
+        _write_json(folder / _MANIFEST, {"version": 1, "config": _digest(self.config), "sha256": sums})
 
     def _flush_metrics(self) -> int:
         """Force the metrics to disk and return their size in bytes."""
@@ -223,8 +234,8 @@ class Run:
         if self._metrics.exists():
             os.truncate(self._metrics, size)
 
-    def _refuse_other(self, before: dict[str, Any]) -> None:
-        old, new = _flat(before), _flat(self.config)
+    def _refuse_other(self, old: Mapping[str, Any]) -> None:
+        new = _flat(self.config)
         keys = sorted(key for key in old.keys() | new.keys() if old.get(key, _PAIRS) != new.get(key, _PAIRS))
         if keys:
             shown = ", ".join(f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in keys[:5])
@@ -258,13 +269,38 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _damage(folder: Path) -> str:
-    """Say what is wrong with a checkpoint; empty when it is whole."""
+def _stored(file: Path) -> dict[str, Any]:
+    """Return the settings in a run's config.json, flat."""
     try:
-        sums = json.loads((folder / "MANIFEST.json").read_text(encoding="utf-8"))["sha256"]
+        return _flat(json.loads(file.read_text(encoding="utf-8"))["config"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is not that of a run, but of something else: name another directory") from error
+
+
+def _damage(folder: Path) -> str:
+    """Say what is wrong with a checkpoint; empty when it is whole.
+
+    Raises:
+        UserError: That cannot be told at present: it is not to be read.
+    """
+    try:
+        sums = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["sha256"]
         return ", ".join(name for name, expected in sums.items() if _sha256(folder / name) != expected)
-    except (OSError, ValueError, KeyError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
+    except OSError as error:
+        raise UserError(
+            f"cannot read {folder} ({error.strerror}): run again when it can be, or move it away to go on without it"
+        ) from error
+
+
+def _put_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint, so that it is no longer one but nothing is lost; returns where it is now."""
+    for number in itertools.count(1):
+        aside = folder.with_name(f"{folder.name}.damaged-{number}")
+        if not aside.exists():
+            break
+    return folder.rename(aside)
 
 
 def _save_tree(folder: Path, name: str, value: Any) -> None:
