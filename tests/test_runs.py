@@ -3,6 +3,8 @@
 
 import json
 import random
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pytest
 import torch
 from torch import nn
 
+import forked
 import momus.train.runs as runs
+from forked import finish
 from momus.errors import UserError
 from momus.train.runs import Run
 
@@ -82,7 +86,7 @@ def test_forgetting_any_state_is_noticed(tmp_path: Path, forget: str) -> None:
 def test_checkpoint_folder(tmp_path: Path) -> None:
     train(tmp_path, 6)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "checkpoint-4", "checkpoint-6", "config.json", "latest", "metrics.jsonl",
+        "checkpoint-4", "checkpoint-6", "config.json", "latest", "lock", "metrics.jsonl",
     ]  # fmt: skip
     assert (tmp_path / "latest").read_text() == "checkpoint-6\n"
     names = {p.name for p in (tmp_path / "checkpoint-6").iterdir()}
@@ -176,6 +180,36 @@ def test_another_configuration_is_refused_by_name(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="new None -> 1"):
         Run(tmp_path, {"seed": 1, "optimizer": {"lr": 0.1, "betas": (0.9, 0.95)}, "new": 1})
+
+
+def opened_and_kept(folder: Path) -> None:
+    run = Run(folder, {})
+    run.log(1)
+    time.sleep(60)
+
+
+def opened(folder: Path) -> int:
+    try:
+        Run(folder, {})
+    except UserError as error:
+        return 2 if "another command is at work in" in str(error) else 1
+    return 0
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    run, again = Run(tmp_path / "here", {}), Run(tmp_path / "here", {})
+    del run
+    assert finish(forked.start(opened, tmp_path / "here")) == 2
+    assert finish(forked.start(opened, tmp_path / "elsewhere")) == 0
+    del again
+    process = forked.start(opened_and_kept, tmp_path / "here")
+    while not (tmp_path / "here/metrics.jsonl").exists():
+        time.sleep(0.05)
+    with pytest.raises(UserError, match=r"another command is at work in .*here: wait for it, or name another --out"):
+        Run(tmp_path / "here", {})
+    process.kill()
+    assert finish(process) == -signal.SIGKILL
+    assert Run(tmp_path / "here", {}).history() == [{"step": 1}]
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ a file that is no ledger nothing is touched.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from momus.data.lock import hold
 from momus.errors import UserError
 
 
@@ -71,10 +71,7 @@ class Ledger(Mapping[str, Any]):
         self.close()
 
     def _open(self, settings: dict[str, Any]) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another command is at work on {self.path}: wait for it, or name another --out") from None
+        hold(self._file, self.path)
         self._file.seek(0)
         data, first = self._file.read(), _line({"settings": settings})
         if len(data) < len(first) and first.startswith(data):  # new, or cut off in its first line

@@ -13,7 +13,6 @@ done, and however often the run was interrupted.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -28,6 +27,7 @@ import torch
 from pydantic import ValidationError
 
 from momus import __version__
+from momus.data.lock import hold
 from momus.errors import UserError
 from momus.lm.codec import Codec
 from momus.lm.models import contents, load_tokenizer
@@ -184,10 +184,7 @@ def _opened(out: Path, settings: Mapping[str, Any], files: Mapping[str, str]) ->
     _started(out)  # refused before anything is written there
     (out / "shards").mkdir(parents=True, exist_ok=True)
     with (out / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another command is at work in {out}: wait for it, or name another --out") from None
+        hold(lock, out)
         if (known := _started(out)) is not None:
             _refuse_other(out, known["config"], settings)
         else:

@@ -123,7 +123,7 @@ def run_rlhf(
     labeler = GoldLabeler(gold) if gold else None
     asked = {"answers": loop.answers, "prompts_to_rank": loop.prompts_to_rank, "seed": loop.seed}  # rounds may be added
     lengths = {"max_prompt": texts.max_prompt, "max_answer": texts.max_answer}
-    Run(out, {"stage": "rlhf", "start": base.name, "gold": str(gold or ""), **asked, **lengths})
+    run = Run(out, {"stage": "rlhf", "start": base.name, "gold": str(gold or ""), **asked, **lengths})
     demonstrations = material.demonstrations.train
     options: dict[str, Any] = {"pretraining": material.pretraining, "max_answer": texts.max_answer}
     report.say("Step 1: supervised fine-tuning")
@@ -161,7 +161,7 @@ def run_rlhf(
         "steps": summaries,
         "config": {"loop": asdict(loop), "texts": asdict(texts)},
     }
-    write_summary(out, summary)
+    write_summary(run.path, summary)  # up to here the directory is held
     return summary
 
 

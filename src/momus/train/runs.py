@@ -3,6 +3,7 @@
 A run is one directory::
 
     config.json       the resolved configuration and its hash
+    lock              held by the process that writes, as long as it has a `Run`, so that a second command is refused
     metrics.jsonl     one line per logged step, cut back to the checkpoint on resuming
     checkpoint-N/     modules, optimizers (safetensors and JSON), random states, and MANIFEST.json
     latest            the name of the newest checkpoint
@@ -37,6 +38,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from momus.data.lock import HeldDirectory
 from momus.errors import UserError
 from momus.lm.models import atomic_directory
 from momus.train.adapters import base_of
@@ -61,7 +63,7 @@ class Run:
 
     Raises:
         UserError: The directory holds a run with another configuration; the message names the keys. Or it holds
-            something else that a run would overwrite.
+            something else that a run would overwrite, or another process is at work in it.
     """
 
     def __init__(self, path: Path, config: Any, keep: int = 2) -> None:
@@ -73,7 +75,11 @@ class Run:
         on_main(self._open)
 
     def _open(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = HeldDirectory.of(self.path)
+        except OSError as error:
+            raise _full_disk(error, self.path) from error
         file = self.path / "config.json"
         ours = file.exists()
         if ours:
