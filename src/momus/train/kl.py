@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-ERROR_CLIP = 0.2
-"""The error that moves the coefficient is clipped to this (Ziegler et al., arXiv 1909.08593, §2.2)."""
+from momus.train.settings import KL_ERROR_CLIP
 
 
 def k1(logprobs: Tensor, reference: Tensor) -> Tensor:
@@ -36,7 +35,8 @@ def adapted(coefficient: float, kl: float, target: float, episodes: int, horizon
         kl: Mean over the batch's episodes of the KL from the reference, nats per episode.
         target: What it should be.
         episodes: In the batch.
-        horizon: Episodes over which an error at the clip changes the coefficient by its own size.
+        horizon: Episodes over which an error at the clip changes the coefficient by its own size; more than the clip's
+            share of `episodes`, so that it stays above 0.
     """
-    error = min(max(kl / target - 1, -ERROR_CLIP), ERROR_CLIP)
+    error = min(max(kl / target - 1, -KL_ERROR_CLIP), KL_ERROR_CLIP)
     return coefficient * (1 + error * episodes / horizon)

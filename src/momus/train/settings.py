@@ -1,7 +1,8 @@
 """The settings of all stages, one frozen dataclass each, apart from the mathematics so that `--help` is quick.
 
 Defaults are InstructGPT's (arXiv 2203.02155) unless a field says otherwise, and every field says where its own is from;
-settings for small machines are named presets (`tiny`). A wrong combination is refused when it is made.
+settings for small machines are named presets (`tiny`). A value out of its range (`train/ranges.py`) or a wrong
+combination is refused when it is made.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from momus.errors import UserError
+from momus.train.ranges import check_ranges
+
+KL_ERROR_CLIP = 0.2
+"""The error that moves PPO's KL coefficient is clipped to this (Ziegler et al., arXiv 1909.08593, §2.2)."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,7 @@ class TextConfig:
     """Leave bad rows out, and use the others."""
 
     def __post_init__(self) -> None:
-        if self.max_prompt < 1 or self.max_answer < 1:
-            raise UserError("--max-prompt and --max-answer must be at least 1")
-        if not 0 <= self.held_out < 1:
-            raise UserError("--held-out must be at least 0 and below 1")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,7 @@ class LoRA:
     """Names of the linear layers to adapt, such as q_proj; none means all but the vocabulary head."""
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or not 0 <= self.dropout < 1:
-            raise UserError(f"an adapter needs a rank of at least 1 and a dropout in [0, 1): {self}")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class SFTConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     """Adam's moments (C)."""
     max_grad_norm: float = 1.0
-    """Clip the gradient's global norm, as GPT-3 (arXiv 2005.14165, B) did; InstructGPT does not say."""
+    """Clip the gradient's global norm, as GPT-3 (arXiv 2005.14165, B); InstructGPT does not say. inf: no clipping."""
     seed: int = 0
     """Orders the demonstrations, draws texts and dropout."""
     token_budget: int = 8192
@@ -115,10 +116,7 @@ class SFTConfig:
         return cls(**{**small, "token_budget": 2048, **changes})
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "epochs", "demonstrations_per_batch", "per_task", "token_budget", "save_every")
-        _at_least(0, self, "learning_rate")
-        if not 0 <= self.dropout < 1 or not 0 <= self.pretraining_share < 1:
-            raise UserError("dropout and pretraining_share must be at least 0 and below 1")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ class RewardConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     """Adam's moments (C)."""
     max_grad_norm: float = 1.0
-    """Clip the gradient's global norm, as GPT-3 (arXiv 2005.14165, B) did; InstructGPT does not say."""
+    """Clip the gradient's global norm, as GPT-3 (arXiv 2005.14165, B); InstructGPT does not say. inf: no clipping."""
     seed: int = 0
     """Orders the prompts and draws dropout, where the model has any."""
     token_budget: int = 8192
@@ -150,8 +148,7 @@ class RewardConfig:
         return cls(**{"epochs": 2, "prompts_per_batch": 8, "learning_rate": 3e-4, "token_budget": 2048, **changes})
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "epochs", "prompts_per_batch", "token_budget", "save_every")
-        _at_least(0, self, "learning_rate")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -179,7 +176,7 @@ class PPOConfig:
     adam_eps: float = 1e-8
     """GPT-3's (arXiv 2005.14165, B); not stated. The "N+ details" (arXiv 2403.17031) have 1e-5."""
     max_grad_norm: float = 1.0
-    """Clip each network's global gradient norm, as GPT-3 did (arXiv 2005.14165, B); not stated."""
+    """Clip each network's global gradient norm, as GPT-3 did (arXiv 2005.14165, B); not stated. inf: no clipping."""
     kl_coefficient: float = 0.02
     """Beta of the per-token KL penalty; where it starts if `kl_target` moves it."""
     kl_target: float | None = None
@@ -235,21 +232,18 @@ class PPOConfig:
         return cls(**{**small, **changes})
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "iterations", "prompts_per_batch", "rollouts_per_prompt", "minibatches", "epochs")
-        _at_least(1, self, "ptx_per_episode", "token_budget", "save_every")
-        _at_least(0, self, "policy_learning_rate", "value_learning_rate", "warmup_iterations", "ptx_coefficient")
-        if not self.temperature > 0:
-            raise UserError(f"temperature {self.temperature}: responses must be drawn at one above 0")
+        check_ranges(self)
         if self.prompts_per_batch % self.minibatches:
             raise UserError(
                 f"prompts_per_batch {self.prompts_per_batch} is no multiple of minibatches {self.minibatches}"
             )
         if self.missing_eos_score is not None and self.missing_eos_penalty:
             raise UserError("missing_eos_score replaces the score that missing_eos_penalty lowers: set one of them")
-        if self.kl_target is not None and not (self.kl_target > 0 and self.kl_horizon > 0):
+        shortest = KL_ERROR_CLIP * self.prompts_per_batch * self.rollouts_per_prompt
+        if self.kl_target is not None and self.kl_horizon <= shortest:
             raise UserError(
-                f"kl_target {self.kl_target:g} with kl_horizon {self.kl_horizon:g} keeps to no KL: set both above 0, "
-                "or kl_target to None"
+                f"kl_horizon {self.kl_horizon:g}: must be above {shortest:g}, {KL_ERROR_CLIP:g} of a batch's episodes, "
+                "or kl_coefficient would fall below 0"
             )
 
 
@@ -267,8 +261,7 @@ class ServerConfig:
     """Stop when its log-probabilities are so far from the policy's, in nats per token: it has other weights."""
 
     def __post_init__(self) -> None:
-        if not self.gap_limit > 0:
-            raise UserError(f"gap_limit {self.gap_limit}: must be above 0")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -285,8 +278,7 @@ class LoopConfig:
     """Chooses those prompts and samples their answers."""
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.answers < 2 or self.prompts_to_rank < 1:
-            raise UserError("--rounds and --prompts-to-rank must be at least 1, and --answers at least 2")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -296,10 +288,3 @@ class Steps:
     sft: SFTConfig
     reward: RewardConfig
     ppo: PPOConfig
-
-
-def _at_least(least: int, settings: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and not value >= least:  # nan is refused too
-            raise UserError(f"{name} {value}: must be at least {least}")
