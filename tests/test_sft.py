@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import momus.train.runs as runs
 from momus.errors import UserError
 from momus.lm.chat import Turn
 from momus.lm.forward import token_logprobs, trees_from_rows
+from momus.lm.models import atomic_directory
 from momus.lm.tree import TokenTree
 from momus.train.runs import Run
 from momus.train.settings import SFTConfig
@@ -221,6 +223,34 @@ def test_killed_after_every_step_it_ends_the_same(tmp_path: Path, chosen_by: str
     other = llama()
     train_sft(other, made, config(**{**vars(settings), "seed": 1}), Run(tmp_path / "other", {}), **more)
     assert not _same(_weights(other), _weights(whole))
+
+
+@pytest.mark.parametrize("writes", range(1, 7))
+def test_the_epoch_named_is_the_one_kept_whenever_killed(tmp_path: Path, monkeypatch, writes: int) -> None:
+    """Also where an epoch that is done again is judged otherwise."""
+    made, seen, begun = demonstrations(6), {}, 0
+
+    def written(path: Path):
+        nonlocal begun
+        begun += 1
+        if begun == writes:
+            raise KilledError
+        return atomic_directory(path)
+
+    def judge(better: int):
+        def score(model: object, epoch: int) -> float:
+            seen[epoch] = _weights(model)
+            return float(better * epoch)
+
+        return score
+
+    with monkeypatch.context() as killing, pytest.raises(KilledError):
+        killing.setattr(runs, "atomic_directory", written)
+        train_sft(llama(), made, config(epochs=3), Run(tmp_path, {}), score=judge(1))
+    model = llama()
+    history = train_sft(model, made, config(epochs=3), Run(tmp_path, {}), score=judge(-1))
+    assert len(seen) == 3 and not _same(seen[1], seen[2])
+    assert _same(_weights(model), seen[history[-1]["best_epoch"]])
 
 
 def test_mistakes_are_told(tmp_path: Path) -> None:

@@ -47,12 +47,15 @@ from momus.train.rollout import prompt_indices
 from momus.train.runs import Progress, Run
 from momus.train.settings import SFTConfig
 from momus.train.sharding import place
+from momus.train.states import load_module_state, module_state
 
 Turns = Sequence[Turn]
 """One demonstration: the turns of it that are trained, usually one."""
 
 ScoreModel = Callable[[Any, int], float]
 """``score(model, epoch)`` -> how good the model's answers are after an epoch, counted from 1; higher is better."""
+
+_BEST = "best"
 
 
 @together()
@@ -94,11 +97,17 @@ def train_sft(
     place(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=0.0)
     choosing = config.keep == "best" and bool(held_out or score)
-    best = Run(run.path / "best", run.config, keep=1)
     start, state = run.restore({"model": model}, {"optimizer": optimizer}) or (0, {"epoch": 0, "value": -math.inf})
     limited = by_task(tasks or [""] * len(demonstrations), config.per_task)
     per_epoch = math.ceil(sum(size for _, size in limited) / config.demonstrations_per_batch)
     total, order = config.epochs * per_epoch, np.empty(0, np.int64)
+
+    def keep_if_best(done: int) -> None:
+        """Keep the weights after so many steps, which the checkpoint has too, if they are those of the best epoch."""
+        if choosing and done and done == state["epoch"] * per_epoch:
+            run.put(_BEST, {"epoch": state["epoch"], "model": module_state(model)})
+
+    keep_if_best(start)  # a kill may have come between the checkpoint and this
     model.train()
     with residual_dropout(model, config.dropout):
         for step in range(start, total):
@@ -116,16 +125,21 @@ def train_sft(
                 value = metrics.get("score", -metrics.get("valid_loss", 0.0))
                 if not choosing or value >= state["value"]:  # of equal epochs the later
                     state = {"epoch": epoch + 1, "value": value}
-                    if choosing:
-                        best.save(step + 1, {"model": model})
                 metrics["best_epoch"] = state["epoch"]
             run.log(step + 1, epoch=epoch + 1, **metrics)
             if ended or (step + 1) % config.save_every == 0:
                 run.save(step + 1, {"model": model}, {"optimizer": optimizer}, state)
+                keep_if_best(step + 1)
             if progress and main():
                 progress(step + 1, total, metrics)
-    if choosing and best.restore({"model": model}) is None:
-        raise UserError(f"{best.path}: the weights of the best epoch are missing or damaged: train in a new directory")
+    if choosing:
+        best = run.get(_BEST)
+        if best is None or best["epoch"] != state["epoch"]:
+            raise UserError(
+                f"{run.path / _BEST}: the weights of the best epoch, {state['epoch']}, are missing or damaged: "
+                "train in a new directory"
+            )
+        load_module_state(model, best["model"])
     model.eval()
     return run.history()
 
