@@ -182,6 +182,13 @@ def test_another_configuration_is_refused_by_name(tmp_path: Path) -> None:
         Run(tmp_path, {"seed": 1, "optimizer": {"lr": 0.1, "betas": (0.9, 0.95)}, "new": 1})
 
 
+def test_what_decides_no_result_may_change(tmp_path: Path) -> None:
+    Run(tmp_path, {"config": {"seed": 1, "token_budget": 8192, "save_every": 5}, "token_budget": 1})
+    Run(tmp_path, {"config": {"seed": 1, "token_budget": 1024, "save_every": 9}, "token_budget": 2})
+    with pytest.raises(UserError, match=r"\(config\.seed 1 -> 2\)"):
+        Run(tmp_path, {"config": {"seed": 2, "token_budget": 1024, "save_every": 9}})
+
+
 def opened_and_kept(folder: Path) -> None:
     run = Run(folder, {})
     run.log(1)

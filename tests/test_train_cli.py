@@ -20,6 +20,7 @@ from momus.lm.local import LocalEngine
 from momus.lm.models import RewardModel, save_causal_lm
 from momus.lm.server import Server
 from momus.records import Demonstration, Origin, Prompt, Ranking, read_jsonl, write_jsonl
+from momus.train import sft
 from momus.train.bases import open_base
 from momus.train.reward import RankedPrompt
 from momus.train.rlhf import GoldLabeler, _joined, _ranked
@@ -391,3 +392,31 @@ def test_interrupted_and_run_again_it_ends_the_same(here: Path, tmp_path: Path) 
     files = ["model/model.safetensors", "metrics.jsonl"]
     same = [(tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in files]
     assert same == [True, True]
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried"), RuntimeError("[enforce fail] can't allocate memory")]
+)
+def test_memory_that_runs_out_is_one_line_and_less_of_it_goes_on(
+    here: Path, tmp_path: Path, monkeypatch, capsys, error: Exception
+) -> None:
+    options = ["--data", here / "demos.jsonl", "--epochs", "1", "--save-every", "1"]
+    step, done = sft._step, []
+
+    def scarce(*arguments: object) -> dict[str, float]:
+        if len(done) == 2:
+            raise error
+        done.append(step(*arguments))
+        return done[-1]
+
+    with monkeypatch.context() as small:
+        small.setattr(sft, "_step", scarce)
+        assert train("sft", here, tmp_path, *options) == 2
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("momus:")]
+    assert "out of memory" in said
+    assert all(option in said for option in ("--token-budget", "--gradient-checkpointing", "--precision bf16"))
+    less = ["--token-budget", "300", "--gradient-checkpointing", "--save-every", "5"]
+    assert train("sft", here, tmp_path, *options[:-2], *less) == 0
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    assert [row["loss"] for row in rows[:2]] == [own["loss"] for own in done]

@@ -6,7 +6,8 @@ What trains is imported where it is called: the settings are enough for --help.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
 from itertools import pairwise
@@ -323,7 +324,7 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
         from momus.cli._train_report import Report
         from momus.train.processes import main, together
 
-        with together():
+        with together(), _memory_told():
             summary = action.run(Report(action.track))
         if main():
             print(json.dumps(summary.get("result", summary), indent=1))
@@ -332,6 +333,22 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
 
     command.__annotations__["action"] = Annotated[Union[commands], arg(name="")]  # noqa: UP007
     return command
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    """Say in one line what to do where memory runs out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        from momus.lm.memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            "out of memory: run again with a lower --token-budget (of rlhf --sft.token-budget and so on) or with "
+            "--gradient-checkpointing, and it continues; or take --precision bf16, in another --out"
+        ) from error
 
 
 def _preset(arguments: Sequence[str]) -> str:

@@ -48,6 +48,9 @@ from momus.train.states import load_module_state, load_optimizer_state, module_s
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """Called after every step with the steps done, their total and the step's metrics."""
 
+FREE = {"token_budget", "gradient_checkpointing", "save_every"}
+"""Settings that a run may go on with others of: memory and when checkpoints are made, not what is computed."""
+
 _MANIFEST = "MANIFEST.json"
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"
@@ -58,7 +61,7 @@ class Run:
 
     Args:
         path: The directory, created if need be.
-        config: A frozen dataclass or a mapping that JSON can hold: everything that decides the result.
+        config: A frozen dataclass or a mapping that JSON can hold: everything that decides the result, and `FREE`.
         keep: How many checkpoints stay, the newest. One is enough as long as none is ever damaged.
 
     Raises:
@@ -242,7 +245,8 @@ class Run:
 
     def _refuse_other(self, old: Mapping[str, Any]) -> None:
         new = _flat(self.config)
-        keys = sorted(key for key in old.keys() | new.keys() if old.get(key, _PAIRS) != new.get(key, _PAIRS))
+        compared = [key for key in old.keys() | new.keys() if key.rpartition(".")[2] not in FREE]
+        keys = sorted(key for key in compared if old.get(key, _PAIRS) != new.get(key, _PAIRS))
         if keys:
             shown = ", ".join(f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in keys[:5])
             more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""

@@ -94,7 +94,7 @@ class SFTConfig:
     seed: int = 0
     """Orders the demonstrations, draws texts and dropout."""
     token_budget: int = 8192
-    """Tokens in one forward pass: memory and, but for dropout, not results."""
+    """Tokens in one forward pass: memory and, but for rounding and dropout's draws, not results."""
     save_every: int = 50
     """Steps between checkpoints, besides the one after every epoch."""
 
@@ -138,7 +138,8 @@ class RewardConfig:
     seed: int = 0
     """Orders the prompts and draws dropout, where the model has any."""
     token_budget: int = 8192
-    """Tokens in one forward pass: memory, not results. Processes share a batch by forward passes."""
+    """Tokens in one forward pass: memory and, but for rounding and dropout's draws, not results. Processes share a
+    batch by forward passes."""
     save_every: int = 50
     """Steps between checkpoints."""
 
@@ -210,7 +211,7 @@ class PPOConfig:
     seed: int = 0
     """Keys every random choice."""
     token_budget: int = 8192
-    """Tokens in one forward pass: memory, not results."""
+    """Tokens in one forward pass: memory and, but for rounding, not results."""
     save_every: int = 10
     """Iterations between checkpoints."""
 
