@@ -93,7 +93,7 @@ def test_a_fresh_adapter_changes_nothing_and_only_it_is_trained(kind: str, rewar
 
 
 def test_settings_are_checked_and_stated() -> None:
-    with pytest.raises(UserError, match="rank of at least 1"):
+    with pytest.raises(UserError, match="rank 0: must be at least 1"):
         LoRA(rank=0)
     with pytest.raises(UserError, match="cannot adapt"):
         add_adapter(llama(), LoRA(targets=("nothing",)))

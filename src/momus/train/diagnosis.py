@@ -1,10 +1,9 @@
-"""Stop a training run that has broken, and say in one line what was seen, what is likely, and where to go on from."""
+"""Stop a training run that has broken, and say in one line what was seen, what is likely, and what to do."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 from momus.errors import UserError
 
@@ -16,17 +15,15 @@ CAUSES = {
 }
 """Likely causes by the beginning of the first broken metric's name."""
 RATE = "the learning rate is too high, or the numbers overflow in low precision"
+NEXT = "The same command ends here again, as what was sampled is kept: mend that and start in another directory"
 
 
-def require_finite(
-    metrics: Mapping[str, float], where: str, checkpoint: Path | None, before: Mapping[str, float] | None = None
-) -> None:
+def require_finite(metrics: Mapping[str, float], where: str, before: Mapping[str, float] | None = None) -> None:
     """Stop before a step that would poison the weights.
 
     Args:
         metrics: All numbers of the step.
         where: Names the step.
-        checkpoint: The newest, made before it.
         before: What was measured before the step, to be said after the broken numbers.
 
     Raises:
@@ -39,12 +36,11 @@ def require_finite(
         seen = ", ".join(f"{name} {value}" for name, value in broken.items())
         also = ", ".join(f"{name} {value:.4g}" for name, value in (before or {}).items())
         raise UserError(
-            f"training became non-finite in {where}: {seen}{f' ({also})' if also else ''}. Likely: {cause}. "
-            f"{_last(checkpoint)}"
+            f"training became non-finite in {where}: {seen}{f' ({also})' if also else ''}. Likely: {cause}. {NEXT}"
         )
 
 
-def require_near(metrics: Mapping[str, float], limit: float | None, where: str, checkpoint: Path | None) -> None:
+def require_near(metrics: Mapping[str, float], limit: float | None, where: str) -> None:
     """Stop when the policy has left its reference so far that its rewards mean nothing any more.
 
     Args:
@@ -52,12 +48,11 @@ def require_near(metrics: Mapping[str, float], limit: float | None, where: str, 
             from the reference. An estimate far below 0 cannot be a KL: the responses were not drawn from the policy.
         limit: Most that is tolerated either way; None tolerates all.
         where: Names the iteration.
-        checkpoint: The newest, made before it.
 
     Raises:
         UserError: It is further away than `limit`.
     """
-    require_finite(metrics, where, checkpoint)
+    require_finite(metrics, where)
     kl = metrics["kl"]
     if limit is None or abs(kl) <= limit:
         return
@@ -68,9 +63,5 @@ def require_near(metrics: Mapping[str, float], limit: float | None, where: str, 
     )
     raise UserError(
         f"the KL from the reference is {kl:.4g} nats per episode in {where}, beyond kl_limit {limit:g}. "
-        f"Likely: {cause}. {_last(checkpoint)}"
+        f"Likely: {cause}. {NEXT}"
     )
-
-
-def _last(checkpoint: Path | None) -> str:
-    return f"The last good checkpoint is {checkpoint}" if checkpoint else "There is no checkpoint yet"

@@ -204,7 +204,7 @@ class _Trainer:
             for epoch in range(config.epochs)
         ]
         data = self._evaluate(batch, passes[0])
-        require_near(data.metrics, config.kl_limit, f"iteration {iteration + 1}", self.run.newest())
+        require_near(data.metrics, config.kl_limit, f"iteration {iteration + 1}")
         steps = [
             self._step(batch, data, groups, (iteration, epoch, index))
             for epoch, minibatches in enumerate(passes)
@@ -259,7 +259,7 @@ class _Trainer:
             metrics["ptx_loss"] = self._add_ptx_gradient(episodes, key)
         for name in self.optimizers:
             metrics[f"{name}_grad_norm"] = finish_gradients(self.modules[name], config.max_grad_norm)
-        require_finite(metrics, f"iteration {key[0] + 1}, minibatch {key[2] + 1}", self.run.newest(), data.metrics)
+        require_finite(metrics, f"iteration {key[0] + 1}, minibatch {key[2] + 1}", data.metrics)
         for optimizer in self.optimizers.values():
             optimizer.step()
         self._update_ema()

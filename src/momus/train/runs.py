@@ -200,10 +200,6 @@ class Run:
         found = [(p.name.removeprefix("checkpoint-"), p) for p in self.path.glob("checkpoint-*")]
         return sorted(((int(step), path) for step, path in found if step.isdigit()), reverse=True)
 
-    def newest(self) -> Path | None:
-        """Return the folder of the newest checkpoint, if there is any."""
-        return next((folder for _, folder in self.checkpoints()), None)
-
     def put(self, name: str, value: Any) -> None:
         """Write nested dicts and lists, tensors among them, as the folder `name`: completely or not at all.
 
