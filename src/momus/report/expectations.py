@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import isnan, nan
 
 from momus.evaluate.critics import CriticRow
-from momus.evaluate.lineup import PERCENTILES, fsbs_name
+from momus.evaluate.lineup import PERCENTILES, RL, SFT, fsbs_name
 from momus.report.data import Expectation
 from momus.stats.bootstrap import Interval
 
@@ -52,12 +52,13 @@ def expectations(
         ),
         Expectation(
             "the contractors prefer RL to SFT in at least 60% of decided comparisons",
-            f"{wins.value:.1%} ({wins.low:.1%} to {wins.high:.1%})",
+            f"{wins.value:.2%} ({wins.low:.1%} to {wins.high:.1%})",
             wins.value >= 0.6,
             "Without tampered answers the reward knows no bugs, and RL learns to say nothing."
             if not tampered_training
-            else f"The reward model orders only {reward_accuracy:.0%} of held-back pairs right, so PPO has "
-            "little to go by; and the contractors' noise pulls every preference towards one half.",
+            else f"The reward model orders only {reward_accuracy:.0%} of held-back pairs right, and RL learns from it "
+            f"mainly to say less: {rows[RL].comments.value:.2f} comments a critique where SFT makes "
+            f"{rows[SFT].comments.value:.2f}. The contractors' noise pulls every preference towards one half besides.",
         ),
         Expectation(
             "FSBS trades false comments for caught bugs monotonically along its four modifiers",

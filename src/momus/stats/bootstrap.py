@@ -123,8 +123,9 @@ def honest_interval(interval: Interval, tasks: int, bounds: Bounds, level: float
     """Return an interval that does not pretend to know what resampling cannot show.
 
     One without width is of tasks that all say the same. How many others may say something else has an exact bound
-    (Clopper and Pearson, 1934), and what they say lies within `bounds`. A count has no upper one: there it is the
-    exact interval of the mean of so many Poisson variables (Garwood, 1936).
+    (Clopper and Pearson, 1934), and what they say lies within `bounds`. A count has no upper one: where there were
+    none, it is the exact bound of the mean of so many Poisson variables (Garwood, 1936); where all are as many, as
+    where a quote is forced, nothing is known of others.
 
     Args:
         interval: What resampling gave.
@@ -137,11 +138,7 @@ def honest_interval(interval: Interval, tasks: int, bounds: Bounds, level: float
     value, tail = interval.value, (1 - level) / 2
     least, most = bounds
     if np.isinf(most):
-        from scipy.special import gammaincinv
-
-        events = value * tasks
-        low = gammaincinv(events, tail) / tasks if events else 0.0
-        return Interval(value, float(low), float(gammaincinv(events + 1, 1 - tail) / tasks))
+        return interval if value > least else Interval(value, value, least - float(np.log(tail)) / tasks)
     others = 1 - tail ** (1 / tasks)
     return Interval(value, value - others * (value - least), value + others * (most - value))
 
