@@ -260,7 +260,7 @@ def test_every_bad_line_is_told_on_a_line_of_its_own(tmp_path, capsys):
         (["--modifier", "1"], "--modifier chooses among critiques"),
         (["--method", "fsbs", "--n", "1", "--reward", "r"], "FSBS needs 1 <= k <= n"),
         (["--n", "0"], "--n 0: must be at least 1"),
-        (["--seed", "-1"], "--seed -1: must be at least 0"),
+        (["--seed", "-1"], "--seed -1: must be from 0 to 4294967295"),
         (["--shard", "0"], "--shard 0: must be at least 1"),
         (["--workers", "2"], "--workers is for Ray"),
         (["--ray", "--workers", "0"], "--workers 0: must be at least 1"),

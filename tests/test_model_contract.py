@@ -160,7 +160,7 @@ def test_every_backend_is_calibrated_by_one_command(by, tmp_path, capsys):
     with chat_server(say, "oint") as server:
         model = [] if by == "lexical" else ["--model", "m", "--url", server.url]
         assert main(["match", "calibrate", str(tmp_path / "labels.jsonl"), "--by", by, "--out", str(out), *model]) == 0
-        assert "1.000 [1.000, 1.000]" in capsys.readouterr().out
+        assert "1.000 [0.292, 1.000]" in capsys.readouterr().out  # of three documents, all alike
         (tmp_path / "one.txt").write_text("proof 1 is wrong\n")
         (tmp_path / "two.txt").write_text("proof 1 is false\nlong\n")
         lists = [str(tmp_path / "one.txt"), str(tmp_path / "two.txt")]
