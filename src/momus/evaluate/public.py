@@ -97,6 +97,7 @@ def _prepared(name: str, questions: Questions, config: PublicConfig) -> Callable
     source = Path(file).name if file else own.hub if own else f"lm-eval {name.removeprefix(HARNESS)}"
 
     def run(prompt: str) -> Sequence[TaskResult]:
+        """Answer the task's questions behind one prompt."""
         results = run_task(
             task,
             questions,
