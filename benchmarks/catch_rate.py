@@ -19,7 +19,7 @@ from pathlib import Path
 from momus.critique import Span
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
-from momus.evaluate.baselines import chance_rate
+from momus.evaluate.critics.baselines import chance_rate
 from momus.lm.constraint import Vocabulary
 from momus.lm.models import load_causal_lm, load_tokenizer
 from momus.lm.pointer import Pointer
@@ -27,7 +27,7 @@ from momus.lm.tiny import TINY
 from momus.records import Bug, Tamper, Task
 from momus.stats.bootstrap import mean_interval
 from momus.tamper.insert import tamper
-from momus.train.lines import likeliest_line_hits, pointed_line_hits
+from momus.tiny.line_accuracy import likeliest_line_hits, pointed_line_hits
 
 
 def inserted(count: int, seed: int) -> list[Tamper]:

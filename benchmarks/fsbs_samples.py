@@ -26,7 +26,7 @@ from common import Goal, Report, TokenCounter, alternate, parser, ratio
 from transformers import GenerationConfig
 
 from momus.lm.engine import Sample
-from momus.lm.local import LocalEngine
+from momus.lm.local.engine import LocalEngine
 from momus.lm.models import load_causal_lm, load_tokenizer
 from momus.lm.prompts import critique_prompt
 from momus.lm.tiny import TINY

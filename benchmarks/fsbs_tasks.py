@@ -27,7 +27,7 @@ from transformers import GenerationConfig
 
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
-from momus.lm.local import LocalEngine
+from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer
 from momus.lm.prompts import prompt_of
 from momus.lm.tiny import TINY

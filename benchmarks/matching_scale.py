@@ -22,8 +22,8 @@ from time import perf_counter
 import numpy as np
 from common import Goal, Report, parser
 
-from momus.evaluate.matched import documents_of, match_documents
-from momus.evaluate.overlap import analyse
+from momus.evaluate.documents.matched import documents_of, match_documents
+from momus.evaluate.documents.overlap import analyse
 from momus.match.lexical import LexicalMatcher
 from momus.match.reviews import read_reviews
 

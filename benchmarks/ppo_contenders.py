@@ -197,20 +197,20 @@ def memory(field: str) -> int:
 
 def momus(settings: Settings) -> dict[str, Any]:
     """Train with Momus."""
-    from momus.lm.local import LocalEngine
+    from momus.lm.local.engine import LocalEngine
     from momus.lm.models import RewardModel, load_tokenizer
     from momus.lm.tiny import TINY
+    from momus.runtime.runs import Run
     from momus.train.ppo import train_ppo
     from momus.train.rollout import engine_sampler, reward_scorer
-    from momus.train.runs import Run
     from momus.train.settings import PPOConfig
 
     policy, classifier = networks(settings)
     reward = RewardModel(classifier.model)
     reward.head.load_state_dict(classifier.score.state_dict())
     if settings.lora:
-        from momus.train.settings import LoRA, Setup
-        from momus.train.sharding import prepare
+        from momus.runtime.settings import LoRA, Setup
+        from momus.runtime.sharding import prepare
 
         policy, reward = (prepare(model, Setup(adapter=LoRA())) for model in (policy, reward))
     config = PPOConfig(

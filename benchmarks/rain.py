@@ -29,16 +29,16 @@ from common import Goal, Report, parser, timed
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from momus.lm.constraint import Vocabulary
-from momus.lm.local import LocalEngine
+from momus.lm.local.engine import LocalEngine
 from momus.lm.models import load_tokenizer
 from momus.lm.plan import Branch, Plan
 from momus.lm.tiny import TINY
-from momus.search.rain import RainConfig, search
-from momus.search.rain_answer import PAUSES, Subject
-from momus.search.rain_judge import SelfJudge, Verdict
-from momus.search.rain_models import Fast, Plain, PlainJudge, Values
-from momus.search.rain_result import Budget, RainResult
-from momus.search.rain_tasks import TASKS
+from momus.search.rain.answer import PAUSES, Subject
+from momus.search.rain.judge import SelfJudge, Verdict
+from momus.search.rain.models import Fast, Plain, PlainJudge, Values
+from momus.search.rain.result import Budget, RainResult
+from momus.search.rain.search import RainConfig, search
+from momus.search.rain.tasks import TASKS
 
 ASKED = "How should I store what is left of a can of paint, and how long will it keep? "
 

@@ -23,8 +23,8 @@ from transformers import LlamaConfig, LlamaModel
 from momus.lm.forward import leaf_scores
 from momus.lm.models import RewardModel
 from momus.lm.tiny import TINY
+from momus.runtime.runs import Run
 from momus.train.reward import RankedPrompt, ranking_loss, train_reward
-from momus.train.runs import Run
 from momus.train.settings import RewardConfig
 
 VOCABULARY = 2048  # momus-tiny's, whose tokenizer TRL is given

@@ -110,7 +110,7 @@ class Marks:
 
 def momus(settings: Settings) -> tuple[Any, Marks]:
     """Return a training with Momus, and where its epochs are marked."""
-    from momus.train.runs import Run
+    from momus.runtime.runs import Run
     from momus.train.settings import SFTConfig
     from momus.train.sft import train_sft
 

@@ -19,8 +19,8 @@ from momus.data.convert import read, recognise
 from momus.data.prompts import plain
 from momus.data.sources import Problem
 from momus.lm.models import save_causal_lm
-from momus.lm.tokenizer import train_tokenizer
 from momus.records import Demonstration, Prompt, Ranking
+from momus.tiny.tokenizer import train_tokenizer
 
 
 @dataclass(frozen=True)

@@ -26,15 +26,15 @@ from rich.console import Console
 from rich.table import Table
 
 from momus.cli import main as momus
-from momus.cli._searching import Where, loaded
+from momus.cli.shared.searching import Where, loaded
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
 from momus.lm.tiny import TINY
 from momus.records import Task, read_jsonl, write_jsonl
-from momus.search.rain_answer import Answers
-from momus.search.rain_runs import Rain, RainAnswer, with_settings
-from momus.search.rain_tasks import TASKS
+from momus.search.rain.answer import Answers
+from momus.search.rain.dataset import Rain, RainAnswer, with_settings
+from momus.search.rain.tasks import TASKS
 
 RAW = (
     "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token if m.role == 'assistant' else '' }}{% endfor %}"

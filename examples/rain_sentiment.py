@@ -33,19 +33,19 @@ from rich.console import Console
 from rich.table import Table
 
 from momus.cli import main as momus
-from momus.cli._searching import Where, loaded
-from momus.cli._telling import bar
-from momus.evaluate.rain import WAYS, Answered, Comparison
+from momus.cli.shared.output import bar
+from momus.cli.shared.searching import Where, loaded
+from momus.evaluate.rain.comparison import WAYS, Answered, Comparison
 from momus.lm.chat import Turn
 from momus.lm.engine import option_tokens
 from momus.lm.models import load_causal_lm, load_tokenizer, save_causal_lm
 from momus.lm.tree import common_prefix
 from momus.records import Demonstration, Prompt, Ranking, Record, read_jsonl, write_jsonl
-from momus.search.rain_judge import plain_tokens
-from momus.search.rain_runs import Rain, with_settings
-from momus.search.rain_tasks import TASKS, RainTask
+from momus.runtime.runs import Run
+from momus.search.rain.dataset import Rain, with_settings
+from momus.search.rain.judge import plain_tokens
+from momus.search.rain.tasks import TASKS, RainTask
 from momus.stats.bootstrap import SHARE, Interval, difference_interval, mean_interval, ratio_interval
-from momus.train.runs import Run
 from momus.train.settings import SFTConfig
 from momus.train.sft import train_sft
 

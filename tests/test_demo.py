@@ -11,7 +11,7 @@ from momus.data import stdlib
 from momus.data.functions import Size
 from momus.demo import DemoConfig, Scale, run_demo
 from momus.errors import UserError
-from momus.evaluate.lineup import RL, SAMPLES, SFT, LineUp
+from momus.evaluate.critics.lineup import RL, SAMPLES, SFT, LineUp
 from momus.records import Tamper, read_jsonl
 from momus.report.data import ReportData
 from momus.search.fsbs import FSBSConfig

@@ -30,8 +30,8 @@ from momus.critique import Critique, format_critique, parse_critique
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
-from momus.evaluate.lineup import PERCENTILES, Critic, LineUp, fsbs_name, line_up
-from momus.lm.local import LocalEngine
+from momus.evaluate.critics.lineup import PERCENTILES, Critic, LineUp, fsbs_name, line_up
+from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
 from momus.lm.pointed_reward import PointedReward
 from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork
@@ -41,6 +41,7 @@ from momus.raters.study import SLOTS, Ratings, rate_samples
 from momus.records import Comparison, Split, Tamper, Task, read_jsonl, write_jsonl
 from momus.report.html import write_report
 from momus.report.loop import LoopResult, report_data
+from momus.runtime.runs import Run
 from momus.search.fsbs import FSBSConfig
 from momus.search.reward import reward_of
 from momus.stats.bootstrap import Interval
@@ -49,7 +50,6 @@ from momus.train.critiques import CritiqueTokens
 from momus.train.ppo import train_ppo
 from momus.train.reward import center, pair_accuracy, train_reward
 from momus.train.rollout import engine_sampler, reward_scorer
-from momus.train.runs import Run
 from momus.train.settings import PPOConfig, RewardConfig
 from momus.train.worth import learn_worth
 

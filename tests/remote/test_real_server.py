@@ -13,9 +13,9 @@ import pytest
 
 from momus.critique import parse_critique
 from momus.lm.constraint import VerbatimQuotes
-from momus.lm.probe import USES
-from momus.lm.remote import RemoteEngine
-from momus.lm.server import Server
+from momus.lm.remote.engine import RemoteEngine
+from momus.lm.remote.probe import USES
+from momus.lm.remote.server import Server
 
 URL = os.environ.get("MOMUS_REMOTE_URL")
 pytestmark = pytest.mark.skipif(not URL, reason="MOMUS_REMOTE_URL names no server")

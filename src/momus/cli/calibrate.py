@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from momus.cli._seed import Seed
+from momus.cli.shared.seed import Seed
 
 
 def command(
@@ -41,11 +41,11 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from momus.cli._telling import check_file
+    from momus.cli.shared.output import check_file
+    from momus.critics.reviewing import load_critic
     from momus.errors import UserError
-    from momus.evaluate.dial import calibrate
+    from momus.evaluate.critics.calibration import calibrate
     from momus.review.answers import answers as gather
-    from momus.review.critic import load_critic
     from momus.review.render import print_calibration, print_skipped
     from momus.search.result import RewardSource
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from momus.cli._seed import Seed
+from momus.cli.shared.seed import Seed
 
 _SHOWN = 20
 
@@ -67,9 +67,9 @@ def command(
     if workers is not None and not ray:
         raise UserError("--workers is for Ray: give --ray with it")
 
-    from momus.search.dataset import BadLinesError, critique_dataset, in_process
-    from momus.search.on_ray import on_ray
-    from momus.search.shard import CritiqueConfig
+    from momus.critics.dataset import BadLinesError, critique_dataset, in_process
+    from momus.critics.on_ray import on_ray
+    from momus.critics.shard import CritiqueConfig
 
     config = CritiqueConfig(
         model=model or TINY,
@@ -126,8 +126,8 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 def _tell_outcome(path: Path) -> None:
     """Say where the critiques are, and how many tasks have none and why."""
+    from momus.critics.shard import TaskCritiques
     from momus.records import read_jsonl
-    from momus.search.shard import TaskCritiques
 
     skipped = [own for own in read_jsonl(path, TaskCritiques) if own.skipped]
     if skipped:

@@ -163,7 +163,7 @@ def _progress() -> Iterator[Callable[[int], None]]:
 
 
 def _tell(problems: Problems, how: str) -> None:
-    from momus.review.render import visible
+    from momus.terminal import visible
 
     for problem in problems.first:
         print(f"momus: {how}{visible(' '.join(str(problem).split()))}", file=sys.stderr)
@@ -173,7 +173,7 @@ def _tell(problems: Problems, how: str) -> None:
 
 def _described(source: Source, own: Format, told: bool, summary: Summary) -> str:
     from momus.data.licences import is_non_commercial
-    from momus.review.render import visible
+    from momus.terminal import visible
 
     lines = [
         f"file      {source.name} ({source.kind})",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from momus.cli._seed import Seed
+from momus.cli.shared.seed import Seed
 
 
 def command(

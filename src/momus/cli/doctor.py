@@ -88,7 +88,7 @@ def _shipped() -> str:
     from momus.errors import UserError
 
     try:
-        from momus.lm.local import LocalEngine
+        from momus.lm.local.engine import LocalEngine
         from momus.lm.models import load_causal_lm, load_tokenizer
         from momus.lm.tiny import TINY
 
@@ -102,8 +102,8 @@ def _shipped() -> str:
 
 
 def _server(url: str, model: str | None, chat: bool) -> dict[str, Any]:
-    from momus.lm.probe import USES, probe
-    from momus.lm.server import Server
+    from momus.lm.remote.probe import USES, probe
+    from momus.lm.remote.server import Server
 
     server = Server(url, model, timeout=120, retries=1)
     can = probe(server, chat)
@@ -135,7 +135,7 @@ def _print_server(server: dict[str, Any], console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from momus.lm.probe import CAPABILITIES
+    from momus.lm.remote.probe import CAPABILITIES
 
     about = (
         f"{server['model']} at {server['url']}, asked for {server['asked']}, {server['latency'] * 1e3:.0f} ms a token"

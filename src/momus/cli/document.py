@@ -29,7 +29,7 @@ def command(
         pages: Pictures on that page, at most.
         grobid: A GROBID server that reads the PDF instead, such as http://localhost:8070; the file is sent there.
     """
-    from momus.cli._telling import say
+    from momus.cli.shared.output import say
     from momus.documents.grobid import read_with_grobid
     from momus.documents.reading import read_document
     from momus.errors import UserError
@@ -55,7 +55,7 @@ def _print(document: Document) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from momus.cli._telling import show
+    from momus.cli.shared.output import show
 
     parts = [document.format, "Korean" if document.language == "ko" else "English"]
     parts += [f"{document.pages} {'page' if document.pages == 1 else 'pages'}"] if document.pages else []

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from momus.cli._seed import Seed
+from momus.cli.shared.seed import Seed
 
 _SHOWN = 5
 
@@ -33,10 +33,10 @@ def command(
         url: An OpenAI-compatible server.
         seed: Everything random follows from it.
     """
-    from momus.cli._telling import bar, say
+    from momus.cli.shared.output import bar, say
     from momus.errors import UserError
-    from momus.evaluate.backends import Model, open_extractor
-    from momus.evaluate.extraction import extract_reviews
+    from momus.evaluate.documents.backends import Model, open_extractor
+    from momus.evaluate.documents.extraction import extract_reviews
     from momus.evaluate.ledger import Ledger
     from momus.match.reviews import read_reviews
     from momus.records import write_jsonl

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from momus.cli._seed import Seed
+from momus.cli.shared.seed import Seed
 
 if TYPE_CHECKING:
     from momus.documents.document import Language
@@ -55,7 +55,7 @@ def command(
         send: Let the document go to a server elsewhere, though the rubric calls it private.
         seed: Everything random follows from it.
     """
-    from momus.cli._telling import say
+    from momus.cli.shared.output import say
     from momus.documents.giving import by_model, by_person, keep_here, place_of
     from momus.documents.grobid import read_with_grobid
     from momus.documents.reading import read_document
@@ -104,7 +104,7 @@ def decide(
     """
     from datetime import UTC, datetime
 
-    from momus.cli._telling import say
+    from momus.cli.shared.output import say
     from momus.documents.drafts import approve, give_back, read_feedback
     from momus.documents.drafts import edited as with_edits
     from momus.documents.reading import read_document
@@ -145,7 +145,7 @@ def export(
     """
     from functools import lru_cache
 
-    from momus.cli._telling import say
+    from momus.cli.shared.output import say
     from momus.documents.reading import read_document
     from momus.documents.rubrics import read_rubric
     from momus.documents.store import demonstrations, rankings, read_store, reviews
@@ -176,7 +176,7 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
 
 def _asker(model: str | None, url: str | None, seed: int, answer_tokens: int) -> Asker:
     from momus.errors import UserError
-    from momus.evaluate.backends import Model
+    from momus.evaluate.documents.backends import Model
     from momus.match.ask import AskConfig
 
     if answer_tokens < 1:
@@ -200,7 +200,7 @@ def _counter(tokenizer: str | None) -> Callable[[str], int]:
 
 def _report(found: Feedback, form: Rubric, files: Sequence[Path], budget: int) -> None:
     """Print feedback, and say what to know about it and where it is."""
-    from momus.cli._telling import say
+    from momus.cli.shared.output import say
     from momus.documents.feedback import words_to_see
 
     _print(found)
@@ -226,7 +226,7 @@ def _print(feedback: Feedback) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from momus.cli._telling import show
+    from momus.cli.shared.output import show
 
     for section in feedback.sections:
         table = Table("", "point", "quote", "page", title=escape(section.title), title_justify="left", show_lines=True)

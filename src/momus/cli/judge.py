@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from momus.cli._seed import Seed
+from momus.cli.shared.seed import Seed
 
 if TYPE_CHECKING:
-    from momus.evaluate.judge import Pair
-    from momus.evaluate.rain import AnswerReward
+    from momus.evaluate.rain.comparison import AnswerReward
+    from momus.evaluate.rain.judge import Pair
     from momus.lm.chat import ChatFormat
     from momus.records import Prompt
-    from momus.search.rain_judge import SelfJudge
+    from momus.search.rain.judge import SelfJudge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +40,10 @@ class _Judge:
 
     def judge(self) -> SelfJudge:
         """Load the model, or find it on its server."""
-        from momus.cli._searching import Where, read_template
+        from momus.cli.shared.searching import Where, read_template
         from momus.lm.chat import PLAIN, ChatFormat
-        from momus.search.rain_judge import SelfJudge
-        from momus.search.rain_tasks import TASKS
+        from momus.search.rain.judge import SelfJudge
+        from momus.search.rain.tasks import TASKS
 
         criterion = TASKS[self.task].with_cases(self.cases).criterion
         engine = Where(self.model, self.url, self.tokenizer, self.device).engine()
@@ -88,10 +88,10 @@ class Calibrate(_Judge):
 
     def run(self) -> int:
         """Measure, and print a table."""
-        from momus.cli._judge_report import print_judge
-        from momus.cli._telling import bar, check_file, say, weights_of, write_json
+        from momus.cli.shared.judge_report import print_judge
+        from momus.cli.shared.output import bar, check_file, say, weights_of, write_json
         from momus.errors import UserError
-        from momus.evaluate.judge import calibrate
+        from momus.evaluate.rain.judge import calibrate
 
         if self.out is not None:
             check_file(self.out)
@@ -113,8 +113,8 @@ class Calibrate(_Judge):
         import random
 
         from momus.errors import UserError
-        from momus.evaluate.feedback import of_kind, records_of
-        from momus.evaluate.judge import pairs_of
+        from momus.evaluate.instruct.feedback import of_kind, records_of
+        from momus.evaluate.rain.judge import pairs_of
         from momus.records import Ranking
 
         pairs = list(pairs_of(of_kind(records_of([self.file]), Ranking)))
@@ -164,15 +164,15 @@ class Compare:
 
     def run(self) -> int:
         """Answer, print a table and write the answers."""
-        from momus.cli._judge_report import print_ways
-        from momus.cli._searching import Where, loaded, read_prompts, way_to_compare
-        from momus.cli._telling import bar, check_file, say, weights_of
+        from momus.cli.shared.judge_report import print_ways
+        from momus.cli.shared.output import bar, check_file, say, weights_of
+        from momus.cli.shared.searching import Where, loaded, read_prompts, way_to_compare
         from momus.errors import UserError
         from momus.evaluate.ledger import Ledger
-        from momus.evaluate.rain import Comparison, answer_all, summarise
+        from momus.evaluate.rain.comparison import Comparison, answer_all, summarise
         from momus.records import Prompt, write_jsonl
-        from momus.search.rain_runs import with_settings
-        from momus.search.rain_tasks import TASKS
+        from momus.search.rain.dataset import with_settings
+        from momus.search.rain.tasks import TASKS
 
         if min(self.limit, self.max_tokens) < 1:
             raise UserError("--limit and --max-tokens must be at least 1")
@@ -211,7 +211,7 @@ class Compare:
 
     def _reward(self, chat: ChatFormat) -> AnswerReward | None:
         """Load the reward model, or find it on its server; `chat` is the answering model's layout."""
-        from momus.evaluate.rain import AnswerReward
+        from momus.evaluate.rain.comparison import AnswerReward
         from momus.lm.chat import ChatFormat
         from momus.lm.codec import Codec, read_tokenizer
         from momus.lm.models import RewardModel, load_tokenizer
@@ -247,7 +247,7 @@ def with_suffix(prompt: Prompt, suffix: str) -> Prompt:
 
 def command(action: Annotated[Calibrate | Ask | Compare, tyro.conf.arg(name="")]) -> int:
     """Measure a model as a judge of answers, its own or another's, and what its judgement is worth in a search."""
-    from momus.cli._telling import bad_rows
+    from momus.cli.shared.output import bad_rows
     from momus.data.convert import BadRowsError
 
     try:

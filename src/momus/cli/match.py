@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from momus.cli._seed import Seed
+from momus.cli.shared.seed import Seed
 
 if TYPE_CHECKING:
     from momus.match.calibrate import MatchCalibration
@@ -46,8 +46,8 @@ def command(
     """
     import json as encoder
 
-    from momus.cli._telling import show
-    from momus.evaluate.backends import Model, open_matcher
+    from momus.cli.shared.output import show
+    from momus.evaluate.documents.backends import Model, open_matcher
     from momus.match.matcher import check_threshold, matches
     from momus.match.reviews import read_points
 
@@ -92,9 +92,9 @@ def calibrate(
         url: An OpenAI-compatible server.
         seed: Everything random follows from it.
     """
-    from momus.cli._telling import bar, say
+    from momus.cli.shared.output import bar, say
     from momus.errors import UserError
-    from momus.evaluate.backends import Model, open_matcher
+    from momus.evaluate.documents.backends import Model, open_matcher
     from momus.match.calibrate import calibrate as measure
     from momus.match.reviews import read_labels
 
@@ -125,7 +125,7 @@ def _print(found: Sequence[Match], first: Sequence[str], second: Sequence[str]) 
     from rich.markup import escape
     from rich.table import Table
 
-    from momus.cli._telling import show
+    from momus.cli.shared.output import show
 
     table = Table("score", "first", "second", "why", show_lines=True)
     for own in found:
@@ -139,7 +139,7 @@ def _print_calibration(found: MatchCalibration) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from momus.cli._telling import show
+    from momus.cli.shared.output import show
 
     title = escape(f"{found.matcher['kind']} on {found.data}")
     table = Table("", "", title=title, title_justify="left", show_header=False)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from momus.cli._seed import Seed
+from momus.cli.shared.seed import Seed
 
 if TYPE_CHECKING:
-    from momus.evaluate.aspects import AspectTable
-    from momus.evaluate.matched import Matched, ReviewedDocument
+    from momus.evaluate.documents.aspects import AspectTable
+    from momus.evaluate.documents.matched import Matched, ReviewedDocument
     from momus.match.aspects import Tagger
     from momus.match.matcher import Matcher
 
@@ -50,11 +50,11 @@ def command(
         calibration: What momus match calibrate measured of this matcher: its threshold scores 7.
         seed: Everything random follows from it.
     """
-    from momus.cli._telling import say, show
+    from momus.cli.shared.output import say, show
     from momus.errors import UserError
-    from momus.evaluate.backends import Model, open_matcher, open_tagger
-    from momus.evaluate.matched import documents_of
-    from momus.evaluate.overlap import analyse, systems_in
+    from momus.evaluate.documents.backends import Model, open_matcher, open_tagger
+    from momus.evaluate.documents.matched import documents_of
+    from momus.evaluate.documents.overlap import analyse, systems_in
     from momus.match.calibrate import read_calibration
     from momus.match.matcher import check_threshold
     from momus.match.reviews import read_reviews
@@ -95,9 +95,9 @@ def _matched(
     documents: Sequence[ReviewedDocument], matcher: Matcher, out: Path, within: Sequence[str], shuffles: int, seed: int
 ) -> list[Matched]:
     """Score every pair, or go on with what was begun in OUT with the same settings."""
-    from momus.cli._telling import bar
+    from momus.cli.shared.output import bar
+    from momus.evaluate.documents.matched import match_documents
     from momus.evaluate.ledger import Ledger, digest
-    from momus.evaluate.matched import match_documents
 
     settings = {
         **matcher.identity(), "likeness": matcher.scale.threshold, "within": within, "shuffles": shuffles,
@@ -116,8 +116,8 @@ def _aspects(
     documents: Sequence[ReviewedDocument], systems: Sequence[str], tagger: Tagger, out: Path, seed: int
 ) -> tuple[AspectTable, ...]:
     """Tag every point, those that a model was asked about kept in OUT."""
-    from momus.cli._telling import bar
-    from momus.evaluate.aspects import KeptTagger, aspect_table
+    from momus.cli.shared.output import bar
+    from momus.evaluate.documents.aspects import KeptTagger, aspect_table
     from momus.evaluate.ledger import Ledger
 
     if tagger.identity()["kind"] == "lexical":  # as fast as reading what was kept

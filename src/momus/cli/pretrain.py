@@ -13,7 +13,7 @@ def command(preset: Literal["cpu", "gpu"] = "cpu", out: Path = Path("runs/pretra
         preset: The machine it is meant for.
         out: The run directory.
     """
-    from momus.train.pretrain import main
+    from momus.tiny.pretrain import main
 
     main(preset, out)
     return 0

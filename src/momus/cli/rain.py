@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from momus.cli._seed import Seed
+from momus.cli.shared.seed import Seed
 from momus.errors import UserError
 
 if TYPE_CHECKING:
-    from momus.cli._searching import Where
+    from momus.cli.shared.searching import Where
     from momus.records import Prompt, Task
-    from momus.search.rain_result import Budget
-    from momus.search.rain_runs import Rain, RainAnswer
+    from momus.search.rain.dataset import Rain, RainAnswer
+    from momus.search.rain.result import Budget
 
 
 def command(
@@ -77,12 +77,12 @@ def command(
         reference: Do everything plainly: nothing remembered, one thing at a time. The same answers, far slower.
         json: Print JSON, one answer a line.
     """
-    from momus.cli._rain_report import exported, tell
-    from momus.cli._searching import Where, loaded, read_prompts, way_to_compare
-    from momus.cli._telling import say, weights_of
-    from momus.search.rain_result import Budget
-    from momus.search.rain_runs import with_settings
-    from momus.search.rain_tasks import TASKS
+    from momus.cli.shared.output import say, weights_of
+    from momus.cli.shared.rain_report import exported, tell
+    from momus.cli.shared.searching import Where, loaded, read_prompts, way_to_compare
+    from momus.search.rain.dataset import with_settings
+    from momus.search.rain.result import Budget
+    from momus.search.rain.tasks import TASKS
 
     if bool(files) == bool(prompt):
         raise UserError("give files with prompts, or --prompt, and not both")
@@ -123,7 +123,7 @@ def command(
 
 def _answer_here(rain: Rain, prompts: list[Prompt | Task], seed: int, budget: Budget, json: bool) -> int:
     """Answer prompts one after the other, and print what comes out."""
-    from momus.cli._rain_report import print_answer, shown
+    from momus.cli.shared.rain_report import print_answer, shown
 
     with shown() as showing:
         for index, own in enumerate(prompts):
@@ -140,8 +140,8 @@ def _answer_all(
     settings: dict[str, Any],
 ) -> Path:
     """Answer prompts into a run directory; returns the file with all answers."""
-    from momus.cli._rain_report import shown
-    from momus.search.rain_runs import run
+    from momus.cli.shared.rain_report import shown
+    from momus.search.rain.dataset import run
 
     with shown() as showing:
 
@@ -170,7 +170,7 @@ def _name(where: Where, rain: Rain) -> str:
     """Say which model it is: of one on a server, which nothing more is known of, its name there and where."""
     if where.url is None:
         return str(where.model)
-    from momus.lm.remote import RemoteEngine
+    from momus.lm.remote.engine import RemoteEngine
 
     engine = rain.writer.engine
     assert isinstance(engine, RemoteEngine)

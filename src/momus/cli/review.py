@@ -44,8 +44,9 @@ def command(
 
     from momus.errors import UserError
     from momus.review.files import read_sources
-    from momus.review.render import print_review, print_skipped, print_summary, to_json, visible
+    from momus.review.render import print_review, print_skipped, print_summary, to_json
     from momus.review.reviewer import review_sources
+    from momus.terminal import visible
 
     if max_comments is not None and max_comments < 1:
         raise UserError(f"--max-comments {max_comments}: must be at least 1")
@@ -53,7 +54,7 @@ def command(
     progress = Console(stderr=True)
     print_skipped(skipped, progress)
 
-    from momus.review.critic import set_critic
+    from momus.critics.reviewing import set_critic
     from momus.search.result import RewardSource
 
     source = RewardSource(reward, reward_url, reward_tokenizer)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from momus.cli._seed import Seed
+from momus.cli.shared.seed import Seed
 
 if TYPE_CHECKING:
     from momus.records import Tamper
@@ -37,7 +37,7 @@ def command(
 
     from rich.console import Console
 
-    from momus.cli._telling import say
+    from momus.cli.shared.output import say
     from momus.errors import UserError
     from momus.review.files import read_sources, spelled
     from momus.review.render import print_skipped
@@ -105,7 +105,7 @@ def _explained(source: Source, record: Tamper) -> str:
     import difflib
 
     from momus.critique import format_critique
-    from momus.review.render import visible
+    from momus.terminal import visible
 
     name = source.path.as_posix()
     before, after = source.text.splitlines(keepends=True), record.answer.splitlines(keepends=True)

@@ -18,20 +18,11 @@ import tyro
 from tyro.conf import arg, subcommand
 
 from momus.errors import UserError
-from momus.train.settings import (
-    LoopConfig,
-    LoRA,
-    PPOConfig,
-    RewardConfig,
-    ServerConfig,
-    Setup,
-    SFTConfig,
-    Steps,
-    TextConfig,
-)
+from momus.runtime.settings import LoRA, Setup
+from momus.train.settings import LoopConfig, PPOConfig, RewardConfig, ServerConfig, SFTConfig, Steps, TextConfig
 
 if TYPE_CHECKING:
-    from momus.cli._train_report import Report
+    from momus.cli.shared.train_report import Report
     from momus.train.bases import Base
     from momus.train.texts import Tokens
     from momus.train.weights import Rollouts
@@ -321,8 +312,8 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
 
     def command(action: Any) -> int:
         """Train a model by InstructGPT's steps: demonstrations, rankings, PPO (docs/training.md)."""
-        from momus.cli._train_report import Report
-        from momus.train.processes import main, together
+        from momus.cli.shared.train_report import Report
+        from momus.runtime.processes import main, together
 
         with together(), _memory_told():
             summary = action.run(Report(action.track))

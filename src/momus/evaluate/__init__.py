@@ -1,1 +1,1 @@
-"""How good critics are, and the baselines that need no model."""
+"""How good feedback and those who give it are: critics, instruction models, RAIN, feedback on documents."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from momus.errors import UserError
 from momus.lm.constraint import Vocabulary
-from momus.lm.wire import Piece
+from momus.lm.remote.wire import Piece
 
 
 class Codec:

@@ -20,8 +20,8 @@ from torch.utils.checkpoint import checkpoint
 
 from momus.errors import UserError
 from momus.lm.attention import TREE_ATTENTION, TreeLayout
-from momus.lm.fork import windows_of
 from momus.lm.head import logit_change
+from momus.lm.local.fork import windows_of
 from momus.lm.models import RewardModel, within
 from momus.lm.positions import longest_sequence
 from momus.lm.tree import IntArray, TokenTree, pack

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from momus.lm.wire import Request
+from momus.lm.remote.wire import Request
 from momus.match.ask import AskConfig, Asker, seed_of
 
 if TYPE_CHECKING:
-    from momus.lm.server import Server
+    from momus.lm.remote.server import Server
 
 _BYTES = 3
 """Of UTF-8 that one token is taken for: about a Korean syllable; English has more, so that a budget is kept."""

@@ -1,7 +1,7 @@
 """Simulated contractors: raters who know the bugs, with a stated noise model. Not people.
 
 A contractor fills in CriticGPT's form (arXiv 2407.00215, table 2) for up to four critiques of one answer.
-Every attribute has a *latent* value on the 1-7 scale, computed from the truth (`momus.match.bugs.judge`):
+Every attribute has a *latent* value on the 1-7 scale, computed from the truth (`momus.tamper.truth.judge`):
 
     cbi, per bug      1 missed, 5.5 located, 7 repair named
     comprehensive     1 to 7 with the mean over bugs of (0 missed, 0.75 located, 1 named); 7 on clean code
@@ -36,9 +36,9 @@ from numpy.typing import NDArray
 
 from momus.critique import Critique, format_critique, parse_critique
 from momus.errors import UserError
-from momus.match.bugs import Judgement, Verdict, judge
 from momus.records import Comparison, Rating, Tamper
 from momus.stats.agreement import preference_agreement
+from momus.tamper.truth import Judgement, Verdict, judge
 
 Floats = NDArray[np.float64]
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from momus.critique import Critique, lines_of
-from momus.match.bugs import Judgement, Label, judge
 from momus.records import Tamper
 from momus.report.data import Example, KnownBug, Remark
+from momus.tamper.truth import Judgement, Label, judge
 
 EXAMPLES = 12
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from math import isnan, nan
 
-from momus.evaluate.critics import CriticRow
-from momus.evaluate.lineup import PERCENTILES, RL, SFT, fsbs_name
+from momus.evaluate.critics.lineup import PERCENTILES, RL, SFT, fsbs_name
+from momus.evaluate.critics.measure import CriticRow
 from momus.report.data import Expectation
 from momus.stats.bootstrap import Interval
 

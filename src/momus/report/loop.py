@@ -12,9 +12,19 @@ from typing import Any
 
 from momus import __version__
 from momus.critique import Critique, parse_critique
-from momus.evaluate.cbi import calibrated_judge, judge_agreement, labelled_bugs
-from momus.evaluate.critics import CriticRow, draw_comparisons, elo, first_line_rates, measure, preference
-from momus.evaluate.lineup import FORCED, PERCENTILES, RANDOM_LINE, RL, RUFF, SAMPLES, SFT, fsbs_name, greedy_name
+from momus.evaluate.critics.cbi import calibrated_judge, judge_agreement, labelled_bugs
+from momus.evaluate.critics.lineup import (
+    FORCED,
+    PERCENTILES,
+    RANDOM_LINE,
+    RL,
+    RUFF,
+    SAMPLES,
+    SFT,
+    fsbs_name,
+    greedy_name,
+)
+from momus.evaluate.critics.measure import CriticRow, draw_comparisons, elo, first_line_rates, measure, preference
 from momus.raters.contractor import TARGET_AGREEMENT, SimulatedContractor
 from momus.records import Comparison, Rating, Tamper
 from momus.report import data

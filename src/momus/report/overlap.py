@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from momus import __version__
-from momus.evaluate.aspects import AspectTable
-from momus.evaluate.overlap import SystemOverlap
+from momus.evaluate.documents.aspects import AspectTable
+from momus.evaluate.documents.overlap import SystemOverlap
 from momus.match.calibrate import MatchCalibration
 from momus.report.html import template, write_pages
 from momus.report.overlap_figures import dots_figure, thresholds_figure

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from momus.evaluate.overlap import AtThreshold
+from momus.evaluate.documents.overlap import AtThreshold
 from momus.report.figures import _ACCENT, _FAINT, _INK, _SECOND, _STYLE, _range, _svg
 from momus.stats.bootstrap import Interval
 

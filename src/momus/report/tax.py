@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from momus import __version__
-from momus.evaluate.tax import FEWEST, Change, TaxReport, TaxRow
+from momus.evaluate.instruct.tax import FEWEST, Change, TaxReport, TaxRow
 from momus.report.figures import changes_figure
 from momus.report.html import template, write_pages
 from momus.stats.bootstrap import Interval

@@ -9,16 +9,16 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from momus.evaluate.metadata import FORM, OVERALL
-from momus.review.render import visible
+from momus.evaluate.instruct.metadata import FORM, OVERALL
 from momus.stats.bootstrap import Interval
+from momus.terminal import visible
 
 if TYPE_CHECKING:  # reward models bring torch, which a table does without
-    from momus.evaluate.critics import CriticRow
-    from momus.evaluate.preferences import PreferenceRow, ScaleRow
-    from momus.evaluate.results import TaskResult
-    from momus.evaluate.reward_models import Accuracy, CrossValidation
-    from momus.evaluate.tax import TaxReport
+    from momus.evaluate.critics.measure import CriticRow
+    from momus.evaluate.instruct.preferences import PreferenceRow, ScaleRow
+    from momus.evaluate.instruct.results import TaskResult
+    from momus.evaluate.instruct.reward_models import Accuracy, CrossValidation
+    from momus.evaluate.instruct.tax import TaxReport
     from momus.stats.elo import EloResult
 
 

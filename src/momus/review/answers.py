@@ -7,10 +7,10 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from momus.critics.dial import DialledCritic
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
-from momus.evaluate.dial import DialledCritic
 from momus.records import Tamper, Task, read_jsonl
 from momus.review.files import Skipped, read_sources, spelled
 from momus.review.reviewer import tasks_of

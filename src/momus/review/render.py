@@ -11,11 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from momus.critics.dial import Calibration, format_interval
 from momus.critique import NO_PROBLEMS
-from momus.evaluate.dial import Calibration, OperatingPoint
 from momus.review.files import Skipped
 from momus.review.reviewer import FileReview, Finding
-from momus.stats.bootstrap import Interval
+from momus.terminal import visible
 
 SCHEMA = "momus.review"
 SCHEMA_VERSION = 1
@@ -59,22 +59,8 @@ def print_calibration(calibration: Calibration, console: Console) -> None:
     for name in ("setting", "false comments per clean answer", f"{bugs} caught", "comments per answer"):
         table.add_column(name, justify="right")
     for point in calibration.points:
-        table.add_row(f"{point.setting:.3g}", *map(_interval, (point.false_alarms, point.caught, point.comments)))
+        table.add_row(f"{point.setting:.3g}", *map(format_interval, (point.false_alarms, point.caught, point.comments)))
     console.print(table)
-
-
-def _interval(interval: Interval) -> str:
-    return f"{interval.value:.2f} ({interval.low:.2f}-{interval.high:.2f})"
-
-
-def promised(calibration: Calibration, point: OperatingPoint, asked: float) -> str:
-    """Say in one line what was promised, and on which data."""
-    bugs = "inserted bugs" if calibration.inserted else "bugs"
-    return (
-        f"at most {asked:g} false comments per clean function: measured {_interval(point.false_alarms)} on "
-        f"{calibration.clean} clean answers, {bugs} caught {_interval(point.caught)} ({visible(calibration.data)}); "
-        f"dial at {point.setting:.3g}"
-    )
 
 
 def to_json(reviews: Sequence[FileReview], skipped: Sequence[Skipped]) -> str:
@@ -86,11 +72,6 @@ def to_json(reviews: Sequence[FileReview], skipped: Sequence[Skipped]) -> str:
         "skipped": [{"path": str(file.path), "reason": file.reason} for file in skipped],
     }
     return json.dumps(document, indent=2)
-
-
-def visible(text: str) -> str:
-    """Spell out control characters: neither a file nor a model may write escape sequences to a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 def _print_finding(path: str, finding: Finding, console: Console) -> None:

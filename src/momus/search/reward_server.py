@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from momus.errors import UnfitInputError, UserError
 from momus.lm.codec import Codec
 from momus.lm.engine import Engine
-from momus.lm.server import RefusedError, Server
+from momus.lm.remote.server import RefusedError, Server
 from momus.search.result import Tokens
 
 AT_ONCE = 32

@@ -12,7 +12,8 @@ from momus.errors import UserError
 from momus.lm.chat import ChatFormat
 from momus.lm.codec import read_tokenizer
 from momus.lm.models import RewardModel, check_padding, load_causal_lm
-from momus.train.settings import Setup, TextConfig
+from momus.runtime.settings import Setup
+from momus.train.settings import TextConfig
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from momus.errors import UserError
 from momus.lm.forward import backbone_of, token_logprobs, trees_from_rows
-from momus.train.sharding import blocks_of
+from momus.runtime.sharding import blocks_of
 
 _ROW = (1, 2, 3, 1, 2)
 _LINEAR = {"Add", "Mul", "Div", "View", "UnsafeView", "ReshapeAlias", "Alias", "Clone", "ToCopy"}

@@ -45,16 +45,16 @@ from momus.errors import UserError
 from momus.lm.forward import token_logprobs, token_values, trees_from_rows
 from momus.lm.models import RewardModel
 from momus.lm.tree import pack
-from momus.train.adapters import Reference, copy_of, identity, unfreeze, value_of
+from momus.runtime.adapters import Reference, copy_of, identity, unfreeze, value_of
+from momus.runtime.costs import Meter
+from momus.runtime.diagnosis import require_finite, require_near
+from momus.runtime.processes import finish_gradients, main, share, together, total, totals
+from momus.runtime.runs import Progress, Run
+from momus.runtime.sharding import gathered, place
 from momus.train.advantages import ended, gae, token_rewards, whiten
-from momus.train.costs import Meter
-from momus.train.diagnosis import require_finite, require_near
 from momus.train.kl import adapted, k1, k3
-from momus.train.processes import finish_gradients, main, share, together, total, totals
 from momus.train.rollout import Batch, RolloutStore, Sample, Score, prompt_indices
-from momus.train.runs import Progress, Run
 from momus.train.settings import PPOConfig
-from momus.train.sharding import gathered, place
 
 
 class PPOResult(NamedTuple):

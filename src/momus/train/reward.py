@@ -36,12 +36,12 @@ from momus.errors import UserError
 from momus.lm.forward import leaf_scores, score_trees
 from momus.lm.models import RewardModel
 from momus.lm.tree import TokenTree, pack
+from momus.runtime.costs import trained
+from momus.runtime.processes import finish_gradients, main, share, together, totals
+from momus.runtime.runs import Progress, Run
+from momus.runtime.sharding import place
 from momus.stats.bootstrap import Interval, ratio_interval
-from momus.train.costs import trained
-from momus.train.processes import finish_gradients, main, share, together, totals
-from momus.train.runs import Progress, Run
 from momus.train.settings import RewardConfig
-from momus.train.sharding import place
 
 
 @dataclass(frozen=True)

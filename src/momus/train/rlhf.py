@@ -29,16 +29,16 @@ from momus.errors import UserError
 from momus.lm.chat import ChatFormat, Turn
 from momus.lm.codec import read_tokenizer
 from momus.lm.forward import score_trees
-from momus.lm.local import LocalEngine
+from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel
 from momus.lm.tree import TokenTree
 from momus.records import Origin, Ranking, write_jsonl
+from momus.runtime.processes import device, on_main
+from momus.runtime.runs import Run
 from momus.stats.bootstrap import mean_interval
 from momus.train.bases import Base
-from momus.train.processes import device, on_main
 from momus.train.reward import RankedPrompt
 from momus.train.rollout import prompt_indices
-from momus.train.runs import Run
 from momus.train.settings import LoopConfig, Steps, TextConfig
 from momus.train.stages import MEASURED, Report, as_dict, run_ppo, run_reward, run_sft, write_summary
 from momus.train.texts import Asked, Gathered, Tokens, describe_rankings, keep_apart, rankings

@@ -18,8 +18,8 @@ from momus.lm.engine import Sample as Continuation
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel, precision
 from momus.lm.tree import IntArray, TokenTree, pack
-from momus.train.processes import count, gather, main, rank
-from momus.train.runs import Run
+from momus.runtime.processes import count, gather, main, rank
+from momus.runtime.runs import Run
 
 FOLDER = "rollouts"
 

@@ -39,15 +39,15 @@ from momus.errors import UserError
 from momus.lm.chat import Turn
 from momus.lm.forward import token_logprobs, trees_from_rows
 from momus.lm.tree import IntArray, TokenTree, pack
-from momus.train.costs import trained
+from momus.runtime.costs import trained
+from momus.runtime.processes import finish_gradients, main, share, together, totals
+from momus.runtime.runs import Progress, Run
+from momus.runtime.sharding import place
+from momus.runtime.states import load_module_state, module_state
 from momus.train.dropout import residual_dropout
-from momus.train.processes import finish_gradients, main, share, together, totals
 from momus.train.reward import cosine
 from momus.train.rollout import prompt_indices
-from momus.train.runs import Progress, Run
 from momus.train.settings import SFTConfig
-from momus.train.sharding import place
-from momus.train.states import load_module_state, module_state
 
 Turns = Sequence[Turn]
 """One demonstration: the turns of it that are trained, usually one."""

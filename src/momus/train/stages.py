@@ -21,20 +21,20 @@ from rich.text import Text
 from momus.errors import UserError
 from momus.lm.chat import Turn
 from momus.lm.forward import score_trees
-from momus.lm.local import LocalEngine
+from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, fingerprint
 from momus.lm.tree import TokenTree
+from momus.runtime import costs
+from momus.runtime.processes import device, main, on_main
+from momus.runtime.runs import Progress, Run
+from momus.runtime.sharding import describe, gathered, prepare, save
 from momus.stats.bootstrap import Interval, mean_interval
-from momus.train import costs
 from momus.train.bases import Base, load_reward
 from momus.train.ppo import train_ppo
-from momus.train.processes import device, main, on_main
 from momus.train.reward import RankedPrompt, center, pair_accuracy, train_reward
 from momus.train.rollout import engine_sampler, reward_scorer
-from momus.train.runs import Progress, Run
 from momus.train.settings import PPOConfig, RewardConfig, SFTConfig
 from momus.train.sft import train_sft, trees_of
-from momus.train.sharding import describe, gathered, prepare, save
 from momus.train.texts import Asked, Gathered, Tokens, digest
 
 if TYPE_CHECKING:

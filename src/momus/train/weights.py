@@ -37,14 +37,14 @@ from momus.lm.engine import Engine
 from momus.lm.engine import Sample as Continuation
 from momus.lm.forward import branch_logprobs
 from momus.lm.models import fingerprint, load_causal_lm, save_causal_lm
-from momus.lm.remote import RemoteEngine
-from momus.lm.server import RefusedError, Server, UnreachableError
+from momus.lm.remote.engine import RemoteEngine
+from momus.lm.remote.server import RefusedError, Server, UnreachableError
 from momus.lm.tree import TokenTree
-from momus.train.processes import on_main
+from momus.runtime.processes import on_main
+from momus.runtime.runs import Run
+from momus.runtime.sharding import save
 from momus.train.rollout import Drawn, Sample, Tokens, Watch, engine_sampler
-from momus.train.runs import Run
 from momus.train.settings import ServerConfig
-from momus.train.sharding import save
 
 WATCHED = 16
 """Prompts of a batch whose responses are compared."""

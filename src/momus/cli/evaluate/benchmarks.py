@@ -1,0 +1,237 @@
+"""`momus evaluate reward|labelers|public|tax`: reward models, public tasks and the alignment tax."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tyro.conf import Positional
+
+from momus.cli.shared.output import bar, say, show, weights_of, write_json
+from momus.cli.shared.seed import Seed
+from momus.errors import UserError
+
+if TYPE_CHECKING:
+    from momus.evaluate.instruct.results import TaskResult
+    from momus.evaluate.instruct.reward_models import Ranked
+    from momus.lm.chat import ChatFormat
+    from momus.lm.models import RewardModel
+    from momus.runtime.runs import Progress
+
+_MOST_LABELERS = 20
+
+
+@dataclass(frozen=True)
+class Reward:
+    """How often a reward model orders answers as people did, in all and by labeler."""
+
+    model: Positional[str]
+    """The reward model's folder."""
+    data: tuple[str, ...]
+    """Rankings it was not trained on, in any known format."""
+    out: Path | None = None
+    """A JSON file for the numbers."""
+
+    def run(self) -> int:
+        """Print the accuracies."""
+        from momus.evaluate.instruct.reward_models import accuracy, accuracy_by, pairs_right
+        from momus.report.terminal import accuracy_table
+
+        model, chat = reward_model(self.model)
+        limit = getattr(model.backbone.config, "max_position_embeddings", None)
+        ranked = _in_tokens(self.data, chat, limit if isinstance(limit, int) else None)
+        counts, prompts = pairs_right(model, ranked), [own.prompt for own in ranked]
+        rows = {"all": accuracy(counts, prompts)}
+        by_labeler = accuracy_by(counts, prompts, [own.labeler for own in ranked])
+        if len(by_labeler) > 1:
+            if len(by_labeler) > _MOST_LABELERS:
+                say(f"{len(by_labeler)} labelers: the {_MOST_LABELERS} with the most rankings are shown")
+            rows |= {name or "not stated": own for name, own in list(by_labeler.items())[:_MOST_LABELERS]}
+        show(accuracy_table("Pairs ordered as the labeler did", rows))
+        if self.out:
+            write_json(self.out, {name: asdict(own) for name, own in rows.items()})
+        return 0
+
+
+@dataclass(frozen=True)
+class Labelers:
+    """Train reward models without a group of labelers, and test them on those and on the others (InstructGPT, E.2)."""
+
+    data: Positional[tuple[str, ...]]
+    """Rankings that name their labelers, in any known format."""
+    model: str
+    """The language model every reward model starts from: a folder, or a name on the hub."""
+    out: Path
+    """The run directory; run again with the same options it continues."""
+    folds: int = 5
+    """Groups of labelers, and parts of the prompts."""
+    preset: Literal["paper", "tiny"] = "paper"
+    """How the models are trained: as in the paper (C.2), or on a small machine."""
+    epochs: int | None = None
+    """Passes over the rankings, in place of the preset's."""
+    seed: Seed = 0
+    """Draws the heads, and orders the prompts."""
+
+    def run(self) -> int:
+        """Train and test every fold."""
+        import torch
+
+        from momus.evaluate.instruct.reward_models import cross_validate
+        from momus.evaluate.ledger import digest
+        from momus.lm.chat import ChatFormat
+        from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer
+        from momus.report.terminal import folds_table
+        from momus.train.settings import RewardConfig
+
+        if self.folds < 2:
+            raise UserError(f"--folds {self.folds}: must be at least 2")
+        changes: dict[str, Any] = {"seed": self.seed, **({} if self.epochs is None else {"epochs": self.epochs})}
+        config = RewardConfig.tiny(**changes) if self.preset == "tiny" else RewardConfig(**changes)
+        base = load_causal_lm(self.model)
+        limit = getattr(base.config, "max_position_embeddings", None)
+        chat = ChatFormat(load_tokenizer(self.model))
+        ranked = _in_tokens(self.data, chat, limit if isinstance(limit, int) else None)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+
+        def fresh() -> RewardModel:
+            torch.manual_seed(self.seed)
+            return RewardModel.from_causal_lm(base).to(device)
+
+        with bar("Training") as told:
+
+            def progress(fold: int) -> Progress:
+                return lambda done, total, metrics: told(fold * total + done, self.folds * total)
+
+            settings = {"model": weights_of(self.model), "data": digest([repr(own) for own in ranked])}
+            found = cross_validate(fresh, ranked, config, self.out, settings, folds=self.folds, progress=progress)
+        show(folds_table(found))
+        write_json(self.out / "labelers.json", asdict(found))
+        say(f"The numbers are {self.out / 'labelers.json'}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Public:
+    """Measure a language model on public tasks, through EleutherAI's lm-eval and offline from files."""
+
+    model: Positional[str]
+    """A folder, or a name on the hub; with --url its name on that server."""
+    tasks: tuple[str, ...]
+    """Which tasks (docs/evaluation.md), or lm-eval:NAME for any of the harness's own."""
+    out: Path
+    """The run directory; run again it continues, and asks no question twice."""
+    data: tuple[str, ...] = ()
+    """TASK=FILE: a task's items from a file instead of the hub."""
+    prefix: tuple[str, ...] = ("none",)
+    """What is put before everything: none, respectful, biased, no-comment; every task is run with each."""
+    shots: int = 0
+    """Examples before every question."""
+    limit: int | None = None
+    """The first so many items of each task only."""
+    toxicity: str | None = None
+    """A text classifier's folder, which realtoxicityprompts needs."""
+    url: str | None = None
+    """An OpenAI-compatible server to ask instead of a model in this process."""
+
+    def run(self) -> int:
+        """Run the tasks; those that cannot be run are told, and the exit code is then 2."""
+        from momus.evaluate.instruct.public import PublicConfig, run_public
+        from momus.evaluate.instruct.questions import Questions
+        from momus.evaluate.instruct.results import write_results
+        from momus.evaluate.instruct.systems import System, open_engine
+        from momus.evaluate.ledger import Ledger
+        from momus.report.terminal import results_table
+
+        config = PublicConfig(self.tasks, self._files(), self.prefix, self.shots, self.limit, self.toxicity)
+        engine = open_engine(System(self.out.name, self.model, url=self.url or ""))
+        results: list[TaskResult] = []
+        failed = False
+        settings = {"model": weights_of(self.model), "url": self.url}
+        with Ledger(self.out / "answers.jsonl", settings) as ledger, bar("Questions") as told:
+            for found in run_public(Questions(engine, ledger, told), config, say):
+                if isinstance(found, UserError):
+                    failed = True
+                    print("momus: error:", found, file=sys.stderr)
+                else:
+                    results += found
+        if not results:
+            return UserError.exit_code
+        notes = dict.fromkeys(f"{own.task}, {own.metric}: {own.note}" for own in results if own.note)
+        show(results_table(results), *notes)
+        say(f"The results are {write_results(self.out, results)}")
+        return UserError.exit_code if failed else 0
+
+    def _files(self) -> Mapping[str, str]:
+        files = {}
+        for own in self.data:
+            name, equals, file = own.partition("=")
+            if not equals or not file:
+                raise UserError(f"--data {own}: write TASK=FILE")
+            files[name] = file
+        return files
+
+
+@dataclass(frozen=True)
+class Tax:
+    """Compare public-task results from before and after training, item by item: the alignment tax."""
+
+    before: Positional[str]
+    """Results of the model that training began with: a folder of `momus evaluate public`, or NAME=FOLDER."""
+    after: Positional[tuple[str, ...]]
+    """Those of the models it ended with, such as PPO and PPO-ptx; each is compared with the one before it too."""
+    out: Path
+    """The folder for tax.html and tax.json."""
+
+    def run(self) -> int:
+        """Write the report."""
+        from momus.evaluate.instruct.tax import compare
+        from momus.report.tax import write_tax
+        from momus.report.terminal import tax_table
+
+        named = [_named_results(own) for own in (self.before, *self.after)]
+        report = compare(named[0], named[1:])
+        show(tax_table(report))
+        shown = " ".join(["momus evaluate tax", self.before, *self.after])
+        say(f"The report is {write_tax(report, self.out, shown)}")
+        return 0
+
+
+def reward_model(folder: str) -> tuple[RewardModel, ChatFormat]:
+    """Load a reward model with the layout of its tokenizer, on a GPU where there is one.
+
+    Raises:
+        UserError: It cannot be loaded.
+    """
+    import torch
+
+    from momus.lm.chat import ChatFormat
+    from momus.lm.models import RewardModel, load_tokenizer
+
+    model = RewardModel.load(Path(folder)).to("cuda" if torch.cuda.is_available() else "cpu")
+    return model, ChatFormat(load_tokenizer(folder))
+
+
+def _in_tokens(files: tuple[str, ...], chat: ChatFormat, limit: int | None) -> list[Ranked]:
+    """Read rankings and turn them into tokens; what is left out is told."""
+    from momus.evaluate.instruct.feedback import of_kind, records_of
+    from momus.evaluate.instruct.reward_models import ranked_in_tokens
+    from momus.records import Ranking
+
+    rankings = of_kind(records_of(files), Ranking)
+    ranked, left_out = ranked_in_tokens(rankings, chat, limit)
+    for reason, number in left_out.most_common(5):
+        say(f"{number} rankings left out: {reason}")
+    if not ranked:
+        raise UserError(f"{', '.join(files)}: no rankings in it that can be used")
+    return ranked
+
+
+def _named_results(given: str) -> tuple[str, list[TaskResult]]:
+    from momus.evaluate.instruct.results import read_results
+
+    name, equals, folder = given.partition("=")
+    path = Path(folder if equals else given)
+    return (name if equals else path.name), list(read_results(path))

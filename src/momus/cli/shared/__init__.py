@@ -1,0 +1,1 @@
+"""What several commands share: options, what they say, and their tables."""

@@ -1,0 +1,159 @@
+"""What `momus rain` and `momus judge` read: prompts, chat templates, and models in this process or on a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from momus.errors import UserError
+
+if TYPE_CHECKING:
+    from momus.lm.local.engine import LocalEngine
+    from momus.lm.remote.engine import RemoteEngine
+    from momus.records import Prompt, Task
+    from momus.search.rain.dataset import Rain
+    from momus.search.rain.models import Encoder, Writer
+    from momus.search.rain.tasks import RainTask
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a model is and how it runs.
+
+    Attributes:
+        model: Directory or name; on a server its name there, None for the only one.
+        url: The base URL of an OpenAI-compatible server; None runs it in this process.
+        tokenizer: On a server: directory or name of its tokenizer, if that is not the model's name.
+        device: In this process: where it runs.
+        precision: In this process: "fp32" or "bf16".
+        memory: In this process: MiB of keys and values to remember.
+
+    Raises:
+        UserError: These do not go together.
+    """
+
+    model: str | None
+    url: str | None = None
+    tokenizer: str | None = None
+    device: str = "cpu"
+    precision: str = "fp32"
+    memory: int = 512
+
+    def __post_init__(self) -> None:
+        if self.url is None and self.tokenizer is not None:
+            raise UserError("--tokenizer is for a model on a server: give --url with it")
+        if self.url is not None and (self.device, self.precision, self.memory) != ("cpu", "fp32", 512):
+            raise UserError(
+                "--device, --precision and --memory are for a model in this process: a server decides for itself"
+            )
+
+    def engine(self, plain: bool = False) -> LocalEngine | RemoteEngine:
+        """Load the model, or find it on its server; `plain` has nothing remembered between calls."""
+        if self.url is not None:
+            return _served(self.url, self.model, self.tokenizer, plain)
+        if self.model is None:
+            raise UserError("--model is needed, or --url of a server that runs one")
+        return _loaded(self.model, self.device, self.precision, 0 if plain else self.memory)
+
+
+def _loaded(model: str, device: str, precision: str, memory: int) -> LocalEngine:
+    import torch
+
+    from momus.lm.codec import read_tokenizer
+    from momus.lm.local.engine import LocalEngine
+    from momus.lm.models import load_causal_lm
+
+    loaded = load_causal_lm(model, torch.bfloat16 if precision == "bf16" else torch.float32)
+    try:
+        loaded = loaded.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {device}: {' '.join(str(error).split())[:120]}") from error
+    return LocalEngine(loaded, read_tokenizer(model), memory=memory << 20)  # nothing is padded or trained here
+
+
+def _served(url: str, model: str | None, tokenizer: str | None, plain: bool) -> RemoteEngine:
+    from momus.lm.codec import read_tokenizer
+    from momus.lm.remote.engine import RemoteEngine
+    from momus.lm.remote.server import Server
+
+    server = Server(url, model)
+    own = read_tokenizer(tokenizer or server.model)
+    return RemoteEngine(server, own, memory=0) if plain else RemoteEngine(server, own)
+
+
+def way_to_compare(embeddings: str | None, url: str | None) -> str:
+    """Return how siblings are compared where it was not said: by what can be had.
+
+    Raises:
+        UserError: The model's values are asked for, which no server shows.
+    """
+    if url is None:
+        return embeddings or "values"
+    if embeddings == "values":
+        raise UserError("--embeddings values needs the model in this process: a server does not show them")
+    return embeddings or ("sentences" if find_spec("sentence_transformers") else "none")
+
+
+def loaded(
+    where: Where, task: RainTask, template: Path | None = None, embeddings: str = "values", reference: bool = False
+) -> Rain:
+    """Load the model, and put it together with the task."""
+    from momus.search.rain.dataset import Rain
+    from momus.search.rain.models import Sentences, own_values
+
+    def encoder(writer: Writer) -> Encoder | None:
+        if embeddings == "none":
+            return None
+        return own_values(writer) if embeddings == "values" else Sentences(writer.engine)
+
+    engine = where.engine(plain=reference)
+    return Rain.of(engine, task, template=read_template(template), encoder=encoder, reference=reference)
+
+
+def read_template(path: Path | None) -> str | None:
+    """Read a chat template; a missing file is told by its name."""
+    try:
+        return None if path is None else path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"--chat-template {path}: not UTF-8 text") from error
+
+
+def read_prompts(files: Sequence[str], given: Sequence[str], task: str, limit: int | None) -> list[Prompt | Task]:
+    """Read what is to be answered; for critique, answers to review."""
+    from itertools import chain, islice
+
+    from momus.records import Prompt, Task
+
+    read: Callable[[str], Iterator[Prompt | Task]] = _tasks if task == "critique" else _prompts
+    found: list[Prompt | Task] = [
+        Task(id="", question="", answer=text) if task == "critique" else Prompt(prompt=text) for text in given
+    ]
+    found += islice(chain.from_iterable(map(read, files)), limit)
+    if not found:
+        raise UserError(f"there are no prompts in {', '.join(files)}")
+    return found
+
+
+def _tasks(file: str) -> Iterator[Task]:
+    from momus.critics.dataset import read_records
+    from momus.records import Tamper
+
+    for own in read_records(Path(file), Path(file).read_bytes()):
+        yield own.task.model_copy(update={"answer": own.answer}) if isinstance(own, Tamper) else own
+
+
+def _prompts(file: str) -> Iterator[Prompt]:
+    from momus.data.convert import read, recognise
+    from momus.data.sources import Problem
+    from momus.records import Demonstration, Judgement, Prompt, Ranking
+
+    for own in read(*recognise(file)):
+        if isinstance(own, Problem):
+            raise UserError(f"{own}: mend it, or convert the file with momus data convert --skip-bad")
+        if isinstance(own, Prompt):
+            yield own
+        elif isinstance(own, Demonstration | Judgement | Ranking):
+            yield Prompt(prompt=own.prompt, origin=own.origin)

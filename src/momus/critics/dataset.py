@@ -1,0 +1,240 @@
+"""Critiques for a whole data set: cut into shards, done in this process or elsewhere, continued after an interruption.
+
+A run is one directory::
+
+    config.json        everything that decides the result, with its hash, and where it was read from
+    shards/00012.jsonl the critiques of one shard, written when it is done and then whole
+    critiques.jsonl    all shards joined, in the order of the input, once none is missing
+
+All randomness is named by the seed and a task's place in the input, and batches are cut by that place too
+(`search/shard.py`), so `critiques.jsonl` is the same to the byte whatever the size of a shard, wherever shards are
+done, and however often the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from momus import __version__
+from momus.critics.shard import BATCH, CritiqueConfig, Shard, ShardCritic, TaskCritiques
+from momus.data.lock import hold
+from momus.errors import UserError
+from momus.lm.codec import Codec
+from momus.lm.models import contents, load_tokenizer
+from momus.records import Tamper, Task, write_jsonl
+from momus.search.reward import find_reward, reward_name
+from momus.search.run_directory import CONFIG, started_with
+
+Runner = Callable[[CritiqueConfig, Sequence[Shard]], Generator[tuple[Shard, list[TaskCritiques]], None, None]]
+"""Does shards in any order, yielding each with its critiques when it is done."""
+
+RESULT = "critiques.jsonl"
+
+Progress = Callable[[int, int], None]
+"""Called with the tasks done so far and their total."""
+
+_FIX = {"missing": "missing: add it", "extra_forbidden": "unknown: remove it"}
+
+
+class BadLinesError(UserError):
+    """Lines of the input are not records; `problems` has one line of text for each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        more = f" (and {len(problems) - 1} more bad lines)" if len(problems) > 1 else ""
+        super().__init__(problems[0] + more)
+
+
+def critique_dataset(
+    tasks: Path,
+    out: Path,
+    config: CritiqueConfig,
+    *,
+    shard: int = 32,
+    runner: Runner | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Path:
+    """Write critiques of every task of a file; shards that an earlier run finished are not done again.
+
+    Args:
+        tasks: JSON Lines of `Task` or `Tamper` records.
+        out: The run directory.
+        config: How critiques are written.
+        shard: Tasks that are written to disk together, rounded up to whole batches of `BATCH`.
+        runner: Does the shards; in this process by default.
+        progress: Told how far it is.
+
+    Returns:
+        The path of the critiques.
+
+    Raises:
+        BadLinesError: Lines of the input are not records.
+        UserError: `out` holds a run with another input or other settings, or one that is at work.
+    """
+    if shard < 1:
+        raise UserError(f"--shard {shard}: must be at least 1")
+    data = tasks.read_bytes()
+    records = read_records(tasks, data)
+    size = -(-shard // BATCH) * BATCH
+    shards = cut(records, size)
+    settings = _settings(config, hashlib.sha256(data).hexdigest(), size)
+    files = {"tasks": tasks, "model": config.model, "reward": config.reward}
+    with _opened(out, settings, {name: str(path.resolve()) for name, path in files.items() if path}):
+        joined = out / RESULT
+        if not joined.exists():
+            missing = [own for own in shards if not _is_done(out, own)]
+            done = len(records) - sum(len(own.tasks) for own in missing)
+            progress(done, len(records))
+            if missing:
+                with closing((runner or in_process)(config, missing)) as found:
+                    for own, critiques in found:
+                        write_jsonl(_file(out, own), critiques)
+                        done += len(critiques)
+                        progress(done, len(records))
+            _join([_file(out, own) for own in shards], joined)
+    return joined
+
+
+def in_process(
+    config: CritiqueConfig, shards: Sequence[Shard]
+) -> Generator[tuple[Shard, list[TaskCritiques]], None, None]:
+    """Do shards one after another in this process."""
+    threads = torch.get_num_threads()
+    try:
+        critic = ShardCritic(config)
+        for shard in shards:
+            yield shard, critic(shard)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def cut(records: Sequence[Task | Tamper], size: int) -> list[Shard]:
+    """Cut the input into shards of `size` tasks, a multiple of `BATCH`."""
+    return [
+        Shard(number, first, tuple(records[first : first + size]))
+        for number, first in enumerate(range(0, len(records), size))
+    ]
+
+
+def read_records(path: Path, data: bytes) -> list[Task | Tamper]:
+    """Read the records in `data`, one a line; those with a field `task` are tampers.
+
+    Raises:
+        BadLinesError: Lines are not records; each message names `path`, the line and the field.
+        UserError: There are no records.
+    """
+    records: list[Task | Tamper] = []
+    problems: list[str] = []
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.strip():
+            try:
+                records.append(_record(line))
+            except ValueError as error:
+                problems.append(f"{path}:{number}: {error}")
+    if problems:
+        raise BadLinesError(problems)
+    if not records:
+        raise UserError(f"{path} holds no tasks: write one Task record a line, such as {_EXAMPLE}")
+    return records
+
+
+_EXAMPLE = '{"id": "f", "question": "", "answer": "def f(): …"}'
+
+
+def _record(line: bytes) -> Task | Tamper:
+    """Read one line; the message of a ValueError says what to mend."""
+    try:
+        value = json.loads(line)
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text: save the file as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg}): write one record a line, such as {_EXAMPLE}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"not a record: write one a line, such as {_EXAMPLE}")
+    try:
+        return Tamper.model_validate(value) if "task" in value else Task.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "record"
+        raise ValueError(f"{field}: {_FIX.get(first['type'], first['msg'])}") from None
+
+
+def _settings(config: CritiqueConfig, input_sha256: str, size: int) -> dict[str, Any]:
+    """Everything that decides what the files of a run hold: contents, not paths; of a server's model its name."""
+    served = find_reward(config.source, Codec(load_tokenizer(config.model))) if config.reward_url is not None else None
+    models = {"model": contents(config.model), "reward": reward_name(config.source, served)}
+    settings = {**asdict(replace(config, n=config.samples)), **models}
+    return {**settings, "input": input_sha256, "batch": BATCH, "shard": size, "momus": __version__}
+
+
+@contextmanager
+def _opened(out: Path, settings: Mapping[str, Any], files: Mapping[str, str]) -> Iterator[None]:
+    """Hold the run directory, new or of the very same run, for this process alone."""
+    _started(out)  # refused before anything is written there
+    (out / "shards").mkdir(parents=True, exist_ok=True)
+    with (out / "lock").open("w") as lock:
+        hold(lock, out)
+        if (known := _started(out)) is not None:
+            _refuse_other(out, known["config"], settings)
+        else:
+            digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+            text = json.dumps({"hash": digest, "config": settings, "files": files}, indent=1) + "\n"
+            with _replacing(out / CONFIG) as partial:
+                partial.write_text(text, encoding="utf-8")
+        yield
+
+
+def _started(out: Path) -> dict[str, Any] | None:
+    return started_with(out, "critique", RESULT, "config", dict)
+
+
+def _refuse_other(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    ways_out = "use the same, name another --out, or remove this one"
+    if old.get("input") != new["input"]:
+        raise UserError(f"{out} was started with another input, or the file has changed since: {ways_out}")
+    if changed := [key for key in ("model", "reward") if old.get(key) != new[key]]:
+        raise UserError(f"{out} was started with another --{' and --'.join(changed)} (other files in it): {ways_out}")
+    if keys := [key for key in new if old.get(key) != new[key]]:
+        shown = ", ".join(f"{key} {old.get(key)} -> {new[key]}" for key in keys)
+        raise UserError(f"{out} was started with other settings ({shown}): {ways_out}")
+
+
+def _file(out: Path, shard: Shard) -> Path:
+    return out / "shards" / f"{shard.number:05}.jsonl"
+
+
+def _is_done(out: Path, shard: Shard) -> bool:
+    """Whether a shard's file is there and whole."""
+    file = _file(out, shard)
+    return file.exists() and file.read_bytes().count(b"\n") == len(shard.tasks)
+
+
+def _join(files: Sequence[Path], path: Path) -> None:
+    with _replacing(path) as partial, partial.open("wb") as whole:
+        for file in files:
+            with file.open("rb") as part:
+                shutil.copyfileobj(part, whole)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a path to write; on leaving it is flushed to disk and renamed to `path`."""
+    partial = path.with_name(path.name + ".tmp")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

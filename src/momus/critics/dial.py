@@ -1,0 +1,113 @@
+"""The dial between "miss nothing" and "claim nothing false": measured on known answers, stored, set by a promise.
+
+A critic with a dial looks at an answer once, and can then say for every setting what it would write. Measured over
+answers with known bugs and clean ones, each setting has a price: false comments per clean answer, and share of bugs
+caught. Who asks for at most so many false alarms gets the setting that catches most of those reached by turning the
+dial up from its quietest end while the *interval* of the false alarms stays below what was asked: settings are tried
+in an order that was fixed beforehand and the first failure ends it, so that choosing among many does not weaken the
+promise (fixed sequence testing). It is about code like the code measured on, and says which that was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from momus.critique import Critique
+from momus.errors import UserError
+from momus.records import Record, Task
+from momus.stats.bootstrap import Interval
+from momus.terminal import visible
+
+
+class Look(Protocol):
+    """What a critic saw in one answer."""
+
+    def at(self, setting: float) -> Critique:
+        """Return what the critic writes at a setting of its dial."""
+
+    def turns(self) -> Iterable[float]:
+        """Return settings between which, in order, the critique may change: one of each that makes a difference."""
+
+
+class DialledCritic(Protocol):
+    """A critic that looks once and answers for every setting of its dial."""
+
+    def fits(self, task: Task) -> bool:
+        """Whether the task and a critique of it fit the critic's context."""
+
+    def look(self, tasks: Sequence[Task]) -> Sequence[Look]:
+        """Look at every task, in order."""
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return all that decides what it writes, weights by their fingerprints; what JSON can hold."""
+
+
+class OperatingPoint(BaseModel):
+    """One setting: false comments per clean answer, share of the bugs caught, comments per answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    setting: float
+    false_alarms: Interval
+    caught: Interval
+    comments: Interval
+
+
+class Calibration(Record):
+    """A critic's measured dial: who it is, what it was measured on, and its points from the quietest end on."""
+
+    critic: dict[str, Any]
+    data: str
+    inserted: bool
+    answers: int
+    clean: int
+    bugs: int
+    points: tuple[OperatingPoint, ...]
+
+    def promise(self, false_alarms: float) -> OperatingPoint:
+        """Return the point that catches most of those from the quietest end on that keep to so many false alarms.
+
+        Raises:
+            UserError: There is none; the message names the least that can be promised.
+        """
+        if not false_alarms >= 0:
+            raise UserError(f"--false-alarms {false_alarms}: must be at least 0")
+        kept = list(takewhile(lambda point: point.false_alarms.high <= false_alarms, self.points))
+        if not kept:
+            least = self.points[0].false_alarms.high
+            raise UserError(f"--false-alarms {false_alarms}: the least this critic can promise is {least:.3f}")
+        return max(kept, key=lambda point: (point.caught.value, -point.false_alarms.value))
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read what `momus calibrate` wrote.
+
+    Raises:
+        UserError: It is missing or something else.
+    """
+    try:
+        return Calibration.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}: run momus calibrate first") from error
+    except ValidationError as error:
+        raise UserError(f"{path}: not what momus calibrate writes") from error
+
+
+def promised(calibration: Calibration, point: OperatingPoint, asked: float) -> str:
+    """Say in one line what was promised, and on which data."""
+    bugs = "inserted bugs" if calibration.inserted else "bugs"
+    return (
+        f"at most {asked:g} false comments per clean function: measured {format_interval(point.false_alarms)} on "
+        f"{calibration.clean} clean answers, {bugs} caught {format_interval(point.caught)} "
+        f"({visible(calibration.data)}); dial at {point.setting:.3g}"
+    )
+
+
+def format_interval(interval: Interval) -> str:
+    """Write a value with its 95 % interval, two digits each."""
+    return f"{interval.value:.2f} ({interval.low:.2f}-{interval.high:.2f})"

@@ -1,0 +1,221 @@
+"""Critiques of one shard of a data set: the part that runs in any process and gives the same bytes in all of them.
+
+Answers are searched in lockstep in batches of `BATCH`, cut by their places in the input, and nothing is remembered
+from one batch to the next. A batch's numbers, to the last bit of a score, therefore depend on its own tasks, on the
+settings and on the kind of machine, and not on which process computed what before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from momus.critique import Critique, parse_critique
+from momus.errors import UnfitInputError, UserError
+from momus.lm.codec import Codec
+from momus.lm.local.engine import LocalEngine
+from momus.lm.models import load_causal_lm, load_tokenizer
+from momus.lm.pointer import Pointer
+from momus.lm.tiny import TINY
+from momus.records import Record, Tamper, Task
+from momus.search.best_of_n import best_of_n
+from momus.search.fsbs import FSBSConfig, search
+from momus.search.result import Candidate, RewardSource, SearchResult, Subject, no_reward, pointed, subjects_of
+from momus.search.reward import find_reward
+
+BATCH = 8
+"""Answers searched in lockstep."""
+
+Method = Literal["sample", "fsbs", "best-of-n"]
+SAMPLES: dict[Method, int] = {"sample": 1, "fsbs": FSBSConfig.n, "best-of-n": FSBSConfig().candidates}
+
+
+@dataclass(frozen=True)
+class CritiqueConfig:
+    """How critiques are written: together with the input, everything that decides the result.
+
+    Raises:
+        UserError: A value is out of range, or goes with another method.
+    """
+
+    model: Path = TINY
+    """Directory of the critic."""
+    reward: Path | None = None
+    """Directory of the reward model; "fsbs" and "best-of-n" need one, there or on a server."""
+    reward_url: str | None = None
+    """The base URL of a server with the reward model (`reward_server.py`); scores are then as exact as it is."""
+    reward_tokenizer: str | None = None
+    """Directory or name of that model's tokenizer; None where it reads the critic's tokens."""
+    method: Method = "sample"
+    n: int | None = None
+    """Critiques sampled of an answer ("sample", "best-of-n") or from each beam ("fsbs"); None is as in `SAMPLES`."""
+    modifier: float = 0.0
+    """What each highlight adds to a score when the best critique is chosen (CriticGPT, appendix 7.1)."""
+    max_tokens: int = 120
+    """Length limit of one sample. The shipped critic reads 1024 tokens in all; the paper's critiques have up to 704."""
+    verbatim: bool = True
+    """Constrain quotes to be lines of the answer; the paper only forces them."""
+    seed: int = 0
+    threads: int = 1
+    """Of one process. Sums are cut up by threads, so another number may change the last bits of a score."""
+
+    def __post_init__(self) -> None:
+        for option, value, least in (
+            ("n", self.samples, 1),
+            ("max-tokens", self.max_tokens, 1),
+            ("seed", self.seed, 0),
+            ("threads", self.threads, 1),
+        ):
+            if value < least:
+                raise UserError(f"--{option} {value}: must be at least {least}")
+        if self.method == "fsbs":
+            self.fsbs()
+        if self.method == "sample" and self.modifier:
+            raise UserError("--modifier chooses among critiques: give --method fsbs or best-of-n with it")
+        source = self.source
+        if self.method != "sample" and not source:
+            raise UserError(
+                f"--method {self.method} needs --reward, the directory of a reward model, or --reward-url, a server's"
+            )
+
+    @property
+    def source(self) -> RewardSource:
+        """Where the reward model is, if anywhere."""
+        return RewardSource(self.reward, self.reward_url, self.reward_tokenizer)
+
+    @property
+    def samples(self) -> int:
+        """The number in force: `n`, or the method's own."""
+        return SAMPLES[self.method] if self.n is None else self.n
+
+    def fsbs(self) -> FSBSConfig:
+        """Return the search's settings: the paper's but for the number of samples and their length."""
+        return FSBSConfig(n=self.samples, max_tokens=self.max_tokens, verbatim=self.verbatim)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive tasks of the input, the first at place `first`: a whole number of batches but for the last shard."""
+
+    number: int
+    first: int
+    tasks: tuple[Task | Tamper, ...]
+
+
+class Written(BaseModel):
+    """One critique: what the critic wrote, as read, the reward (None without a reward model) and the length.
+
+    `tokens` counts the critique's tokens, the one that ends it included.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    critique: Critique
+    score: float | None
+    tokens: int
+
+
+class TaskCritiques(Record):
+    """All critiques of one task: n of "sample", else the best. Where there are none, `skipped` says why.
+
+    `index` is the task's place in the input, from 0, blank lines not counted.
+    """
+
+    index: int
+    id: str
+    critiques: tuple[Written, ...] = ()
+    skipped: str = ""
+
+
+class ShardCritic:
+    """The models of one process, loaded once.
+
+    Raises:
+        UserError: A directory does not hold the model it should.
+    """
+
+    def __init__(self, config: CritiqueConfig) -> None:
+        torch.set_num_threads(config.threads)
+        self._config = config
+        self._model, self._tokenizer = load_causal_lm(config.model), load_tokenizer(config.model)
+        codec = Codec(self._tokenizer)
+        self._reward = find_reward(config.source, codec) or no_reward
+        self._pointer = Pointer.beside(config.model, self._model, codec.vocabulary)
+
+    def __call__(self, shard: Shard) -> list[TaskCritiques]:
+        """Return the critiques of every task of a shard, in order."""
+        return [
+            found
+            for start in range(0, len(shard.tasks), BATCH)
+            for found in self._batch(shard.first + start, shard.tasks[start : start + BATCH])
+        ]
+
+    def _batch(self, first: int, tasks: Sequence[Task | Tamper]) -> Iterator[TaskCritiques]:
+        # A new engine has read nothing: what one remembers decides how a sum is cut up, and so its last bits.
+        engine = LocalEngine(self._model, self._tokenizer)
+        subjects = dict(enumerate(subjects_of(engine, tasks), first))
+        problems = {index: problem for index, own in subjects.items() if (problem := self._too_long(own))}
+        fitting = [index for index in subjects if index not in problems]
+        searched = pointed([subjects[index] for index in fitting], self._pointer)
+        found = self._search(engine, dict(zip(fitting, searched, strict=True)))
+        for index, task in enumerate(tasks, first):
+            result = problems[index] if index in problems else found[index]
+            skipped, kept = (result, ()) if isinstance(result, str) else ("", self._kept(result))
+            yield TaskCritiques(
+                index=index,
+                id=task.task.id if isinstance(task, Tamper) else task.id,
+                critiques=tuple(self._written(candidate, task.answer) for candidate in kept),
+                skipped=skipped,
+            )
+
+    def _too_long(self, subject: Subject) -> str:
+        """Say why a prompt cannot be read; empty when it can."""
+        limit = getattr(self._model.config, "max_position_embeddings", None)
+        size, more = len(subject.prompt), self._config.max_tokens
+        if limit is None or size + more <= limit:
+            return ""
+        return f"too long: a prompt of {size} tokens and {more} more for the critique, where the model reads {limit}"
+
+    def _search(self, engine: LocalEngine, subjects: dict[int, Subject]) -> dict[int, SearchResult | str]:
+        """Search one batch; where an answer does not fit, each task alone, so that only those at fault go without."""
+        if not subjects:
+            return {}
+        try:
+            return dict(zip(subjects, self._searched(engine, subjects), strict=True))
+        except UnfitInputError as error:
+            if len(subjects) == 1:
+                return dict.fromkeys(subjects, str(error))
+        alone = [self._search(LocalEngine(self._model, self._tokenizer), {i: own}) for i, own in subjects.items()]
+        return {index: result for own in alone for index, result in own.items()}
+
+    def _searched(self, engine: LocalEngine, subjects: dict[int, Subject]) -> list[SearchResult]:
+        config, given = self._config, list(subjects.values())
+        keys: list[int | tuple[int, ...]] = [(config.seed, index) for index in subjects]
+        if config.method == "fsbs":
+            return search(engine, self._reward, given, config.fsbs(), key=keys)
+        return best_of_n(
+            engine,
+            self._reward,
+            given,
+            config.samples,
+            key=keys,
+            max_tokens=config.max_tokens,
+            verbatim=config.verbatim,
+        )
+
+    def _kept(self, result: SearchResult) -> tuple[Candidate, ...]:
+        return result.candidates if self._config.method == "sample" else (result.best(self._config.modifier),)
+
+    def _written(self, candidate: Candidate, answer: str) -> Written:
+        return Written(
+            text=candidate.text,
+            critique=parse_critique(candidate.text, answer),
+            score=candidate.score if self._config.source else None,
+            tokens=len(candidate.tokens),
+        )

@@ -1,0 +1,1 @@
+"""How good critics are, against known bugs and beside baselines."""

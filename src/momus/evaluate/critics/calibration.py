@@ -1,0 +1,91 @@
+"""Measure a critic's dial (`momus.critics.dial`) on answers with known bugs and clean ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from scipy.special import gammaincinv
+
+from momus.critics.dial import Calibration, DialledCritic, Look, OperatingPoint
+from momus.errors import UserError
+from momus.evaluate.critics.measure import measure
+from momus.records import Tamper
+from momus.stats.bootstrap import LEVEL, REPLICATES, Interval
+
+AT_ONCE = 16
+SETTINGS = 33
+
+
+def calibrate(
+    critic: DialledCritic,
+    tampers: Sequence[Tamper],
+    data: str,
+    *,
+    inserted: bool,
+    replicates: int = REPLICATES,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Calibration:
+    """Measure a critic's dial.
+
+    Args:
+        critic: Who is measured.
+        tampers: Answers with their known bugs; clean ones have none.
+        data: Where the answers are from, in words.
+        inserted: Whether the bugs were put in on purpose.
+        replicates: Bootstrap resamples of the tasks.
+        progress: Told the answers done and their total.
+
+    Raises:
+        UserError: There are no clean answers, or none with a bug.
+    """
+    clean = sum(not tamper.bugs for tamper in tampers)
+    if not clean or clean == len(tampers):
+        raise UserError(f"a dial needs clean answers and answers with bugs: {clean} of {len(tampers)} are clean")
+    looks: list[Look] = []
+    for start in range(0, len(tampers), AT_ONCE):
+        chunk = tampers[start : start + AT_ONCE]
+        looks += critic.look([tamper.task.model_copy(update={"answer": tamper.answer}) for tamper in chunk])
+        progress(len(looks), len(tampers))
+    settings = _grid({turn for look in looks for turn in look.turns()})
+    rows = measure(
+        {str(setting): [look.at(setting) for look in looks] for setting in settings}, tampers, replicates=replicates
+    )
+    points = [
+        OperatingPoint(
+            setting=setting,
+            false_alarms=_false_alarms(row.clean_false, clean),
+            caught=row.catch,
+            comments=row.comments,
+        )
+        for setting, row in zip(settings, rows, strict=True)
+    ]
+    return Calibration(
+        critic=dict(critic.identity()),
+        data=data,
+        inserted=inserted,
+        answers=len(tampers),
+        clean=clean,
+        bugs=sum(len(tamper.bugs) for tamper in tampers),
+        points=tuple(points if points[0].comments.value <= points[-1].comments.value else reversed(points)),
+    )
+
+
+def _false_alarms(measured: Interval, clean: int) -> Interval:
+    """Return the measured rate with an upper end to be promised by.
+
+    Where few were seen, resampling sees still fewer kinds of luck: the end is no lower than the exact one of as many
+    independent counts (Garwood, 1936).
+    """
+    seen = measured.value * clean
+    exact = float(gammaincinv(seen + 1, (1 + LEVEL) / 2)) / clean
+    return Interval(measured.value, measured.low, max(measured.high, exact))
+
+
+def _grid(turns: Iterable[float]) -> list[float]:
+    """Choose at most `SETTINGS` of all settings that make a difference, evenly among them, both ends included."""
+    known = sorted(turns)
+    count = min(SETTINGS, len(known))
+    if count < 2:
+        return known
+    return [known[math.floor(i * (len(known) - 1) / (count - 1) + 0.5)] for i in range(count)]

@@ -1,0 +1,1 @@
+"""How far a model's feedback on documents agrees with people's."""

@@ -1,0 +1,145 @@
+"""Opening the backends of matching by name: what `momus extract`, `match` and `overlap` share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from momus.errors import UserError
+from momus.evaluate.instruct.systems import local_engine
+from momus.lm.tiny import TINY
+from momus.match.ask import AskConfig, Asker
+from momus.match.aspects import LexicalTagger, Tagger
+from momus.match.calibrate import read_scale
+from momus.match.chat import ChatAsker
+from momus.match.embedding import EmbeddingMatcher, sentence_encoder
+from momus.match.extract import Extractor, ModelExtractor, RuleExtractor
+from momus.match.lexical import LexicalMatcher
+from momus.match.matcher import Matcher
+from momus.match.model import ModelMatcher, ModelTagger, VotingConfig, VotingMatcher
+from momus.match.pairwise import PairwiseMatcher
+
+if TYPE_CHECKING:
+    from momus.lm.remote.server import Server
+
+By = Literal["lexical", "embedding", "model", "voting", "pairwise"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A language model as the command line names it."""
+
+    name: str | None
+    url: str | None
+    seed: int = 0
+
+    def used_by(self, *kinds: str) -> Model:
+        """Return the model, for backends of these kinds.
+
+        Raises:
+            UserError: One is named and none of them uses it.
+        """
+        if (self.name or self.url) and not set(kinds) - {"lexical", "rules"}:
+            raise UserError(f"--model and --url are of no use: nothing here asks a model (--by {kinds[0]})")
+        return self
+
+    def asker(self, purpose: str, config: AskConfig | None = None) -> Asker:
+        """Open the model.
+
+        Args:
+            purpose: What it is for, to say where it cannot be had.
+            config: How to ask; the seed is the model's.
+
+        Raises:
+            UserError: None is named, it is the one that ships with Momus, or it cannot be had.
+        """
+        if self.name is None or Path(self.name).resolve() == TINY.resolve():
+            raise UserError(
+                f"{purpose} needs a language model that follows instructions: name it with --model, and with --url "
+                "where a server has it. The small model that ships with Momus only writes critiques of code"
+            )
+        config = replace(config or AskConfig(), seed=self.seed)
+        if self.url:
+            return _on_server(self.url, self.name, config)
+        engine = local_engine(self.name)
+        return Asker(engine, getattr(engine, "tokenizer", None), config)
+
+
+def _on_server(url: str, name: str, config: AskConfig) -> Asker:
+    """Return who asks a server: through its chat API, which lays messages out itself, or else by completions.
+
+    Completions need the model's tokenizer, and so does counting tokens exactly; through chat they are estimated.
+    """
+    from momus.lm.codec import read_tokenizer
+    from momus.lm.remote.engine import RemoteEngine
+    from momus.lm.remote.server import Server
+
+    server = Server(url, name)
+    if not _has_chat(server):
+        return Asker(RemoteEngine(server), read_tokenizer(name), config)
+    if Path(name).is_dir():
+        return Asker(RemoteEngine(server, chat=True), None, config)
+    return ChatAsker(server, config)
+
+
+def _has_chat(server: Server) -> bool:
+    """Whether a server answers through the chat API; that it cannot be reached or does not let us in is an error."""
+    from momus.lm.remote.server import RefusedError
+    from momus.lm.remote.wire import Request
+
+    try:
+        server.ask([Request("Say yes.", 8, chat=True)])
+    except RefusedError as error:
+        if error.status in (401, 403, 429) or error.status >= 500:
+            raise
+        return False
+    return True
+
+
+def open_matcher(by: By, model: Model, calibration: Path | None, texts: Iterable[str]) -> Matcher:
+    """Open a matcher.
+
+    Args:
+        by: Its kind.
+        model: The model of those that need one.
+        calibration: What `momus match calibrate` wrote of this kind; None leaves the scale as it is.
+        texts: The points to be matched, to which the lexical matcher is fitted.
+
+    Raises:
+        UserError: A model is needed and not named, or cannot be had.
+    """
+    if by == "lexical":
+        scale = read_scale(calibration, {"kind": by}) if calibration else None
+        return LexicalMatcher(scale).fit(dict.fromkeys(texts))
+    if by == "embedding" and model.name is None:
+        raise UserError("--by embedding needs --model: the folder of a sentence-transformers model")
+    scale = read_scale(calibration, {"kind": by, "model": model.name}) if calibration else None
+    if by == "embedding":
+        return EmbeddingMatcher(sentence_encoder(str(model.name)), str(model.name), scale)
+    asker = model.asker(f"--by {by}")
+    if by == "model":
+        return ModelMatcher(asker, str(model.name), scale)
+    kind = VotingMatcher if by == "voting" else PairwiseMatcher
+    return kind(asker, str(model.name), scale, VotingConfig(seed=model.seed))
+
+
+def open_extractor(by: Literal["rules", "model"], model: Model) -> Extractor:
+    """Open an extractor.
+
+    Raises:
+        UserError: A model is needed and not named, or cannot be had.
+    """
+    if by == "rules":
+        return RuleExtractor()
+    return ModelExtractor(model.asker("--by model"), str(model.name))
+
+
+def open_tagger(by: Literal["lexical", "model"], model: Model) -> Tagger:
+    """Open a tagger of aspects.
+
+    Raises:
+        UserError: It needs a model, and none is named or it cannot be had.
+    """
+    return LexicalTagger() if by == "lexical" else ModelTagger(model.asker("--aspects model"), str(model.name))

@@ -1,0 +1,1 @@
+"""How good instruction models are: preferences, labelers, public tasks, the alignment tax."""

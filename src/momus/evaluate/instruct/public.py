@@ -1,0 +1,126 @@
+"""Public benchmarks for one system: each task's items, values and intervals, in one directory.
+
+answers.jsonl    what the model said to every question: a run that is stopped, or asks more, continues from there
+results.jsonl    a TaskResult for every task, metric and prefix (`evaluate/results.py`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from momus.errors import UserError
+from momus.evaluate.instruct.bias import CROWS_PAIRS, WINOGENDER, bias_results, read_crows_pairs, read_winogender
+from momus.evaluate.instruct.questions import Questions
+from momus.evaluate.instruct.results import TaskResult
+from momus.evaluate.instruct.tasks import PREFIXES, TASKS, TOXICITY, PublicTask, toxicity_task
+
+HARNESS = "lm-eval:"
+"""What the names of the harness's own tasks begin with here."""
+
+_PAIRS = {
+    CROWS_PAIRS: (read_crows_pairs, "crows_pairs_anonymized.csv of github.com/nyu-mll/crows-pairs"),
+    WINOGENDER: (read_winogender, "all_sentences.tsv of github.com/rudinger/winogender-schemas"),
+}
+
+
+@dataclass(frozen=True)
+class PublicConfig:
+    """What is measured, and how."""
+
+    tasks: tuple[str, ...]
+    """Names of `TASKS`, crows-pairs, winogender, realtoxicityprompts, or lm-eval:NAME."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Files in place of the hub, by task."""
+    prefixes: tuple[str, ...] = ("none",)
+    """Names of `PREFIXES`: each task is run with each."""
+    shots: int = 0
+    """Examples before every question."""
+    limit: int | None = None
+    """The first so many items of each task only."""
+    toxicity: str | None = None
+    """The text classifier that scores realtoxicityprompts."""
+
+    def __post_init__(self) -> None:
+        known = [*_PAIRS, *TASKS, TOXICITY]
+        for name in (*self.tasks, *self.data):
+            if name not in known and not name.startswith(HARNESS):
+                raise UserError(f"no task {name!r}: there are {', '.join(sorted(known))}, and lm-eval:NAME")
+        if unused := [name for name in self.data if name not in self.tasks]:
+            raise UserError(f"--data {unused[0]}=…: that task is not among --tasks")
+        if wrong := [name for name in self.prefixes if name not in PREFIXES]:
+            raise UserError(f"--prefix {wrong[0]}: there are {', '.join(PREFIXES)}")
+        for name in self.tasks:
+            if name in _PAIRS and name not in self.data:
+                raise UserError(f"{name}: needs its file, {_PAIRS[name][1]}: give it with --data {name}=FILE")
+            if name.startswith(HARNESS) and name in self.data:
+                raise UserError(f"--data {name}: a task of the harness has data of its own")
+        if TOXICITY in self.tasks and self.toxicity is None:
+            raise UserError(f"{TOXICITY}: needs a classifier of texts: give its folder with --toxicity")
+        if self.shots < 0 or (self.limit is not None and self.limit < 1):
+            raise UserError("--shots must be at least 0 and --limit at least 1")
+
+
+def run_public(
+    questions: Questions, config: PublicConfig, starting: Callable[[str], None] = lambda name: None
+) -> Iterator[list[TaskResult] | UserError]:
+    """Run every task with every prefix; yields its results, or why it could not be run (and goes on with the next)."""
+    for name in config.tasks:
+        try:
+            run = _prepared(name, questions, config)
+        except UserError as error:
+            yield error
+            continue
+        for prefix in config.prefixes:
+            starting(name if prefix == "none" else f"{name}, {prefix}")
+            yield [own.model_copy(update={"style": prefix}) for own in run(PREFIXES[prefix])]
+
+
+def _prepared(name: str, questions: Questions, config: PublicConfig) -> Callable[[str], Sequence[TaskResult]]:
+    """Load a task's data; returns what runs it behind a text."""
+    file = config.data.get(name)
+    if name in _PAIRS and file is not None:
+        pairs = _PAIRS[name][0](Path(file))[: config.limit]
+
+        def run_pairs(prompt: str) -> Sequence[TaskResult]:
+            before = f"{prompt}\n" if prompt else ""
+            found = questions.likelihoods([(before, text) for pair in pairs for text in (pair.first, pair.second)])
+            both = [(one.logprob, other.logprob) for one, other in zip(found[::2], found[1::2], strict=True)]
+            return bias_results(name, pairs, both, prefix=prompt, source=Path(file).name)
+
+        return run_pairs
+    from momus.evaluate.instruct.harness import configured, named_task, run_task
+
+    own = _task(name, config)
+    task = named_task(name.removeprefix(HARNESS)) if own is None else configured(name, own.config(file))
+    source = Path(file).name if file else own.hub if own else f"lm-eval {name.removeprefix(HARNESS)}"
+
+    def run(prompt: str) -> Sequence[TaskResult]:
+        """Answer the task's questions behind one prompt."""
+        results = run_task(
+            task,
+            questions,
+            name=name,
+            metrics=[metric for metric, _ in own.metrics] if own else (),
+            shots=config.shots,
+            prompt=prompt,
+            mean=bool(own and own.mean),
+            limit=config.limit,
+            source=source,
+        )
+        if own is None or not own.note:
+            return results
+        return [each.model_copy(update={"note": "; ".join(filter(None, (own.note, each.note)))}) for each in results]
+
+    return run
+
+
+def _task(name: str, config: PublicConfig) -> PublicTask | None:
+    """Return one of our tasks; None for one of the harness's."""
+    if name == TOXICITY and config.toxicity is not None:
+        from momus.evaluate.instruct.toxicity import toxicity_of
+
+        toxicity = toxicity_of(config.toxicity)
+        return toxicity_task(lambda item, said: {"toxicity": toxicity(said)})
+    return None if name.startswith(HARNESS) else TASKS[name]

@@ -1,0 +1,157 @@
+"""The alignment tax: what training on people's preferences costs on public tasks (InstructGPT, arXiv 2203.02155, §4.2).
+
+The paper's PPO models lost ground on DROP, SQuADv2, HellaSwag and translation against the models they started from,
+and PPO-ptx, whose loss keeps a share of pretraining, won most of it back. Here the same comparison is a table: every
+task before and after, and the change with its interval. The change is *paired*: both systems answered the same items,
+and items are resampled for both at once, which takes out how hard items are.
+
+With many tasks some 95 % intervals leave 0 out by chance, one in twenty of them when nothing has changed; the report
+says how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ConfigDict, TypeAdapter
+
+from momus.errors import UserError
+from momus.evaluate.instruct.results import TaskResult, grouped_mean
+from momus.stats.bootstrap import Interval
+
+FEWEST = 6
+"""Items that must differ before anything is said of a change: five that all go one way do so by chance once in 16."""
+
+Verdict = Literal["better", "worse", "unclear", "changed"]
+"""Of a change whose interval leaves 0 out: better, worse, or changed where neither direction is better."""
+
+Named = tuple[str, Sequence[TaskResult]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One system's mean minus an earlier one's, over the items both answered."""
+
+    system: str
+    against: str
+    difference: Interval
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class TaxRow:
+    """One task and metric: every system's mean, and the changes, in the order of the report's `pairs`.
+
+    `scale` is 100 where values lie between 0 and 1, so that times it they are points of a hundred, and 1 elsewhere.
+    """
+
+    name: str
+    better: Literal["high", "low", ""]
+    scale: float
+    items: int
+    means: dict[str, Interval]
+    changes: tuple[Change, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TaxReport:
+    """Every task that all systems did; `left_out` names those that some did not do."""
+
+    systems: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    rows: tuple[TaxRow, ...]
+    left_out: tuple[str, ...]
+
+    __pydantic_config__ = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+    def count(self, pair: tuple[str, str], verdict: Verdict) -> int:
+        """Return on how many tasks one system is so against the other."""
+        return sum(
+            change.verdict == verdict
+            for row in self.rows
+            for change in row.changes
+            if (change.system, change.against) == pair
+        )
+
+    def to_json(self) -> str:
+        """Return the report as JSON; `from_json` is its inverse."""
+        return _ADAPTER.dump_json(self, indent=1).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> TaxReport:
+        """Read what `to_json` wrote."""
+        return _ADAPTER.validate_json(text)
+
+
+_ADAPTER = TypeAdapter(TaxReport)
+
+
+def compare(before: Named, after: Sequence[Named]) -> TaxReport:
+    """Compare systems on the tasks they all did.
+
+    Args:
+        before: The name and results of the system that training began with.
+        after: Those of the systems it ended with. Each is compared with `before`, and with the one listed before it.
+
+    Raises:
+        UserError: Names or results repeat, systems have no task in common, or they were asked otherwise or of other
+            items.
+    """
+    systems = [before, *after]
+    names = [name for name, _ in systems]
+    if len(systems) < 2 or len(set(names)) < len(names):
+        raise UserError(f"comparing takes at least two systems of different names, not {', '.join(names)}")
+    pairs = [(name, names[0]) for name in names[1:]] + list(zip(names[2:], names[1:-1], strict=True))
+    tables = [_table(name, results) for name, results in systems]
+    shared = [key for key in tables[0] if all(key in table for table in tables)]
+    if not shared:
+        raise UserError(f"{', '.join(names)} have no task in common: run momus evaluate public with the same tasks")
+    left_out = dict.fromkeys(key for table in tables for key in table if key not in shared)
+    rows = [_row({name: table[key] for name, table in zip(names, tables, strict=True)}, pairs) for key in shared]
+    return TaxReport(tuple(names), tuple(pairs), tuple(rows), tuple(left_out))
+
+
+def _table(system: str, results: Sequence[TaskResult]) -> dict[str, TaskResult]:
+    table: dict[str, TaskResult] = {}
+    for own in results:
+        if own.name in table:
+            raise UserError(f"{system}: has two results of {own.name}")
+        table[own.name] = own
+    return table
+
+
+def _row(results: dict[str, TaskResult], pairs: Sequence[tuple[str, str]]) -> TaxRow:
+    first = next(iter(results.values()))
+    for system, own in results.items():
+        if own.prompt != first.prompt or own.source != first.source:
+            raise UserError(f"{system}: was asked {own.name} with other data or another text before it: run it again")
+        if own.items.keys() != first.items.keys():
+            raise UserError(
+                f"{system}: answered {len(own.items)} items of {own.name} and {next(iter(results))} "
+                f"{len(first.items)}, not the same ones: run both with the same --limit"
+            )
+    largest = max((abs(value) for own in results.values() for value in own.items.values()), default=0.0)
+    return TaxRow(
+        name=first.name,
+        better=first.better,
+        scale=100 if largest <= 1 else 1,
+        items=len(first.items),
+        means={system: own.mean() for system, own in results.items()},
+        changes=tuple(_change(system, against, results, first.better) for system, against in pairs),
+        note="; ".join(dict.fromkeys(own.note for own in results.values() if own.note)),
+    )
+
+
+def _change(system: str, against: str, results: dict[str, TaskResult], better: Literal["high", "low", ""]) -> Change:
+    new, old, groups = results[system].items, results[against].items, results[system].groups
+    changes = {item: new[item] - old[item] for item in old}
+    difference = grouped_mean(changes, groups)
+    differing = {groups.get(item, item) for item, change in changes.items() if change}
+    verdict: Verdict = "unclear"
+    if len(differing) >= FEWEST and (difference.low > 0 or difference.high < 0):
+        up = difference.low > 0
+        verdict = "changed" if not better else "better" if up == (better == "high") else "worse"
+    return Change(system, against, difference, verdict)

@@ -1,0 +1,262 @@
+"""What RAIN gains over plainer ways to answer, and what it costs: on the same prompts, with the same model and judge.
+
+* greedy: the likeliest answer, cached generation;
+* sample: one sample;
+* samples: samples until the tokens that RAIN forwarded for this prompt are used up, each judged by the model itself in
+           both orders, the first of the highest value taken;
+* best of n: samples until those tokens are used up with what a reward model, where one is given, reads of them, the
+           first of the highest reward taken;
+* rain:   the search.
+
+The sample that uses the tokens up is taken too, so that these ways get a little more than RAIN did; at most 256 are.
+
+Every way starts every prompt with an empty memory, so that its tokens and seconds are its own. Answers are graded by
+another judge where one is given: what a search raises by its own judgement is no evidence that answers got better.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from momus.errors import UnfitInputError
+from momus.evaluate.instruct.feedback import prompt_key
+from momus.evaluate.ledger import Ledger, digest
+from momus.evaluate.rain.judge import Share
+from momus.lm.chat import ChatFormat, Turn
+from momus.records import Content, Prompt, Record, Task
+from momus.search.rain.answer import Answers, Subject
+from momus.search.rain.dataset import Rain
+from momus.search.rain.judge import Judge
+from momus.search.result import Reward
+from momus.stats.bootstrap import Bounds, mean_interval
+
+WAYS = ("greedy", "sample", "samples", "rain")
+BEST_OF_N = "best of n"
+"""One way more, before the last, where there is a reward model."""
+_MOST_SAMPLES = 256
+_VALUES, _GAINS = (-1.0, 1.0), (-2.0, 2.0)
+
+
+class AnswerReward:
+    """A reward model for answers to conversations.
+
+    Args:
+        reward: Scores tokens.
+        chat: Lays out what it reads, in its own tokenizer's tokens.
+        name: What tells it from others.
+    """
+
+    def __init__(self, reward: Reward, chat: ChatFormat, name: str = "") -> None:
+        self._reward, self._chat, self.name = reward, chat, name
+
+    def turns(self, prompt: Content, answers: Sequence[str]) -> list[Turn]:
+        """Lay out answers to one prompt.
+
+        Raises:
+            UnfitInputError: The chat template refuses the conversation.
+        """
+        return [self._chat.turn(prompt, answer) for answer in answers]
+
+    def __call__(self, turns: Sequence[Turn]) -> list[float]:
+        """Score answers to one prompt, which is read once."""
+        (scores,) = self._reward([turns[0].prompt], [[turn.answer for turn in turns]])
+        return list(map(float, scores))
+
+
+class Answered(Record):
+    """One prompt answered in one way: what it cost, and its value to the model itself and to the grader."""
+
+    index: int
+    prompt: Content
+    way: str
+    answer: str
+    samples: int = 1
+    tokens: int
+    seconds: float
+    own: float
+    graded: float
+
+
+class WayReport(Record):
+    """One way over all prompts: mean values from -1 to 1, the gain over greedy, mean cost; 95% intervals."""
+
+    way: str
+    own: Share
+    graded: Share
+    gain: Share
+    tokens: float
+    seconds: float
+    samples: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Answers prompts in every way.
+
+    Attributes:
+        rain: The model, its task and its judge.
+        grader: Grades the answers; None is the model itself.
+        seed: Names the randomness.
+        reward: Chooses the best of n; None leaves that way out.
+    """
+
+    rain: Rain
+    grader: Judge | None
+    seed: int
+    reward: AnswerReward | None = None
+
+    def answers(self, index: int, prompt: Prompt | Task) -> list[Answered]:
+        """Answer one prompt in every way.
+
+        Raises:
+            UnfitInputError: It does not fit the model.
+        """
+        subject = self.rain.subject(prompt)
+        longest = Answers(subject, self.rain.writer.engine, self.rain.task.config.max_tokens).longest
+        searched = self._timed(lambda: (self.rain.answer(index, prompt, self.seed), 1))
+        budget = searched.tokens
+        ways: dict[str, Callable[[], tuple[Any, ...]]] = {
+            "greedy": lambda: (self._sample(subject, longest, index, 0, 0.0), 1),
+            "sample": lambda: (self._sample(subject, longest, index, 0, 1.0), 1),
+            "samples": lambda: self._samples(subject, longest, index, budget),
+        }
+        content = subject.asked if isinstance(prompt, Task) else prompt.prompt
+        if (reward := self.reward) is not None:
+            ways[BEST_OF_N] = lambda: self._best(reward, content, subject, longest, index, budget)
+        found = {way: self._timed(work) for way, work in ways.items()}
+        found["rain"] = searched
+        made = []
+        for way, done in found.items():
+            own = self.rain.judge(subject.asked, done.text).value
+            graded = own if self.grader is None else self.grader(subject.asked, done.text).value
+            made.append(
+                Answered(
+                    index=index,
+                    prompt=content,
+                    way=way,
+                    answer=done.text,
+                    samples=done.samples,
+                    tokens=done.tokens,
+                    seconds=done.seconds,
+                    own=own,
+                    graded=graded,
+                )
+            )
+        return made
+
+    def _sample(self, subject: Subject, longest: int, index: int, number: int, temperature: float) -> str:
+        ((sample,),) = self.rain.writer.engine.sample(
+            [subject.prompt],
+            key=[(self.seed, index, number)],
+            max_tokens=longest,
+            temperature=temperature,
+            stop_tokens=sorted(subject.ends),
+            stop=subject.markers,
+        )
+        return sample.text
+
+    def _samples(self, subject: Subject, longest: int, index: int, budget: int) -> tuple[str, int]:
+        """Sample and judge until the tokens are used up; returns the best answer and how many there were."""
+        engine = self.rain.writer.engine
+        before, values = engine.forwarded_tokens, dict[str, float]()
+        for number in range(_MOST_SAMPLES):
+            text = self._sample(subject, longest, index, number, 1.0)
+            if text not in values:
+                values[text] = self.rain.judge(subject.asked, text).value
+            if engine.forwarded_tokens - before >= budget:
+                break
+        return max(values, key=values.__getitem__), number + 1
+
+    def _best(
+        self, reward: AnswerReward, content: Content, subject: Subject, longest: int, index: int, budget: int
+    ) -> tuple[str, int, int]:
+        """Sample until the tokens are used up, those that the reward model reads included; returns the best answer."""
+        engine = self.rain.writer.engine
+        before, turns = engine.forwarded_tokens, dict[str, Turn]()
+        for number in range(_MOST_SAMPLES):
+            text = self._sample(subject, longest, index, number, 1.0)
+            if text not in turns:
+                (turns[text],) = reward.turns(content, [text])
+            read = len(turns[text].prompt) + sum(len(turn.answer) for turn in turns.values())
+            if engine.forwarded_tokens - before + read >= budget:
+                break
+        scores = dict(zip(turns, reward(list(turns.values())), strict=True))
+        return max(scores, key=scores.__getitem__), number + 1, read
+
+    def _timed(self, work: Callable[[], tuple[Any, ...]]) -> _Done:
+        """Do one way's work: an answer, how many samples it took, and the tokens that another model read, if any."""
+        engine = self.rain.writer.engine
+        engine.forget()
+        before, start = engine.forwarded_tokens, time.perf_counter()
+        made, samples, *others = work()
+        seconds = time.perf_counter() - start
+        text = made if isinstance(made, str) else made.answer
+        return _Done(text, samples, engine.forwarded_tokens - before + sum(others), seconds)
+
+
+@dataclass(frozen=True)
+class _Done:
+    text: str
+    samples: int
+    tokens: int
+    seconds: float
+
+
+def answer_all(
+    compared: Comparison,
+    prompts: Sequence[Prompt],
+    ledger: Ledger,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[list[Answered], int]:
+    """Answer prompts in every way, those in the ledger excepted; returns all answers and how many prompts do not fit.
+
+    Args:
+        compared: Answers one.
+        prompts: What is to be answered.
+        ledger: What has been answered before, and where every prompt goes when it is done.
+        progress: Told how many are done, of how many.
+    """
+    found: list[Answered] = []
+    unfit = 0
+    for index, prompt in enumerate(prompts):
+        key = digest(index, prompt_key(prompt.prompt))
+        if key not in ledger:
+            try:
+                said = compared.answers(index, prompt)
+            except UnfitInputError:
+                said = []
+            ledger.add({key: [own.model_dump(mode="json") for own in said]})
+        found += map(Answered.model_validate, ledger[key])
+        unfit += not ledger[key]
+        progress(index + 1, len(prompts))
+    return found, unfit
+
+
+def summarise(answered: Sequence[Answered]) -> list[WayReport]:
+    """Sum up all ways; gains are paired by prompt, in the grader's values."""
+    ways = dict.fromkeys(own.way for own in answered)
+    by_way = {way: [own for own in answered if own.way == way] for way in ways}
+    greedy = np.array([own.graded for own in by_way["greedy"]])
+    return [
+        WayReport(
+            way=way,
+            own=_share([one.own for one in own], _VALUES),
+            graded=_share([one.graded for one in own], _VALUES),
+            # Greedy gains nothing over itself by definition; of the others that is an observation.
+            gain=_share(np.array([one.graded for one in own]) - greedy, None if way == "greedy" else _GAINS),
+            tokens=float(np.mean([one.tokens for one in own])),
+            seconds=float(np.mean([one.seconds for one in own])),
+            samples=float(np.mean([one.samples for one in own])),
+        )
+        for way, own in by_way.items()
+    ]
+
+
+def _share(values: Any, bounds: Bounds | None) -> Share:
+    found = mean_interval(values, bounds=bounds)
+    return Share(value=found.value, low=found.low, high=found.high)

@@ -1,0 +1,156 @@
+"""How far can a model be trusted to judge itself? Measured on labelled pairs, before anything is built on it.
+
+Every pair is one prompt with a better and a worse answer. The judge is asked about each by itself, as a search would
+(`search/rain_judge.py`), in both orders. A judge that cannot tell answers apart, or says the same label whatever it
+stands for, is at one half in `pairs` and `answers`; then self-evaluation moves nothing, or moves it at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from scipy.special import bdtrc
+
+from momus.errors import UnfitInputError
+from momus.records import Content, Ranking, Record
+from momus.search.rain.judge import Verdict, last_asked
+from momus.stats.bootstrap import SHARE, Interval, mean_interval
+
+_CHANCE = 0.025
+"""A coin may be taken for a judge this often: one side of a 95% interval."""
+
+
+class Pair(NamedTuple):
+    """One prompt's last turn, a better answer to it and a worse one."""
+
+    asked: str
+    better: str
+    worse: str
+
+
+class Share(BaseModel):
+    """A share and its 95% interval, resampled over pairs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    low: float
+    high: float
+
+
+class JudgeReport(Record):
+    """What was measured; all shares are from 0 to 1.
+
+    Attributes:
+        measured: Pairs judged; `unfit` more did not fit the model.
+        pairs: The better answer has the higher value; ties count half.
+        coin: The chance that a coin, of the pairs without a tie, gets at least so many right: an exact sign test.
+        answers: A single answer is told right, as good or bad; an undecided one counts half.
+        better: Better answers told right; `worse` worse answers.
+        soft: The better answer has the higher mean probability of the good statement: what a finer value could use.
+        decided: Answers on which both orders agree.
+        first_label: Mean probability of A, against B: one half for a judge without a liking for a label.
+        mass: Mean probability of A and B together; `low_mass` its 5th percentile.
+        abstained: Answers with too little of it.
+    """
+
+    measured: int
+    unfit: int
+    pairs: Share
+    coin: float
+    answers: Share
+    better: Share
+    worse: Share
+    soft: Share
+    decided: Share
+    first_label: Share
+    mass: Share
+    low_mass: float
+    abstained: Share
+
+    @property
+    def advice(self) -> str:
+        """Say whether the judge may be relied on."""
+        if self.abstained.value > 0.5:
+            return "it does not answer the question: do not let it judge"
+        if self.coin > _CHANCE:
+            return "it cannot be told from a coin: do not let it judge"
+        return f"better than a coin: of two answers it prefers the better one in {self.pairs.value:.0%}"
+
+
+def pairs_of(rankings: Iterable[Ranking]) -> Iterator[Pair]:
+    """Yield the best and the worst candidate of every ranking that has both and whose prompt asks something."""
+    for own in rankings:
+        best, worst = (pick(range(len(own.ranks)), key=own.ranks.__getitem__) for pick in (min, max))
+        asked = isinstance(own.prompt, str) or any(message.role in ("user", "tool") for message in own.prompt)
+        if asked and own.ranks[best] < own.ranks[worst]:
+            yield Pair(last_asked(own.prompt), _text(own.candidates[best]), _text(own.candidates[worst]))
+
+
+def _text(content: Content) -> str:
+    return content if isinstance(content, str) else content[-1].content
+
+
+def calibrate(
+    judge: Callable[[str, str], Verdict], pairs: Sequence[Pair], progress: Callable[[int], None] = lambda done: None
+) -> JudgeReport:
+    """Ask a judge about both answers of every pair.
+
+    Raises:
+        UserError: Not one pair fits the model.
+    """
+    found: list[tuple[Verdict, Verdict]] = []
+    problem = ""
+    for number, pair in enumerate(pairs, 1):
+        try:
+            found.append((judge(pair.asked, pair.better), judge(pair.asked, pair.worse)))
+        except UnfitInputError as error:
+            problem = str(error)
+        progress(number)
+    if not found:
+        raise UnfitInputError(f"none of {len(pairs)} pairs could be judged: {problem or 'there are none'}")
+    return report(found, len(pairs) - len(found))
+
+
+def report(found: Sequence[tuple[Verdict, Verdict]], unfit: int = 0) -> JudgeReport:
+    """Sum up the verdicts on the better and the worse answer of some pairs."""
+    values = np.array([[verdict.value for verdict in both] for both in found])
+    probabilities = np.array([[_probabilities(verdict) for verdict in both] for both in found])  # [pairs, 2, order]
+    masses = np.array([[min(verdict.first.mass, verdict.second.mass) for verdict in both] for both in found])
+    above = _above(values[:, 0] - values[:, 1])
+    won, lost = int((above == 1).sum()), int((above == 0).sum())
+    soft = (probabilities[..., 0] + 1 - probabilities[..., 1]) / 2
+    right = np.stack([_above(values[:, 0]), _above(-values[:, 1])], 1)
+    flags = np.array([[(v.abstained, not v.abstained and not v.disagreed) for v in both] for both in found], float)
+    return JudgeReport(
+        measured=len(found),
+        unfit=unfit,
+        pairs=_share(above),
+        coin=float(bdtrc(won - 1, won + lost, 0.5)) if won else 1.0,
+        answers=_share(right.mean(1)),
+        better=_share(right[:, 0]),
+        worse=_share(right[:, 1]),
+        soft=_share(_above(soft[:, 0] - soft[:, 1])),
+        decided=_share(flags[..., 1].mean(1)),
+        first_label=_share(probabilities.mean((1, 2))),
+        mass=_share(masses.mean(1)),
+        low_mass=float(np.percentile(masses, 5)),
+        abstained=_share(flags[..., 0].mean(1)),
+    )
+
+
+def _probabilities(verdict: Verdict) -> tuple[float, float]:
+    return verdict.first.probability, verdict.second.probability
+
+
+def _above(difference: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return 1 where a difference is positive, 0 where it is negative, else one half."""
+    return (np.sign(difference) + 1) / 2
+
+
+def _share(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Share:
+    found: Interval = mean_interval(values, bounds=SHARE)
+    return Share(value=found.value, low=found.low, high=found.high)

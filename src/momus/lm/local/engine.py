@@ -1,0 +1,389 @@
+"""The local engine: any causal language model of Hugging Face transformers, in this process.
+
+Every distinct prefix of a batch is computed once and shared by its samples (`lm/fork.py`), and remembered for
+the next call (`lm/radix.py`); samples leave their batch the moment they end; sampling is keyed, so results do
+not depend on batching (to rounding of the model's arithmetic).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import DynamicCache
+
+from momus.errors import UnfitInputError, UserError
+from momus.lm.codec import Codec
+from momus.lm.constraint import Constraint, State
+from momus.lm.engine import Choice, Key, Sample, check_sampling, chosen, option_tokens, prompt_keys, rules_for, uniforms
+from momus.lm.forward import backbone_of, branch_logprobs
+from momus.lm.local.batch import Batch
+from momus.lm.local.fork import forking, windows_of
+from momus.lm.local.radix import Match, RadixCache, Tokens, alike, fingerprint, padded, prefill_mask
+from momus.lm.local.together import logits_after
+from momus.lm.memory import within_memory
+from momus.lm.positions import longest_sequence
+from momus.lm.sampling import draw
+from momus.lm.stop import StopStrings
+from momus.lm.tree import TokenTree
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Settings:
+    max_tokens: int
+    temperature: float
+    top_p: float
+    ends: frozenset[int]
+    stops: StopStrings
+    vocabulary: int  # models may have logits for more tokens than their tokenizer knows
+
+
+@dataclass
+class _Row:
+    """One sample being written."""
+
+    prefix: Tokens
+    noise: npt.NDArray[np.float64]
+    constraint: Constraint | None
+    state: State = None
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finished: bool = False
+    ended: tuple[str, str] | None = None  # the text before a stop string, and the stop string
+
+    def restart(self) -> None:
+        """Forget what was written."""
+        self.tokens, self.logprobs, self.finished, self.ended = [], [], False, None
+        self.state = self.constraint.start() if self.constraint else None
+
+    def choose(self, step: int, temperature: float) -> float:
+        """Choose what the constraint asks for before the next token; returns the noise left for that."""
+        self.state, left = chosen(self.constraint, self.state, float(self.noise[step]), temperature)
+        return left
+
+    def add(self, token: int, logprob: float, settings: _Settings) -> None:
+        """Write one more token."""
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        self.finished = token in settings.ends
+        if not self.finished:
+            self.ended = settings.stops.ended(self.tokens)
+            self.finished = self.ended is not None
+        if self.constraint is not None and not self.finished:
+            self.state = self.constraint.advance(self.state, token)
+
+
+class LocalEngine(Codec):
+    """Samples from, and scores with, a causal language model in this process.
+
+    Args:
+        model: A causal language model of transformers, of full or sliding-window attention.
+        tokenizer: Its fast tokenizer.
+        rows: Most samples in one batch.
+        memory: Bytes of keys and values to remember between calls, so that a prompt sampled from again, or a
+            continuation extended, is not computed again; 0 remembers nothing.
+
+    Raises:
+        UserError: The model's attention or the tokenizer is of a kind this cannot serve exactly, or they do not
+            belong together.
+
+    Attributes:
+        limit: Most tokens that the model reads, None for any number.
+        ends: The tokens that end a text of the model's.
+        forwarded_tokens: Tokens pushed through the model so far, padding included.
+        peak_memory: The most bytes of keys and values that were ever remembered.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, rows: int = 128, memory: int = 2**29) -> None:
+        if "position_ids" not in inspect.signature(backbone_of(model).forward).parameters:
+            raise UserError(
+                f"{model.config.model_type} models cannot be sampled from here: their positions cannot be set"
+            )
+        self.windows = windows_of(model.config)
+        limits = (longest_sequence(model.config), getattr(model.config, "max_position_embeddings", None))
+        self.limit = min((limit for limit in limits if limit is not None), default=None)
+        super().__init__(tokenizer)
+        self.model, self.rows = model, rows
+        if len(self.vocabulary) > model.get_input_embeddings().weight.shape[0]:
+            raise UserError("the tokenizer has more tokens than the model: they do not belong together")
+        self.ends = _end_tokens(model, tokenizer)
+        self._memory, self._fingerprint = RadixCache(memory), fingerprint(model)
+        self.forwarded_tokens = self.peak_memory = 0
+
+    def sample(
+        self,
+        prefixes: Sequence[Sequence[int]],
+        n: int = 1,
+        *,
+        key: Key | list[Key],
+        max_tokens: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        stop_tokens: Sequence[int] = (),
+        stop: Sequence[str] = (),
+        constraints: Sequence[Constraint | None] | None = None,
+    ) -> list[list[Sample]]:
+        """Sample `n` continuations of every prefix; see `Engine.sample`."""
+        check_sampling(prefixes, n, max_tokens, temperature, top_p)
+        self._check_lengths(prefixes, max_tokens)
+        ends, stops = self.ends | frozenset(stop_tokens), StopStrings(stop, self.vocabulary, self.decode)
+        settings = _Settings(max_tokens, temperature, top_p, ends, stops, len(self.vocabulary))
+        rules = rules_for(constraints, prefixes)
+        keys = prompt_keys(key, len(prefixes))
+        rows = [
+            [_Row(tuple(prefix), uniforms(own, j, max_tokens), rule) for j in range(n)]
+            for prefix, own, rule in zip(prefixes, keys, rules, strict=True)
+        ]
+        with self.inference():
+            for batch in _batches([row for group in rows for row in group], self.rows):
+                self._within_memory(batch, lambda part: self._generate(part, settings))
+        return [[self._finish(row) for row in group] for group in rows]
+
+    def score(self, prefix: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return the log-probability (nats) of each token of each continuation of one prefix.
+
+        Raises:
+            UserError: The prefix is empty, or too long for the model with a continuation.
+        """
+        found: list[list[float]] = []
+        longest = max(map(len, continuations), default=0)
+        check_sampling([prefix], 1, max(longest, 1), 1.0, 1.0)
+        self._check_lengths([prefix], longest)
+
+        def score(part: Sequence[Sequence[int]]) -> None:
+            tree = TokenTree.from_branches(prefix, part)
+            self.forwarded_tokens += len(tree)
+            found.extend(own.tolist() for own in branch_logprobs(self.model, [tree])[0])
+
+        with self.inference():
+            self._within_memory(continuations, score)
+        return found
+
+    def choose(self, prefixes: Sequence[Sequence[int]], options: tuple[str, str]) -> list[Choice]:
+        """Compare two one-token options as the next token of each prefix; see `Engine.choose`."""
+        check_sampling(prefixes, 1, 1, 1.0, 1.0)
+        self._check_lengths(prefixes, 0)
+        pairs = [option_tokens(self, prefix, options) for prefix in prefixes]
+        choices: dict[int, Choice] = {}
+        order = sorted(range(len(prefixes)), key=lambda i: -len(prefixes[i]))
+
+        def compare(part: Sequence[int]) -> None:
+            logits = logits_after(self, [tuple(prefixes[i]) for i in part]).float()
+            logprobs = logits - _total(logits)[:, None]
+            for i, row in zip(part, logprobs, strict=True):
+                first, second = row[pairs[i][0]], row[pairs[i][1]]
+                choices[i] = Choice(float(torch.sigmoid(first - second)), float(first.exp() + second.exp()))
+
+        with self.inference():
+            self._within_memory(order, compare)
+        return [choices[i] for i in range(len(prefixes))]
+
+    def read(self, sequences: Sequence[Tokens]) -> tuple[DynamicCache, torch.Tensor]:
+        """Compute the keys and values of some sequences, less what is remembered of them.
+
+        Returns:
+            Keys and values [P, H, T, D] a layer, and which of the T columns are the sequence's, bool [P, T].
+        """
+        found = [self._memory.match(sequence) for sequence in sequences]
+        groups = alike([len(s) - m.length for s, m in zip(sequences, found, strict=True)])
+        if len(groups) == 1:
+            return self._read(sequences, found)
+        whole = list(found)
+        for group in groups:
+            past, seen = self._read([sequences[i] for i in group], [found[i] for i in group])
+            parts = [part for layer in past.layers for part in (layer.keys, layer.values)]
+            for row, i in enumerate(group):
+                columns = torch.stack([part[row][:, seen[row]] for part in parts])
+                whole[i] = Match(len(sequences[i]), (columns,))
+        lengths = torch.tensor([match.length for match in whole], device=self.model.device)
+        size = int(lengths.max())
+        return padded(whole, size), torch.arange(size, device=lengths.device) < lengths[:, None]
+
+    def _read(self, sequences: Sequence[Tokens], found: Sequence[Match]) -> tuple[DynamicCache, torch.Tensor]:
+        """Read sequences side by side, from where their matches in memory end; see `read`."""
+        old, new = (
+            max(m.length for m in found),
+            max(len(s) - m.length for s, m in zip(sequences, found, strict=True)),
+        )
+        new = max(new, int(not old))  # a cache needs a column
+        tokens = np.zeros((len(sequences), new), np.int64)
+        seen = torch.zeros(len(sequences), old + new, dtype=torch.bool)
+        for i, (sequence, (length, _)) in enumerate(zip(sequences, found, strict=True)):
+            tokens[i, : len(sequence) - length] = sequence[length:]
+            seen[i, :length] = seen[i, old : old + len(sequence) - length] = True
+        seen = seen.to(self.model.device)
+        past = padded(found, old)
+        if new:
+            starts = torch.tensor([length for length, _ in found], device=self.model.device)[:, None]
+            lasts = torch.tensor([max(len(s) - 1, 0) for s in sequences], device=self.model.device)[:, None]
+            backbone_of(self.model)(
+                torch.from_numpy(tokens).to(self.model.device),
+                # Of padding too they must be positions that the model has.
+                position_ids=torch.minimum(starts + torch.arange(new, device=self.model.device), lasts),
+                # Padding on the right is where causal attention never looks; holes in the past must be
+                # masked.
+                attention_mask=prefill_mask(seen, old, starts[:, 0], self.windows, self.model.dtype) if old else None,
+                past_key_values=past,
+                use_cache=True,
+            )
+            self.forwarded_tokens += tokens.size
+        if self.remembers:
+            for i, (sequence, (length, _)) in enumerate(zip(sequences, found, strict=True)):
+                if length < len(sequence):
+                    own = slice(old, old + len(sequence) - length)
+                    parts = [part[i][:, own] for layer in past.layers for part in (layer.keys, layer.values)]
+                    self.remember(sequence, found[i], torch.stack(parts))
+        return past, seen
+
+    @property
+    def remembers(self) -> bool:
+        """Whether anything is kept from one call to the next."""
+        return self._memory.max_bytes > 0
+
+    def remembered(self, sequence: Tokens) -> Match:
+        """Return what is remembered of a sequence: its keys and values as far as they are there."""
+        return self._memory.match(sequence)
+
+    def remember(self, sequence: Tokens, before: Match, states: torch.Tensor) -> None:
+        """Keep a sequence: `states` are its keys and values [2 * layers, H, t, D] from where `before` ends."""
+        self._memory.put(sequence, before, states)
+        self.peak_memory = max(self.peak_memory, self._memory.bytes)
+
+    def remember_branch(self, prefix: Tokens, branch: Sequence[int], states: Callable[[], torch.Tensor]) -> None:
+        """Keep a finished branch, whose last token nothing has read, if its prefix was not forgotten meanwhile."""
+        before = self.remembered(prefix[:-1])
+        if before.length == len(prefix) - 1:
+            self.remember((*prefix, *branch[:-1]), before, states())
+
+    def forget(self, but: Tokens = ()) -> None:
+        """Start as if nothing had been read but one sequence: what comes then depends on nothing before."""
+        if not self.remembers:
+            return
+        with self.inference():
+            found = self.remembered(but)
+            self._memory.clear()
+            if but and found.length == len(but):
+                self.remember(but, Match(0, ()), torch.cat(found.pieces, 2))
+            elif but and (self.limit is None or len(but) <= self.limit):
+                self.read([but])
+
+    def _within_memory(self, items: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
+        """Do `work` on all items, as many rows at once as fit; see `within_memory`."""
+        self.rows = within_memory(items, self.rows, work, self._memory.clear)
+
+    def _generate(self, rows: Sequence[_Row], settings: _Settings) -> None:
+        """Write the samples of one batch from their beginning to their end."""
+        for row in rows:
+            row.restart()
+        batch = Batch(self, [row.prefix for row in rows])
+        with forking(self.model, batch.cache):
+            for step in range(settings.max_tokens):
+                logits = batch.step([row.tokens[-1] for row in rows]) if step else batch.begin()
+                for row, token, logprob in zip(rows, *_pick(logits.float(), rows, step, settings), strict=True):
+                    row.add(token, logprob, settings)
+                last = step == settings.max_tokens - 1
+                kept = [i for i, row in enumerate(rows) if not (row.finished or last)]
+                if len(kept) == len(rows):
+                    continue
+                self._remember(rows, batch, set(range(len(rows))) - set(kept))
+                if not kept:
+                    return
+                rows = [rows[i] for i in kept]
+                batch.keep(kept)
+
+    def _remember(self, rows: Sequence[_Row], batch: Batch, done: set[int]) -> None:
+        """Keep what samples read of themselves: a search that goes on from one need not read it again."""
+        for i in sorted(done) if self.remembers else ():
+            self.remember_branch(rows[i].prefix, rows[i].tokens, partial(batch.states, i))
+
+    def _finish(self, row: _Row) -> Sample:
+        said = row.tokens[:-1] if row.finished else row.tokens
+        text, stop = row.ended or (self.decode(said), "")
+        return Sample(tuple(row.tokens), text, tuple(row.logprobs), row.finished, stop)
+
+    def _check_lengths(self, prefixes: Sequence[Sequence[int]], more: int) -> None:
+        for index, prefix in enumerate(prefixes):
+            if self.limit is not None and len(prefix) + more > self.limit:
+                raise UnfitInputError(
+                    f"prefix {index} of {len(prefix)} tokens and {more} new ones exceed the "
+                    f"{self.limit} that the model reads"
+                )
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """Compute without gradients; forget everything if the model was trained since, or the work breaks off."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                if not torch.equal(now := fingerprint(self.model), self._fingerprint):
+                    self._memory.clear()  # trained since: what it remembers is another model's
+                    self._fingerprint = now
+                yield
+        except BaseException:
+            self._memory.clear()  # an interrupt may have come while it was being changed
+            raise
+        finally:
+            self.model.train(training)
+
+
+def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
+    """Cut rows into batches of at most `size`, those of like length and of the same prefix together."""
+    batch: list[_Row] = []
+    for _, group in groupby(sorted(rows, key=lambda row: (-len(row.prefix), row.prefix)), key=lambda row: row.prefix):
+        own = list(group)
+        if batch and len(batch) + len(own) > size:
+            yield batch
+            batch = []
+        batch += own
+        while len(batch) > size:
+            yield batch[:size]
+            batch = batch[size:]
+    if batch:
+        yield batch
+
+
+def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Settings) -> tuple[list[int], list[float]]:
+    """Choose the next token of every row from logits [R, V]; returns tokens and their log-probabilities."""
+    total = _total(logits)
+    left = [row.choose(step, settings.temperature) for row in rows]
+    open_to = logits.clone()
+    open_to[:, settings.vocabulary :] = float("-inf")
+    for i, row in enumerate(rows):
+        if row.constraint is not None and (allowed := row.constraint.allowed(row.state)) is not None:
+            index = torch.tensor(allowed, device=logits.device)
+            open_to[i] = float("-inf")
+            open_to[i, index] = logits[i, index]
+    if settings.temperature == 0:
+        picked = open_to.argmax(-1)
+    else:
+        noise = torch.tensor(left, dtype=torch.float64, device=logits.device)
+        picked = draw((open_to / settings.temperature).softmax(-1), noise, settings.top_p)
+    logprobs = logits.gather(-1, picked[:, None])[:, 0] - total
+    return picked.tolist(), logprobs.tolist()
+
+
+def _total(logits: torch.Tensor) -> torch.Tensor:
+    """Return what to subtract from logits [R, V] for log-probabilities: float32 [R]."""
+    total = logits.logsumexp(-1)
+    if not bool(total.isfinite().all()):
+        raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")
+    return total
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a text: the tokenizer's, and those its makers list for generation."""
+    config = getattr(model, "generation_config", None)
+    listed = getattr(config, "eos_token_id", None)
+    ends = set(listed if isinstance(listed, list) else [listed]) | {tokenizer.eos_token_id}
+    return frozenset(int(token) for token in ends if token is not None)

@@ -1,0 +1,96 @@
+"""Prompts that begin alike, read as one token tree over what is remembered of their beginning: one forward pass.
+
+What a judge is asked in both orders differs in a few lines at the end. Row by row that is a pass for what the orders
+share, one for the rest of each, one for their last tokens, each with its own copy of what was read before; as a tree it
+is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from momus.lm.local.batch import Batch, Reader
+from momus.lm.local.fork import forking, masks
+from momus.lm.local.radix import Match, Tokens, padded
+from momus.lm.tree import TokenTree, common_prefix
+
+FEW = 1024  # tokens to read as one tree: its mask grows with their square
+
+
+class Remembering(Reader, Protocol):
+    """What computes prefixes and remembers them: the local engine."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether anything is kept from one call to the next."""
+
+    def remembered(self, sequence: Tokens) -> Match:
+        """Return what is remembered of a sequence."""
+
+    def remember(self, sequence: Tokens, before: Match, states: torch.Tensor) -> None:
+        """Keep a sequence."""
+
+
+def shared_beginning(prompts: Sequence[Tokens]) -> Tokens:
+    """Return what several prompts begin with, leaving each at least two tokens of its own; nothing for a single one."""
+    if len(prompts) < 2:
+        return ()
+    return prompts[0][: max(0, min(min(common_prefix(prompts[0], own), len(own) - 2) for own in prompts))]
+
+
+def logits_after(engine: Remembering, prompts: Sequence[Tokens]) -> torch.Tensor:
+    """Return the logits after each prompt, [P, V]; what all begin with is read once.
+
+    Args:
+        engine: The engine; within its `inference`.
+        prompts: Alike or not, each of at least one token.
+    """
+    shared = shared_beginning(prompts)
+    own = sum(map(len, prompts)) - len(prompts) * len(shared)
+    new = len(shared) - engine.remembered(shared).length
+    if new and engine.remembers and new + own > FEW:
+        engine.read([shared])
+        new = len(shared) - engine.remembered(shared).length  # it may not fit
+    if own <= len(shared) and new + own <= FEW:
+        return read_together(engine, prompts, shared)
+    batch = Batch(engine, prompts)
+    with forking(engine.model, batch.cache):
+        return batch.begin()
+
+
+def read_together(engine: Remembering, prompts: Sequence[Tokens], shared: Tokens) -> torch.Tensor:
+    """Return the logits after each of some prompts that begin alike, [P, V], and remember what they share.
+
+    Args:
+        engine: The engine; within its `inference`.
+        prompts: With little to read: the mask grows with its square.
+        shared: Their `shared_beginning`, not empty.
+    """
+    device = engine.model.device
+    found = engine.remembered(shared)
+    old, rest = found.length, [own[found.length :] for own in prompts]
+    tree = TokenTree.from_prefixes([own[:1] for own in rest], [own[1:] for own in rest])
+    depth = torch.from_numpy(tree.depth).to(device) + old
+    before = torch.ones(len(tree), old, dtype=torch.bool, device=device)
+    allowed = torch.cat([before, torch.from_numpy(tree.mask()).to(device)], 1)
+    places = torch.cat([torch.arange(old, device=device), depth])
+    past = padded([found], old)
+    engine.forwarded_tokens += len(tree)
+    logits: torch.Tensor = engine.model(
+        torch.from_numpy(tree.tokens).to(device)[None],
+        position_ids=depth[None],
+        attention_mask=masks(
+            allowed[None, None], (depth[:, None] - places)[None, None], engine.windows, engine.model.dtype
+        ),
+        past_key_values=past,
+        use_cache=True,
+        logits_to_keep=torch.tensor([branch[-1] for branch in tree.branches], device=device),
+    ).logits
+    if engine.remembers and old < len(shared):
+        own = slice(old, len(shared))  # in preorder what all share comes first
+        parts = [part[0][:, own] for layer in past.layers for part in (layer.keys, layer.values)]
+        engine.remember(shared, found, torch.stack(parts))
+    return logits[0]

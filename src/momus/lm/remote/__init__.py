@@ -1,0 +1,1 @@
+"""The remote engine: a model behind an OpenAI-compatible server."""

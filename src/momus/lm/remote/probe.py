@@ -1,0 +1,268 @@
+"""What a server can do, found out by asking it: nothing is believed that a small request does not show.
+
+Servers that call themselves OpenAI-compatible differ in what they leave out, and some leave it out silently: echoed
+prompts without log-probabilities were read as certain ones elsewhere. So every capability is tried once, with a
+question whose right answer is known.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from momus.errors import UserError
+from momus.lm.remote.server import RefusedError, Server
+from momus.lm.remote.wire import Reply, Request
+
+FORCE = 100.0
+"""The largest `logit_bias` of the OpenAI API: enough that nothing else is ever drawn."""
+
+_PROMPT = "The first line of the program is"
+_TOKENS = (300, 301)  # ordinary tokens in any vocabulary: past the special tokens and single bytes of most
+_KS = (20, 5, 1)  # what vLLM and chat APIs allow at most, what the completions API does, and the least
+
+_PLAIN = {"min_p": 0.0, "repetition_penalty": 1.0, "repeat_penalty": 1.0}
+_NUMBERS = {"return_tokens_as_token_ids": True, "return_token_ids": True}
+_DIALECTS: tuple[Mapping[str, object], ...] = (
+    # Servers add what the model's makers recommend (top-k, penalties) unless told not to; -1 is "all" for vLLM and
+    # SGLang, 0 for llama-cpp-python, and other servers refuse fields they do not know.
+    {"top_k": -1, **_PLAIN, **_NUMBERS},
+    {"top_k": 0, **_PLAIN, **_NUMBERS},
+    {},
+)
+_STRUCTURED: tuple[tuple[str, object], ...] = (
+    ("structured_outputs", {"choice": ["zq", "qz"]}),
+    ("grammar", 'root ::= "zq" | "qz"'),
+    ("regex", "(zq|qz)"),
+    (
+        "response_format",
+        {
+            "type": "json_schema",
+            "json_schema": {"name": "word", "schema": {"type": "string", "enum": ["zq", "qz"]}, "strict": True},
+        },
+    ),
+)
+
+
+class Capability(NamedTuple):
+    """What a capability is called, what Momus needs it for, and which servers are documented to have it."""
+
+    title: str
+    purpose: str
+    found_in: str
+
+
+CAPABILITIES = {
+    "completions": Capability(
+        "text completions", "continuing a text: sampling, search, A/B judgements", "vLLM, SGLang, llama.cpp"
+    ),
+    "chat": Capability("chat completions", "whole replies where text completions are missing", "nearly all"),
+    "token_prompts": Capability(
+        "prompts as tokens", "prefixes exactly as searched: FSBS, RAIN, quotes", "vLLM, SGLang, llama-server"
+    ),
+    "token_ids": Capability("tokens by number", "no guessing which token a piece of text was", "vLLM, llama-server"),
+    "logprobs": Capability(
+        "log-probabilities", "probabilities of samples: RAIN's priors, A/B judgements", "vLLM, SGLang, llama.cpp"
+    ),
+    "top_logprobs": Capability(
+        "likeliest next tokens", "A/B judgements: RAIN self-evaluation, review", "vLLM, SGLang, llama.cpp"
+    ),
+    "raw_logprobs": Capability(
+        "unaltered log-probabilities", "those of the model itself at any temperature, quotes", "vLLM, llama-server"
+    ),
+    "echo": Capability("log-probabilities of given text", "scoring texts that exist already", "vLLM, llama-cpp-python"),
+    "logit_bias": Capability("bias on tokens", "verbatim quotes: FSBS, review", "vLLM, llama.cpp"),
+    "stop": Capability(
+        "stop strings, their tokens shown", "ending a sample at a text without writing past it", "vLLM, SGLang"
+    ),
+    "seeds": Capability("seeds", "the same run twice", "vLLM, llama.cpp"),
+    "structured": Capability("structured outputs", "nothing so far", "vLLM, SGLang, llama.cpp"),
+}
+
+USES = {
+    "sampling": ("completions",),
+    "verbatim quotes (FSBS, best of n, review)": ("completions", "token_prompts", "logprobs", "logit_bias"),
+    "A/B judgements (RAIN self-evaluation)": ("completions", "top_logprobs"),
+    "writing branches (RAIN's search; 20 likeliest tokens)": (
+        *("completions", "token_prompts", "logprobs", "top_logprobs", "token_ids"),
+    ),
+    "scoring given text": ("completions", "echo"),
+}
+"""What each use of a server needs."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a server showed it can do, through the API named by `asked`.
+
+    `top_logprobs` is how many it may be asked for; `structured` is the request field that worked, "" for none;
+    `extra` are the fields to send with every request; `latency` is the median time to one token, in seconds.
+    """
+
+    asked: str = "completions"
+    completions: bool = False
+    chat: bool = False
+    token_prompts: bool = False
+    token_ids: bool = False
+    logprobs: bool = False
+    top_logprobs: int = 0
+    raw_logprobs: bool = False
+    echo: bool = False
+    logit_bias: bool = False
+    stop: bool = False
+    seeds: bool = False
+    structured: str = ""
+    extra: Mapping[str, object] = field(default_factory=dict)
+    latency: float = 0.0
+
+    def missing(self, use: str) -> list[str]:
+        """Return the titles of what one of `USES` needs and the server lacks."""
+        return [CAPABILITIES[name].title for name in USES[use] if not getattr(self, name)]
+
+
+def lacks(url: str, name: str, need: str) -> UserError:
+    """Return the error for a capability that is needed and not there."""
+    title, _, found_in = CAPABILITIES[name]
+    return UserError(f"{need} needs {title}, which {url} does not offer; documented for: {found_in}")
+
+
+def probe(server: Server, chat: bool = False) -> Capabilities:
+    """Ask a server about twenty short questions.
+
+    Args:
+        server: The server.
+        chat: Probe the chat API even where text completions exist.
+
+    Raises:
+        UserError: It cannot be reached, or answers neither API.
+    """
+    found, refusal = Capabilities(), None
+    for api in ("chat", "completions"):
+        for extra in _DIALECTS:
+            answer = _answer(server, Request(_PROMPT, 1, chat=api == "chat", temperature=0.0, extra=extra))
+            if isinstance(answer, Reply):
+                found = replace(found, **{api: True}, asked=api, extra=extra)  # type: ignore[arg-type]
+                break
+            refusal = answer
+    if refusal is not None and not (found.chat or found.completions):
+        raise refusal
+    if chat and found.chat and found.asked != "chat":
+        found = replace(found, asked="chat")
+    found = _probabilities(server, found)
+    if found.asked == "completions":
+        found = _prompts(server, found)
+    found = _seeds(server, _stop(server, _bias(server, found)))
+    return replace(found, structured=_structured(server, found), latency=_latency(server, found))
+
+
+def _base(found: Capabilities, **changed: object) -> Request:
+    return replace(Request(_PROMPT, 1, chat=found.asked == "chat", extra=found.extra), **changed)  # type: ignore[arg-type]
+
+
+def _answer(server: Server, request: Request) -> Reply | RefusedError:
+    try:
+        return server.ask([request])[0]
+    except RefusedError as error:
+        if error.status in (401, 403, 429):  # says nothing about what the server can do
+            raise
+        return error
+
+
+def _try(server: Server, request: Request) -> Reply | None:
+    answer = _answer(server, request)
+    return answer if isinstance(answer, Reply) else None
+
+
+def _probabilities(server: Server, found: Capabilities) -> Capabilities:
+    """Find how many likeliest tokens are named, and how."""
+    for k in _KS:
+        reply = _try(server, _base(found, logprobs=k))
+        if reply and reply.pieces and reply.pieces[0].logprob is not None:
+            first = reply.pieces[0]
+            return replace(found, logprobs=True, top_logprobs=k if first.top else 0, token_ids=first.token is not None)
+    return found
+
+
+def _prompts(server: Server, found: Capabilities) -> Capabilities:
+    """Find whether prompts may be tokens, and whether they come back with log-probabilities."""
+    tokens = [*_TOKENS, *_TOKENS]
+    reply = _try(server, _base(found, prompt=tokens))
+    found = replace(found, token_prompts=reply is not None and reply.prompt_tokens == len(tokens))
+    if found.logprobs:
+        reply = _try(server, _base(found, prompt=tokens if found.token_prompts else _PROMPT, logprobs=1, echo=True))
+        known = [piece.logprob for piece in reply.pieces[1:-1]] if reply else []
+        enough = len(known) >= len(tokens) - 1 and None not in known
+        found = replace(found, echo=enough and any(known))  # all zero: not computed
+    return found
+
+
+def _bias(server: Server, found: Capabilities) -> Capabilities:
+    """Find whether a biased token is drawn, and whether log-probabilities stay the model's own."""
+    asked = 1 if found.logprobs else None
+    forced = [_try(server, _base(found, bias={token: FORCE}, logprobs=asked)) for token in _TOKENS]
+    replies = [reply for reply in forced if reply]
+    if len(replies) == len(_TOKENS):
+        if found.token_ids:
+            works = [reply.pieces[0].token for reply in replies if reply.pieces] == list(_TOKENS)
+        else:
+            works = replies[0].text != replies[1].text
+        found = replace(found, logit_bias=works)
+    if not found.top_logprobs:
+        return found
+    plain = _try(server, _base(found, logprobs=found.top_logprobs))
+    sharp = _try(server, _base(found, logprobs=found.top_logprobs, temperature=0.5, top_p=0.5))
+    raw = plain is not None and sharp is not None and _alike(plain, sharp)
+    if found.logit_bias:
+        drawn = [reply.pieces[0].logprob for reply in replies]
+        raw = raw and all(logprob is not None and logprob < -1e-3 for logprob in drawn)
+    return replace(found, raw_logprobs=raw)
+
+
+def _alike(first: Reply, second: Reply) -> bool:
+    """Whether two replies name the same probabilities, to the rounding of a busy GPU."""
+    if not first.pieces or not second.pieces:
+        return False
+    one, other = ({(p.text, p.token): p.logprob for p in reply.pieces[0].top} for reply in (first, second))
+    shared = [(one[name], other[name]) for name in one.keys() & other.keys()]
+    return len(shared) >= len(one) / 2 and all(
+        a == b or (a is not None and b is not None and abs(a - b) < 0.1) for a, b in shared
+    )
+
+
+def _stop(server: Server, found: Capabilities) -> Capabilities:
+    """Find whether a stop string ends a reply, and whether its tokens still come back: some servers take them off."""
+    if not found.logprobs:
+        return found
+    free = _base(found, max_tokens=8, temperature=0.0, logprobs=1)
+    plain = _try(server, free)
+    if plain is None or len(plain.pieces) < 2 or not plain.text or plain.text[0] == "\N{REPLACEMENT CHARACTER}":
+        return found
+    reply = _try(server, replace(free, stop=(plain.text[0],)))  # complete with the first token that is seen
+    shown = len(reply.pieces) if reply else 0
+    return replace(found, stop=0 < shown < len(plain.pieces))
+
+
+def _seeds(server: Server, found: Capabilities) -> Capabilities:
+    replies = [_try(server, _base(found, max_tokens=16, seed=seed)) for seed in (1, 1, 2, 3)]
+    texts = [reply.text if reply else None for reply in replies]
+    return replace(found, seeds=None not in texts and texts[0] == texts[1] and len(set(texts)) > 1)
+
+
+def _structured(server: Server, found: Capabilities) -> str:
+    for name, value in _STRUCTURED:
+        reply = _try(server, _base(found, max_tokens=12, extra={**found.extra, name: value}))
+        if reply and reply.text.strip().strip('"') in ("zq", "qz"):
+            return name
+    return ""
+
+
+def _latency(server: Server, found: Capabilities) -> float:
+    taken = []
+    for _ in range(3):
+        began = time.perf_counter()
+        _try(server, _base(found))
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)

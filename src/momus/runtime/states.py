@@ -1,0 +1,91 @@
+"""The states of modules and optimizers, whole: put together from the processes' shards, and cut up again.
+
+A checkpoint is the same however many processes wrote it, so any number of them can go on from it. Every process has
+to call these functions; only the first is given what was put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from momus.errors import UserError
+from momus.runtime.adapters import is_base
+from momus.runtime.processes import is_shard, main, whole
+
+
+def module_state(module: nn.Module, all_of_it: bool = False) -> dict[str, Tensor]:
+    """Return a module's parameters and buffers on the CPU, tied ones once; empty but in the first process.
+
+    Args:
+        module: The module.
+        all_of_it: With the frozen base of an adapter, which is left out otherwise.
+    """
+    found, seen = {}, set[int]()
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) in seen or (is_base(name, module) and not all_of_it):
+            continue
+        seen.add(id(tensor))
+        complete = whole(tensor.detach())
+        if main():
+            found[name] = complete.cpu().contiguous().clone()
+    return found
+
+
+@torch.no_grad()
+def load_module_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load what `module_state` returned, in place.
+
+    Raises:
+        UserError: It is not the state of such a module.
+    """
+    names: dict[int, list[str]] = {}
+    tensors = module.state_dict(keep_vars=True)
+    for name, tensor in tensors.items():
+        names.setdefault(id(tensor), []).append(name)
+    for own in names.values():
+        tensor, given = tensors[own[0]], next((state[name] for name in own if name in state), None)
+        if given is None and is_base(own[0], module):
+            continue
+        if given is None or given.shape != tensor.shape:
+            raise UserError(f"the checkpoint is of another model: it has no {own[0]} of shape {tuple(tensor.shape)}")
+        tensor.copy_(_like(given, tensor))
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> Any:
+    """Return an optimizer's state with every tensor whole; None but in the first process."""
+    found = _mapped(optimizer.state_dict(), lambda tensor: whole(tensor).cpu() if main() else whole(tensor))
+    return found if main() else None
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Load what `optimizer_state` returned, in place."""
+    optimizer.load_state_dict(state)
+    for parameter, own in optimizer.state.items():
+        if is_shard(parameter):
+            for name, value in own.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    own[name] = _like(value, parameter)
+
+
+def _like(given: Tensor, tensor: Tensor) -> Tensor:
+    """Return this process's shard of a tensor where `tensor` is one; every process was given all of it."""
+    if not is_shard(tensor):
+        return given
+    from torch.distributed.tensor import distribute_tensor
+
+    shard: Any = tensor
+    on_device = given.to(device=shard.device_mesh.device_type, dtype=tensor.dtype)
+    cut: Tensor = distribute_tensor(on_device, shard.device_mesh, shard.placements, src_data_rank=None)
+    return cut.to(tensor.device)
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _mapped(inner, change) for key, inner in value.items()}
+    return [_mapped(inner, change) for inner in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,1 @@
+"""The recipe that makes momus-tiny: its corpus, examples, losses and training; its weights lie in `momus.lm.tiny`."""

@@ -1,0 +1,207 @@
+"""The dial: what every setting promises, measured on known answers, and the critics that have one."""
+
+import heapq
+import itertools
+import json
+import math
+import queue
+import random
+import shelve
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from momus.cli import main
+from momus.critics.dial import Calibration, read_calibration
+from momus.critics.reviewing import Searched, Votes, set_critic
+from momus.critique import Comment, Critique, anchor
+from momus.data.functions import Size
+from momus.data.stdlib import functions_of_file
+from momus.errors import UserError
+from momus.evaluate.critics.calibration import _false_alarms, calibrate
+from momus.evaluate.critics.measure import measure
+from momus.records import Task
+from momus.search.result import Candidate, RewardSource, SearchResult
+from momus.stats.bootstrap import mean_interval
+from momus.tamper.insert import tamper_tasks
+from momus.tamper.truth import judge
+
+ANSWER = "def f(a, b):\n    c = a - b\n    d = a * b\n    return c + d"
+LINES = [line.strip() for line in ANSWER.split("\n")]
+
+comments = st.builds(
+    lambda line: Comment(highlight=line, text="odd", span=anchor(line, ANSWER)), st.sampled_from([*LINES, "not there"])
+)
+critiques = st.lists(st.builds(lambda c: Critique(comments=tuple(c)), st.lists(comments, max_size=3)), min_size=1)
+candidates = st.lists(
+    st.builds(
+        lambda number, score: Candidate(f"{number}", (number,), score, number),
+        st.integers(0, 5),
+        st.floats(-3, 3, width=16),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(critiques)
+def test_no_share_makes_a_critique_that_the_turns_of_the_votes_do_not(found):
+    look = Votes(tuple(found), ANSWER)
+    known = [look.at(turn) for turn in look.turns()]
+    assert all(look.at(share) in known for share in [0.01, 0.2, 1 / 3, 0.5, 0.51, 0.9, 1.0])
+
+
+@given(candidates)
+def test_the_turns_of_a_search_find_every_choice_a_fine_grid_finds(found):
+    result = SearchResult(tuple(found))
+    known = {result.best(turn).highlights for turn in Searched(result, ANSWER).turns()}
+    assert {result.best(i / 16 + 1 / 97).highlights for i in range(-160, 160)} <= known
+
+
+class _Guesser:
+    """Comments on each line with a suspicion above the setting; the suspicion is seeded by the line's text."""
+
+    def fits(self, task):
+        return True
+
+    def look(self, tasks):
+        return [_Guess(task.answer) for task in tasks]
+
+    def identity(self):
+        return {"kind": "guess"}
+
+
+class _Guess:
+    def __init__(self, answer):
+        self.answer = answer
+        self.doubts = {line.strip(): random.Random(line).random() for line in answer.split("\n") if line.strip()}
+
+    def at(self, setting):
+        quoted = [line for line, doubt in self.doubts.items() if doubt >= setting]
+        return Critique(comments=tuple(Comment(highlight=q, text="?", span=anchor(q, self.answer)) for q in quoted))
+
+    def turns(self):
+        return self.doubts.values()
+
+
+@pytest.fixture(scope="module")
+def known():
+    found = [f for m in (queue, heapq, shelve) for f in functions_of_file(Path(m.__file__), Size(max_lines=12))]
+    tasks = [Task(id=f.name, question=f.question, answer=f.answer) for f in found]
+    return list(tamper_tasks(tasks, (0.5, 0.5), random.Random(0)))
+
+
+@pytest.fixture(scope="module")
+def measured(known):
+    return calibrate(_Guesser(), known, "a test", inserted=True, replicates=200)
+
+
+def test_every_point_is_what_measuring_that_setting_gives(known, measured):
+    looks = _Guesser().look([t.task.model_copy(update={"answer": t.answer}) for t in known])
+    for point in measured.points[::8]:
+        written = [look.at(point.setting) for look in looks]
+        (row,) = measure({"x": written}, known, replicates=200)
+        assert point.caught.value == row.catch.value
+        assert point.false_alarms.low == row.clean_false.low and point.false_alarms.high >= row.clean_false.high
+        clean = [judge(w, t).fakes for w, t in zip(written, known, strict=True) if not t.bugs]
+        assert point.false_alarms.value == pytest.approx(sum(clean) / len(clean))
+
+
+def test_more_false_alarms_buy_more_bugs_and_the_points_are_in_that_order(measured):
+    assert len(measured.points) == 33
+    assert all(a.comments.value <= b.comments.value for a, b in itertools.pairwise(measured.points))
+    assert measured.points[-1].caught.value == 1.0  # every line
+
+
+@given(st.floats(0, 12))
+@settings(max_examples=50)
+def test_a_promise_is_kept_by_its_interval_and_no_kept_one_catches_more(measured, asked):
+    try:
+        point = measured.promise(asked)
+    except UserError:
+        assert measured.points[0].false_alarms.high > asked
+        return
+    kept = list(itertools.takewhile(lambda p: p.false_alarms.high <= asked, measured.points))
+    assert point in kept
+    assert point.caught.value == max(p.caught.value for p in kept)
+
+
+def test_no_false_alarm_seen_is_no_promise_of_none(known, measured):
+    silent = measured.points[0]
+    assert silent.false_alarms.value == 0.0
+    clean = sum(not t.bugs for t in known)
+    assert silent.false_alarms.high == pytest.approx(-math.log(0.025) / clean)
+
+
+def test_a_calibration_comes_back_from_its_file(measured, tmp_path):
+    (tmp_path / "c.json").write_text(measured.model_dump_json())
+    assert read_calibration(tmp_path / "c.json") == measured
+    (tmp_path / "c.json").write_text("{}")
+    with pytest.raises(UserError, match="not what momus calibrate writes"):
+        read_calibration(tmp_path / "c.json")
+
+
+def test_a_dial_needs_clean_answers_and_bugs(known):
+    with pytest.raises(UserError, match="0 of"):
+        calibrate(_Guesser(), [t for t in known if t.bugs], "x", inserted=True)
+
+
+NOWHERE = RewardSource()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((None, NOWHERE, 0.5, 0.2, None), "leave one of them out"),
+        ((None, NOWHERE, None, None, Path("x")), "give --false-alarms"),
+        ((None, NOWHERE, 1.5, None, None), "between 0 and 1"),
+        ((Path("m"), NOWHERE, None, 0.2, None), "needs --calibration"),
+        ((None, RewardSource(Path("r")), None, None, None), "set by --calibration"),
+        ((None, NOWHERE, None, 0.2, Path("missing.json")), "run momus calibrate first"),
+    ],
+)
+def test_options_that_do_not_go_together(options, message):
+    with pytest.raises(UserError, match=message):
+        set_critic(*options)
+
+
+def test_calibrate_then_review_by_promise(tmp_path, capsys):
+    """As a user would, on code of one's own."""
+    code, out = tmp_path / "code.py", tmp_path / "c.json"
+    bodies = ("total += x", "total -= x * 2", "total = max(total, x)", "total ^= x")
+    code.write_text(
+        "\n\n".join(
+            f"def f{i}(xs):\n    total = {i}\n    for x in xs:\n        {body}\n    return total\n"
+            for i, body in enumerate(bodies * 2)
+        )
+    )
+    assert main(["calibrate", str(code), "--out", str(out), "--answers", "8"]) == 0
+    assert "false comments" in capsys.readouterr().out
+    stored = Calibration.model_validate_json(out.read_bytes())
+    least = min(point.false_alarms.high for point in stored.points)
+    assert main(["review", str(code), "--calibration", str(out), "--false-alarms", str(least)]) == 0
+    shown = capsys.readouterr()
+    assert f"at most {least:g} false comments" in " ".join(shown.err.split())
+    changed = json.loads(out.read_text())
+    changed["critic"]["model"] = "0"
+    out.write_text(json.dumps(changed))
+    assert main(["review", str(code), "--calibration", str(out), "--false-alarms", "9"]) == 2
+    assert "measured on another critic" in capsys.readouterr().err
+
+
+@given(st.integers(1, 400), st.integers(0, 30))
+def test_the_fewer_were_seen_the_lower_what_is_promised_and_never_below_the_exact_bound(clean, seen):
+    """Resampling alone promised less after one false comment than after none, and missed twice as often as it said."""
+
+    def promised(count):
+        measured = mean_interval([count // clean + (i < count % clean) for i in range(clean)], replicates=200)
+        return _false_alarms(measured, clean).high
+
+    exact = promised(seen)
+    # So few or fewer come about in one case of 40, where the rate is the one promised: the sum of Poisson's terms.
+    assert sum(math.exp(k * math.log(exact * clean) - exact * clean - math.lgamma(k + 1)) for k in range(seen + 1)) <= (
+        0.025 + 1e-9
+    )
+    assert exact < promised(seen + 1)

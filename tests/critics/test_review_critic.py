@@ -1,0 +1,58 @@
+"""The shipped critic: several reviews of the same code, merged by how many of them agree."""
+
+import itertools
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from momus.critics.reviewing import SetCritic, VotingConfig, VotingCritic
+from momus.critique import Comment, Critique, anchor, lines_of
+from momus.lm.local.engine import LocalEngine
+from momus.lm.models import contents, load_causal_lm, load_tokenizer
+from momus.lm.tiny import TINY
+from momus.records import Task
+from momus.search.majority import agreed
+
+ANSWER = "def f(a, b):\n    c = a - b\n    d = a * b\n    return c + d"
+LINES = [line.strip() for line in ANSWER.split("\n")]
+
+comments = st.builds(
+    lambda line, text: Comment(highlight=line, text=text, span=anchor(line, ANSWER)),
+    st.sampled_from([*LINES, "not there"]),
+    st.sampled_from(["wrong", "odd"]),
+)
+critiques = st.lists(st.builds(lambda c: Critique(comments=tuple(c)), st.lists(comments, max_size=3)), max_size=8)
+
+
+@given(critiques, st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+def test_a_line_is_kept_exactly_when_enough_reviews_quote_it(found, confidence):
+    merged = agreed(found, ANSWER, confidence)
+    votes = Counter(line for critique in found for line in {c.highlight for c in critique.anchored})
+    expected = [line for line in LINES if line in votes and votes[line] >= confidence * len(found)]
+    assert [comment.highlight for comment in merged.comments] == expected
+
+
+@given(critiques)
+def test_asking_for_more_confidence_only_takes_comments_away(found):
+    kept = [set(agreed(found, ANSWER, share).comments) for share in (0.0, 0.3, 0.6, 1.0)]
+    assert all(more >= less for more, less in itertools.pairwise(kept))
+
+
+@pytest.fixture(scope="module")
+def critic():
+    engine = LocalEngine(load_causal_lm(TINY), load_tokenizer(TINY))
+    return SetCritic(VotingCritic(engine, contents(TINY), VotingConfig(samples=4, max_tokens=60)), 0.0)
+
+
+def test_the_shipped_critic_quotes_verbatim_and_does_not_mind_company(critic):
+    tasks = [Task(id="f", question="", answer=ANSWER), Task(id="g", question="", answer=ANSWER.replace("f(", "gg("))]
+    first, _ = critic.critique(tasks)
+    assert all(comment.span and lines_of(comment.span, ANSWER) for comment in first.comments)
+    assert critic.critique(tasks[:1]) == [first] == critic.critique(tasks[::-1])[1:]
+
+
+def test_what_is_too_long_does_not_fit(critic):
+    assert critic.fits(Task(id="f", question="", answer=ANSWER))
+    assert not critic.fits(Task(id="f", question="", answer=ANSWER * 40))

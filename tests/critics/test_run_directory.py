@@ -1,0 +1,78 @@
+"""Run directories that hold something else: refused in one line, and left as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from momus.critics.dataset import critique_dataset
+from momus.critics.shard import CritiqueConfig, TaskCritiques
+from momus.errors import UserError
+from momus.records import Prompt, Task, write_jsonl
+from momus.search.rain.dataset import RainAnswer, run
+
+
+def rain(out: Path) -> None:
+    def answer(index: int, own: Prompt | Task) -> RainAnswer:
+        return RainAnswer(index=index, prompt="why?", answer="so")
+
+    run([Prompt(prompt="why?")], out, {"seed": 0}, answer, lambda done, total: None)
+
+
+def critique(out: Path) -> None:
+    tasks = out.with_name("tasks.jsonl")
+    write_jsonl(tasks, [Task(id="f", question="", answer="x = 1\n")])
+    critique_dataset(
+        tasks,
+        out,
+        CritiqueConfig(),
+        runner=lambda config, shards: ((own, [TaskCritiques(index=0, id="f")]) for own in shards),
+    )
+
+
+COMMANDS = {"rain": (rain, critique, "answers.jsonl"), "critique": (critique, rain, "critiques.jsonl")}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def refused(command: Callable[[Path], None], out: Path, words: str) -> None:
+    before = contents(out)
+    with pytest.raises(UserError, match=words) as caught:
+        command(out)
+    assert str(out) in str(caught.value) and "--out" in str(caught.value) and "\n" not in str(caught.value)
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_another_commands_run_is_refused_and_ones_own_goes_on(name: str, tmp_path: Path) -> None:
+    own, other, _ = COMMANDS[name]
+    out = tmp_path / "out"
+    other(out)
+    refused(own, out, f"is not a run of momus {name}")
+    own(tmp_path / "own")
+    before = contents(tmp_path / "own")
+    own(tmp_path / "own")
+    assert contents(tmp_path / "own") == before
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("damaged", [b"", b"[1]", b"{}", b'{"config": 3, "prompts": 3}', b"{", b"\xff", b"null"])
+def test_a_damaged_configuration_is_told_in_one_line(name: str, damaged: bytes, tmp_path: Path) -> None:
+    own, _, _ = COMMANDS[name]
+    own(tmp_path / "out")
+    (tmp_path / "out" / "config.json").write_bytes(damaged)
+    refused(own, tmp_path / "out", "damaged")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_result_that_no_run_is_known_to_have_written_is_neither_replaced_nor_taken_for_ones_own(
+    name: str, tmp_path: Path
+) -> None:
+    own, _, result = COMMANDS[name]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / result).write_text('{"mine": 1}\n')
+    refused(own, tmp_path / "out", f"{result} is there")

@@ -1,0 +1,279 @@
+"""Line-ups: how systems are asked, what is kept of their answers, and models as labelers."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from momus.cli import main
+from momus.errors import UserError
+from momus.evaluate.instruct.feedback import prompts_in, records_of
+from momus.evaluate.instruct.labelers import JudgeLabeler, RewardLabeler, rank_answers, rankings_in
+from momus.evaluate.instruct.systems import (
+    PREFIX,
+    Layout,
+    System,
+    answer_prompts,
+    answers_in,
+    by_prompt,
+    entry,
+    read_systems,
+)
+from momus.evaluate.ledger import Ledger
+from momus.lm.chat import ChatFormat
+from momus.lm.forward import score_trees
+from momus.lm.models import RewardModel, save_causal_lm
+from momus.lm.tree import TokenTree
+from momus.records import Demonstration, Message, Origin, Prompt, Ranking, read_jsonl
+from support.tiny import tiny_engine, tiny_model, tiny_tokenizer
+
+PROMPTS = [Prompt(prompt=f"def f{i}(items):") for i in range(5)]
+LONG = Prompt(prompt="for x in items: " * 400)
+WARM = System("warm", "tiny", temperature=1.0, max_tokens=5)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return tiny_engine()
+
+
+def _sampled(tmp_path, engine, system, prompts, name="s.jsonl"):
+    with Ledger(tmp_path / name, {}) as ledger:
+        answer_prompts(system, engine, prompts, ledger)
+        return list(answers_in(ledger, [system], prompts)), dict(ledger)
+
+
+@given(st.dictionaries(st.text(max_size=5), st.lists(st.text(max_size=5), max_size=2), max_size=5), st.integers(0, 60))
+@settings(max_examples=40)
+def test_a_ledger_cut_anywhere_keeps_what_was_whole(tmp_path_factory, results, cut):
+    path = tmp_path_factory.mktemp("ledger") / "l.jsonl"
+    with Ledger(path, {"seed": 1}) as ledger:
+        for key, value in results.items():
+            ledger.add({key: value})
+    data = path.read_bytes()
+    path.write_bytes(data[: max(0, len(data) - cut)])
+    whole = max(0, data[: max(0, len(data) - cut)].count(b"\n") - 1)
+    with Ledger(path, {"seed": 1}) as ledger:
+        assert dict(ledger) == dict(list(results.items())[:whole])
+        ledger.add({key: value for key, value in results.items() if key not in ledger})
+    with Ledger(path, {"seed": 1}) as ledger:
+        assert dict(ledger) == results
+
+
+def test_a_ledger_is_one_run_s_and_one_process_s(tmp_path):
+    path = tmp_path / "l.jsonl"
+    with Ledger(path, {"model": "a", "seed": 1}), pytest.raises(UserError, match="another command is at work"):
+        Ledger(path, {"model": "a", "seed": 1})
+    with pytest.raises(UserError, match=r"other settings \(model\)"):
+        Ledger(path, {"model": "b", "seed": 1})
+
+
+@given(
+    st.lists(st.sampled_from(['{"a": 1}', '{"settings": {"seed": 1}}', '{"settings": {"x": 2}}', "no JSON", "[1]"])),
+    st.sampled_from(["\n", ", "]),
+    st.text(max_size=5),
+)
+@settings(max_examples=60)
+@example([], "\n", '{"prompt": "mine", "answer": "no newline at the end"}')
+@example(['{"a": 1}', '{"b": 2}'], "\n", '{"important": 3}')
+@example(['{"settings": {"seed": 1}}', '{"key": "k", "value": 1}', '{"b": 2}'], "\n", "not whole")
+def test_a_file_that_is_no_ledger_of_these_settings_is_left_as_it_is(tmp_path_factory, lines, between, last):
+    path = tmp_path_factory.mktemp("ledger") / "answers.jsonl"
+    path.write_bytes(between.join([*lines, last]).encode())
+    before = path.read_bytes()
+    try:
+        with Ledger(path, {"seed": 1}) as ledger:
+            assert not ledger or before.startswith(b'{"settings": {"seed": 1}}')
+    except UserError as error:
+        assert path.read_bytes() == before and str(path) in str(error)
+    else:
+        # Its own first line, whole or not, is all that lets a file pass, and whole lines stay.
+        first = b'{"settings": {"seed": 1}}\n'
+        assert before.startswith(first) or first.startswith(before)
+        assert path.read_bytes() == max(before[: before.rfind(b"\n") + 1], first)
+
+
+def test_answers_do_not_depend_on_the_order_or_on_being_stopped(tmp_path, engine):
+    answers, stored = _sampled(tmp_path, engine, WARM, PROMPTS)
+    assert [own.author for own in answers] == ["warm"] * 5 and len({own.answer for own in answers}) > 1
+    reverse, _ = _sampled(tmp_path, engine, WARM, PROMPTS[::-1], "reverse.jsonl")
+    assert reverse[::-1] == answers
+    lines = (tmp_path / "s.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "cut.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:10])
+    again, restored = _sampled(tmp_path, engine, WARM, PROMPTS, "cut.jsonl")
+    assert again == answers and restored == stored
+    other, _ = _sampled(tmp_path, engine, replace(WARM, name="other"), PROMPTS, "other.jsonl")
+    assert [own.answer for own in other] != [own.answer for own in answers]
+
+
+def test_what_is_done_is_not_asked_again(tmp_path, engine):
+    _sampled(tmp_path, engine, WARM, PROMPTS)
+    before = engine.forwarded_tokens
+    _sampled(tmp_path, engine, WARM, PROMPTS)
+    assert engine.forwarded_tokens == before
+
+
+def test_a_prompt_too_long_is_told_and_the_others_are_answered(tmp_path, engine):
+    answers, stored = _sampled(tmp_path, engine, WARM, [PROMPTS[0], LONG, PROMPTS[1]])
+    assert [own.prompt for own in answers] == [PROMPTS[0].prompt, PROMPTS[1].prompt]
+    assert "tokens" in stored[entry(WARM, LONG.prompt)]["skipped"]
+
+
+def test_layouts_are_what_they_say(engine):
+    def read(**settings):
+        layout = Layout(System("s", "tiny", **settings), engine)
+        return engine.tokenizer.decode(layout.prompt("def f():"), skip_special_tokens=False)
+
+    assert read(layout="text") == "<|bos|>def f():"
+    assert read(layout="chat") == "<|bos|>User: def f():\n\nAssistant:"
+    assert read(layout="few-shot") == f"<|bos|>{PREFIX}User: def f():\n\nAssistant:"
+    assert read(layout="few-shot", prefix="{{ 7 }} {% x\n") == "<|bos|>{{ 7 }} {% x\nUser: def f():\n\nAssistant:"
+    turns = (
+        Message(role="user", content="f"),
+        Message(role="assistant", content="g"),
+        Message(role="user", content="h"),
+    )
+    layout = Layout(System("s", "tiny", layout="text"), engine)
+    assert "User: f" in engine.tokenizer.decode(layout.prompt(turns))
+
+
+def test_a_few_shot_answer_ends_where_the_next_question_begins(tmp_path, engine):
+    class Talkative:
+        tokenizer = engine.tokenizer
+
+        def sample(self, prefixes, **settings):
+            self.stop = settings["stop"]
+            return engine.sample(prefixes, **settings)
+
+    talkative = Talkative()
+    _sampled(tmp_path, talkative, System("p", "tiny", layout="few-shot", max_tokens=3), PROMPTS[:1])
+    assert "\n\nUser:" in talkative.stop
+    _sampled(tmp_path, talkative, System("c", "tiny", max_tokens=3), PROMPTS[:1])
+    assert talkative.stop == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("model = 'a'", "model stands outside a table"),
+        ("[a", "not TOML"),
+        ("", "names no system"),
+        ("[a]\nlayout = 'chat'", r"\[a\]: has no model"),
+        ("[a]\nmodel = 'm'\nlayuot = 'chat'", r"\[a\] layuot: no such setting"),
+        ("[a]\nmodel = 'm'\nlayout = 'poem'", "must be chat, few-shot or text"),
+        ("[a]\nmodel = 'm'\ntemperature = 'hot'", "temperature: is 'hot': must be a number"),
+        *(
+            (f"[a]\nmodel = 'm'\n{key} = {value}", rf"systems.toml: \[a\] {key}: is {value}: must be {range_}")
+            for key, values, range_ in (
+                ("temperature", ("-1", "-0.1", "inf", "nan"), "at least 0"),
+                ("top_p", ("0", "-0.5", "1.1", "nan"), "above 0 and at most 1"),
+                ("max_tokens", ("0", "-3"), "at least 1"),
+            )
+            for value in values
+        ),
+        ("[a]\nmodel = 'm'\nprefix = 'p.txt'", 'is for layout = "few-shot"'),
+    ],
+)
+def test_mistakes_in_a_line_up_are_named(tmp_path, text, problem):
+    path = tmp_path / "systems.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=problem):
+        read_systems(path)
+
+
+def test_a_line_up_says_its_prefix_and_finds_models_beside_it(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "p.txt").write_text("Q\n")
+    path = tmp_path / "systems.toml"
+    path.write_text("[a]\nmodel = 'm'\nlayout = 'few-shot'\n[b]\nmodel = 'm'\nlayout = 'few-shot'\nprefix = 'p.txt'\n")
+    first, second = read_systems(path)
+    assert first.prefix == PREFIX and second.prefix == "Q\n" and first.model == str(tmp_path / "m")
+
+
+def test_prompts_are_those_of_any_record_once():
+    records = [
+        Prompt(prompt="a"),
+        Demonstration(prompt="b", answer="x"),
+        Ranking(prompt="a", candidates=("x", "y"), ranks=(1, 2)),
+    ]
+    assert [own.prompt for own in prompts_in(records)] == ["a", "b"]
+
+
+def test_answers_are_gathered_by_prompt_and_say_who_wrote_them():
+    said = [Demonstration(prompt="p", answer="x", author="a"), Demonstration(prompt="p", answer="y", author="b")]
+    assert by_prompt(said) == [("p", Origin(), {"a": "x", "b": "y"})]
+    with pytest.raises(UserError, match="twice"):
+        by_prompt([*said, Demonstration(prompt="p", answer="z", author="a")])
+    with pytest.raises(UserError, match="author"):
+        by_prompt([Demonstration(prompt="p", answer="x")])
+
+
+def test_a_reward_model_ranks_all_answers_at_once_by_its_own_scores(tmp_path):
+    model, chat = RewardModel.from_causal_lm(tiny_model()).eval(), ChatFormat(tiny_tokenizer())
+    answers = {"a": "return total", "b": "for x in items", "c": "return total", "d": ""}
+    with Ledger(tmp_path / "r", {}) as ledger:
+        groups = [("def f():", Origin(id="7"), answers), ("alone", Origin(), {"a": "x"})]
+        rank_answers(groups, RewardLabeler("rm", model, chat), ledger)
+        (found,), skipped = rankings_in(ledger, groups)
+    turns = [chat.turn("def f():", text) for text in answers.values()]
+    apart = [score_trees(model, [TokenTree.from_branches(turn.prompt, [turn.answer])])[0][0] for turn in turns]
+    np.testing.assert_allclose(found.scores, apart, atol=1e-5)
+    assert found.ranks[0] == found.ranks[2] and not skipped and found.origin.id == "7"
+    order = sorted(range(4), key=lambda i: -apart[i])
+    assert [found.ranks[i] for i in order] == sorted(found.ranks)
+    assert (found.authors, found.labeler) == (tuple("abcd"), "rm")
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_judge_has_no_favourite_place(tmp_path, engine, plain):
+    chat = None if plain else ChatFormat(engine.tokenizer)
+    judge = JudgeLabeler("judge", engine, chat)
+    answers = {"a": "return total", "b": "for x", "c": "for x"}
+    one = {own.authors: own for own in judge.rank("def f():", answers)}
+    other = {own.authors: own for own in judge.rank("def f():", dict(reversed(answers.items())))}
+    assert len(one) == len(other) == 3
+    for (first, second), found in one.items():
+        np.testing.assert_allclose(found.scores, other[second, first].scores[::-1], atol=1e-5)
+        assert 0 < found.confidence <= 1
+    assert one["b", "c"].scores == pytest.approx((0.5, 0.5), abs=1e-6)  # the same answer twice
+    even = replace(judge, tie=0.499).rank("def f():", answers)
+    assert all(own.ranks == (1, 1) for own in even)
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_a_limit_that_leaves_nothing_or_counts_from_the_end_is_refused(tmp_path, capsys, limit):
+    command = ["evaluate", "sample", "none", "--systems", "none", "--out", str(tmp_path / "run"), "--limit", limit]
+    assert main(command) == 2 and capsys.readouterr().err == f"momus: error: --limit {limit}: must be at least 1\n"
+
+
+def test_the_commands_sample_rank_and_compare(tmp_path, capsys):
+    save_causal_lm(tiny_model(), tmp_path / "m", tiny_tokenizer())
+    reward = tmp_path / "rm"
+    RewardModel.from_causal_lm(tiny_model(seed=3)).save(reward)
+    tiny_tokenizer().save_pretrained(reward)
+    (tmp_path / "systems.toml").write_text(
+        "[base]\nmodel = 'm'\nlayout = 'text'\nmax_tokens = 4\n"
+        "[prompted]\nmodel = 'm'\nlayout = 'few-shot'\nmax_tokens = 4\n"
+    )
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(own.prompt) + "\n" for own in PROMPTS))
+    sample = ["evaluate", "sample", str(tmp_path / "prompts.jsonl"), "--systems", str(tmp_path / "systems.toml")]
+    assert main([*sample, "--out", str(tmp_path / "run")]) == 0
+    assert PREFIX.strip() in capsys.readouterr().err  # shown verbatim
+    answers = tmp_path / "run" / "answers.jsonl"
+    first = answers.read_bytes()
+    assert len(list(read_jsonl(answers, Demonstration))) == 10
+    assert main([*sample, "--out", str(tmp_path / "run")]) == 0
+    assert answers.read_bytes() == first
+    out = tmp_path / "rankings.jsonl"
+    assert main(["evaluate", "rank", str(answers), "--reward", str(reward), "--out", str(out)]) == 0
+    assert len(records_of([str(out)])) == 5
+    capsys.readouterr()
+    assert main(["evaluate", "preferences", str(out), "--baseline", "base"]) == 0
+    assert "prompted" in capsys.readouterr().out
+    assert main(["evaluate", "rank", str(answers), "--out", str(out)]) == 2
+    assert "give one labeler" in capsys.readouterr().err
+    assert main(["evaluate", "rank", str(answers), "--reward", str(tmp_path / "m"), "--out", str(tmp_path / "x")]) == 2
+    assert "does not hold a reward model" in capsys.readouterr().err

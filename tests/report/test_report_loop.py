@@ -1,0 +1,32 @@
+"""What the report says of the simulated contractors is what their noise was calibrated to."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from momus.raters.contractor import calibrate, panel
+from momus.raters.study import rate_samples
+from momus.records import Task
+from momus.report.loop import _contractors
+from momus.tamper.insert import tamper
+from support.samples import MEAN
+
+TAMPERS = [tamper(Task(id=str(i), question="", answer=MEAN), i % 2, random.Random(i)) for i in range(8)]
+ALIKE = ["No problems found."] * 4
+SAMPLES = [[f"```\ntotal = 0\n```\nWrong{'!' * (i * j)}" for j in range(4)] for i in range(1, 8)]
+
+
+@pytest.mark.parametrize("samples", [[ALIKE, *SAMPLES], [*SAMPLES, SAMPLES[0]]])
+@pytest.mark.parametrize("reached", [True, False])
+def test_the_table_says_what_was_calibrated(samples: list[list[str]], reached: bool) -> None:
+    """Also where an answer's critiques are all alike, so that there is nothing to prefer: one is no NaN for all."""
+    ratings = rate_samples(TAMPERS, samples, 3, seed=0)
+    comparisons = [own[0] for own in ratings.comparisons]
+    noise = calibrate(comparisons, seed=0)._replace(reached=reached)
+    result = SimpleNamespace(comparisons=comparisons, contractors=panel(2, noise.noise, seed=0), **noise._asdict())
+    told = _contractors(result)
+    assert told.agreement[0].attribute == "overall"
+    assert told.agreement[0].agreement.value == pytest.approx(noise.agreement)
+    assert all(row.agreement.low <= row.agreement.value <= row.agreement.high for row in told.agreement), "no NaN"
+    assert ("No noise gets there" in told.note) is not reached

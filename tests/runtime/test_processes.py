@@ -1,0 +1,165 @@
+"""Several processes do what one does, in replicas and in shards, and the failure of one is the end of all."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+import torch
+
+from momus.errors import UserError
+from momus.runtime.processes import count, gather, main, on_main, sharded, share, together, total, totals
+from support import forked, spread
+
+JOBS = [job for job in spread.JOBS if job != "killed"]
+
+
+def ended(started: list[tuple[ForkServerProcess, Path]]) -> list[tuple[int, str]]:
+    """Wait for processes; returns their exit statuses and what they said."""
+    try:
+        return [(forked.finish(process), file.read_text()) for process, file in started]
+    finally:
+        for process, _ in started:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    """Every job by one process and by two, in replicas and in shards; "resumed" goes on where two were killed."""
+    root = tmp_path_factory.mktemp("spread")
+    killed = ended(spread.start(root, ["killed"]))
+    assert sorted(status for status, _ in killed) == [-signal.SIGKILL, 2]
+    survivor = next(text for status, text in killed if status == 2)
+    assert "process 1 of 2 waited in vain for another, which was killed" in survivor
+    assert "Traceback" not in survivor
+    assert {path.name for path in (root / "killed/run").glob("checkpoint-*")} == {"checkpoint-2"}
+    found = {name: root / name for name in ("one", "replicas", "shards")}
+    started = {}
+    for name in ("replicas", "shards"):
+        shutil.copytree(root / "killed/run", found[name] / "resumed/run")
+        started[name] = spread.start(found[name], JOBS, shards=name == "shards")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    spread.do(found["one"], JOBS)
+    torch.set_num_threads(threads)
+    for name, own in started.items():
+        for status, text in ended(own):
+            assert status == 0, f"{name}: {text}"
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("held", ["replicas", "shards"])
+@pytest.mark.parametrize("job", JOBS)
+def test_two_processes_do_what_one_does(folders, job: str, held: str) -> None:
+    """The same losses, gradient norms and weights: also where one has less to do, or nothing, or was killed."""
+    tolerance = {"bf16": 0.3}.get(job, 2e-5) if held == "shards" else 2e-5
+    history, weights = spread.result(folders["one"] / job)
+    other_history, other_weights = spread.result(folders[held] / job)
+    assert len(history) == len(other_history) > 0
+    for line, other in zip(history, other_history, strict=True):
+        assert line == pytest.approx(other, abs=tolerance, rel=tolerance)
+    assert weights.keys() == other_weights.keys()
+    for name, tensor in weights.items():
+        # Adam turns the rounding of a gradient near 0 into a step: with dropout some are.
+        torch.testing.assert_close(other_weights[name], tensor, atol=1e-4 if job == "dropout" else tolerance, rtol=0)
+
+
+def test_one_process_is_left_alone(monkeypatch) -> None:
+    values = torch.tensor([1.0, 2.0])
+    assert (count(), main(), sharded()) == (1, True, False)
+    assert total(values) is values
+    assert totals({"a": 0.1}) == {"a": 0.1}
+    assert gather([1]) == [[1]]
+    assert on_main(lambda: 5) == 5
+    before = torch.get_rng_state()
+    assert list(share("abc")) == [("a", 1.0), ("b", 1.0), ("c", 1.0)]
+    assert torch.equal(before, torch.get_rng_state())
+    assert not torch.distributed.is_initialized()
+    with pytest.raises(UserError, match=r"^as it was$"), together():
+        raise UserError("as it was")
+
+
+def test_dropout_is_drawn_by_key_and_group() -> None:
+    def draws(groups, key):
+        return [torch.rand(3).tolist() for _ in share(groups, key)]
+
+    first = draws("abc", (0, 1))
+    assert draws("abc", (0, 1)) == first and draws("ab", (0, 1)) == first[:2]
+    others = [draws("abc", key) for key in ((0, 2), (1, 0), (1, 1))]
+    assert len({tuple(numbers) for numbers in sum(others, first)}) == 12
+
+
+MEETING = """
+import sys, time, warnings
+import torch
+from momus.errors import UserError
+from momus.runtime.processes import count, gather, on_main, rank, share, together, total, totals
+
+@together()
+def meet(how):
+    me = rank()
+    assert total(torch.tensor([me, 1.0])).tolist() == [count() * (count() - 1) / 2, count()]
+    assert totals({"a": 0.5, "b": me}) == {"a": 0.5 * count(), "b": count() * (count() - 1) / 2}
+    assert gather({"rank": me, "text": "\u00e9" * me}) == [{"rank": r, "text": "\u00e9" * r} for r in range(count())]
+    assert on_main(lambda: [me, None]) == [0, None]
+    try:
+        on_main(lambda: (_ for _ in ()).throw(UserError("refused")))
+    except UserError as error:
+        assert str(error) == "refused"
+    with warnings.catch_warnings(record=True) as warned:
+        own = list(share("abcde"))
+        assert own == [("abcde"[i], 1.0) for i in range(me, 5, count())], own
+        assert list(share("a")) == ([("a", 1.0)] if me == 0 else [])
+    assert len(warned) == (me == 0)
+    if how == "all":
+        raise UserError("bad data")
+    if me == 1:
+        if how == "one":
+            raise UserError("bad luck")
+        if how == "stuck":
+            time.sleep(600)
+    total(torch.zeros(1))
+
+try:
+    meet(sys.argv[1])
+except UserError as error:
+    print(error, file=sys.stderr)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ("well", ""),
+        ("one", "process 1 of 2: bad luck"),
+        ("all", "process (0|1) of 2: bad data"),
+        ("stuck", r"process 0 of 2 waited in vain for another, .* \(it waits 0.05 minutes at most, MOMUS_TIMEOUT\)"),
+    ],
+)
+def test_processes_meet_and_the_failure_of_one_is_the_end_of_all(how: str, line: str) -> None:
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEETING, how], env={**os.environ, **rank}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in spread.ranks(MOMUS_TIMEOUT="0.05" if how == "stuck" else "2")
+    ]
+    try:
+        if how == "stuck":
+            assert started[0].wait(120) == 2
+            started[1].kill()  # as launchers do
+        said = "".join(process.communicate(timeout=120)[1] for process in started)
+    finally:
+        for process in started:
+            process.kill()
+    statuses = [process.returncode for process in started]
+    assert statuses == [2 * bool(line), -signal.SIGKILL if how == "stuck" else 2 * bool(line)]
+    assert said.count("\n") == bool(line), said
+    assert re.match(line, said), said

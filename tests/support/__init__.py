@@ -1,0 +1,1 @@
+"""What tests of several rooms share: small models, servers of our own, samples, processes that are killed."""
