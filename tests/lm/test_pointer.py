@@ -26,6 +26,7 @@ from momus.search.fsbs import FSBSConfig, search
 from momus.search.result import Subject, no_reward, pointed, subjects_of
 from momus.tamper.sites import find_edits
 from momus.tiny.examples import Function, draw_tamper
+from momus.tiny.lessons import lessons_from
 from momus.train import pointer as pointing
 from momus.train.pointer import PointerConfig, lesson_of, loss_of, train_pointer
 from support.tiny import llama, tiny_engine, tiny_tokenizer
@@ -264,8 +265,11 @@ def test_training_goes_on_exactly_and_learns(lessons, tmp_path, monkeypatch) -> 
         save_every=2,
     )
 
+    vocabulary = Vocabulary.from_tokenizer(tokenizer)
+    held_out = [lesson_of(tamper, tamper.task.question, tokenizer, vocabulary) for tamper in tampers]
+
     def train(folder):
-        return train_pointer(model, tokenizer, 1, functions, tampers, config, folder)
+        return train_pointer(model, 1, lessons_from(functions, config, tokenizer), held_out, config, folder)
 
     real, done = pointing._step, []
 
@@ -301,7 +305,9 @@ def test_training_goes_on_exactly_and_learns(lessons, tmp_path, monkeypatch) -> 
     for (name, a), (_, b) in zip(whole.state_dict().items(), again.state_dict().items(), strict=True):
         assert torch.equal(a, b), name
     shutil.rmtree(tmp_path / "cut")
-    other = train_pointer(model, tokenizer, 1, functions, tampers, replace(config, seed=1), tmp_path / "other")
+    other = train_pointer(
+        model, 1, lessons_from(functions, config, tokenizer), held_out, replace(config, seed=1), tmp_path / "other"
+    )
     assert not torch.equal(whole.score.weight, other.score.weight)
     rows = [row["choice"] for row in pointing.Run(tmp_path / "whole", {**pointing.asdict(config), "reads": 1}).history()
             if "choice" in row]  # fmt: skip

@@ -17,7 +17,8 @@ from momus.lm.models import load_tokenizer
 from momus.lm.tiny import TINY
 from momus.lm.tree import TokenTree
 from momus.tamper.sites import find_edits
-from momus.tiny import corpus, losses, pretrain
+from momus.tiny import corpus, pretrain
+from momus.tiny import losses as wanted
 from momus.tiny.examples import Function, Mixture, draw_example, draw_tamper
 from momus.train.muon import Muon, orthogonalize
 
@@ -172,7 +173,7 @@ def test_where_a_line_is_chosen_attention_is_measured_as_the_model_has_it(drawn,
         row = torch.from_numpy(example.tree.tokens[: critique[-1] + 1])
         attention = model(row[None], output_attentions=True).attentions[config.detect_layer][0]
         for place in np.flatnonzero(example.source >= 0):
-            own = attention[: losses.LOOKING, place - 1, :prompt]
+            own = attention[: wanted.LOOKING, place - 1, :prompt]
             expected += (-(own[:, example.source[place]] / own.sum(-1)).log()).tolist()
     assert expected
     heads = pretrain.Heads(config.hidden_size)
@@ -200,7 +201,7 @@ def test_the_critique_follows_the_detector_over_all_lines_left(drawn, tokenizer)
             share = odd[own[:, 2] + start].softmax(0)
             expected.append(-(share * told[own[:, 1]]).sum().item())
         start += len(tree)
-    assert losses._follow(model, hidden, odd, row, examples).item() == pytest.approx(np.mean(expected), abs=1e-4)
+    assert wanted._follow(model, hidden, odd, row, examples).item() == pytest.approx(np.mean(expected), abs=1e-4)
 
 
 def test_in_the_end_only_the_layers_above_the_detector_move(drawn, tokenizer):

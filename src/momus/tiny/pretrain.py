@@ -44,16 +44,18 @@ from rich.progress import Progress
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from momus.lm.constraint import Vocabulary
 from momus.lm.models import atomic_directory, save_causal_lm
 from momus.records import Tamper
 from momus.runtime.runs import Run
 from momus.tiny.corpus import Corpus, CorpusConfig, build_corpus, texts
 from momus.tiny.examples import Example, Mixture, draw_example, draw_tamper
+from momus.tiny.lessons import lessons_from
 from momus.tiny.line_accuracy import line_accuracy
 from momus.tiny.losses import Heads, LossWeights, loss_of
 from momus.tiny.tokenizer import train_tokenizer
 from momus.train.muon import muon_and_adamw, set_rates, take_step
-from momus.train.pointer import PointerConfig, train_pointer
+from momus.train.pointer import PointerConfig, lesson_of, train_pointer
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,10 @@ def pretrain(out: Path, config: PretrainConfig) -> Path:
             if state["pool"] % config.save_every == 0 or state["tokens"] >= total:
                 run.log(step, line_accuracy=line_accuracy(model, tokenizer, valid))
                 run.save(step, modules=modules, optimizers=optimizers, state=state)
-    pointer = train_pointer(model, tokenizer, config.detect_layer, corpus, valid, config.pointing, out / "pointer")
+    draw = lessons_from(corpus, config.pointing, tokenizer)
+    vocabulary = Vocabulary.from_tokenizer(tokenizer)
+    held_out = [lesson_of(own, own.task.question, tokenizer, vocabulary) for own in valid]
+    pointer = train_pointer(model, config.detect_layer, draw, held_out, config.pointing, out / "pointer")
     save_causal_lm(model.half(), out / "model", tokenizer, pointer=pointer)  # it ships: every megabyte counts
     return out / "model"
 
