@@ -1,4 +1,4 @@
-"""What the embedded model learns from, besides the text itself (`train/pretrain.py` says why): heads and losses."""
+"""What the embedded model learns from, besides the text itself (`tiny/pretrain.py` says why): heads and losses."""
 
 from __future__ import annotations
 

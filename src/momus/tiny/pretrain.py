@@ -26,7 +26,7 @@ AdamW; both rates are constant after a short warm-up and fall linearly to zero o
 come first. A second stage trains only the layers above the detector's, for what they do is learned late: after
 the first, attention was on the right line as often as the detector was (42%), and the critique chose it in 30%.
 For what is lost there the third stage trains a pointer that begins with a copy of the lower layers
-(`train/pointing.py`), reads the answer both ways and draws the lines of constrained quotes. Everything is drawn by
+(`train/pointer.py`), reads the answer both ways and draws the lines of constrained quotes. Everything is drawn by
 (seed, pool), so a run that was killed continues exactly.
 """
 

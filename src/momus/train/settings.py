@@ -1,7 +1,7 @@
 """The settings of all stages, one frozen dataclass each, apart from the mathematics so that `--help` is quick.
 
 Defaults are InstructGPT's (arXiv 2203.02155) unless a field says otherwise, and every field says where its own is from;
-settings for small machines are named presets (`tiny`). A value out of its range (`train/ranges.py`) or a wrong
+settings for small machines are named presets (`tiny`). A value out of its range (`runtime/ranges.py`) or a wrong
 combination is refused when it is made.
 """
 

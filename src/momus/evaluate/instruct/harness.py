@@ -1,4 +1,4 @@
-"""EleutherAI's lm-evaluation-harness over our engines: any of its tasks, and ours (`evaluate/tasks.py`).
+"""EleutherAI's lm-evaluation-harness over our engines: any of its tasks, and ours (`tasks.py`).
 
 The harness loads the data, draws the examples, lays out the prompts and computes the metrics; the engine answers. All
 text generation is greedy, as in InstructGPT (arXiv 2203.02155, appendix D). Values are kept item by item: an item's
