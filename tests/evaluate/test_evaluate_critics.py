@@ -3,8 +3,9 @@ import pytest
 
 from momus.critique import Comment, Critique, Span, anchor
 from momus.errors import UserError
-from momus.evaluate.critics import baselines, draw_comparisons, elo, measure, preference
+from momus.evaluate.critics import baselines
 from momus.evaluate.critics.baselines import chance_rate, line_comments, random_line, ruff
+from momus.evaluate.critics.measure import draw_comparisons, elo, measure, preference
 from momus.raters.contractor import panel
 from momus.records import Bug, Tamper, Task
 from momus.tamper.truth import judge
