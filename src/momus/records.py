@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from momus.critique import Comment, Critique, Span
 from momus.errors import UserError
@@ -103,13 +111,80 @@ class Comparison(Record):
     ratings: tuple[Rating, ...]
 
 
+class ToolCall(BaseModel):
+    """One call of a tool by the assistant; `arguments` is a JSON object as text, `id` what its result refers to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    arguments: str = "{}"
+    id: str = ""
+
+
 class Message(BaseModel):
-    """One turn of a conversation."""
+    """One turn of a conversation. Fields that say nothing are not written.
+
+    Attributes:
+        role: Who speaks.
+        content: The text; "" (and not written) where the turn is only tool calls.
+        name: The speaker's or the tool's name.
+        reasoning: What the assistant thought before it answered.
+        tool_calls: The tools the assistant calls in this turn.
+        tool_call_id: The call that a tool's turn answers.
+        tools: The tools at hand from this turn on, each a JSON schema as text; on the first turn only.
+        train: Whether this turn may be learned from; False is what other formats write as `weight: 0`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str
+    content: str = ""
+    name: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    tools: tuple[str, ...] = ()
+    train: bool = True
+
+    def texts(self) -> tuple[str, ...]:
+        """Return everything that was written: content, reasoning, name, tools, and each call's name and arguments."""
+        calls = (text for call in self.tool_calls for text in (call.name, call.arguments))
+        return (self.content, self.reasoning, self.name, *self.tools, *calls)
+
+    def with_texts(self, texts: Sequence[str]) -> Message:
+        """Return the same message with other texts, in the order of `texts`."""
+        content, reasoning, name, *rest = texts
+        tools, calls = rest[: len(self.tools)], rest[len(self.tools) :]
+        pairs = zip(self.tool_calls, calls[::2], calls[1::2], strict=True)
+        return self.model_copy(
+            update={
+                "content": content,
+                "reasoning": reasoning,
+                "name": name,
+                "tools": tuple(tools),
+                "tool_calls": tuple(
+                    call.model_copy(update={"name": name, "arguments": arguments}) for call, name, arguments in pairs
+                ),
+            }
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_something(cls, data: object) -> object:
+        if isinstance(data, dict) and "content" not in data and not data.get("tool_calls"):
+            raise ValueError("a message needs content or tool_calls")
+        return data
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in serialize(self).items()
+            if (name == "content" and not self.tool_calls)
+            or fields[name].is_required()
+            or getattr(self, name) != fields[name].default
+        }
 
 
 Content = str | tuple[Message, ...]
@@ -168,7 +243,8 @@ class Ranking(Record):
     """K answers to one prompt ordered by one labeler: `ranks[i]` is the place of candidate i, ties equal.
 
     Where the source has them: `scores` that the ranks were made from (higher is better), `authors` of the
-    candidates, how sure the labeler was, in the source's own scale, and what he or she wrote.
+    candidates, how sure the labeler was, in the source's own scale, what he or she wrote of the whole, and `critiques`,
+    what was written of each candidate.
     """
 
     prompt: Content
@@ -179,14 +255,23 @@ class Ranking(Record):
     authors: tuple[str, ...] = ()
     confidence: float | None = None
     comment: str = ""
+    critiques: tuple[str, ...] = ()
     origin: Origin = Origin()
 
     @model_validator(mode="after")
     def _one_of_each_per_candidate(self) -> Ranking:
-        for name, values in (("ranks", self.ranks), ("scores", self.scores), ("authors", self.authors)):
+        for name, values in self._per_candidate():
             if len(values) != len(self.candidates) and (values or name == "ranks"):
                 raise ValueError(f"{len(values)} {name} for {len(self.candidates)} candidates")
         return self
+
+    def _per_candidate(self) -> tuple[tuple[str, tuple[object, ...]], ...]:
+        return (
+            ("ranks", self.ranks),
+            ("scores", self.scores),
+            ("authors", self.authors),
+            ("critiques", self.critiques),
+        )
 
 
 RecordT = TypeVar("RecordT", bound=Record)

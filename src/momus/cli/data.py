@@ -66,12 +66,15 @@ class Convert:
         from momus.data.convert import convert, recognise
         from momus.data.licences import is_non_commercial
         from momus.data.sources import watched
+        from momus.terminal import visible
 
         source, own = recognise(self.file, self.format)
         with _progress() as progress:
             watching = watched(source, progress)
             written, problems = convert(watching, own, self.out, self.kind, self.licence, self.skip_bad)
         _tell(problems, "left out: ")
+        if problems.left_out:
+            print(f"momus: not kept: {visible(_counted_fields(problems.left_out))}", file=sys.stderr)
         print(f"{written} records of {own.name} in {self.out}", file=sys.stderr)
         licence = self.licence or source.licence
         if not licence:
@@ -205,11 +208,19 @@ def _described(source: Source, own: Format, told: bool, summary: Summary) -> str
     for number, example in enumerate(summary.examples, 1):
         text = example.model_dump_json(exclude_defaults=True)
         lines.append(f"example {number} {text if len(text) <= 600 else text[:600] + ' …'}")
+    if summary.problems.left_out:
+        lines.append(f"not kept  {_counted_fields(summary.problems.left_out)}")
     lines.append(f"problems  {summary.problems.count}")
     lines += [f"  {' '.join(str(problem).split())}" for problem in summary.problems.first]
     if summary.problems.count > len(summary.problems.first):
         lines.append(f"  and {summary.problems.count - len(summary.problems.first)} more")
     return "\n".join(visible(line) for line in lines)
+
+
+def _counted_fields(names: Counter[str], most: int = 12) -> str:
+    """Name the fields that are in no record, the most frequent first, and in how many rows or messages they were."""
+    shown = ", ".join(f"{name} ({number})" for name, number in names.most_common(most))
+    return shown + (f", and {len(names) - most} more fields" if len(names) > most else "")
 
 
 def _counted(names: Counter[str]) -> str:

@@ -13,6 +13,8 @@ from pydantic import ValidationError
 
 from momus.data.answers import tasks_of
 from momus.data.formats import BadRecordError, Format, detect, format_named
+from momus.data.formats.conversation import is_absent, tools_of, with_tools
+from momus.data.formats.unread import WatchedRow, counting
 from momus.data.sources import Problem, Row, Source, open_source
 from momus.errors import UserError
 from momus.records import Content, Demonstration, Judgement, Origin, Prompt, Ranking, Record, Task, write_jsonl
@@ -25,6 +27,12 @@ KINDS: dict[str, type[Record]] = {
     "tasks": Task,
 }
 """The kinds of records that can be written, by the names the command line gives them."""
+
+TOOLS = ("tools", "functions")
+"""Columns with the tools that the assistant may call."""
+
+MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+"""Columns of what is not text."""
 
 _LOOK_AT = 20
 _SHOWN = 20
@@ -43,10 +51,11 @@ class BadRowsError(UserError):
 
 @dataclass
 class Problems:
-    """The first problems of a source, and how many there were."""
+    """The first problems of a source, how many there were, and how often each field was left out of a row."""
 
     first: list[Problem] = field(default_factory=list)
     count: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, problem: Problem) -> None:
         """Count a problem, and keep it if it is one of the first."""
@@ -71,25 +80,51 @@ def recognise(name: str, format_name: str | None = None) -> tuple[Source, Format
     return source, detect(rows, name)
 
 
-def read(source: Source, own: Format, licence: str = "") -> Iterator[Record | Problem]:
+def read(
+    source: Source, own: Format, licence: str = "", left_out: Counter[str] | None = None
+) -> Iterator[Record | Problem]:
     """Yield the records of a source in order, and a Problem for each row that is not what its format says.
 
-    A record's licence is its row's own, else `licence`, else the one stated beside the file.
+    A record's licence is its row's own, else `licence`, else the one stated beside the file. Fields that hold something
+    and are in no record are counted by name in `left_out`.
     """
+    left_out = Counter() if left_out is None else left_out
     for row in _together(source.rows(), own):
         if isinstance(row, Problem):
             yield row
             continue
+        watched = [WatchedRow(value) for value in row.value] if own.together else _watched(row.value)
         try:
-            made = list(own.read(row.value))
+            with counting(left_out):
+                made = [_with_tools(record, watched) for record in own.read(watched)]
         except BadRecordError as error:
             yield Problem(row.place, error.field, error.message)
         except ValidationError as error:
             first = error.errors()[0]
             yield Problem(row.place, ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
         else:
+            for watched_row in watched if isinstance(watched, list) else [watched]:
+                if isinstance(watched_row, WatchedRow):
+                    left_out.update(watched_row.unread())
             for record in made:
                 yield _placed(record, own, row.place, licence or source.licence)
+
+
+def _watched(value: Any) -> Any:
+    return WatchedRow(value) if isinstance(value, dict) else value
+
+
+def _with_tools(record: Record, row: Any) -> Record:
+    """Return a record whose prompt has the row's tools; refuse what a row has beside its text and would be lost."""
+    if not isinstance(row, WatchedRow) or isinstance(record, Task):
+        return record
+    for column in MEDIA:
+        if column in row and not is_absent(row[column]):
+            raise BadRecordError(column, "images, sound and video cannot be read: leave the row out")
+    tools = next((tools_of(row[field], field) for field in TOOLS if row.get(field)), ())
+    if not tools or not isinstance(record, Prompt | Demonstration | Judgement | Ranking):
+        return record
+    return record.model_copy(update={"prompt": with_tools(record.prompt, tools)})
 
 
 def _together(rows: Iterator[Row | Problem], own: Format) -> Iterator[Row | Problem]:
@@ -197,7 +232,7 @@ def summarise(source: Source, own: Format) -> Summary:
                     _count(summary.fields, str(name))
             yield row
 
-    for item in read(replace(source, rows=rows), own):
+    for item in read(replace(source, rows=rows), own, left_out=summary.problems.left_out):
         if isinstance(item, Problem):
             summary.problems.add(item)
         else:
@@ -224,7 +259,7 @@ def convert(
         """Yield what is to be written; at the end refuse it where rows were bad or none was of the kind."""
         nonlocal written
         only: type[Record] | None = KINDS[kind] if kind is not None else None
-        for item in read(source, own, licence):
+        for item in read(source, own, licence, problems.left_out):
             if isinstance(item, Problem):
                 problems.add(item)
                 continue

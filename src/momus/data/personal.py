@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import tee
+from itertools import islice, tee
 from typing import NamedTuple
 
 from momus.data.pool import in_order
@@ -161,10 +161,11 @@ def _texts(own: Prompt) -> tuple[str, ...]:
     """Return the texts to be looked at: none of a prompt that is held out."""
     if own.split != "train":
         return ()
-    return (own.prompt,) if isinstance(own.prompt, str) else tuple(turn.content for turn in own.prompt)
+    return (own.prompt,) if isinstance(own.prompt, str) else tuple(text for turn in own.prompt for text in turn.texts())
 
 
 def _with_texts(own: Prompt, texts: tuple[str, ...]) -> str | tuple[Message, ...]:
     if isinstance(own.prompt, str):
         return texts[0]
-    return tuple(turn.model_copy(update={"content": text}) for turn, text in zip(own.prompt, texts, strict=True))
+    rest = iter(texts)
+    return tuple(turn.with_texts(list(islice(rest, len(turn.texts())))) for turn in own.prompt)

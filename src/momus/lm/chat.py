@@ -12,6 +12,7 @@ answer, and the answer's own up to the token that ends it. Nothing is looked for
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -82,7 +83,9 @@ class ChatFormat:
             UnfitInputError: The template refuses the conversation, or leaves nothing to answer.
         """
         messages, back = self._hidden(_messages(content, "user"))
-        return self._head(self._laid_out(messages, ask=True), back)
+        text = self._laid_out(messages, ask=True)
+        _check_kept(messages, text)
+        return self._head(text, back)
 
     def turn(self, prompt: Content, answer: Content) -> Turn:
         """Return a prompt and all of an answer to it, which may be several turns and may be empty but for its end.
@@ -99,6 +102,8 @@ class ChatFormat:
         whole = self._laid_out(messages, ask=False)
         if not whole.startswith(head):
             raise UserError(_fault(head, whole))
+        _check_kept(messages[: len(before)], head)
+        _check_kept(messages[len(before) :], whole[len(head) :], reasoning=True)
         tokens = self._head(head, back)
         together = self._encode(whole, back)
         own = together[len(tokens) :]
@@ -114,7 +119,8 @@ class ChatFormat:
     def turns(self, prompt: Content, answer: Content, every: bool = False) -> tuple[Turn, ...]:
         """Return what to train of a demonstration: the answer's last turn, or every one of the assistant's in it.
 
-        Each is laid out as when it was to be answered: where a template shortens earlier turns, so are they here.
+        Each is laid out as when it was to be answered: where a template shortens earlier turns, so are they here. A
+        turn that is marked as not to be trained (`Message.train`) is context for the others.
 
         Raises:
             UnfitInputError: As `turn`, or there is nothing to train: an answer is blank.
@@ -125,10 +131,12 @@ class ChatFormat:
         places = [i for i in range(len(before), len(messages)) if messages[i].role == "assistant"]
         if not said or not places or places[-1] != len(messages) - 1:
             raise UnfitInputError("the answer does not end in the assistant's turn")
-        places = places if every else places[-1:]
-        if any(not messages[i].content.strip() for i in places):
+        places = [i for i in (places if every else places[-1:]) if messages[i].train]
+        if not places:
+            raise UnfitInputError("the answer is marked as not to be trained (weight 0): leave the record out")
+        if any(not messages[i].content.strip() and not messages[i].tool_calls for i in places):
             raise UnfitInputError("the answer is empty: nothing of it would be trained")
-        return tuple(self.turn(tuple(messages[:i]), messages[i].content) for i in places)
+        return tuple(self.turn(tuple(messages[:i]), (messages[i],)) for i in places)
 
     def text(self, answer: Sequence[int]) -> str:
         """Return what an answer's tokens say, without its end and the spaces around it."""
@@ -159,11 +167,13 @@ class ChatFormat:
             raise UserError(f"the chat template cannot be used: {error}") from error
 
     def _laid_out(self, messages: Sequence[Message], ask: bool) -> str:
-        plain = [message.model_dump() for message in messages]
+        plain = [_for_template(message) for message in messages]
+        tools = [json.loads(tool) for message in messages for tool in message.tools]
         try:
             return str(
                 self.tokenizer.apply_chat_template(
                     plain,
+                    tools=tools or None,
                     chat_template=self.template,
                     tokenize=False,
                     add_generation_prompt=ask,
@@ -177,7 +187,7 @@ class ChatFormat:
 
     def _hidden(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
         """Put private characters in place of special tokens spelled out in texts; returns how to put them back."""
-        said = "".join(message.content for message in messages)
+        said = "".join(text for message in messages for text in message.texts())
         spelled = sorted({_matched(found) for found in self._cut.finditer(said)}, key=len, reverse=True)
         if not spelled:
             return list(messages), {}
@@ -185,7 +195,7 @@ class ChatFormat:
         stand_in = dict(zip(spelled, free, strict=False))
         hide = re.compile("|".join(map(re.escape, spelled)))
         hidden = [
-            message.model_copy(update={"content": hide.sub(lambda found: stand_in[found.group()], message.content)})
+            message.with_texts([hide.sub(lambda match: stand_in[match.group()], text) for text in message.texts()])
             for message in messages
         ]
         return hidden, {character: text for text, character in stand_in.items()}
@@ -234,6 +244,53 @@ def _messages(content: Content, role: str) -> list[Message]:
     if not isinstance(content, str):
         return list(content)
     return [Message.model_validate({"role": role, "content": content})]
+
+
+def _for_template(message: Message) -> dict[str, Any]:
+    """Return a message as chat templates expect it (transformers' conventions): arguments as objects."""
+    plain: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.name:
+        plain["name"] = message.name
+    if message.reasoning:
+        plain["reasoning_content"] = message.reasoning
+    if message.tool_call_id:
+        plain["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        plain["tool_calls"] = [
+            {
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.loads(call.arguments)},
+                **({"id": call.id} if call.id else {}),
+            }
+            for call in message.tool_calls
+        ]
+    return plain
+
+
+def _name_of_tool(schema: str) -> str:
+    tool = json.loads(schema)
+    return str(tool.get("function", tool).get("name", ""))
+
+
+def _check_kept(messages: Sequence[Message], text: str, reasoning: bool = False) -> None:
+    """Refuse a template that leaves out tools and calls, or the reasoning of what is trained.
+
+    Templates may leave out the reasoning of earlier turns: models are asked without it too.
+
+    Raises:
+        UnfitInputError: Something is not in `text`.
+    """
+    for message in messages:
+        parts = [("the tool call", call.name) for call in message.tool_calls]
+        parts += [("the tool", _name_of_tool(tool)) for tool in message.tools]
+        if reasoning:
+            parts += [("the reasoning", line.strip()) for line in message.reasoning.splitlines()]
+        for what, part in parts:
+            if part not in text:
+                raise UnfitInputError(
+                    f"the chat template leaves out {what} {_visible(part[:60])!r}: give one that writes it with "
+                    "--chat-template, or leave the record out"
+                )
 
 
 def _matched(found: re.Match[str]) -> str:

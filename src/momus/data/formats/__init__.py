@@ -11,16 +11,17 @@ from momus.data.formats.argilla import ARGILLA
 from momus.data.formats.base import BadRecordError, Format
 from momus.data.formats.chat import CHAT
 from momus.data.formats.instructions import INSTRUCTIONS
+from momus.data.formats.kwise import KWISE
+from momus.data.formats.momus import MOMUS
 from momus.data.formats.oasst import OASST
 from momus.data.formats.openai import OPENAI
-from momus.data.formats.own import OWN
 from momus.data.formats.trl import TRL
 from momus.data.formats.ultrafeedback import ULTRAFEEDBACK
 from momus.errors import UserError
 
 __all__ = ["FORMATS", "BadRecordError", "Format", "detect", "format_named"]
 
-FORMATS = (*OWN, *OASST, *OPENAI, *ULTRAFEEDBACK, *ARENA, *ANTHROPIC, *ARGILLA, *INSTRUCTIONS, *CHAT, *TRL)
+FORMATS = (*MOMUS, *KWISE, *OASST, *OPENAI, *ULTRAFEEDBACK, *ARENA, *ANTHROPIC, *ARGILLA, *INSTRUCTIONS, *CHAT, *TRL)
 """All formats, those with more particular fields before those that would also take their rows."""
 
 

@@ -11,17 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from momus.data.formats.base import (
-    BadRecordError,
-    Format,
-    Row,
-    common_prompt,
-    different,
-    number_of,
-    said,
-    split_answer,
-    text_of,
-)
+from momus.data.formats.base import BadRecordError, Format, Row, different, number_of, said, text_of
+from momus.data.formats.conversation import common_prompt, split_answer
 from momus.records import Judgement, Message, Origin, Ranking
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")

@@ -17,18 +17,15 @@ from momus.data.formats.base import (
     as_number,
     as_text,
     as_truth,
-    common_prompt,
-    conversation,
     get,
     instruction_of,
-    is_conversation,
     number_of,
     ranks_of,
     said,
     shown,
-    split_answer,
     text_of,
 )
+from momus.data.formats.conversation import common_prompt, conversation, is_conversation, split_answer
 from momus.records import Demonstration, Message, Origin, Ranking
 
 

@@ -14,21 +14,16 @@ from momus.data.formats.base import (
     Row,
     as_text,
     as_truth,
-    conversation,
     different,
     get,
     instruction_of,
-    is_conversation,
-    is_message,
     labeler_of,
     list_of,
-    message,
     origin_of,
     said,
-    simplest,
-    split_answer,
     text_of,
 )
+from momus.data.formats.conversation import conversation, is_conversation, is_message, message, simplest, split_answer
 from momus.records import Content, Demonstration, Judgement, Message, Ranking, Record
 
 _LABELS = ("label", "kto_tag")

@@ -12,17 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from momus.data.formats.base import (
-    BadRecordError,
-    Format,
-    Row,
-    as_truth,
-    list_of,
-    object_at,
-    origin_of,
-    said,
-    text_of,
-)
+from momus.data.formats.base import BadRecordError, Format, Row, as_truth, list_of, object_at, origin_of, said, text_of
 from momus.records import Demonstration
 
 _PAIRS = (("query", "response"), ("input", "output"), ("question", "answer"))

@@ -17,12 +17,12 @@ from momus.data.formats.base import (
     as_number,
     get,
     list_of,
-    message,
     object_at,
     ranks_of,
     said,
     text_of,
 )
+from momus.data.formats.conversation import message
 from momus.records import Demonstration, Message, Origin, Ranking, Record
 
 

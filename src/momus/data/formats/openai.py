@@ -16,7 +16,6 @@ from momus.data.formats.base import (
     Row,
     as_number,
     as_text,
-    content_of,
     get,
     list_of,
     object_at,
@@ -25,6 +24,7 @@ from momus.data.formats.base import (
     shown,
     text_of,
 )
+from momus.data.formats.conversation import content_of
 from momus.records import Demonstration, Judgement, Origin, Prompt, Ranking, Record
 
 _RATINGS = (-1.0, 0.0, 1.0)

@@ -26,19 +26,21 @@ from momus.data.formats.base import (
     Row,
     as_text,
     as_truth,
-    common_prompt,
-    content_of,
-    conversation,
     different,
     get,
-    is_conversation,
-    is_message,
     labeler_of,
     list_of,
     number_of,
     origin_of,
     ranks_of,
     said,
+)
+from momus.data.formats.conversation import (
+    common_prompt,
+    content_of,
+    conversation,
+    is_conversation,
+    is_message,
     simplest,
     split_answer,
 )
@@ -48,7 +50,12 @@ from momus.records import Content, Demonstration, Judgement, Message, Prompt, Ra
 _ANSWERS = {
     *("answer", "answers", "response", "responses", "output", "outputs", "completion", "completions"),
     *("chosen", "rejected", "winner", "label", "rating", "score"),
+    *("candidates", "ranks", "rank", "critiques", "ratings", "values", "preference"),
 }
+
+
+_SCORES = (("score_chosen", "score_rejected"), ("chosen_rating", "rejected_rating"))
+"""Columns that rate both answers: UltraFeedback binarized, and the preference mixtures of Tulu 3."""
 
 
 def _has(row: Row, *fields: str) -> bool:
@@ -109,16 +116,19 @@ def _steps(row: Row) -> Iterator[Judgement]:
 
 def _preference(row: Row) -> Iterator[Ranking]:
     prompt, candidates = _compared(row)
-    scores = (number_of(row, "score_chosen"), number_of(row, "score_rejected")) if "score_chosen" in row else ()
+    scored = next((names for names in _SCORES if all(row.get(name) is not None for name in names)), None)
+    scores = (number_of(row, scored[0]), number_of(row, scored[1])) if scored else ()
     ranks = ranks_of(scores) if scores else (1, 2)
-    if scores and scores[0] < scores[1]:
-        raise BadRecordError("score_chosen", "is below score_rejected: swap the answers, or leave the scores out")
+    if scored and scores and scores[0] < scores[1]:
+        raise BadRecordError(scored[0], f"is below {scored[1]}: swap the answers, or leave the scores out")
+    authors = (said(row, "chosen_model"), said(row, "rejected_model"))
     different(candidates, "chosen")
     yield Ranking(
         prompt=prompt,
         candidates=candidates,
         ranks=ranks,
         scores=scores,
+        authors=authors if any(authors) else (),
         labeler=labeler_of(row),
         origin=origin_of(row),
     )

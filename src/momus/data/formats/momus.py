@@ -17,13 +17,20 @@ _KINDS: tuple[tuple[str, type[Record]], ...] = (
     ("prompt", Prompt),
 )
 
+_UNVERSIONED = ({"prompt", "candidates", "ranks"}, {"prompt", "answer", "values"}, {"tamper", "critiques", "ratings"})
+"""Fields that only our records have together: taken for them without a `schema_version` too."""
+
+
+def _is_ours(row: Row) -> bool:
+    return "schema_version" in row or any(fields <= row.keys() for fields in _UNVERSIONED)
+
 
 def _read(row: Row) -> Iterator[Record]:
     for field, kind in _KINDS:
         if field in row:
-            yield kind.model_validate(row)
+            yield kind.model_validate(dict(row.items()))  # unknown fields are refused
             return
     raise BadRecordError("record", f"has none of the fields {', '.join(field for field, _ in _KINDS)}")
 
 
-OWN = (Format("momus", "schema_version", lambda row: "schema_version" in row, _read),)
+MOMUS = (Format("momus", "schema_version, or the fields of a record", _is_ours, _read),)
