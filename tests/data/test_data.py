@@ -162,3 +162,13 @@ def test_a_file_that_does_not_parse_has_no_functions(tmp_path):
     file = tmp_path / "two.py"
     file.write_text("print 'hello'\n")
     assert functions_of_file(file, Size()) == []
+
+
+@pytest.mark.parametrize("character", ["\f", "\x0b", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
+def test_only_what_ends_a_line_for_python_ends_one(character):
+    plain = "# a page\ndef first(a):\n    b = a + 1  # a note\n    return b\n"
+    (function,) = functions(plain, Size())
+    (other,) = functions(plain.replace("page", f"page {character} more"), Size())
+    assert other == function
+    for newline in ("\r\n", "\r"):
+        assert list(functions(plain.replace("\n", newline), Size())) == [function]

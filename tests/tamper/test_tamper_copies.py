@@ -1,6 +1,9 @@
 """`momus tamper --out`: a copy differs from its file in nothing but the bugs, byte by byte."""
 
 import codecs
+import random
+import shutil
+import subprocess
 
 import pytest
 
@@ -37,14 +40,32 @@ def test_only_the_bug_changes(tmp_path, way, last):
     assert (out / "code.py").read_bytes() == mark + record.answer.replace("\n", newline).encode(encoding)
 
 
-def test_a_file_whose_lines_end_in_two_ways_is_left_out(tmp_path, capsys):
-    for name, endings in (("good.py", ["\r\n"]), ("mixed.py", ["\n", "\r\n"])):
-        lines = CODE.format(encoding="utf-8").splitlines()
-        (tmp_path / name).write_bytes("".join(x + endings[i % len(endings)] for i, x in enumerate(lines)).encode())
-    out = tmp_path / "out"
-    assert main(["tamper", str(tmp_path), "--out", str(out)]) == 0
-    told = capsys.readouterr().err.splitlines()
-    assert told[0] == f"{tmp_path}/mixed.py: left out, for its lines end in more than one way"
-    assert len(told) == 2 and "1 file tampered with, 1 left out" in told[1]
-    assert sorted(path.name for path in out.iterdir()) == ["good.py", "tampers.jsonl"]
-    assert main(["tamper", str(tmp_path / "mixed.py")]) == 0
+@pytest.mark.skipif(shutil.which("patch") is None, reason="GNU patch is not installed")
+@pytest.mark.parametrize("seed", range(12))
+def test_the_printed_diff_applies_and_gives_the_copy(tmp_path, capfdbinary, seed):
+    rng = random.Random(seed)
+    encoding, mark = rng.choice([("utf-8", b""), ("utf-8", codecs.BOM_UTF8), ("latin-1", b"")])
+    newlines = rng.choice([["\n"], ["\r\n"], ["\n", "\r\n"], ["\n", "\r\n", "\r"]])
+    lines = CODE.format(encoding=encoding).removesuffix("\n").split("\n")
+    lines[2:2] = ["\f", "# \x0b\x1c\x85" if encoding == "latin-1" else "# \x0b\x1c\u2028\x85"]
+    data = mark + "".join(line + rng.choice(newlines) for line in lines).encode(encoding)
+    data = data.rstrip(b"\r\n") if rng.random() < 0.5 else data
+    file, out, patched = tmp_path / "code.py", tmp_path / "out", tmp_path / "patched.py"
+    file.write_bytes(data)
+    assert main(["tamper", str(file), "--seed", str(seed), "--out", str(out)]) == 0
+    capfdbinary.readouterr()
+    assert main(["tamper", str(file), "--seed", str(seed)]) == 0
+    (tmp_path / "diff").write_bytes(capfdbinary.readouterr().out)
+    patched.write_bytes(data)
+    subprocess.run(["patch", "-s", "-f", "--binary", str(patched), str(tmp_path / "diff")], check=True)
+    assert patched.read_bytes() == (out / "code.py").read_bytes() != data
+    changed = data.splitlines(keepends=True), patched.read_bytes().splitlines(keepends=True)
+    assert sum(line not in changed[0] for line in changed[1]) <= 4, "nothing but the bug changes"
+
+
+def test_nothing_a_terminal_obeys_is_printed_on_one(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "code.py"
+    file.write_text(MEAN.replace("    total = 0", "    # \x1b[31m\n    total = 0", 1))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["tamper", str(file)]) == 0
+    assert "\x1b" not in capsys.readouterr().out

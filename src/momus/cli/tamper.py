@@ -23,8 +23,9 @@ def command(
 ) -> int:
     """Put bugs into copies of Python files, each with the explanation a reviewer would write.
 
-    The files themselves are never changed. Without --out, each file's diff and critique are printed. A copy
-    differs from its file in nothing but the bugs: line endings and encoding are kept. Nothing is written over.
+    The files themselves are never changed. Without --out, each file's diff and critique are printed; the diff
+    applies with `patch --binary`. A copy differs from its file in nothing but the bugs: line endings, byte-order
+    mark and encoding are kept. Nothing is written over.
 
     Args:
         paths: Python files, and directories to search for them.
@@ -52,9 +53,6 @@ def command(
 
     done: list[tuple[Source, Tamper]] = []
     for source in sources:
-        if out is not None and source.newline is None:
-            print(f"{source.path}: left out, for its lines end in more than one way", file=sys.stderr)
-            continue
         made = tamper_file(source.text, bugs, random.Random(f"{seed} {spelled(source.path)}"))
         if made is None:
             print(f"{source.path}: no room for {bugs} bug{'s' * (bugs > 1)}", file=sys.stderr)
@@ -69,7 +67,7 @@ def command(
         if json:
             print(record.model_dump_json())
         elif out is None:
-            print(_explained(source, record))
+            _print_explained(source, record)
     if out is not None:
         without = len(sources) + len(skipped) - len(done)
         files = f"{len(done)} file{'s' * (len(done) > 1)}"
@@ -85,8 +83,7 @@ def _write_all(done: list[tuple[Source, Tamper]], out: Path) -> None:
     base = Path(os.path.commonpath([path.parent for path in real]))
     texts: dict[Path, bytes] = {}
     for path, (source, record) in zip(real, done, strict=True):
-        text = record.answer.replace("\n", source.newline or "\n")
-        texts[out.resolve() / path.relative_to(base)] = text.encode(source.encoding)
+        texts[out.resolve() / path.relative_to(base)] = source.encode(record.answer)
     texts[out.resolve() / _RECORDS] = "".join(record.model_dump_json() + "\n" for _, record in done).encode()
     for path, data in texts.items():
         if path.exists() and path.read_bytes() != data:
@@ -101,13 +98,23 @@ def _write_all(done: list[tuple[Source, Tamper]], out: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _explained(source: Source, record: Tamper) -> str:
+def _print_explained(source: Source, record: Tamper) -> None:
+    """Print the diff, which applies to the file as it is, and the critique; a terminal gets no control characters."""
     import difflib
+    import io
 
     from momus.critique import format_critique
     from momus.terminal import visible
 
-    name = source.path.as_posix()
-    before, after = source.text.splitlines(keepends=True), record.answer.splitlines(keepends=True)
-    diff = "".join(difflib.unified_diff(before, after, name, f"{name} (tampered)"))
-    return f"{visible(diff)}\n{visible(format_critique(record.gold_critique()))}\n"
+    name = visible(source.path.as_posix().replace("\n", "\\n")).encode("utf-8", "backslashreplace")
+    before, after = (io.BytesIO(source.encode(text)).readlines() for text in (record.task.answer, record.answer))
+    diff = b"".join(
+        line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"
+        for line in difflib.diff_bytes(difflib.unified_diff, before, after, name, name + b" (tampered)")
+    )
+    critique = f"\n{visible(format_critique(record.gold_critique()))}\n"
+    if sys.stdout.isatty() or not hasattr(sys.stdout, "buffer"):
+        print(visible(diff.decode(source.encoding, "backslashreplace")) + critique)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(diff + critique.encode() + b"\n")

@@ -35,7 +35,10 @@ def functions(source: str, size: Size) -> Iterator[Function]:
     Raises:
         SyntaxError: The source is not Python of this interpreter's version.
     """
-    lines = source.splitlines(keepends=True)
+    source = source.replace("\r\n", "\n").replace(
+        "\r", "\n"
+    )  # nothing else ends a line for Python, as it does for splitlines
+    lines = source.split("\n")
     for name, node in _definitions(ast.parse(source)):
         answer = _without_docstring(node, lines)
         if answer is None or not _fits(answer, size):
@@ -80,7 +83,7 @@ def _without_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list
             after += 1
         text = text[: docstring.lineno - 1 - first] + text[after:]
     # A later one-line sibling ("def f(): pass; x = 1") or a continuation would not dedent to valid source.
-    answer = textwrap.dedent("".join(text)).rstrip()
+    answer = textwrap.dedent("\n".join(text)).rstrip()
     try:
         ast.parse(answer)
     except SyntaxError:

@@ -10,9 +10,11 @@ import tokenize
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from momus.errors import UserError
+from momus.review.syntax import explain
 
 MAX_BYTES = 1_000_000
 
@@ -23,29 +25,32 @@ _IGNORED = {"__pycache__", "node_modules", "site-packages", "venv", "env", "buil
 _SUFFIXES = {".py", ".pyi", ".pyw"}
 _SCRIPT = re.compile(rb"#!.*(python|pypy|uv run)")
 
-# What Python 3 says of Python 2's most common lines, and how the others look.
-_PYTHON_2_MESSAGES = (
-    "Missing parentheses in call to",
-    "multiple exception types must be",
-    "leading zeros in decimal",
-)
-_PYTHON_2_LINE = re.compile(
-    r"^\s*(print|exec)\s+[^\s=(]|^\s*raise\s+[\w.]+\s*,|^\s*except\s.+,\s*\w+\s*:|<>|`\w+`|\bur['\"]"
-)
-
 
 @dataclass(frozen=True)
 class Source:
     """A file that parses: its text with plain newlines, its syntax tree, and how its bytes are made of the text.
 
-    `newline` is how its lines end, None where they end in more than one way.
+    `endings` are the ends of its lines as they are in the file, the last one "" where no newline is at its end.
     """
 
     path: Path
     text: str
     tree: ast.Module
     encoding: str = "utf-8"
-    newline: str | None = "\n"
+    endings: tuple[str, ...] = ()
+
+    def encode(self, text: str) -> bytes:
+        """Return the bytes of the file with `text` in place of its own: other lines keep their ends, BOM and encoding.
+
+        A new line ends as the line that it replaces, or as the one before it.
+        """
+        before, after = self.text.split("\n"), text.split("\n")
+        endings: list[str] = []
+        for _, start, stop, first, last in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+            known = self.endings[start:stop] or self.endings[max(0, start - 1) : start] or ("\n",)
+            endings += [known[min(place, len(known) - 1)] or "\n" for place in range(last - first)]
+        endings[-1] = ""
+        return "".join(line + end for line, end in zip(after, endings, strict=True)).encode(self.encoding)
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def read_source(path: Path) -> Source:
     # That it parses says nothing: JSON, TOML and a page of single words often do.
     if path.suffix.lower() not in _SUFFIXES and not _SCRIPT.match(data):
         raise UserError(f"{path}: not Python by its name (.py, .pyi, .pyw) or its first line (#! and python)")
-    text, encoding, newline = _decode(path, data)
+    text, encoding, endings = _decode(path, data)
     if not text.strip():
         raise UserError(f"{path}: {_EMPTY}")
     try:
@@ -113,10 +118,10 @@ def read_source(path: Path) -> Source:
             warnings.simplefilter("ignore")  # invalid escapes and the like are the author's business
             tree = ast.parse(text)
     except SyntaxError as error:
-        raise UserError(f"{path}:{error.lineno or 1}: {_syntax(error, text)}") from error
+        raise UserError(f"{path}:{error.lineno or 1}: {explain(error, text)}") from error
     except (RecursionError, MemoryError, ValueError) as error:
         raise UserError(f"{path}: too deeply nested to parse") from error
-    return Source(path, text, tree, encoding, newline)
+    return Source(path, text, tree, encoding, endings)
 
 
 def spelled(path: Path) -> str:
@@ -151,15 +156,18 @@ def _read(path: Path) -> bytes:
         raise UserError(f"{path}: {error.strerror}") from error
 
 
-def _decode(path: Path, data: bytes) -> tuple[str, str, str | None]:
-    """Return the text with plain newlines, its encoding (a byte-order mark counts) and its line ending."""
+def _decode(path: Path, data: bytes) -> tuple[str, str, tuple[str, ...]]:
+    """Return the text with plain newlines, its encoding (a byte-order mark counts) and how its lines end."""
     if b"\0" in data:
         raise UserError(f"{path}: a binary file, not Python source")
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        with io.TextIOWrapper(io.BytesIO(data), encoding) as file:
-            text, endings = file.read(), file.newlines or "\n"
-        return text, encoding, endings if isinstance(endings, str) else None
+        lines = io.StringIO(data.decode(encoding), newline="").readlines()
+        texts = [line.rstrip("\r\n") for line in lines]
+        endings = [line[len(text) :] for line, text in zip(lines, texts, strict=True)]
+        last = [""] if not endings or endings[-1] else []  # what follows the last newline is a line as well
+        text = "".join(line + "\n" * bool(end) for line, end in zip(texts, endings, strict=True))
+        return text, encoding, (*endings, *last)
     except (SyntaxError, LookupError) as error:
         raise UserError(f"{path}: {error}") from error
     except UnicodeDecodeError as error:
@@ -167,11 +175,3 @@ def _decode(path: Path, data: bytes) -> tuple[str, str, str | None]:
         raise UserError(
             f"{path}: not {error.encoding} text (line {line}); declare its encoding, or convert it"
         ) from error
-
-
-def _syntax(error: SyntaxError, text: str) -> str:
-    lines = text.split("\n")
-    line = lines[error.lineno - 1] if error.lineno and error.lineno <= len(lines) else ""
-    if error.msg.startswith(_PYTHON_2_MESSAGES) or _PYTHON_2_LINE.search(line):
-        return f"this looks like Python 2 ({error.msg}); only Python 3 can be reviewed"
-    return f"syntax error: {error.msg}"
