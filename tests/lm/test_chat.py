@@ -250,3 +250,31 @@ def test_an_example_is_shown_with_what_is_trained_in_colour():
     assert f"\x1b[1;32m{KOREAN}<|eot|>\x1b[0m" in lines
     assert "\\x1b[2J?" in lines and "\x1b[2J" not in lines
     assert isinstance(own.turns("a", "b")[0], Turn)
+
+
+CLOCK = (
+    "{{ strftime_now('%d %B %Y') }}{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def test_a_template_that_reads_the_clock_is_told_the_same_day_every_day(monkeypatch) -> None:
+    import datetime
+
+    from transformers.utils import chat_template_utils
+
+    written = []
+    for day in (28, 29):
+        now = type("Day", (datetime.datetime,), {"now": classmethod(lambda cls, tz=None, day=day: cls(2031, 5, day))})
+        monkeypatch.setattr(chat_template_utils, "datetime", now)
+        chat = ChatFormat(tiny_tokenizer(), CLOCK)
+        written.append(chat.turn("Why?", "So."))
+    assert written[0] == written[1]
+    assert chat.pinned_date is not None and chat.text(written[0].prompt).startswith(f"{chat.pinned_date:%d %B %Y}")
+    assert ChatFormat(tiny_tokenizer()).pinned_date is None
+
+
+@pytest.mark.parametrize("chance", ["{{ ['Hello', 'Hi'] | random }}", "{{ lipsum(1) }}"])
+def test_a_template_that_draws_at_random_is_refused(chance) -> None:
+    with pytest.raises(UserError, match="draws at random"):
+        ChatFormat(tiny_tokenizer(), CLOCK + chance)

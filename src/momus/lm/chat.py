@@ -15,9 +15,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
+from jinja2 import Environment, TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.meta import find_undeclared_variables
+from jinja2.nodes import Call, Const, Filter, Name
 from rich.text import Text
 
 from momus.errors import UnfitInputError, UserError
@@ -30,8 +34,10 @@ PLAIN = """\
 {% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"""
 """Our own layout for models without one: `User: …`, a blank line, `Assistant: …` and the end-of-text token."""
 
-_DATE = "01 Jan 2026"
+PINNED_DATE = date(2026, 1, 1)
 """The day that templates which name one are told, so that the same data give the same tokens tomorrow."""
+
+_GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")  # a tag of transformers
 
 _ASKED, _ANSWERED = "wh7at is asked", "an7swered so"  # in no template, and beginning as words do
 _PRIVATE = range(0xF0000, 0xFFFFE)
@@ -54,9 +60,10 @@ class ChatFormat:
     Attributes:
         template: The template in use.
         end_id: The token that ends an answer.
+        pinned_date: The day it is told in place of today, where it asks for one.
 
     Raises:
-        UserError: The template cannot be used: it is no Jinja, or leaves out what is said.
+        UserError: The template cannot be used: it is no Jinja, leaves out what is said, or draws at random.
     """
 
     def __init__(self, tokenizer: Any, template: str | None = None) -> None:
@@ -74,6 +81,8 @@ class ChatFormat:
         self._cut = re.compile("|".join(patterns) or "(?!)")
         self._last_head: tuple[str, dict[str, str], tuple[int, ...]] = ("", {}, ())
         self.end_id, self._ends = 0, False
+        self._pinned_template, dated = _pinned(self.template)
+        self.pinned_date = PINNED_DATE if dated else None
         self._try_out()
 
     def prompt(self, content: Content) -> tuple[int, ...]:
@@ -174,10 +183,10 @@ class ChatFormat:
                 self.tokenizer.apply_chat_template(
                     plain,
                     tools=tools or None,
-                    chat_template=self.template,
+                    chat_template=self._pinned_template,
                     tokenize=False,
                     add_generation_prompt=ask,
-                    date_string=_DATE,
+                    date_string=PINNED_DATE.strftime("%d %b %Y"),
                 )
             )
         except (TemplateError, TypeError, ValueError) as error:
@@ -244,6 +253,31 @@ def _messages(content: Content, role: str) -> list[Message]:
     if not isinstance(content, str):
         return list(content)
     return [Message.model_validate({"role": role, "content": content})]
+
+
+def _pinned(template: str) -> tuple[str, bool]:
+    """Return a template in which `strftime_now` tells `PINNED_DATE`, and whether it asks for a date at all.
+
+    Raises:
+        UserError: It draws at random, or builds the form of a date: other tokens the next time.
+    """
+    try:
+        tree = Environment(extensions=[loopcontrols]).parse(_GENERATION.sub("", template))
+    except TemplateError:
+        return template, False  # laying a conversation out says what is wrong
+    if any(node.name == "random" for node in tree.find_all(Filter)) or any(
+        node.name == "lipsum" for node in tree.find_all(Name)
+    ):
+        raise UserError("the chat template draws at random: take that out of it, or give another with --chat-template")
+    clocks = [call for call in tree.find_all(Call) if isinstance(call.node, Name) and call.node.name == "strftime_now"]
+    forms = [call.args[0].value for call in clocks if call.args and isinstance(call.args[0], Const)]
+    if len(forms) < len(clocks):
+        raise UserError(
+            "the chat template reads the clock: write the date into it, or give another with --chat-template"
+        )
+    told = json.dumps({form: PINNED_DATE.strftime(form) for form in forms})
+    macro = "{% macro strftime_now(form) +%}{{ " + told + "[form] }}{% endmacro +%}" if clocks else ""
+    return macro + template, bool(clocks) or "date_string" in find_undeclared_variables(tree)
 
 
 def _for_template(message: Message) -> dict[str, Any]:

@@ -284,6 +284,7 @@ def _finish(
     summary = {
         "stage": stage,
         "started_from": base.name,
+        **({"chat_date": base.chat.pinned_date.isoformat()} if base.chat.pinned_date else {}),
         "model": str(out / "model"),
         "data": dict(data),
         "result": dict(result),
