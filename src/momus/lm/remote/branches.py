@@ -40,11 +40,6 @@ class RemoteBranches:
         self._asker, self._most = asker, memory
         self._known: OrderedDict[Tokens, Likeliest] = OrderedDict()
 
-    @property
-    def remembers(self) -> bool:
-        """Whether anything is remembered from one call to the next."""
-        return self._most > 0
-
     def forget(self) -> None:
         """Forget everything."""
         self._known.clear()

@@ -109,11 +109,6 @@ class RemoteEngine:
         """Tokens sent to the server and written by it so far; how many it remembered is not known."""
         return self._asker.tokens_passed
 
-    @property
-    def remembers(self) -> bool:
-        """Whether anything is kept here from one call to the next."""
-        return self._branches.remembers
-
     def forget(self, but: tuple[int, ...] = ()) -> None:
         """Forget here what the server said; what it remembers itself decides about time alone."""
         self._branches.forget()
