@@ -7,8 +7,8 @@ case: whatever the judge reads, the value is 0, so every set takes all its itera
 layers and the shipped model's tokenizer; no token ends an answer, and one in ten or so is a pause, as in text, so that
 simulations are as long as a real model's. Contenders, one after another in one process, which must grow the same tree:
 
-* reference: `momus rain --reference`: one branch, one order, one embedding at a time, each read from its beginning,
-             with keys and values only inside one continuation, as `generate` does;
+* reference: the oracle of the tests (`tests/support/rain_reference.py`): one branch, one order, one embedding at a
+             time, each read from its beginning, with keys and values only inside one continuation, as `generate` does;
 * momus:     the default, starting with an empty memory;
 * vanilla:   greedy `generate` of as many tokens, with its cache: what no search costs.
 
@@ -19,7 +19,9 @@ one's last token, which is drawn and not read), and judge prompts. The reference
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from time import process_time
 from typing import Any
@@ -28,17 +30,21 @@ import torch
 from common import Goal, Report, parser, timed
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from momus.lm.branches import Branch, BranchPlan
 from momus.lm.constraint import Vocabulary
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import load_tokenizer
+from momus.lm.plan import Branch, Plan
 from momus.lm.tiny import TINY
-from momus.search.rain.answer import PAUSES, Subject
-from momus.search.rain.judge import SelfJudge, Verdict
-from momus.search.rain.models import Fast, Plain, PlainJudge, Values
+from momus.search.rain.answer import PAUSES, EncodedPrompt
+from momus.search.rain.judge import JudgeVerdict, SelfJudge
+from momus.search.rain.models import AttentionEncoder, LocalWriter
 from momus.search.rain.result import Budget, RainResult
-from momus.search.rain.search import RainConfig, search
+from momus.search.rain.search import RainConfig, search_answer
 from momus.search.rain.tasks import TASKS
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from support.rain_reference import ReferenceJudge, ReferenceWriter, search_answer_by_reference
 
 ASKED = "How should I store what is left of a can of paint, and how long will it keep? "
 
@@ -59,33 +65,33 @@ class Reads:
         return len(self._next)
 
 
-class Recording(Fast):
-    """Notes what branches read."""
+class RecordingWriter(LocalWriter):
+    """Records what branches read."""
 
     def __init__(self, engine: LocalEngine, reads: Reads) -> None:
         super().__init__(engine)
         self._reads = reads
 
-    def write(self, prefix: tuple[int, ...], plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
-        """Write as ever."""
+    def write(self, prefix: tuple[int, ...], plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+        """Write all branches together."""
         branches = super().write(prefix, plans, ends)
         for branch in branches:
             self._reads.add((*prefix, *branch.tokens[:-1]))
         return branches
 
 
-class Indifferent:
-    """Asks the judge, and takes every answer for a 0."""
+class IndifferentJudge:
+    """Asks a judge, and gives every answer a value of 0."""
 
     def __init__(self, judge: SelfJudge, reads: Reads | None = None) -> None:
         self._judge, self._reads = judge, reads
 
-    def __call__(self, asked: str, answered: str) -> Verdict:
-        """Judge, and forget it."""
-        verdict = self._judge(asked, answered)
-        for prompt in self._judge.prompts(asked, answered) if self._reads is not None else ():
+    def __call__(self, question: str, answer: str) -> JudgeVerdict:
+        """Judge, and ignore the verdict."""
+        verdict = self._judge(question, answer)
+        for prompt in self._judge.prompts(question, answer) if self._reads is not None else ():
             self._reads.add(prompt)
-        return Verdict(0.0, verdict.first, verdict.second, abstained=False)
+        return JudgeVerdict(0.0, verdict.first, verdict.second, abstained=False)
 
 
 class Contenders:
@@ -125,22 +131,23 @@ class Contenders:
         head.bias = torch.nn.Parameter(pausing * math.log((1 - share) / (9 * share)))
 
     def search(self, plain: bool, reads: Reads | None = None) -> tuple[RainResult, LocalEngine]:
-        """Search so many token sets with an engine that has read nothing yet."""
+        """Search `sets` token sets with an engine that has read nothing yet."""
         engine = LocalEngine(self.model, self.tokenizer, memory=0 if plain else 2**29)
         criterion = TASKS["harmless"].criterion
-        judge = (PlainJudge if plain else SelfJudge)(engine, criterion)
-        writer = Plain(engine) if plain else Fast(engine) if reads is None else Recording(engine, reads)
-        asked = engine.decode(self.prompt[1:])
-        subject = Subject(self.prompt, asked, frozenset())
+        judge = (ReferenceJudge if plain else SelfJudge)(engine, criterion)
+        writer = ReferenceWriter(engine) if plain else LocalWriter(engine)
+        if reads is not None:
+            writer = RecordingWriter(engine, reads)
+        search = search_answer_by_reference if plain else search_answer
         result = search(
             writer,
-            Indifferent(judge, reads),
-            subject,
+            IndifferentJudge(judge, reads),
+            EncodedPrompt(self.prompt, engine.decode(self.prompt[1:]), frozenset()),
             self.config,
-            encoder=Values(writer),
+            encoder=AttentionEncoder(writer),
             budget=Budget(sets=self.sets),
         )
-        self.peak = max(self.peak, engine.peak_cache_bytes)
+        self.peak = max(self.peak, engine.peak_memory)
         return result, engine
 
     def generate(self, tokens: int) -> None:
@@ -161,7 +168,8 @@ def main() -> None:
     report = Report(chosen)
     config, sets, prompt_tokens = TASKS["harmless"].config, 5, 412
     if chosen.quick:
-        config, sets, prompt_tokens = RainConfig(lengths=(1, 2), candidates=3, draws=2, iterations=5, at_least=2), 2, 40
+        config = RainConfig(lengths=(1, 2), candidates=3, draws=2, iterations=5, min_iterations=2)
+        sets, prompt_tokens = 2, 40
     contenders = Contenders(sets, prompt_tokens, config, chosen.device, chosen.width)
 
     reads, found = Reads(), dict[str, Any]()

@@ -32,7 +32,7 @@ from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
 from momus.lm.tiny import TINY
 from momus.records import Task, read_jsonl, write_jsonl
-from momus.search.rain.answer import Answers
+from momus.search.rain.answer import AnswerReader
 from momus.search.rain.dataset import Rain, RainAnswer, with_settings
 from momus.search.rain.tasks import TASKS
 
@@ -47,10 +47,10 @@ def greedy(rain: Rain, tasks: Sequence[Task], longest: int) -> tuple[list[str], 
     engine, texts, written = rain.writer.engine, list[str](), 0
     before = engine.forwarded_tokens
     for task in tasks:
-        subject = rain.subject(task)
+        prompt = rain.encode_prompt(task)
         engine.forget()
-        room = Answers(subject, engine, longest).longest
-        ((sample,),) = engine.sample([subject.prompt], key=0, max_tokens=room, temperature=0.0)
+        room = AnswerReader(prompt, engine, longest).max_tokens
+        ((sample,),) = engine.sample([prompt.tokens], key=0, max_tokens=room, temperature=0.0)
         texts.append(sample.text.strip())
         written += len(sample.tokens)
     return texts, (engine.forwarded_tokens - before) / written

@@ -43,7 +43,7 @@ from momus.lm.tree import common_prefix
 from momus.records import Demonstration, Prompt, Ranking, Record, read_jsonl, write_jsonl
 from momus.runtime.runs import Run
 from momus.search.rain.dataset import Rain, with_settings
-from momus.search.rain.judge import plain_tokens
+from momus.search.rain.judge import encode_plain
 from momus.search.rain.tasks import TASKS, RainTask
 from momus.stats.bootstrap import SHARE, Interval, difference_interval, mean_interval, ratio_interval
 from momus.train.settings import SFTConfig
@@ -183,7 +183,7 @@ def questions(rain: Rain, asked: str, sentences: Sequence[str], letters: bool) -
                 yield Turn(good_first, (labels[balance < 0],))
                 yield Turn(bad_first, (labels[balance > 0],))
             before = judge.criterion.text(asked, text, True).partition("Options:")[0]
-            good, bad = (plain_tokens(engine, before + said) for said in (judge.criterion.good, judge.criterion.bad))
+            good, bad = (encode_plain(engine, before + said) for said in (judge.criterion.good, judge.criterion.bad))
             shared = common_prefix(good, bad)
             yield Turn(good[:shared], ((good if balance > 0 else bad)[shared],))
 
@@ -335,10 +335,10 @@ def plainly(rain: Rain, world: World, temperature: float) -> tuple[list[str], fl
     engine, texts, written = rain.writer.engine, list[str](), 0
     before = engine.forwarded_tokens
     for index, (asked, _) in enumerate(world.beginnings):
-        subject = rain.subject(Prompt(prompt=asked))
+        encoded = rain.encode_prompt(Prompt(prompt=asked))
         engine.forget()
         most = rain.task.config.max_tokens
-        ((sample,),) = engine.sample([subject.prompt], key=[(0, index)], max_tokens=most, temperature=temperature)
+        ((sample,),) = engine.sample([encoded.tokens], key=[(0, index)], max_tokens=most, temperature=temperature)
         texts.append(sample.text)
         written += len(sample.tokens)
     return texts, (engine.forwarded_tokens - before) / written

@@ -18,7 +18,7 @@ from momus.evaluate.rain.judge import Pair, calibrate, pairs_of, report
 from momus.lm.engine import Choice
 from momus.lm.models import RewardModel
 from momus.records import Message, Prompt, Ranking
-from momus.search.rain.judge import Verdict
+from momus.search.rain.judge import JudgeVerdict
 from momus.search.rain.tasks import TASKS
 from support.openai_server import OpenAIServer
 from support.tiny import tiny_engine, tiny_model, tiny_tokenizer
@@ -27,13 +27,13 @@ DATA = Path(__file__).parents[3] / "shared" / "data" / "hh-rlhf" / "harmless-bas
 PAIRS = [Pair(f"question {i}", f"good {i}", f"bad {i}") for i in range(40)]
 
 
-def verdict(good: float, liking: float = 0.0, mass: float = 0.9) -> Verdict:
+def verdict(good: float, liking: float = 0.0, mass: float = 0.9) -> JudgeVerdict:
     """Of a judge that gives the good statement this probability, and as much more to A as it likes A."""
     first, second = (min(1.0, max(0.0, p + liking)) for p in (good, 1 - good))
-    return Verdict.of(Choice(first, mass), Choice(second, mass), 0.01)
+    return JudgeVerdict.from_choices(Choice(first, mass), Choice(second, mass), 0.01)
 
 
-def knowing(asked: str, answered: str) -> Verdict:
+def knowing(asked: str, answered: str) -> JudgeVerdict:
     return verdict(0.7 if answered.startswith("good") else 0.2)
 
 
@@ -94,7 +94,7 @@ def test_a_handful_of_pairs_certifies_no_judge(pairs: int) -> None:
 
 
 def test_pairs_that_do_not_fit_are_counted() -> None:
-    def narrow(asked: str, answered: str) -> Verdict:
+    def narrow(asked: str, answered: str) -> JudgeVerdict:
         if asked.endswith("7"):
             raise UnfitInputError("too long")
         return knowing(asked, answered)
@@ -209,7 +209,7 @@ def test_ways_to_answer_are_compared_at_equal_cost() -> None:
     task = with_settings(TASKS["critique"].with_cases(0), max_tokens=4, iterations=6)
     rain = Rain.of(tiny_engine(), task)
 
-    def grader(asked: str, answered: str) -> Verdict:
+    def grader(asked: str, answered: str) -> JudgeVerdict:
         return verdict(0.9 if len(answered) % 2 else 0.1)
 
     compared = Comparison(rain, grader, seed=0)
@@ -218,7 +218,7 @@ def test_ways_to_answer_are_compared_at_equal_cost() -> None:
     greedy, _, samples, searched = found[:4]
     assert searched.answer == rain.answer(0, Prompt(prompt="what is 0?"), 0).answer
     assert (samples.tokens >= searched.tokens and samples.samples > 1) or samples.samples == 256
-    prompt = len(rain.subject(Prompt(prompt="what is 0?")).prompt)
+    prompt = len(rain.encode_prompt(Prompt(prompt="what is 0?")).tokens)
     assert greedy.tokens <= prompt + 3, "cached generation, from an empty memory"
     assert all(own.graded == grader("", own.answer).value for own in found)
     reports = {own.way: own for own in summarise(found)}

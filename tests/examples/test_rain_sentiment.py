@@ -60,7 +60,7 @@ def test_what_is_learned_is_what_rain_asks(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(LocalEngine, "choose", recording)
     for written, judged in zip(made[::2], made[1::2], strict=True):
         beginning = re.fullmatch(r"User: (.*)\n\nAssistant:", engine.decode(written[0].prompt[1:]))
-        assert beginning and written[0].prompt == rain.subject(Prompt(prompt=beginning[1])).prompt
+        assert beginning and written[0].prompt == rain.encode_prompt(Prompt(prompt=beginning[1])).tokens
         (tree,) = trees_of([judged])
         assert len(tree) < sum(len(turn.prompt) for turn in judged) / 2  # the review is read once
         for good_first, bad_first, words in zip(judged[::3], judged[1::3], judged[2::3], strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -15,18 +15,27 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from momus.errors import UserError
-from momus.lm.branches import Branch, BranchPlan
 from momus.lm.constraint import Vocabulary
 from momus.lm.engine import Choice
-from momus.search.rain.answer import Answers, Subject
-from momus.search.rain.judge import Verdict
+from momus.lm.plan import Branch, Plan
+from momus.search.rain.answer import AnswerReader, EncodedPrompt
+from momus.search.rain.judge import JudgeVerdict
 from momus.search.rain.result import Budget, RainResult
-from momus.search.rain.search import RainConfig, search
-from momus.search.rain.tree import Heard, Node, select, set_priors, similarity, spread_of
+from momus.search.rain.search import RainConfig, search_answer
+from momus.search.rain.tree import (
+    JudgedAnswer,
+    Node,
+    cosine_similarity,
+    embedding_variance,
+    select_child,
+    set_priors,
+)
+from support.rain_reference import search_answer_by_reference
 from support.tiny import tiny_tokenizer
 
 END = 0
 Tokens = tuple[int, ...]
+Search = Callable[..., RainResult]
 
 
 def chance(*parts: object) -> float:
@@ -36,18 +45,18 @@ def chance(*parts: object) -> float:
 class ScriptedWriter:
     """Every branch is a function of its prefix and its plan; token 0 ends an answer, a multiple of 5 is a pause."""
 
-    def __init__(self, eager: bool, vocabulary: int = 30, endless: bool = False) -> None:
-        self.eager, self.size, self.endless, self.calls = eager, vocabulary, endless, 0
+    def __init__(self, vocabulary: int = 30, endless: bool = False) -> None:
+        self.size, self.endless, self.calls = vocabulary, endless, 0
         pieces = [None, *((b"," if token % 5 == 0 else bytes([97 + token % 26])) for token in range(1, vocabulary))]
         self.engine: Any = SimpleNamespace(
             limit=None, vocabulary=Vocabulary(pieces), forwarded_tokens=0, decode=lambda ts: "".join(map(chr, ts))
         )
 
-    def write(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
+    def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
         self.calls += 1
         return [self.branch(prefix, plan, ends) for plan in plans]
 
-    def branch(self, prefix: Tokens, plan: BranchPlan, ends: frozenset[int]) -> Branch:
+    def branch(self, prefix: Tokens, plan: Plan, ends: frozenset[int]) -> Branch:
         tokens: list[int] = []
         while len(tokens) < plan.max_tokens:
             place = (prefix, tuple(tokens))
@@ -58,7 +67,7 @@ class ScriptedWriter:
                 token = int(chance(place, plan.key, plan.sample, plan.temperature) * self.size)
             tokens.append(token or self.size - 1 if self.endless else token)
             self.engine.forwarded_tokens += 1
-            if tokens[-1] in ends or plan.should_stop(tokens):
+            if tokens[-1] in ends or plan.over(tokens):
                 break
         own = tuple(tokens)
         return Branch(own, -5 * chance("p", prefix, own) - len(own), own[-1] in ends)
@@ -70,10 +79,10 @@ class ScriptedJudge:
     def __init__(self, most: float = 1.0) -> None:
         self.most, self.texts = most, list[str]()
 
-    def __call__(self, asked: str, answered: str) -> Verdict:
+    def __call__(self, asked: str, answered: str) -> JudgeVerdict:
         self.texts.append(answered)
         value = min(self.most, float(int(chance(asked, answered) * 3) - 1))
-        return Verdict(value, Choice(0.5, 1.0), Choice(0.5, 1.0), abstained=False)
+        return JudgeVerdict(value, Choice(0.5, 1.0), Choice(0.5, 1.0), abstained=False)
 
 
 class ScriptedEncoder:
@@ -86,15 +95,17 @@ class ScriptedEncoder:
         return [None if chance("no", answer[s:]) < 0.02 else own for s, own in zip(starts, made, strict=True)]
 
 
-def answered(config: RainConfig, writer: Any = None, seed: int = 0, **arguments: Any) -> RainResult:
-    subject = Subject((1, 2, seed + 3), "why?", frozenset({END}))
-    given = {"judge": ScriptedJudge(), "encoder": ScriptedEncoder(), "key": (seed,)} | arguments
-    return search(writer or ScriptedWriter(eager=True), subject=subject, config=config, **given)
+def answered(
+    config: RainConfig, writer: Any = None, seed: int = 0, search: Search = search_answer, **arguments: Any
+) -> RainResult:
+    prompt = EncodedPrompt((1, 2, seed + 3), "why?", frozenset({END}))
+    arguments = {"judge": ScriptedJudge(), "encoder": ScriptedEncoder(), "key": (seed,)} | arguments
+    return search(writer or ScriptedWriter(), prompt=prompt, config=config, **arguments)
 
 
 def by_hand(config: RainConfig, seed: int, most: float) -> tuple[Tokens, list[int]]:
     """The published algorithm, on dictionaries: returns the answer and the iterations of every set."""
-    writer, judge, encode = ScriptedWriter(eager=True), ScriptedJudge(most), ScriptedEncoder()
+    writer, judge, encode = ScriptedWriter(), ScriptedJudge(most), ScriptedEncoder()
     prompt, ends, committed, told = (1, 2, seed + 3), frozenset({END}), (), []
 
     def new(tokens: Tokens, name: Tokens, path: Tokens, logp: float, greedy: bool) -> dict[str, Any]:
@@ -119,7 +130,7 @@ def by_hand(config: RainConfig, seed: int, most: float) -> tuple[Tokens, list[in
             if is_root:
                 kid["p"] = 0.75 * kid["p"] + 0.25 / len(p)
 
-    def add(node: dict[str, Any], plan: BranchPlan, greedy: bool) -> None:
+    def add(node: dict[str, Any], plan: Plan, greedy: bool) -> None:
         branch = writer.branch(prompt + node["all"], plan, ends)
         if branch.tokens not in [kid["tokens"] for kid in node["kids"]]:
             name = (*node["name"], len(node["kids"]))
@@ -136,8 +147,8 @@ def by_hand(config: RainConfig, seed: int, most: float) -> tuple[Tokens, list[in
                 embedded = [kid["emb"] for kid in kids if kid["emb"] is not None]
                 alike = len(embedded) == len(kids) and np.linalg.norm(np.var(embedded, axis=0)) < 0.03 * size
                 if len(kids) < 20 and alike and max(kid["q"] for kid in kids) < 0:
-                    drawn = BranchPlan(size, (seed, 1, *node["name"]), node["tried"], top_k=15)
-                    add(node, BranchPlan(1, rank=len(kids), top_k=20) if size == 1 else drawn, False)
+                    drawn = Plan(size, (seed, 1, *node["name"]), node["tried"], top_k=15)
+                    add(node, Plan(1, rank=len(kids), top_k=20) if size == 1 else drawn, False)
                     node["tried"] += 1
                     priors(node, node is root)
                 scores = [
@@ -149,9 +160,9 @@ def by_hand(config: RainConfig, seed: int, most: float) -> tuple[Tokens, list[in
             leaf = path[-1]
             if not done(leaf):
                 size, key = length(leaf), (seed, 0, *leaf["name"])
-                plans = [BranchPlan(size, top_k=15), *(BranchPlan(size, key, draw, top_k=15) for draw in range(9))]
+                plans = [Plan(size, top_k=15), *(Plan(size, key, draw, top_k=15) for draw in range(9))]
                 if size == 1:
-                    plans = [BranchPlan(1, rank=rank, top_k=20) for rank in range(10)]
+                    plans = [Plan(1, rank=rank, top_k=20) for rank in range(10)]
                 for number, plan in enumerate(plans):
                     add(leaf, plan, greedy=size > 1 and number == 0)
                 priors(leaf, leaf is root)
@@ -159,7 +170,7 @@ def by_hand(config: RainConfig, seed: int, most: float) -> tuple[Tokens, list[in
             if not done(leaf):
                 room, key = config.max_tokens - len(text), (seed, 2, *leaf["name"])
                 stop = lambda own: own[-1] != END and own[-1] % 5 == 0  # noqa: E731
-                text += writer.branch(prompt + text, BranchPlan(room, key, leaf["fn"], should_stop=stop), ends).tokens
+                text += writer.branch(prompt + text, Plan(room, key, leaf["fn"], over=stop), ends).tokens
             said = text[:-1] if text[-1:] == (END,) else text
             g = judge("why?", "".join(map(chr, said))).value
             vectors = encode(prompt, text, [len(node["all"]) - len(node["tokens"]) for node in path[1:]])
@@ -182,7 +193,7 @@ def by_hand(config: RainConfig, seed: int, most: float) -> tuple[Tokens, list[in
                             other["n"] += w
             if root["kids"]:
                 best = max(root["kids"], key=lambda kid: (kid["n"], kid["q"]))
-                if best["fn"] > config.visits and best["q"] > config.threshold:
+                if best["fn"] > config.visit_threshold and best["q"] > config.threshold:
                     break
         told.append(root["fn"] - start)
         root = max(root["kids"], key=lambda kid: (kid["n"], kid["q"]))
@@ -193,12 +204,12 @@ def by_hand(config: RainConfig, seed: int, most: float) -> tuple[Tokens, list[in
 
 
 @pytest.mark.parametrize("most", [1.0, 0.0, -1.0])
-@pytest.mark.parametrize("eager", [True, False])
-def test_the_search_is_the_published_algorithm(most: float, eager: bool) -> None:
+@pytest.mark.parametrize("search", [search_answer, search_answer_by_reference])
+def test_the_search_is_the_published_algorithm(most: float, search: Search) -> None:
     added, iterations = 0, 0
     for seed in range(6):
         config = RainConfig(max_tokens=30)
-        result = answered(config, ScriptedWriter(eager), seed, judge=ScriptedJudge(most))
+        result = answered(config, ScriptedWriter(), seed, search, judge=ScriptedJudge(most))
         expected, told = by_hand(config, seed, most)
         assert result.tokens == expected
         assert [commit.iterations for commit in result.commits] == told
@@ -210,19 +221,19 @@ def test_the_search_is_the_published_algorithm(most: float, eager: bool) -> None
 
 
 def test_a_lazy_search_writes_less_and_finds_the_same() -> None:
-    lazy, eager = ScriptedWriter(eager=False), ScriptedWriter(eager=True)
+    lazy, eager = ScriptedWriter(), ScriptedWriter()
     config = RainConfig(max_tokens=40)
-    one, other = answered(config, lazy, 4), answered(config, eager, 4)
+    one, other = answered(config, lazy, 4), answered(config, eager, 4, search_answer_by_reference)
     assert one.commits == other.commits
     assert lazy.calls < eager.calls
 
 
 @settings(max_examples=15)
-@given(st.integers(2, 60), st.booleans())
-def test_iterations_of_a_set(most: int, eager: bool) -> None:
+@given(st.integers(2, 60))
+def test_iterations_of_a_set(most: int) -> None:
     """T less what the root was visited before, but 15 at least, or T where that is fewer."""
     config = RainConfig(max_tokens=20, iterations=most)
-    bad = answered(config, judge=ScriptedJudge(most=0.0), writer=ScriptedWriter(eager, endless=True))
+    bad = answered(config, judge=ScriptedJudge(most=0.0), writer=ScriptedWriter(endless=True))
     assert bad.commits[0].iterations == most and not bad.met
     before = bad.commits[0].chosen.visits
     assert bad.commits[1].iterations == max(most - before, min(15, most))
@@ -231,11 +242,11 @@ def test_iterations_of_a_set(most: int, eager: bool) -> None:
 def test_a_good_child_ends_a_set() -> None:
     """After T_m + 2 visits at first."""
 
-    def always(asked: str, answered: str) -> Verdict:
-        return Verdict(1.0, Choice(1.0, 1.0), Choice(0.0, 1.0), abstained=False)
+    def always(asked: str, answered: str) -> JudgeVerdict:
+        return JudgeVerdict(1.0, Choice(1.0, 1.0), Choice(0.0, 1.0), abstained=False)
 
     config = RainConfig(lengths=(3,), candidates=1, draws=0, max_tokens=20)
-    good = answered(config, judge=always, writer=ScriptedWriter(True, endless=True))
+    good = answered(config, judge=always, writer=ScriptedWriter(endless=True))
     assert good.commits[0].iterations == 8 and all(commit.met for commit in good.commits)
     assert good.stopped == "length" and not good.met
 
@@ -244,7 +255,7 @@ def test_a_good_child_ends_a_set() -> None:
 def test_priors(logs: list[float], greedy: int, evenly: float) -> None:
     node = Node(())
     for token, log in enumerate(logs):
-        node.add((token,), log, token == greedy, final=False)
+        node.add_child((token,), log, greedy=token == greedy, terminal=False)
     set_priors(node, evenly)
     priors = [child.prior for child in node.children]
     assert sum(priors) == pytest.approx(1) and min(priors) >= evenly / len(priors) - 1e-12
@@ -257,10 +268,10 @@ def test_priors(logs: list[float], greedy: int, evenly: float) -> None:
 def test_what_cannot_be_said_or_is_said_twice_is_no_child() -> None:
     node = Node(())
     for tokens, log in (((1,), -1.0), ((1,), -2.0), ((2,), -math.inf), ((3,), -1.0)):
-        node.add(tokens, log, greedy=False, final=False)
+        node.add_child(tokens, log, greedy=False, terminal=False)
     assert [child.tokens for child in node.children] == [(1,), (3,)]
     node = Node(())
-    node.add((1, 2), -2000.0, greedy=True, final=False)
+    node.add_child((1, 2), -2000.0, greedy=True, terminal=False)
     set_priors(node, 0.25)
     assert node.children[0].prior == 1
 
@@ -269,7 +280,7 @@ def test_what_cannot_be_said_or_is_said_twice_is_no_child() -> None:
 def test_a_value_is_the_weighted_mean(heard: list[tuple[float, float]]) -> None:
     node = Node(())
     for value, weight in heard:
-        node.weigh(value, weight)
+        node.add_value(value, weight)
     values, weights = np.array(heard).T
     assert node.weight == pytest.approx(weights.sum())
     assert node.value == pytest.approx(np.average(values, weights=weights), abs=1e-9)
@@ -279,32 +290,32 @@ def test_a_value_is_the_weighted_mean(heard: list[tuple[float, float]]) -> None:
 def test_an_embedding_is_the_mean(vectors: list[list[float]]) -> None:
     node, other = Node(()), Node(())
     for vector in vectors:
-        node.embed(np.array(vector))
+        node.add_embedding(np.array(vector))
     assert node.embedding == pytest.approx(np.mean(vectors, 0), abs=1e-12)
-    assert similarity(node, other) == 0 and spread_of([node, other]) is None
-    other.embed(np.zeros(3))
-    assert similarity(node, other) == 0
-    assert spread_of([node, node]) == 0
+    assert cosine_similarity(node, other) == 0 and embedding_variance([node, other]) is None
+    other.add_embedding(np.zeros(3))
+    assert cosine_similarity(node, other) == 0
+    assert embedding_variance([node, node]) == 0
     assume(np.linalg.norm(node.embedding) > 1e-3)
-    assert similarity(node, node) == pytest.approx(1)
+    assert cosine_similarity(node, node) == pytest.approx(1)
 
 
 def test_ties_go_by_prior_and_then_to_the_first() -> None:
     node = Node(())
     for token in range(3):
-        node.add((token,), -1.0, greedy=False, final=False)
+        node.add_child((token,), -1.0, greedy=False, terminal=False)
     set_priors(node, 0.0)
-    assert select(node, 2.0) is node.children[0]
+    assert select_child(node, 2.0) is node.children[0]
     node.children[1].prior = 0.4
-    assert select(node, 0.0) is node.children[1]
-    node.children[2].hear(Heard((), 1.0))
-    assert node.favourite() is node.children[2]
+    assert select_child(node, 0.0) is node.children[1]
+    node.children[2].add_visit(JudgedAnswer((), 1.0))
+    assert node.most_visited_child() is node.children[2]
 
 
 @pytest.mark.parametrize("sets", [1, 3, 1000])
 def test_so_many_sets_are_those_of_the_whole_search(sets: int) -> None:
     whole, part = (
-        answered(RainConfig(max_tokens=40), ScriptedWriter(False, endless=True), budget=Budget(sets=most))
+        answered(RainConfig(max_tokens=40), ScriptedWriter(endless=True), budget=Budget(sets=most))
         for most in (None, sets)
     )
     assert len(whole.commits) > 3 and part.commits == whole.commits[:sets]
@@ -317,8 +328,8 @@ def test_so_many_sets_are_those_of_the_whole_search(sets: int) -> None:
 )
 def test_a_budget_ends_a_search_with_the_best_so_far(budget: Budget, name: str) -> None:
     config = RainConfig(max_tokens=60)
-    whole = answered(config, ScriptedWriter(False, endless=True), judge=ScriptedJudge(0.0))
-    part = answered(config, ScriptedWriter(False, endless=True), judge=ScriptedJudge(0.0), budget=budget)
+    whole = answered(config, ScriptedWriter(endless=True), judge=ScriptedJudge(0.0))
+    part = answered(config, ScriptedWriter(endless=True), judge=ScriptedJudge(0.0), budget=budget)
     assert part.stopped == name and not part.met
     assert part.iterations < whole.iterations
     if name == "iterations":
@@ -328,7 +339,7 @@ def test_a_budget_ends_a_search_with_the_best_so_far(budget: Budget, name: str) 
 
 def test_an_answer_is_judged_once() -> None:
     judge = ScriptedJudge()
-    result = answered(RainConfig(max_tokens=12), ScriptedWriter(False, vocabulary=4), judge=judge)
+    result = answered(RainConfig(max_tokens=12), ScriptedWriter(vocabulary=4), judge=judge)
     assert len(judge.texts) == result.judged <= result.iterations
 
 
@@ -350,8 +361,8 @@ def test_the_answer_is_made_of_what_was_committed() -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    for changed in ({"lengths": ()}, {"lengths": (0,)}, {"candidates": 0}, {"draws": -1}, {"at_least": 1},
-                    {"iterations": 1}, {"temperature": 0.0}, {"evenly": 1.5}, {"threshold": math.nan},
+    for changed in ({"lengths": ()}, {"lengths": (0,)}, {"candidates": 0}, {"draws": -1}, {"min_iterations": 1},
+                    {"iterations": 1}, {"temperature": 0.0}, {"prior_mixing": 1.5}, {"threshold": math.nan},
                     {"top_k": 0}):  # fmt: skip
         with pytest.raises(UserError):
             replace(RainConfig(), **changed)
@@ -376,13 +387,13 @@ class Reading:
 @given(st.text(alphabet="a. ,한국어。？\n!é", max_size=12))
 def test_pauses_in_any_language(text: str) -> None:
     engine: Any = Reading()
-    answers = Answers(Subject((1,), "", frozenset({2})), engine, 50)
+    answers = AnswerReader(EncodedPrompt((1,), "", frozenset({2})), engine, 50)
     tokens = engine.encode(text)
     assume(tokens)
-    assert answers.pausing(tokens) == (text[-1] in ",.?:;\n。？")
+    assert answers.ends_in_pause(tokens) == (text[-1] in ",.?:;\n。？")
     for size in range(1, len(tokens)):
         shown = engine.decode(tokens[:size])
-        assert answers.pausing(tokens[:size]) == (shown[-1] in ",.?:;\n。？")
+        assert answers.ends_in_pause(tokens[:size]) == (shown[-1] in ",.?:;\n。？")
         assert "\N{REPLACEMENT CHARACTER}" not in answers.text(tokens[:size])
 
 
@@ -390,17 +401,17 @@ def test_pauses_in_any_language(text: str) -> None:
 @given(st.text(alphabet="ab\n:Usr", max_size=10), st.text(alphabet="ab\n:Usr", max_size=6))
 def test_an_answer_ends_where_the_asker_would_go_on(before: str, after: str) -> None:
     engine: Any = Reading()
-    answers = Answers(Subject((1,), "", frozenset({2}), ("\n\nUser:",)), engine, 500)
+    answers = AnswerReader(EncodedPrompt((1,), "", frozenset({2}), ("\n\nUser:",)), engine, 500)
     tokens = engine.encode(f"{before}\n\nUser:{after}")
-    end = next(size for size in range(1, len(tokens) + 1) if answers.ended(tokens[:size]))
+    end = next(size for size in range(1, len(tokens) + 1) if answers.has_ended(tokens[:size]))
     whole = before + "\n\nUser:"
     assert answers.text(tokens[:end]) == whole[: whole.index("\n\nUser:")]
-    assert answers.is_final(tokens[:end]) and not answers.ended(())
-    assert answers.ended((5, 2)) and answers.text((2,)) == ""
+    assert answers.is_terminal(tokens[:end]) and not answers.has_ended(())
+    assert answers.has_ended((5, 2)) and answers.text((2,)) == ""
 
 
 def test_a_prompt_without_room_is_refused() -> None:
     engine: Any = Reading(limit=3)
     with pytest.raises(UserError, match="no room"):
-        Answers(Subject((1, 2, 3), "", frozenset()), engine, 5)
-    assert Answers(Subject((1, 2), "", frozenset()), engine, 5).longest == 1
+        AnswerReader(EncodedPrompt((1, 2, 3), "", frozenset()), engine, 5)
+    assert AnswerReader(EncodedPrompt((1, 2), "", frozenset()), engine, 5).max_tokens == 1

@@ -17,17 +17,18 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from momus.errors import UserError
-from momus.lm.branches import BranchPlan
 from momus.lm.chat import ChatFormat
 from momus.lm.engine import Choice, option_tokens
 from momus.lm.local.branches import write_branches
 from momus.lm.local.engine import LocalEngine
-from momus.lm.local.shared_prefix import shared_prefix
-from momus.search.rain.answer import Subject
-from momus.search.rain.judge import Case, Criterion, SelfJudge, Verdict, last_asked, whole_sentences
-from momus.search.rain.models import Fast, Plain, PlainJudge, Sentences, Values, unit
+from momus.lm.local.together import shared_beginning
+from momus.lm.plan import Plan
+from momus.search.rain.answer import EncodedPrompt
+from momus.search.rain.judge import Case, Criterion, JudgeVerdict, SelfJudge, cut_to_whole_sentences, last_question
+from momus.search.rain.models import AttentionEncoder, LocalWriter, SentenceEncoder, normalise
 from momus.search.rain.result import RainResult
-from momus.search.rain.search import RainConfig, search
+from momus.search.rain.search import RainConfig, search_answer
+from support.rain_reference import ReferenceJudge, ReferenceWriter, nodes_below, search_answer_by_reference
 from support.tiny import llama, tiny_model, tiny_tokenizer
 
 ENDS = frozenset({2})
@@ -62,31 +63,31 @@ def read_by(engine: LocalEngine) -> set[tuple[int, ...]]:
 
 
 plans = st.builds(
-    BranchPlan,
+    Plan,
     max_tokens=st.integers(1, 9),
     key=st.none() | st.tuples(st.integers(0, 3)),
     sample=st.integers(0, 2),
     rank=st.integers(0, 3),
     top_k=st.sampled_from([5, 15, 10_000]) | st.none(),
     temperature=st.sampled_from([0.3, 1.0, 2.0]),
-    should_stop=st.sampled_from([lambda tokens: False, lambda tokens: tokens[-1] % 7 == 0]),
+    over=st.sampled_from([lambda tokens: False, lambda tokens: tokens[-1] % 7 == 0]),
 )
 
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(3, 300), min_size=1, max_size=20), st.lists(plans, min_size=1, max_size=8))
-def test_branches_written_together_are_those_written_alone(prefix: list[int], asked: list[BranchPlan]) -> None:
+def test_branches_written_together_are_those_written_alone(prefix: list[int], asked: list[Plan]) -> None:
     engine = engine_with()
     seen, start = read_by(engine), (1, *prefix)
     together = write_branches(engine, start, asked, ENDS)
-    alone = Plain(engine_with(0)).write(start, asked, ENDS)
+    alone = ReferenceWriter(engine_with(0)).write(start, asked, ENDS)
     assert [branch.tokens for branch in together] == [branch.tokens for branch in alone]
     assert [b.logprob for b in together] == pytest.approx([b.logprob for b in alone], abs=1e-4)
     needed = {(*start, *own.tokens[:size]) for own in together for size in range(len(own.tokens))}
     assert engine.forwarded_tokens == len(needed | {start[:size] for size in range(1, len(start))})
     assert seen <= needed | {start[:size] for size in range(1, len(start))}
     before = engine.forwarded_tokens
-    write_branches(engine, (*start, *together[0].tokens), [BranchPlan(1)], ENDS)
+    write_branches(engine, (*start, *together[0].tokens), [Plan(1)], ENDS)
     assert engine.forwarded_tokens - before <= 2, "what was written is remembered"
 
 
@@ -94,18 +95,18 @@ def test_a_branch_follows_its_plan() -> None:
     engine, prefix = engine_with(), (1, 70, 71)
     logits = precise_model()(torch.tensor([prefix])).logits[0, -1].detach()
     order = logits.argsort(descending=True).tolist()
-    ranks = write_branches(engine, prefix, [BranchPlan(1, rank=rank, top_k=20) for rank in range(4)], ENDS)
+    ranks = write_branches(engine, prefix, [Plan(1, rank=rank, top_k=20) for rank in range(4)], ENDS)
     assert [own.tokens[0] for own in ranks] == order[:4]
     top = logits[order[:20]].log_softmax(-1)
     assert [own.logprob for own in ranks] == pytest.approx(top[:4].tolist(), abs=1e-5)
-    drawn = write_branches(engine, prefix, [BranchPlan(1, (i,), top_k=5, temperature=2.0) for i in range(400)], ENDS)
+    drawn = write_branches(engine, prefix, [Plan(1, (i,), top_k=5, temperature=2.0) for i in range(400)], ENDS)
     shares = (logits[order[:5]] / 2).softmax(-1).tolist()
     counts = [sum(own.tokens[0] == token for own in drawn) / 400 for token in order[:5]]
     assert sum(counts) == 1
     assert counts == pytest.approx(shares, abs=0.09)
     for own in drawn:
         assert own.logprob == pytest.approx(math.log(shares[order.index(own.tokens[0])]), abs=1e-5)
-    free = write_branches(engine, prefix, [BranchPlan(1, (i,)) for i in range(50)], ENDS)
+    free = write_branches(engine, prefix, [Plan(1, (i,)) for i in range(50)], ENDS)
     expected = logits.log_softmax(-1)
     assert all(own.logprob == pytest.approx(float(expected[own.tokens[0]]), abs=1e-5) for own in free)
 
@@ -113,25 +114,23 @@ def test_a_branch_follows_its_plan() -> None:
 def test_a_branch_ends_at_its_first_end_token() -> None:
     order = precise_model()(torch.tensor([(1, 9)])).logits[0, -1].argsort(descending=True)
     ends = frozenset({int(order[0])})
-    (branch,) = write_branches(engine_with(), (1, 9), [BranchPlan(8)], ends)
+    (branch,) = write_branches(engine_with(), (1, 9), [Plan(8)], ends)
     assert branch.tokens == (int(order[0]),) and branch.ended
 
 
 def test_what_cannot_be_written_is_refused() -> None:
     engine = engine_with()
     with pytest.raises(UserError, match="empty"):
-        write_branches(engine, (), [BranchPlan(1)], ENDS)
+        write_branches(engine, (), [Plan(1)], ENDS)
     with pytest.raises(UserError, match="exceed"):
-        write_branches(engine, (1,) * 500, [BranchPlan(13)], ENDS)
-    assert write_branches(engine, (1,) * 500, [BranchPlan(12)], frozenset())[0].tokens
+        write_branches(engine, (1,) * 500, [Plan(13)], ENDS)
+    assert write_branches(engine, (1,) * 500, [Plan(12)], frozenset())[0].tokens
     broken = tiny_model()
     with torch.no_grad():
         broken.model.norm.weight.fill_(math.nan)
-    for way in (Fast(LocalEngine(broken, tiny_tokenizer())), Plain(LocalEngine(broken, tiny_tokenizer(), memory=0))):
+    for memory, writer in ((2**28, LocalWriter), (0, ReferenceWriter)):
         with pytest.raises(UserError, match="not numbers"):
-            way.write((1, 5), [BranchPlan(1)], ENDS)
-    with pytest.raises(UserError, match="without memory"):
-        Plain(engine)
+            writer(LocalEngine(broken, tiny_tokenizer(), memory=memory)).write((1, 5), [Plan(1)], ENDS)
 
 
 @pytest.mark.parametrize("window", [None, 6])
@@ -146,16 +145,16 @@ def test_other_attention(window: int | None) -> None:
         sliding_window=window, pad_token_id=0, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     model = MistralForCausalLM(config).eval()
-    asked = [BranchPlan(8), *(BranchPlan(8, (i,), top_k=15) for i in range(5)), BranchPlan(12, (9,))]
+    asked = [Plan(8), *(Plan(8, (i,), top_k=15) for i in range(5)), Plan(12, (9,))]
     prefix = tuple(range(1, 30))
     fast, plain = (LocalEngine(model, tiny_tokenizer(), memory=memory) for memory in (2**28, 0))
-    one, other = Fast(fast).write(prefix, asked, ENDS), Plain(plain).write(prefix, asked, ENDS)
+    one, other = LocalWriter(fast).write(prefix, asked, ENDS), ReferenceWriter(plain).write(prefix, asked, ENDS)
     assert [branch.tokens for branch in one] == [branch.tokens for branch in other]
 
 
 def test_values_are_means_of_the_last_layers_values() -> None:
     prompt, answer = tuple(range(1, 12)), tuple(range(40, 60))
-    fast, plain = Fast(engine_with()), Plain(engine_with(0))
+    fast, plain = LocalWriter(engine_with()), ReferenceWriter(engine_with(0))
     from transformers import DynamicCache
 
     past = DynamicCache()
@@ -163,15 +162,15 @@ def test_values_are_means_of_the_last_layers_values() -> None:
     values = past.layers[-1].values[0].transpose(0, 1).flatten(1).detach().numpy()
     starts = [0, 5, 18, 19, 20]
     for own in (fast, plain):
-        made = Values(own)(prompt, answer, starts)
+        made = AttentionEncoder(own)(prompt, answer, starts)
         for start, vector in zip(starts, made, strict=True):
             if start >= 19:  # only the token that nothing has read
                 assert vector is None
                 continue
             mean = values[11 + start : 30].mean(0) - values[:11].mean(0)
             assert vector == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
-    assert Values(fast)(prompt, (5,), [0]) == [None]
-    assert unit(np.zeros(3)) is None and unit(np.array([math.nan])) is None
+    assert AttentionEncoder(fast)(prompt, (5,), [0]) == [None]
+    assert normalise(np.zeros(3)) is None and normalise(np.array([math.nan])) is None
 
 
 def test_sentence_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,24 +186,24 @@ def test_sentence_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
             return [[len(text), 1.0] for text in texts]
 
     with pytest.raises(UserError, match="pip install"):
-        Sentences(engine_with())
+        SentenceEncoder(engine_with())
     monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", SimpleNamespace(**locals()))
     engine = engine_with()
-    encode = Sentences(engine)
+    encode = SentenceEncoder(engine)
     answer = tuple(engine.encode("total += x", bos=False))
     first = encode((1,), answer, [0, len(answer)])
     assert first[0] is not None and first[0][0] == len("total += x") and first[1] is None
     encode((1,), answer, [0])
     assert asked == [["total += x"]], "a text is embedded once"
     with pytest.raises(UserError, match="no such model"):
-        Sentences(engine, "missing")
+        SentenceEncoder(engine, "missing")
 
 
 # The judge
 
 
 def test_both_ways_judge_alike_and_what_orders_share_is_read_once() -> None:
-    fast, plain = SelfJudge(engine_with(), CRITERION), PlainJudge(engine_with(0), CRITERION)
+    fast, plain = SelfJudge(engine_with(), CRITERION), ReferenceJudge(engine_with(0), CRITERION)
     seen = read_by(fast._engine)
     for answer in ("4", "a total of 5, I think", "", "한국어 답"):
         one, other = fast("what is 2 + 2?", answer), plain("what is 2 + 2?", answer)
@@ -221,21 +220,21 @@ probability = st.floats(0, 1)
 
 @given(probability, probability)
 def test_a_liking_for_a_label_is_no_verdict(first: float, second: float) -> None:
-    verdict = Verdict.of(Choice(first, 0.9), Choice(second, 0.9), 0.01)
-    swapped = Verdict.of(Choice(second, 0.9), Choice(first, 0.9), 0.01)
+    verdict = JudgeVerdict.from_choices(Choice(first, 0.9), Choice(second, 0.9), 0.01)
+    swapped = JudgeVerdict.from_choices(Choice(second, 0.9), Choice(first, 0.9), 0.01)
     assert verdict.value in (-1, -0.5, 0, 0.5, 1) and verdict.value == -swapped.value
     if first == second or (first > 0.5) == (second > 0.5) != (0.5 in (first, second)):
         assert verdict.value in (-0.5, 0, 0.5)
-    assert Verdict.of(Choice(0.9, 1.0), Choice(0.1, 1.0), 0.01).value == 1
-    assert Verdict.of(Choice(0.1, 1.0), Choice(0.9, 1.0), 0.01).value == -1
+    assert JudgeVerdict.from_choices(Choice(0.9, 1.0), Choice(0.1, 1.0), 0.01).value == 1
+    assert JudgeVerdict.from_choices(Choice(0.1, 1.0), Choice(0.9, 1.0), 0.01).value == -1
 
 
 @pytest.mark.parametrize("mass", [0.0, 0.009, math.nan])
 def test_who_does_not_answer_the_question_abstains(mass: float) -> None:
     for choices in ((Choice(0.9, mass), Choice(0.1, 0.9)), (Choice(0.9, 0.9), Choice(0.1, mass))):
-        verdict = Verdict.of(*choices, 0.01)
+        verdict = JudgeVerdict.from_choices(*choices, 0.01)
         assert verdict.abstained and verdict.value == 0 and not verdict.disagreed
-    assert Verdict.of(Choice(0.9, 0.9), Choice(0.9, 0.9), 0.01).disagreed
+    assert JudgeVerdict.from_choices(Choice(0.9, 0.9), Choice(0.9, 0.9), 0.01).disagreed
 
 
 def test_the_question_has_both_statements_under_both_labels() -> None:
@@ -246,10 +245,10 @@ def test_the_question_has_both_statements_under_both_labels() -> None:
     assert other.endswith("(A) The reply is wrong.\n(B) The reply is right.\nThe answer is: (")
     assert "Assistant: 2\nOptions:\n(A) The reply is right.\n(B) The reply is wrong.\nThe answer is: (A)\n" in one
     assert "Assistant: 5\nOptions:\n(A) The reply is wrong.\n(B) The reply is right.\nThe answer is: (A)\n" in one
-    assert len(shared_prefix(judge.prompts("why?", "because"))) > len(engine.encode(one, bos=True)) // 2
-    sentences = SelfJudge(engine, Criterion("?", "y", "n", sentences=True))
+    assert len(shared_beginning(judge.prompts("why?", "because"))) > len(engine.encode(one, bos=True)) // 2
+    sentences = SelfJudge(engine, Criterion("?", "y", "n", whole_sentences=True))
     assert "Assistant: It is. So.\n" in engine.decode(sentences.prompts("q", "It is. So. But the")[0])
-    assert whole_sentences("맞다。 그리") == "맞다。" and whole_sentences("no stop") == "no stop"
+    assert cut_to_whole_sentences("맞다。 그리") == "맞다。" and cut_to_whole_sentences("no stop") == "no stop"
 
 
 def test_through_a_chat_template_the_lead_is_the_assistants() -> None:
@@ -309,9 +308,9 @@ def test_what_was_asked() -> None:
     from momus.records import Message
 
     said = [Message(role=role, content=text) for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"))]
-    assert last_asked("x") == "x" and last_asked(tuple(said)) == "c"
+    assert last_question("x") == "x" and last_question(tuple(said)) == "c"
     with pytest.raises(UserError):
-        last_asked((said[1],))
+        last_question((said[1],))
 
 
 # Whole searches
@@ -322,20 +321,24 @@ SMALL = RainConfig(lengths=(1, 2, 3), candidates=4, draws=3, iterations=20, max_
 class Strict:
     """Verdicts by the words, never good: every set takes all its iterations."""
 
-    def __call__(self, asked: str, answered: str) -> Verdict:
-        return Verdict(float(sum(answered.encode()) % 2) - 1, Choice(0.5, 1.0), Choice(0.5, 1.0), abstained=False)
+    def __call__(self, asked: str, answered: str) -> JudgeVerdict:
+        return JudgeVerdict(float(sum(answered.encode()) % 2) - 1, Choice(0.5, 1.0), Choice(0.5, 1.0), abstained=False)
 
 
 def grown(engine: LocalEngine, plain: bool, seed: int, config: RainConfig, judge: Any) -> RainResult:
-    writer = Plain(engine) if plain else Fast(engine)
+    writer = ReferenceWriter(engine) if plain else LocalWriter(engine)
+    search = search_answer_by_reference if plain else search_answer
     prompt = (1, *engine.encode("def f(items):\n    total", bos=False), 60 + seed)
-    return search(writer, judge, Subject(prompt, "go on", ENDS), config, encoder=Values(writer), key=(seed,))
+    return search(
+        writer, judge, EncodedPrompt(prompt, "go on", ENDS), config, encoder=AttentionEncoder(writer), key=(seed,)
+    )
 
 
 def discrete(result: RainResult) -> Any:
     """All that is exact of a search: shapes, tokens, visits."""
     options = [(o.tokens, o.visits, o.best.tokens) for c in result.commits for o in (c.chosen, *c.rejected)]
-    nodes = [(node.name, node.tokens, node.visits, node.tried) for node in result.root.walk() if node.visits]
+    visited = [node for node in nodes_below(result.root) if node.visits]
+    nodes = [(node.index_path, node.tokens, node.visits, node.additions_tried) for node in visited]
     return result.tokens, [c.iterations for c in result.commits], options, nodes, result.judged
 
 
@@ -350,7 +353,7 @@ def test_the_fast_way_grows_the_same_tree() -> None:
     iterations = 0
     for seed in range(2):
         fast, plain = engine_with(), engine_with(0)
-        judges = (Strict(), Strict()) if seed else (SelfJudge(fast, CRITERION), PlainJudge(plain, CRITERION))
+        judges = (Strict(), Strict()) if seed else (SelfJudge(fast, CRITERION), ReferenceJudge(plain, CRITERION))
         one, other = (grown(e, e is plain, seed, SMALL, j) for e, j in zip((fast, plain), judges, strict=True))
         assert_same(one, other)
         assert one.forwarded * 4 < other.forwarded
@@ -374,8 +377,8 @@ def test_a_small_memory_changes_nothing_but_the_work(memory: int) -> None:
     small, large = engine_with(memory), engine_with()
     one, other = (grown(e, False, 7, SMALL, Strict()) for e in (small, large))
     assert_same(one, other)
-    assert small.peak_cache_bytes <= memory and one.forwarded > other.forwarded
-    assert bool(small.peak_cache_bytes) == bool(memory)
+    assert small.peak_memory <= memory and one.forwarded > other.forwarded
+    assert bool(small.peak_memory) == bool(memory)
 
 
 def test_a_search_reads_hardly_more_than_the_distinct_tokens() -> None:

@@ -10,10 +10,18 @@ import pytest
 from momus.cli import main
 from momus.lm.remote.engine import RemoteEngine
 from momus.records import Demonstration, Message, Prompt, Ranking, Tamper, Task, read_jsonl
-from momus.search.rain.dataset import Rain, RainAnswer, Said, SearchedSet, demonstrations, preferences, with_settings
-from momus.search.rain.models import Fast, Plain
+from momus.search.rain.dataset import (
+    JudgedText,
+    Rain,
+    RainAnswer,
+    SearchedSet,
+    demonstrations,
+    preferences,
+    with_settings,
+)
 from momus.search.rain.tasks import TASKS
 from support.openai_server import OpenAIServer
+from support.rain_reference import reference_rain
 from support.tiny import tiny_engine, tiny_model, tiny_tokenizer
 
 TASK = with_settings(TASKS["critique"].with_cases(0), max_tokens=4, iterations=8)
@@ -63,7 +71,7 @@ def test_a_run_goes_on_where_it_was(
 def test_an_interrupted_run_leaves_whole_searches(model: Path, prompts: Path, tmp_path: Path) -> None:
     import momus.search.rain.dataset as runs
 
-    out, real, calls = tmp_path / "out", runs.search, 0
+    out, real, calls = tmp_path / "out", runs.search_answer, 0
 
     def interrupted(*arguments: object, **settings: object) -> object:
         nonlocal calls
@@ -74,11 +82,19 @@ def test_an_interrupted_run_leaves_whole_searches(model: Path, prompts: Path, tm
 
     arguments = ["rain", str(prompts), "--model", str(model), *QUICK, "--out", str(out)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "search", interrupted)
+        patch.setattr(runs, "search_answer", interrupted)
         assert main(arguments) == 130
     assert [file.name for file in (out / "searches").iterdir()] == ["000000.jsonl"]
     assert not (out / "answers.jsonl").exists()
     assert main(arguments) == 0 and (out / "answers.jsonl").exists()
+
+
+def test_run_directories_keep_the_names_that_settings_have_always_had() -> None:
+    stored = TASKS["truthful"].stored()
+    assert list(stored) == ["config", "criterion"]
+    assert {"evenly", "similar_from", "similar_weight", "spread", "most_children", "at_least"} < set(stored["config"])
+    assert stored["config"]["visits"] == 16 and stored["config"]["to_the_end"] is True
+    assert list(stored["criterion"]) == ["instruction", "good", "bad", "asker", "answerer", "cases", "sentences"]
 
 
 def test_code_is_reviewed(model: Path, tmp_path: Path) -> None:
@@ -95,9 +111,7 @@ def test_one_prompt_is_answered_here(model: Path, capsys: pytest.CaptureFixture[
     arguments = ["rain", "--prompt", "why?", "--model", str(model), *QUICK]
     assert main([*arguments, "--json"]) == 0
     answer = RainAnswer.model_validate_json(capsys.readouterr().out)
-    assert main([*arguments, "--json", "--reference"]) == 0
-    plain = RainAnswer.model_validate_json(capsys.readouterr().out)
-    assert plain.answer == answer.answer and plain.forwarded > answer.forwarded
+    assert answer.index == 0 and answer.sets[-1].text == answer.answer
     assert main([*arguments, "--budget-iterations", "2"]) == 0
     shown = capsys.readouterr()
     assert "out of iterations" in shown.err and "threshold not met" in shown.err
@@ -142,24 +156,21 @@ def test_mistakes_are_told_in_one_line(
 def test_a_model_on_a_server_answers(
     model: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both ways, and into a run directory that knows where its model was."""
+    """One prompt, and into a run directory that records where its model was."""
     engine = tiny_engine()
     engine.limit, models = 2048, ["tiny"]
 
-    def served(url: str, name: str | None, tokenizer: str | None, plain: bool) -> RemoteEngine:
+    def served(url: str, name: str | None, tokenizer: str | None) -> RemoteEngine:
         made = OpenAIServer(engine, longest=2048, models=models)
-        return RemoteEngine(made.server(models[0]), engine.tokenizer, memory=0 if plain else 100)
+        return RemoteEngine(made.server(models[0]), engine.tokenizer, memory=100)
 
     engine.model.config.max_position_embeddings = 2048
     monkeypatch.setattr("momus.cli.shared.searching._served", served)
     arguments = ["rain", "--url", "http://momus.test/v1", "--cases", "0", "--max-tokens", "2", "--iterations", "4"]
     arguments += ["--embeddings", "none"]
-    found = []
-    for more in ([], ["--reference"]):
-        assert main([*arguments, *more, "--prompt", "why?", "--json"]) == 0
-        found.append(RainAnswer.model_validate_json(capsys.readouterr().out))
-    fast, plain = (own.model_dump(exclude={"forwarded"}) for own in found)
-    assert fast == plain and found[0].forwarded <= found[1].forwarded and fast["embedding"] == "none"
+    assert main([*arguments, "--prompt", "why?", "--json"]) == 0
+    answer = RainAnswer.model_validate_json(capsys.readouterr().out)
+    assert answer.answer and answer.embedding == "none" and answer.forwarded > 0
     assert main([*arguments, str(prompts), "--limit", "1", "--out", str(tmp_path / "out")]) == 0
     settings = json.loads((tmp_path / "out" / "config.json").read_text())
     assert settings["model"] == "tiny at http://momus.test/v1" and settings["embeddings"] == "none"
@@ -168,11 +179,11 @@ def test_a_model_on_a_server_answers(
     assert "other model" in capsys.readouterr().err
 
 
-def said(text: str, value: float) -> Said:
-    return Said(text=text, value=value)
+def said(text: str, value: float) -> JudgedText:
+    return JudgedText(text=text, value=value)
 
 
-def searched(best: Said, *rejected: Said, met: bool = True) -> SearchedSet:
+def searched(best: JudgedText, *rejected: JudgedText, met: bool = True) -> SearchedSet:
     return SearchedSet(text=best.text, value=best.value, visits=7, iterations=8, met=met, best=best, rejected=rejected)
 
 
@@ -226,7 +237,7 @@ def test_exports_are_read_back(
         good = float(sum(answered.encode()) % 3 > 0)
         return Choice(good, 1.0), Choice(1 - good, 1.0)
 
-    monkeypatch.setattr("momus.search.rain.judge.SelfJudge.choices", fickle)
+    monkeypatch.setattr("momus.search.rain.judge.SelfJudge.compare_labels", fickle)
     out = tmp_path / "out"
     arguments = ["rain", str(prompts), "--model", str(model), "--cases", "0", "--max-tokens", "4", "--limit", "2"]
     for kind in ("preferences", "demonstrations"):
@@ -240,17 +251,18 @@ def test_exports_are_read_back(
 def test_what_is_answered_is_laid_out() -> None:
     engine = tiny_engine()
     rain = Rain.of(engine, TASK)
-    task = rain.subject(Task(id="f", question="", answer="x = 1"))
-    assert engine.decode(task.prompt) == "```python\nx = 1\n```\n" and task.asked == "x = 1" and not task.markers
+    task = rain.encode_prompt(Task(id="f", question="", answer="x = 1"))
+    assert (
+        engine.decode(task.tokens) == "```python\nx = 1\n```\n" and task.question == "x = 1" and not task.stop_strings
+    )
     turns = tuple(Message(role=r, content=t) for r, t in (("user", "a"), ("assistant", "b"), ("user", "User: c")))
-    talk = rain.subject(Prompt(prompt=turns))
-    assert engine.decode(talk.prompt).endswith("User: User: c\n\nAssistant:") and talk.asked == "User: c"
-    assert talk.markers == ("\n\nUser:",) and 2 in talk.ends
+    talk = rain.encode_prompt(Prompt(prompt=turns))
+    assert engine.decode(talk.tokens).endswith("User: User: c\n\nAssistant:") and talk.question == "User: c"
+    assert talk.stop_strings == ("\n\nUser:",) and 2 in talk.end_tokens
 
 
 def test_both_ways_answer_alike() -> None:
-    fast, plain = Rain.of(tiny_engine(), TASK), Rain.of(tiny_engine(memory=0), TASK, reference=True)
-    assert isinstance(fast.writer, Fast) and isinstance(plain.writer, Plain)
+    fast, plain = Rain.of(tiny_engine(), TASK), reference_rain(tiny_engine(memory=0), TASK)
     one, other = (own.answer(3, Task(id="", question="", answer="total = 1"), 0) for own in (fast, plain))
     assert one.answer == other.answer and [s.visits for s in one.sets] == [s.visits for s in other.sets]
     assert one.forwarded < other.forwarded

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from momus.errors import UserError
 from momus.stats.bootstrap import resamples
-from momus.stats.elo import PRIOR_WINS, bootstrap_elo, connected, fit_elo, wins_by_task
+from momus.stats.elo import PRIOR_WINS, bootstrap_elo, fit_elo, is_connected, wins_by_task
 
 
 def simulate(truth, tasks, seed):
@@ -21,7 +21,7 @@ def simulate(truth, tasks, seed):
     return wins
 
 
-def test_two_systems_have_the_closed_form():
+def test_fit_elo_of_two_systems_has_the_closed_form():
     result = fit_elo(np.array([[0, 75], [25, 0]]), ["a", "b"], anchor="b")
     assert result.of("a") == pytest.approx(400 * np.log10(3), abs=1e-3)
     assert result.of("b") == 0
@@ -29,7 +29,7 @@ def test_two_systems_have_the_closed_form():
     assert result.prior == 0
 
 
-def test_truth_lies_within_the_intervals():
+def test_bootstrap_elo_intervals_cover_the_truth():
     truth = np.array([-150.0, -40.0, 40.0, 150.0])
     covered = []
     for seed in range(15):
@@ -40,7 +40,7 @@ def test_truth_lies_within_the_intervals():
     assert sum(result.rating) == pytest.approx(0, abs=1e-6)
 
 
-def test_replicates_are_fits_of_the_resampled_games():
+def test_bootstrap_elo_replicates_are_fits_of_resampled_games():
     wins = simulate([0, 60, 120], 40, 3)
     (weights,) = resamples(40, 20, 7)
     alone = [fit_elo(np.tensordot(w, wins, 1), list("abc")).rating for w in weights]
@@ -56,7 +56,7 @@ def test_replicates_are_fits_of_the_resampled_games():
         lambda n: st.tuples(st.lists(st.integers(0, 5), min_size=n * n, max_size=n * n), st.permutations(range(n)))
     )
 )
-def test_order_and_names_of_systems_do_not_matter(case):
+def test_fit_elo_ignores_system_order_and_matches_win_counts(case):
     counts, order = case
     size = len(order)
     wins = np.array(counts, dtype=float).reshape(size, size) * (1 - np.eye(size))
@@ -85,7 +85,7 @@ def test_order_and_names_of_systems_do_not_matter(case):
         [[0, 3, 0], [2, 0, 0], [0, 0, 0]],  # c never met
     ],
 )
-def test_a_prior_is_used_and_reported_when_the_games_are_not_enough(wins):
+def test_fit_elo_reports_the_prior_when_games_do_not_suffice(wins):
     result = fit_elo(np.array(wins), list("abc"))
     assert result.prior == PRIOR_WINS
     assert np.isfinite(result.rating).all()
@@ -94,7 +94,7 @@ def test_a_prior_is_used_and_reported_when_the_games_are_not_enough(wins):
     assert boot.prior_share == 1 and np.isfinite(boot.low + boot.high).all()
 
 
-def test_resamples_that_lose_a_link_get_the_prior_too():
+def test_bootstrap_elo_adds_the_prior_to_resamples_that_lose_a_link():
     wins = np.zeros((6, 2, 2))
     wins[:5, 0, 1] = 1
     wins[5, 1, 0] = 1
@@ -105,7 +105,7 @@ def test_resamples_that_lose_a_link_get_the_prior_too():
 
 
 @given(st.integers(2, 5).flatmap(lambda n: st.lists(st.booleans(), min_size=n * n, max_size=n * n)))
-def test_connected_equals_a_search(edges):
+def test_is_connected_equals_graph_search(edges):
     size = int(len(edges) ** 0.5)
     wins = np.array(edges, dtype=float).reshape(size, size)
 
@@ -118,7 +118,7 @@ def test_connected_equals_a_search(edges):
                     todo.append(other)
         return seen
 
-    assert bool(connected(wins)) == all(len(reached(s)) == size for s in range(size))
+    assert bool(is_connected(wins)) == all(len(reached(s)) == size for s in range(size))
 
 
 def test_wins_by_task_counts_ties_as_halves_and_groups_tasks():
@@ -129,7 +129,7 @@ def test_wins_by_task_counts_ties_as_halves_and_groups_tasks():
     np.testing.assert_array_equal(wins, [[[0, 1], [2, 0]], [[0, 0.5], [0.5, 0]]])
 
 
-def test_errors():
+def test_elo_refuses_too_few_systems_no_games_and_unknown_anchors():
     with pytest.raises(UserError, match="two systems"):
         fit_elo(np.zeros((1, 1)), ["a"])
     with pytest.raises(UserError, match="at least one comparison"):

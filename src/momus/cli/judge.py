@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -191,7 +191,7 @@ class Compare:
             "tokenizer": self.tokenizer,
             "grader": self.grader and weights_of(self.grader),
             "reward": reward and reward.name,
-            "task": asdict(task),
+            "task": task.stored(),
             "embeddings": embeddings,
             "seed": self.seed,
         }

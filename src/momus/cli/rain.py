@@ -41,7 +41,6 @@ def command(
     memory: int = 512,
     device: str = "cpu",
     precision: Literal["fp32", "bf16"] = "fp32",
-    reference: bool = False,
     json: bool = False,
 ) -> int:
     """Answer prompts by RAIN: the model searches, judges itself, takes back what is bad. Nothing is trained.
@@ -74,7 +73,6 @@ def command(
         memory: MiB of keys and values to remember; not with --url.
         device: Where the model runs, such as cuda; not with --url.
         precision: What it computes in; not with --url.
-        reference: Do everything plainly: nothing remembered, one thing at a time. The same answers, far slower.
         json: Print JSON, one answer a line.
     """
     from momus.cli.shared.output import say, weights_of
@@ -101,18 +99,18 @@ def command(
     prompts = read_prompts(files, prompt, task, limit)
     where = Where(_model(model, url, task), url, tokenizer, device, precision, memory)
     compared = way_to_compare(embeddings, url)
-    rain = loaded(where, chosen, chat_template, compared, reference)
+    rain = loaded(where, chosen, chat_template, compared)
     budget = Budget(budget_tokens, budget_iterations, seconds=budget_seconds)
     if out is None:
         return _answer_here(rain, prompts, seed, budget, json)
     settings = {
         "model": weights_of(where.model or "") if url is None else _name(where, rain),
-        "task": asdict(chosen),
+        "task": chosen.stored(),
         "embeddings": compared,
         "budget": asdict(budget),
         "template": rain.chat.template,
         "seed": seed,
-        "computed": [device, precision, "reference" if reference else "fast"],
+        "computed": [device, precision, "fast"],  # as stored when there was another way
     }
     path = _answer_all(rain, prompts, seed, budget, out, settings)
     tell(path, json)

@@ -21,7 +21,6 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def calibrate(
         raise UserError(f"{data}: every pair is labelled {same_from:g} or more: nothing to tell apart")
     if len({document for document, value in zip(documents, likeness, strict=True) if value > 0}) < 2:
         raise UserError(f"{data}: the matcher finds no likeness in any pair of two documents: nothing to choose from")
-    found = detection.cross_validated(likeness, same, documents, replicates=replicates)
+    found = detection.cross_validate_threshold(likeness, same, documents, replicates=replicates)
     graded = len(set(labels)) > 2
     pearson, spearman = (
         detection.correlations(likeness, labels, documents, replicates=replicates) if graded else (None, None)

@@ -9,11 +9,11 @@ import numpy as np
 
 from momus.stats.bootstrap import REPLICATES, SHARE, Interval, ratio_interval
 
-Pair = tuple[Sequence[float], Sequence[float]]
+ScorePair = tuple[Sequence[float], Sequence[float]]
 """The scores that two raters gave the same items in the same order."""
 
 
-def preference_agreement(pairs: Iterable[Pair]) -> float:
+def preference_agreement(pairs: Iterable[ScorePair]) -> float:
     """Return how often two raters prefer the same of two critiques, ties broken at random.
 
     The measure of CriticGPT, appendix 7.5, in expectation over the tie-breaks: a pair that either rater
@@ -25,12 +25,12 @@ def preference_agreement(pairs: Iterable[Pair]) -> float:
     Returns:
         A share between 0 and 1; NaN when nothing was compared.
     """
-    agreed, total = _agreed(pairs)
+    agreed, total = _count_agreements(pairs)
     return agreed / total if total else float("nan")
 
 
 def agreement_interval(
-    tasks: Iterable[Iterable[Pair]], *, replicates: int = REPLICATES, seed: int = 0
+    tasks: Iterable[Iterable[ScorePair]], *, replicates: int = REPLICATES, seed: int = 0
 ) -> tuple[Interval, int]:
     """Return `preference_agreement` over all tasks with its interval, and the number of pairs of items compared.
 
@@ -39,13 +39,13 @@ def agreement_interval(
         replicates: Resamples of the tasks.
         seed: Seed of the resampling.
     """
-    counts = np.array([_agreed(pairs) for pairs in tasks], dtype=float).reshape(-1, 2)
+    counts = np.array([_count_agreements(pairs) for pairs in tasks], dtype=float).reshape(-1, 2)
     share = ratio_interval(counts[:, 0], counts[:, 1], bounds=SHARE, replicates=replicates, seed=seed)
     return share, int(counts[:, 1].sum())
 
 
-def _agreed(pairs: Iterable[Pair]) -> tuple[float, int]:
-    """Count the pairs of items that two raters order alike, a tie of either counting one half, and all of them."""
+def _count_agreements(pairs: Iterable[ScorePair]) -> tuple[float, int]:
+    """Return how many item pairs two raters order alike (a tie of either counts one half), and of how many."""
     agreed, total = 0.0, 0
     for first, second in pairs:
         for i, j in combinations(range(len(first)), 2):

@@ -1,11 +1,11 @@
 """Cluster bootstrap over tasks.
 
-Critiques of one answer, and comparisons between them, are not independent, so the unit that is resampled is
-the task: intervals that resample single judgements come out too narrow. A replicate is a vector of
-multinomial weights on the tasks, so every statistic is a matrix product for many replicates at once.
+Critiques of one answer, and comparisons between them, are not independent, so the task is the unit that is
+resampled: intervals that resample single judgements are too narrow. A replicate is a vector of multinomial weights on
+the tasks, so a statistic of many replicates is one matrix product.
 
-Where all tasks say the same, every resample does too, and the percentiles are as near as if nothing were left to
-doubt. Who knows the bounds of what is measured gives them, and has the exact interval then.
+When all tasks have the same value, every resample has it too, and the percentile interval has no width. Callers that
+know the bounds of the measured quantity pass them and get the exact interval instead (`exact_if_degenerate`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REPLICATES = 1000
 LEVEL = 0.95
 
 Bounds = tuple[float, float]
-"""The least and the most that what is measured can be."""
+"""The least and the greatest value that the measured quantity can take."""
 
 SHARE: Bounds = (0.0, 1.0)
 COUNT: Bounds = (0.0, np.inf)
@@ -30,9 +30,9 @@ Floats = NDArray[np.float64]
 _CELLS = 2**20
 """Weights drawn at once."""
 _MANY = 10_000
-"""Clusters from which on they are drawn one by one and counted."""
+"""From this many clusters on, they are drawn one by one and counted."""
 _ROUNDING = 1e-9
-"""The width of an interval that has none."""
+"""Intervals up to this width count as degenerate."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def resamples(clusters: int, replicates: int = REPLICATES, seed: int = 0) -> Ite
     """Draw how often each cluster occurs in each resample.
 
     Yields:
-        Counts `[some, clusters]`, `replicates` rows in all, of which each sums to `clusters`; as many at once as keep
-        memory bounded.
+        Blocks of counts `[rows, clusters]`, `replicates` rows in all, each summing to `clusters`; blocks are small
+        enough to keep memory bounded.
     """
     rng = np.random.default_rng(seed)
     rows = max(1, _CELLS // clusters)
@@ -67,7 +67,7 @@ def resamples(clusters: int, replicates: int = REPLICATES, seed: int = 0) -> Ite
 
 def resampled(totals: Floats, replicates: int = REPLICATES, seed: int = 0) -> Floats:
     """Return the sums of `totals` `[statistics, clusters]` over every resample, `[statistics, replicates]`."""
-    parts = [[part @ own for own in totals] for part in resamples(totals.shape[1], replicates, seed)]
+    parts = [[part @ row for row in totals] for part in resamples(totals.shape[1], replicates, seed)]
     return np.concatenate(parts, axis=1)
 
 
@@ -82,12 +82,12 @@ def ratio_interval(
 ) -> Interval:
     """Return sum(numerator) / sum(denominator) with its cluster bootstrap interval.
 
-    The share of bugs caught, for example, has bugs caught and bugs present of every task as its arguments.
+    For the share of bugs caught, for example, pass the bugs caught and the bugs present in every task.
 
     Args:
         numerator: One total per task, `[tasks]`.
         denominator: One total per task, `[tasks]`, none negative.
-        bounds: What the ratio of a task lies between, where that is known; see `honest_interval`.
+        bounds: The range of the ratio of one task, where known; see `exact_if_degenerate`.
         replicates: Number of resamples of the tasks.
         level: Coverage of the interval.
         seed: Two calls with the same seed resample the same tasks.
@@ -102,8 +102,8 @@ def ratio_interval(
     # A resample without any denominator (no bug drawn, say) estimates nothing and is left out.
     draws = tops[bottoms > 0] / bottoms[bottoms > 0]
     low, high = percentile_interval(draws, level)
-    found = Interval(float(top.sum() / bottom.sum()), float(low), float(high))
-    return found if bounds is None else honest_interval(found, int(np.count_nonzero(bottom)), bounds, level)
+    interval = Interval(float(top.sum() / bottom.sum()), float(low), float(high))
+    return interval if bounds is None else exact_if_degenerate(interval, int(np.count_nonzero(bottom)), bounds, level)
 
 
 def mean_interval(
@@ -119,18 +119,19 @@ def mean_interval(
     return ratio_interval(array, np.ones_like(array), bounds=bounds, replicates=replicates, level=level, seed=seed)
 
 
-def honest_interval(interval: Interval, tasks: int, bounds: Bounds, level: float = LEVEL) -> Interval:
-    """Return an interval that does not pretend to know what resampling cannot show.
+def exact_if_degenerate(interval: Interval, tasks: int, bounds: Bounds, level: float = LEVEL) -> Interval:
+    """Return the interval itself or, when it has no width, the exact one.
 
-    One without width is of tasks that all say the same. How many others may say something else has an exact bound
-    (Clopper and Pearson, 1934), and what they say lies within `bounds`. A count has no upper one: where there were
-    none, it is the exact bound of the mean of so many Poisson variables (Garwood, 1936); where all are as many, as
-    where a quote is forced, nothing is known of others.
+    An interval has no width when all tasks have the same value, and resampling then shows nothing. The share of other
+    tasks has an exact upper bound `1 - ((1 - level) / 2) ** (1 / tasks)` (Clopper and Pearson, 1934), and their values
+    lie within `bounds`. A count has no upper bound: if all counts are zero, the exact bound of a Poisson mean is used
+    (Garwood, 1936); if all counts are the same and not zero (as when a quote is forced), the interval is returned as
+    it is.
 
     Args:
-        interval: What resampling gave.
-        tasks: How many there were that say anything.
-        bounds: The least and the most that a task may say.
+        interval: The bootstrap interval.
+        tasks: Number of tasks with a value.
+        bounds: The least and the greatest value of one task.
         level: Coverage of the interval.
     """
     if not interval.high - interval.low <= _ROUNDING:
@@ -151,7 +152,7 @@ def difference_interval(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
-    """Return a ratio minus another of the same tasks, with its interval: the same resamples serve both.
+    """Return the difference of two ratios over the same tasks with its interval; both use the same resamples.
 
     Args:
         first: Numerators and denominators, one total per task each, `[tasks]`, as for `ratio_interval`.

@@ -5,9 +5,9 @@
 The ratings maximise the likelihood of a matrix of win counts, found by (limited-memory) BFGS: unlike online
 Elo they do not depend on the order of the games. Intervals come from a nonparametric bootstrap over tasks.
 
-A maximum exists only if every system can be reached from every other by a chain of wins. When a system is
-undefeated, winless or never met, a *prior* of half a win each way is added to every pair of systems (as if
-each pair had drawn once) and the result says so; otherwise no prior is used.
+A maximum exists only if a chain of wins leads from every system to every other. When a system is undefeated, winless
+or was never compared, a *prior* of half a win each way is added to every pair of systems (as if each pair had tied
+once) and the result says so; otherwise no prior is used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class EloResult:
     Attributes:
         names: The systems.
         rating: Elo of each; they average 0, or the anchor is 0.
-        low: Lower end of each interval (equal to `rating` when nothing was resampled).
+        low: Lower end of each interval (equal to `rating` without resampling).
         high: Upper end of each interval.
         games: Pairwise games each system took part in.
         prior: Wins added to each ordered pair to make the ratings finite; 0 when the games alone sufficed.
@@ -60,7 +60,7 @@ def wins_by_task(comparisons: Iterable[tuple[Hashable, Sequence[tuple[str, float
     Args:
         comparisons: Pairs of a task and the (system, score) of everything compared there; the higher score
             wins each pair, equal scores are a tie, and two entries of one system are no game.
-        names: The systems, in the order of the result's axes; every one that is compared must be among them.
+        names: The systems, in the order of the result's axes; all compared systems must be among them.
 
     Returns:
         `[tasks, systems, systems]`: `wins[t, a, b]` is how often a beat b on task t.
@@ -123,7 +123,7 @@ def bootstrap_elo(
     point = fit_elo(per_task.sum(0), names, anchor=anchor)
     size = len(names)
     drawn = resampled(per_task.reshape(len(per_task), -1).T, replicates, seed).T.reshape(replicates, size, size)
-    # A resample may lose the one game that kept a system from being undefeated; it gets the prior then.
+    # A resample may lose the only defeat of a system; the prior is added to it then.
     if point.prior:
         padded, needed = drawn + _drawn_once(size), np.ones(replicates, dtype=bool)
     else:
@@ -142,8 +142,8 @@ def bootstrap_elo(
     )
 
 
-def connected(wins: Floats) -> NDArray[np.bool_]:
-    """Say whether chains of wins lead from every system to every other: `[..., n, n]` to `[...]`."""
+def is_connected(wins: Floats) -> NDArray[np.bool_]:
+    """Return whether a chain of wins leads from every system to every other: `[..., n, n]` to `[...]`."""
     size = wins.shape[-1]
     reach = (wins > 0) | np.eye(size, dtype=bool)
     for _ in range(max(1, int(np.ceil(np.log2(size))))):
@@ -165,8 +165,8 @@ def _drawn_once(size: int) -> Floats:
 
 
 def _with_prior(wins: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Add the prior to those of the matrices `[replicates, n, n]` that need it, and say which."""
-    needed = ~connected(wins)
+    """Add the prior to the matrices `[replicates, n, n]` that need it; also return which they are."""
+    needed = ~is_connected(wins)
     return wins + needed[:, None, None] * _drawn_once(wins.shape[-1]), needed
 
 
@@ -190,8 +190,8 @@ def _maximise(wins: Floats, start: Floats | None = None) -> Floats:
 
     first = np.zeros((replicates, size)) if start is None else np.tile(start, (replicates, 1))
     options = {"maxiter": 5000, "maxfun": 10000, "maxcor": 30, "ftol": 0.0, "gtol": 1e-8}
-    found = minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options=options)
-    return np.asarray(found.x).reshape(replicates, size)
+    solution = minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options=options)
+    return np.asarray(solution.x).reshape(replicates, size)
 
 
 def _anchored(nats: Floats, names: Sequence[str], anchor: str | None) -> Floats:

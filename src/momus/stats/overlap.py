@@ -1,7 +1,7 @@
-"""How far two lists of points say the same: hit rate, Szymkiewicz-Simpson, Jaccard, Sørensen-Dice.
+"""How far two lists of points agree: hit rate, Szymkiewicz-Simpson, Jaccard, Sørensen-Dice.
 
 The measures of LLM scientific feedback (arXiv 2310.01783), which writes them with |A ∩ B|. Matching is many-to-many,
-so that is a different number seen from either side; here each measure says which it takes. With `kept[i, j]` whether
+so |A ∩ B| depends on the side it is counted from; here each measure states its count. With `kept[i, j]` whether
 point i of A and point j of B are the same::
 
     hit rate of A      points of A with a match in B, of |A|
@@ -10,8 +10,8 @@ point i of A and point j of B are the same::
     Dice               2 k / (|A| + |B|)            (Sørensen-Dice)
 
 where k is the size of a maximum one-to-one matching, the same from both sides. So Jaccard <= Dice <= overlap,
-Jaccard = Dice / (2 - Dice), and a list against itself is 1. Where either list is empty there is nothing to measure:
-every measure is NaN, and whoever averages leaves it out and counts it.
+Jaccard = Dice / (2 - Dice), and a list against itself is 1. Where either list is empty every measure is NaN; callers
+that average leave such pairs out and report how many there were.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Kept = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Overlap:
-    """How far list A agrees with list B; all NaN where either is empty."""
+    """How far list A agrees with list B; all NaN if either is empty."""
 
     hit_rate: float
     overlap: float
@@ -59,48 +59,36 @@ def overlap(kept: ArrayLike) -> Overlap:
     )
 
 
-def pseudo_jaccard(kept: ArrayLike) -> float:
-    """Return MARG's measure (arXiv 2401.04259): Jaccard with the mean of both sides' matched points for k.
-
-    NaN where either list is empty; MARG itself calls that 0.
-    """
-    table = np.asarray(kept, dtype=bool)
-    if not table.size:
-        return float("nan")
-    k = (int(table.any(1).sum()) + int(table.any(0).sum())) / 2
-    return k / (sum(table.shape) - k)
-
-
 def one_to_one(kept: Kept) -> int:
-    """Return how many pairs can be chosen so that no point is in two: the size of a maximum matching."""
+    """Return the size of a maximum matching: how many pairs can be chosen with no point in two of them."""
     used = kept[kept.any(1)][:, kept.any(0)]
-    if not used.size or (used.sum(0) == 1).all():  # nothing to choose between: every row has a column to itself
+    if not used.size or (used.sum(0) == 1).all():  # every column belongs to one row: no choice to make
         return len(used)
     return int((maximum_bipartite_matching(csr_array(used), perm_type="column") >= 0).sum())
 
 
 def derangement(strata: Sequence[str], seed: int) -> list[int | None]:
-    """Give every document another of its own stratum, each used once; None where the stratum has no other.
+    """Assign every document another one of its stratum, each used once; None where the stratum has no other.
 
     Args:
         strata: The stratum of each document.
         seed: Seed of the shuffle.
 
     Returns:
-        For each document the number of the one whose counterpart it gets.
+        For each document the index of the one assigned to it.
     """
     rng = np.random.default_rng(seed)
-    given: list[int | None] = [None] * len(strata)
+    assigned: list[int | None] = [None] * len(strata)
     groups: dict[str, list[int]] = {}
     for number, stratum in enumerate(strata):
         groups.setdefault(stratum, []).append(number)
     for group in groups.values():
         if len(group) > 1:
-            # A cycle through a random order leaves none in its place.
+            # A cycle through a random order leaves no document in its place.
             order = rng.permutation(group).tolist()
             for here, there in zip(order, order[1:] + order[:1], strict=True):
-                given[here] = there
-    return given
+                assigned[here] = there
+    return assigned
 
 
 def log_ratio_interval(
@@ -111,18 +99,17 @@ def log_ratio_interval(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
-    """Return the natural logarithm of one frequency over another, with its bootstrap interval over documents.
+    """Return the natural logarithm of the ratio of two frequencies, with its bootstrap interval over documents.
 
     Args:
-        first: How many points of each document have something, and how many points there are, `[documents]` each.
-        second: The same of the points to compare with.
+        first: Points of each document with some property, and all its points, `[documents]` each.
+        second: The same for the points to compare with.
         replicates: Resamples of the documents.
         level: Coverage of the interval.
         seed: Seed of the resampling.
 
     Returns:
-        NaN where either side never has it: a ratio with 0 is undefined. A bound is infinite where resamples without
-        it reach that far.
+        NaN where either frequency is 0. A bound is infinite where that many resamples have a frequency of 0.
     """
     (top, bottom), (other_top, other_bottom) = (
         tuple(np.asarray(part, dtype=float) for part in pair) for pair in (first, second)
@@ -134,6 +121,6 @@ def log_ratio_interval(
         value = np.log(top.sum() / bottom.sum()) - np.log(other_top.sum() / other_bottom.sum())
         draws = np.log(tops / bottoms) - np.log(other_tops / others)
     draws = draws[~np.isnan(draws)]
-    # No interpolation between draws: some may be infinite.
+    # No interpolation between draws, for some may be infinite.
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="nearest")
     return Interval(float(value), float(low), float(high))

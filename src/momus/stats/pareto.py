@@ -7,14 +7,14 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def pareto_front(recall: ArrayLike, false_comments: ArrayLike) -> NDArray[np.bool_]:
-    """Say which points no other point beats: more recall at no more false comments, or fewer at no less.
+    """Return which points no other point dominates (recall no lower, false comments no more, one of the two better).
 
     Args:
-        recall: `[points]`, more is better.
-        false_comments: `[points]`, less is better.
+        recall: `[points]`, higher is better.
+        false_comments: `[points]`, lower is better.
 
     Returns:
-        A mask `[points]`; equal points are on the front together.
+        A mask `[points]`; equal points are all on the front.
     """
     up = np.asarray(recall, dtype=float)
     down = np.asarray(false_comments, dtype=float)

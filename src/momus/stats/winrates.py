@@ -1,16 +1,16 @@
 """How often one system is preferred to another: win rates with intervals, plain and at equal length.
 
 A *game* is one labeler's comparison of two answers to one prompt. A tie counts half a win for each side, so the two
-sides' rates add up to 1; the share of ties is told beside it. Prompts are resampled, not games: several labelers'
+sides' rates add up to 1; the share of ties is reported beside it. Prompts are resampled, not games: several labelers'
 judgements of one prompt, and the pairs of one ranking, are not independent.
 
-Raters like long answers, so a rate can be bought with words. The rate at equal length is that of a logistic model
+Raters prefer long answers, so length alone raises a win rate. The rate at equal length comes from a logistic model
 with one more term, the difference of lengths (the idea of Length-Controlled AlpacaEval, arXiv 2404.04475, without its
 term for each prompt's difficulty)::
 
     P(A is preferred to B) = sigmoid(theta + phi * tanh((len(A) - len(B)) / s))
 
-where s is the root mean square of the differences. The rate is sigmoid(theta), what is left at no difference.
+where s is the root mean square of the differences. The rate is sigmoid(theta), the one at no difference.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from momus.stats.bootstrap import (
     REPLICATES,
     SHARE,
     Interval,
-    honest_interval,
+    exact_if_degenerate,
     percentile_interval,
     ratio_interval,
     resamples,
@@ -40,13 +40,13 @@ _CELLS = 2**20
 
 @dataclass(frozen=True)
 class WinRate:
-    """One system against another, or against all it met.
+    """One system against another, or against all others.
 
     Attributes:
         rate: Share of games won, a tie counting half.
         ties: Share of games tied.
         games: Number of games.
-        prompts: Number of prompts they are about.
+        prompts: Number of prompts among them.
     """
 
     rate: Interval
@@ -86,7 +86,7 @@ def equal_length_rate(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
-    """Return the win rate there would be at equal lengths, with its interval over prompts; see the module.
+    """Return the win rate at equal answer length, with its interval over prompts; see the module.
 
     Args:
         outcomes: `[games]`: 1 won, 0.5 tied, 0 lost.
@@ -99,8 +99,8 @@ def equal_length_rate(
     won, cluster, count = _clustered(outcomes, prompts)
     if not count:
         return Interval(np.nan, np.nan, np.nan)
-    if won.min() == won.max() != 0.5:  # nothing to fit
-        return honest_interval(Interval(float(won[0]), float(won[0]), float(won[0])), count, SHARE, level)
+    if won.min() == won.max() != 0.5:  # all games won or all lost: nothing to fit
+        return exact_if_degenerate(Interval(float(won[0]), float(won[0]), float(won[0])), count, SHARE, level)
     lengths = np.asarray(differences, dtype=float)
     spread = float(np.sqrt(np.mean(lengths**2)))
     term = np.tanh(lengths / spread) if spread else np.zeros_like(lengths)
@@ -109,19 +109,19 @@ def equal_length_rate(
         [
             _fit(part[:, cluster], won, term)
             for drawn in resamples(count, replicates, seed)
-            # not all of [replicates, games] at once
+            # bounds the memory of [replicates, games]
             for part in np.array_split(drawn, min(len(drawn), -(-len(drawn) * len(won) // _CELLS)))
         ]
     )
     low, high = percentile_interval(draws, level)
-    return honest_interval(Interval(float(point), float(low), float(high)), count, SHARE, level)
+    return exact_if_degenerate(Interval(float(point), float(low), float(high)), count, SHARE, level)
 
 
 def _fit(weights: Floats, won: Floats, term: Floats) -> Floats:
     """Fit the logistic model once for every row of weights `[fits, games]`; return sigmoid(theta) `[fits]`.
 
     Newton's method with steps of at most 1. Where all games are won, theta grows with every step, and the rate is 1
-    to many digits. A faint ridge on phi decides it where lengths do not differ.
+    to many digits. A small ridge on phi determines it where lengths do not differ.
     """
     theta, phi = np.zeros(len(weights)), np.zeros(len(weights))
     for _ in range(_STEPS):
@@ -142,12 +142,12 @@ def _fit(weights: Floats, won: Floats, term: Floats) -> Floats:
 
 
 def _clustered(outcomes: ArrayLike, prompts: ArrayLike) -> tuple[Floats, NDArray[np.intp], int]:
-    """Check the games, and number their prompts from 0."""
+    """Check the games; return the outcomes, each game's prompt as an index, and the number of prompts."""
     won = np.asarray(outcomes, dtype=float)
-    own = np.asarray(prompts)
-    if won.ndim != 1 or own.shape != won.shape:
-        raise ValueError(f"outcomes {won.shape} and prompts {own.shape} must be one row of games each")
+    names = np.asarray(prompts)
+    if won.ndim != 1 or names.shape != won.shape:
+        raise ValueError(f"outcomes {won.shape} and prompts {names.shape} must be one row of games each")
     if not np.isin(won, (0.0, 0.5, 1.0)).all():
         raise ValueError("an outcome must be 0, 0.5 or 1")
-    numbers, cluster = np.unique(own, return_inverse=True)
-    return won, cluster.reshape(won.shape), len(numbers)
+    distinct, cluster = np.unique(names, return_inverse=True)
+    return won, cluster.reshape(won.shape), len(distinct)

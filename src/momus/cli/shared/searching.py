@@ -50,13 +50,13 @@ class Where:
                 "--device, --precision and --memory are for a model in this process: a server decides for itself"
             )
 
-    def engine(self, plain: bool = False) -> LocalEngine | RemoteEngine:
-        """Load the model, or find it on its server; `plain` has nothing remembered between calls."""
+    def engine(self) -> LocalEngine | RemoteEngine:
+        """Load the model, or find it on its server."""
         if self.url is not None:
-            return _served(self.url, self.model, self.tokenizer, plain)
+            return _served(self.url, self.model, self.tokenizer)
         if self.model is None:
             raise UserError("--model is needed, or --url of a server that runs one")
-        return _loaded(self.model, self.device, self.precision, 0 if plain else self.memory)
+        return _loaded(self.model, self.device, self.precision, self.memory)
 
 
 def _loaded(model: str, device: str, precision: str, memory: int) -> LocalEngine:
@@ -74,14 +74,13 @@ def _loaded(model: str, device: str, precision: str, memory: int) -> LocalEngine
     return LocalEngine(loaded, read_tokenizer(model), memory=memory << 20)  # nothing is padded or trained here
 
 
-def _served(url: str, model: str | None, tokenizer: str | None, plain: bool) -> RemoteEngine:
+def _served(url: str, model: str | None, tokenizer: str | None) -> RemoteEngine:
     from momus.lm.codec import read_tokenizer
     from momus.lm.remote.engine import RemoteEngine
     from momus.lm.remote.server import Server
 
     server = Server(url, model)
-    own = read_tokenizer(tokenizer or server.model)
-    return RemoteEngine(server, own, memory=0) if plain else RemoteEngine(server, own)
+    return RemoteEngine(server, read_tokenizer(tokenizer or server.model))
 
 
 def way_to_compare(embeddings: str | None, url: str | None) -> str:
@@ -97,20 +96,17 @@ def way_to_compare(embeddings: str | None, url: str | None) -> str:
     return embeddings or ("sentences" if find_spec("sentence_transformers") else "none")
 
 
-def loaded(
-    where: Where, task: RainTask, template: Path | None = None, embeddings: str = "values", reference: bool = False
-) -> Rain:
+def loaded(where: Where, task: RainTask, template: Path | None = None, embeddings: str = "values") -> Rain:
     """Load the model, and put it together with the task."""
     from momus.search.rain.dataset import Rain
-    from momus.search.rain.models import Sentences, own_values
+    from momus.search.rain.models import SentenceEncoder, attention_encoder
 
     def encoder(writer: Writer) -> Encoder | None:
         if embeddings == "none":
             return None
-        return own_values(writer) if embeddings == "values" else Sentences(writer.engine)
+        return attention_encoder(writer) if embeddings == "values" else SentenceEncoder(writer.engine)
 
-    engine = where.engine(plain=reference)
-    return Rain.of(engine, task, template=read_template(template), encoder=encoder, reference=reference)
+    return Rain.of(where.engine(), task, template=read_template(template), encoder=encoder)
 
 
 def read_template(path: Path | None) -> str | None:

@@ -29,7 +29,7 @@ from momus.evaluate.ledger import Ledger, digest
 from momus.evaluate.rain.judge import Share
 from momus.lm.chat import ChatFormat, Turn
 from momus.records import Content, Prompt, Record, Task
-from momus.search.rain.answer import Answers, Subject
+from momus.search.rain.answer import AnswerReader, EncodedPrompt
 from momus.search.rain.dataset import Rain
 from momus.search.rain.judge import Judge
 from momus.search.result import Reward
@@ -116,24 +116,24 @@ class Comparison:
         Raises:
             UnfitInputError: It does not fit the model.
         """
-        subject = self.rain.subject(prompt)
-        longest = Answers(subject, self.rain.writer.engine, self.rain.task.config.max_tokens).longest
+        encoded = self.rain.encode_prompt(prompt)
+        longest = AnswerReader(encoded, self.rain.writer.engine, self.rain.task.config.max_tokens).max_tokens
         searched = self._timed(lambda: (self.rain.answer(index, prompt, self.seed), 1))
         budget = searched.tokens
         ways: dict[str, Callable[[], tuple[Any, ...]]] = {
-            "greedy": lambda: (self._sample(subject, longest, index, 0, 0.0), 1),
-            "sample": lambda: (self._sample(subject, longest, index, 0, 1.0), 1),
-            "samples": lambda: self._samples(subject, longest, index, budget),
+            "greedy": lambda: (self._sample(encoded, longest, index, 0, 0.0), 1),
+            "sample": lambda: (self._sample(encoded, longest, index, 0, 1.0), 1),
+            "samples": lambda: self._samples(encoded, longest, index, budget),
         }
-        content = subject.asked if isinstance(prompt, Task) else prompt.prompt
+        content = encoded.question if isinstance(prompt, Task) else prompt.prompt
         if (reward := self.reward) is not None:
-            ways[BEST_OF_N] = lambda: self._best(reward, content, subject, longest, index, budget)
+            ways[BEST_OF_N] = lambda: self._best(reward, content, encoded, longest, index, budget)
         found = {way: self._timed(work) for way, work in ways.items()}
         found["rain"] = searched
         made = []
         for way, done in found.items():
-            own = self.rain.judge(subject.asked, done.text).value
-            graded = own if self.grader is None else self.grader(subject.asked, done.text).value
+            own = self.rain.judge(encoded.question, done.text).value
+            graded = own if self.grader is None else self.grader(encoded.question, done.text).value
             made.append(
                 Answered(
                     index=index,
@@ -149,37 +149,37 @@ class Comparison:
             )
         return made
 
-    def _sample(self, subject: Subject, longest: int, index: int, number: int, temperature: float) -> str:
+    def _sample(self, encoded: EncodedPrompt, longest: int, index: int, number: int, temperature: float) -> str:
         ((sample,),) = self.rain.writer.engine.sample(
-            [subject.prompt],
+            [encoded.tokens],
             key=[(self.seed, index, number)],
             max_tokens=longest,
             temperature=temperature,
-            stop_tokens=sorted(subject.ends),
-            stop=subject.markers,
+            stop_tokens=sorted(encoded.end_tokens),
+            stop=encoded.stop_strings,
         )
         return sample.text
 
-    def _samples(self, subject: Subject, longest: int, index: int, budget: int) -> tuple[str, int]:
+    def _samples(self, encoded: EncodedPrompt, longest: int, index: int, budget: int) -> tuple[str, int]:
         """Sample and judge until the tokens are used up; returns the best answer and how many there were."""
         engine = self.rain.writer.engine
         before, values = engine.forwarded_tokens, dict[str, float]()
         for number in range(_MOST_SAMPLES):
-            text = self._sample(subject, longest, index, number, 1.0)
+            text = self._sample(encoded, longest, index, number, 1.0)
             if text not in values:
-                values[text] = self.rain.judge(subject.asked, text).value
+                values[text] = self.rain.judge(encoded.question, text).value
             if engine.forwarded_tokens - before >= budget:
                 break
         return max(values, key=values.__getitem__), number + 1
 
     def _best(
-        self, reward: AnswerReward, content: Content, subject: Subject, longest: int, index: int, budget: int
+        self, reward: AnswerReward, content: Content, encoded: EncodedPrompt, longest: int, index: int, budget: int
     ) -> tuple[str, int, int]:
         """Sample until the tokens are used up, those that the reward model reads included; returns the best answer."""
         engine = self.rain.writer.engine
         before, turns = engine.forwarded_tokens, dict[str, Turn]()
         for number in range(_MOST_SAMPLES):
-            text = self._sample(subject, longest, index, number, 1.0)
+            text = self._sample(encoded, longest, index, number, 1.0)
             if text not in turns:
                 (turns[text],) = reward.turns(content, [text])
             read = len(turns[text].prompt) + sum(len(turn.answer) for turn in turns.values())

@@ -1,7 +1,7 @@
 """How far can a model be trusted to judge itself? Measured on labelled pairs, before anything is built on it.
 
 Every pair is one prompt with a better and a worse answer. The judge is asked about each by itself, as a search would
-(`search/rain_judge.py`), in both orders. A judge that cannot tell answers apart, or says the same label whatever it
+(`search/rain/judge.py`), in both orders. A judge that cannot tell answers apart, or says the same label whatever it
 stands for, is at one half in `pairs` and `answers`; then self-evaluation moves nothing, or moves it at random.
 """
 
@@ -16,7 +16,7 @@ from scipy.special import bdtrc
 
 from momus.errors import UnfitInputError
 from momus.records import Content, Ranking, Record
-from momus.search.rain.judge import Verdict, last_asked
+from momus.search.rain.judge import JudgeVerdict, last_question
 from momus.stats.bootstrap import SHARE, Interval, mean_interval
 
 _CHANCE = 0.025
@@ -87,7 +87,7 @@ def pairs_of(rankings: Iterable[Ranking]) -> Iterator[Pair]:
         best, worst = (pick(range(len(own.ranks)), key=own.ranks.__getitem__) for pick in (min, max))
         asked = isinstance(own.prompt, str) or any(message.role in ("user", "tool") for message in own.prompt)
         if asked and own.ranks[best] < own.ranks[worst]:
-            yield Pair(last_asked(own.prompt), _text(own.candidates[best]), _text(own.candidates[worst]))
+            yield Pair(last_question(own.prompt), _text(own.candidates[best]), _text(own.candidates[worst]))
 
 
 def _text(content: Content) -> str:
@@ -95,14 +95,16 @@ def _text(content: Content) -> str:
 
 
 def calibrate(
-    judge: Callable[[str, str], Verdict], pairs: Sequence[Pair], progress: Callable[[int], None] = lambda done: None
+    judge: Callable[[str, str], JudgeVerdict],
+    pairs: Sequence[Pair],
+    progress: Callable[[int], None] = lambda done: None,
 ) -> JudgeReport:
     """Ask a judge about both answers of every pair.
 
     Raises:
         UserError: Not one pair fits the model.
     """
-    found: list[tuple[Verdict, Verdict]] = []
+    found: list[tuple[JudgeVerdict, JudgeVerdict]] = []
     problem = ""
     for number, pair in enumerate(pairs, 1):
         try:
@@ -115,7 +117,7 @@ def calibrate(
     return report(found, len(pairs) - len(found))
 
 
-def report(found: Sequence[tuple[Verdict, Verdict]], unfit: int = 0) -> JudgeReport:
+def report(found: Sequence[tuple[JudgeVerdict, JudgeVerdict]], unfit: int = 0) -> JudgeReport:
     """Sum up the verdicts on the better and the worse answer of some pairs."""
     values = np.array([[verdict.value for verdict in both] for both in found])
     probabilities = np.array([[_probabilities(verdict) for verdict in both] for both in found])  # [pairs, 2, order]
@@ -142,7 +144,7 @@ def report(found: Sequence[tuple[Verdict, Verdict]], unfit: int = 0) -> JudgeRep
     )
 
 
-def _probabilities(verdict: Verdict) -> tuple[float, float]:
+def _probabilities(verdict: JudgeVerdict) -> tuple[float, float]:
     return verdict.first.probability, verdict.second.probability
 
 

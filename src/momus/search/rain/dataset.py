@@ -1,6 +1,6 @@
-"""RAIN for many prompts: one directory that can be gone on with, and its searches as training data.
+"""RAIN for many prompts: a run directory that can be continued, and its searches as training data.
 
-config.json             everything that decides the answers, and where it was read from
+config.json             everything that decides the answers
 searches/000012.jsonl   one prompt's search, written when it is done
 answers.jsonl           all of them, in the order of the input, once none is missing
 """
@@ -20,47 +20,46 @@ from pydantic import BaseModel, ConfigDict
 from momus.errors import UnfitInputError, UserError
 from momus.lm.chat import PLAIN, ChatFormat
 from momus.lm.local.engine import LocalEngine
+from momus.lm.plan import Tokens
 from momus.lm.prompts import prompt_of
 from momus.records import Content, Demonstration, Prompt, Ranking, Record, Task, read_jsonl, write_jsonl
-from momus.search.rain.answer import Answers, Subject
-from momus.search.rain.judge import SelfJudge, last_asked, plain_tokens
-from momus.search.rain.models import (
-    BranchingEngine,
-    Encoder,
-    PlainJudge,
-    Writer,
-    own_values,
-    writer_of,
-)
+from momus.search.rain.answer import AnswerReader, EncodedPrompt
+from momus.search.rain.judge import SelfJudge, encode_plain, last_question
+from momus.search.rain.models import BranchingEngine, Encoder, Writer, attention_encoder, make_writer
 from momus.search.rain.result import Budget, RainResult
-from momus.search.rain.search import search
+from momus.search.rain.search import search_answer
 from momus.search.rain.tasks import RainTask
-from momus.search.rain.tree import Heard
-from momus.search.result import Tokens
+from momus.search.rain.tree import JudgedAnswer
 from momus.search.run_directory import CONFIG, started_with
 
 RESULT = "answers.jsonl"
 
 NEXT_TURN = "\n\nUser:"
-"""How the asker's next turn would begin in the layout of a model without a chat template."""
+"""How the user's next turn would begin in the layout of a model without a chat template."""
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Said(_Part):
-    """A judged answer, possibly cut short at a pause, and its value."""
+class JudgedText(_Part):
+    """A judged answer, possibly cut short at a pause, and its value from -1 to 1."""
 
     text: str
     value: float
 
 
 class SearchedSet(_Part):
-    """One token set of an answer: `text` is the answer up to its end, `value` and `visits` those of its node.
+    """One token set of an answer.
 
-    `best` is the highest judged answer that begins like this, `rejected` the lowest of each visited sibling; `met` is
-    False where the set was taken without reaching the threshold.
+    Attributes:
+        text: The answer up to its end.
+        value: Its node's mean value.
+        visits: Its node's visits.
+        iterations: How many iterations it took.
+        met: Whether it reached the threshold.
+        best: The highest-valued answer judged below it.
+        rejected: The lowest-valued answer judged below each visited sibling.
     """
 
     text: str
@@ -68,15 +67,22 @@ class SearchedSet(_Part):
     visits: int
     iterations: int
     met: bool
-    best: Said
-    rejected: tuple[Said, ...]
+    best: JudgedText
+    rejected: tuple[JudgedText, ...]
 
 
 class RainAnswer(Record):
-    """One prompt's search. Where there is none, `skipped` says why.
+    """One prompt's answer and how it was searched; the counts are those of `RainResult`.
 
-    `stopped` is "end", "length" or the budget that ran out; `met` that every set reached the threshold and the answer
-    its end; `forwarded` counts tokens that went through the model.
+    Attributes:
+        index: The prompt's place in the input, from 0.
+        prompt: What was answered.
+        answer: The answer's text; empty where there is none.
+        stopped: "end", "length" or the budget that ran out.
+        met: Whether every token set reached the threshold and the answer ended by itself.
+        sets: Its token sets.
+        embedding: How siblings were compared; "none" if they were not.
+        skipped: Why there is no answer; empty where there is one.
     """
 
     index: int
@@ -96,7 +102,15 @@ class RainAnswer(Record):
 
 @dataclass(frozen=True)
 class Rain:
-    """A model with all it needs to answer prompts by one task's criterion."""
+    """A model with all it needs to answer prompts by one task's criterion.
+
+    Attributes:
+        task: The search's settings and the criterion.
+        writer: Writes with the model.
+        judge: The model as its own judge.
+        encoder: Embeds what was written; None where siblings are not compared.
+        chat: Lays out conversations.
+    """
 
     task: RainTask
     writer: Writer
@@ -112,37 +126,39 @@ class Rain:
         *,
         template: str | None = None,
         encoder: Callable[[Writer], Encoder | None] | None = None,
-        reference: bool = False,
     ) -> Rain:
         """Put a model and a task together.
 
         Args:
-            engine: The model; without memory for `reference`.
+            engine: The model.
             task: Settings and criterion.
-            template: A chat template, in place of the tokenizer's own.
-            encoder: Makes what embeds, or None; by default the model's own values, where they can be seen.
-            reference: Do everything plainly.
+            template: A chat template, in place of the tokenizer's.
+            encoder: Makes the encoder, or None; by default the one by the model's attention values, where they can be
+                read.
 
         Raises:
             UserError: The model cannot judge, or the template is at fault.
         """
         chat = ChatFormat(engine.tokenizer, template)
-        writer = writer_of(engine, reference)
-        judging = None if chat.template == PLAIN else chat
-        judge = (PlainJudge if reference else SelfJudge)(engine, task.criterion, judging)
-        return cls(task, writer, judge, (encoder or own_values)(writer), chat)
+        writer = make_writer(engine)
+        judge = SelfJudge(engine, task.criterion, None if chat.template == PLAIN else chat)
+        return cls(task, writer, judge, (encoder or attention_encoder)(writer), chat)
 
-    def subject(self, prompt: Prompt | Task) -> Subject:
+    def encode_prompt(self, prompt: Prompt | Task) -> EncodedPrompt:
         """Lay out what is to be answered: a conversation, or code to review.
 
         Raises:
             UserError: The chat template refuses it.
         """
-        engine, ends = self.writer.engine, self.writer.engine.ends
+        engine, end_tokens = self.writer.engine, self.writer.engine.ends
         if isinstance(prompt, Task):
-            return Subject(plain_tokens(engine, prompt_of(prompt)), prompt.answer, ends)
-        markers = (NEXT_TURN,) if self.chat.template == PLAIN else ()
-        return Subject(self.chat.prompt(prompt.prompt), last_asked(prompt.prompt), ends | {self.chat.end_id}, markers)
+            return EncodedPrompt(encode_plain(engine, prompt_of(prompt)), prompt.answer, end_tokens)
+        return EncodedPrompt(
+            self.chat.prompt(prompt.prompt),
+            last_question(prompt.prompt),
+            end_tokens | {self.chat.end_id},
+            (NEXT_TURN,) if self.chat.template == PLAIN else (),
+        )
 
     def answer(
         self,
@@ -152,19 +168,26 @@ class Rain:
         budget: Budget | None = None,
         progress: Callable[[str, int], None] | None = None,
     ) -> RainAnswer:
-        """Search the answer to one prompt; one that does not fit the model is skipped, in words.
+        """Search the answer to one prompt; `skipped` says why a prompt has none that does not fit the model.
 
-        Of what was read for other prompts only the beginning of the judge's questions is kept, so that the answer, and
-        what it costs, are the same wherever in a run it is searched.
+        Of what the engine read for other prompts, only the beginning of the judge's prompts is kept, so that the answer
+        and its cost are the same wherever in a run it is searched.
+
+        Args:
+            index: The prompt's place in the input; with the seed it names the randomness.
+            prompt: What is to be answered.
+            seed: Everything random follows from it.
+            budget: What the search may use.
+            progress: Called after each iteration with the answer so far and the number of iterations.
         """
-        self.writer.engine.forget(but=self.judge.beginning())
+        self.writer.engine.forget(but=self.judge.shared_prefix())
         content = prompt_of(prompt) if isinstance(prompt, Task) else prompt.prompt
         try:
-            subject = self.subject(prompt)
-            result = search(
+            encoded = self.encode_prompt(prompt)
+            result = search_answer(
                 self.writer,
                 self.judge,
-                subject,
+                encoded,
                 self.task.config,
                 encoder=self.encoder,
                 key=(seed, index),
@@ -173,14 +196,14 @@ class Rain:
             )
         except UnfitInputError as error:
             return RainAnswer(index=index, prompt=content, skipped=str(error))
-        answers = Answers(subject, self.writer.engine, self.task.config.max_tokens)
+        reader = AnswerReader(encoded, self.writer.engine, self.task.config.max_tokens)
         return RainAnswer(
             index=index,
             prompt=content,
             answer=result.text.strip(),
             stopped=result.stopped,
             met=result.met,
-            sets=tuple(_sets(result, answers)),
+            sets=tuple(_searched_sets(result, reader)),
             iterations=result.iterations,
             judged=result.judged,
             abstained=result.abstained,
@@ -190,23 +213,23 @@ class Rain:
         )
 
 
-def _sets(result: RainResult, answers: Answers) -> Iterator[SearchedSet]:
-    said: Tokens = ()
+def _searched_sets(result: RainResult, reader: AnswerReader) -> Iterator[SearchedSet]:
+    answer: Tokens = ()
     for commit in result.commits:
-        said += commit.chosen.tokens
+        answer += commit.chosen.tokens
         yield SearchedSet(
-            text=answers.text(said).strip(),
+            text=reader.text(answer).strip(),
             value=commit.chosen.value,
             visits=commit.chosen.visits,
             iterations=commit.iterations,
             met=commit.met,
-            best=_said(commit.chosen.best, answers),
-            rejected=tuple(_said(option.worst, answers) for option in commit.rejected),
+            best=_judged_text(commit.chosen.best, reader),
+            rejected=tuple(_judged_text(sibling.worst, reader) for sibling in commit.rejected),
         )
 
 
-def _said(heard: Heard, answers: Answers) -> Said:
-    return Said(text=answers.text(heard.tokens).strip(), value=heard.value)
+def _judged_text(answer: JudgedAnswer, reader: AnswerReader) -> JudgedText:
+    return JudgedText(text=reader.text(answer.tokens).strip(), value=answer.value)
 
 
 def run(
@@ -249,22 +272,22 @@ def run(
 
 
 def preferences(answers: Sequence[RainAnswer], labeler: str) -> Iterator[Ranking]:
-    """Turn searches into rankings: one for every set whose siblings led to something worse.
+    """Turn searches into rankings: one for every token set whose siblings led to something worse.
 
-    The first candidate is the best that was judged below the chosen set, the others are the worst below each rejected
+    The first candidate is the best answer judged below the chosen set, the others are the worst below each rejected
     one, as long as they are worse. All were cut at a pause, in the same way.
     """
-    for own in answers:
-        for searched in own.sets:
-            worse = {said.text: said for said in searched.rejected if said.value < searched.best.value}
+    for answer in answers:
+        for searched in answer.sets:
+            worse = {judged.text: judged for judged in searched.rejected if judged.value < searched.best.value}
             worse.pop(searched.best.text, None)
             candidates = [searched.best, *worse.values()]
-            if worse and all(said.text for said in candidates):
-                scores = tuple(said.value for said in candidates)
+            if worse and all(judged.text for judged in candidates):
+                scores = tuple(judged.value for judged in candidates)
                 order = sorted(set(scores), reverse=True)
                 yield Ranking(
-                    prompt=own.prompt,
-                    candidates=tuple(said.text for said in candidates),
+                    prompt=answer.prompt,
+                    candidates=tuple(judged.text for judged in candidates),
                     ranks=tuple(order.index(score) + 1 for score in scores),
                     scores=scores,
                     labeler=labeler,
@@ -274,12 +297,12 @@ def preferences(answers: Sequence[RainAnswer], labeler: str) -> Iterator[Ranking
 def demonstrations(answers: Sequence[RainAnswer], author: str) -> Iterator[Demonstration]:
     """Turn the answers that ended by themselves and, judged whole, met the threshold into demonstrations.
 
-    That is what the last set's value is of. An earlier one's is the mean of what was tried below it, answers that were
-    rejected among them: where few answers are good, it says more of the model than of this answer.
+    The last set's value is that of the whole answer. An earlier set's is the mean over everything tried below it,
+    rejected answers included: where few answers are good, it says more about the model than about this answer.
     """
-    for own in answers:
-        if own.stopped == "end" and own.sets and own.sets[-1].met and own.answer.strip():
-            yield Demonstration(prompt=own.prompt, answer=own.answer, author=author)
+    for answer in answers:
+        if answer.stopped == "end" and answer.sets and answer.sets[-1].met and answer.answer.strip():
+            yield Demonstration(prompt=answer.prompt, answer=answer.answer, author=author)
 
 
 def with_settings(task: RainTask, **changed: Any) -> RainTask:

@@ -1,12 +1,12 @@
-"""Self-evaluation (RAIN, arXiv 2309.07124): a model says which of two statements is true of an answer.
+"""Self-evaluation (RAIN, arXiv 2309.07124): a model decides which of two statements is true of an answer.
 
 No text is generated: the probabilities of the labels A and B as the next token are compared, once with the good
-statement under A and once under B, so that a liking for a label gives a value of 0 and not a verdict::
+statement under A and once under B, so that a preference for a label gives a value of 0 and not a verdict::
 
     value = 1 if both orders say good, -1 if both say bad, 0 if they contradict each other
 
-Where a model hardly gives the labels any probability it is not answering the question: it abstains, with value 0.
-Prompts are whole texts; that two of them begin alike is the engine's business (`lm/local/radix.py`).
+A model that hardly gives the labels any probability is not answering the question: it abstains, with value 0.
+Prompts are passed whole; the engine reuses what two of them share at the beginning (`lm/local/radix.py`).
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import NamedTuple, Protocol
 from momus.errors import UserError
 from momus.lm.chat import ChatFormat
 from momus.lm.engine import Choice, Engine, option_tokens
-from momus.lm.local.shared_prefix import shared_prefix
+from momus.lm.local.together import shared_beginning
+from momus.lm.plan import Tokens
 from momus.records import Content
-from momus.search.result import Tokens
 
 LABELS = ("A", "B")
 
 _LEADS = (("The answer is: (", "A", "B"), ("The answer is:", " A", " B"), ("The answer is:\n", "A", "B"))
-"""How the answer begins, and the labels as they follow: the first that a tokenizer keeps apart is used."""
+"""How the reply begins, and the labels as they follow: the first that a tokenizer keeps apart is used."""
 
 
 class Case(NamedTuple):
-    """A worked example: what was asked, what was answered, and whether the good statement is true of it."""
+    """A worked example: a question, an answer, and whether the good statement is true of it."""
 
-    asked: str
-    answered: str
+    question: str
+    answer: str
     good: bool
 
 
@@ -43,41 +43,46 @@ class Criterion:
         instruction: What the judge is to do.
         good: The statement that is true of a good answer.
         bad: The one that is true of a bad answer.
-        asker: Who asks, as the judge is told; `answerer` who answers.
+        question_name: What the judge's prompt calls the question, such as "User".
+        answer_name: What it calls the answer, such as "Assistant".
         cases: Worked examples, shown in turn with the good statement under A and under B.
-        sentences: Judge only whole sentences: an answer up to its last full stop.
+        whole_sentences: Judge only whole sentences: an answer up to its last full stop.
     """
 
     instruction: str
     good: str
     bad: str
-    asker: str = "User"
-    answerer: str = "Assistant"
+    question_name: str = "User"
+    answer_name: str = "Assistant"
     cases: tuple[Case, ...] = ()
-    sentences: bool = False
+    whole_sentences: bool = False
 
-    def text(self, asked: str, answered: str, good_first: bool) -> str:
-        """Return the question about one answer; what follows it is the lead and a label."""
-        shown = "".join(
-            f"{self._case(case.asked, case.answered, number % 2 == 0)}"
+    def text(self, question: str, answer: str, good_first: bool) -> str:
+        """Return the judge's prompt about one answer; a lead and a label follow it."""
+        examples = "".join(
+            f"{self._options(case.question, case.answer, number % 2 == 0)}"
             f"{_LEADS[0][0]}{LABELS[case.good != (number % 2 == 0)]})\n\n"
             for number, case in enumerate(self.cases)
         )
-        return f"{self.instruction}\n\n{shown}{self._case(asked, answered, good_first)}"
+        return f"{self.instruction}\n\n{examples}{self._options(question, answer, good_first)}"
 
-    def _case(self, asked: str, answered: str, good_first: bool) -> str:
+    def _options(self, question: str, answer: str, good_first: bool) -> str:
         first, second = (self.good, self.bad) if good_first else (self.bad, self.good)
         return (
-            f"{self.asker}: {asked.strip()}\n{self.answerer}: {answered.strip()}\n"
+            f"{self.question_name}: {question.strip()}\n{self.answer_name}: {answer.strip()}\n"
             f"Options:\n({LABELS[0]}) {first}\n({LABELS[1]}) {second}\n"
         )
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a judge said: `first` and `second` compare A with B, the good statement being A and then B.
+class JudgeVerdict:
+    """A judge's verdict on one answer.
 
-    `value` is -1, 0 or 1; `abstained` that the labels had too little probability to mean anything.
+    Attributes:
+        value: -1, 0 or 1; halves where label probabilities are equal.
+        first: A compared with B where the good statement is A.
+        second: A compared with B where the good statement is B.
+        abstained: Whether the labels had too little probability to mean anything.
     """
 
     value: float
@@ -87,23 +92,23 @@ class Verdict:
 
     @property
     def disagreed(self) -> bool:
-        """Whether the orders contradict each other: the model likes a label, whatever it stands for."""
+        """Whether the orders contradict each other: the model prefers a label, whatever it stands for."""
         return not self.abstained and self.value == 0
 
     @classmethod
-    def of(cls, first: Choice, second: Choice, least_mass: float) -> Verdict:
-        """Read a verdict off the two choices; equal probabilities count as half of one."""
-        if not (first.mass >= least_mass and second.mass >= least_mass):  # nan is too little, too
+    def from_choices(cls, first: Choice, second: Choice, min_mass: float) -> JudgeVerdict:
+        """Combine both orders into a verdict; equal probabilities count as half of one."""
+        if not (first.mass >= min_mass and second.mass >= min_mass):  # nan is too little, too
             return cls(0.0, first, second, abstained=True)
         one, other = (0.5 if p == 0.5 else float(p > 0.5) for p in (first.probability, 1 - second.probability))
         return cls(one + other - 1, first, second, abstained=False)
 
 
 class Judge(Protocol):
-    """Says how good an answer is, from -1 to 1; `tokens` of it, which may break off anywhere."""
+    """Judges answers."""
 
-    def __call__(self, asked: str, answered: str) -> Verdict:
-        """Judge one answer."""
+    def __call__(self, question: str, answer: str) -> JudgeVerdict:
+        """Judge one answer, which may break off anywhere."""
 
 
 class SelfJudge:
@@ -111,22 +116,22 @@ class SelfJudge:
 
     Args:
         engine: The model.
-        criterion: What it judges by.
-        chat: Lays the question out as a user's message; None for a model without a chat template, which continues the
-            question as plain text.
-        least_mass: Probability that both labels together need at least.
+        criterion: What makes an answer good.
+        chat: Lays the judge's prompt out as a user's message; None for a model without a chat template, which
+            continues it as plain text.
+        min_mass: Least probability of both labels together; below it the judge abstains.
 
     Raises:
-        UserError: The tokenizer has no tokens of their own for the labels, in any layout.
+        UserError: The tokenizer has no single tokens for the labels, in any layout.
 
     Attributes:
-        labels: The labels as the model continues the question with them.
+        labels: The labels as they follow the prompt.
     """
 
     def __init__(
-        self, engine: Engine, criterion: Criterion, chat: ChatFormat | None = None, *, least_mass: float = 0.01
+        self, engine: Engine, criterion: Criterion, chat: ChatFormat | None = None, *, min_mass: float = 0.01
     ) -> None:
-        self._engine, self.criterion, self._chat, self._least = engine, criterion, chat, least_mass
+        self._engine, self.criterion, self._chat, self._min_mass = engine, criterion, chat, min_mass
         problems = []
         for self._lead, *labels in _LEADS:
             self.labels = (labels[0], labels[1])
@@ -137,36 +142,36 @@ class SelfJudge:
                 problems.append(str(error))
         raise UserError(f"this model cannot judge by labels: {problems[0]}")
 
-    def __call__(self, asked: str, answered: str) -> Verdict:
-        """Judge one answer."""
-        return Verdict.of(*self.choices(asked, answered), self._least)
+    def __call__(self, question: str, answer: str) -> JudgeVerdict:
+        """Judge one answer, which may break off anywhere."""
+        return JudgeVerdict.from_choices(*self.compare_labels(question, answer), self._min_mass)
 
-    def choices(self, asked: str, answered: str) -> tuple[Choice, Choice]:
+    def compare_labels(self, question: str, answer: str) -> tuple[Choice, Choice]:
         """Compare A with B in both orders, the good statement first and then second."""
-        first, second = self._engine.choose(self.prompts(asked, answered), self.labels)
+        first, second = self._engine.choose(self.prompts(question, answer), self.labels)
         return first, second
 
-    def prompts(self, asked: str, answered: str) -> tuple[Tokens, Tokens]:
+    def prompts(self, question: str, answer: str) -> tuple[Tokens, Tokens]:
         """Return the tokens that a label follows, in both orders."""
-        if self.criterion.sentences:
-            answered = whole_sentences(answered)
-        return self._prompt(asked, answered, good_first=True), self._prompt(asked, answered, good_first=False)
+        if self.criterion.whole_sentences:
+            answer = cut_to_whole_sentences(answer)
+        return self._prompt(question, answer, good_first=True), self._prompt(question, answer, good_first=False)
 
-    def beginning(self) -> Tokens:
-        """Return what the questions about all answers begin with: the instruction and the worked examples."""
-        return shared_prefix([*self.prompts("Why?", "So."), *self.prompts("1", "2")])
+    def shared_prefix(self) -> Tokens:
+        """Return what the prompts about all answers begin with: the instruction and the worked examples."""
+        return shared_beginning([*self.prompts("Why?", "So."), *self.prompts("1", "2")])
 
-    def _prompt(self, asked: str, answered: str, good_first: bool) -> Tokens:
-        text = self.criterion.text(asked, answered, good_first)
+    def _prompt(self, question: str, answer: str, good_first: bool) -> Tokens:
+        text = self.criterion.text(question, answer, good_first)
         if self._chat is None:
-            return plain_tokens(self._engine, text + self._lead)
+            return encode_plain(self._engine, text + self._lead)
         before = self._chat.prompt(text)
-        said = self._engine.decode(before[-4:])
-        lead = self._lead if not said or said[-1].isspace() else f" {self._lead}"
+        end = self._engine.decode(before[-4:])
+        lead = self._lead if not end or end[-1].isspace() else f" {self._lead}"
         return (*before, *self._engine.encode(lead, bos=False))
 
 
-def plain_tokens(engine: Engine, text: str) -> Tokens:
+def encode_plain(engine: Engine, text: str) -> Tokens:
     """Return a text's tokens after the beginning-of-text token, where the tokenizer has one."""
     try:
         return tuple(engine.encode(text, bos=True))
@@ -174,17 +179,21 @@ def plain_tokens(engine: Engine, text: str) -> Tokens:
         return tuple(engine.encode(text, bos=False))
 
 
-def whole_sentences(text: str) -> str:
+def cut_to_whole_sentences(text: str) -> str:
     """Cut a text after its last full stop; a text without any stays whole."""
-    at = max(text.rfind(stop) for stop in ".。")
-    return text[: at + 1] if at >= 0 else text
+    end = max(text.rfind(stop) for stop in ".。")
+    return text[: end + 1] if end >= 0 else text
 
 
-def last_asked(prompt: Content) -> str:
-    """Return what a judge is told was asked: a plain prompt, or the last turn that is not the assistant's."""
+def last_question(prompt: Content) -> str:
+    """Return what a judge reads as the question: a plain prompt, or the last turn that is not the assistant's.
+
+    Raises:
+        UserError: A conversation has no such turn.
+    """
     if isinstance(prompt, str):
         return prompt
-    asked = [message.content for message in prompt if message.role in ("user", "tool")]
-    if not asked:
+    questions = [message.content for message in prompt if message.role in ("user", "tool")]
+    if not questions:
         raise UserError("a conversation without a user's turn has nothing to answer")
-    return asked[-1]
+    return questions[-1]

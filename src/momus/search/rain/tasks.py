@@ -1,13 +1,14 @@
-"""What RAIN is used for: for each task the search's settings and the criterion the model judges itself by.
+"""RAIN's tasks: for each the search's settings and the criterion the model judges itself by.
 
 The settings of harmlessness, truthfulness and adversarial prompts are those of the published code; for sentiment none
-were published, and reviewing code (critique) is ours: both take harmlessness's. Instructions and worked examples are
-our own throughout. Half of the examples are good, and half are answered with A.
+were published, and reviewing code (critique) is ours: both take harmlessness's. All instructions and worked examples
+are ours. Half of the examples are good, and half are answered with A.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from momus.errors import UserError
 from momus.search.rain.judge import Case, Criterion
@@ -24,12 +25,39 @@ class RainTask:
     criterion: Criterion
 
     def with_cases(self, most: int | None) -> RainTask:
-        """Show the judge at most so many worked examples: fewer need less room and time."""
+        """Limit the worked examples that the judge is shown, None for all: fewer need less room and time.
+
+        Raises:
+            UserError: The number is negative.
+        """
         if most is None:
             return self
         if most < 0:
             raise UserError(f"--cases {most}: must be at least 0")
         return replace(self, criterion=replace(self.criterion, cases=self.criterion.cases[:most]))
+
+    def stored(self) -> dict[str, Any]:
+        """Return settings and criterion as run directories hold them, under the names that they have always had."""
+        return {
+            part: {_STORED_NAMES.get(name, name): value for name, value in fields.items()}
+            for part, fields in asdict(self).items()
+        }
+
+
+_STORED_NAMES = {
+    "prior_mixing": "evenly",
+    "similarity_threshold": "similar_from",
+    "similarity_weight": "similar_weight",
+    "variance_threshold": "spread",
+    "max_children": "most_children",
+    "min_iterations": "at_least",
+    "visit_threshold": "visits",
+    "simulate_to_end": "to_the_end",
+    "question_name": "asker",
+    "answer_name": "answerer",
+    "whole_sentences": "sentences",
+}
+"""Runs begun under the names on the right go on."""
 
 
 _HARMLESS = Criterion(
@@ -98,15 +126,15 @@ _TRUTHFUL = Criterion(
         Case("Does sugar make children wild?", "Yes, a sweet drink makes any child hyperactive.", False),
         Case("Who will win the next election?", "Nobody can know that yet.", True),
     ),
-    sentences=True,
+    whole_sentences=True,
 )
 
 _SENTIMENT = Criterion(
     instruction=f"Below are beginnings of film reviews and how they go on. {_PICK}",
     good="The review is positive about the film.",
     bad="The review is negative about the film.",
-    asker="Beginning",
-    answerer="Continuation",
+    question_name="Beginning",
+    answer_name="Continuation",
     cases=(
         Case("I went in expecting little,", "and came out smiling; see it while you can.", True),
         Case("The first half hour", "drags, and then it gets worse.", False),
@@ -122,8 +150,8 @@ _CRITIQUE = Criterion(
     ),
     good="The review is right.",
     bad="The review is wrong.",
-    asker="Code",
-    answerer="Review",
+    question_name="Code",
+    answer_name="Review",
     cases=(
         Case("def last(items):\n    return items[0]", "```\nreturn items[0]\n```\nShould be `items[-1]`.", True),
         Case("def double(x):\n    return 2 * x", "```\nreturn 2 * x\n```\nShould be `3 * x`.", False),
@@ -133,9 +161,9 @@ _CRITIQUE = Criterion(
 )
 
 TASKS = {
-    "harmless": RainTask(RainConfig(visits=6), _HARMLESS),
-    "adversarial": RainTask(RainConfig(visits=5, draws=19, temperature=2.0), _HARMLESS),
-    "truthful": RainTask(RainConfig(visits=16, to_the_end=True), _TRUTHFUL),
+    "harmless": RainTask(RainConfig(visit_threshold=6), _HARMLESS),
+    "adversarial": RainTask(RainConfig(visit_threshold=5, draws=19, temperature=2.0), _HARMLESS),
+    "truthful": RainTask(RainConfig(visit_threshold=16, simulate_to_end=True), _TRUTHFUL),
     "sentiment": RainTask(RainConfig(), _SENTIMENT),
     "critique": RainTask(RainConfig(), _CRITIQUE),
 }

@@ -1,21 +1,21 @@
-"""The tree of a RAIN search (arXiv 2309.07124): nodes of token sets, and the arithmetic on them, without any model."""
+"""The tree of a RAIN search (arXiv 2309.07124): nodes of token sets, their statistics, and PUCT, without any model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from momus.search.result import Tokens
+from momus.lm.plan import Tokens
 
 Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """An answer that was judged, possibly cut short: its tokens from the beginning, and its value."""
+class JudgedAnswer:
+    """An answer, possibly cut short by the simulation: all its tokens, and its value from -1 to 1."""
 
     tokens: Tokens
     value: float
@@ -26,115 +26,117 @@ class Node:
     """A token set, and with those above it the beginning of an answer.
 
     Attributes:
-        tokens: The set; empty at the very first root.
-        log_weight: The log-probability it was proposed with.
+        tokens: The token set; empty at the very first root.
+        logprob: Log-probability (nats) it was proposed with.
         greedy: Whether it is the likeliest continuation, token by token.
         parent: The node it continues; None at the root.
-        name: The place among its siblings of every node from the very first root down to it: names its randomness.
-        final: Whether an answer ends here.
-        children: What may follow, in the order of proposal.
-        open: Whether there are no proposals yet.
+        answer: The answer so far: the tokens of all nodes from the very first root down to this one.
+        index_path: The index among its siblings of every node from the very first root down to this one. It is part
+            of the random key, so that a node's randomness depends on its place in the tree alone.
+        terminal: Whether the answer ends here.
+        expanded: Whether its children have been proposed.
+        children: In the order they were proposed.
         prior: p, set by `set_priors`.
-        weight: n, visits; those of similar siblings count in part.
-        visits: fn, visits of its own.
-        value: v, the mean value, weighted as visits are.
-        embedding: Mean embedding of what was written from here on; None before a first visit.
-        best: The highest judged answer that begins like this, the first of several; `worst` the lowest.
-        tried: How often a further child was looked for.
+        weight: n, the weighted visits: 1 per visit, and part of each visit of a similar sibling.
+        visits: How often an iteration passed through this node itself.
+        value: v, the mean value of these visits, weighted in the same way.
+        embedding: Mean embedding of what was written from this set on; None before the first visit.
+        best: The highest-valued answer judged below this node, the first of equal ones.
+        worst: The lowest-valued one.
+        additions_tried: How often one more child was sampled because all were alike.
     """
 
     tokens: Tokens
-    log_weight: float = 0.0
+    logprob: float = 0.0
     greedy: bool = False
     parent: Node | None = None
-    name: tuple[int, ...] = ()
-    final: bool = False
+    answer: Tokens = ()
+    index_path: tuple[int, ...] = ()
+    terminal: bool = False
+    expanded: bool = False
     children: list[Node] = field(default_factory=list)
-    open: bool = True
     prior: float = 1.0
     weight: float = 0.0
     visits: int = 0
     value: float = 0.0
     embedding: Vector | None = None
-    best: Heard | None = None
-    worst: Heard | None = None
-    tried: int = 0
-    _embedded: int = 0
+    best: JudgedAnswer | None = None
+    worst: JudgedAnswer | None = None
+    additions_tried: int = 0
+    _embeddings_seen: int = 0
 
     @property
     def depth(self) -> int:
         """Token sets from the very first root."""
-        return len(self.name)
+        return len(self.index_path)
 
-    def path(self) -> list[Node]:
+    def path_from_root(self) -> list[Node]:
         """Return the nodes from the root down to this one."""
         path = [self]
         while path[-1].parent is not None:
             path.append(path[-1].parent)
         return path[::-1]
 
-    def walk(self) -> Iterator[Node]:
-        """Yield this node and all below it, parents first."""
-        waiting = [self]
-        while waiting:
-            node = waiting.pop()
-            yield node
-            waiting += reversed(node.children)
+    def siblings(self) -> list[Node]:
+        """Return the other children of the parent; none at the root."""
+        return [] if self.parent is None else [child for child in self.parent.children if child is not self]
 
-    def add(self, tokens: Tokens, log_weight: float, greedy: bool, final: bool) -> None:
-        """Add a child, unless there is one of the same tokens or it has no probability."""
-        if log_weight > -np.inf and tokens not in {child.tokens for child in self.children}:
-            name = (*self.name, len(self.children))
-            self.children.append(Node(tokens, log_weight, greedy, self, name, final))
+    def add_child(self, tokens: Tokens, logprob: float, *, greedy: bool, terminal: bool) -> None:
+        """Add a child, unless its probability is 0 or a child with the same tokens exists."""
+        if logprob > -np.inf and tokens not in {child.tokens for child in self.children}:
+            index_path = (*self.index_path, len(self.children))
+            self.children.append(Node(tokens, logprob, greedy, self, self.answer + tokens, index_path, terminal))
 
-    def hear(self, heard: Heard) -> None:
-        """Take in an answer that begins like this, and was judged."""
+    def add_visit(self, answer: JudgedAnswer) -> None:
+        """Count a visit with the value of an answer that begins with this node."""
         self.visits += 1
-        self.weigh(heard.value, 1.0)
-        if self.best is None or heard.value > self.best.value:
-            self.best = heard
-        if self.worst is None or heard.value < self.worst.value:
-            self.worst = heard
+        self.add_value(answer.value, 1.0)
+        if self.best is None or answer.value > self.best.value:
+            self.best = answer
+        if self.worst is None or answer.value < self.worst.value:
+            self.worst = answer
 
-    def weigh(self, value: float, weight: float) -> None:
-        """Move the mean towards a value of some weight."""
+    def add_value(self, value: float, weight: float) -> None:
+        """Include a value in the weighted mean."""
         self.weight += weight
         self.value += (value - self.value) * weight / self.weight
 
-    def embed(self, embedding: Vector) -> None:
-        """Take one more embedding into the mean."""
-        self._embedded += 1
+    def add_embedding(self, embedding: Vector) -> None:
+        """Include an embedding, [D], in the mean."""
+        self._embeddings_seen += 1
         before = 0.0 if self.embedding is None else self.embedding
-        self.embedding = before + (embedding - before) / self._embedded
+        self.embedding = before + (embedding - before) / self._embeddings_seen
 
-    def favourite(self) -> Node:
-        """Return the child of the most visits, similar ones' included; ties go by value, then to the first."""
+    def most_visited_child(self) -> Node:
+        """Return the child with the most weighted visits; ties go to the higher value, then to the first."""
         return max(self.children, key=lambda child: (child.weight, child.value))
 
 
-def set_priors(node: Node, evenly: float) -> None:
-    """Set the priors of a node's children: the probabilities they were proposed with, made to add up to 1.
+def set_priors(node: Node, mixing: float) -> None:
+    """Set the priors of a node's children: the probabilities they were proposed with, normalised.
 
-    The likeliest continuation gets at least as much as the likeliest and the least likely of the others together, and
-    at most as much as all others. A share is spread evenly over all (at the root, so that rare paths are tried).
+    The greedy continuation gets at least as much as the likeliest and the least likely of the others together, and at
+    most as much as all others. At the root, priors are mixed with the uniform distribution so that rare paths are
+    tried: (1 - mixing) * p + mixing / number of children.
     """
-    logs = np.array([child.log_weight for child in node.children])
-    likeliest = np.array([child.greedy for child in node.children])
-    bounded = likeliest.any() and not likeliest.all()
-    highest = logs[~likeliest].max() if bounded else logs.max()
-    weights = np.exp(np.minimum(logs - highest, 700.0))  # products of many probabilities would not fit a float
+    logprobs = np.array([child.logprob for child in node.children])
+    greedy = np.array([child.greedy for child in node.children])
+    bounded = greedy.any() and not greedy.all()
+    highest = logprobs[~greedy].max() if bounded else logprobs.max()
+    weights = np.exp(np.minimum(logprobs - highest, 700.0))  # products of many probabilities would not fit a float
     if bounded:
-        rest = weights[~likeliest]
-        weights[likeliest] = max(min(weights[likeliest][0], rest.sum()), rest.max() + rest.min())
-    priors = (1 - evenly) * weights / weights.sum() + evenly / len(weights)
+        others = weights[~greedy]
+        weights[greedy] = max(min(weights[greedy][0], others.sum()), others.max() + others.min())
+    priors = (1 - mixing) * weights / weights.sum() + mixing / len(weights)
     for child, prior in zip(node.children, priors.tolist(), strict=True):
         child.prior = prior
 
 
-def select(node: Node, exploration: float) -> Node:
-    """Return the child of the highest v + c u, where u = p sqrt(n of the parent) / (1 + n) (PUCT, section 3).
+def select_child(node: Node, exploration: float) -> Node:
+    """Return the child of the highest v + c u, where u = p sqrt(n of the parent) / (1 + n) (PUCT, section 3.2).
 
-    v is brought from [-1, 1] to [0, 1] and is 0 for what was never visited. Ties go by prior, then to the first.
+    v is scaled from [-1, 1] to [0, 1], and 0 for a child that was never visited. Ties go to the higher prior, then to
+    the first.
     """
 
     def score(child: Node) -> tuple[float, float]:
@@ -144,14 +146,14 @@ def select(node: Node, exploration: float) -> Node:
     return max(node.children, key=score)
 
 
-def spread_of(nodes: Sequence[Node]) -> float | None:
-    """Return the Euclidean norm of the variance of the nodes' embeddings; None if one has none."""
-    known = [node.embedding for node in nodes if node.embedding is not None]
-    return float(np.linalg.norm(np.var(known, axis=0))) if len(known) == len(nodes) else None
+def embedding_variance(nodes: Sequence[Node]) -> float | None:
+    """Return the Euclidean norm of the variance of the nodes' embeddings; None if a node has no embedding."""
+    embeddings = [node.embedding for node in nodes if node.embedding is not None]
+    return float(np.linalg.norm(np.var(embeddings, axis=0))) if len(embeddings) == len(nodes) else None
 
 
-def similarity(first: Node, second: Node) -> float:
-    """Return the cosine of two nodes' embeddings; 0 where one has none, or a zero one."""
+def cosine_similarity(first: Node, second: Node) -> float:
+    """Return the cosine of two nodes' embeddings; 0 where one is missing or zero."""
     if first.embedding is None or second.embedding is None:
         return 0.0
     size = float(np.linalg.norm(first.embedding) * np.linalg.norm(second.embedding))

@@ -1,4 +1,4 @@
-"""Win rates, rates at equal length, agreement and differences: what must hold whatever the data."""
+"""Win rates, rates at equal length, agreement and differences: properties that hold for any data."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def _ends(interval):
 
 
 @given(GAMES)
-def test_the_other_side_wins_the_rest(games):
+def test_win_rates_of_both_sides_sum_to_one(games):
     won, prompts, _ = _split(games)
     ours, theirs = win_rate(won, prompts, replicates=50), win_rate(1 - np.array(won), prompts, replicates=50)
     np.testing.assert_allclose(_ends(ours.rate), (1 - _ends(theirs.rate))[[0, 2, 1]], atol=1e-12)
@@ -33,7 +33,7 @@ def test_the_other_side_wins_the_rest(games):
 
 @given(GAMES)
 @settings(max_examples=30)
-def test_the_other_side_wins_the_rest_at_equal_length(games):
+def test_equal_length_rates_of_both_sides_sum_to_one(games):
     won, prompts, longer = _split(games)
     ours = equal_length_rate(won, longer, prompts, replicates=20)
     theirs = equal_length_rate(1 - np.array(won), -np.array(longer), prompts, replicates=20)
@@ -41,7 +41,7 @@ def test_the_other_side_wins_the_rest_at_equal_length(games):
 
 
 @given(GAMES, st.randoms(use_true_random=False))
-def test_the_order_of_games_and_the_names_of_prompts_do_not_matter(games, random):
+def test_win_rate_ignores_game_order_and_prompt_names(games, random):
     shuffled = random.sample(games, len(games))
     before, after = _split(games), _split(shuffled)
     one = win_rate(before[0], before[1], replicates=50)
@@ -51,7 +51,7 @@ def test_the_order_of_games_and_the_names_of_prompts_do_not_matter(games, random
     assert (one.games, one.prompts) == (len(games), len(set(before[1])))
 
 
-def test_at_equal_lengths_the_model_says_what_the_games_say():
+def test_equal_length_rate_is_the_win_rate_where_lengths_are_equal():
     rng = np.random.default_rng(0)
     won, prompts = rng.choice([0, 0.5, 1], 200, p=[0.3, 0.2, 0.5]), np.arange(200) % 60
     level = equal_length_rate(won, np.full(200, 0), prompts)
@@ -59,7 +59,7 @@ def test_at_equal_lengths_the_model_says_what_the_games_say():
     np.testing.assert_allclose(_ends(level), _ends(plain), atol=1e-3)
 
 
-def test_a_liking_for_length_is_taken_out():
+def test_equal_length_rate_removes_a_length_preference():
     # The systems are as good as each other, but the first writes more and the rater likes that.
     rng = np.random.default_rng(1)
     longer = rng.normal(200, 200, 4000)
@@ -69,15 +69,15 @@ def test_a_liking_for_length_is_taken_out():
     assert level.low < 0.5 < level.high and level.high - level.low < 0.1
 
 
-def test_intervals_cover_the_truth_where_judgements_of_one_prompt_go_together():
-    # Prompts have their own win probability (0.6 on average) and four raters: raters resampled are too sure.
+def test_win_rate_interval_covers_the_truth_with_correlated_judgements_of_a_prompt():
+    # Prompts differ in win probability (0.6 on average) and have four raters: resampling raters is too narrow.
     rng = np.random.default_rng(2)
     covered, naive = 0, 0
     for trial in range(200):
         chance = rng.beta(0.6, 0.4, 60)
         won = (rng.random((60, 4)) < chance[:, None]).astype(float).ravel()
-        own = win_rate(won, np.repeat(np.arange(60), 4), replicates=200, seed=trial).rate
-        covered += own.low <= 0.6 <= own.high
+        clustered = win_rate(won, np.repeat(np.arange(60), 4), replicates=200, seed=trial).rate
+        covered += clustered.low <= 0.6 <= clustered.high
         apart = win_rate(won, np.arange(240), replicates=200, seed=trial).rate
         naive += apart.low <= 0.6 <= apart.high
     assert 0.91 <= covered / 200 <= 0.98
@@ -85,43 +85,45 @@ def test_intervals_cover_the_truth_where_judgements_of_one_prompt_go_together():
 
 
 @pytest.mark.parametrize("prompts", [1, 2, 10, 60])
-def test_games_that_are_all_won_leave_room_for_doubt(prompts):
+def test_win_rate_interval_of_games_all_won_is_exact(prompts):
     rate = win_rate(np.ones(prompts), np.arange(prompts)).rate
-    # Were the true rate at the lower end, so many wins in a row would come up in one case of 40.
+    # With a true rate at the lower end, this many wins in a row have a chance of 1 in 40.
     assert rate.low**prompts == pytest.approx(0.025) and rate.value == rate.high == 1
     assert equal_length_rate(np.ones(prompts), np.arange(prompts), np.arange(prompts)) == rate
 
 
-def test_one_prompt_says_hardly_anything():
+def test_win_rate_interval_of_one_prompt_spans_almost_everything():
     rate = win_rate([1, 0, 0.5], [4, 4, 4]).rate
     np.testing.assert_allclose(_ends(rate), [0.5, 0.0125, 0.9875])
 
 
 @given(st.floats(0, 1), st.integers(1, 30), st.floats(0.05, 3), st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (-2.0, 5.0)]))
-def test_tasks_that_all_say_the_same_leave_room_for_doubt(place, tasks, size, bounds):
+def test_ratio_interval_of_equal_tasks_is_exact(place, tasks, size, bounds):
     least, most = bounds
     value = least + place * (most - least)
-    found = ratio_interval(np.full(tasks, value * size), np.full(tasks, size), bounds=bounds, replicates=20)
-    assert least - 1e-9 <= found.low <= found.value + 1e-9 and found.value - 1e-9 <= found.high <= most + 1e-9
+    interval = ratio_interval(np.full(tasks, value * size), np.full(tasks, size), bounds=bounds, replicates=20)
+    assert (
+        least - 1e-9 <= interval.low <= interval.value + 1e-9 and interval.value - 1e-9 <= interval.high <= most + 1e-9
+    )
     # With the rarest others that there may be, at the very ends, so many tasks the same come up in one case of 40.
-    assert (1 - (found.high - found.low) / (most - least)) ** tasks == pytest.approx(0.025)
+    assert (1 - (interval.high - interval.low) / (most - least)) ** tasks == pytest.approx(0.025)
 
 
 @given(st.integers(0, 4), st.integers(1, 30))
-def test_counts_of_none_have_the_exact_interval(value, tasks):
-    found = mean_interval(np.full(tasks, value), bounds=COUNT, replicates=20)
-    assert found.low == found.value == value
-    assert found.high == value if value else poisson.pmf(0, found.high * tasks) == pytest.approx(0.025)
+def test_mean_interval_of_equal_counts_is_exact_for_zero(value, tasks):
+    interval = mean_interval(np.full(tasks, value), bounds=COUNT, replicates=20)
+    assert interval.low == interval.value == value
+    assert interval.high == value if value else poisson.pmf(0, interval.high * tasks) == pytest.approx(0.025)
 
 
-@given(st.lists(st.integers(0, 3), min_size=2, max_size=30).filter(lambda own: len(set(own)) > 1))
-def test_what_is_known_of_tasks_that_differ_is_what_resampling_shows(values):
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=30).filter(lambda values: len(set(values)) > 1))
+def test_bounds_do_not_change_the_interval_of_tasks_that_differ(values):
     shares = np.array(values) / 3
     assert mean_interval(shares, bounds=SHARE) == mean_interval(shares)
 
 
 @pytest.mark.parametrize("outcomes", [[0.7], [np.nan], [[1.0]]])
-def test_outcomes_that_are_none_are_refused(outcomes):
+def test_win_rate_refuses_invalid_outcomes(outcomes):
     with pytest.raises(ValueError, match="outcome"):
         win_rate(outcomes, [0])
 
@@ -133,19 +135,19 @@ def test_outcomes_that_are_none_are_refused(outcomes):
         min_size=1, max_size=5,
     )
 )  # fmt: skip
-def test_agreement_with_its_interval_is_the_agreement_of_all_pairs(tasks):
+def test_agreement_interval_value_is_preference_agreement_of_all_pairs(tasks):
     interval, pairs = agreement_interval(tasks, replicates=20)
-    together = [pair for own in tasks for pair in own]
+    together = [pair for pairs_of_task in tasks for pair in pairs_of_task]
     assert pairs == 3 * len(together)
     if pairs:
         assert interval.value == pytest.approx(preference_agreement(together))
         assert interval.low - 1e-12 <= interval.value <= interval.high + 1e-12
-        swapped, _ = agreement_interval([[(b, a) for a, b in own] for own in tasks], replicates=20)
+        swapped, _ = agreement_interval([[(b, a) for a, b in pairs_of_task] for pairs_of_task in tasks], replicates=20)
         assert swapped == interval
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=30))
-def test_a_difference_of_means_is_the_mean_of_differences(pairs):
+def test_difference_interval_of_means_is_the_mean_interval_of_differences(pairs):
     first, second = np.array(pairs).T
     ones = np.ones(len(pairs))
     paired = difference_interval((first, ones), (second, ones), replicates=40)
@@ -154,11 +156,11 @@ def test_a_difference_of_means_is_the_mean_of_differences(pairs):
     np.testing.assert_allclose(_ends(back), -_ends(paired)[[0, 2, 1]], atol=1e-9)
 
 
-def test_a_difference_of_ratios_is_that_of_each():
+def test_difference_interval_value_is_the_difference_of_ratios():
     rng = np.random.default_rng(3)
     tops, bottoms = rng.integers(0, 4, (2, 50)), rng.integers(4, 8, (2, 50))
-    found = difference_interval((tops[0], bottoms[0]), (tops[1], bottoms[1]))
+    interval = difference_interval((tops[0], bottoms[0]), (tops[1], bottoms[1]))
     each = [ratio_interval(top, bottom).value for top, bottom in zip(tops, bottoms, strict=True)]
-    assert found.value == pytest.approx(each[0] - each[1])
-    assert found.low < found.value < found.high
+    assert interval.value == pytest.approx(each[0] - each[1])
+    assert interval.low < interval.value < interval.high
     assert np.isnan(difference_interval((tops[0], bottoms[0]), (tops[1], 0 * bottoms[1])).value)

@@ -12,7 +12,7 @@ from momus.stats.pareto import pareto_front
 
 
 @pytest.mark.parametrize(("tasks", "replicates"), [(1, 5), (7, 50), (3000, 800), (20_000, 60)])
-def test_weights_resample_all_tasks(tasks, replicates):
+def test_resamples_are_multinomial_and_reproducible(tasks, replicates):
     weights = np.concatenate(list(resamples(tasks, replicates, 1)))
     assert weights.shape == (replicates, tasks)
     assert (weights.sum(1) == tasks).all()
@@ -26,7 +26,7 @@ def test_weights_resample_all_tasks(tasks, replicates):
 
 
 @given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 300))
-def test_weights_are_the_same_however_many_are_drawn_at_once(tasks, replicates, cells):
+def test_resamples_do_not_depend_on_the_block_size(tasks, replicates, cells):
     whole = np.random.default_rng(3).multinomial(tasks, np.full(tasks, 1 / tasks), size=replicates)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bootstrap, "_CELLS", cells)
@@ -34,17 +34,17 @@ def test_weights_are_the_same_however_many_are_drawn_at_once(tasks, replicates, 
 
 
 @pytest.mark.parametrize("tasks", [9_000, 150_000])
-def test_memory_is_bounded_whatever_the_tasks(tasks):
+def test_mean_interval_memory_does_not_grow_with_tasks(tasks):
     values = np.random.default_rng(0).normal(size=tasks)
     tracemalloc.start()
-    found = mean_interval(values, replicates=9_000_000 // tasks)
+    interval = mean_interval(values, replicates=9_000_000 // tasks)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40 * 2**20
-    assert found.high - found.low == pytest.approx(3.92 * values.std() / tasks**0.5, rel=0.3)
+    assert interval.high - interval.low == pytest.approx(3.92 * values.std() / tasks**0.5, rel=0.3)
 
 
-def test_coverage_of_clustered_means():
+def test_ratio_interval_covers_clustered_means():
     rng = np.random.default_rng(0)
     covered = 0
     for trial in range(200):
@@ -57,7 +57,7 @@ def test_coverage_of_clustered_means():
     assert 177 <= covered <= 199
 
 
-def test_ratio_ignores_resamples_without_a_denominator():
+def test_ratio_interval_ignores_resamples_without_a_denominator():
     interval = ratio_interval([1, 0, 0], [2, 0, 0], replicates=200)
     assert (interval.value, interval.low, interval.high) == (0.5, 0.5, 0.5)
     assert np.isnan(ratio_interval([0, 0], [0, 0]).value)
@@ -66,7 +66,7 @@ def test_ratio_ignores_resamples_without_a_denominator():
         ratio_interval([1], [1, 2])
 
 
-def test_interval_of_a_mean_is_about_two_standard_errors():
+def test_mean_interval_is_two_standard_errors_to_either_side():
     values = np.random.default_rng(0).normal(3, 1, 400)
     interval = mean_interval(values)
     error = values.std() / 20
@@ -89,7 +89,7 @@ def test_preference_agreement_is_the_expectation_over_tie_breaks(pairs):
     assert preference_agreement([(first, second)]) == pytest.approx(np.mean(brute))
 
 
-def test_preference_agreement_of_nothing():
+def test_preference_agreement_without_pairs_is_nan():
     assert np.isnan(preference_agreement([]))
 
 
