@@ -247,7 +247,7 @@ def test_expected_failures_are_one_line(monkeypatch, capsys, error, code, line):
     def fail(_):
         raise error
 
-    monkeypatch.setattr(cli, "_dispatch", fail)
+    monkeypatch.setattr(cli, "parse", fail)
     assert main(["review"]) == code
     assert capsys.readouterr().err.startswith(line)
 
@@ -257,7 +257,7 @@ def test_our_own_mistakes_keep_their_traceback(monkeypatch, error):
     def fail(_):
         raise error
 
-    monkeypatch.setattr(cli, "_dispatch", fail)
+    monkeypatch.setattr(cli, "parse", fail)
     with pytest.raises(type(error)):
         main(["review"])
 
@@ -265,7 +265,7 @@ def test_our_own_mistakes_keep_their_traceback(monkeypatch, error):
 def test_control_c_is_one_line():
     script = (
         "import os, signal, sys, momus.cli as cli\n"
-        "cli._dispatch = lambda _: (os.kill(os.getpid(), signal.SIGINT), signal.pause())\n"
+        "cli.parse = lambda _: (os.kill(os.getpid(), signal.SIGINT), signal.pause())\n"
         "sys.exit(cli.main([]))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)

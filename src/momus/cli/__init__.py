@@ -12,7 +12,9 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from typing import Any
 
 from momus import __version__
 from momus.errors import UserError
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        code = parse(list(sys.argv[1:] if arguments is None else arguments))()
         sys.stdout.flush()
         return code
     except UserError as error:
@@ -73,14 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _leave_stdout_flushed()
 
 
-def _dispatch(arguments: list[str]) -> int:
+def parse(arguments: Sequence[str]) -> Callable[[], int]:
+    """Read a command line and return what runs it; nothing has been read, loaded or written yet.
+
+    Raises:
+        UserError: There is no such command, or options do not go together.
+        SystemExit: Help was asked for (0), or an option is unknown or unreadable (2).
+    """
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help())
-        return 0 if arguments else _BAD_INPUT
+        return partial(_print, _help(), 0 if arguments else _BAD_INPUT)
     name, *rest = arguments
     if name == "--version":
-        print(f"momus {__version__}")
-        return 0
+        return partial(_print, f"momus {__version__}", 0)
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(COMMANDS)}"
@@ -91,13 +97,23 @@ def _dispatch(arguments: list[str]) -> int:
 
     # Where the first word (`match calibrate`) or a preset (`train --preset tiny`) decides, the command is made for it.
     command = module.command_for(rest) if hasattr(module, "command_for") else module.command
-    named = [name] if command is getattr(module, "command", command) else [name, rest[0]]
-    code: int = tyro.cli(
-        command,
+    words = [name] if command is getattr(module, "command", command) else [name, rest[0]]
+
+    @wraps(command)
+    def parsed(*values: Any, **named: Any) -> Callable[[], int]:
+        return partial(command, *values, **named)
+
+    run: Callable[[], int] = tyro.cli(
+        parsed,
         args=rest,
-        prog=" ".join(["momus", *named]),
+        prog=" ".join(["momus", *words]),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
     )
+    return run
+
+
+def _print(text: str, code: int) -> int:
+    print(text)
     return code
 
 
