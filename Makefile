@@ -1,19 +1,21 @@
-# make demo | test | lint | clean-venv. Needs Python 3.11 or newer and its venv module, nothing else.
+# make demo | test | lint | docs. Needs Python 3.11 or newer and its venv module, nothing else.
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.momus-installed
+DOCS_STAMP := $(VENV)/.momus-docs-installed
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-remote lint
+.PHONY: help setup demo test test-remote lint docs
 
 help:
 	@echo 'make demo   set up .venv and run the whole loop (DEMO_ARGS="--preset smoke --seed 1" passes options on)'
 	@echo 'make test   set up .venv and run the tests'
-	@echo 'make test-remote   run the remote engine against the server that MOMUS_REMOTE_URL names (docs/remote.md)'
+	@echo 'make test-remote   run the remote engine against the server that MOMUS_REMOTE_URL names (docs/guides/servers.md)'
 	@echo 'make lint   set up .venv and run ruff and mypy'
+	@echo 'make docs   set up .venv and build this documentation as a site: site/index.html'
 
 setup: $(STAMP)
 
@@ -32,6 +34,10 @@ lint: $(STAMP)
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
+# A link that leads nowhere, a test that is named and not there, or a page that loads from elsewhere ends the build.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 # The first interpreter that is new enough; PYTHON=/path/to/python overrides.
 $(BIN)/python:
 	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -49,4 +55,9 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	then index="--extra-index-url $(TORCH_CPU_INDEX)"; fi; \
 	echo 'Installing Momus into $(VENV) …'; \
 	$(BIN)/python -m pip install --disable-pip-version-check $$index -c constraints.txt -e '.[all,dev]'
+	@touch $@
+
+$(DOCS_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing what the site is built with into $(VENV) …'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # InstructGPT's three steps with an 8B model on one GPU of 80 GB, by low-rank adapters. A command line to start from: it
-# has been tried with small models on a CPU (docs/training.md), never with 8B.
+# has been tried with small models on a CPU (docs/guides/training.md), never with 8B.
 #
 #   examples/8b_one_gpu.sh MODEL DATA OUT
 #

@@ -237,5 +237,5 @@ def test_real_rankings_lose_nothing_unsaid() -> None:
     file = str(DATA / "oasst" / "en_100_tree.jsonl")
     found = rankings([file], CHAT, TextConfig(max_prompt=400, max_answer=400))
     lost = found.dropped.total() - found.dropped["answers of rankings: answer over 400 tokens"]
-    assert len(found.train) + len(found.held_out) + lost == 207 + 670  # what docs/data.md counts in it
+    assert len(found.train) + len(found.held_out) + lost == 207 + 670  # what docs/guides/data.md counts in it
     assert max(map(int, found.about["of_answers"])) > 2

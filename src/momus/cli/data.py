@@ -141,7 +141,7 @@ class Prompts:
 
 
 def command(action: Annotated[Inspect | Convert | Prompts, tyro.conf.arg(name="")]) -> int:
-    """Read the ecosystem's data formats: TRL, hh-rlhf, Open-Assistant, UltraFeedback and others (docs/data.md)."""
+    """Read the ecosystem's data formats: TRL, hh-rlhf, Open-Assistant, UltraFeedback, … (docs/guides/data.md)."""
     from momus.data.convert import BadRowsError, Problems
 
     try:

@@ -83,7 +83,8 @@ def calibrate(
 
     Args:
         word: This command's name.
-        labels: Labelled pairs: JSON Lines, the folder of MARG's alignments, or KLUE-STS's JSON (docs/overlap.md).
+        labels: Labelled pairs: JSON Lines, the folder of MARG's alignments, or KLUE-STS's JSON
+            (docs/guides/agreement.md).
         by: Shared words (offline), a sentence encoder, a language model, its vote over shuffled readings, or the vote
             and then a look at every pair by itself.
         same_from: The label from which a pair is the same; by default 1, of KLUE-STS 3.

@@ -36,8 +36,8 @@ def command(
     Interrupted and started again with the same options, it continues where it was.
 
     Args:
-        reviews: Reviews with points, by people and by models: JSON Lines or a folder of them (docs/overlap.md), or
-            MARG's folder.
+        reviews: Reviews with points, by people and by models: JSON Lines or a folder of them, or
+            MARG's folder (docs/guides/agreement.md).
         out: The folder for the page, its numbers as JSON, and every score.
         by: Shared words (offline), a sentence encoder, a language model, its vote over shuffled readings, or the vote
             and then a look at every pair by itself.

@@ -92,7 +92,7 @@ class _Sampling(_Stage):
     """What the steps with PPO have in common."""
 
     rollouts: str | None = None
-    """URL of a vLLM or SGLang server to sample from, given the policy's weights before every batch (docs/ppo.md)."""
+    """URL of a vLLM or SGLang server to sample from; it gets the policy's weights before every batch."""
     server: Annotated[ServerConfig, arg(name="rollouts")] = field(default_factory=ServerConfig)
 
     def sampled_from(self, base: Base) -> Rollouts | None:
@@ -311,7 +311,7 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     )
 
     def command(action: Any) -> int:
-        """Train a model by InstructGPT's steps: demonstrations, rankings, PPO (docs/training.md)."""
+        """Train a model by InstructGPT's steps: demonstrations, rankings, PPO (docs/guides/training.md)."""
         from momus.cli.shared.train_report import Report
         from momus.runtime.processes import main, together
 

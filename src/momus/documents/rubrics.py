@@ -110,7 +110,7 @@ def read_rubric(name: str) -> Rubric:
     path = Path(name)
     if path.suffix != ".toml" or not path.is_file():
         raise UserError(
-            f"no rubric {name!r}: there are {', '.join(shipped())}, or name a .toml file (docs/documents.md)"
+            f"no rubric {name!r}: there are {', '.join(shipped())}, or name a .toml file (docs/guides/documents.md)"
         )
     try:
         return _parse(name, str(path.absolute()), path.read_text(encoding="utf-8"))

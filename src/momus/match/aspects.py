@@ -1,7 +1,7 @@
 """What a point is about: the eleven aspects of LLM scientific feedback (arXiv 2310.01783), several to a point.
 
 A tagger gives each point a set of aspects. The lexical one has a pattern of words for each aspect, in English and in
-Korean; it misses what is said in other words, and says so (docs/overlap.md). The model one is in
+Korean; it misses what is said in other words, and says so (docs/experiments/matching.md). The model one is in
 `momus.match.model`. The names are the paper's, the patterns ours.
 """
 

@@ -9,7 +9,7 @@ tells none apart::
 
 with N texts in the collection, n(f) of them with the feature, and M and m(f) the same of the two lists. A matcher
 that was not fitted takes the two lists for the collection. (The usual choice, rarity in the collection alone, agreed
-less with the alignments of docs/overlap.md; the saturation of BM25 did not help on texts this short.)
+less with the alignments of docs/experiments/matching.md; the saturation of BM25 did not help on texts this short.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from momus.match.matcher import Compared, Floats, Lists, Scale
 from momus.match.text import BUCKETS, features, forms, words
 
 THRESHOLD = 0.16
-"""What scores 7 by default: near the best F1 against the alignments of 30 papers (docs/overlap.md)."""
+"""What scores 7 by default: near the best F1 against the alignments of 30 papers (docs/experiments/matching.md)."""
 
 _SHOWN = 5
 

@@ -95,7 +95,9 @@ def read_reviews(path: Path) -> list[Review]:
     else:
         found = list(read_jsonl(path, Review))
     if not found:
-        raise UserError(f"{path}: no reviews in it: JSON Lines of reviews, or .txt files, are needed (docs/overlap.md)")
+        raise UserError(
+            f"{path}: no reviews in it: give JSON Lines of reviews, or .txt files (docs/guides/agreement.md)"
+        )
     twice = [key for key, count in Counter((own.document, own.reviewer) for own in found).items() if count > 1]
     if twice:
         raise UserError(f"{path}: reviewer {twice[0][1]!r} has two reviews of {twice[0][0]!r}: give each another name")

@@ -29,7 +29,7 @@ class TextConfig:
     held_out: float = 0.1
     """Share of the prompts' owners held out to measure on, where no split is stated."""
     format: str | None = None
-    """The format of the files, where it is not to be found out (docs/data.md)."""
+    """The format of the files, where it is not to be found out (docs/guides/data.md)."""
     skip_bad: bool = False
     """Leave bad rows out, and use the others."""
 

@@ -168,7 +168,7 @@ class Watching:
         if not known.any():
             raise UserError(
                 f"{self._url} says no log-probabilities of the model itself, so whether it took new weights cannot be "
-                "seen: use a server that does (docs/remote.md), or temperature 1"
+                "seen: use a server that does (docs/guides/servers.md), or temperature 1"
             )
         gap = float(np.abs(found - said)[known].mean())
         nearer = self._limit if self._first is None else max(self._limit / 10, 4 * self._first)

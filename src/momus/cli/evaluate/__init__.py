@@ -28,7 +28,7 @@ class Sample:
     prompts: Positional[str]
     """Prompts, or records that have prompts, in any known format."""
     systems: Path
-    """The line-up: a TOML file with a table for each system (docs/evaluation.md)."""
+    """The line-up: a TOML file with a table for each system (docs/guides/evaluation.md)."""
     out: Path
     """The run directory; the answers are its answers.jsonl."""
     limit: int | None = None
@@ -216,7 +216,7 @@ _Action = (
 
 
 def command(action: Annotated[_Action, tyro.conf.arg(name="")]) -> int:
-    """Measure instruction models, reward models and critics (docs/evaluation.md)."""
+    """Measure instruction models, reward models and critics (docs/guides/evaluation.md)."""
     from momus.data.convert import BadRowsError
 
     try:

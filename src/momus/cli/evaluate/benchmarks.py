@@ -120,7 +120,7 @@ class Public:
     model: Positional[str]
     """A folder, or a name on the hub; with --url its name on that server."""
     tasks: tuple[str, ...]
-    """Which tasks (docs/evaluation.md), or lm-eval:NAME for any of the harness's own."""
+    """Which tasks (docs/guides/evaluation.md), or lm-eval:NAME for any of the harness's own."""
     out: Path
     """The run directory; run again it continues, and asks no question twice."""
     data: tuple[str, ...] = ()

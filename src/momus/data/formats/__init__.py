@@ -53,4 +53,6 @@ def detect(rows: Sequence[Any], name: str) -> Format:
     if not fields:
         raise UserError(f"{name}: its rows are neither objects with named fields nor strings")
     found = ", ".join(fields[:12]) + ", …" * (len(fields) > 12)
-    raise UserError(f"{name}: no known format has the fields {found}: rename them, or say --format (docs/data.md)")
+    raise UserError(
+        f"{name}: no known format has the fields {found}: rename them, or say --format (docs/guides/data.md)"
+    )

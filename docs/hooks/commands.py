@@ -1,0 +1,118 @@
+"""Write a page of the reference for every command, from the command's own parser."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import tyro
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from momus.cli import COMMANDS
+
+FOLDER = "reference/cli"
+HIDDEN = {"feedback": ("approve", "return", "export"), "match": ("calibrate",)}
+"""First words that choose another command and that no list of subcommands names."""
+
+_DEFAULT = re.compile(r"\s*\((required|default: (.*))\)$", re.DOTALL)
+_LITERAL = re.compile(r"(`[^`]*`)|(\*)|(?<![\w-])(--[a-z][\w.-]*)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Fill the entry `Commands` of the navigation with one page per command."""
+    for section in config.nav or []:
+        for entry in section.get("Reference", []) if isinstance(section, dict) else []:
+            if isinstance(entry, dict) and "Commands" in entry:
+                entry["Commands"] = [f"{FOLDER}/index.md"]
+                entry["Commands"] += [{f"momus {name}": f"{FOLDER}/{name}.md"} for name in COMMANDS]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages."""
+    rows = [f"| [`momus {name}`]({name}.md) | {summary} |" for name, summary in COMMANDS.items()]
+    index = ["# Commands", "Every command prints this with `--help`.", "\n".join(["| command | |", "|---|---|", *rows])]
+    pages = {"index": "\n\n".join(index)} | {name: "\n\n".join(_page(name)) for name in COMMANDS}
+    for name, text in pages.items():
+        files.append(File.generated(config, f"{FOLDER}/{name}.md", content=text))
+    return files
+
+
+def _page(name: str) -> Iterator[str]:
+    yield f"# momus {name}"
+    yield from _described(_parser(name), level=2)
+    for word in HIDDEN.get(name, ()):
+        yield f"## momus {name} {word}"
+        yield from _described(_parser(name, word), level=3)
+
+
+def _parser(name: str, *words: str) -> argparse.ArgumentParser:
+    module = importlib.import_module(f"momus.cli.{name}")
+    command = module.command_for(list(words)) if hasattr(module, "command_for") else module.command
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return tyro.extras.get_parser(
+            command,
+            prog=" ".join(["momus", name, *words]),
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+        )
+
+
+def _described(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
+    """Yield the description, a table for every group of options, and a section for every subcommand."""
+    yield _text(parser.description or "")
+    subcommands: dict[str, argparse.ArgumentParser] = {}
+    for group in parser._action_groups:
+        actions = [action for action in group._group_actions if "-h" not in action.option_strings]
+        for action in actions:
+            if isinstance(action, argparse._SubParsersAction):
+                subcommands |= dict(action.choices)
+        rows = [_row(action) for action in actions if not isinstance(action, argparse._SubParsersAction)]
+        if rows:
+            if group.title not in ("options", "positional arguments"):
+                yield f"**{str(group.title).capitalize()}.** {_text(group.description or '')}"
+            head = "argument" if group.title == "positional arguments" else "option"
+            yield "\n".join([f"| {head} | default | |", "|---|---|---|", *rows])
+    for subcommand in subcommands.values():
+        yield f"{'#' * level} {subcommand.prog}"
+        yield from _described(subcommand, level + 1)
+
+
+def _row(action: argparse.Action) -> str:
+    kind = _kind(action)
+    words = [f"`{action.option_strings[-1]}`" if action.option_strings else "", f"`{kind}`" if kind else ""]
+    help_text = action.help or ""
+    found = _DEFAULT.search(help_text)
+    default = "" if found is None else "required" if found[1] == "required" else found[2]
+    if default and default not in ("required", "None", "False"):
+        default = f"`{' '.join(default.split())}`"
+    if default in ("None", "False"):
+        default = ""
+    return f"| {' '.join(filter(None, words))} | {default} | {_cell(_text(_DEFAULT.sub('', help_text)))} |"
+
+
+def _kind(action: argparse.Action) -> str:
+    """Return what follows the option, as a reader writes it: `INT`, `FILE …`, `fp32, bf16`."""
+    metavar: Any = action.metavar or ""
+    text = " ".join(metavar) if isinstance(metavar, tuple) else str(metavar)
+    text = re.sub(r"\{None\}\|", "", text).replace("{None,", "{")
+    text = re.sub(r"\[+(\w+) \[\w+ \.\.\.\]+", r"\1 …", text)
+    return text.strip("{}").replace(",", ", ").replace("|", " or ")
+
+
+def _text(text: str) -> str:
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    return "\n\n".join(_LITERAL.sub(_marked, paragraph) for paragraph in paragraphs if paragraph)
+
+
+def _marked(match: re.Match[str]) -> str:
+    return match[1] or (r"\*" if match[2] else f"`{match[3]}`")
+
+
+def _cell(text: str) -> str:
+    return text.replace("\n\n", "<br>").replace("|", r"\|")
