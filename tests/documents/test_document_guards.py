@@ -9,8 +9,8 @@ import pytest
 
 from momus.cli import main
 from momus.documents import child
-from momus.documents.layout import _PAGE_NUMBER
 from momus.documents.limits import Limits
+from momus.documents.readers.layout import _PAGE_NUMBER
 from momus.documents.reading import read_document
 from momus.errors import UserError
 from support import papers
@@ -69,7 +69,7 @@ def test_word_text_is_read_once_wherever_it_stands(tmp_path):
     moved = _p(f"<w:moveFrom>{_r('moved')}</w:moveFrom>", _r("left")) + _p(f"<w:moveTo>{_r('moved')}</w:moveTo>")
     linked = _p(f"<w:hyperlink>{_r('linked')}</w:hyperlink>")
     found = read_document(papers.docx(tmp_path / "a.docx", [], table + boxed + moved + linked))
-    assert [own.text for own in found.pieces] == ["outer inner | beside", "around", "left", "moved", "linked"]
+    assert [own.text for own in found.pieces] == ["outer inner | beside", "around", "boxed", "left", "moved", "linked"]
     assert any("tracked changes" in note for note in found.notes)
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from momus.cli import main
 from momus.documents.limits import Limits
+from momus.documents.readers.words import Words
 from momus.documents.reading import draw, read_document
-from momus.documents.words import Words
 from momus.errors import UserError
 from support import papers
 

@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from momus.cli import main
-from momus.documents import grobid as adapter
 from momus.documents.document import Place
-from momus.documents.grobid import read_with_grobid
+from momus.documents.readers import grobid as adapter
+from momus.documents.readers.grobid import read_with_grobid
 from momus.errors import UserError
 from support import papers
 

@@ -113,5 +113,11 @@ def packed(path: Path, members: dict[str, str]) -> Path:
     return path
 
 
+def member(path: Path, name: str) -> str:
+    """Return a packed file's text."""
+    with zipfile.ZipFile(path) as file:
+        return file.read(name).decode()
+
+
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")

@@ -30,7 +30,7 @@ def command(
         grobid: A GROBID server that reads the PDF instead, such as http://localhost:8070; the file is sent there.
     """
     from momus.cli.shared.output import say
-    from momus.documents.grobid import read_with_grobid
+    from momus.documents.readers.grobid import read_with_grobid
     from momus.documents.reading import read_document
     from momus.errors import UserError
 

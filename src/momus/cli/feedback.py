@@ -57,7 +57,7 @@ def command(
     """
     from momus.cli.shared.output import say
     from momus.documents.giving import by_model, by_person, keep_here, place_of
-    from momus.documents.grobid import read_with_grobid
+    from momus.documents.readers.grobid import read_with_grobid
     from momus.documents.reading import read_document
     from momus.documents.rubrics import read_rubric
     from momus.errors import UserError

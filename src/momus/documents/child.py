@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from momus.documents.blocks import Blocks
 from momus.documents.limits import Limits
+from momus.documents.readers.blocks import Blocks
 from momus.documents.structure import structure
 from momus.errors import UserError
 
@@ -33,13 +33,15 @@ def read(path: Path, limits: Limits) -> Blocks:
     with path.open("rb") as file:
         head = file.read(1024)
     if b"%PDF-" in head:
-        from momus.documents.pdf import read_pdf
+        from momus.documents.readers.pdf import read_pdf
 
         return read_pdf(path, limits)
     if head.startswith(_OLE):
         raise UserError(f"{path}: {_ole(path)}")
     if head.startswith(b"PK"):
-        from momus.documents.office import Archive, read_docx, read_hwpx
+        from momus.documents.readers.archive import Archive
+        from momus.documents.readers.docx import read_docx
+        from momus.documents.readers.hwpx import read_hwpx
 
         names = Archive(path, limits).names
         if "word/document.xml" in names:
@@ -49,11 +51,11 @@ def read(path: Path, limits: Limits) -> Blocks:
         raise UserError(f"{path}: packed, but neither a Word (DOCX) nor a Hangul (HWPX) document")
     suffix = path.suffix.casefold()
     if suffix in (".md", ".markdown"):
-        from momus.documents.plain import read_markdown
+        from momus.documents.readers.plain import read_markdown
 
         return read_markdown(path, limits)
     if suffix in (".txt", ".text", ""):
-        from momus.documents.plain import read_text
+        from momus.documents.readers.plain import read_text
 
         return read_text(path, limits)
     if suffix == ".pdf":
@@ -96,7 +98,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     notes = _bounded(limits)
     try:
         if request["do"] == "draw":
-            from momus.documents.pdf import draw_pages
+            from momus.documents.readers.pdf import draw_pages
 
             return {"drawn": draw_pages(path, Path(request["folder"]), request["most"])}
         blocks = read(path, limits)

@@ -12,10 +12,10 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from momus.documents.blocks import Block, Blocks
 from momus.documents.document import Document, Kind, Piece, Place, language_of
-from momus.documents.layout import body_size
-from momus.documents.words import Words
+from momus.documents.readers.blocks import Block, Blocks
+from momus.documents.readers.layout import body_size
+from momus.documents.readers.words import Words
 
 _CAPTION = re.compile(
     r"[<\[(〈]?\s*(?:figure|fig\.|table|tab\.|algorithm|listing|scheme|그림|표|사진)\s*(?:[A-Z]?\d+(?:[.-]\d+)?|[IVX]+)\s*[.:)\]>〉|]",

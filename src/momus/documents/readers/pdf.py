@@ -21,9 +21,9 @@ from typing import Any
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from momus.documents.blocks import Blocks
-from momus.documents.layout import Page, Run, lay_out
 from momus.documents.limits import Limits
+from momus.documents.readers.blocks import Blocks
+from momus.documents.readers.layout import Page, Run, lay_out
 from momus.errors import UserError
 
 _PASSWORD, _SECURITY = 4, 5
@@ -116,6 +116,12 @@ class _Opened:
         self._document.close()
 
 
+_RAISED = str.maketrans("0123456789+-\u2212=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
+_LOWERED = str.maketrans("0123456789+-\u2212=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
+_LIGATURES = str.maketrans({"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"})
+"""One drawn shape of several letters: the only characters that are written otherwise than the file has them."""
+
+
 @dataclass
 class _Growing:
     """A run while characters are added to it; `last` is where the last one begins, `spaced` as in `Run`."""
@@ -130,9 +136,24 @@ class _Growing:
     sizes: Counter[float] = field(default_factory=Counter)
     bold: int = 0
     spaced: bool = False
+    level: tuple[float, float] = (0.0, 0.0)
+
+    def written(self, character: _Char) -> str:
+        """Return a character as it is kept: a small raised or lowered digit as one, so that 10 and 2 are not 102.
+
+        `level` is the size and the lower edge of the last character of the line's own.
+        """
+        size, bottom = self.level
+        if not size or character.size > 0.85 * size:
+            self.level = (character.size, character.bottom)
+            return character.text
+        shift = character.bottom - bottom
+        if abs(shift) < 0.08 * size:
+            return character.text
+        return character.text.translate(_RAISED if shift < 0 else _LOWERED)
 
     def finished(self) -> Run:
-        text = unicodedata.normalize("NFKC", "".join(self.text))
+        text = unicodedata.normalize("NFC", "".join(self.text).translate(_LIGATURES))
         text = " ".join("".join(own for own in text if own.isprintable() or own.isspace()).split())
         size = self.sizes.most_common(1)[0][0]
         solid = max(1, sum(not own.isspace() for own in self.text))
@@ -237,7 +258,7 @@ def _runs(characters: Iterator[_Char]) -> Iterator[_Growing]:
             run.text.append(" ")
         space = False
         run.last, run.spaced = own.left, False
-        run.text.append(own.text)
+        run.text.append(run.written(own))
         run.left, run.right = min(run.left, own.left), max(run.right, own.right)
         run.top, run.bottom = min(run.top, own.top), max(run.bottom, own.bottom)
         run.sizes[own.size] += 1

@@ -3,35 +3,77 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from momus.documents.blocks import Block, Blocks, Hint
 from momus.documents.limits import Limits
+from momus.documents.readers.blocks import Block, Blocks, Hint
+from momus.documents.readers.html import html_lines
 from momus.errors import UserError
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 _FRONT_MATTER = re.compile(r"\A---\n(.*?\n)(?:---|\.\.\.)\n", re.DOTALL)
 _TITLE = re.compile(r"^title:\s*[\"']?(.+?)[\"']?\s*$", re.MULTILINE)
+_BREAK = re.compile(r"</?(br|p|div|li|td|th|tr)\b", re.IGNORECASE)
 _RULE = re.compile(r"[=\-_*~#]{3,}\s*")
+_KOREAN = re.compile(r"[가-힣ㄱ-ㆎ、-】·‘’“”…―～！-～′″℃㎏-㎦①-⑮※○●□■△▲▽▼◇◆★☆→←↑↓×÷±≠≤≥]")
+_WESTERN = re.compile(r"[À-ÖØ-öø-ÿŒœŠšŽžŸ‘’“”„‚‹›«»–—…•·°±²³¹¼½¾×÷§¶©®™€£¥¢ªº¿¡†‡‰ˆ˜´¨¸¬µƒ¦¤¯\xa0\xad]")
+_THREE = re.compile(r"[À-ÖØ-öø-ÿŒœŠšŽžŸ]{3}")
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
 def decode(path: Path, data: bytes) -> str:
-    """Return a file's text: UTF-8, UTF-16 with a byte-order mark, or Korean Windows (CP949); newlines plain.
+    """Return a file's text: UTF-8, UTF-16 with a byte-order mark, Korean or Western Windows; newlines plain.
+
+    CP949 takes the letter after many a Western quotation mark for half of a Korean syllable, so it is believed only
+    where the text then looks Korean, and Windows-1252 only where it looks Western.
 
     Raises:
         UserError: It is none of them.
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), None)
-    for name in (encoding,) if encoding else ("utf-8", "cp949"):
+    tests: dict[str, Callable[[str], bool]] = {"utf-8": lambda _: True, "cp949": _is_korean, "cp1252": _is_western}
+    for name, holds in {encoding: lambda _: True}.items() if encoding else tests.items():
         try:
             text = data.decode(name)
         except UnicodeDecodeError:
             continue
         if "\0" in text:
             break
-        return text.replace("\r\n", "\n").replace("\r", "\n")
-    raise UserError(f"{path}: not text that can be read: save it as UTF-8")
+        if holds(text):
+            return text.replace("\r\n", "\n").replace("\r", "\n")
+    raise UserError(
+        f"{path}: not text that can be read for certain (tried UTF-8, Korean CP949, Windows-1252): save it as UTF-8"
+    )
+
+
+def _is_korean(text: str) -> bool:
+    """Whether what is beyond ASCII is Korean: common syllables, most of them side by side, and Korean marks."""
+    beyond = [(place, character) for place, character in enumerate(text) if character > "\x7f"]
+    syllables = sum("가" <= character <= "힣" and _is_common(character) for _, character in beyond)
+    known = sum(_KOREAN.match(character) is not None for _, character in beyond)
+    beside = sum(
+        text[max(0, place - 1) : place] > "\x7f" or text[place + 1 : place + 2] > "\x7f" for place, _ in beyond
+    )
+    return known >= 0.9 * len(beyond) and 2 * syllables > len(beyond) and 2 * beside > len(beyond)
+
+
+def _is_common(syllable: str) -> bool:
+    """Whether a syllable is one of the 2,350 of KS X 1001, of which Korean texts are made but for a few."""
+    try:
+        return len(syllable.encode("euc_kr")) == 2
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_western(text: str) -> bool:
+    """Whether what is beyond ASCII is Western European, and little of the text."""
+    beyond = [character for character in text if character > "\x7f"]
+    letters = sum(character.isalpha() for character in text if character <= "\x7f")
+    return 3 * len(beyond) <= letters and all(map(_WESTERN.match, beyond)) and not _THREE.search(text)
 
 
 def read_text(path: Path, limits: Limits) -> Blocks:
@@ -50,7 +92,7 @@ def read_text(path: Path, limits: Limits) -> Blocks:
 
 
 def read_markdown(path: Path, limits: Limits) -> Blocks:
-    """Read Markdown (CommonMark with tables): its headings, paragraphs, list items, code and quotes."""
+    """Read Markdown (CommonMark with tables): headings, paragraphs, list items, code, quotes, and text in HTML."""
     from markdown_it import MarkdownIt
 
     text = _text(path, limits)
@@ -60,6 +102,7 @@ def read_markdown(path: Path, limits: Limits) -> Blocks:
     blocks: list[Block] = [Block(said.group(1), hint="title")] if said else []
     hint: Hint = "paragraph"
     level = item = 0
+    hidden = False
     for token in tokens:
         if token.type == "heading_open":
             hint, level = "heading", int(token.tag[1])
@@ -69,12 +112,17 @@ def read_markdown(path: Path, limits: Limits) -> Blocks:
             item = 1
         elif token.type in ("fence", "code_block") and token.content.strip():
             blocks.append(Block(token.content.rstrip(), hint="paragraph"))
+        elif token.type == "html_block":
+            lines, unseen = html_lines(token.content)
+            blocks += [Block(line, hint="paragraph") for line in lines]
+            hidden |= unseen
         elif token.type == "inline":
             words = _plain(token.children or [])
             if words:
                 blocks.append(Block(f"- {words}" if item else words, hint=hint, level=level))
             item = 0
-    return Blocks("markdown", _titled(blocks))
+    notes = ("comments, scripts or styles of its HTML were left out",) if hidden else ()
+    return Blocks("markdown", _titled(blocks), notes=notes)
 
 
 def _titled(blocks: list[Block]) -> tuple[Block, ...]:
@@ -85,15 +133,15 @@ def _titled(blocks: list[Block]) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _plain(children: Sequence[object]) -> str:
+def _plain(children: Sequence[Token]) -> str:
     """Return inline Markdown as text: what is shown, and what stands for pictures."""
     parts = []
     for child in children:
-        kind = getattr(child, "type", "")
-        if kind in ("softbreak", "hardbreak"):
+        kind = child.type
+        if kind in ("softbreak", "hardbreak") or (kind == "html_inline" and _BREAK.match(child.content)):
             parts.append(" ")
         elif kind in ("text", "code_inline", "image"):
-            parts.append(str(getattr(child, "content", "")))
+            parts.append(child.content)
     return " ".join("".join(parts).split())
 
 

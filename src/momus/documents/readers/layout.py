@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from momus.documents.blocks import Block
 from momus.documents.document import Place
-from momus.documents.words import Words
+from momus.documents.readers.blocks import Block
+from momus.documents.readers.words import Words
 
 _MIDDLE = (0.3, 0.7)
 """Where the line between two columns may stand, as shares of the page's width."""
