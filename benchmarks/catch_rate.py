@@ -79,7 +79,7 @@ def main() -> None:
     sets = {"inserted, held-out modules": inserted(options.functions, options.seed)}
     if options.natural:
         sets["natural"] = natural(options.natural, 700, tokenizer)
-    pointer = Pointer.beside(options.model, model, Vocabulary.from_tokenizer(tokenizer))
+    pointer = Pointer.load_if_present(options.model, model, Vocabulary.from_tokenizer(tokenizer))
     for name, tampers in sets.items():
         random_line = mean_interval([chance_rate(t) for t in tampers])
         found = {"the model's own words": likeliest_line_hits(model, tokenizer, tampers)}

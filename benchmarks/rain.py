@@ -30,10 +30,10 @@ import torch
 from common import Goal, Report, parser, timed
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from momus.lm.branches import Branch, BranchPlan
 from momus.lm.constraint import Vocabulary
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import load_tokenizer
-from momus.lm.plan import Branch, Plan
 from momus.lm.tiny import TINY
 from momus.search.rain.answer import PAUSES, EncodedPrompt
 from momus.search.rain.judge import JudgeVerdict, SelfJudge
@@ -72,7 +72,7 @@ class RecordingWriter(LocalWriter):
         super().__init__(engine)
         self._reads = reads
 
-    def write(self, prefix: tuple[int, ...], plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+    def write(self, prefix: tuple[int, ...], plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
         """Write all branches together."""
         branches = super().write(prefix, plans, ends)
         for branch in branches:
@@ -147,7 +147,7 @@ class Contenders:
             encoder=AttentionEncoder(writer),
             budget=Budget(sets=self.sets),
         )
-        self.peak = max(self.peak, engine.peak_memory)
+        self.peak = max(self.peak, engine.peak_cache_bytes)
         return result, engine
 
     def generate(self, tokens: int) -> None:

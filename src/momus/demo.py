@@ -33,8 +33,8 @@ from momus.errors import UserError
 from momus.evaluate.critics.lineup import PERCENTILES, Critic, LineUp, fsbs_name, line_up
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
-from momus.lm.pointed_reward import PointedReward
 from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork
+from momus.lm.pointer_reward import PointerRewardModel
 from momus.lm.tiny import TINY
 from momus.raters.contractor import panel
 from momus.raters.study import SLOTS, Ratings, rate_samples
@@ -190,7 +190,7 @@ class _Demo:
     def reward(self, comparisons: Sequence[Sequence[Comparison]]) -> tuple[RewardModel, tuple[Interval, int]]:
         """Step 3: train the reward model on the overall rankings, and check it on answers kept back."""
         folder, result = self.out / "reward" / "model", self.out / "reward" / "accuracy.json"
-        model: PointedReward | None = None
+        model: PointerRewardModel | None = None
         if not result.exists():
             with self._step("reward", "training the reward model") as advance:
                 import torch
@@ -198,7 +198,8 @@ class _Demo:
                 trained_on = self._trained_on(comparisons)
                 kept_back = comparisons[len(trained_on) :]
                 torch.manual_seed(self.config.seed)
-                model = PointedReward.over(self.critic, PointerNetwork.load(TINY / POINTER_FILE), self.tokenizer)
+                pointer = PointerNetwork.load(TINY / POINTER_FILE)
+                model = PointerRewardModel.from_critic(self.critic, pointer, self.tokenizer)
                 rankings = [self.tokens.ranking(comparison) for comparison in chain.from_iterable(trained_on)]
                 learn_worth(model, rankings)
                 train_reward(
@@ -214,7 +215,8 @@ class _Demo:
                 accuracy, pairs = pair_accuracy(model, [self.tokens.ranking(c) for c in chain.from_iterable(kept_back)])
                 _write_json(result, [asdict(accuracy), pairs])
         accuracy, pairs = json.loads(result.read_text())
-        return model or PointedReward.load(folder), (Interval(**accuracy), pairs)  # the trained one knows its prompts
+        # The one just trained has read its prompts already.
+        return model or PointerRewardModel.load(folder), (Interval(**accuracy), pairs)
 
     def ppo(self, tampers: list[Tamper], reward: RewardModel) -> Any:
         """Step 4: train the critic against the reward model, on the answers that model was trained on."""
@@ -286,7 +288,7 @@ class _Demo:
 
     def _with_pointer(self, model: Any, folder: Path) -> Critic:
         engine = LocalEngine(model, self.tokenizer)
-        return Critic(engine, Pointer.beside(folder, model, engine.vocabulary))
+        return Critic(engine, Pointer.load_if_present(folder, model, engine.vocabulary))
 
     def _trained_on(self, compared: Sequence[_Item]) -> Sequence[_Item]:
         """Return the compared answers, or their comparisons, without those kept back: the last."""

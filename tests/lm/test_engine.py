@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 
-import momus.lm.local.batch as batch
+import momus.lm.local.decoding as decoding
 from momus.errors import UserError
 from momus.lm.engine import Engine, Sample, choose_in_both_orders, prompt_keys, uniforms
 from momus.lm.local.engine import LocalEngine
@@ -58,7 +58,7 @@ def tokens_of(result: list[list[Sample]]) -> list[list[tuple[int, ...]]]:
 def test_sampling_follows_the_model_exactly(
     kv_heads: int, shared: bool, memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "can_fork", lambda model: shared)
+    monkeypatch.setattr(decoding, "can_fork", lambda model: shared)
     engine = tiny_engine(rows=7, kv_heads=kv_heads, memory=memory)
     for call in range(2):  # the second call reuses what the first left in memory
         result = engine.sample(PREFIXES, 3, key=5 + call, max_tokens=24, stop_tokens=STOPS)

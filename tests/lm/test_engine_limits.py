@@ -13,7 +13,7 @@ from momus.errors import UserError
 from momus.lm.forward import branch_logprobs
 from momus.lm.local import radix
 from momus.lm.local.engine import LocalEngine
-from momus.lm.memory import is_out_of_memory
+from momus.lm.out_of_memory import is_out_of_memory
 from momus.lm.tree import TokenTree
 from support.tiny import tiny_engine, tiny_tokenizer
 

@@ -17,15 +17,15 @@ from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
 from momus.lm.constraint import VerbatimQuotes, Vocabulary
-from momus.lm.engine import choose_by
-from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork, line_ends, padded
+from momus.lm.engine import sample_by_log_odds
+from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork, line_end_positions, pad_prompts
 from momus.lm.prompts import OPEN_QUOTE, critique_prompt, prompt_of
 from momus.records import Task
 from momus.search.best_of_n import single
 from momus.search.fsbs import FSBSConfig, search
 from momus.search.result import Subject, no_reward, pointed, subjects_of
 from momus.tamper.sites import find_edits
-from momus.tiny.examples import Function, draw_tamper
+from momus.tiny.examples import CorpusFunction, draw_tamper
 from momus.tiny.lessons import lessons_from
 from momus.train import pointer as pointing
 from momus.train.pointer import PointerConfig, lesson_of, loss_of, train_pointer
@@ -39,7 +39,7 @@ SHAPE = {"layers": 2, "heads": 4, "inner": 32}
 def network(seed: int = 0, model=None) -> PointerNetwork:
     """A pointer over one layer of a random Llama, its weights wide enough that attention matters."""
     torch.manual_seed(seed)
-    made = PointerNetwork.over(model or llama(vocab=len(tiny_tokenizer())), 1, **SHAPE).eval()
+    made = PointerNetwork.from_model(model or llama(vocab=len(tiny_tokenizer())), 1, **SHAPE).eval()
     for parameter in made.body.parameters():
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -67,7 +67,7 @@ def test_every_line_ends_at_the_token_with_its_newline(parts: list[str], questio
     vocabulary = Vocabulary.from_tokenizer(tokenizer)
     answer = "\n".join(parts)
     tokens = tokenizer.encode(critique_prompt(question, answer), add_special_tokens=False)
-    ends = line_ends(tokens, answer, vocabulary)
+    ends = line_end_positions(tokens, answer, vocabulary)
     assert len(ends) == len(answer.split("\n"))
     pieces = [vocabulary.pieces[token] or b"" for token in tokens]
     head = len(critique_prompt(question, answer)) - len(answer) - len("\n```\n")
@@ -82,11 +82,11 @@ def test_every_line_ends_at_the_token_with_its_newline(parts: list[str], questio
 def test_an_answer_that_the_prompt_lacks_is_refused() -> None:
     vocabulary = Vocabulary([b"a", b"\n"])
     with pytest.raises(ValueError, match="does not hold"):
-        line_ends([0, 1], "b", vocabulary)
+        line_end_positions([0, 1], "b", vocabulary)
 
 
 def test_it_begins_with_a_copy_of_the_models_lower_layers(engine) -> None:
-    tokens, real = padded([prompt(engine), prompt(engine)[:20]], engine.model.device)
+    tokens, real = pad_prompts([prompt(engine), prompt(engine)[:20]], engine.model.device)
     before = engine.model(tokens).logits
     own = network(model=engine.model)
     states = own.below(input_ids=tokens).last_hidden_state
@@ -103,10 +103,10 @@ def test_neither_padding_nor_order_nor_batches_change_what_it_says(order: list[i
     pointer = Pointer(network(), engine.vocabulary)
     answers = [ANSWER, "x = 1", "\n".join(LINES[:3]), ANSWER.replace("total", "s"), "a\nb\nc"]
     prompts = [prompt(engine, own) for own in answers]
-    alone = [pointer.lines([p], [a])[0] for p, a in zip(prompts, answers, strict=True)]
+    alone = [pointer.line_log_odds([p], [a])[0] for p, a in zip(prompts, answers, strict=True)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("momus.lm.pointer.AT_ONCE", at_once)
-        together = pointer.lines([prompts[i] for i in order], [answers[i] for i in order])
+        together = pointer.line_log_odds([prompts[i] for i in order], [answers[i] for i in order])
     for i, lines in zip(order, together, strict=True):
         assert len(lines) == len(answers[i].split("\n"))
         assert lines == pytest.approx(alone[i], abs=1e-4)
@@ -114,23 +114,23 @@ def test_neither_padding_nor_order_nor_batches_change_what_it_says(order: list[i
 
 def test_what_comes_later_counts(engine, pointer) -> None:
     other = ANSWER.replace("return total", "return items")
-    first, second = pointer.lines([prompt(engine), prompt(engine, other)], [ANSWER, other])
+    first, second = pointer.line_log_odds([prompt(engine), prompt(engine, other)], [ANSWER, other])
     assert abs(first[1] - second[1]) > 1e-3
 
 
 def test_it_lies_beside_its_model_in_half_precision(engine, tmp_path) -> None:
     network().save(tmp_path)
-    found = Pointer.beside(tmp_path, engine.model, engine.vocabulary)
+    found = Pointer.load_if_present(tmp_path, engine.model, engine.vocabulary)
     assert found is not None
     direct = Pointer(network(), engine.vocabulary)
     asked = ([prompt(engine)], [ANSWER])
-    assert found.lines(*asked)[0] == pytest.approx(direct.lines(*asked)[0], abs=0.05)
+    assert found.line_log_odds(*asked)[0] == pytest.approx(direct.line_log_odds(*asked)[0], abs=0.05)
     size = sum(parameter.numel() for parameter in network().parameters())
     assert (tmp_path / POINTER_FILE).stat().st_size < 2 * size + 4000
-    assert Pointer.beside(tmp_path / "elsewhere", engine.model, engine.vocabulary) is None
+    assert Pointer.load_if_present(tmp_path / "elsewhere", engine.model, engine.vocabulary) is None
     (tmp_path / POINTER_FILE).write_bytes(b"nothing")
     with pytest.raises(UserError, match="cannot load the pointer"):
-        Pointer.beside(tmp_path, engine.model, engine.vocabulary)
+        Pointer.load_if_present(tmp_path, engine.model, engine.vocabulary)
 
 
 def quoted(text: str) -> list[int]:
@@ -195,14 +195,14 @@ def test_a_chosen_line_is_what_gets_quoted(seed: int, distinct: bool) -> None:
 def test_a_choice_leaves_noise_that_is_spread_evenly(odds: list[float], temperature: float) -> None:
     shares = torch.tensor(odds, dtype=torch.float64).div(temperature).softmax(-1).tolist()
     steps = 2000
-    drawn = [choose_by(odds, (i + 0.5) / steps, temperature) for i in range(steps)]
+    drawn = [sample_by_log_odds(odds, (i + 0.5) / steps, temperature) for i in range(steps)]
     for index, share in enumerate(shares):
         left = [rest for choice, rest in drawn if choice == index]
         assert len(left) == pytest.approx(share * steps, abs=1.01)
         assert all(0 <= rest < 1 for rest in left)
         if len(left) > 20:
             assert sum(left) / len(left) == pytest.approx(0.5, abs=0.05)
-    assert choose_by(odds, 0.3, 0.0) == (odds.index(max(odds)), 0.3)
+    assert sample_by_log_odds(odds, 0.3, 0.0) == (odds.index(max(odds)), 0.3)
 
 
 def test_a_critic_without_one_chooses_as_before(engine, pointer) -> None:
@@ -210,7 +210,7 @@ def test_a_critic_without_one_chooses_as_before(engine, pointer) -> None:
     (plain,) = subjects_of(engine, tasks)
     assert plain == Subject(tuple(prompt(engine)), ANSWER) and pointed([plain], None) == [plain]
     (own,) = pointed([plain], pointer)
-    assert own.lines == pytest.approx(pointer.lines([plain.prompt], [ANSWER])[0])
+    assert own.lines == pytest.approx(pointer.line_log_odds([plain.prompt], [ANSWER])[0])
     assert single(engine, [plain], max_tokens=8, verbatim=False) == single(engine, [own], max_tokens=8, verbatim=False)
 
 
@@ -219,7 +219,7 @@ def lessons():
     """Functions of the standard library, each with a bug."""
     tokenizer = tiny_tokenizer()
     tasks = [task for task in stdlib_tasks(Size(max_chars=300)) if task.split == "train"][:24]
-    functions = [Function(t.question, t.answer, tuple(find_edits(t.answer))) for t in tasks]
+    functions = [CorpusFunction(t.question, t.answer, tuple(find_edits(t.answer))) for t in tasks]
     tampers = [draw_tamper(own, 1, random.Random(i)) for i, own in enumerate(functions) if own.edits]
     return functions, [own for own in tampers if own], tokenizer
 

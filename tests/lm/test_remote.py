@@ -21,11 +21,11 @@ from momus.critique import parse_critique
 from momus.errors import UserError
 from momus.lm.codec import ServerCodec
 from momus.lm.constraint import VerbatimQuotes
-from momus.lm.remote.asking import seed_of
+from momus.lm.remote.client import seed_of
 from momus.lm.remote.engine import RemoteEngine
 from momus.lm.remote.probe import FORCE, probe
 from momus.lm.remote.server import KEY_VARIABLE, Server
-from momus.lm.remote.wire import Piece, Reply, Request, read_reply
+from momus.lm.remote.wire import Reply, Request, ServerToken, read_reply
 from momus.lm.tiny import TINY
 from support.openai_server import URL, OpenAIServer
 from support.tiny import tiny_engine, tiny_tokenizer
@@ -193,7 +193,7 @@ def test_drawing_again_keeps_the_models_proportions(monkeypatch: pytest.MonkeyPa
     async def reply(request: Request) -> Reply:
         own = {t: w * math.exp(request.bias.get(t, 0.0)) for t, w in weights.items()}
         (token,) = random.Random(request.seed).choices(list(own), list(own.values()))
-        return Reply("", (Piece("", None, token, -1.0),), False, None)
+        return Reply("", (ServerToken("", None, token, -1.0),), False, None)
 
     monkeypatch.setattr(engine._server, "reply", reply)
     rule: Any = _Allowed([11, 12, 13])
@@ -314,7 +314,7 @@ def test_tokens_named_by_their_text_are_told_or_not_guessed(tokens: list[int]) -
     for token in tokens:
         data = codec.vocabulary.pieces[token] or b""
         text = data.decode(errors="replace")
-        pieces.append(Piece(text, None if "\N{REPLACEMENT CHARACTER}" in text else data))
+        pieces.append(ServerToken(text, None if "\N{REPLACEMENT CHARACTER}" in text else data))
     found = codec.identify(pieces)
     if all(piece.data is not None for piece in pieces):
         assert found == tokens

@@ -20,7 +20,7 @@ from momus.errors import UserError
 from momus.lm import attention, forward
 from momus.lm.attention import TREE_ATTENTION, TreeLayout
 from momus.lm.forward import backbone_of, hidden_states, token_logprobs, tree_problem
-from momus.lm.head import logit_change
+from momus.lm.logit_transform import logit_transform
 from momus.lm.models import save_causal_lm
 from momus.lm.tree import TokenTree, pack
 
@@ -331,14 +331,14 @@ def test_logits_changed_after_the_head_are_the_models_own(kind, monkeypatch) -> 
     monkeypatch.setattr(forward, "LOGIT_CELLS", 4 * VOCAB)  # several chunks
     model, fresh = [build(kind, **CHANGED[kind]) for _ in range(2)]
     assert_equal_to_rows(model, [[5, 6, 7], [5, 6, 7], [5, 9]], [[3, 4, 9], [8, 2, 2], [3, 5]], fresh)
-    change = logit_change(model)
+    change = logit_transform(model)
     tried = torch.tensor([-9.0, 0.5, 30.0])
     assert torch.equal(change(tried), tried) == (kind == "llama")
 
 
 def test_a_change_of_logits_that_is_not_known_is_refused(monkeypatch) -> None:
     model = build("olmo2")
-    assert torch.equal(logit_change(model)(torch.tensor([7.0])), torch.tensor([7.0]))
+    assert torch.equal(logit_transform(model)(torch.tensor([7.0])), torch.tensor([7.0]))
     odd, forward_ = build("olmo2"), type(model).forward
     monkeypatch.setattr(
         type(model), "forward", lambda self, *a, **k: Changed(forward_(self, *a, **k).logits.sign()), raising=True

@@ -15,9 +15,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from momus.errors import UserError
+from momus.lm.branches import Branch, BranchPlan
 from momus.lm.constraint import Vocabulary
 from momus.lm.engine import Choice
-from momus.lm.plan import Branch, Plan
 from momus.search.rain.answer import AnswerReader, EncodedPrompt
 from momus.search.rain.judge import JudgeVerdict
 from momus.search.rain.result import Budget, RainResult
@@ -52,11 +52,11 @@ class ScriptedWriter:
             limit=None, vocabulary=Vocabulary(pieces), forwarded_tokens=0, decode=lambda ts: "".join(map(chr, ts))
         )
 
-    def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+    def write(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
         self.calls += 1
         return [self.branch(prefix, plan, ends) for plan in plans]
 
-    def branch(self, prefix: Tokens, plan: Plan, ends: frozenset[int]) -> Branch:
+    def branch(self, prefix: Tokens, plan: BranchPlan, ends: frozenset[int]) -> Branch:
         tokens: list[int] = []
         while len(tokens) < plan.max_tokens:
             place = (prefix, tuple(tokens))
@@ -67,7 +67,7 @@ class ScriptedWriter:
                 token = int(chance(place, plan.key, plan.sample, plan.temperature) * self.size)
             tokens.append(token or self.size - 1 if self.endless else token)
             self.engine.forwarded_tokens += 1
-            if tokens[-1] in ends or plan.over(tokens):
+            if tokens[-1] in ends or plan.should_stop(tokens):
                 break
         own = tuple(tokens)
         return Branch(own, -5 * chance("p", prefix, own) - len(own), own[-1] in ends)
@@ -130,7 +130,7 @@ def by_hand(config: RainConfig, seed: int, most: float) -> tuple[Tokens, list[in
             if is_root:
                 kid["p"] = 0.75 * kid["p"] + 0.25 / len(p)
 
-    def add(node: dict[str, Any], plan: Plan, greedy: bool) -> None:
+    def add(node: dict[str, Any], plan: BranchPlan, greedy: bool) -> None:
         branch = writer.branch(prompt + node["all"], plan, ends)
         if branch.tokens not in [kid["tokens"] for kid in node["kids"]]:
             name = (*node["name"], len(node["kids"]))
@@ -147,8 +147,8 @@ def by_hand(config: RainConfig, seed: int, most: float) -> tuple[Tokens, list[in
                 embedded = [kid["emb"] for kid in kids if kid["emb"] is not None]
                 alike = len(embedded) == len(kids) and np.linalg.norm(np.var(embedded, axis=0)) < 0.03 * size
                 if len(kids) < 20 and alike and max(kid["q"] for kid in kids) < 0:
-                    drawn = Plan(size, (seed, 1, *node["name"]), node["tried"], top_k=15)
-                    add(node, Plan(1, rank=len(kids), top_k=20) if size == 1 else drawn, False)
+                    drawn = BranchPlan(size, (seed, 1, *node["name"]), node["tried"], top_k=15)
+                    add(node, BranchPlan(1, rank=len(kids), top_k=20) if size == 1 else drawn, False)
                     node["tried"] += 1
                     priors(node, node is root)
                 scores = [
@@ -160,9 +160,9 @@ def by_hand(config: RainConfig, seed: int, most: float) -> tuple[Tokens, list[in
             leaf = path[-1]
             if not done(leaf):
                 size, key = length(leaf), (seed, 0, *leaf["name"])
-                plans = [Plan(size, top_k=15), *(Plan(size, key, draw, top_k=15) for draw in range(9))]
+                plans = [BranchPlan(size, top_k=15), *(BranchPlan(size, key, draw, top_k=15) for draw in range(9))]
                 if size == 1:
-                    plans = [Plan(1, rank=rank, top_k=20) for rank in range(10)]
+                    plans = [BranchPlan(1, rank=rank, top_k=20) for rank in range(10)]
                 for number, plan in enumerate(plans):
                     add(leaf, plan, greedy=size > 1 and number == 0)
                 priors(leaf, leaf is root)
@@ -170,7 +170,7 @@ def by_hand(config: RainConfig, seed: int, most: float) -> tuple[Tokens, list[in
             if not done(leaf):
                 room, key = config.max_tokens - len(text), (seed, 2, *leaf["name"])
                 stop = lambda own: own[-1] != END and own[-1] % 5 == 0  # noqa: E731
-                text += writer.branch(prompt + text, Plan(room, key, leaf["fn"], over=stop), ends).tokens
+                text += writer.branch(prompt + text, BranchPlan(room, key, leaf["fn"], should_stop=stop), ends).tokens
             said = text[:-1] if text[-1:] == (END,) else text
             g = judge("why?", "".join(map(chr, said))).value
             vectors = encode(prompt, text, [len(node["all"]) - len(node["tokens"]) for node in path[1:]])

@@ -17,12 +17,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from momus.errors import UserError
+from momus.lm.branches import BranchPlan
 from momus.lm.chat import ChatFormat
 from momus.lm.engine import Choice, option_tokens
 from momus.lm.local.branches import write_branches
 from momus.lm.local.engine import LocalEngine
-from momus.lm.local.together import shared_beginning
-from momus.lm.plan import Plan
+from momus.lm.local.shared_prefix import shared_prefix
 from momus.search.rain.answer import EncodedPrompt
 from momus.search.rain.judge import Case, Criterion, JudgeVerdict, SelfJudge, cut_to_whole_sentences, last_question
 from momus.search.rain.models import AttentionEncoder, LocalWriter, SentenceEncoder, normalise
@@ -63,20 +63,20 @@ def read_by(engine: LocalEngine) -> set[tuple[int, ...]]:
 
 
 plans = st.builds(
-    Plan,
+    BranchPlan,
     max_tokens=st.integers(1, 9),
     key=st.none() | st.tuples(st.integers(0, 3)),
     sample=st.integers(0, 2),
     rank=st.integers(0, 3),
     top_k=st.sampled_from([5, 15, 10_000]) | st.none(),
     temperature=st.sampled_from([0.3, 1.0, 2.0]),
-    over=st.sampled_from([lambda tokens: False, lambda tokens: tokens[-1] % 7 == 0]),
+    should_stop=st.sampled_from([lambda tokens: False, lambda tokens: tokens[-1] % 7 == 0]),
 )
 
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(3, 300), min_size=1, max_size=20), st.lists(plans, min_size=1, max_size=8))
-def test_branches_written_together_are_those_written_alone(prefix: list[int], asked: list[Plan]) -> None:
+def test_branches_written_together_are_those_written_alone(prefix: list[int], asked: list[BranchPlan]) -> None:
     engine = engine_with()
     seen, start = read_by(engine), (1, *prefix)
     together = write_branches(engine, start, asked, ENDS)
@@ -87,7 +87,7 @@ def test_branches_written_together_are_those_written_alone(prefix: list[int], as
     assert engine.forwarded_tokens == len(needed | {start[:size] for size in range(1, len(start))})
     assert seen <= needed | {start[:size] for size in range(1, len(start))}
     before = engine.forwarded_tokens
-    write_branches(engine, (*start, *together[0].tokens), [Plan(1)], ENDS)
+    write_branches(engine, (*start, *together[0].tokens), [BranchPlan(1)], ENDS)
     assert engine.forwarded_tokens - before <= 2, "what was written is remembered"
 
 
@@ -95,18 +95,18 @@ def test_a_branch_follows_its_plan() -> None:
     engine, prefix = engine_with(), (1, 70, 71)
     logits = precise_model()(torch.tensor([prefix])).logits[0, -1].detach()
     order = logits.argsort(descending=True).tolist()
-    ranks = write_branches(engine, prefix, [Plan(1, rank=rank, top_k=20) for rank in range(4)], ENDS)
+    ranks = write_branches(engine, prefix, [BranchPlan(1, rank=rank, top_k=20) for rank in range(4)], ENDS)
     assert [own.tokens[0] for own in ranks] == order[:4]
     top = logits[order[:20]].log_softmax(-1)
     assert [own.logprob for own in ranks] == pytest.approx(top[:4].tolist(), abs=1e-5)
-    drawn = write_branches(engine, prefix, [Plan(1, (i,), top_k=5, temperature=2.0) for i in range(400)], ENDS)
+    drawn = write_branches(engine, prefix, [BranchPlan(1, (i,), top_k=5, temperature=2.0) for i in range(400)], ENDS)
     shares = (logits[order[:5]] / 2).softmax(-1).tolist()
     counts = [sum(own.tokens[0] == token for own in drawn) / 400 for token in order[:5]]
     assert sum(counts) == 1
     assert counts == pytest.approx(shares, abs=0.09)
     for own in drawn:
         assert own.logprob == pytest.approx(math.log(shares[order.index(own.tokens[0])]), abs=1e-5)
-    free = write_branches(engine, prefix, [Plan(1, (i,)) for i in range(50)], ENDS)
+    free = write_branches(engine, prefix, [BranchPlan(1, (i,)) for i in range(50)], ENDS)
     expected = logits.log_softmax(-1)
     assert all(own.logprob == pytest.approx(float(expected[own.tokens[0]]), abs=1e-5) for own in free)
 
@@ -114,23 +114,23 @@ def test_a_branch_follows_its_plan() -> None:
 def test_a_branch_ends_at_its_first_end_token() -> None:
     order = precise_model()(torch.tensor([(1, 9)])).logits[0, -1].argsort(descending=True)
     ends = frozenset({int(order[0])})
-    (branch,) = write_branches(engine_with(), (1, 9), [Plan(8)], ends)
+    (branch,) = write_branches(engine_with(), (1, 9), [BranchPlan(8)], ends)
     assert branch.tokens == (int(order[0]),) and branch.ended
 
 
 def test_what_cannot_be_written_is_refused() -> None:
     engine = engine_with()
     with pytest.raises(UserError, match="empty"):
-        write_branches(engine, (), [Plan(1)], ENDS)
+        write_branches(engine, (), [BranchPlan(1)], ENDS)
     with pytest.raises(UserError, match="exceed"):
-        write_branches(engine, (1,) * 500, [Plan(13)], ENDS)
-    assert write_branches(engine, (1,) * 500, [Plan(12)], frozenset())[0].tokens
+        write_branches(engine, (1,) * 500, [BranchPlan(13)], ENDS)
+    assert write_branches(engine, (1,) * 500, [BranchPlan(12)], frozenset())[0].tokens
     broken = tiny_model()
     with torch.no_grad():
         broken.model.norm.weight.fill_(math.nan)
     for memory, writer in ((2**28, LocalWriter), (0, ReferenceWriter)):
         with pytest.raises(UserError, match="not numbers"):
-            writer(LocalEngine(broken, tiny_tokenizer(), memory=memory)).write((1, 5), [Plan(1)], ENDS)
+            writer(LocalEngine(broken, tiny_tokenizer(), memory=memory)).write((1, 5), [BranchPlan(1)], ENDS)
 
 
 @pytest.mark.parametrize("window", [None, 6])
@@ -145,7 +145,7 @@ def test_other_attention(window: int | None) -> None:
         sliding_window=window, pad_token_id=0, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     model = MistralForCausalLM(config).eval()
-    asked = [Plan(8), *(Plan(8, (i,), top_k=15) for i in range(5)), Plan(12, (9,))]
+    asked = [BranchPlan(8), *(BranchPlan(8, (i,), top_k=15) for i in range(5)), BranchPlan(12, (9,))]
     prefix = tuple(range(1, 30))
     fast, plain = (LocalEngine(model, tiny_tokenizer(), memory=memory) for memory in (2**28, 0))
     one, other = LocalWriter(fast).write(prefix, asked, ENDS), ReferenceWriter(plain).write(prefix, asked, ENDS)
@@ -245,7 +245,7 @@ def test_the_question_has_both_statements_under_both_labels() -> None:
     assert other.endswith("(A) The reply is wrong.\n(B) The reply is right.\nThe answer is: (")
     assert "Assistant: 2\nOptions:\n(A) The reply is right.\n(B) The reply is wrong.\nThe answer is: (A)\n" in one
     assert "Assistant: 5\nOptions:\n(A) The reply is wrong.\n(B) The reply is right.\nThe answer is: (A)\n" in one
-    assert len(shared_beginning(judge.prompts("why?", "because"))) > len(engine.encode(one, bos=True)) // 2
+    assert len(shared_prefix(judge.prompts("why?", "because"))) > len(engine.encode(one, bos=True)) // 2
     sentences = SelfJudge(engine, Criterion("?", "y", "n", whole_sentences=True))
     assert "Assistant: It is. So.\n" in engine.decode(sentences.prompts("q", "It is. So. But the")[0])
     assert cut_to_whole_sentences("맞다。 그리") == "맞다。" and cut_to_whole_sentences("no stop") == "no stop"
@@ -377,8 +377,8 @@ def test_a_small_memory_changes_nothing_but_the_work(memory: int) -> None:
     small, large = engine_with(memory), engine_with()
     one, other = (grown(e, False, 7, SMALL, Strict()) for e in (small, large))
     assert_same(one, other)
-    assert small.peak_memory <= memory and one.forwarded > other.forwarded
-    assert bool(small.peak_memory) == bool(memory)
+    assert small.peak_cache_bytes <= memory and one.forwarded > other.forwarded
+    assert bool(small.peak_cache_bytes) == bool(memory)
 
 
 def test_a_search_reads_hardly_more_than_the_distinct_tokens() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from momus.errors import UnfitInputError, UserError
+from momus.lm.branches import BranchPlan
 from momus.lm.engine import Choice
 from momus.lm.local.branches import write_branches
-from momus.lm.plan import Plan
 from momus.lm.remote.engine import RemoteEngine
 from momus.records import Prompt
 from momus.search.rain.answer import EncodedPrompt
@@ -39,9 +39,9 @@ def served(**switches: Any) -> tuple[OpenAIServer, RemoteEngine]:
 def test_branches_among_the_likeliest_are_those_of_the_local_engine() -> None:
     made, engine = served()
     made.bodies.clear()
-    plans = [Plan(6, top_k=15), *(Plan(6, (7, i), i, top_k=15, temperature=2.0) for i in range(5))]
-    plans += [Plan(1, rank=rank, top_k=20) for rank in range(4)]
-    plans += [Plan(5, (9,), top_k=5, over=lambda tokens: len(tokens) == 2)]
+    plans = [BranchPlan(6, top_k=15), *(BranchPlan(6, (7, i), i, top_k=15, temperature=2.0) for i in range(5))]
+    plans += [BranchPlan(1, rank=rank, top_k=20) for rank in range(4)]
+    plans += [BranchPlan(5, (9,), top_k=5, should_stop=lambda tokens: len(tokens) == 2)]
     here, there = write_branches(LOCAL, PREFIX, plans, ENDS), engine.write(PREFIX, plans, ENDS)
     assert [own.tokens for own in there] == [own.tokens for own in here]
     assert [own.logprob for own in there] == pytest.approx([own.logprob for own in here], abs=1e-3)
@@ -58,15 +58,15 @@ def test_a_branch_that_may_take_any_token_is_sampled_there() -> None:
     _, engine = served()
 
     def tokens(i: int, **changed: Any) -> tuple[int, ...]:
-        (branch,) = engine.write(PREFIX, [Plan(40, (1, i), **changed)], ENDS)
+        (branch,) = engine.write(PREFIX, [BranchPlan(40, (1, i), **changed)], ENDS)
         assert math.isnan(branch.logprob)
         return branch.tokens
 
     drawn = [tokens(i) for i in range(4)]
     assert drawn == [tokens(i) for i in range(4)] and len(set(drawn)) == 4
-    assert [tokens(i, over=lambda own: len(own) == 3) for i in range(4)] == [own[:3] for own in drawn]
-    (greedy,) = engine.write(PREFIX, [Plan(6)], ENDS)
-    assert greedy.tokens == write_branches(LOCAL, PREFIX, [Plan(6)], ENDS)[0].tokens
+    assert [tokens(i, should_stop=lambda own: len(own) == 3) for i in range(4)] == [own[:3] for own in drawn]
+    (greedy,) = engine.write(PREFIX, [BranchPlan(6)], ENDS)
+    assert greedy.tokens == write_branches(LOCAL, PREFIX, [BranchPlan(6)], ENDS)[0].tokens
 
 
 def discrete(result: RainResult) -> Any:
@@ -113,7 +113,7 @@ def test_the_plain_way_over_a_server_grows_the_same_tree(itself: bool) -> None:
 def test_what_a_server_lacks_is_refused_in_words(switches: dict[str, Any], message: str) -> None:
     _, engine = served(**switches)
     with pytest.raises(UserError, match=message) as caught:
-        engine.write(PREFIX, [Plan(1, rank=1, top_k=20), Plan(3, (1,))], ENDS)
+        engine.write(PREFIX, [BranchPlan(1, rank=1, top_k=20), BranchPlan(3, (1,))], ENDS)
     assert "\n" not in str(caught.value)
 
 
@@ -122,7 +122,7 @@ def test_what_does_not_fit_is_told_before_it_is_asked() -> None:
     assert engine.limit == 40
     made.bodies.clear()
     with pytest.raises(UnfitInputError, match="exceed the 40"):
-        engine.write((1,) * 38, [Plan(3, top_k=5)], ENDS)
+        engine.write((1,) * 38, [BranchPlan(3, top_k=5)], ENDS)
     with pytest.raises(UnfitInputError, match="exceed the 40"):
         engine.choose([(1,) * 40], ("A", "B"))
     with pytest.raises(UnfitInputError, match="exceed the 40"):

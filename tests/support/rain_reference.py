@@ -15,11 +15,12 @@ import numpy.typing as npt
 import torch
 from transformers import DynamicCache
 
+from momus.lm.branches import Branch, BranchPlan, BranchWriter, check_length
 from momus.lm.chat import PLAIN, ChatFormat
 from momus.lm.engine import Choice
 from momus.lm.local.branches import advance, flat_values
 from momus.lm.local.engine import LocalEngine
-from momus.lm.plan import Branch, Plan, Tokens, Writing, check_room
+from momus.lm.tree import Tokens
 from momus.search.rain.answer import EncodedPrompt
 from momus.search.rain.dataset import Rain
 from momus.search.rain.judge import Judge, SelfJudge
@@ -60,8 +61,8 @@ class ReferenceWriter:
         assert not engine.remembers, "the reference needs an engine without memory: LocalEngine(..., memory=0)"
         self.engine = engine
 
-    def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
-        check_room(self.engine.limit, prefix, plans)
+    def write(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
+        check_length(self.engine.limit, prefix, plans)
         return [self._branch(prefix, plan, ends) for plan in plans]
 
     def attention_values(self, sequence: Tokens) -> npt.NDArray[np.float64]:
@@ -69,8 +70,8 @@ class ReferenceWriter:
         self._read(sequence, past)
         return flat_values(past.layers[-1].values[0])
 
-    def _branch(self, prefix: Tokens, plan: Plan, ends: frozenset[int]) -> Branch:
-        writing, past, new = Writing(plan, ends), DynamicCache(), prefix
+    def _branch(self, prefix: Tokens, plan: BranchPlan, ends: frozenset[int]) -> Branch:
+        writing, past, new = BranchWriter(plan, ends), DynamicCache(), prefix
         while not writing.done:
             advance(self._read(new, past), [[writing]], len(self.engine.vocabulary))
             new = (writing.tokens[-1],)
@@ -89,7 +90,7 @@ class ReferenceWriter:
 class ReferenceRemoteWriter(RemoteWriter):
     """Has a server write one branch after the other; give it an engine without memory: RemoteEngine(..., memory=0)."""
 
-    def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+    def write(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
         return [branch for plan in plans for branch in self.engine.write(prefix, [plan], ends)]
 
 

@@ -19,7 +19,7 @@ from momus.lm.tree import TokenTree
 from momus.tamper.sites import find_edits
 from momus.tiny import corpus, pretrain
 from momus.tiny import losses as wanted
-from momus.tiny.examples import Function, Mixture, draw_example, draw_tamper
+from momus.tiny.examples import CorpusFunction, Mixture, draw_example, draw_tamper
 from momus.train.muon import Muon, orthogonalize
 
 
@@ -40,7 +40,7 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def drawn(few):
     tasks = [t for t in stdlib.stdlib_tasks(Size(max_chars=500)) if t.split == "train"][:60]
-    return [Function(t.question, t.answer, tuple(find_edits(t.answer))) for t in tasks]
+    return [CorpusFunction(t.question, t.answer, tuple(find_edits(t.answer))) for t in tasks]
 
 
 def test_examples_hold_the_gold_critique_and_mark_the_bugs(drawn, tokenizer):

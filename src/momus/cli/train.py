@@ -332,7 +332,7 @@ def _memory_told() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        from momus.lm.memory import is_out_of_memory
+        from momus.lm.out_of_memory import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise

@@ -220,7 +220,7 @@ def load_critic(model: Path | None = None, reward: RewardSource | None = None) -
     folder = model or TINY
     tokenizer = load_tokenizer(folder)
     engine = LocalEngine(load_causal_lm(folder), tokenizer)
-    pointer = Pointer.beside(folder, engine.model, engine.vocabulary)
+    pointer = Pointer.load_if_present(folder, engine.model, engine.vocabulary)
     source = reward or RewardSource()
     found = find_reward(source, engine)
     if found is None:

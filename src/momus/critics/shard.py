@@ -146,7 +146,7 @@ class ShardCritic:
         self._model, self._tokenizer = load_causal_lm(config.model), load_tokenizer(config.model)
         codec = Codec(self._tokenizer)
         self._reward = find_reward(config.source, codec) or no_reward
-        self._pointer = Pointer.beside(config.model, self._model, codec.vocabulary)
+        self._pointer = Pointer.load_if_present(config.model, self._model, codec.vocabulary)
 
     def __call__(self, shard: Shard) -> list[TaskCritiques]:
         """Return the critiques of every task of a shard, in order."""

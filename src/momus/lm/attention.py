@@ -32,7 +32,7 @@ DENSE = 128  # tokens in a row up to which a dense mask is faster
 WASTE = 1.25  # padded attention cells per cell needed, above which a block of runs is split
 
 
-class Block(NamedTuple):
+class SegmentBlock(NamedTuple):
     """Runs of like size, attended to together; flat indices padded with 0.
 
     `queries` [B, Q] are the runs; `keys` [B, A + Q] what stands above each run, on the right of A columns, and
@@ -72,7 +72,7 @@ class TreeLayout:
         self._masks: dict[int | None, Any] = {}
 
     @cached_property
-    def blocks(self) -> list[tuple[Block, dict[int | None, torch.Tensor | None]]]:
+    def blocks(self) -> list[tuple[SegmentBlock, dict[int | None, torch.Tensor | None]]]:
         """The runs of the tree in blocks, each with the masks it has needed so far, by window."""
         return [(_block(runs, self._device), {}) for runs in _alike(self._tree.segments())]
 
@@ -211,7 +211,7 @@ def _alike(runs: list[Segment]) -> list[list[Segment]]:
     return groups
 
 
-def _block(runs: list[Segment], device: torch.device) -> Block:
+def _block(runs: list[Segment], device: torch.device) -> SegmentBlock:
     size, width = max(len(run.own) for run in runs), max(len(run.above) for run in runs)
     queries, keys = np.zeros((len(runs), size), np.int64), np.zeros((len(runs), width + size), np.int64)
     real = np.zeros((len(runs), size), np.bool_)
@@ -221,7 +221,7 @@ def _block(runs: list[Segment], device: torch.device) -> Block:
         keys[row, width : width + len(own)] = own
         real[row, : len(own)] = True
     heights = np.array([len(run.above) for run in runs], np.int64)
-    return Block(*(torch.from_numpy(array).to(device) for array in (queries, keys, heights, real)))
+    return SegmentBlock(*(torch.from_numpy(array).to(device) for array in (queries, keys, heights, real)))
 
 
 AttentionInterface.register(TREE_ATTENTION, tree_attention)

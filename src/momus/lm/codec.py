@@ -8,7 +8,7 @@ from typing import Any
 
 from momus.errors import UserError
 from momus.lm.constraint import Vocabulary
-from momus.lm.remote.wire import Piece
+from momus.lm.remote.wire import ServerToken
 
 
 class Codec:
@@ -69,7 +69,7 @@ class ServerCodec(Codec):
         inner = prompt[1:] if prompt[0] == self.tokenizer.bos_token_id else prompt
         return None if any(self.is_special(token) for token in inner) else self.decode(inner)
 
-    def identify(self, pieces: Sequence[Piece]) -> list[int] | None:
+    def identify(self, pieces: Sequence[ServerToken]) -> list[int] | None:
         """Return the tokens that a server's pieces are, or None where that cannot be told.
 
         They go by their number; else they must be the usual way to cut their text; else each must have a text that
@@ -87,14 +87,14 @@ class ServerCodec(Codec):
         known = [self.token_of(piece) for piece in pieces]
         return [token for token in known if token is not None] if None not in known else None
 
-    def has(self, piece: Piece) -> bool:
+    def has(self, piece: ServerToken) -> bool:
         """Whether any token could be this piece; False means that the tokenizer is not the server's."""
         if piece.token is not None:
             return 0 <= piece.token < len(self.vocabulary)
         special = not piece.text or piece.text in self.tokenizer.all_special_tokens
         return special or piece.data is None or piece.data in self.vocabulary.by_piece
 
-    def token_of(self, piece: Piece) -> int | None:
+    def token_of(self, piece: ServerToken) -> int | None:
         """Return the token that one piece is by itself, or None where that cannot be told.
 
         Raises:

@@ -206,7 +206,7 @@ def uniforms(key: tuple[int, ...], sample: int, steps: int) -> npt.NDArray[np.fl
 
 
 def chosen(constraint: Constraint | None, state: State, noise: float, temperature: float) -> tuple[State, float]:
-    """Make the choice that a constraint asks for before the next token, if any; see `choose_by`.
+    """Make the choice that a constraint asks for before the next token, if any; see `sample_by_log_odds`.
 
     Returns:
         The state after it, and the noise left for the token.
@@ -214,11 +214,11 @@ def chosen(constraint: Constraint | None, state: State, noise: float, temperatur
     odds = constraint.odds(state) if constraint else None
     if constraint is None or odds is None:
         return state, noise
-    choice, left = choose_by(odds, noise, temperature)
+    choice, left = sample_by_log_odds(odds, noise, temperature)
     return constraint.choose(state, choice), left
 
 
-def choose_by(odds: Sequence[float], noise: float, temperature: float) -> tuple[int, float]:
+def sample_by_log_odds(odds: Sequence[float], noise: float, temperature: float) -> tuple[int, float]:
     """Choose by the logarithms of odds, over a temperature; 0 takes the best.
 
     Args:

@@ -20,10 +20,10 @@ from torch.utils.checkpoint import checkpoint
 
 from momus.errors import UserError
 from momus.lm.attention import TREE_ATTENTION, TreeLayout
-from momus.lm.head import logit_change
+from momus.lm.context_length import context_length
 from momus.lm.local.fork import windows_of
+from momus.lm.logit_transform import logit_transform
 from momus.lm.models import RewardModel, within
-from momus.lm.positions import longest_sequence
 from momus.lm.tree import IntArray, TokenTree, pack
 
 TOKEN_BUDGET = 8192  # tokens in one forward pass
@@ -53,7 +53,7 @@ def hidden_states(backbone: Any, trees: Sequence[TokenTree]) -> torch.Tensor:
     Raises:
         UserError: A path is longer than the model can read, or than tokens that share a row can be read alike.
     """
-    limit, longest = longest_sequence(backbone.config), max(int(tree.depth.max()) + 1 for tree in trees)
+    limit, longest = context_length(backbone.config), max(int(tree.depth.max()) + 1 for tree in trees)
     if limit is not None and longest > limit:
         raise UserError(
             f"a sequence of {longest} tokens is too long: {backbone.config.model_type} models have positions for "
@@ -165,14 +165,14 @@ def token_logprobs(
         entropies: Also return the entropy of each prediction.
 
     Raises:
-        UserError: The model changes its logits after the vocabulary head in an unknown way (`lm/head.py`), or a path
-            is too long for it.
+        UserError: The model changes its logits after the vocabulary head in an unknown way
+            (`lm/logit_transform.py`), or a path is too long for it.
     """
     return within(model, lambda: _token_logprobs(model, trees, temperature, entropies))
 
 
 def _token_logprobs(model: Any, trees: Sequence[TokenTree], temperature: float, entropies: bool) -> BranchLogprobs:
-    change = logit_change(model)
+    change = logit_transform(model)
     states = _take(
         hidden_states(backbone_of(model), trees), trees, [t.parent[np.concatenate(t.branches)] for t in trees]
     )

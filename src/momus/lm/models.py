@@ -32,7 +32,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound="RewardModel")
 
 HEAD_FILE = "reward_head.json"
-POINTED = "pointed"  # the kind of reward model that is told by a pointer (`pointed_reward.py`)
+POINTED = "pointed"  # the kind of reward model that is told by a pointer (`pointer_reward.py`)
 ADAPTER_FILE = "adapter_config.json"
 ADAPTER_BASE_FILE = "adapter_base.json"
 ADAPTER_HEAD_FILE = "reward_head.safetensors"

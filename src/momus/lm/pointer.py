@@ -65,7 +65,7 @@ class PointerNetwork(nn.Module):
         self.score = nn.Linear(below.hidden_size, 1)
 
     @classmethod
-    def over(cls, model: LlamaForCausalLM, reads: int, *, layers: int, heads: int, inner: int) -> PointerNetwork:
+    def from_model(cls, model: LlamaForCausalLM, reads: int, *, layers: int, heads: int, inner: int) -> PointerNetwork:
         """Return a new network over a copy of a model's first `reads` layers.
 
         Raises:
@@ -84,7 +84,7 @@ class PointerNetwork(nn.Module):
         """Score tokens: a logit that the fault is in the line each of them ends, [B, T].
 
         Args:
-            tokens: Rows padded at their ends, [B, T].
+            tokens: Rows pad_prompts at their ends, [B, T].
             real: Which tokens are no padding, [B, T].
         """
         states = self.below(input_ids=tokens, use_cache=False).last_hidden_state
@@ -122,7 +122,7 @@ class Pointer:
         self.network, self._vocabulary = network, vocabulary
 
     @classmethod
-    def beside(cls, folder: str | Path, model: Any, vocabulary: Vocabulary) -> Pointer | None:
+    def load_if_present(cls, folder: str | Path, model: Any, vocabulary: Vocabulary) -> Pointer | None:
         """Load the pointer of the model in a folder, or return None where it has none.
 
         Raises:
@@ -132,7 +132,7 @@ class Pointer:
         return cls(PointerNetwork.load(path).to(model.device), vocabulary) if path.is_file() else None
 
     @torch.no_grad()
-    def lines(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> list[tuple[float, ...]]:
+    def line_log_odds(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> list[tuple[float, ...]]:
         """Return for every line of every answer the logarithm of the odds that a critique should quote it.
 
         Args:
@@ -143,21 +143,21 @@ class Pointer:
         found: dict[int, tuple[float, ...]] = {}
         for start in range(0, len(order), AT_ONCE):
             part = order[start : start + AT_ONCE]
-            scores = self.network(*padded([prompts[i] for i in part], self.network.score.weight.device))
+            scores = self.network(*pad_prompts([prompts[i] for i in part], self.network.score.weight.device))
             for i, row in zip(part, scores, strict=True):
-                found[i] = tuple(row[line_ends(prompts[i], answers[i], self._vocabulary)].tolist())
+                found[i] = tuple(row[line_end_positions(prompts[i], answers[i], self._vocabulary)].tolist())
         return [found[i] for i in range(len(prompts))]
 
 
-def padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return prompts padded at their ends, and which tokens are no padding: [B, T] each."""
+def pad_prompts(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return prompts pad_prompts at their ends, and which tokens are no padding: [B, T] each."""
     size = max(map(len, prompts))
     tokens = torch.tensor([[*own, *[0] * (size - len(own))] for own in prompts], device=device)
     lengths = torch.tensor([len(own) for own in prompts], device=device)
     return tokens, torch.arange(size, device=device)[None] < lengths[:, None]
 
 
-def line_ends(prompt: Sequence[int], answer: str, vocabulary: Vocabulary) -> list[int]:
+def line_end_positions(prompt: Sequence[int], answer: str, vocabulary: Vocabulary) -> list[int]:
     """Return for every line of an answer the place in its prompt of the token with the newline that ends the line.
 
     Raises:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True)

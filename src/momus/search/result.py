@@ -82,7 +82,7 @@ def pointed(subjects: Sequence[Subject], pointer: Pointer | None) -> list[Subjec
     """Return subjects with what a critic's pointer says of their lines; as they are where it has none."""
     if pointer is None or not subjects:
         return list(subjects)
-    lines = pointer.lines([own.prompt for own in subjects], [own.answer for own in subjects])
+    lines = pointer.line_log_odds([own.prompt for own in subjects], [own.answer for own in subjects])
     return [replace(own, lines=found) for own, found in zip(subjects, lines, strict=True)]
 
 

@@ -8,7 +8,7 @@ from momus.lm.codec import Codec, read_tokenizer
 from momus.lm.engine import SearchEngine
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel, contents
-from momus.lm.pointed_reward import PointedReward, load_reward
+from momus.lm.pointer_reward import PointerRewardModel, load_reward
 from momus.lm.tree import TokenTree
 from momus.search.result import Reward, RewardSource, Tokens
 
@@ -37,7 +37,7 @@ def find_reward(source: RewardSource, critic: SearchEngine | Codec) -> Reward | 
     """
     if source.folder is not None:
         model = load_reward(source.folder)
-        if isinstance(model, PointedReward):
+        if isinstance(model, PointerRewardModel):
             model.check_tokens(critic.tokenizer)
         return reward_of(model)
     if source.url is None:

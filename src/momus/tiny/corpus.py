@@ -20,7 +20,7 @@ from momus.data.stdlib import stdlib_tasks
 from momus.data.variants import as_script, rename_locals, tighten
 from momus.tamper.edits import Edit
 from momus.tamper.sites import find_edits
-from momus.tiny.examples import Function
+from momus.tiny.examples import CorpusFunction
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Corpus:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def __getitem__(self, index: int) -> Function:
+    def __getitem__(self, index: int) -> CorpusFunction:
         question, answer, edits = json.loads(self._lines[index])
-        return Function(question, answer, tuple(Edit.from_list(edit) for edit in edits))
+        return CorpusFunction(question, answer, tuple(Edit.from_list(edit) for edit in edits))
 
 
 def build_corpus(folder: Path, config: CorpusConfig) -> dict[str, Path]:

@@ -39,7 +39,7 @@ OPENING = 3
 _REPAIR = re.compile(r"^Should be `([^`]+)`")
 
 
-class Function(NamedTuple):
+class CorpusFunction(NamedTuple):
     """A function with every mutation that could be made in it."""
 
     question: str
@@ -47,7 +47,7 @@ class Function(NamedTuple):
     edits: tuple[Edit, ...]
 
 
-class Example(NamedTuple):
+class TrainingExample(NamedTuple):
     """A token tree with, per token [n]: the weight of predicting it, and whether a bug has been read in its line.
 
     `buggy` is 1 from the first token of a bug to the end of its line, its newline included, 0 on the answer's other
@@ -90,7 +90,7 @@ class Mixture:
     """Loss weight of the judgement of a claim; its text has none."""
 
 
-def draw_tamper(function: Function, count: int, rng: random.Random) -> Tamper | None:
+def draw_tamper(function: CorpusFunction, count: int, rng: random.Random) -> Tamper | None:
     """Put `count` fresh bugs into a function, or return None when it has no room for them."""
     task = Task(id="", question=function.question, answer=function.answer)
     if count == 0:
@@ -99,7 +99,7 @@ def draw_tamper(function: Function, count: int, rng: random.Random) -> Tamper | 
     return Tamper(task=task, answer=made[0], bugs=made[1]) if made else None
 
 
-def draw_bugs(function: Function, shares: Sequence[float], rng: random.Random) -> Tamper | None:
+def draw_bugs(function: CorpusFunction, shares: Sequence[float], rng: random.Random) -> Tamper | None:
     """Put 0, 1, 2, ... fresh bugs into a function with given chances, never more than one to two lines.
 
     Where there is no room for as many as were drawn there are fewer; None where there is none for any.
@@ -111,8 +111,8 @@ def draw_bugs(function: Function, shares: Sequence[float], rng: random.Random) -
 
 
 def draw_example(
-    function: Function, mixture: Mixture, tokenizer: PreTrainedTokenizerFast, rng: random.Random
-) -> Example | None:
+    function: CorpusFunction, mixture: Mixture, tokenizer: PreTrainedTokenizerFast, rng: random.Random
+) -> TrainingExample | None:
     """Draw one training example from a function, or None when the tamper drawn did not work out."""
     tamper = draw_bugs(function, mixture.bugs, rng)
     if tamper is None:
@@ -124,7 +124,7 @@ def draw_example(
     return _example(question, tamper, claims, mixture, tokenizer, rng)
 
 
-def _claims(function: Function, tamper: Tamper, rng: random.Random) -> list[tuple[Comment, str]]:
+def _claims(function: CorpusFunction, tamper: Tamper, rng: random.Random) -> list[tuple[Comment, str]]:
     gold = tamper.gold_critique().comments
     claims = [(rng.choice(gold), RIGHT)] if gold else []
     wrong = rng.choice([_other_line, _inverted, _other_repair])(function, tamper, rng) or _other_line(
@@ -133,7 +133,7 @@ def _claims(function: Function, tamper: Tamper, rng: random.Random) -> list[tupl
     return [*claims, (wrong, WRONG)] if wrong else claims
 
 
-def _other_line(function: Function, tamper: Tamper, rng: random.Random) -> Comment | None:
+def _other_line(function: CorpusFunction, tamper: Tamper, rng: random.Random) -> Comment | None:
     """Return a comment true of one line (or of none) under the quote of a line without a bug."""
     quoted = {line for c in tamper.gold_critique().comments for line in c.highlight.split("\n")}
     lines = [line.strip() for line in tamper.answer.split("\n")[1:]]
@@ -144,7 +144,7 @@ def _other_line(function: Function, tamper: Tamper, rng: random.Random) -> Comme
     return Comment(highlight=rng.choice(lines), text=rng.choice(texts))
 
 
-def _inverted(function: Function, tamper: Tamper, rng: random.Random) -> Comment | None:
+def _inverted(function: CorpusFunction, tamper: Tamper, rng: random.Random) -> Comment | None:
     """Return a claim that a correct line should be what an unused mutation would have made of it."""
     for edit in rng.sample(function.edits, min(6, len(function.edits))):
         repair = _REPAIR.match(edit.description)
@@ -162,7 +162,7 @@ def _inverted(function: Function, tamper: Tamper, rng: random.Random) -> Comment
     return None
 
 
-def _other_repair(function: Function, tamper: Tamper, rng: random.Random) -> Comment | None:
+def _other_repair(function: CorpusFunction, tamper: Tamper, rng: random.Random) -> Comment | None:
     """Return the quote of a line that does hold a bug with a repair that belongs elsewhere."""
     gold = tamper.gold_critique().comments
     if not gold or not function.edits:
@@ -219,7 +219,7 @@ def _options(
 
 
 class _Branch(NamedTuple):
-    """The tokens of a branch with, for each, its weight and `Example.right`."""
+    """The tokens of a branch with, for each, its weight and `TrainingExample.right`."""
 
     ids: Sequence[int]
     weight: FloatArray
@@ -281,7 +281,7 @@ def _example(
     mixture: Mixture,
     tokenizer: PreTrainedTokenizerFast,
     rng: random.Random,
-) -> Example:
+) -> TrainingExample:
     text = critique_prompt(question, tamper.answer)
     encoded = tokenizer.backend_tokenizer.encode(text)
     prompt = [tokenizer.bos_token_id, *encoded.ids]
@@ -314,4 +314,4 @@ def _example(
     choices = [(tree.branches[0][at], token, own_end[number]) for at, token, number in options]
     weight = np.concatenate([prompt_weight, *(branch.weight for branch in branches)])
     right = np.concatenate([nowhere, *(branch.right for branch in branches)])
-    return Example(tree, weight, buggy, line, source, right, np.array(choices, np.int64).reshape(-1, 3))
+    return TrainingExample(tree, weight, buggy, line, source, right, np.array(choices, np.int64).reshape(-1, 3))

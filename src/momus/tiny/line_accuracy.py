@@ -51,7 +51,7 @@ def pointed_line_hits(pointer: Pointer, tokenizer: PreTrainedTokenizerFast, tamp
     """Return for each of `tampers` whether the line that a pointer finds likeliest is one of a bug."""
     prompts = [[tokenizer.bos_token_id, *tokenizer.backend_tokenizer.encode(prompt_of(own)).ids] for own in tampers]
     hits = []
-    for tamper, odds in zip(tampers, pointer.lines(prompts, [own.answer for own in tampers]), strict=True):
+    for tamper, odds in zip(tampers, pointer.line_log_odds(prompts, [own.answer for own in tampers]), strict=True):
         quotable = [number for number, _ in quotable_texts(tamper.answer)]
         likeliest = max(quotable, key=odds.__getitem__)
         hits.append(any(likeliest in bug_lines(bug, tamper.answer) for bug in tamper.bugs))

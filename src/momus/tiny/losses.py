@@ -15,7 +15,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from momus.lm.forward import hidden_states
 from momus.lm.tree import TokenTree
-from momus.tiny.examples import OPENING, Example, Mixture
+from momus.tiny.examples import OPENING, Mixture, TrainingExample
 
 LOOKING = 2
 """Heads of a layer that are told where to look: one is too narrow to bring along how a line begins."""
@@ -55,7 +55,7 @@ class Heads(nn.Module):
 def loss_of(
     model: LlamaForCausalLM,
     heads: Heads,
-    batch: list[Example],
+    batch: list[TrainingExample],
     detect_layer: int,
     mixture: Mixture,
     losses: LossWeights,
@@ -139,7 +139,7 @@ def _outputs(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor]]:
 
 
 def _follow(
-    model: LlamaForCausalLM, hidden: torch.Tensor, odd: torch.Tensor, row: TokenTree, batch: list[Example]
+    model: LlamaForCausalLM, hidden: torch.Tensor, odd: torch.Tensor, row: TokenTree, batch: list[TrainingExample]
 ) -> torch.Tensor:
     """Return the cross-entropy of the next token where a line is chosen, against the detector's choice among the lines.
 
@@ -166,7 +166,7 @@ def _follow(
 
 
 def _look(
-    model: LlamaForCausalLM, batch: list[Example], row: TokenTree, query: torch.Tensor, key: torch.Tensor
+    model: LlamaForCausalLM, batch: list[TrainingExample], row: TokenTree, query: torch.Tensor, key: torch.Tensor
 ) -> torch.Tensor:
     """Return the loss of the first heads' attention, from where a line is chosen to its end, among the prompt's tokens.
 

@@ -49,7 +49,7 @@ from momus.lm.models import atomic_directory, save_causal_lm
 from momus.records import Tamper
 from momus.runtime.runs import Run
 from momus.tiny.corpus import Corpus, CorpusConfig, build_corpus, texts
-from momus.tiny.examples import Example, Mixture, draw_example, draw_tamper
+from momus.tiny.examples import Mixture, TrainingExample, draw_example, draw_tamper
 from momus.tiny.lessons import lessons_from
 from momus.tiny.line_accuracy import line_accuracy
 from momus.tiny.losses import Heads, LossWeights, loss_of
@@ -258,11 +258,11 @@ def _freeze(model: LlamaForCausalLM, heads: Heads, config: PretrainConfig, token
 
 def _pool(
     corpus: Corpus, tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, number: int, share: float
-) -> Iterator[list[Example]]:
+) -> Iterator[list[TrainingExample]]:
     """Draw one pool of examples and yield it in batches."""
     rng = random.Random(f"{config.seed} pool {number}")
     mixture = replace(config.mixture, bugs=config.dense) if share < config.dense_first else config.mixture
-    examples: list[Example] = []
+    examples: list[TrainingExample] = []
     while len(examples) < config.pool:
         function = corpus[rng.randrange(len(corpus))]
         long_share = config.long_share if share >= config.short_first else 0.0
@@ -271,7 +271,7 @@ def _pool(
         example = draw_example(function, mixture, tokenizer, rng)
         if example and len(example.tree) <= config.context:
             examples.append(example)
-    batches: list[list[Example]] = [[]]
+    batches: list[list[TrainingExample]] = [[]]
     for example in examples:
         if sum(len(own.tree) for own in batches[-1]) + len(example.tree) > config.batch_tokens:
             batches.append([])
@@ -283,7 +283,7 @@ def _step(
     model: LlamaForCausalLM,
     heads: Heads,
     optimizers: dict[str, torch.optim.Optimizer],
-    batch: list[Example],
+    batch: list[TrainingExample],
     config: PretrainConfig,
 ) -> dict[str, float]:
     """Take one optimizer step on a batch and return its losses."""

@@ -97,7 +97,7 @@ def open_base(
     return Base(name, chat, setup, positions, pretraining_tokens)
 
 
-def load_reward(path: Path, base: Base) -> RewardModel:
+def load_reward_for_policy(path: Path, base: Base) -> RewardModel:
     """Load a reward model that reads what a policy writes.
 
     Raises:

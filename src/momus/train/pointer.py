@@ -26,7 +26,7 @@ from rich.progress import Progress
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from momus.lm.constraint import Vocabulary
-from momus.lm.pointer import PointerNetwork, line_ends, padded
+from momus.lm.pointer import PointerNetwork, line_end_positions, pad_prompts
 from momus.lm.prompts import critique_prompt
 from momus.records import Tamper
 from momus.runtime.runs import Run
@@ -110,7 +110,7 @@ def train_pointer(
     """
     run = Run(out, {**asdict(config), "reads": reads})
     torch.manual_seed(config.seed)
-    network = PointerNetwork.over(model, reads, layers=config.layers, heads=config.heads, inner=config.inner)
+    network = PointerNetwork.from_model(model, reads, layers=config.layers, heads=config.heads, inner=config.inner)
     first = copy.deepcopy(network)
     modules, optimizers = {"pointer": network, "first": first}, _optimizers(network, config)
     step, state = run.restore(modules, optimizers) or (0, {"tokens": 0, "pool": 0})
@@ -146,7 +146,7 @@ def lesson_of(tamper: Tamper, question: str, tokenizer: PreTrainedTokenizerFast,
     """Return what one tampered answer teaches."""
     ids = tokenizer.backend_tokenizer.encode(critique_prompt(question, tamper.answer)).ids
     tokens = (tokenizer.bos_token_id, *ids)
-    ends = line_ends(tokens, tamper.answer, vocabulary)
+    ends = line_end_positions(tokens, tamper.answer, vocabulary)
     bugs = set[int]().union(*(bug_lines(bug, tamper.answer) for bug in tamper.bugs))
     lines = [number for number, line in enumerate(tamper.answer.split("\n")) if line.strip()]
     return Lesson(tokens, tuple(ends[n] for n in lines), tuple(n in bugs for n in lines))
@@ -182,7 +182,7 @@ def pointing_accuracy(network: PointerNetwork, lessons: Sequence[Lesson], batch_
 
 
 def _scores(network: PointerNetwork, lessons: Sequence[Lesson]) -> list[torch.Tensor]:
-    scores = network(*padded([own.tokens for own in lessons], network.score.weight.device))
+    scores = network(*pad_prompts([own.tokens for own in lessons], network.score.weight.device))
     return [row[list(own.ends)] for row, own in zip(scores, lessons, strict=True)]
 
 

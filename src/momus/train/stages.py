@@ -29,7 +29,7 @@ from momus.runtime.processes import device, main, on_main
 from momus.runtime.runs import Progress, Run
 from momus.runtime.sharding import describe, gathered, prepare, save
 from momus.stats.bootstrap import Interval, mean_interval
-from momus.train.bases import Base, load_reward
+from momus.train.bases import Base, load_reward_for_policy
 from momus.train.ppo import train_ppo
 from momus.train.reward import RankedPrompt, center, pair_accuracy, train_reward
 from momus.train.rollout import engine_sampler, reward_scorer
@@ -79,7 +79,7 @@ def run_sft(
         raise UserError("--reward chooses the epoch by answers to held-out prompts, and there are none: --held-out")
     model, start = _loaded(base, config.seed)
     model = prepare(model, base.setup)
-    judge = load_reward(reward, base).to(device()).eval() if reward else None
+    judge = load_reward_for_policy(reward, base).to(device()).eval() if reward else None
     seen = [data.digest(), digest(pretraining), fingerprint(judge) if judge else ""]
     if config.per_task is not None:
         seen.append(digest(data.tasks))
@@ -168,7 +168,7 @@ def run_ppo(
         UserError: As `train_ppo`, or as `Rollouts.engine`.
     """
     policy, start = _loaded(base, config.seed)
-    judge = load_reward(reward, base)
+    judge = load_reward_for_policy(reward, base)
     seen = [data.digest(), digest(pretraining), fingerprint(judge)]
     policy, judge = prepare(policy, base.setup), prepare(judge, base.setup).eval()
     run = _run(out, "ppo", base, start, policy, config, seen, max_answer)

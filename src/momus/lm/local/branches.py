@@ -1,9 +1,9 @@
-"""Branches of one prefix, computed by the local engine as a tree: what they share is read once.
+"""Branches of one prefix (`lm/branches.py`), sampled by the local engine as a tree: shared tokens are computed once.
 
 A search asks for more than samples: the likeliest continuation, the second likeliest token, draws among the k
-likeliest, each up to a length or an end of its own, and with the probability it had *under its rule* (`plan.py`). As
-long as branches agree they are one row of the batch; where they part, the row is forked. What was read stays in the
-engine's memory.
+likeliest, each with its own length limit and stopping rule, and with the probability it had *under its plan*. While
+branches agree they are one row of the batch; where they differ, the row is forked. Keys and values stay in the engine's
+cache.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy.typing as npt
 import torch
 
 from momus.errors import UserError
-from momus.lm.local.batch import Batch
+from momus.lm.branches import Branch, BranchPlan, BranchWriter, check_length
+from momus.lm.local.decoding import DecodingBatch
 from momus.lm.local.engine import LocalEngine
 from momus.lm.local.fork import forking
-from momus.lm.local.radix import Tokens
-from momus.lm.plan import Branch, Plan, Writing, check_room
+from momus.lm.tree import Tokens
 
 
-def advance(logits: torch.Tensor, groups: Sequence[Sequence[Writing]], vocabulary: int) -> None:
+def advance(logits: torch.Tensor, groups: Sequence[Sequence[BranchWriter]], vocabulary: int) -> None:
     """Write one more token of branches that so far agree, group by group, given the logits of what follows: [G, V].
 
     Raises:
@@ -43,7 +43,9 @@ def advance(logits: torch.Tensor, groups: Sequence[Sequence[Writing]], vocabular
                 writing.add(everything[row], np.arange(known.shape[1]))
 
 
-def write_branches(engine: LocalEngine, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+def write_branches(
+    engine: LocalEngine, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]
+) -> list[Branch]:
     """Write branches of a prefix, one per plan, together.
 
     Args:
@@ -55,11 +57,11 @@ def write_branches(engine: LocalEngine, prefix: Tokens, plans: Sequence[Plan], e
     Raises:
         UserError: The prefix is empty, or its branches could grow longer than the model reads.
     """
-    check_room(engine.limit, prefix, plans)
-    written = [Writing(plan, ends) for plan in plans]
+    check_length(engine.limit, prefix, plans)
+    written = [BranchWriter(plan, ends) for plan in plans]
     # Training, say, between two calls is noticed there, and nothing half done is kept.
     with engine.inference():
-        batch = Batch(engine, [prefix])
+        batch = DecodingBatch(engine, [prefix])
         with forking(engine.model, batch.cache):
             logits, groups = batch.begin(), [written]
             while True:
@@ -92,9 +94,9 @@ def flat_values(values: torch.Tensor) -> npt.NDArray[np.float64]:
     return values.transpose(0, 1).flatten(1).double().cpu().numpy()
 
 
-def _parted(groups: Sequence[Sequence[Writing]]) -> tuple[list[int], list[int], list[list[Writing]]]:
+def _parted(groups: Sequence[Sequence[BranchWriter]]) -> tuple[list[int], list[int], list[list[BranchWriter]]]:
     """Part groups by their last token: the row each new one comes from, that token, and its members."""
-    found: dict[tuple[int, int], list[Writing]] = {}
+    found: dict[tuple[int, int], list[BranchWriter]] = {}
     for row, group in enumerate(groups):
         for writing in group:
             if not writing.done:
@@ -102,7 +104,9 @@ def _parted(groups: Sequence[Sequence[Writing]]) -> tuple[list[int], list[int], 
     return [row for row, _ in found], [token for _, token in found], list(found.values())
 
 
-def _remember(engine: LocalEngine, batch: Batch, prefix: Tokens, groups: Sequence[Sequence[Writing]]) -> None:
+def _remember(
+    engine: LocalEngine, batch: DecodingBatch, prefix: Tokens, groups: Sequence[Sequence[BranchWriter]]
+) -> None:
     """Keep what ended branches read of themselves: a search that goes on from one need not read it again."""
     for row, group in enumerate(groups) if engine.remembers else ():
         ended = next((writing for writing in group if writing.done), None)

@@ -1,7 +1,7 @@
 """The local engine: any causal language model of Hugging Face transformers, in this process.
 
-Every distinct prefix of a batch is computed once and shared by its samples (`lm/fork.py`), and remembered for
-the next call (`lm/radix.py`); samples leave their batch the moment they end; sampling is keyed, so results do
+Every distinct prefix of a batch is computed once and shared by its samples (`lm/local/fork.py`), and remembered for
+the next call (`lm/local/radix.py`); samples leave their batch the moment they end; sampling is keyed, so results do
 not depend on batching (to rounding of the model's arithmetic).
 """
 
@@ -23,17 +23,17 @@ from transformers import DynamicCache
 from momus.errors import UnfitInputError, UserError
 from momus.lm.codec import Codec
 from momus.lm.constraint import Constraint, State
+from momus.lm.context_length import context_length
 from momus.lm.engine import Choice, Key, Sample, check_sampling, chosen, option_tokens, prompt_keys, rules_for, uniforms
 from momus.lm.forward import backbone_of, branch_logprobs
-from momus.lm.local.batch import Batch
+from momus.lm.local.decoding import DecodingBatch
 from momus.lm.local.fork import forking, windows_of
-from momus.lm.local.radix import Match, RadixCache, Tokens, alike, fingerprint, padded, prefill_mask
-from momus.lm.local.together import logits_after
-from momus.lm.memory import within_memory
-from momus.lm.positions import longest_sequence
+from momus.lm.local.radix import CachedPrefix, RadixCache, alike, fingerprint, padded, prefill_mask
+from momus.lm.local.shared_prefix import logits_after
+from momus.lm.out_of_memory import run_within_memory
 from momus.lm.sampling import draw
 from momus.lm.stop import StopStrings
-from momus.lm.tree import TokenTree
+from momus.lm.tree import Tokens, TokenTree
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ class LocalEngine(Codec):
         limit: Most tokens that the model reads, None for any number.
         ends: The tokens that end a text of the model's.
         forwarded_tokens: Tokens pushed through the model so far, padding included.
-        peak_memory: The most bytes of keys and values that were ever remembered.
+        peak_cache_bytes: The most bytes of keys and values that were ever remembered.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, rows: int = 128, memory: int = 2**29) -> None:
@@ -110,7 +110,7 @@ class LocalEngine(Codec):
                 f"{model.config.model_type} models cannot be sampled from here: their positions cannot be set"
             )
         self.windows = windows_of(model.config)
-        limits = (longest_sequence(model.config), getattr(model.config, "max_position_embeddings", None))
+        limits = (context_length(model.config), getattr(model.config, "max_position_embeddings", None))
         self.limit = min((limit for limit in limits if limit is not None), default=None)
         super().__init__(tokenizer)
         self.model, self.rows = model, rows
@@ -118,7 +118,7 @@ class LocalEngine(Codec):
             raise UserError("the tokenizer has more tokens than the model: they do not belong together")
         self.ends = _end_tokens(model, tokenizer)
         self._memory, self._fingerprint = RadixCache(memory), fingerprint(model)
-        self.forwarded_tokens = self.peak_memory = 0
+        self.forwarded_tokens = self.peak_cache_bytes = 0
 
     def sample(
         self,
@@ -204,12 +204,12 @@ class LocalEngine(Codec):
             parts = [part for layer in past.layers for part in (layer.keys, layer.values)]
             for row, i in enumerate(group):
                 columns = torch.stack([part[row][:, seen[row]] for part in parts])
-                whole[i] = Match(len(sequences[i]), (columns,))
+                whole[i] = CachedPrefix(len(sequences[i]), (columns,))
         lengths = torch.tensor([match.length for match in whole], device=self.model.device)
         size = int(lengths.max())
         return padded(whole, size), torch.arange(size, device=lengths.device) < lengths[:, None]
 
-    def _read(self, sequences: Sequence[Tokens], found: Sequence[Match]) -> tuple[DynamicCache, torch.Tensor]:
+    def _read(self, sequences: Sequence[Tokens], found: Sequence[CachedPrefix]) -> tuple[DynamicCache, torch.Tensor]:
         """Read sequences side by side, from where their matches in memory end; see `read`."""
         old, new = (
             max(m.length for m in found),
@@ -250,14 +250,14 @@ class LocalEngine(Codec):
         """Whether anything is kept from one call to the next."""
         return self._memory.max_bytes > 0
 
-    def remembered(self, sequence: Tokens) -> Match:
+    def remembered(self, sequence: Tokens) -> CachedPrefix:
         """Return what is remembered of a sequence: its keys and values as far as they are there."""
         return self._memory.match(sequence)
 
-    def remember(self, sequence: Tokens, before: Match, states: torch.Tensor) -> None:
+    def remember(self, sequence: Tokens, before: CachedPrefix, states: torch.Tensor) -> None:
         """Keep a sequence: `states` are its keys and values [2 * layers, H, t, D] from where `before` ends."""
         self._memory.put(sequence, before, states)
-        self.peak_memory = max(self.peak_memory, self._memory.bytes)
+        self.peak_cache_bytes = max(self.peak_cache_bytes, self._memory.bytes)
 
     def remember_branch(self, prefix: Tokens, branch: Sequence[int], states: Callable[[], torch.Tensor]) -> None:
         """Keep a finished branch, whose last token nothing has read, if its prefix was not forgotten meanwhile."""
@@ -273,19 +273,19 @@ class LocalEngine(Codec):
             found = self.remembered(but)
             self._memory.clear()
             if but and found.length == len(but):
-                self.remember(but, Match(0, ()), torch.cat(found.pieces, 2))
+                self.remember(but, CachedPrefix(0, ()), torch.cat(found.pieces, 2))
             elif but and (self.limit is None or len(but) <= self.limit):
                 self.read([but])
 
     def _within_memory(self, items: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
-        """Do `work` on all items, as many rows at once as fit; see `within_memory`."""
-        self.rows = within_memory(items, self.rows, work, self._memory.clear)
+        """Do `work` on all items, as many rows at once as fit; see `run_within_memory`."""
+        self.rows = run_within_memory(items, self.rows, work, self._memory.clear)
 
     def _generate(self, rows: Sequence[_Row], settings: _Settings) -> None:
         """Write the samples of one batch from their beginning to their end."""
         for row in rows:
             row.restart()
-        batch = Batch(self, [row.prefix for row in rows])
+        batch = DecodingBatch(self, [row.prefix for row in rows])
         with forking(self.model, batch.cache):
             for step in range(settings.max_tokens):
                 logits = batch.step([row.tokens[-1] for row in rows]) if step else batch.begin()
@@ -301,7 +301,7 @@ class LocalEngine(Codec):
                 rows = [rows[i] for i in kept]
                 batch.keep(kept)
 
-    def _remember(self, rows: Sequence[_Row], batch: Batch, done: set[int]) -> None:
+    def _remember(self, rows: Sequence[_Row], batch: DecodingBatch, done: set[int]) -> None:
         """Keep what samples read of themselves: a search that goes on from one need not read it again."""
         for i in sorted(done) if self.remembers else ():
             self.remember_branch(rows[i].prefix, rows[i].tokens, partial(batch.states, i))

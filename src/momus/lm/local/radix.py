@@ -16,15 +16,13 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from momus.lm.local.fork import Masks, Windows, masks
-from momus.lm.tree import common_prefix
-
-Tokens = tuple[int, ...]
+from momus.lm.tree import Tokens, common_prefix
 
 WASTE = 1.25  # tokens with padding for each without, up to which sequences are read together,
 FEW = 16  # or tokens of padding: a forward pass of its own would cost more
 
 
-class Match(NamedTuple):
+class CachedPrefix(NamedTuple):
     """The first `length` tokens of a stored sequence: keys and values [2 * layers, H, t, D], piece after piece."""
 
     length: int
@@ -47,17 +45,17 @@ class RadixCache:
     def __len__(self) -> int:
         return len(self._sorted)
 
-    def match(self, tokens: Tokens) -> Match:
+    def match(self, tokens: Tokens) -> CachedPrefix:
         """Find the stored sequence with the longest common prefix."""
         at = bisect_left(self._sorted, tokens)
         near = self._sorted[max(0, at - 1) : at + 1]
         length, best = max(((common_prefix(tokens, other), other) for other in near), default=(0, None))
         if best is None or not length:
-            return Match(0, ())
+            return CachedPrefix(0, ())
         self._pieces.move_to_end(best)
-        return Match(length, _cut(self._pieces[best], length))
+        return CachedPrefix(length, _cut(self._pieces[best], length))
 
-    def put(self, tokens: Tokens, before: Match, new: torch.Tensor) -> None:
+    def put(self, tokens: Tokens, before: CachedPrefix, new: torch.Tensor) -> None:
         """Store a sequence in place of what it extends, and forget the oldest until all fits.
 
         Args:
@@ -124,7 +122,7 @@ def fingerprint(model: Any) -> torch.Tensor:
     return torch.cat([*parts, parts[0].new_tensor([hash(str(used)) >> 11])])
 
 
-def padded(found: Sequence[Match], size: int) -> DynamicCache:
+def padded(found: Sequence[CachedPrefix], size: int) -> DynamicCache:
     """Lay remembered keys and values side by side, padded on the right to `size` columns."""
     past = DynamicCache()
     pieces = [match.pieces for match in found]

@@ -1,4 +1,4 @@
-"""Branches of one prefix (`plan.py`), written by a model on a server.
+"""Branches of one prefix (`lm/branches.py`), written by a model on a server.
 
 A branch that chooses among the likeliest tokens is chosen here, with the same random numbers as in the local engine,
 from the likeliest next tokens that the server names: one token a round, branches that so far agree as one request, all
@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from momus.errors import UserError
-from momus.lm.plan import Branch, Plan, Tokens, Writing
-from momus.lm.remote.asking import Asker, Settings
+from momus.lm.branches import Branch, BranchPlan, BranchWriter
+from momus.lm.remote.client import ModelClient, Settings
 from momus.lm.remote.probe import lacks
 from momus.lm.stop import StopStrings
+from momus.lm.tree import Tokens
 
 _NEEDED = ("token_prompts", "logprobs", "top_logprobs", "token_ids")
 _WINDOW = 16
@@ -36,7 +37,7 @@ class RemoteBranches:
         memory: Most prefixes that are remembered, the least recently used forgotten first; 0 for none.
     """
 
-    def __init__(self, asker: Asker, memory: int) -> None:
+    def __init__(self, asker: ModelClient, memory: int) -> None:
         self._asker, self._most = asker, memory
         self._known: OrderedDict[Tokens, Likeliest] = OrderedDict()
 
@@ -44,7 +45,7 @@ class RemoteBranches:
         """Forget everything."""
         self._known.clear()
 
-    def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+    def write(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
         """Write branches of a prefix, one per plan, together.
 
         The log-probability of a branch that may take any token is nan.
@@ -53,7 +54,7 @@ class RemoteBranches:
             UserError: The server cannot say what is needed, or fails.
         """
         self._check(plans)
-        written = [Writing(plan, ends) for plan in plans]
+        written = [BranchWriter(plan, ends) for plan in plans]
         branches = {i: own.branch for i, own in enumerate(written) if own.plan.top_k is not None}
         free = [i for i, plan in enumerate(plans) if plan.top_k is None]
         sampled = dict(zip(free, self._sampled(prefix, [plans[i] for i in free], ends), strict=True))
@@ -86,10 +87,10 @@ class RemoteBranches:
             self._known.popitem(last=False)
         return found
 
-    def _sampled(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+    def _sampled(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
         return self._asker.server.run([self._sample(prefix, plan, ends) for plan in plans])
 
-    async def _sample(self, prefix: Tokens, plan: Plan, ends: frozenset[int]) -> Branch:
+    async def _sample(self, prefix: Tokens, plan: BranchPlan, ends: frozenset[int]) -> Branch:
         """Have the server write a branch, in parts: it does not know where the branch is to end."""
         asker, tokens = self._asker, list[int]()
         settings = Settings(
@@ -106,14 +107,14 @@ class RemoteBranches:
             for place, (token, _) in enumerate(found, 1):
                 tokens.append(token)
                 at_end = token in ends or (ended and place == len(found))
-                if at_end or plan.over(tokens):
+                if at_end or plan.should_stop(tokens):
                     return Branch(tuple(tokens), float("nan"), at_end)
             if not found:
                 break  # a limit of the server's own
             window *= 2
         return Branch(tuple(tokens), float("nan"), False)
 
-    def _check(self, plans: Sequence[Plan]) -> None:
+    def _check(self, plans: Sequence[BranchPlan]) -> None:
         asker = self._asker
         if asker.chat:
             raise UserError("branches cannot be written through chat: there is no continuing what is begun")

@@ -1,8 +1,8 @@
 """The remote engine: a model behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp, hosted ones).
 
 Tokens are the model's own: its tokenizer is loaded here, prefixes travel as token numbers where the server takes
-them, and what comes back is turned into tokens by number or by exact text. What a server cannot do (`lm/probe.py`
-asks it) is refused in words; a log-probability that it does not say is nan, never 0.
+them, and what comes back is turned into tokens by number or by exact text. What a server cannot do is found by
+`lm/remote/probe.py` and refused in words; a log-probability that it does not say is nan, never 0.
 
 Randomness is keyed like everywhere: every request has one sample and a seed of its own, made from the key, so results
 do not depend on how requests are batched, where the server honours seeds.
@@ -27,12 +27,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from momus.errors import UnfitInputError, UserError
+from momus.lm.branches import Branch, BranchPlan, check_length
 from momus.lm.codec import ServerCodec
 from momus.lm.constraint import Constraint, Vocabulary
 from momus.lm.engine import Choice, Key, Sample, check_sampling, option_tokens, prompt_keys, rules_for
-from momus.lm.plan import Branch, Plan, check_room
-from momus.lm.remote.asking import Asker, Settings, Token, known
 from momus.lm.remote.branches import RemoteBranches
+from momus.lm.remote.client import ModelClient, Settings, Token, known
 from momus.lm.remote.probe import CAPABILITIES, FORCE, lacks, probe
 from momus.lm.remote.server import Server
 from momus.lm.remote.wire import Reply, Request
@@ -66,7 +66,7 @@ class RemoteEngine:
         self._server, self._chat = Server(server) if isinstance(server, str) else server, chat
         self._codec = ServerCodec(self._server.model if tokenizer is None else tokenizer)
         self.capabilities = probe(self._server, chat)
-        self._asker = Asker(self._server, self._codec, self.capabilities, chat)
+        self._asker = ModelClient(self._server, self._codec, self.capabilities, chat)
         self._branches = RemoteBranches(self._asker, memory)
         self.limit = self._server.limit()
         api = "chat" if chat else "completions"
@@ -113,9 +113,9 @@ class RemoteEngine:
         """Forget here what the server said; what it remembers itself decides about time alone."""
         self._branches.forget()
 
-    def write(self, prefix: tuple[int, ...], plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+    def write(self, prefix: tuple[int, ...], plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
         """Write branches of a prefix, one per plan; see `RemoteBranches.write`."""
-        check_room(self.limit, prefix, plans)
+        check_length(self.limit, prefix, plans)
         return self._branches.write(prefix, plans, ends)
 
     def sample(

@@ -70,7 +70,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Piece:
+class ServerToken:
     """One token as a server names it; what it does not say is None.
 
     `top` are the likeliest tokens at its place, itself possibly among them.
@@ -80,7 +80,7 @@ class Piece:
     data: bytes | None = None
     token: int | None = None
     logprob: float | None = None
-    top: tuple[Piece, ...] = ()
+    top: tuple[ServerToken, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Reply:
     """
 
     text: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[ServerToken, ...]
     stopped: bool
     prompt_tokens: int | None
 
@@ -112,7 +112,7 @@ def read_reply(body: object) -> Reply:
         pieces = _pieces(choice.get("logprobs") or {})
         ids = choice.get("token_ids")
         if ids and len(ids) == len(pieces):
-            pieces = [Piece(p.text, p.data, int(i), p.logprob, p.top) for p, i in zip(pieces, ids, strict=True)]
+            pieces = [ServerToken(p.text, p.data, int(i), p.logprob, p.top) for p, i in zip(pieces, ids, strict=True)]
         count = (body.get("usage") or {}).get("prompt_tokens")
         stopped = _stopped(choice)
         return Reply(text or "", tuple(pieces), stopped, count)
@@ -133,7 +133,7 @@ def _stopped(choice: Mapping[str, Any]) -> bool:
     return not isinstance(choice.get("stop_reason", choice.get("matched_stop")), str)
 
 
-def _pieces(logprobs: Mapping[str, Any]) -> list[Piece]:
+def _pieces(logprobs: Mapping[str, Any]) -> list[ServerToken]:
     if logprobs.get("content") is not None:
         return [_piece(entry, entry.get("top_logprobs") or ()) for entry in logprobs["content"]]
     names = logprobs.get("tokens") or []
@@ -145,17 +145,17 @@ def _pieces(logprobs: Mapping[str, Any]) -> list[Piece]:
     ]
 
 
-def _piece(entry: Mapping[str, Any], top: Sequence[Mapping[str, Any]]) -> Piece:
+def _piece(entry: Mapping[str, Any], top: Sequence[Mapping[str, Any]]) -> ServerToken:
     named = _named(entry["token"], entry.get("logprob"), [_piece(other, ()) for other in top])
     data, token = entry.get("bytes"), entry.get("id", named.token)
-    return Piece(named.text, bytes(data) if data is not None else named.data, token, named.logprob, named.top)
+    return ServerToken(named.text, bytes(data) if data is not None else named.data, token, named.logprob, named.top)
 
 
-def _named(name: str, logprob: float | None, top: Sequence[Piece] = ()) -> Piece:
+def _named(name: str, logprob: float | None, top: Sequence[ServerToken] = ()) -> ServerToken:
     if logprob is not None and not logprob <= 1e-4:  # rounding may leave a certain token a hair above 0
         raise ValueError(f"a log-probability of {logprob}")
     value = None if logprob is None or math.isinf(logprob) else min(float(logprob), 0.0)
     if name.startswith(_BY_NUMBER):
-        return Piece("", None, int(name.removeprefix(_BY_NUMBER)), value, tuple(top))
+        return ServerToken("", None, int(name.removeprefix(_BY_NUMBER)), value, tuple(top))
     data = None if "\N{REPLACEMENT CHARACTER}" in name else name.encode()
-    return Piece(name, data, None, value, tuple(top))
+    return ServerToken(name, data, None, value, tuple(top))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from momus.errors import UnfitInputError
 from momus.lm.engine import SearchEngine
-from momus.lm.plan import Tokens
 from momus.lm.stop import StopStrings
+from momus.lm.tree import Tokens
 
 PAUSES = tuple(",.?:;\n" + "，。？：；、！")
 """Where a simulation pauses; the first six are the published code's."""

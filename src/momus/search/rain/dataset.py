@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict
 from momus.errors import UnfitInputError, UserError
 from momus.lm.chat import PLAIN, ChatFormat
 from momus.lm.local.engine import LocalEngine
-from momus.lm.plan import Tokens
 from momus.lm.prompts import prompt_of
+from momus.lm.tree import Tokens
 from momus.records import Content, Demonstration, Prompt, Ranking, Record, Task, read_jsonl, write_jsonl
 from momus.search.rain.answer import AnswerReader, EncodedPrompt
 from momus.search.rain.judge import SelfJudge, encode_plain, last_question

@@ -17,8 +17,8 @@ from typing import NamedTuple, Protocol
 from momus.errors import UserError
 from momus.lm.chat import ChatFormat
 from momus.lm.engine import Choice, Engine, option_tokens
-from momus.lm.local.together import shared_beginning
-from momus.lm.plan import Tokens
+from momus.lm.local.shared_prefix import shared_prefix
+from momus.lm.tree import Tokens
 from momus.records import Content
 
 LABELS = ("A", "B")
@@ -159,7 +159,7 @@ class SelfJudge:
 
     def shared_prefix(self) -> Tokens:
         """Return what the prompts about all answers begin with: the instruction and the worked examples."""
-        return shared_beginning([*self.prompts("Why?", "So."), *self.prompts("1", "2")])
+        return shared_prefix([*self.prompts("Why?", "So."), *self.prompts("1", "2")])
 
     def _prompt(self, question: str, answer: str, good_first: bool) -> Tokens:
         text = self.criterion.text(question, answer, good_first)

@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from momus.errors import UserError
+from momus.lm.branches import Branch, BranchPlan
 from momus.lm.engine import SearchEngine
 from momus.lm.local.branches import last_values, write_branches
 from momus.lm.local.engine import LocalEngine
-from momus.lm.plan import Branch, Plan, Tokens
+from momus.lm.tree import Tokens
 from momus.search.rain.tree import Vector
 
 SENTENCE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -35,7 +36,7 @@ class Writer(Protocol):
     def engine(self) -> SearchEngine:
         """The model."""
 
-    def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+    def write(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
         """Write one branch per plan; the tokens in `ends` end a branch."""
 
 
@@ -50,7 +51,7 @@ class AttentionReader(Protocol):
 class BranchingEngine(SearchEngine, Protocol):
     """An engine that writes branches itself: a model on a server (`lm/remote/engine.py`)."""
 
-    def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+    def write(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
         """Write one branch per plan, together."""
 
 
@@ -69,7 +70,7 @@ class LocalWriter:
     def __init__(self, engine: LocalEngine) -> None:
         self.engine = engine
 
-    def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+    def write(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
         """Write all branches together."""
         return write_branches(self.engine, prefix, plans, ends)
 
@@ -84,7 +85,7 @@ class RemoteWriter:
     def __init__(self, engine: BranchingEngine) -> None:
         self.engine = engine
 
-    def write(self, prefix: Tokens, plans: Sequence[Plan], ends: frozenset[int]) -> list[Branch]:
+    def write(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
         """Write all branches together."""
         return self.engine.write(prefix, plans, ends)
 

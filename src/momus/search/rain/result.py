@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from momus.lm.engine import SearchEngine
-from momus.lm.plan import Tokens
+from momus.lm.tree import Tokens
 from momus.search.rain.tree import JudgedAnswer, Node
 
 

@@ -44,7 +44,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from momus.errors import UserError
-from momus.lm.plan import Plan, Tokens
+from momus.lm.branches import BranchPlan
+from momus.lm.tree import Tokens
 from momus.search.rain.answer import AnswerReader, EncodedPrompt
 from momus.search.rain.judge import Judge
 from momus.search.rain.models import Encoder, Writer
@@ -215,7 +216,7 @@ class RainSearch:
         config, size = self.config, self.set_size(leaf)
         key = (*self.key, _EXPAND, *leaf.index_path)
         if size == 1:
-            plans = [Plan(1, rank=rank, top_k=config.max_children) for rank in range(config.candidates)]
+            plans = [BranchPlan(1, rank=rank, top_k=config.max_children) for rank in range(config.candidates)]
         else:
             plans = [self.plan_set(leaf, size)]
             plans += [self.plan_set(leaf, size, key, draw) for draw in range(config.draws)]
@@ -233,7 +234,7 @@ class RainSearch:
         variance = embedding_variance(node.children)
         if variance is None or variance >= config.variance_threshold * size:
             return
-        plan = Plan(1, rank=len(node.children), top_k=config.max_children)
+        plan = BranchPlan(1, rank=len(node.children), top_k=config.max_children)
         if size > 1:
             plan = self.plan_set(node, size, (*self.key, _ADD_CHILD, *node.index_path), node.additions_tried)
         node.additions_tried += 1
@@ -251,7 +252,7 @@ class RainSearch:
             return pause or self.reader.hits_stop_string(leaf.answer + tuple(tokens))
 
         key = (*self.key, _SIMULATE, *leaf.index_path)
-        plan = Plan(self.reader.max_tokens - len(leaf.answer), key, leaf.visits, over=is_over)
+        plan = BranchPlan(self.reader.max_tokens - len(leaf.answer), key, leaf.visits, should_stop=is_over)
         (branch,) = self.writer.write(self.prefix(leaf), [plan], self.prompt.end_tokens)
         return leaf.answer + branch.tokens
 
@@ -343,15 +344,15 @@ class RainSearch:
         """Set the priors of a node's children, mixed with the uniform distribution at the root."""
         set_priors(node, self.config.prior_mixing if node is self.root else 0.0)
 
-    def plan_set(self, node: Node, size: int, key: tuple[int, ...] | None = None, draw: int = 0) -> Plan:
+    def plan_set(self, node: Node, size: int, key: tuple[int, ...] | None = None, draw: int = 0) -> BranchPlan:
         """Return the rule to write a token set after a node: sampled with a key, else greedy."""
-        return Plan(
+        return BranchPlan(
             size,
             key,
             draw,
             top_k=self.config.top_k,
             temperature=self.config.temperature,
-            over=lambda tokens: self.reader.hits_stop_string(node.answer + tuple(tokens)),
+            should_stop=lambda tokens: self.reader.hits_stop_string(node.answer + tuple(tokens)),
         )
 
     def set_size(self, node: Node) -> int:

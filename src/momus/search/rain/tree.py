@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from momus.lm.plan import Tokens
+from momus.lm.tree import Tokens
 
 Vector = npt.NDArray[np.float64]
 

@@ -16,8 +16,8 @@ from momus.lm.codec import Codec
 from momus.lm.constraint import Vocabulary
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel
-from momus.lm.pointed_reward import PointedReward, load_reward
 from momus.lm.pointer import Pointer, PointerNetwork
+from momus.lm.pointer_reward import PointerRewardModel, load_reward
 from momus.lm.prompts import critique_prompt
 from momus.lm.tiny import TINY
 from momus.lm.tree import TokenTree
@@ -49,20 +49,20 @@ def critique(*lines: str) -> tuple[int, ...]:
     return (*encode(quote(*lines)), TOKENIZER.eos_token_id)
 
 
-def model(worth: tuple[float, float] = (2.0, -0.5)) -> PointedReward:
+def model(worth: tuple[float, float] = (2.0, -0.5)) -> PointerRewardModel:
     critic = llama(vocab=len(TOKENIZER))
     torch.manual_seed(1)
-    network = PointerNetwork.over(critic, 1, layers=1, heads=2, inner=32).eval()
+    network = PointerNetwork.from_model(critic, 1, layers=1, heads=2, inner=32).eval()
     torch.nn.init.normal_(network.score.weight, std=1.0)
-    made = PointedReward.over(critic, network, TOKENIZER).eval()
+    made = PointerRewardModel.from_critic(critic, network, TOKENIZER).eval()
     made.worth.copy_(torch.tensor(worth))
     return made
 
 
-def chances(own: PointedReward) -> list[float]:
+def chances(own: PointerRewardModel) -> list[float]:
     """What the pointer gives each line, asked directly."""
     pointer = Pointer(own._pointer.network, Vocabulary.from_tokenizer(TOKENIZER))
-    return torch.tensor(pointer.lines([prompt()], [ANSWER])[0]).sigmoid().tolist()
+    return torch.tensor(pointer.line_log_odds([prompt()], [ANSWER])[0]).sigmoid().tolist()
 
 
 def test_it_is_told_of_expected_bugs_and_of_comments() -> None:
@@ -124,7 +124,7 @@ def test_an_empty_answer_and_one_with_fences_are_read_from_the_prompt() -> None:
         own.told([TokenTree.from_branches(encode("Hello"), [critique()])])
 
 
-def rankings(own: PointedReward, worth: tuple[float, float], count: int) -> list[RankedPrompt]:
+def rankings(own: PointerRewardModel, worth: tuple[float, float], count: int) -> list[RankedPrompt]:
     """Rankings by labelers who go by expected bugs and comments at known worths, with the noise of equation 1."""
     rng = random.Random(0)
     quotable = [i for i, line in enumerate(LINES) if line.strip()]
@@ -179,7 +179,7 @@ def test_it_is_saved_whole_and_read_only_by_what_can_use_it(tmp_path) -> None:
     own.save(tmp_path / "reward")
     trees = [TokenTree.from_branches(prompt(), [critique(LINES[1]), critique(), critique(LINES[4], LINES[5])])]
     again = load_reward(tmp_path / "reward")
-    assert isinstance(again, PointedReward)
+    assert isinstance(again, PointerRewardModel)
     assert score_trees(again, trees)[0] == pytest.approx(score_trees(own, trees)[0], abs=0.05)  # half precision
     with pytest.raises(UserError, match="told by a critic's pointer"):
         RewardModel.load(tmp_path / "reward")
@@ -196,7 +196,7 @@ def test_what_a_prompt_is_worth_does_not_depend_on_what_was_asked_before(monkeyp
     trees = [TokenTree.from_branches(own, [critique(LINES[0])]) for own in prompts]
     own = model()
     together = [told.tolist() for told in own.told(trees)]
-    monkeypatch.setattr("momus.lm.pointed_reward.REMEMBERED", 2)
+    monkeypatch.setattr("momus.lm.pointer_reward.REMEMBERED", 2)
     fresh = model()
     assert [fresh.told([tree])[0].tolist() for tree in trees] == together
 
@@ -221,4 +221,4 @@ def test_who_cannot_use_it_is_told_in_a_line(tmp_path, capsys) -> None:
     with pytest.raises(UserError, match=r"cannot read .*reward_head\.json"):
         load_reward(tmp_path / "reward")
     with pytest.raises(UserError, match="made over a Llama"):
-        PointerNetwork.over(gpt2(), 1, layers=1, heads=2, inner=32)
+        PointerNetwork.from_model(gpt2(), 1, layers=1, heads=2, inner=32)

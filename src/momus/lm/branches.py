@@ -10,17 +10,16 @@ import numpy.typing as npt
 
 from momus.errors import UnfitInputError, UserError
 from momus.lm.engine import uniforms
+from momus.lm.tree import Tokens
 
-Tokens = tuple[int, ...]
 
-
-def never(tokens: Sequence[int]) -> bool:
+def never_stop(tokens: Sequence[int]) -> bool:
     """Leave a branch to its end tokens and its length."""
     return False
 
 
 @dataclass(frozen=True)
-class Plan:
+class BranchPlan:
     """The rule by which one branch is written.
 
     Attributes:
@@ -30,7 +29,7 @@ class Plan:
         rank: Without a key: the place of the first token among the `top_k`, 0 for the likeliest.
         top_k: The likeliest tokens, which are chosen among at every place; None is all.
         temperature: Divides the logits; above 0.
-        over: Told the tokens so far, whether the branch is to end here.
+        should_stop: Whether the branch ends here, given its tokens so far.
     """
 
     max_tokens: int
@@ -39,7 +38,7 @@ class Plan:
     rank: int = 0
     top_k: int | None = None
     temperature: float = 1.0
-    over: Callable[[Sequence[int]], bool] = never
+    should_stop: Callable[[Sequence[int]], bool] = never_stop
 
     def noise(self) -> npt.NDArray[np.float64]:
         """Return the random numbers of a branch with a key, one per token."""
@@ -55,10 +54,10 @@ class Branch:
     ended: bool
 
 
-class Writing:
+class BranchWriter:
     """A branch while it is being written."""
 
-    def __init__(self, plan: Plan, ends: frozenset[int]) -> None:
+    def __init__(self, plan: BranchPlan, ends: frozenset[int]) -> None:
         self.plan, self._ends = plan, ends
         self.tokens: list[int] = []
         self.logprob, self.done = 0.0, False
@@ -80,14 +79,14 @@ class Writing:
         self.logprob += float(scaled[place] - np.log(weights.sum()))
         self.tokens.append(int(tokens[place]))
         ended = self.tokens[-1] in self._ends
-        self.done = ended or len(self.tokens) == self.plan.max_tokens or self.plan.over(self.tokens)
+        self.done = ended or len(self.tokens) == self.plan.max_tokens or self.plan.should_stop(self.tokens)
 
     def branch(self) -> Branch:
         """Return what was written."""
         return Branch(tuple(self.tokens), self.logprob, self.tokens[-1] in self._ends)
 
 
-def check_room(limit: int | None, prefix: Tokens, plans: Sequence[Plan]) -> None:
+def check_length(limit: int | None, prefix: Tokens, plans: Sequence[BranchPlan]) -> None:
     """Refuse what the model cannot read.
 
     Raises:

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import torch
 
-from momus.lm.local.batch import Batch, Reader
+from momus.lm.local.decoding import DecodingBatch, Reader
 from momus.lm.local.fork import forking, masks
-from momus.lm.local.radix import Match, Tokens, padded
-from momus.lm.tree import TokenTree, common_prefix
+from momus.lm.local.radix import CachedPrefix, padded
+from momus.lm.tree import Tokens, TokenTree, common_prefix
 
 FEW = 1024  # tokens to read as one tree: its mask grows with their square
 
@@ -27,14 +27,14 @@ class Remembering(Reader, Protocol):
     def remembers(self) -> bool:
         """Whether anything is kept from one call to the next."""
 
-    def remembered(self, sequence: Tokens) -> Match:
+    def remembered(self, sequence: Tokens) -> CachedPrefix:
         """Return what is remembered of a sequence."""
 
-    def remember(self, sequence: Tokens, before: Match, states: torch.Tensor) -> None:
+    def remember(self, sequence: Tokens, before: CachedPrefix, states: torch.Tensor) -> None:
         """Keep a sequence."""
 
 
-def shared_beginning(prompts: Sequence[Tokens]) -> Tokens:
+def shared_prefix(prompts: Sequence[Tokens]) -> Tokens:
     """Return what several prompts begin with, leaving each at least two tokens of its own; nothing for a single one."""
     if len(prompts) < 2:
         return ()
@@ -48,26 +48,26 @@ def logits_after(engine: Remembering, prompts: Sequence[Tokens]) -> torch.Tensor
         engine: The engine; within its `inference`.
         prompts: Alike or not, each of at least one token.
     """
-    shared = shared_beginning(prompts)
+    shared = shared_prefix(prompts)
     own = sum(map(len, prompts)) - len(prompts) * len(shared)
     new = len(shared) - engine.remembered(shared).length
     if new and engine.remembers and new + own > FEW:
         engine.read([shared])
         new = len(shared) - engine.remembered(shared).length  # it may not fit
     if own <= len(shared) and new + own <= FEW:
-        return read_together(engine, prompts, shared)
-    batch = Batch(engine, prompts)
+        return read_shared_prefix(engine, prompts, shared)
+    batch = DecodingBatch(engine, prompts)
     with forking(engine.model, batch.cache):
         return batch.begin()
 
 
-def read_together(engine: Remembering, prompts: Sequence[Tokens], shared: Tokens) -> torch.Tensor:
+def read_shared_prefix(engine: Remembering, prompts: Sequence[Tokens], shared: Tokens) -> torch.Tensor:
     """Return the logits after each of some prompts that begin alike, [P, V], and remember what they share.
 
     Args:
         engine: The engine; within its `inference`.
         prompts: With little to read: the mask grows with its square.
-        shared: Their `shared_beginning`, not empty.
+        shared: Their `shared_prefix`, not empty.
     """
     device = engine.model.device
     found = engine.remembered(shared)

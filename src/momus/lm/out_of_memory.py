@@ -15,7 +15,9 @@ T = TypeVar("T")
 _WORDS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")  # of CUDA, MPS, CPU, cuBLAS
 
 
-def within_memory(items: Sequence[T], size: int, work: Callable[[Sequence[T]], None], free: Callable[[], None]) -> int:
+def run_within_memory(
+    items: Sequence[T], size: int, work: Callable[[Sequence[T]], None], free: Callable[[], None]
+) -> int:
     """Do `work` on all items, `size` at once; where memory runs out, on half as many from then on.
 
     Args:

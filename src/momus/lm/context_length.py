@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def longest_sequence(config: Any) -> int | None:
+def context_length(config: Any) -> int | None:
     """Return the tokens up to which every sequence is read the same, whatever shares its row; None for no such limit.
 
     Rotary positions that depend on the length of what is read ("dynamic", "longrope": `dynamic_rope_update` of

@@ -25,7 +25,7 @@ _TRIED = 40.0  # logits from minus to plus this
 _changes: WeakKeyDictionary[Any, Change] = WeakKeyDictionary()
 
 
-def logit_change(model: Any) -> Change:
+def logit_transform(model: Any) -> Change:
     """Return what a causal language model does to its logits after its vocabulary head.
 
     Raises:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import MistralConfig, MistralForCausalLM
 
 from momus.lm.local.engine import LocalEngine
-from momus.lm.local.together import shared_beginning
+from momus.lm.local.shared_prefix import shared_prefix
 from support.tiny import tiny_model, tiny_tokenizer
 
 LABELS = ("a", "b")
@@ -65,7 +65,7 @@ def test_however_much_is_one_tree_choices_are_the_same_and_what_all_share_is_rea
 ) -> None:
     beginning = (1, 9, 8, 7, 3, 4, 5)
     prompts = [(*beginning, *own) for own in ((5, 6), (6, 5, 5), (7, 8))]
-    monkeypatch.setattr("momus.lm.local.together.FEW", few)
+    monkeypatch.setattr("momus.lm.local.shared_prefix.FEW", few)
     engine, alone = (
         LocalEngine(model("full"), tiny_tokenizer(), memory=memory),
         LocalEngine(model("full"), tiny_tokenizer()),
@@ -77,7 +77,7 @@ def test_however_much_is_one_tree_choices_are_the_same_and_what_all_share_is_rea
 
 
 def test_what_prompts_share_leaves_each_something_of_its_own() -> None:
-    assert shared_beginning([(1, 2, 3)]) == () == shared_beginning([(1, 2, 3), (2, 2, 3)])
-    assert shared_beginning([(1, 2, 3), (1, 4, 3)]) == (1,)
-    assert shared_beginning([(1, 2, 3, 4), (1, 2, 3, 4)]) == (1, 2)
-    assert shared_beginning([(1,), (1, 2, 3)]) == ()
+    assert shared_prefix([(1, 2, 3)]) == () == shared_prefix([(1, 2, 3), (2, 2, 3)])
+    assert shared_prefix([(1, 2, 3), (1, 4, 3)]) == (1,)
+    assert shared_prefix([(1, 2, 3, 4), (1, 2, 3, 4)]) == (1, 2)
+    assert shared_prefix([(1,), (1, 2, 3)]) == ()

@@ -28,13 +28,12 @@ from momus.lm.codec import read_tokenizer
 from momus.lm.constraint import Vocabulary
 from momus.lm.models import POINTED, RewardModel, reward_kind
 from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork
-from momus.lm.tree import TokenTree
+from momus.lm.tree import Tokens, TokenTree
 
-Tokens = tuple[int, ...]
 REMEMBERED = 1000
 
 
-class PointedReward(RewardModel):
+class PointerRewardModel(RewardModel):
     """A reward model with a pointer, which is not trained with it, and the two worths: a buffer, float32 [2].
 
     Args:
@@ -54,13 +53,13 @@ class PointedReward(RewardModel):
         self._known: dict[Tokens, tuple[str, tuple[float, ...]]] = {}
 
     @classmethod
-    def over(cls, critic: Any, pointer: PointerNetwork, tokenizer: Any) -> PointedReward:
+    def from_critic(cls, critic: Any, pointer: PointerNetwork, tokenizer: Any) -> PointerRewardModel:
         """Take a copy of a critic's backbone and put a head of zeros on it: it starts as what the pointer says."""
         model = cls(copy.deepcopy(critic.base_model), pointer, tokenizer)
         nn.init.zeros_(model.head.weight)
         return model.to(critic.device)
 
-    def _apply(self, fn: Any, recurse: bool = True) -> PointedReward:
+    def _apply(self, fn: Any, recurse: bool = True) -> PointerRewardModel:
         """Cast or move as ever, but keep `worth` in float32, as `bias`."""
         exact = self.worth
         super()._apply(fn, recurse)
@@ -117,7 +116,7 @@ class PointedReward(RewardModel):
         self._pointer.network.to(self.worth.device)
         for prompt in prompts - self._known.keys():
             answer = _answer(self._text(prompt))
-            (odds,) = self._pointer.lines([prompt], [answer])  # alone: neighbours would change the last bits
+            (odds,) = self._pointer.line_log_odds([prompt], [answer])  # alone: neighbours would change the last bits
             self._known[prompt] = answer, tuple(torch.tensor(odds).sigmoid().tolist())
 
     def _text(self, tokens: Sequence[int]) -> str:
@@ -130,7 +129,7 @@ class PointedReward(RewardModel):
         self._tokenizer.save_pretrained(folder)
 
     @classmethod
-    def load(cls, path: Path) -> PointedReward:
+    def load(cls, path: Path) -> PointerRewardModel:
         """Read what `save` wrote.
 
         Raises:
@@ -147,7 +146,7 @@ def load_reward(path: Path) -> RewardModel:
     Raises:
         UserError: The directory does not hold a reward model.
     """
-    return PointedReward.load(path) if reward_kind(path) == POINTED else RewardModel.load(path)
+    return PointerRewardModel.load(path) if reward_kind(path) == POINTED else RewardModel.load(path)
 
 
 def _prompt(tree: TokenTree, branch: npt.NDArray[np.int64]) -> Tokens:

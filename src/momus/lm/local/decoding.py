@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache
 
 from momus.lm.local.fork import ForkCache, Windows, can_fork
-from momus.lm.local.radix import Tokens
+from momus.lm.tree import Tokens
 
 
 class Reader(Protocol):
@@ -25,7 +25,7 @@ class Reader(Protocol):
         """Return the keys and values of some sequences; see `LocalEngine.read`."""
 
 
-class Batch:
+class DecodingBatch:
     """The rows of one batch: their prefixes computed, one step at a time from there.
 
     Its cache belongs into the model with `forking` for as long as it is used.

@@ -37,7 +37,7 @@ class Settings:
     stops: StopStrings
 
 
-class Asker:
+class ModelClient:
     """One model on a server, and what it can do.
 
     Attributes:
