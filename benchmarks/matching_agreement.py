@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from common import Goal, Report, parser
 
-from momus.match.calibrate import MatchCalibration, calibrate
+from momus.match.calibrate import MatchCalibration, calibrate_matcher
 from momus.match.lexical import LexicalMatcher
-from momus.match.matcher import SAME, Scale
-from momus.match.reviews import MARG, Labelled, Labels, read_labels
+from momus.match.matcher import SAME_SCORE, ScoreScale
+from momus.match.reviews import MARG, LabelledData, LabelledLists, read_labels
 from momus.stats.bootstrap import mean_interval
 from momus.stats.overlap import overlap
 
@@ -35,13 +35,13 @@ def pseudo_jaccard(kept: np.ndarray) -> float:
     return float(k / (sum(kept.shape) - k))
 
 
-def measures(own: Labelled, kept: np.ndarray) -> list[float]:
+def measures(own: LabelledLists, kept: np.ndarray) -> list[float]:
     """Return recall (of the reviewer's points), precision (of the generated ones) and pseudo-Jaccard."""
     table = kept.reshape(len(own.first), len(own.second))
     return [overlap(table).hit_rate, overlap(table.T).hit_rate, pseudo_jaccard(table)]
 
 
-def recomputed(folder: Path, labels: Labels) -> tuple[list[list[float]], list[list[float]]]:
+def recomputed(folder: Path, labels: LabelledData) -> tuple[list[list[float]], list[list[float]]]:
     """Return the measures of every review from the raw alignments, and those published."""
     papers = json.loads((folder / MARG).read_text(encoding="utf-8"))
     published = [[own[name] for name in NAMES] for paper in papers for own in paper["metrics_for_reviews"]["all"]]
@@ -50,14 +50,14 @@ def recomputed(folder: Path, labels: Labels) -> tuple[list[list[float]], list[li
     return ours, published
 
 
-def lexical(labels: Labels) -> tuple[LexicalMatcher, MatchCalibration]:
+def lexical(labels: LabelledData) -> tuple[LexicalMatcher, MatchCalibration]:
     """Fit and calibrate the lexical matcher."""
     texts = dict.fromkeys(text for own in labels.pairs for side in (own.first, own.second) for text in side)
     matcher = LexicalMatcher().fit(texts)
-    return matcher, calibrate(matcher, labels.pairs, labels.same_from, "")
+    return matcher, calibrate_matcher(matcher, labels.pairs, labels.same_from, "")
 
 
-def by_paper(labels: Labels, values: list[list[float]]) -> np.ndarray:
+def by_paper(labels: LabelledData, values: list[list[float]]) -> np.ndarray:
     """Return the mean measures of every paper, `[papers, 3]`, undefined ones left out."""
     papers = list(dict.fromkeys(own.document for own in labels.pairs))
     rows = [
@@ -77,9 +77,9 @@ def main() -> None:
     ours, published = recomputed(arguments.marg, labels)
     differing = sum(one != other for one, other in zip(ours, published, strict=True))
     matcher, found = lexical(labels)
-    matcher = matcher.scaled(Scale(found.threshold))
+    matcher = matcher.scaled(ScoreScale(found.threshold))
     compared = matcher.compare([(own.first, own.second) for own in labels.pairs])
-    kept = [matcher.scale.scores(own.likeness) >= SAME for own in compared]
+    kept = [matcher.scale.scores(own.similarity) >= SAME_SCORE for own in compared]
     sources = {
         "GPT-4's alignments": by_paper(labels, [measures(own, np.array(own.labels) > 0) for own in labels.pairs]),
         "lexical matcher": by_paper(labels, [measures(*pair) for pair in zip(labels.pairs, kept, strict=True)]),

@@ -21,7 +21,7 @@ from momus.evaluate.documents.matched import ReviewedDocument, documents_of, mat
 from momus.evaluate.documents.overlap import SystemOverlap, analyse, systems_in
 from momus.evaluate.ledger import Ledger
 from momus.match.aspects import ASPECTS, LexicalTagger
-from momus.match.matcher import Compared, Lists, Scale, no_reason
+from momus.match.matcher import ListComparison, Lists, ScoreScale, no_reason
 from momus.match.reviews import Point, Review, read_labels, read_reviews
 from momus.report.overlap import _percent
 from momus.stats.overlap import overlap
@@ -40,15 +40,15 @@ def pseudo_jaccard(kept):
 class SameWord:
     """Points are the same when they are equal; counts the lists it compared."""
 
-    scale = Scale(0.5)
+    scale = ScoreScale(0.5)
 
     def __init__(self) -> None:
         self.compared = 0
 
-    def compare(self, lists: Sequence[Lists]) -> list[Compared]:
+    def compare(self, lists: Sequence[Lists]) -> list[ListComparison]:
         self.compared += len(lists)
         return [
-            Compared(
+            ListComparison(
                 np.array([[float(a == b) for b in second] for a in first]).reshape(len(first), len(second)), no_reason
             )
             for first, second in lists
@@ -189,7 +189,7 @@ def test_a_stopped_run_continues_to_the_same_scores(tmp_path):
 def test_what_the_matcher_failed_on_is_left_out_and_counted():
     class Failing(SameWord):
         def compare(self, lists):
-            return [Compared(own.likeness, no_reason, failed=a == ("z",)) for own, (a, _) in
+            return [ListComparison(own.similarity, no_reason, failed=a == ("z",)) for own, (a, _) in
                     zip(super().compare(lists), lists, strict=True)]  # fmt: skip
 
     matched = list(match_documents([document("d", "z", "z"), document("e", "a", "a")], Failing(), shuffles=0))

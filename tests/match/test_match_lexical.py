@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from momus.errors import UserError
-from momus.match.calibrate import calibrate, read_scale
+from momus.match.calibrate import calibrate_matcher, read_scale
 from momus.match.embedding import EmbeddingMatcher
 from momus.match.lexical import LexicalMatcher
-from momus.match.matcher import Scale, matches
-from momus.match.reviews import Labelled, read_labels, read_points, read_reviews
+from momus.match.matcher import ScoreScale, find_matches
+from momus.match.reviews import LabelledLists, read_labels, read_points, read_reviews
 from momus.match.text import features, forms, words
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -26,28 +26,28 @@ LISTS = st.lists(TEXTS, max_size=4)
 
 @given(LISTS, LISTS, LISTS)
 @settings(max_examples=40)
-def test_likeness_is_symmetric_and_does_not_depend_on_order_or_company(first, second, fitted):
+def test_lexical_similarity_is_symmetric_and_ignores_order_and_other_lists(first, second, fitted):
     matcher = LexicalMatcher().fit(fitted)
     found, other = matcher.compare([(first, second), (fitted, second)])
-    assert found.likeness.shape == (len(first), len(second))
-    assert ((found.likeness >= 0) & (found.likeness <= 1)).all()
+    assert found.similarity.shape == (len(first), len(second))
+    assert ((found.similarity >= 0) & (found.similarity <= 1)).all()
     swapped, alone, turned = matcher.compare([(second, first), (first, second), (first[::-1], second)])
-    np.testing.assert_allclose(swapped.likeness.T, found.likeness, atol=1e-12)
-    np.testing.assert_array_equal(alone.likeness, found.likeness)
-    np.testing.assert_allclose(turned.likeness[::-1], found.likeness, atol=1e-12)
-    assert other.likeness.shape == (len(fitted), len(second))
+    np.testing.assert_allclose(swapped.similarity.T, found.similarity, atol=1e-12)
+    np.testing.assert_array_equal(alone.similarity, found.similarity)
+    np.testing.assert_allclose(turned.similarity[::-1], found.similarity, atol=1e-12)
+    assert other.similarity.shape == (len(fitted), len(second))
 
 
 @given(st.lists(st.text(min_size=1, max_size=12).filter(str.strip), min_size=1, max_size=4), LISTS)
 def test_a_text_is_identical_to_itself(texts, fitted):
     matcher = LexicalMatcher().fit(fitted)
-    scores = matcher.scale.scores(matcher.compare([(texts, texts)])[0].likeness)
+    scores = matcher.scale.scores(matcher.compare([(texts, texts)])[0].similarity)
     assert (np.diag(scores) == 10).all()
 
 
 @given(st.floats(0.01, 1), st.lists(st.floats(0, 1), min_size=1, max_size=9))
 def test_the_scale_keeps_order_and_its_threshold_scores_seven(threshold, values):
-    scores = Scale(threshold).scores(np.array([*sorted(values), 1.0]))
+    scores = ScoreScale(threshold).scores(np.array([*sorted(values), 1.0]))
     assert (np.diff(scores) >= 0).all() and scores[-1] == 10
     assert set(scores.tolist()) <= {0, 5, 6, 7, 8, 9, 10}
     assert ((scores >= 7) == (np.array([*sorted(values), 1.0]) >= threshold)).all()
@@ -56,7 +56,7 @@ def test_the_scale_keeps_order_and_its_threshold_scores_seven(threshold, values)
 @pytest.mark.parametrize("threshold", [0, -1, 1.1, float("nan")])
 def test_a_threshold_out_of_range_is_refused(threshold):
     with pytest.raises(UserError, match="at most 1"):
-        Scale(threshold)
+        ScoreScale(threshold)
 
 
 def test_endings_do_not_matter():
@@ -71,25 +71,25 @@ def test_endings_do_not_matter():
 def test_paraphrases_score_above_strangers():
     first = ["The paper lacks an ablation of the gating module.", "The writing is unclear in section 3."]
     second = ["Section 3 is hard to follow and unclear.", "No ablation study of the gate is given."]
-    found = matches(LexicalMatcher(), first, second)
+    found = find_matches(LexicalMatcher(), first, second)
     assert {(own.first, own.second) for own in found} == {(0, 1), (1, 0)}
     assert "ablation" in next(own.reason for own in found if own.first == 0)
     korean = ["선행 연구와의 비교가 부족하다.", "데이터의 출처를 밝히지 않았다."]
     answers = ["데이터 출처가 없다.", "기존 선행연구를 비교하지 않음"]
-    likeness = LexicalMatcher().compare([(korean, answers)])[0].likeness
-    assert likeness[0, 1] > likeness[0, 0] and likeness[1, 0] > likeness[1, 1]
+    similarity = LexicalMatcher().compare([(korean, answers)])[0].similarity
+    assert similarity[0, 1] > similarity[0, 0] and similarity[1, 0] > similarity[1, 1]
 
 
 @given(LISTS, LISTS, st.integers(5, 9))
 def test_raising_the_threshold_never_adds_a_pair(first, second, threshold):
-    low, high = (matches(LexicalMatcher(), first, second, cut) for cut in (threshold, threshold + 1))
+    low, high = (find_matches(LexicalMatcher(), first, second, cut) for cut in (threshold, threshold + 1))
     assert {(m.first, m.second) for m in high} <= {(m.first, m.second) for m in low}
     assert all(m.score >= threshold for m in low)
 
 
 def labelled(document, first, second, same):
     labels = tuple(tuple(float((i, j) in same) for j in range(len(second))) for i in range(len(first)))
-    return Labelled(document=document, first=tuple(first), second=tuple(second), labels=labels)
+    return LabelledLists(document=document, first=tuple(first), second=tuple(second), labels=labels)
 
 
 PAIRS = [
@@ -101,7 +101,7 @@ PAIRS = [
 
 def test_calibration_finds_a_threshold_and_travels(tmp_path):
     matcher = LexicalMatcher()
-    found = calibrate(matcher, PAIRS, 1, "made up")
+    found = calibrate_matcher(matcher, PAIRS, 1, "made up")
     assert (found.pairs, found.same, found.documents) == (10, 3, 3)
     assert found.auc == 1 and found.f1.value == 1 and found.pearson is None
     (tmp_path / "c.json").write_text(found.model_dump_json())
@@ -114,12 +114,12 @@ def test_calibration_finds_a_threshold_and_travels(tmp_path):
 
 def test_what_cannot_be_calibrated_on():
     with pytest.raises(UserError, match="two documents"):
-        calibrate(LexicalMatcher(), PAIRS[:1], 1, "one")
+        calibrate_matcher(LexicalMatcher(), PAIRS[:1], 1, "one")
     with pytest.raises(UserError, match="two documents"):
-        calibrate(LexicalMatcher(), PAIRS, 2, "none that high")
+        calibrate_matcher(LexicalMatcher(), PAIRS, 2, "none that high")
     strangers = [labelled(name, ["alpha beta"], ["gamma", "delta"], {(0, 0)}) for name in "ab"]
-    with pytest.raises(UserError, match="no likeness in any pair"):
-        calibrate(LexicalMatcher(), strangers, 1, "nothing in common")
+    with pytest.raises(UserError, match="no similarity in any pair"):
+        calibrate_matcher(LexicalMatcher(), strangers, 1, "nothing in common")
 
 
 def test_an_encoder_compares_by_cosine_and_sees_each_text_once():
@@ -132,8 +132,8 @@ def test_an_encoder_compares_by_cosine_and_sees_each_text_once():
     matcher = EmbeddingMatcher(encode, "counting")
     first, empty = matcher.compare([(["aa", "b"], ["aa", "aaaa"]), ([], ["aa"])])
     assert seen == [["aa", "b", "aaaa"]]
-    np.testing.assert_allclose(first.likeness, [[1, 1], [0.5**0.5, 0.5**0.5]])
-    assert empty.likeness.shape == (0, 1)
+    np.testing.assert_allclose(first.similarity, [[1, 1], [0.5**0.5, 0.5**0.5]])
+    assert empty.similarity.shape == (0, 1)
 
 
 def test_lists_of_points_are_read_from_three_kinds_of_file(tmp_path):
@@ -208,7 +208,7 @@ def test_a_real_sentence_encoder_on_this_machine(tmp_path):
     encoder = sentence_transformers.SentenceTransformer(modules=[models.Transformer(str(tmp_path / "lm")), pooling])
     encoder.save(str(tmp_path / "encoder"))
     matcher = EmbeddingMatcher(sentence_encoder(str(tmp_path / "encoder")), "tiny")
-    found = matches(matcher, ["range(1, n)", "total += x"], ["return total", "range(1, n)"], 10)
+    found = find_matches(matcher, ["range(1, n)", "total += x"], ["return total", "range(1, n)"], 10)
     assert [(own.first, own.second) for own in found] == [(0, 1)]
 
 
@@ -221,7 +221,7 @@ def test_agreement_on_real_labels(place, least):
         pytest.skip(f"{place} is not here")
     labels = read_labels(DATA / place)
     texts = dict.fromkeys(text for own in labels.pairs for side in (own.first, own.second) for text in side)
-    found = calibrate(LexicalMatcher().fit(texts), labels.pairs, labels.same_from, place, replicates=200)
+    found = calibrate_matcher(LexicalMatcher().fit(texts), labels.pairs, labels.same_from, place, replicates=200)
     for name, value in least.items():
         assert getattr(found, name).value > value
     # Better than chance beyond doubt: the interval's lower end, not the estimate.

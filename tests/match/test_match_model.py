@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from momus.errors import UserError
 from momus.evaluate.documents.backends import Model
-from momus.match.ask import AskConfig, Asker, json_values
+from momus.match.ask import AskConfig, JsonAsker, json_values
 from momus.match.aspects import ASPECTS, LexicalTagger
-from momus.match.extract import ModelExtractor, RuleExtractor, checked, find_quote
-from momus.match.matcher import matches
-from momus.match.model import ModelMatcher, ModelTagger, VotingConfig, VotingMatcher
+from momus.match.extract import ModelExtractor, RuleExtractor, find_quote, verify_quotes
+from momus.match.matcher import find_matches
+from momus.match.model import ModelMatcher, ModelTagger, VotingMatcher, VotingMatcherConfig
 from momus.match.pairwise import PairwiseMatcher
 from support.openai_server import OpenAIServer
 from support.scripted import Scripted
@@ -63,12 +63,12 @@ def judging(question: str, asked: int) -> str:
 
 def test_a_second_look_strikes_what_the_vote_let_through():
     engine = Scripted(judging)
-    (found,) = PairwiseMatcher(Asker(engine), "m").compare([(A, B)])
-    assert (found.likeness == np.where(SAME > 0, 0.5, 0)).all() and found.reason(0, 2) == "looked at"
-    assert len(engine.asked) == VotingConfig().readings + len(A) * len(B)
-    (turned,) = PairwiseMatcher(Asker(Scripted(judging)), "m").compare([(B, A)])
-    assert (turned.likeness == found.likeness.T).all()
-    scores = PairwiseMatcher(Asker(Scripted(judging)), "m").scale.scores(found.likeness)
+    (found,) = PairwiseMatcher(JsonAsker(engine), "m").compare([(A, B)])
+    assert (found.similarity == np.where(SAME > 0, 0.5, 0)).all() and found.reason(0, 2) == "looked at"
+    assert len(engine.asked) == VotingMatcherConfig().readings + len(A) * len(B)
+    (turned,) = PairwiseMatcher(JsonAsker(Scripted(judging)), "m").compare([(B, A)])
+    assert (turned.similarity == found.similarity.T).all()
+    scores = PairwiseMatcher(JsonAsker(Scripted(judging)), "m").scale.scores(found.similarity)
     assert scores[0, 2] == 7 and scores[1, 1] == 0
 
 
@@ -76,27 +76,27 @@ def test_a_second_look_without_an_answer_is_a_failure_of_its_list_alone():
     def say(question: str, asked: int) -> str:
         return "maybe" if "point: data" in question else judging(question, asked)
 
-    lost, kept, empty = PairwiseMatcher(Asker(Scripted(say)), "m").compare([(A, B), (A[1:], B[:2]), ([], B)])
-    assert lost.failed and not kept.failed and kept.likeness[1, 0] == 0.5 and not empty.failed
+    lost, kept, empty = PairwiseMatcher(JsonAsker(Scripted(say)), "m").compare([(A, B), (A[1:], B[:2]), ([], B)])
+    assert lost.failed and not kept.failed and kept.similarity[1, 0] == 0.5 and not empty.failed
 
 
 @pytest.mark.parametrize("kind", [ModelMatcher, VotingMatcher])
 def test_a_truthful_model_is_believed_whatever_the_order(kind):
-    matcher = kind(Asker(Scripted(truthful)), "scripted")
+    matcher = kind(JsonAsker(Scripted(truthful)), "scripted")
     both = [(A, B), (B, A), (A, []), (A[::-1], B)]
-    found = [matcher.scale.scores(own.likeness) for own in matcher.compare(both)]
+    found = [matcher.scale.scores(own.similarity) for own in matcher.compare(both)]
     np.testing.assert_array_equal(found[0], SAME)
     np.testing.assert_array_equal(found[1], SAME.T)
     assert found[2].shape == (4, 0)
     np.testing.assert_array_equal(found[3][::-1], SAME)
-    assert "same word" in matches(matcher, A, B)[0].reason
+    assert "same word" in find_matches(matcher, A, B)[0].reason
 
 
 def test_voting_sees_through_a_liking_for_a_place():
-    believed = ModelMatcher(Asker(Scripted(first_places)), "biased").compare([(A, B)])[0]
+    believed = ModelMatcher(JsonAsker(Scripted(first_places)), "biased").compare([(A, B)])[0]
     engine = Scripted(first_places)
-    voted = VotingMatcher(Asker(engine), "biased", config=VotingConfig(agree=3)).compare([(A, B)])[0]
-    assert believed.likeness[0, 0] > 0.5 and not voted.likeness.any()
+    voted = VotingMatcher(JsonAsker(engine), "biased", config=VotingMatcherConfig(agree=3)).compare([(A, B)])[0]
+    assert believed.similarity[0, 0] > 0.5 and not voted.similarity.any()
     orders = [sides(question) for question in engine.asked]
     assert len(orders) == 5 and len({tuple(first) for first, _ in orders}) > 2
     assert [sorted(first) == sorted(A) for first, _ in orders] == [True, False, True, False, True]
@@ -104,7 +104,7 @@ def test_voting_sees_through_a_liking_for_a_place():
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(5, 10)), max_size=3), max_size=5))
 def test_a_pair_has_the_score_that_enough_readings_give_it(readings):
-    config = VotingConfig(readings=5, agree=2)
+    config = VotingMatcherConfig(readings=5, agree=2)
     lists = (["a x", "b x"], ["c y", "d y"])
 
     def answer(question: str, number: int) -> str:
@@ -118,8 +118,8 @@ def test_a_pair_has_the_score_that_enough_readings_give_it(readings):
             pairs.append({"a": a, "b": b, "score": score})
         return json.dumps({"pairs": pairs})
 
-    matcher = VotingMatcher(Asker(Scripted(answer)), "scripted", config=config)
-    scores = matcher.scale.scores(matcher.compare([lists])[0].likeness)
+    matcher = VotingMatcher(JsonAsker(Scripted(answer)), "scripted", config=config)
+    scores = matcher.scale.scores(matcher.compare([lists])[0].similarity)
     for i in range(2):
         for j in range(2):
             given_ = [max((s for a, b, s in own if (a, b) == (i, j)), default=0) for own in readings] + [0, 0]
@@ -129,26 +129,26 @@ def test_a_pair_has_the_score_that_enough_readings_give_it(readings):
 @pytest.mark.parametrize("kind", [ModelMatcher, VotingMatcher])
 def test_no_usable_answer_is_a_failure_not_a_zero(kind):
     engine = Scripted(lambda question, _: "I would rather not.")
-    found = kind(Asker(engine), "mute").compare([(A, B), (A, [])])
+    found = kind(JsonAsker(engine), "mute").compare([(A, B), (A, [])])
     assert [own.failed for own in found] == [True, False]
     assert len(engine.asked) == 2 * (5 if kind is VotingMatcher else 1)
     with pytest.raises(UserError, match="no answer that can be read"):
-        matches(kind(Asker(engine), "mute"), A, B)
+        find_matches(kind(JsonAsker(engine), "mute"), A, B)
 
 
 def test_a_second_attempt_is_another_sample_and_what_is_too_long_is_left_alone():
     engine = Scripted(lambda question, number: '{"pairs": []}' if number > 2 else "hm")
-    assert not any(own.failed for own in ModelMatcher(Asker(engine), "late").compare([(A, B), (B, A)]))
+    assert not any(own.failed for own in ModelMatcher(JsonAsker(engine), "late").compare([(A, B), (B, A)]))
     assert len(set(engine.keys)) == len(engine.keys) == 4
     long = Scripted(truthful, longest=1500)
-    found = ModelMatcher(Asker(long), "short").compare([(A, B), (["data " * 300], B)])
+    found = ModelMatcher(JsonAsker(long), "short").compare([(A, B), (["data " * 300], B)])
     assert [own.failed for own in found] == [False, True]
 
 
 def test_an_answer_depends_on_its_question_alone():
     one, many = Scripted(truthful), Scripted(truthful)
-    Asker(one).ask(["B1: x"], lambda i, value: value)
-    Asker(many, config=AskConfig(batch=2)).ask(["A1: y", "A1: z", "B1: x"], lambda i, value: value)
+    JsonAsker(one).ask(["B1: x"], lambda i, value: value)
+    JsonAsker(many, config=AskConfig(batch=2)).ask(["A1: y", "A1: z", "B1: x"], lambda i, value: value)
     assert one.keys[0] == many.keys[2]
 
 
@@ -174,8 +174,8 @@ LOW = [{"a": 1, "b": 2, "score": score} for score in (4, 11)]
 def test_entries_that_make_no_sense_are_left_out(entry, kept):
     for others in ([], [{"a": 4, "b": 4, "score": 5}]):
         engine = Scripted(lambda question, _, said=[entry, *others]: json.dumps({"pairs": said}))
-        found = ModelMatcher(Asker(engine), "odd").compare([(A, B)])[0]
-        assert bool(found.likeness[0, 1]) == kept and bool(found.likeness[3, 3]) == bool(others)
+        found = ModelMatcher(JsonAsker(engine), "odd").compare([(A, B)])[0]
+        assert bool(found.similarity[0, 1]) == kept and bool(found.similarity[3, 3]) == bool(others)
         # A pair that is scored too low is an answer; pairs of no points of these lists, and nothing else, are none.
         assert found.failed == (not others and not kept and entry not in LOW)
 
@@ -246,19 +246,19 @@ def test_points_without_support_are_rejected_and_counted():
         ("Nothing quoted.", ""),
         ("Quoted too little.", "datasets"[:3]),
     ]
-    found = checked(REVIEW, entries)
+    found = verify_quotes(REVIEW, entries)
     assert [point.text for point in found.points] == ["No ablation."]
     assert found.points[0].quote == "There is no “ablation” of the\n  gating module"
     assert [own.text for own in found.rejected] == ["Invented.", "Nothing quoted.", "Quoted too little."]
     answer = json.dumps({"points": [{"point": p, "quote": q} for p, q in entries] + ["?", {"point": 3}]})
-    (extracted,) = ModelExtractor(Asker(Scripted(lambda question, _: answer)), "m").extract([REVIEW])
+    (extracted,) = ModelExtractor(JsonAsker(Scripted(lambda question, _: answer)), "m").extract([REVIEW])
     assert extracted == found
-    (failed,) = ModelExtractor(Asker(Scripted(lambda question, _: "[]")), "m").extract([REVIEW])
+    (failed,) = ModelExtractor(JsonAsker(Scripted(lambda question, _: "[]")), "m").extract([REVIEW])
     assert failed.failed and not failed.points
-    (none,) = ModelExtractor(Asker(Scripted(lambda *_: '{"points": []}')), "m").extract([REVIEW])
-    (odd,) = ModelExtractor(Asker(Scripted(lambda *_: '{"points": ["no ablation"]}')), "m").extract([REVIEW])
+    (none,) = ModelExtractor(JsonAsker(Scripted(lambda *_: '{"points": []}')), "m").extract([REVIEW])
+    (odd,) = ModelExtractor(JsonAsker(Scripted(lambda *_: '{"points": ["no ablation"]}')), "m").extract([REVIEW])
     assert not none.failed and odd.failed  # nothing to say, and nothing that can be read
-    (korean,) = checked("결과의 재현 불가. 그 밖에는 좋다.", [("재현할 수 없다.", "재현 불가")]).points
+    (korean,) = verify_quotes("결과의 재현 불가. 그 밖에는 좋다.", [("재현할 수 없다.", "재현 불가")]).points
     assert korean.quote == "재현 불가"
 
 
@@ -276,25 +276,25 @@ def test_aspects_by_words_and_by_a_model():
     ]
     number = ASPECTS.index("Novelty") + 1
     engine = Scripted(lambda question, _: f'{{"aspects": [{number}, 99, "x"]}}' if "Novelty is" in question else "no")
-    assert ModelTagger(Asker(engine), "m").tag(points[:2]) == [{"Novelty"}, None]
+    assert ModelTagger(JsonAsker(engine), "m").tag(points[:2]) == [{"Novelty"}, None]
     for said, told in (("[]", set()), ("[99]", None)):
         engine = Scripted(lambda *_, said=said: f'{{"aspects": {said}}}')
-        assert ModelTagger(Asker(engine), "m").tag(points[:1]) == [told]
+        assert ModelTagger(JsonAsker(engine), "m").tag(points[:1]) == [told]
 
 
 def test_a_real_model_and_a_server_are_asked_alike_in_the_chat_format():
     engine = tiny_engine()
     config = AskConfig(max_tokens=8)
     server = OpenAIServer(engine)
-    here = Asker(engine, engine.tokenizer, config).texts(["Total?"])
-    there = Asker(server.remote(), engine.tokenizer, config).texts(["Total?"])
+    here = JsonAsker(engine, engine.tokenizer, config).texts(["Total?"])
+    there = JsonAsker(server.remote(), engine.tokenizer, config).texts(["Total?"])
     assert here == there
     prompt = engine.decode(server.bodies[-1]["prompt"])
     assert prompt == "User: Total?\n\nAssistant:"
     # A random model writes no JSON, and reads no more than 512 tokens: failures, and said to be.
-    assert ModelMatcher(Asker(engine, engine.tokenizer, config), "random").compare([(["a"], ["b"])])[0].failed
-    assert Asker(engine, engine.tokenizer, config).ask(["Total?"], lambda i, value: value) == [None]
-    refusing = Asker(server.remote(), engine.tokenizer, config)
+    assert ModelMatcher(JsonAsker(engine, engine.tokenizer, config), "random").compare([(["a"], ["b"])])[0].failed
+    assert JsonAsker(engine, engine.tokenizer, config).ask(["Total?"], lambda i, value: value) == [None]
+    refusing = JsonAsker(server.remote(), engine.tokenizer, config)
     assert refusing.texts(["Total?", "a b " * 600]) == [here[0], None]
     with pytest.raises(UserError, match="refused"):
         refusing.texts(["a b " * 600, "c d " * 600])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from momus.documents.document import Language
     from momus.documents.feedback import Feedback
     from momus.documents.rubrics import Rubric
-    from momus.match.ask import Asker
+    from momus.match.ask import JsonAsker
     from momus.records import Record
 
 _SHOWN = 3
@@ -174,7 +174,7 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     return decide if first in ("approve", "return") else export if first == "export" else command
 
 
-def _asker(model: str | None, url: str | None, seed: int, answer_tokens: int) -> Asker:
+def _asker(model: str | None, url: str | None, seed: int, answer_tokens: int) -> JsonAsker:
     from momus.errors import UserError
     from momus.evaluate.documents.backends import Model
     from momus.match.ask import AskConfig

@@ -48,13 +48,13 @@ def command(
 
     from momus.cli.shared.output import show
     from momus.evaluate.documents.backends import Model, open_matcher
-    from momus.match.matcher import check_threshold, matches
+    from momus.match.matcher import check_threshold, find_matches
     from momus.match.reviews import read_points
 
     check_threshold(threshold)
     a, b = read_points(first), read_points(second)
     matcher = open_matcher(by, Model(model, url, seed).used_by(by), calibration, (*a, *b))
-    found = matches(matcher, a, b, threshold)
+    found = find_matches(matcher, a, b, threshold)
     if json:
         rows = [
             {"a": own.first, "b": own.second, "score": own.score, "reason": own.reason,
@@ -79,7 +79,7 @@ def calibrate(
     url: str | None = None,
     seed: Seed = 0,
 ) -> int:
-    """Measure a matcher against people's labels, and find the likeness that is to score 7.
+    """Measure a matcher against people's labels, and find the similarity that is to score 7.
 
     Args:
         word: This command's name.
@@ -96,7 +96,7 @@ def calibrate(
     from momus.cli.shared.output import bar, say
     from momus.errors import UserError
     from momus.evaluate.documents.backends import Model, open_matcher
-    from momus.match.calibrate import calibrate as measure
+    from momus.match.calibrate import calibrate_matcher
     from momus.match.reviews import read_labels
 
     if out is not None and not out.absolute().parent.is_dir():
@@ -105,7 +105,7 @@ def calibrate(
     texts = (text for own in known.pairs for side in (own.first, own.second) for text in side)
     matcher = open_matcher(by, Model(model, url, seed).used_by(by), None, texts)
     with bar("Lists") as progress:
-        measured = measure(
+        measured = calibrate_matcher(
             matcher, known.pairs, known.same_from if same_from is None else same_from, labels.name, progress=progress
         )
     _print_calibration(measured)
@@ -146,7 +146,9 @@ def _print_calibration(found: MatchCalibration) -> None:
     table = Table("", "", title=title, title_justify="left", show_header=False)
     table.add_row("pairs", f"{found.pairs}, {found.same} of them the same (labelled {found.same_from:g} or more)")
     table.add_row("documents", f"{found.documents}" + (f"; {found.failed} lists failed" if found.failed else ""))
-    table.add_row("likeness that scores 7", f"{found.threshold:.3f} (folds {found.lowest:.3f} to {found.highest:.3f})")
+    table.add_row(
+        "similarity that scores 7", f"{found.threshold:.3f} (folds {found.lowest:.3f} to {found.highest:.3f})"
+    )
     for name, estimate in (("precision", found.precision), ("recall", found.recall), ("F1", found.f1)):
         table.add_row(f"{name}, each document left out", str(estimate))
     table.add_row("AUC", f"{found.auc:.3f}")

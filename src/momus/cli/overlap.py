@@ -55,7 +55,7 @@ def command(
     from momus.evaluate.documents.backends import Model, open_matcher, open_tagger
     from momus.evaluate.documents.matched import documents_of
     from momus.evaluate.documents.overlap import analyse, systems_in
-    from momus.match.calibrate import read_calibration
+    from momus.match.calibrate import read_match_calibration
     from momus.match.matcher import check_threshold
     from momus.match.reviews import read_reviews
     from momus.report.overlap import OverlapReport, overlap_tables, summary, write_overlap
@@ -76,7 +76,7 @@ def command(
         within=within,
         matcher=dict(matcher.identity()),
         likeness=matcher.scale.threshold,
-        calibration=read_calibration(calibration) if calibration else None,
+        calibration=read_match_calibration(calibration) if calibration else None,
         systems=tuple(analyse(matched, system, threshold=threshold) for system in systems),
         aspects=_aspects(documents, systems, tagger, out, seed),
     )

@@ -21,7 +21,7 @@ from momus.documents.budget import Count, excerpt
 from momus.documents.document import Document, Language, language_of
 from momus.documents.rubrics import Rubric, RubricSection
 from momus.match.ask import fenced, longest_mark
-from momus.match.extract import support
+from momus.match.extract import find_support
 from momus.records import Record
 
 State = Literal["draft", "approved", "returned", "final"]
@@ -281,7 +281,7 @@ def _checked_point(
     text = " ".join(entry.point.split())
     details = tuple(" ".join(detail.split()) for detail in entry.details if detail.strip())
     quote = "" if section.quote == "no" else entry.quote.strip()
-    found = support(quote, document.text)
+    found = find_support(quote, document.text)
     dropped = section.quote == "must" and not found
     struck = Struck(point=text, quote=quote, dropped=dropped) if dropped or (quote and not found) else None
     if dropped:

@@ -15,10 +15,12 @@ from momus.documents.feedback import Feedback, checked, question, read_answer
 from momus.documents.rubrics import Rubric
 from momus.documents.store import ENDING
 from momus.errors import UserError
-from momus.match.ask import Asker
+from momus.match.ask import JsonAsker
 
 
-def by_model(asker: Asker, model: str, document: Document, rubric: Rubric, language: Language, budget: int) -> Feedback:
+def by_model(
+    asker: JsonAsker, model: str, document: Document, rubric: Rubric, language: Language, budget: int
+) -> Feedback:
     """Ask a model for feedback.
 
     Args:

@@ -1,1 +1,1 @@
-"""Do two comments say the same? Known bugs against critiques, and points of reviews: extracted, matched, calibrated."""
+"""Do two comments make the same point? Extraction, matching and calibration, for bugs in critiques and for reviews."""

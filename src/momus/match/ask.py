@@ -1,4 +1,4 @@
-"""Asking a language model for JSON: laying the question out, and reading what comes back leniently but not blindly."""
+"""Asking a language model for JSON: lay the question out, and parse the answer leniently."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from momus.lm.engine import Engine
 Answer = TypeVar("Answer")
 
 _BAD_REQUEST = 400
-"""How a server refuses a question that is too long."""
+"""The HTTP status with which a server refuses a question that is too long."""
 
 _THOUGHT = "</think>"
-"""Ends what models that reason aloud say before their answer; drafts in it are not the answer."""
+"""Ends the reasoning that some models write before their answer; JSON in the reasoning is not the answer."""
 
 _TRAILING_COMMA = re.compile(r'("(?:[^"\\\n]|\\.)*")|,(?=\s*[}\]])')
-"""A string, which stays as it is, or a comma that JSON does not allow."""
+"""A string, to be kept, or a trailing comma, which JSON does not allow."""
 
 _MARKS = re.compile("<{3,}|>{3,}")
 
 
 @dataclass(frozen=True)
 class AskConfig:
-    """How a model is asked; the papers do not say."""
+    """How a model is asked; the papers give no values."""
 
     max_tokens: int = 1500
     """Longest answer."""
     attempts: int = 2
-    """How often at most, where an answer cannot be read; later ones are sampled at `retry_temperature`."""
+    """Most attempts at a question whose answer cannot be parsed; all but the first use `retry_temperature`."""
     temperature: float = 0.0
-    """Of the first attempt."""
+    """Temperature of the first attempt."""
     retry_temperature: float = 0.7
-    """Of the later ones, for the likeliest answer would only come again."""
+    """Temperature of later attempts, for at temperature 0 the answer would be the same again."""
     batch: int = 16
-    """Questions put to the engine together; answers do not depend on it."""
+    """Questions sampled together; answers do not depend on it."""
     seed: int = 0
 
 
-class Asker:
-    """Puts questions to a model, each as a user's message where the model has a chat format.
+class JsonAsker:
+    """Asks a model questions, each as a user's message if the model has a chat format, and parses JSON answers.
 
     Args:
         engine: The model.
-        tokenizer: Its tokenizer, to lay questions out in its chat format; without one a question is plain text to
-            continue, as servers with a chat API want it.
+        tokenizer: Its tokenizer, to lay questions out in its chat format; None sends a question as plain text, as
+            servers with a chat API expect.
         config: How to ask.
     """
 
@@ -64,35 +64,35 @@ class Asker:
             self._lay_out, self._stops = chat.prompt, [chat.end_id]
 
     def ask(self, questions: Sequence[str], read: Callable[[int, Any], Answer | None]) -> list[Answer | None]:
-        """Ask every question until its answer can be read.
+        """Ask every question until its answer can be parsed.
 
         Args:
-            questions: What to ask; a question's answer depends on its text and the seed alone.
-            read: Turns the JSON value of question i into an answer, or None where it is not what was asked for.
+            questions: The questions; an answer depends on its question and the seed alone.
+            read: Turns a JSON value in reply to question i into an answer, or None if it has another form.
 
         Returns:
-            For each question its answer; None where it does not fit the model or every attempt failed.
+            One answer per question; None if the question does not fit the model or every attempt failed.
         """
-        found: list[Answer | None] = [None] * len(questions)
+        answers: list[Answer | None] = [None] * len(questions)
         waiting = list(range(len(questions)))
         for attempt in range(self._config.attempts):
             unread = []
             for start in range(0, len(waiting), self._config.batch):
                 group = waiting[start : start + self._config.batch]
                 for i, text in zip(group, self.texts([questions[i] for i in group], attempt), strict=True):
-                    answers = (read(i, value) for value in ([] if text is None else json_values(text)))
-                    found[i] = next((answer for answer in answers if answer is not None), None)
-                    if found[i] is None and text is not None:
+                    candidates = (read(i, value) for value in ([] if text is None else json_values(text)))
+                    answers[i] = next((answer for answer in candidates if answer is not None), None)
+                    if answers[i] is None and text is not None:
                         unread.append(i)
             waiting = unread
-        return found
+        return answers
 
     def count(self, question: str) -> int:
-        """Return how many tokens a question has as the model is given it."""
+        """Return how many tokens a question has in the model's layout."""
         return len(self._lay_out(question))
 
     def texts(self, questions: Sequence[str], attempt: int = 0) -> list[str | None]:
-        """Sample one answer to each question; None where it does not fit the model.
+        """Sample one answer to each question; None if the question does not fit the model.
 
         Raises:
             UserError: The model cannot be asked, or a server refuses every one of several questions.
@@ -104,10 +104,10 @@ class Asker:
                 raise
             if len(questions) == 1:
                 return [None]
-            found = [text for question in questions for text in self.texts([question], attempt)]
-            if all(text is None for text in found) and not isinstance(error, UnfitInputError):
-                raise  # not this question or that: the server takes none
-            return found
+            texts = [text for question in questions for text in self.texts([question], attempt)]
+            if all(text is None for text in texts) and not isinstance(error, UnfitInputError):
+                raise  # the server refuses any question, whatever its length
+            return texts
 
     def _sampled(self, questions: Sequence[str], attempt: int) -> list[str]:
         config = self._config
@@ -122,12 +122,12 @@ class Asker:
 
 
 def json_values(text: str) -> Iterator[Any]:
-    """Yield the outermost JSON objects and arrays in a text, in order; commas before a closing bracket are forgiven.
+    """Yield the outermost JSON objects and arrays in a text, in order; trailing commas are removed.
 
-    What a model thinks aloud before its answer is left out.
+    Reasoning before the answer is skipped.
     """
     decoder = json.JSONDecoder()
-    mended = _TRAILING_COMMA.sub(lambda found: found[1] or "", text.rpartition(_THOUGHT)[2])
+    mended = _TRAILING_COMMA.sub(lambda match: match[1] or "", text.rpartition(_THOUGHT)[2])
     place = 0
     while (start := _first(mended, place)) is not None:
         try:
@@ -139,13 +139,13 @@ def json_values(text: str) -> Iterator[Any]:
 
 
 def fenced(text: str) -> str:
-    """Return a text between marks that do not occur in it, so that nothing in it can pass for its end."""
+    """Return a text between marks that do not occur in it, so that nothing in it can imitate its end."""
     size = max(len(longest_mark(text)), 2) + 1
     return f"{'<' * size}\n{text}\n{'>' * size}"
 
 
 def longest_mark(text: str) -> str:
-    """Return the longest run in a text that looks like one of the marks of `fenced`, "" where there is none."""
+    """Return the longest run in a text that looks like a mark of `fenced`, or "" without one."""
     return max(_MARKS.findall(text), key=len, default="")
 
 
@@ -154,13 +154,13 @@ def numbered(label: str, points: Sequence[str]) -> str:
     return "\n".join(f"{label}{number}: {' '.join(point.split())}" for number, point in enumerate(points, 1))
 
 
-def seed_of(seed: int, attempt: int, question: str) -> int:
-    """Return the seed of one attempt at a question, for servers: it depends on these alone."""
+def request_seed(seed: int, attempt: int, question: str) -> int:
+    """Return the seed of one attempt at a question, for servers; it depends on the arguments alone."""
     return _name(f"{seed} {attempt} {question}") & 0x7FFFFFFF
 
 
 def _encoded(engine: Engine, text: str) -> list[int]:
-    """Return a question's tokens, a beginning-of-text token before them where the tokenizer has one."""
+    """Return a question's tokens, with a beginning-of-text token if the tokenizer has one."""
     try:
         return engine.encode(text, bos=True)
     except UserError:
@@ -168,8 +168,8 @@ def _encoded(engine: Engine, text: str) -> list[int]:
 
 
 def _first(text: str, place: int) -> int | None:
-    found = re.compile(r"[{\[]").search(text, place)
-    return found.start() if found else None
+    match = re.compile(r"[{\[]").search(text, place)
+    return match.start() if match else None
 
 
 def _name(question: str) -> int:

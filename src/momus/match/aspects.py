@@ -1,7 +1,7 @@
-"""What a point is about: the eleven aspects of LLM scientific feedback (arXiv 2310.01783), several to a point.
+"""The eleven aspects of LLM scientific feedback (arXiv 2310.01783): what a point is about, several to a point.
 
 A tagger gives each point a set of aspects. The lexical one has a pattern of words for each aspect, in English and in
-Korean; it misses what is said in other words, and says so (docs/experiments/matching.md). The model one is in
+Korean, and misses aspects expressed in other words (docs/experiments/matching.md). The model tagger is in
 `momus.match.model`. The names are the paper's, the patterns ours.
 """
 
@@ -94,20 +94,20 @@ Aspects = frozenset[str]
 
 
 class Tagger(Protocol):
-    """Says which aspects points are about."""
+    """Assigns aspects to points."""
 
     def tag(self, points: Sequence[str]) -> list[Aspects | None]:
-        """Return each point's aspects, maybe none; None where there is no usable answer."""
+        """Return the set of aspects of each point, maybe empty; None without a usable answer."""
 
     def identity(self) -> Mapping[str, Any]:
-        """Return all that decides what it says; what JSON can hold."""
+        """Return everything that determines the tags, as JSON values."""
 
 
 class LexicalTagger:
-    """Finds aspects by words."""
+    """Tags points by patterns of words."""
 
     def tag(self, points: Sequence[str]) -> list[Aspects | None]:
-        """Return each point's aspects, maybe none."""
+        """Return the set of aspects of each point, maybe empty."""
         return [_tagged(normalise(point)) for point in points]
 
     def identity(self) -> Mapping[str, Any]:

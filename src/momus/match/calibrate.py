@@ -1,8 +1,8 @@
-"""Calibration: which likeness is "the same" to people, and how well a matcher tells.
+"""Calibration: the similarity from which people call two points the same, and how well a matcher detects such pairs.
 
-Every matcher has its own idea of 0.5. On pairs that people labelled, the threshold with the best F1 is what scores 7;
-how good it is on documents it was not chosen on is measured by leaving each document out in turn
-(`momus.stats.detection`). Where labels are graded, the correlation with them is told too.
+Similarities of different matchers are not comparable. On pairs that people labelled, the threshold with the best F1
+scores 7; its precision and recall are cross-validated, each document left out in turn (`momus.stats.detection`). With
+graded labels the correlation with them is reported too.
 """
 
 from __future__ import annotations
@@ -15,32 +15,31 @@ import numpy as np
 from pydantic import ConfigDict, ValidationError
 
 from momus.errors import UserError
-from momus.match.matcher import Matcher, Scale
-from momus.match.reviews import Labelled
+from momus.match.matcher import Matcher, ScoreScale
+from momus.match.reviews import LabelledLists
 from momus.records import Record
 from momus.stats import detection
 from momus.stats.bootstrap import REPLICATES, Interval
 
-BATCH = 64
-Progress = Callable[[int, int], None]
+_BATCH = 64
 
 
 class MatchCalibration(Record):
-    """What was measured of a matcher on labelled pairs.
+    """How well a matcher detects labelled pairs.
 
     Attributes:
-        matcher: Who was measured.
-        data: On what, in words.
+        matcher: The identity of the matcher.
+        data: The labelled data, in words.
         same_from: The label from which a pair is the same.
         pairs: Pairs of points, and `same`, those that are the same.
-        documents: What intervals resample and folds leave out.
-        failed: Lists the matcher gave no usable answer to; their pairs are not counted.
-        threshold: The likeness that scores 7; over the folds it was `lowest` to `highest`.
+        documents: Documents, the unit that intervals resample and folds leave out.
+        failed: Lists without a usable answer of the matcher; their pairs are not counted.
+        threshold: The similarity that scores 7; in the folds it ranged from `lowest` to `highest`.
         precision: Cross-validated; so are `recall` and `f1`.
-        auc: How often a pair that is the same is more alike than one that is not.
+        auc: How often a pair that is the same is more similar than one that is not.
         average_precision: The mean precision over the pairs that are the same.
-        pearson: Correlation with graded labels; None where labels are 0 and 1.
-        spearman: The same of ranks.
+        pearson: Correlation with graded labels; None if labels are 0 and 1.
+        spearman: Rank correlation with them.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
@@ -64,53 +63,53 @@ class MatchCalibration(Record):
     spearman: Interval | None = None
 
 
-def calibrate(
+def calibrate_matcher(
     matcher: Matcher,
-    labelled: Sequence[Labelled],
+    labelled: Sequence[LabelledLists],
     same_from: float,
     data: str,
     *,
     replicates: int = REPLICATES,
-    progress: Progress = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> MatchCalibration:
     """Measure a matcher against labels.
 
     Args:
-        matcher: Who is measured.
+        matcher: The matcher to measure.
         labelled: Lists of points with a label for each pair.
         same_from: The label from which a pair is the same.
-        data: Where the labels are from, in words.
+        data: The source of the labels, in words.
         replicates: Bootstrap resamples of the documents.
-        progress: Told the lists done and their total.
+        progress: Called with the lists done and their total.
 
     Raises:
-        UserError: Fewer than two documents have pairs that are the same, or pairs that the matcher finds alike.
+        UserError: Fewer than two documents have pairs that are the same, or pairs with a similarity above 0.
     """
-    likeness: list[float] = []
+    similarity: list[float] = []
     labels: list[float] = []
     documents: list[str] = []
     failed = 0
-    for start in range(0, len(labelled), BATCH):
-        batch = labelled[start : start + BATCH]
-        for own, compared in zip(batch, matcher.compare([(own.first, own.second) for own in batch]), strict=True):
+    for start in range(0, len(labelled), _BATCH):
+        batch = labelled[start : start + _BATCH]
+        for lists, compared in zip(batch, matcher.compare([(pair.first, pair.second) for pair in batch]), strict=True):
             if compared.failed:
                 failed += 1
                 continue
-            likeness += compared.likeness.ravel().tolist()
-            labels += [label for row in own.labels for label in row]
-            documents += [own.document] * compared.likeness.size
+            similarity += compared.similarity.ravel().tolist()
+            labels += [label for row in lists.labels for label in row]
+            documents += [lists.document] * compared.similarity.size
         progress(start + len(batch), len(labelled))
     same = np.array(labels) >= same_from
     if len({document for document, is_same in zip(documents, same, strict=True) if is_same}) < 2:
         raise UserError(f"{data}: pairs labelled {same_from:g} or more are needed from two documents at least")
     if same.all():
         raise UserError(f"{data}: every pair is labelled {same_from:g} or more: nothing to tell apart")
-    if len({document for document, value in zip(documents, likeness, strict=True) if value > 0}) < 2:
-        raise UserError(f"{data}: the matcher finds no likeness in any pair of two documents: nothing to choose from")
-    found = detection.cross_validate_threshold(likeness, same, documents, replicates=replicates)
+    if len({document for document, value in zip(documents, similarity, strict=True) if value > 0}) < 2:
+        raise UserError(f"{data}: the matcher finds no similarity in any pair of two documents: nothing to choose from")
+    measured = detection.cross_validate_threshold(similarity, same, documents, replicates=replicates)
     graded = len(set(labels)) > 2
     pearson, spearman = (
-        detection.correlations(likeness, labels, documents, replicates=replicates) if graded else (None, None)
+        detection.correlations(similarity, labels, documents, replicates=replicates) if graded else (None, None)
     )
     return MatchCalibration(
         matcher=dict(matcher.identity()),
@@ -120,24 +119,24 @@ def calibrate(
         pairs=len(labels),
         same=int(same.sum()),
         failed=failed,
-        threshold=found.threshold,
-        lowest=found.lowest,
-        highest=found.highest,
-        precision=found.precision,
-        recall=found.recall,
-        f1=found.f1,
-        auc=detection.auc(likeness, same),
-        average_precision=detection.average_precision(likeness, same),
+        threshold=measured.threshold,
+        lowest=measured.lowest,
+        highest=measured.highest,
+        precision=measured.precision,
+        recall=measured.recall,
+        f1=measured.f1,
+        auc=detection.auc(similarity, same),
+        average_precision=detection.average_precision(similarity, same),
         pearson=pearson,
         spearman=spearman,
     )
 
 
-def read_calibration(path: Path) -> MatchCalibration:
+def read_match_calibration(path: Path) -> MatchCalibration:
     """Read what `momus match calibrate` wrote.
 
     Raises:
-        UserError: It is missing or something else.
+        UserError: The file is missing or is no calibration.
     """
     try:
         return MatchCalibration.model_validate_json(path.read_bytes())
@@ -147,15 +146,15 @@ def read_calibration(path: Path) -> MatchCalibration:
         raise UserError(f"{path}: not what momus match calibrate writes") from error
 
 
-def read_scale(path: Path, identity: Mapping[str, Any]) -> Scale:
-    """Read the scale that `momus match calibrate` found for a matcher of this kind.
+def read_scale(path: Path, identity: Mapping[str, Any]) -> ScoreScale:
+    """Read the scale of a matcher of this kind from a calibration.
 
     Raises:
-        UserError: It is missing, something else, or about another matcher.
+        UserError: The file is missing, is no calibration, or belongs to another matcher.
     """
-    found = read_calibration(path)
-    mine = {key: identity[key] for key in ("kind", "model") if key in identity}
-    theirs = {key: found.matcher[key] for key in ("kind", "model") if key in found.matcher}
-    if mine != theirs:
-        raise UserError(f"{path} was measured with another matcher ({theirs}): calibrate this one")
-    return Scale(found.threshold)
+    calibration = read_match_calibration(path)
+    expected = {key: identity[key] for key in ("kind", "model") if key in identity}
+    measured = {key: calibration.matcher[key] for key in ("kind", "model") if key in calibration.matcher}
+    if expected != measured:
+        raise UserError(f"{path} was measured with another matcher ({measured}): calibrate this one")
+    return ScoreScale(calibration.threshold)

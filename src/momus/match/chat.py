@@ -1,4 +1,4 @@
-"""Asking through a server's chat API, text for text: no tokenizer is needed, so any model that has one will do."""
+"""Asking through a server's chat API: text in, text out, so no tokenizer is needed."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from momus.lm.remote.wire import Request
-from momus.match.ask import AskConfig, Asker, seed_of
+from momus.match.ask import AskConfig, JsonAsker, request_seed
 
 if TYPE_CHECKING:
     from momus.lm.remote.server import Server
 
 _BYTES = 3
-"""Of UTF-8 that one token is taken for: about a Korean syllable; English has more, so that a budget is kept."""
+"""UTF-8 bytes counted as one token: a Korean syllable. English has more bytes a token, so no count is too low."""
 
 
-class ChatAsker(Asker):
-    """Puts questions to a model of which nothing but its chat API is at hand.
+class ChatAsker(JsonAsker):
+    """Asks a model through nothing but its chat API.
 
     Args:
         server: The server.
@@ -27,7 +27,7 @@ class ChatAsker(Asker):
         self._server, self._config = server, config or AskConfig()
 
     def count(self, question: str) -> int:
-        """Return about how many tokens a question has."""
+        """Return an estimate of the tokens in a question."""
         return -(-len(question.encode()) // _BYTES)
 
     def _sampled(self, questions: Sequence[str], attempt: int) -> list[str]:
@@ -38,7 +38,7 @@ class ChatAsker(Asker):
                 config.max_tokens,
                 chat=True,
                 temperature=config.retry_temperature if attempt else config.temperature,
-                seed=seed_of(config.seed, attempt, question),
+                seed=request_seed(config.seed, attempt, question),
             )
             for question in questions
         ]

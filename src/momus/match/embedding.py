@@ -1,4 +1,4 @@
-"""The embedding matcher: two points are alike when a sentence encoder puts them near each other."""
+"""The embedding matcher: the cosine similarity of two points' sentence embeddings."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from momus.errors import UserError
-from momus.match.matcher import Compared, Lists, Scale, no_reason
+from momus.match.matcher import ListComparison, Lists, ScoreScale, no_reason
 
-THRESHOLD = 0.6
-"""What scores 7 by default: a guess, for every encoder has its own; `momus match calibrate` finds it."""
+EMBEDDING_THRESHOLD = 0.6
+"""The similarity that scores 7 by default: a guess, for it depends on the encoder; see `momus match calibrate`."""
 
 Encode = Callable[[list[str]], ArrayLike]
 """Turns texts into vectors, `[texts, size]`."""
 
 
 class EmbeddingMatcher:
-    """Compares points by the cosine of their vectors; negative ones count as 0.
+    """Compares points by the cosine similarity of their vectors; negative values count as 0.
 
     Args:
         encode: The encoder.
-        name: What names it.
-        scale: Which likeness scores 7.
+        name: The encoder's name.
+        scale: The similarity that scores 7.
     """
 
-    def __init__(self, encode: Encode, name: str, scale: Scale | None = None) -> None:
-        self._encode, self._name, self._scale = encode, name, scale or Scale(THRESHOLD)
+    def __init__(self, encode: Encode, name: str, scale: ScoreScale | None = None) -> None:
+        self._encode, self._name, self._scale = encode, name, scale or ScoreScale(EMBEDDING_THRESHOLD)
 
     @property
-    def scale(self) -> Scale:
-        """The scale of its likeness."""
+    def scale(self) -> ScoreScale:
+        """Return the scale from similarity to score."""
         return self._scale
 
-    def compare(self, lists: Sequence[Lists]) -> list[Compared]:
+    def compare(self, lists: Sequence[Lists]) -> list[ListComparison]:
         """Compare many pairs of lists, every distinct text encoded once."""
-        texts = list(dict.fromkeys(text for own in lists for side in own for text in side))
+        texts = list(dict.fromkeys(text for pair in lists for side in pair for text in side))
         if not texts:
-            return [Compared(np.zeros((len(first), len(second))), no_reason) for first, second in lists]
+            return [ListComparison(np.zeros((len(first), len(second))), no_reason) for first, second in lists]
         vectors = np.asarray(self._encode(texts), dtype=float)
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         place = {text: number for number, text in enumerate(texts)}
-        found = []
+        comparisons = []
         for first, second in lists:
             a, b = ([place[text] for text in side] for side in (first, second))
-            likeness = np.clip(vectors[a] @ vectors[b].T, 0, 1)
-            likeness[likeness > 1 - 1e-6] = 1  # encoders work in single precision
-            found.append(Compared(likeness, no_reason))
-        return found
+            similarity = np.clip(vectors[a] @ vectors[b].T, 0, 1)
+            similarity[similarity > 1 - 1e-6] = 1  # encoders work in single precision
+            comparisons.append(ListComparison(similarity, no_reason))
+        return comparisons
 
     def identity(self) -> Mapping[str, Any]:
         """Return the kind of matcher and its encoder."""
@@ -60,7 +60,7 @@ def sentence_encoder(model: str) -> Encode:
     """Load a sentence-transformers model that is already on this machine.
 
     Raises:
-        UserError: The library or the model is not there.
+        UserError: The library or the model is missing.
     """
     try:
         from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found,unused-ignore]

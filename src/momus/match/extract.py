@@ -1,9 +1,9 @@
-"""Key points of a review, each standing on a verbatim quote of it.
+"""Key points of a review, each supported by a verbatim quote from it.
 
 The first half of the second stage of LLM scientific feedback (arXiv 2310.01783): a model reads a review and lists its
-main concerns with the words they stand on (the wording of the question is ours). Here the quote is checked: a point
-whose quote is not in the review, spaces, case and kinds of quotation marks aside, is rejected and counted. The offline
-way takes the review's own list items and sentences that voice a concern; they quote themselves.
+main concerns with the words that support them (the wording of the question is ours). Quotes are verified: a point whose
+quote is not in the review (ignoring white space, case and kinds of quotation marks) is rejected and counted. The
+offline extractor takes the review's list items and the sentences that voice a concern; each is its quote.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from momus.match.ask import Asker, fenced
+from momus.match.ask import JsonAsker, fenced
 from momus.match.reviews import Point
 
 _EXTRACT = """\
@@ -44,11 +44,11 @@ _CONCERN = re.compile(
 )
 _LEAST_WORDS = 4
 _LEAST_QUOTE = 8
-"""Letters of a quote, a syllable of Korean counting for two: fewer stand in any text and support nothing."""
+"""Fewest letters of a quote, a Korean syllable counting two: shorter ones occur in any text and support nothing."""
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedPoint:
     """A point whose quote is not in the review."""
 
     text: str
@@ -56,42 +56,42 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Extracted:
-    """A review's points, those rejected, and whether there was no usable answer at all."""
+class ExtractedPoints:
+    """A review's points, the rejected points, and whether there was no usable answer."""
 
     points: tuple[Point, ...]
-    rejected: tuple[Rejected, ...] = field(default=())
+    rejected: tuple[RejectedPoint, ...] = field(default=())
     failed: bool = False
 
 
 class Extractor(Protocol):
-    """Finds the key points of reviews."""
+    """Extracts the key points of reviews."""
 
-    def extract(self, texts: Sequence[str]) -> list[Extracted]:
+    def extract(self, texts: Sequence[str]) -> list[ExtractedPoints]:
         """Return the points of every review."""
 
     def identity(self) -> Mapping[str, Any]:
-        """Return all that decides what it finds; what JSON can hold."""
+        """Return everything that determines the points, as JSON values."""
 
 
 class ModelExtractor:
-    """Finds key points by asking a model.
+    """Extracts key points by asking a model.
 
     Args:
         asker: The model.
-        name: What names the model.
+        name: The model's name.
     """
 
-    def __init__(self, asker: Asker, name: str) -> None:
+    def __init__(self, asker: JsonAsker, name: str) -> None:
         self._asker, self._name = asker, name
 
-    def extract(self, texts: Sequence[str]) -> list[Extracted]:
-        """Return the points of every review whose quotes stand in it."""
+    def extract(self, texts: Sequence[str]) -> list[ExtractedPoints]:
+        """Return the points of every review whose quotes are in it."""
         answers = self._asker.ask(
             [_EXTRACT.format(text=fenced(text)) for text in texts], lambda _, value: _entries(value)
         )
         return [
-            Extracted((), failed=True) if answer is None else checked(text, answer)
+            ExtractedPoints((), failed=True) if answer is None else verify_quotes(text, answer)
             for text, answer in zip(texts, answers, strict=True)
         ]
 
@@ -101,19 +101,21 @@ class ModelExtractor:
 
 
 class RuleExtractor:
-    """Takes list items and sentences that voice a concern; what stands under a heading of praise is left out."""
+    """Takes list items and sentences that voice a concern; text under a heading of praise is left out."""
 
-    def extract(self, texts: Sequence[str]) -> list[Extracted]:
+    def extract(self, texts: Sequence[str]) -> list[ExtractedPoints]:
         """Return the points of every review."""
-        return [Extracted(tuple(Point(text=" ".join(p.split()), quote=p) for p in _passages(text))) for text in texts]
+        return [
+            ExtractedPoints(tuple(Point(text=" ".join(p.split()), quote=p) for p in _passages(text))) for text in texts
+        ]
 
     def identity(self) -> Mapping[str, Any]:
         """Return the kind of extractor."""
         return {"kind": "rules"}
 
 
-def checked(text: str, entries: Sequence[tuple[str, str]]) -> Extracted:
-    """Keep the points whose quote stands in the text, their quotes as the text has them; each passage and text once.
+def verify_quotes(text: str, entries: Sequence[tuple[str, str]]) -> ExtractedPoints:
+    """Keep the points whose quote is in the text, the quote as the text has it; each point once.
 
     Args:
         text: The review.
@@ -122,29 +124,29 @@ def checked(text: str, entries: Sequence[tuple[str, str]]) -> Extracted:
     points: dict[str, Point] = {}
     rejected = []
     for point, quote in entries:
-        found = support(quote, text)
-        if found is None:
-            rejected.append(Rejected(point, quote))
+        passage = find_support(quote, text)
+        if passage is None:
+            rejected.append(RejectedPoint(point, quote))
         else:
-            points.setdefault(point, Point(text=point, quote=found))
-    return Extracted(tuple(points.values()), tuple(rejected))
+            points.setdefault(point, Point(text=point, quote=passage))
+    return ExtractedPoints(tuple(points.values()), tuple(rejected))
 
 
-def support(quote: str, text: str) -> str | None:
-    """Return the passage that a quote repeats, None where there is none or the quote is too short to say anything."""
-    letters = sum(1 + (unicodedata.east_asian_width(own) in "WF") for own in quote if own.isalnum())
+def find_support(quote: str, text: str) -> str | None:
+    """Return the passage that a quote repeats; None without one, or if the quote is too short to support anything."""
+    letters = sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in quote if c.isalnum())
     return find_quote(quote, text) if letters >= _LEAST_QUOTE else None
 
 
 def find_quote(quote: str, text: str) -> str | None:
-    """Return the passage of a text that a quote repeats, spaces, case and kinds of quotation marks aside; or None."""
+    """Return the passage that a quote repeats (ignoring white space, case and kinds of quotation marks), or None."""
     words = quote.translate(_MARKS).strip(" \t\n\"'").split()
     if not words:
         return None
     pattern = r"\s+".join(re.escape(word) for word in words)
-    # The marks are exchanged one for one, so places in the two texts are the same.
-    found = re.search(pattern, text.translate(_MARKS), re.IGNORECASE)
-    return text[found.start() : found.end()] if found else None
+    # Marks are replaced one for one, so places in the two texts are the same.
+    match = re.search(pattern, text.translate(_MARKS), re.IGNORECASE)
+    return text[match.start() : match.end()] if match else None
 
 
 def _entries(value: Any) -> list[tuple[str, str]] | None:
@@ -152,29 +154,29 @@ def _entries(value: Any) -> list[tuple[str, str]] | None:
     if not isinstance(entries, list):
         return None
     pairs = [(entry.get("point"), entry.get("quote")) for entry in entries if isinstance(entry, dict)]
-    found = [
+    readable = [
         (" ".join(point.split()), quote if isinstance(quote, str) else "")
         for point, quote in pairs
         if isinstance(point, str) and point.strip()
     ]
-    return found if found or not entries else None  # entries, and none that can be read: not what was asked for
+    return readable if readable or not entries else None  # entries of another form are no answer
 
 
 def _passages(text: str) -> list[str]:
-    """Cut a review into list items and, outside lists, sentences; keep those that voice a concern."""
-    found: list[str] = []
+    """Split a review into list items and, outside lists, sentences; keep those that voice a concern."""
+    passages: list[str] = []
     praise = False
     for block in _blocks(text):
         if _HEADING.match(block) and "\n" not in block and not _ITEM.match(block):
             praise = bool(_PRAISE.search(block))
         elif not praise:
             item = _ITEM.match(block)
-            found += [block[item.end() :].strip()] if item else [own.strip() for own in _SENTENCE.split(block)]
-    return [own for own in dict.fromkeys(found) if len(own.split()) >= _LEAST_WORDS and _CONCERN.search(own)]
+            passages += [block[item.end() :].strip()] if item else [part.strip() for part in _SENTENCE.split(block)]
+    return [text for text in dict.fromkeys(passages) if len(text.split()) >= _LEAST_WORDS and _CONCERN.search(text)]
 
 
 def _blocks(text: str) -> list[str]:
-    """Cut a text at blank lines, list items and headings; a line that goes on is joined to what it continues."""
+    """Split a text at blank lines, list items and headings; other lines continue the block before them."""
     blocks: list[str] = []
     fresh = True
     for line in text.splitlines():

@@ -1,10 +1,10 @@
-"""The model matchers: a language model compares two lists at once, and several shuffled readings are put to the vote.
+"""The model matchers: a language model compares two lists at once, or several times shuffled, with a vote.
 
-One question holds both lists; the model names the pairs that say the same, each with a score from 5 to 10 and a
-reason (LLM scientific feedback, arXiv 2310.01783; the wording is ours). Models favour what stands first, and lists have
-an order, so the voting matcher asks several times with the points shuffled and the sides swapped every other time, and
-gives a pair the highest score that enough readings agree it has at least (the idea of MARG, arXiv 2401.04259, which
-counts how often a pair is named). MARG then looks at each pair by itself: `momus.match.pairwise`.
+One question holds both lists; the model names the pairs that make the same point, each with a score from 5 to 10 and a
+reason (LLM scientific feedback, arXiv 2310.01783; the wording is ours). Models favour the first items of a list, so the
+voting matcher asks several times with the points shuffled and the sides swapped every other time, and gives a pair the
+highest score that enough readings give it at least (the idea of MARG, arXiv 2401.04259, which counts how often a pair
+is named). MARG then judges each pair by itself: `momus.match.pairwise`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from momus.match.ask import Asker, numbered
+from momus.match.ask import JsonAsker, numbered
 from momus.match.aspects import ASPECTS, Aspects
-from momus.match.matcher import LEAST, MOST, Compared, Lists, Scale, no_reason
+from momus.match.matcher import MAX_SCORE, MIN_SCORE, ListComparison, Lists, ScoreScale, no_reason
 
 _MATCH = """\
 Two reviewers, A and B, have each made a list of points about the same piece of work. Find the pairs of one point of A \
@@ -60,13 +60,13 @@ _Pairs = dict[tuple[int, int], tuple[int, str]]
 
 
 @dataclass(frozen=True)
-class VotingConfig:
+class VotingMatcherConfig:
     """How often the lists are read; the defaults are MARG's."""
 
     readings: int = 5
-    """Times the lists are read, shuffled anew each time."""
+    """How often the lists are read, shuffled anew each time."""
     agree: int = 2
-    """Readings that must give a pair at least a score, for it to have it."""
+    """How many readings must give a pair a score or a higher one, for it to get that score."""
     seed: int = 0
 
 
@@ -75,21 +75,21 @@ class ModelMatcher:
 
     Args:
         asker: The model.
-        name: What names the model.
-        scale: Which likeness scores 7; by default the model's score is taken as it is.
+        name: The model's name.
+        scale: The similarity that scores 7; by default the model's score is used unchanged.
     """
 
-    def __init__(self, asker: Asker, name: str, scale: Scale | None = None) -> None:
-        self._asker, self._name, self._scale = asker, name, scale or Scale(0.5)
+    def __init__(self, asker: JsonAsker, name: str, scale: ScoreScale | None = None) -> None:
+        self._asker, self._name, self._scale = asker, name, scale or ScoreScale(0.5)
 
     @property
-    def scale(self) -> Scale:
-        """The scale of its likeness."""
+    def scale(self) -> ScoreScale:
+        """Return the scale from similarity to score."""
         return self._scale
 
-    def compare(self, lists: Sequence[Lists]) -> list[Compared]:
+    def compare(self, lists: Sequence[Lists]) -> list[ListComparison]:
         """Compare many pairs of lists; the result for one does not depend on the others."""
-        return [_compared(own, found) for own, found in zip(lists, read_pairs(self._asker, lists), strict=True)]
+        return [_compared(*pair) for pair in zip(lists, read_pairs(self._asker, lists), strict=True)]
 
     def identity(self) -> Mapping[str, Any]:
         """Return the kind of matcher and its model."""
@@ -101,33 +101,37 @@ class VotingMatcher:
 
     Args:
         asker: The model.
-        name: What names the model.
-        scale: Which likeness scores 7; by default the model's score is taken as it is.
+        name: The model's name.
+        scale: The similarity that scores 7; by default the model's score is used unchanged.
         config: How often to ask.
     """
 
-    def __init__(self, asker: Asker, name: str, scale: Scale | None = None, config: VotingConfig | None = None) -> None:
-        self._asker, self._name, self._scale = asker, name, scale or Scale(0.5)
-        self._config = config or VotingConfig()
+    def __init__(
+        self, asker: JsonAsker, name: str, scale: ScoreScale | None = None, config: VotingMatcherConfig | None = None
+    ) -> None:
+        self._asker, self._name, self._scale = asker, name, scale or ScoreScale(0.5)
+        self._config = config or VotingMatcherConfig()
 
     @property
-    def scale(self) -> Scale:
-        """The scale of its likeness."""
+    def scale(self) -> ScoreScale:
+        """Return the scale from similarity to score."""
         return self._scale
 
-    def compare(self, lists: Sequence[Lists]) -> list[Compared]:
+    def compare(self, lists: Sequence[Lists]) -> list[ListComparison]:
         """Compare many pairs of lists; the result for one does not depend on the others."""
         config = self._config
-        orders = [[_shuffled(own, config.seed, reading) for reading in range(config.readings)] for own in lists]
+        orders = [[_shuffled(pair, config.seed, reading) for reading in range(config.readings)] for pair in lists]
         asked: list[Lists] = []
-        for own, shuffles in zip(lists, orders, strict=True):
+        for pair, shuffles in zip(lists, orders, strict=True):
             for reading, (first, second) in enumerate(shuffles):
-                sides = ([own[0][i] for i in first], [own[1][j] for j in second])
+                sides = ([pair[0][i] for i in first], [pair[1][j] for j in second])
                 asked.append(sides[::-1] if reading % 2 else sides)
-        found = iter(read_pairs(self._asker, asked))
+        answers = iter(read_pairs(self._asker, asked))
         return [
-            self._vote(own, [_put_back(next(found), order, reading % 2 == 1) for reading, order in enumerate(shuffles)])
-            for own, shuffles in zip(lists, orders, strict=True)
+            self._vote(
+                pair, [_unshuffled(next(answers), order, reading % 2 == 1) for reading, order in enumerate(shuffles)]
+            )
+            for pair, shuffles in zip(lists, orders, strict=True)
         ]
 
     def identity(self) -> Mapping[str, Any]:
@@ -135,7 +139,7 @@ class VotingMatcher:
         config = self._config
         return {"kind": "voting", "model": self._name, "readings": config.readings, "agree": config.agree}
 
-    def _vote(self, lists: Lists, readings: Sequence[_Pairs | None]) -> Compared:
+    def _vote(self, lists: Lists, readings: Sequence[_Pairs | None]) -> ListComparison:
         usable = [pairs for pairs in readings if pairs is not None]
         if len(usable) < self._config.agree:
             return _compared(lists, None)
@@ -149,18 +153,18 @@ class VotingMatcher:
 
 
 class ModelTagger:
-    """Says what points are about by asking a model about each.
+    """Tags points by asking a model about each.
 
     Args:
         asker: The model.
-        name: What names the model.
+        name: The model's name.
     """
 
-    def __init__(self, asker: Asker, name: str) -> None:
+    def __init__(self, asker: JsonAsker, name: str) -> None:
         self._asker, self._name = asker, name
 
     def tag(self, points: Sequence[str]) -> list[Aspects | None]:
-        """Return each point's aspects, maybe none; None where there is no usable answer."""
+        """Return the set of aspects of each point, maybe empty; None without a usable answer."""
         aspects = "\n".join(f"{number}  {aspect}" for number, aspect in enumerate(ASPECTS, 1))
         questions = [_TAG.format(aspects=aspects, point=" ".join(point.split())) for point in points]
         return self._asker.ask(questions, lambda _, value: _aspects(value))
@@ -170,29 +174,29 @@ class ModelTagger:
         return {"kind": "model", "model": self._name}
 
 
-def read_pairs(asker: Asker, lists: Sequence[Lists]) -> list[_Pairs | None]:
-    """Ask a model for the pairs of many pairs of lists, each with its score and reason; None where it failed.
+def read_pairs(asker: JsonAsker, lists: Sequence[Lists]) -> list[_Pairs | None]:
+    """Ask a model for the matching pairs of many pairs of lists, each with its score and reason; None where it failed.
 
-    Lists without points are not asked about: they have no pairs.
+    Empty lists have no pairs, and the model is not asked about them.
     """
-    found: list[_Pairs | None] = [{} for _ in lists]
+    pairs: list[_Pairs | None] = [{} for _ in lists]
     asked = [i for i, (first, second) in enumerate(lists) if first and second]
     questions = [_MATCH.format(first=numbered("A", lists[i][0]), second=numbered("B", lists[i][1])) for i in asked]
     answers = asker.ask(questions, lambda number, value: _pairs(value, lists[asked[number]]))
     for i, answer in zip(asked, answers, strict=True):
-        found[i] = answer
-    return found
+        pairs[i] = answer
+    return pairs
 
 
 def _pairs(value: Any, lists: Lists) -> _Pairs | None:
-    """Read an answer; pairs of points or with scores that do not exist are left out, the highest score counts.
+    """Parse an answer: skip pairs with indices or scores out of range, and keep the highest score of each pair.
 
-    Where none of several pairs is one of these lists, it is no answer.
+    Return None if there are entries and none of them names points of these lists.
     """
     entries = value.get("pairs") if isinstance(value, dict) else None
     if not isinstance(entries, list):
         return None
-    found: _Pairs = {}
+    pairs: _Pairs = {}
     known = 0
     for entry in entries:
         if not isinstance(entry, dict):
@@ -201,22 +205,22 @@ def _pairs(value: Any, lists: Lists) -> _Pairs | None:
         if a is None or b is None or score is None or not (1 <= a <= len(lists[0]) and 1 <= b <= len(lists[1])):
             continue
         known += 1
-        if LEAST <= score <= MOST:
+        if MIN_SCORE <= score <= MAX_SCORE:
             reason = " ".join(str(entry.get("why", "")).split())
-            found[a - 1, b - 1] = max(found.get((a - 1, b - 1), (0, "")), (score, reason))
-    return found if known or not entries else None
+            pairs[a - 1, b - 1] = max(pairs.get((a - 1, b - 1), (0, "")), (score, reason))
+    return pairs if known or not entries else None
 
 
 def _aspects(value: Any) -> Aspects | None:
     numbers = value.get("aspects") if isinstance(value, dict) else None
     if not isinstance(numbers, list):
         return None
-    known = [number for own in numbers if (number := _integer(own)) is not None and 1 <= number <= len(ASPECTS)]
+    known = [number for item in numbers if (number := _integer(item)) is not None and 1 <= number <= len(ASPECTS)]
     return frozenset(ASPECTS[number - 1] for number in known) if known or not numbers else None
 
 
 def _integer(value: Any, label: str = "") -> int | None:
-    """Read 7, 7.0, "7" and, of the list A, "A7" as 7."""
+    """Read 7, 7.0, "7" and, with the label "a", "A7" as 7."""
     if isinstance(value, str):
         value = value.strip().casefold().removeprefix(label)
     try:
@@ -227,29 +231,29 @@ def _integer(value: Any, label: str = "") -> int | None:
 
 
 def _shuffled(lists: Lists, seed: int, reading: int) -> tuple[list[int], list[int]]:
-    """Return the orders of a reading; they depend on nothing but the lists' lengths, the seed and the reading."""
-    first, second = (list(range(len(own))) for own in lists)
+    """Return the orders of both lists in one reading; they depend on the lengths, the seed and the reading alone."""
+    first, second = (list(range(len(side))) for side in lists)
     rng = random.Random(seed * 1_000_003 + reading)
     rng.shuffle(first)
     rng.shuffle(second)
     return first, second
 
 
-def _put_back(pairs: _Pairs | None, order: tuple[list[int], list[int]], swapped: bool) -> _Pairs | None:
-    """Turn the places of a shuffled, maybe swapped reading into those of the lists."""
+def _unshuffled(pairs: _Pairs | None, order: tuple[list[int], list[int]], swapped: bool) -> _Pairs | None:
+    """Map the indices of a shuffled, maybe swapped reading back to those of the lists."""
     if pairs is None:
         return None
     first, second = order
     return {(first[b], second[a]) if swapped else (first[a], second[b]): vote for (a, b), vote in pairs.items()}
 
 
-def _compared(lists: Lists, pairs: _Pairs | None) -> Compared:
-    likeness = np.zeros((len(lists[0]), len(lists[1])))
+def _compared(lists: Lists, pairs: _Pairs | None) -> ListComparison:
+    similarity = np.zeros((len(lists[0]), len(lists[1])))
     if pairs is None:
-        return Compared(likeness, no_reason, failed=True)
+        return ListComparison(similarity, no_reason, failed=True)
     for (i, j), (score, _) in pairs.items():
-        likeness[i, j] = (score - 4) / 6
-    return Compared(likeness, partial(_why, pairs))
+        similarity[i, j] = (score - 4) / 6
+    return ListComparison(similarity, partial(_why, pairs))
 
 
 def _why(pairs: _Pairs, i: int, j: int) -> str:

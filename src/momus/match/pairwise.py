@@ -1,10 +1,10 @@
-"""A second look: every pair that the vote found is judged again, by itself.
+"""The pairwise matcher: every pair that the vote keeps is judged once more, by itself.
 
-Lists read at once invite pairs that share a subject and not a point. MARG (arXiv 2401.04259) therefore shows the model
-each pair that was voted for alone and keeps those whose relatedness it calls medium or high. So here; the wording is
-ours. Two differences: relatedness becomes the pair's score, "medium" 7 and "high" 9, and how specific one point is
-beside the other is not asked. MARG drops pairs whose generated point is the less specific; which side is the generated
-one is not known to a matcher, and dropping by side would make it unsymmetric.
+A model that reads whole lists also pairs points that share a subject only. MARG (arXiv 2401.04259) therefore shows the
+model each voted pair alone and keeps those whose relatedness it calls medium or high. This matcher does the same; the
+wording is ours. Two differences: relatedness becomes the pair's score ("medium" 7, "high" 9), and relative specificity
+is not asked. MARG drops pairs whose generated point is the less specific; a matcher does not know which side was
+generated, and dropping by side would make it asymmetric.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from momus.match.ask import Asker
-from momus.match.matcher import Compared, Lists, Scale, no_reason
-from momus.match.model import VotingConfig, VotingMatcher
+from momus.match.ask import JsonAsker
+from momus.match.matcher import ListComparison, Lists, ScoreScale, no_reason
+from momus.match.model import VotingMatcher, VotingMatcherConfig
 
-_LOOK = """\
+_JUDGE = """\
 Two reviewers have each made a point about the same piece of work.
 
 The first point: {first}
@@ -38,43 +38,45 @@ Answer with JSON only, of this form: {{"related": "medium", "why": "one short se
 """
 
 _SCORES = {"none": 4, "weak": 5, "medium": 7, "high": 9}
-"""What a relatedness scores; 4 is no pair."""
+"""The score of each relatedness; 4 is no pair."""
 
-_Look = tuple[int, str]
+_Judgement = tuple[int, str]
 
 
 class PairwiseMatcher:
-    """Compares lists by the vote of shuffled readings, and then each pair voted for by itself.
+    """Compares lists by a vote over shuffled readings, and then judges each voted pair by itself.
 
     Args:
         asker: The model.
-        name: What names the model.
-        scale: Which likeness scores 7; by default the model's score is taken as it is.
-        config: How often to ask for the vote.
+        name: The model's name.
+        scale: The similarity that scores 7; by default the model's score is used unchanged.
+        config: The vote.
     """
 
-    def __init__(self, asker: Asker, name: str, scale: Scale | None = None, config: VotingConfig | None = None) -> None:
-        self._asker, self._scale = asker, scale or Scale(0.5)
+    def __init__(
+        self, asker: JsonAsker, name: str, scale: ScoreScale | None = None, config: VotingMatcherConfig | None = None
+    ) -> None:
+        self._asker, self._scale = asker, scale or ScoreScale(0.5)
         self._voting = VotingMatcher(asker, name, config=config)
 
     @property
-    def scale(self) -> Scale:
-        """The scale of its likeness."""
+    def scale(self) -> ScoreScale:
+        """Return the scale from similarity to score."""
         return self._scale
 
-    def compare(self, lists: Sequence[Lists]) -> list[Compared]:
-        """Compare many pairs of lists; a list is failed where one of its pairs gets no usable second look."""
+    def compare(self, lists: Sequence[Lists]) -> list[ListComparison]:
+        """Compare many pairs of lists; a comparison fails if one of its pairs gets no usable judgement."""
         voted = self._voting.compare(lists)
-        pairs = [[(int(i), int(j)) for i, j in np.argwhere(own.likeness > 0)] for own in voted]
+        pairs = [[(int(i), int(j)) for i, j in np.argwhere(vote.similarity > 0)] for vote in voted]
         questions = [
-            _LOOK.format(first=" ".join(first[i].split()), second=" ".join(second[j].split()))
-            for (first, second), own in zip(lists, pairs, strict=True)
-            for i, j in own
+            _JUDGE.format(first=" ".join(first[i].split()), second=" ".join(second[j].split()))
+            for (first, second), voted_pairs in zip(lists, pairs, strict=True)
+            for i, j in voted_pairs
         ]
-        looks = iter(self._asker.ask(questions, lambda _, value: _look(value)))
+        judgements = iter(self._asker.ask(questions, lambda _, value: _read(value)))
         return [
-            _looked_at(compared, {pair: next(looks) for pair in own})
-            for compared, own in zip(voted, pairs, strict=True)
+            _judged(vote, {pair: next(judgements) for pair in voted_pairs})
+            for vote, voted_pairs in zip(voted, pairs, strict=True)
         ]
 
     def identity(self) -> Mapping[str, Any]:
@@ -82,21 +84,21 @@ class PairwiseMatcher:
         return {**self._voting.identity(), "kind": "pairwise"}
 
 
-def _looked_at(voted: Compared, looks: Mapping[tuple[int, int], _Look | None]) -> Compared:
-    if voted.failed or any(look is None for look in looks.values()):
-        return Compared(np.zeros_like(voted.likeness), no_reason, failed=True)
-    known = {pair: look for pair, look in looks.items() if look is not None}
-    likeness = np.zeros_like(voted.likeness)
+def _judged(voted: ListComparison, judgements: Mapping[tuple[int, int], _Judgement | None]) -> ListComparison:
+    if voted.failed or any(judgement is None for judgement in judgements.values()):
+        return ListComparison(np.zeros_like(voted.similarity), no_reason, failed=True)
+    known = {pair: judgement for pair, judgement in judgements.items() if judgement is not None}
+    similarity = np.zeros_like(voted.similarity)
     for pair, (score, _) in known.items():
-        likeness[pair] = (score - 4) / 6
-    return Compared(likeness, partial(_why, known))
+        similarity[pair] = (score - 4) / 6
+    return ListComparison(similarity, partial(_why, known))
 
 
-def _look(value: Any) -> _Look | None:
+def _read(value: Any) -> _Judgement | None:
     related = value.get("related") if isinstance(value, dict) else None
     score = _SCORES.get(related.strip().casefold()) if isinstance(related, str) else None
     return None if score is None else (score, " ".join(str(value.get("why", "")).split()))
 
 
-def _why(looks: Mapping[tuple[int, int], _Look], i: int, j: int) -> str:
-    return looks.get((i, j), (0, ""))[1]
+def _why(judgements: Mapping[tuple[int, int], _Judgement], i: int, j: int) -> str:
+    return judgements.get((i, j), (0, ""))[1]

@@ -1,9 +1,9 @@
 """Reviews as lists of points, and points that people have labelled: the records, and the files they are read from.
 
-A review is what one reviewer, a person or a model, says about one document. Files are JSON Lines of `Review` or
-`Labelled` records; a plain text file (.txt, .md) is the text of one review. Two layouts of published data are read as
-they are: the alignments of MARG (a folder with `output/all_results.json`: reviews, and GPT-4's alignments) and the
-sentence pairs of KLUE-STS (similarity by people, 0 to 5).
+A review is by one reviewer, a person or a model, about one document. Files are JSON Lines of `Review` or
+`LabelledLists` records; a plain text file (.txt, .md) is the text of one review. Two published layouts are read
+directly: the alignments of MARG (a folder with `output/all_results.json`: reviews, and GPT-4's alignments) and the
+sentence pairs of KLUE-STS (similarity labelled by people, 0 to 5).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MARG = Path("output") / "all_results.json"
 
 
 class Point(BaseModel):
-    """One point of a review; `quote` is the piece of the review it stands on, verbatim, where it was extracted."""
+    """One point of a review; `quote` is the verbatim passage of the review that supports it, if it was extracted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,10 +34,10 @@ class Point(BaseModel):
 
 
 class Review(Record):
-    """What one reviewer says about one document.
+    """The review of one document by one reviewer.
 
-    `strata` are the document's venue, decision and the like, by name. `points` is None where they are yet to be
-    extracted from `text` (momus extract); no points at all is a review that says nothing.
+    `strata` are the document's venue, decision and the like, by name. `points` is None until they are extracted from
+    `text` (momus extract); an empty tuple is a review without points.
     """
 
     document: str
@@ -54,8 +54,8 @@ class Review(Record):
         return self
 
 
-class Labelled(Record):
-    """Two lists of points and how alike people call each pair, `labels[i][j]`, on whatever scale the source has."""
+class LabelledLists(Record):
+    """Two lists of points and people's label for each pair, `labels[i][j]`, on the scale of the source."""
 
     document: str
     first: tuple[str, ...]
@@ -63,7 +63,7 @@ class Labelled(Record):
     labels: tuple[tuple[float, ...], ...]
 
     @model_validator(mode="after")
-    def _one_label_per_pair(self) -> Labelled:
+    def _one_label_per_pair(self) -> LabelledLists:
         if [len(row) for row in self.labels] != [len(self.second)] * len(self.first):
             raise ValueError(f"labels must be {len(self.first)} rows of {len(self.second)}")
         if not all(isfinite(label) for row in self.labels for label in row):
@@ -71,10 +71,10 @@ class Labelled(Record):
         return self
 
 
-class Labels(NamedTuple):
-    """Labelled pairs, and from which label on they are the same by the source's own words."""
+class LabelledData(NamedTuple):
+    """Labelled pairs, and the label from which the source calls a pair the same."""
 
-    pairs: list[Labelled]
+    pairs: list[LabelledLists]
     same_from: float
 
 
@@ -86,41 +86,42 @@ def read_reviews(path: Path) -> list[Review]:
     """
     if (path / MARG).is_file():
         with _laid_out(path, "MARG's alignments"):
-            found = list(_marg_reviews(path / MARG))
+            reviews = list(_marg_reviews(path / MARG))
     elif path.is_dir():
-        found = [own for file in sorted(path.glob("*.jsonl")) for own in read_jsonl(file, Review)]
-        found += [own for file in sorted((*path.glob("*.txt"), *path.glob("*.md"))) for own in [read_text(file)]]
+        reviews = [review for file in sorted(path.glob("*.jsonl")) for review in read_jsonl(file, Review)]
+        reviews += [read_text_review(file) for file in sorted((*path.glob("*.txt"), *path.glob("*.md")))]
     elif path.suffix in (".txt", ".md"):
-        found = [read_text(path)]
+        reviews = [read_text_review(path)]
     else:
-        found = list(read_jsonl(path, Review))
-    if not found:
+        reviews = list(read_jsonl(path, Review))
+    if not reviews:
         raise UserError(
             f"{path}: no reviews in it: give JSON Lines of reviews, or .txt files (docs/guides/agreement.md)"
         )
-    twice = [key for key, count in Counter((own.document, own.reviewer) for own in found).items() if count > 1]
+    counts = Counter((review.document, review.reviewer) for review in reviews)
+    twice = [key for key, count in counts.items() if count > 1]
     if twice:
         raise UserError(f"{path}: reviewer {twice[0][1]!r} has two reviews of {twice[0][0]!r}: give each another name")
-    return found
+    return reviews
 
 
 def read_points(path: Path) -> list[str]:
     """Read one list of points: a review's (JSON Lines), a JSON array of strings, or the lines of a text file.
 
     Raises:
-        UserError: It is something else, or the review's points are yet to be extracted.
+        UserError: The file has another form, or the review's points have not been extracted.
     """
     if path.suffix in (".txt", ".md"):
         lines = [line.strip().lstrip("-*•").strip() for line in _text(path).splitlines()]
         return [line for line in lines if line]
     if path.suffix == ".json":
         try:
-            found = json.loads(_text(path))
+            points = json.loads(_text(path))
         except json.JSONDecodeError as error:
             raise UserError(f"{path}: not JSON: {error.msg}") from error
-        if not isinstance(found, list) or not all(isinstance(own, str) for own in found):
+        if not isinstance(points, list) or not all(isinstance(point, str) for point in points):
             raise UserError(f"{path}: must be an array of strings, one for each point")
-        return found
+        return points
     reviews = list(read_jsonl(path, Review))
     if len(reviews) != 1 or reviews[0].points is None:
         raise UserError(
@@ -130,7 +131,7 @@ def read_points(path: Path) -> list[str]:
     return [point.text for point in reviews[0].points]
 
 
-def read_text(path: Path) -> Review:
+def read_text_review(path: Path) -> Review:
     """Read a text file as one review by a person, named by the file: `DOCUMENT.REVIEWER.txt`, or `DOCUMENT.txt`."""
     document, _, reviewer = path.stem.partition(".")
     text = _text(path)
@@ -139,30 +140,30 @@ def read_text(path: Path) -> Review:
     return Review(document=document, reviewer=reviewer or "reviewer", kind="person", text=text)
 
 
-def read_labels(path: Path) -> Labels:
-    """Read labelled pairs: JSON Lines of `Labelled`, MARG's folder, or KLUE-STS.
+def read_labels(path: Path) -> LabelledData:
+    """Read labelled pairs: JSON Lines of `LabelledLists`, MARG's folder, or KLUE-STS.
 
     Raises:
-        UserError: It is none of them, or holds no pair.
+        UserError: The file has another form, or holds no pair.
     """
     if (path / MARG).is_file():
         with _laid_out(path, "MARG's alignments"):
-            found = Labels(list(_marg_labels(path / MARG)), 1)
+            data = LabelledData(list(_marg_labels(path / MARG)), 1)
     elif path.is_dir():
         raise UserError(f"{path}: a file of labelled pairs is needed, or a folder with {MARG}")
     elif path.suffix == ".json":
         with _laid_out(path, "KLUE-STS"):
-            found = Labels(list(_klue_labels(path)), 3)
+            data = LabelledData(list(_klue_labels(path)), 3)
     else:
-        found = Labels(list(read_jsonl(path, Labelled)), 1)
-    if not any(row for own in found.pairs for row in own.labels):
+        data = LabelledData(list(read_jsonl(path, LabelledLists)), 1)
+    if not any(row for lists in data.pairs for row in lists.labels):
         raise UserError(f"{path}: no labelled pairs in it")
-    return found
+    return data
 
 
 @contextmanager
 def _laid_out(path: Path, layout: str) -> Iterator[None]:
-    """Say that a file has not the layout it seems to have where something in it is missing or of another kind."""
+    """Turn errors of a missing or unexpected value into one line that names the layout."""
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
@@ -182,8 +183,8 @@ def _review(document: str, reviewer: str, kind: Literal["person", "model"], comm
     return Review(document=document, reviewer=reviewer, kind=kind, points=points)
 
 
-def _marg_labels(path: Path) -> Iterator[Labelled]:
-    """Yield each review against the generated comments; what is not aligned is labelled 0."""
+def _marg_labels(path: Path) -> Iterator[LabelledLists]:
+    """Yield each review against the generated comments; pairs that are not aligned are labelled 0."""
     aligned = _json(path.with_name("all_aligns.json"))
     for paper, reviews in zip(_json(path), aligned, strict=True):
         generated = paper["generated_comments"]["all"]
@@ -191,7 +192,7 @@ def _marg_labels(path: Path) -> Iterator[Labelled]:
             labels = [[0.0] * len(generated) for _ in comments]
             for pair in pairs:
                 labels[pair["reference_id"]][pair["predicted_id"]] = 1.0
-            yield Labelled(
+            yield LabelledLists(
                 document=paper["doc_id"],
                 first=tuple(comments),
                 second=tuple(generated),
@@ -199,13 +200,15 @@ def _marg_labels(path: Path) -> Iterator[Labelled]:
             )
 
 
-def _klue_labels(path: Path) -> Iterator[Labelled]:
+def _klue_labels(path: Path) -> Iterator[LabelledLists]:
     rows = _json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "sentence1" in row for row in rows):
         raise UserError(f"{path}: not KLUE-STS: rows with sentence1, sentence2 and labels are needed")
     for row in rows:
         label = float(row["labels"]["real-label"])
-        yield Labelled(document=row["guid"], first=(row["sentence1"],), second=(row["sentence2"],), labels=((label,),))
+        yield LabelledLists(
+            document=row["guid"], first=(row["sentence1"],), second=(row["sentence2"],), labels=((label,),)
+        )
 
 
 def _json(path: Path) -> Any:

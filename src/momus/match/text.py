@@ -1,4 +1,4 @@
-"""Text as a lexical matcher sees it: words without endings, and runs of letters inside them.
+"""Text features of the lexical matcher: stems of words, and character n-grams inside them.
 
 English words lose the endings of number, tense and derivation. A Korean word (an *eojeol*: a stem with particles or
 verb endings) loses one particle or one ending, and its syllables are taken apart into letters (*jamo*), so that forms
@@ -17,50 +17,50 @@ from functools import lru_cache
 from momus.match.words import ENGLISH, PARTICLES, STOP, VERB_ENDINGS
 
 BUCKETS = 1 << 20
-"""Features are numbered by a hash, so that memory does not grow with what is read."""
+"""Features are hashed into this many buckets, so memory does not grow with the texts."""
 
-_HAN = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and han, compatibility forms included
+_HAN = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Han, with compatibility forms
 _WORD = re.compile(rf"[가-힣]+|[{_HAN}]+|[^\W\d_]+?(?=[가-힣{_HAN}])|[^\W\d_]+|\d+(?:\.\d+)?")
 _HANGUL, _UNSPACED = re.compile(r"[가-힣]"), re.compile(rf"[{_HAN}]")
 
 _STOP = frozenset(STOP.split())
-_ENGLISH = [tuple(own.split("=")) for own in ENGLISH.split()]
+_ENGLISH = [tuple(rule.split("=")) for rule in ENGLISH.split()]
 _PARTICLES = sorted(PARTICLES.split(), key=len, reverse=True)
 _ENDINGS = sorted(VERB_ENDINGS.split(), key=len, reverse=True)
 
 
 def normalise(text: str) -> str:
-    """Return text for comparison: compatibility forms composed, case folded, runs of spaces one space."""
+    """Return a text for comparison: NFKC, case folded, runs of white space replaced by one space."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text that carry meaning, without their endings, in order."""
+    """Return the stems of a text's content words, in order."""
     return [_stem(word) for word in _WORD.findall(normalise(text)) if word not in _STOP]
 
 
 def forms(text: str) -> dict[str, str]:
-    """Return the same words as `words`, each without endings and, first come, as it stands in the text."""
-    found: dict[str, str] = {}
+    """Return the stems of a text's content words, each with the first word in the text that has it."""
+    by_stem: dict[str, str] = {}
     for word in _WORD.findall(normalise(text)):
         if word not in _STOP:
-            found.setdefault(_stem(word), word)
-    return found
+            by_stem.setdefault(_stem(word), word)
+    return by_stem
 
 
 def features(text: str) -> list[int]:
-    """Return the numbers of a text's features, each below `BUCKETS`, repeated as often as they occur.
+    """Return the features of a text as numbers below `BUCKETS`, repeated as often as they occur.
 
-    A text without any word (blank excepted) is one feature, so that it is still like itself.
+    A text without content words that is not blank is one feature, so that it is identical to itself.
     """
     folded = normalise(text)
-    found = [number for word in _WORD.findall(folded) if word not in _STOP for number in _features(word)]
-    return found or ([_number(folded)] if folded else [])
+    numbers = [number for word in _WORD.findall(folded) if word not in _STOP for number in _features(word)]
+    return numbers or ([_number(folded)] if folded else [])
 
 
 @lru_cache(maxsize=1 << 17)
 def _features(word: str) -> tuple[int, ...]:
-    """Return the features of one word: its stem, and the runs of letters in the stem, its beginning marked."""
+    """Return the features of one word: its stem, and the n-grams of the stem, its beginning marked."""
     if _UNSPACED.match(word):
         return tuple(_number(word[i : i + size]) for size in (1, 2) for i in range(len(word) - size + 1))
     stem = _stem(word)

@@ -1,4 +1,4 @@
-"""Word lists of `momus.match.text`: words without meaning of their own, and endings of English and Korean words."""
+"""Word lists of `momus.match.text`: stop words, and endings of English and Korean words."""
 
 STOP = """
 a an the and or but if then than that this these those of in on at to for from by with without as is are was were be
@@ -14,7 +14,7 @@ ENGLISH = """
 ational=ate ization=ize isation=ize fulness=ful iveness=ive ousness=ous ically=ic ations=ate ation=ate ments=ment
 ities=ity ise=ize ising=ize ised=ize ies=y ied=y edly= ing= ness= ed= ly= es=e s=
 """
-"""Endings in the order they are tried, and what stands in their place."""
+"""Endings in the order they are tried, and their replacements."""
 
 PARTICLES = """
 은 는 이 가 을 를 의 에 에서 에게 께 께서 로 으로 와 과 랑 이랑 하고 도 만 까지 부터 마저 조차 보다 처럼 같이 대로

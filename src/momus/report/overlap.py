@@ -25,7 +25,7 @@ from momus.stats.bootstrap import Interval
 class OverlapReport:
     """Everything measured of a collection of reviews.
 
-    `matcher` is what it says of itself, `likeness` what scores 7, `calibration` what was measured of it.
+    `matcher` is what it says of itself, `likeness` the similarity that scores 7, `calibration` what was measured of it.
     """
 
     source: str

@@ -15,10 +15,10 @@ import numpy as np
 from momus.critique import Critique
 from momus.errors import UserError
 from momus.evaluate.critics.measure import Critiques
-from momus.match.calibrate import calibrate
+from momus.match.calibrate import calibrate_matcher
 from momus.match.lexical import LexicalMatcher
-from momus.match.matcher import SAME, Matcher, Scale
-from momus.match.reviews import Labelled
+from momus.match.matcher import SAME_SCORE, Matcher, ScoreScale
+from momus.match.reviews import LabelledLists
 from momus.records import Tamper, quotable
 from momus.stats.bootstrap import SHARE, Interval, ratio_interval
 from momus.stats.detection import kappa_interval
@@ -46,13 +46,13 @@ class JudgeAgreement:
     failed: int
 
 
-def labelled_bugs(critique: Critique, tamper: Tamper) -> Labelled:
+def labelled_bugs(critique: Critique, tamper: Tamper) -> LabelledLists:
     """Return the descriptions of a tamper's bugs and a critique's comments, labelled 1 where one hits the other."""
     labels = [
         [float(verdict_on(comment, bug, tamper.answer) >= Verdict.LOCATED) for comment in critique.comments]
         for bug in tamper.bugs
     ]
-    return Labelled(
+    return LabelledLists(
         document=tamper.task.id,
         first=tuple(_described(tamper)),
         second=tuple(f"{comment.highlight}\n{comment.text}" for comment in critique.comments),
@@ -60,14 +60,14 @@ def labelled_bugs(critique: Critique, tamper: Tamper) -> Labelled:
     )
 
 
-def calibrated_judge(labelled: Sequence[Labelled]) -> LexicalMatcher | None:
+def calibrated_judge(labelled: Sequence[LabelledLists]) -> LexicalMatcher | None:
     """Fit the lexical matcher to labelled bugs and choose its threshold on them; None where they do not suffice."""
     matcher = LexicalMatcher().fit({text for own in labelled for side in (own.first, own.second) for text in side})
     try:
-        found = calibrate(matcher, labelled, 1, "bugs", replicates=1)
+        found = calibrate_matcher(matcher, labelled, 1, "bugs", replicates=1)
     except UserError:
         return None
-    return matcher.scaled(Scale(found.threshold))
+    return matcher.scaled(ScoreScale(found.threshold))
 
 
 def judge_agreement(
@@ -90,7 +90,7 @@ def cross_fitted_agreement(critiques: Critiques, tampers: Sequence[Tamper], *, s
     None where the labels of a half do not suffice to choose one.
     """
     places = {task: place for place, task in enumerate(dict.fromkeys(own.task.id for own in tampers))}
-    halves: list[list[Labelled]] = [[], []]
+    halves: list[list[LabelledLists]] = [[], []]
     for item in _items(critiques, tampers):
         halves[places[item.document] % 2].append(item)
     first, second = (calibrated_judge(half) for half in halves)
@@ -104,7 +104,7 @@ def described(critiques: Critiques, tampers: Sequence[Tamper]) -> set[str]:
     return {text for item in _items(critiques, tampers) for side in (item.first, item.second) for text in side}
 
 
-def _items(critiques: Critiques, tampers: Sequence[Tamper]) -> list[Labelled]:
+def _items(critiques: Critiques, tampers: Sequence[Tamper]) -> list[LabelledLists]:
     return [
         labelled_bugs(critique, tamper)
         for written in critiques.values()
@@ -113,7 +113,7 @@ def _items(critiques: Critiques, tampers: Sequence[Tamper]) -> list[Labelled]:
     ]
 
 
-def _agreement(parts: Sequence[tuple[Sequence[Labelled], Matcher]], seed: int) -> JudgeAgreement:
+def _agreement(parts: Sequence[tuple[Sequence[LabelledLists], Matcher]], seed: int) -> JudgeAgreement:
     """Compare verdicts with the truth, every part's by a matcher of its own."""
     judged: list[bool] = []
     truth: list[bool] = []
@@ -124,8 +124,8 @@ def _agreement(parts: Sequence[tuple[Sequence[Labelled], Matcher]], seed: int) -
             if compared.failed:
                 failed += 1
                 continue
-            scores = matcher.scale.scores(compared.likeness)
-            judged += [bool((row >= SAME).any()) for row in scores]
+            scores = matcher.scale.scores(compared.similarity)
+            judged += [bool((row >= SAME_SCORE).any()) for row in scores]
             truth += [any(row) for row in own.labels]
             tasks += [own.document] * len(own.first)
     return JudgeAgreement(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from momus.errors import UserError
 from momus.evaluate.instruct.systems import local_engine
 from momus.lm.tiny import TINY
-from momus.match.ask import AskConfig, Asker
+from momus.match.ask import AskConfig, JsonAsker
 from momus.match.aspects import LexicalTagger, Tagger
 from momus.match.calibrate import read_scale
 from momus.match.chat import ChatAsker
@@ -18,7 +18,7 @@ from momus.match.embedding import EmbeddingMatcher, sentence_encoder
 from momus.match.extract import Extractor, ModelExtractor, RuleExtractor
 from momus.match.lexical import LexicalMatcher
 from momus.match.matcher import Matcher
-from momus.match.model import ModelMatcher, ModelTagger, VotingConfig, VotingMatcher
+from momus.match.model import ModelMatcher, ModelTagger, VotingMatcher, VotingMatcherConfig
 from momus.match.pairwise import PairwiseMatcher
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Model:
             raise UserError(f"--model and --url are of no use: nothing here asks a model (--by {kinds[0]})")
         return self
 
-    def asker(self, purpose: str, config: AskConfig | None = None) -> Asker:
+    def asker(self, purpose: str, config: AskConfig | None = None) -> JsonAsker:
         """Open the model.
 
         Args:
@@ -64,10 +64,10 @@ class Model:
         if self.url:
             return _on_server(self.url, self.name, config)
         engine = local_engine(self.name)
-        return Asker(engine, getattr(engine, "tokenizer", None), config)
+        return JsonAsker(engine, getattr(engine, "tokenizer", None), config)
 
 
-def _on_server(url: str, name: str, config: AskConfig) -> Asker:
+def _on_server(url: str, name: str, config: AskConfig) -> JsonAsker:
     """Return who asks a server: through its chat API, which lays messages out itself, or else by completions.
 
     Completions need the model's tokenizer, and so does counting tokens exactly; through chat they are estimated.
@@ -78,9 +78,9 @@ def _on_server(url: str, name: str, config: AskConfig) -> Asker:
 
     server = Server(url, name)
     if not _has_chat(server):
-        return Asker(RemoteEngine(server), read_tokenizer(name), config)
+        return JsonAsker(RemoteEngine(server), read_tokenizer(name), config)
     if Path(name).is_dir():
-        return Asker(RemoteEngine(server, chat=True), None, config)
+        return JsonAsker(RemoteEngine(server, chat=True), None, config)
     return ChatAsker(server, config)
 
 
@@ -122,7 +122,7 @@ def open_matcher(by: By, model: Model, calibration: Path | None, texts: Iterable
     if by == "model":
         return ModelMatcher(asker, str(model.name), scale)
     kind = VotingMatcher if by == "voting" else PairwiseMatcher
-    return kind(asker, str(model.name), scale, VotingConfig(seed=model.seed))
+    return kind(asker, str(model.name), scale, VotingMatcherConfig(seed=model.seed))
 
 
 def open_extractor(by: Literal["rules", "model"], model: Model) -> Extractor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from momus.evaluate.ledger import Ledger, digest
-from momus.match.extract import Extracted, Extractor
+from momus.match.extract import ExtractedPoints, Extractor
 from momus.match.reviews import Point, Review
 
 BATCH = 16
@@ -66,7 +66,7 @@ def extract_reviews(
     return Extraction(tuple(done), tuple(failed), tuple(rejected), points)
 
 
-def _kept(extracted: Extracted) -> dict[str, Any]:
+def _kept(extracted: ExtractedPoints) -> dict[str, Any]:
     """Return what the ledger keeps: points, None where there was no usable answer, and the quotes rejected."""
     points = None if extracted.failed else [point.model_dump() for point in extracted.points]
     return {"points": points, "rejected": [own.quote for own in extracted.rejected]}

@@ -16,7 +16,7 @@ import numpy as np
 
 from momus.errors import UserError
 from momus.evaluate.ledger import Ledger
-from momus.match.matcher import Compared, Matcher, Scores
+from momus.match.matcher import ListComparison, Matcher, Scores
 from momus.match.reviews import Review
 from momus.stats.overlap import derangement
 
@@ -177,8 +177,8 @@ def _scored(
     found = iter(matcher.compare([(task[3], task[4]) for own in tasks for task in own]))
     scale = matcher.scale
 
-    def values(compared: Compared) -> Any:
-        return None if compared.failed else scale.scores(compared.likeness).tolist()
+    def values(compared: ListComparison) -> Any:
+        return None if compared.failed else scale.scores(compared.similarity).tolist()
 
     return [[values(next(found)) for _ in own] for own in tasks]
 

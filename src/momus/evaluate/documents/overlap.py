@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from momus.errors import UserError
 from momus.evaluate.documents.matched import Matched, ReviewedDocument
-from momus.match.matcher import LEAST, MOST, SAME, Scores
+from momus.match.matcher import MAX_SCORE, MIN_SCORE, SAME_SCORE, Scores
 from momus.stats.bootstrap import REPLICATES, SHARE, Bounds, Interval, mean_interval, ratio_interval
 from momus.stats.overlap import Kept, overlap
 
@@ -120,7 +120,7 @@ def systems_in(documents: Sequence[ReviewedDocument]) -> list[str]:
 
 
 def analyse(
-    matched: Sequence[Matched], system: str, *, threshold: int = SAME, replicates: int = REPLICATES
+    matched: Sequence[Matched], system: str, *, threshold: int = SAME_SCORE, replicates: int = REPLICATES
 ) -> SystemOverlap:
     """Measure one model.
 
@@ -162,7 +162,7 @@ def analyse(
         correlations=_correlations(strata),
         by_reviewers=_by_reviewers(own, system, threshold, replicates),
         by_position=_by_position(own, system, threshold, replicates),
-        thresholds=tuple(_at(own, system, number, replicates) for number in range(LEAST, MOST + 1)),
+        thresholds=tuple(_at(own, system, number, replicates) for number in range(MIN_SCORE, MAX_SCORE + 1)),
     )
 
 
