@@ -46,11 +46,11 @@ from momus.search.fsbs import FSBSConfig
 from momus.search.reward import reward_of
 from momus.stats.bootstrap import Interval
 from momus.tamper.insert import tamper_tasks
-from momus.train.critiques import CritiqueTokens
 from momus.train.ppo import train_ppo
 from momus.train.reward import center, pair_accuracy, train_reward
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.settings import PPOConfig, RewardConfig
+from momus.train.texts import CritiqueTokens
 from momus.train.worth import learn_worth
 
 _AT_ONCE = 40

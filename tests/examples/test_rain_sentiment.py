@@ -17,7 +17,7 @@ from momus.lm.local.engine import LocalEngine
 from momus.records import Prompt
 from momus.search.rain.dataset import Rain, with_settings
 from momus.search.rain.tasks import TASKS
-from momus.train.sft import trees_of
+from momus.train.sft import demonstration_trees
 from support.tiny import tiny_engine
 
 EXAMPLE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "rain_sentiment.py"))
@@ -61,7 +61,7 @@ def test_what_is_learned_is_what_rain_asks(monkeypatch: pytest.MonkeyPatch) -> N
     for written, judged in zip(made[::2], made[1::2], strict=True):
         beginning = re.fullmatch(r"User: (.*)\n\nAssistant:", engine.decode(written[0].prompt[1:]))
         assert beginning and written[0].prompt == rain.encode_prompt(Prompt(prompt=beginning[1])).tokens
-        (tree,) = trees_of([judged])
+        (tree,) = demonstration_trees([judged])
         assert len(tree) < sum(len(turn.prompt) for turn in judged) / 2  # the review is read once
         for good_first, bad_first, words in zip(judged[::3], judged[1::3], judged[2::3], strict=True):
             found = re.search(r"Beginning: (.*)\nContinuation: (.*)\nOptions:", engine.decode(good_first.prompt))

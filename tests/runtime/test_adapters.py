@@ -20,7 +20,8 @@ from momus.runtime.adapters import Reference, add_adapter, copy_of, is_base, unf
 from momus.runtime.runs import Run
 from momus.runtime.settings import LoRA, Setup
 from momus.runtime.sharding import describe, prepare, save, save_adapter
-from momus.train.ppo import _Trainer, train_ppo
+from momus.train.ppo import train_ppo
+from momus.train.ppo_networks import PPONetworks
 from momus.train.reward import RankedPrompt, train_reward
 from momus.train.settings import PPOConfig, RewardConfig
 from support.tiny import gpt2, llama, tiny_model, tiny_tokenizer
@@ -117,8 +118,8 @@ def test_ppo_holds_every_parameter_once(tmp_path: Path) -> None:
     whole = size(policy) + size(judge)
     prepare(policy, ADAPTER), prepare(judge, ADAPTER)
     adapters = [sum(p.numel() for n, p in model.named_parameters() if ".lora_" in n) for model in (policy, judge)]
-    trainer = _Trainer(policy, judge, SMALL, [], Run(tmp_path, SMALL))
-    held = size(policy, judge, trainer.reference.model, trainer.ema, trainer.value)
+    networks = PPONetworks(policy, judge, SMALL, Run(tmp_path, SMALL))
+    held = size(policy, judge, networks.reference.model, networks.average, networks.value)
     # The average and the value network have adapters, and the value network a head, of their own.
     assert held == whole + 2 * sum(adapters) + judge.head.weight.numel()
     lone = value_of(policy)

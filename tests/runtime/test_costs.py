@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, GptOssConfig, MixtralConfig, PreT
 from momus.lm.forward import token_logprobs, token_values, trees_from_rows
 from momus.lm.models import RewardModel
 from momus.lm.tree import TokenTree
-from momus.runtime.costs import Meter, Shape, Work, shape_of, summary, work_of
+from momus.runtime.costs import FlopMeter, Shape, Work, shape_of, summary, work_of
 from support.tiny import VOCAB, gpt2, llama
 
 LLAMA = {
@@ -80,7 +80,7 @@ def test_a_tree_costs_its_distinct_tokens_and_the_predicted_ones() -> None:
 
 
 def test_the_meter_adds_up_and_starts_again() -> None:
-    model, trees, meter = llama(), trees_from_rows([[1, 5, 9]]), Meter()
+    model, trees, meter = llama(), trees_from_rows([[1, 5, 9]]), FlopMeter()
     one = shape_of(model).forward(work_of(trees))
     meter.forward(model, trees, 2)
     meter.train(model, trees)

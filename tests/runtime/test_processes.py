@@ -13,7 +13,17 @@ import pytest
 import torch
 
 from momus.errors import UserError
-from momus.runtime.processes import count, gather, main, on_main, sharded, share, together, total, totals
+from momus.runtime.processes import (
+    all_reduce,
+    fail_together,
+    gather_json,
+    is_main_process,
+    on_main_process,
+    sharded,
+    share,
+    sum_metrics,
+    world_size,
+)
 from support import forked, spread
 
 JOBS = [job for job in spread.JOBS if job != "killed"]
@@ -73,16 +83,16 @@ def test_two_processes_do_what_one_does(folders, job: str, held: str) -> None:
 
 def test_one_process_is_left_alone(monkeypatch) -> None:
     values = torch.tensor([1.0, 2.0])
-    assert (count(), main(), sharded()) == (1, True, False)
-    assert total(values) is values
-    assert totals({"a": 0.1}) == {"a": 0.1}
-    assert gather([1]) == [[1]]
-    assert on_main(lambda: 5) == 5
+    assert (world_size(), is_main_process(), sharded()) == (1, True, False)
+    assert all_reduce(values) is values
+    assert sum_metrics({"a": 0.1}) == {"a": 0.1}
+    assert gather_json([1]) == [[1]]
+    assert on_main_process(lambda: 5) == 5
     before = torch.get_rng_state()
     assert list(share("abc")) == [("a", 1.0), ("b", 1.0), ("c", 1.0)]
     assert torch.equal(before, torch.get_rng_state())
     assert not torch.distributed.is_initialized()
-    with pytest.raises(UserError, match=r"^as it was$"), together():
+    with pytest.raises(UserError, match=r"^as it was$"), fail_together():
         raise UserError("as it was")
 
 
@@ -100,22 +110,25 @@ MEETING = """
 import sys, time, warnings
 import torch
 from momus.errors import UserError
-from momus.runtime.processes import count, gather, on_main, rank, share, together, total, totals
+from momus.runtime.processes import (
+    all_reduce, fail_together, gather_json, on_main_process, rank, share, sum_metrics, world_size,
+)
 
-@together()
+@fail_together()
 def meet(how):
     me = rank()
-    assert total(torch.tensor([me, 1.0])).tolist() == [count() * (count() - 1) / 2, count()]
-    assert totals({"a": 0.5, "b": me}) == {"a": 0.5 * count(), "b": count() * (count() - 1) / 2}
-    assert gather({"rank": me, "text": "\u00e9" * me}) == [{"rank": r, "text": "\u00e9" * r} for r in range(count())]
-    assert on_main(lambda: [me, None]) == [0, None]
+    assert all_reduce(torch.tensor([me, 1.0])).tolist() == [world_size() * (world_size() - 1) / 2, world_size()]
+    assert sum_metrics({"a": 0.5, "b": me}) == {"a": 0.5 * world_size(), "b": world_size() * (world_size() - 1) / 2}
+    everyone = [{"rank": r, "text": "\u00e9" * r} for r in range(world_size())]
+    assert gather_json({"rank": me, "text": "\u00e9" * me}) == everyone
+    assert on_main_process(lambda: [me, None]) == [0, None]
     try:
-        on_main(lambda: (_ for _ in ()).throw(UserError("refused")))
+        on_main_process(lambda: (_ for _ in ()).throw(UserError("refused")))
     except UserError as error:
         assert str(error) == "refused"
     with warnings.catch_warnings(record=True) as warned:
         own = list(share("abcde"))
-        assert own == [("abcde"[i], 1.0) for i in range(me, 5, count())], own
+        assert own == [("abcde"[i], 1.0) for i in range(me, 5, world_size())], own
         assert list(share("a")) == ([("a", 1.0)] if me == 0 else [])
     assert len(warned) == (me == 0)
     if how == "all":
@@ -125,7 +138,7 @@ def meet(how):
             raise UserError("bad luck")
         if how == "stuck":
             time.sleep(600)
-    total(torch.zeros(1))
+    all_reduce(torch.zeros(1))
 
 try:
     meet(sys.argv[1])

@@ -15,7 +15,7 @@ from momus.errors import UserError
 from momus.lm.chat import Turn
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel
-from momus.runtime.processes import main
+from momus.runtime.processes import is_main_process
 from momus.runtime.runs import Run
 from momus.runtime.settings import LoRA, Setup
 from momus.runtime.sharding import prepare, save
@@ -110,7 +110,7 @@ JOBS = {
 
 def do(folder: Path, jobs: list[str]) -> None:
     for job in jobs:
-        torch.manual_seed(0 if main() else 99)  # heads start at random
+        torch.manual_seed(0 if is_main_process() else 99)  # heads start at random
         JOBS[job](folder / job)
 
 

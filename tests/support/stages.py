@@ -16,7 +16,8 @@ import torch
 from momus.lm.chat import Turn
 from momus.lm.models import RewardModel
 from momus.runtime.runs import Run
-from momus.train.ppo import PPOResult, _Trainer, train_ppo
+from momus.train.ppo import _PPO, PPOResult, train_ppo
+from momus.train.ppo_networks import PPONetworks
 from momus.train.reward import RankedPrompt, train_reward
 from momus.train.settings import PPOConfig, RewardConfig, SFTConfig
 from momus.train.sft import train_sft
@@ -142,13 +143,13 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 def spy_steps(monkeypatch) -> list[dict[str, float]]:
     """Collect the metrics of every optimizer step of PPO."""
     steps: list[dict[str, float]] = []
-    original = _Trainer._step
+    original = _PPO._step
 
     def spy(self, *args):
         steps.append(original(self, *args))
         return steps[-1]
 
-    monkeypatch.setattr(_Trainer, "_step", spy)
+    monkeypatch.setattr(_PPO, "_step", spy)
     return steps
 
 
@@ -162,21 +163,21 @@ def first_gradients(folder: Path, monkeypatch, config: PPOConfig, **options) -> 
     def record(metrics, *_):
         found.append({
             f"{name}.{parameter}": tensor.grad.clone()
-            for name, module in trainer[0].modules.items()
+            for name, module in networks[0].trained.items()
             for parameter, tensor in module.named_parameters()
             if tensor.grad is not None
         })  # fmt: skip
         raise Stop
 
-    trainer: list = []
-    original = _Trainer.__init__
+    networks: list = []
+    original = PPONetworks.__init__
 
     def init(self, *args):
         original(self, *args)
-        trainer.append(self)
+        networks.append(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Trainer, "__init__", init)
+        patch.setattr(PPONetworks, "__init__", init)
         patch.setattr("momus.train.ppo.require_finite", record)
         with pytest.raises(Stop):
             ppo(folder, dataclasses.replace(config, max_grad_norm=math.inf), **options)

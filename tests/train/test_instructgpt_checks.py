@@ -1,8 +1,9 @@
-"""Twenty-six details that decide whether RLHF as in InstructGPT works, one test each.
+"""Details that decide whether RLHF as in InstructGPT works, numbered from 1 to 26.
 
 They come from "The N implementation details of RLHF with PPO" (Hugging Face's blog), the paper that followed it (arXiv
 2403.17031, "N+"), Ziegler et al. (arXiv 1909.08593), InstructGPT (arXiv 2203.02155), and from faults found in other
-trainers. A check that another file tests already calls that test.
+trainers. Numbers 4 (the score's token), 6 (centring) and 7 (the loss) are in `test_reward.py`, the head's first
+weights (5) in `lm/test_forward.py`.
 """
 
 import copy
@@ -13,21 +14,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import test_forward
-import test_reward
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from momus.errors import UserError
+from momus.lm.chat import ChatFormat
 from momus.lm.forward import token_logprobs, token_values, trees_from_rows
 from momus.lm.local.engine import LocalEngine
-from momus.lm.models import RewardModel
+from momus.lm.models import RewardModel, check_padding
 from momus.lm.tree import TokenTree
 from momus.runtime.runs import Run
-from momus.train.advantages import ended, gae, token_rewards, whiten
-from momus.train.kl import adapted, k1, k3
+from momus.train.advantages import apply_eos_penalty, gae, kl_estimate_k1, kl_estimate_k3, token_rewards, whiten
 from momus.train.ppo import policy_loss, train_ppo, value_loss
-from momus.train.rollout import engine_sampler, prompt_indices, roll_out
+from momus.train.rollout import engine_sampler, roll_out
+from momus.train.sampling import prompt_indices
+from momus.train.schedules import adaptive_kl_coefficient
 from momus.train.settings import PPOConfig
 from support.stages import (
     EOS,
@@ -47,10 +49,10 @@ from support.tiny import gpt2, llama, tiny_engine, tiny_tokenizer
 
 
 def test_01_padding_is_not_the_end_of_text_and_the_end_of_text_is_trained() -> None:
-    chat = pytest.importorskip("momus.lm.chat")
-    test_forward.test_padding_must_differ_from_the_end_of_text()
     tokenizer = tiny_tokenizer()
-    turn = chat.ChatFormat(tokenizer).turn("def f(items):", "return total")
+    with pytest.raises(UserError, match="never learn to stop"):
+        check_padding(tokenizer.eos_token_id, tokenizer.eos_token_id)
+    turn = ChatFormat(tokenizer).turn("def f(items):", "return total")
     assert turn.answer[-1] == tokenizer.eos_token_id  # every token of an answer is trained
     (tree,) = trees_from_rows([[*turn.prompt, *turn.answer]])
     assert tree.tokens[tree.branches[0]][-1] == tokenizer.eos_token_id
@@ -83,12 +85,7 @@ def test_03_positions_are_counted_once_when_sampling() -> None:
         assert row[len(prompt) :] == list(found.tokens)
 
 
-def test_04_the_score_is_read_at_the_last_token_though_the_prompt_ends_a_text() -> None:
-    test_reward.test_the_score_is_read_at_the_answers_last_token_though_the_prompt_ends_a_text()
-
-
 def test_05_how_the_heads_start(tmp_path) -> None:
-    test_forward.test_reward_head_is_initialised_as_the_paper_says_and_round_trips(tmp_path / "head")
     config = dataclasses.replace(SMALL, iterations=1, value_learning_rate=0.0)
     model = reward_model()
     assert same(ppo(tmp_path / "copy", config, reward=model).value, model)  # InstructGPT, N+
@@ -97,17 +94,6 @@ def test_05_how_the_heads_start(tmp_path) -> None:
     assert same(zeros.backbone, llama().base_model)
     learned = ppo(tmp_path / "learned", dataclasses.replace(config, value_learning_rate=1e-3), reward=None).value
     assert token_values(learned, trees_from_rows(TEXTS[:3])).abs().max() > 0
-
-
-def test_06_demonstrations_average_zero() -> None:
-    test_reward.test_centering_moves_demonstrations_to_zero_and_no_difference()
-
-
-def test_07_the_loss_of_k_ranked_answers() -> None:
-    test_reward.test_loss_equals_a_pair_loop()
-    test_reward.test_order_and_a_constant_do_not_matter()
-    test_reward.test_ties_are_dropped()
-    test_reward.test_a_prompt_with_nine_answers_weighs_as_one_with_four()
 
 
 def test_08_dropout_is_off_in_ppo(tmp_path) -> None:
@@ -182,9 +168,9 @@ def test_11_what_follows_the_end_of_text_is_dropped_before_scoring_and_changes_n
 
 def test_12_a_response_that_never_ends_may_score_less_whatever_ends_one(tmp_path) -> None:
     scores, finished = np.array([2.0, -3.0, 5.0]), np.array([True, False, False])
-    np.testing.assert_array_equal(ended(scores, finished), scores)
-    np.testing.assert_array_equal(ended(scores, finished, missing_score=-1.0), [2.0, -1.0, -1.0])  # N+
-    np.testing.assert_array_equal(ended(scores, finished, missing_penalty=1.5), [2.0, -4.5, 3.5])  # TRL
+    np.testing.assert_array_equal(apply_eos_penalty(scores, finished), scores)
+    np.testing.assert_array_equal(apply_eos_penalty(scores, finished, missing_score=-1.0), [2.0, -1.0, -1.0])  # N+
+    np.testing.assert_array_equal(apply_eos_penalty(scores, finished, missing_penalty=1.5), [2.0, -4.5, 3.5])  # TRL
 
     def steady(policy, prompts, n, key):
         return [[[4, EOS], [5, 9, 13], [5, 6]] for _ in prompts]
@@ -238,12 +224,12 @@ def test_15_whitening_is_masked_and_biased_and_keeps_the_mean_of_rewards() -> No
 @given(st.lists(st.tuples(st.floats(-4, 0), st.floats(-4, 0)), min_size=1, max_size=8))
 def test_16_the_estimators_of_the_kl(pairs: list[tuple[float, float]]) -> None:
     p, q = torch.tensor(pairs, dtype=torch.float64).T
-    assert (k3(p, q) >= 0).all()
-    torch.testing.assert_close(k1(p, q), p - q)
+    assert (kl_estimate_k3(p, q) >= 0).all()
+    torch.testing.assert_close(kl_estimate_k1(p, q), p - q)
     # Over all outcomes of two distributions both average to the KL.
     p, q = p.log_softmax(0), q.log_softmax(0)
     kl = (p.exp() * (p - q)).sum()
-    for estimator in (k1, k3):
+    for estimator in (kl_estimate_k1, kl_estimate_k3):
         torch.testing.assert_close((p.exp() * estimator(p, q)).sum(), kl, atol=1e-9, rtol=1e-9)
 
 
@@ -313,13 +299,13 @@ def test_21_the_rate_warms_up_over_iterations_from_a_tenth_and_stays(tmp_path) -
 def test_22_the_adaptive_kl_coefficient(tmp_path) -> None:
     assert PPOConfig().kl_target is None
     # Target 6, horizon 10,000, 512 episodes: 10 % over gives 1 + 0.1 * 0.0512, and no error counts more than 0.2.
-    assert adapted(0.15, 6.6, 6.0, 512, 10_000) == pytest.approx(0.15 * 1.00512)
-    assert adapted(0.15, 60.0, 6.0, 512, 10_000) == pytest.approx(0.15 * 1.01024)
-    assert adapted(0.15, -9.0, 6.0, 512, 10_000) == pytest.approx(0.15 * 0.98976)
+    assert adaptive_kl_coefficient(0.15, 6.6, 6.0, 512, 10_000) == pytest.approx(0.15 * 1.00512)
+    assert adaptive_kl_coefficient(0.15, 60.0, 6.0, 512, 10_000) == pytest.approx(0.15 * 1.01024)
+    assert adaptive_kl_coefficient(0.15, -9.0, 6.0, 512, 10_000) == pytest.approx(0.15 * 0.98976)
     config = dataclasses.replace(SMALL, iterations=4, kl_target=0.2, kl_horizon=60)
     lines = ppo(tmp_path / "on", config).history
     for before, after in pairwise(lines):
-        expected = adapted(before["kl_coefficient"], before["kl"], 0.2, 12, 60)
+        expected = adaptive_kl_coefficient(before["kl_coefficient"], before["kl"], 0.2, 12, 60)
         assert after["kl_coefficient"] == expected != before["kl_coefficient"]
     fixed = ppo(tmp_path / "off").history
     assert {line["kl_coefficient"] for line in fixed} == {SMALL.kl_coefficient}

@@ -16,7 +16,7 @@ from momus.runtime.runs import Run
 from momus.train import ppo as ppo_module
 from momus.train.advantages import gae
 from momus.train.ppo import PPOResult, train_ppo
-from momus.train.rollout import Drawn, engine_sampler, reward_scorer, roll_out
+from momus.train.rollout import Response, engine_sampler, reward_scorer, roll_out
 from momus.train.settings import PPOConfig
 from support.stages import EOS, FULL, PROMPTS, SMALL, TEXTS, ppo, reward_model, same, sample, score
 from support.tiny import llama, tiny_engine
@@ -40,7 +40,7 @@ def test_bad_samplers_and_scores_are_refused() -> None:
     for drawn, value, message in [
         ([], [0.0], "must return 1 responses"),
         ([[[]]], [0.0], "empty response"),
-        ([[Drawn([4, EOS], [-1.0])]], [0.0], "one log-probability for each token"),
+        ([[Response([4, EOS], [-1.0])]], [0.0], "one log-probability for each token"),
         (good, [math.nan], "finite"),
         (good, [0.0, 1.0], "finite number"),
     ]:
@@ -70,7 +70,7 @@ def test_how_far_the_sampler_is_from_the_trainer_is_measured_and_changes_nothing
                     row = torch.tensor([[*prompt, *response]])
                     logprobs = policy(row).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
                     said = logprobs.gather(1, torch.tensor(response)[:, None]).squeeze(1) + shift
-                    result[-1].append(Drawn(response, [*said[:-1].tolist(), math.nan]))
+                    result[-1].append(Response(response, [*said[:-1].tolist(), math.nan]))
             return result
 
         return sampler
@@ -106,7 +106,7 @@ def killed_while_learning(folder, monkeypatch, iteration: int) -> None:
     class Killed(Exception):
         pass
 
-    original = ppo_module._Trainer.iterate
+    original = ppo_module._PPO.iterate
 
     def iterate(self, batch, number):
         if number == iteration:
@@ -114,7 +114,7 @@ def killed_while_learning(folder, monkeypatch, iteration: int) -> None:
         return original(self, batch, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ppo_module._Trainer, "iterate", iterate)
+        patch.setattr(ppo_module._PPO, "iterate", iterate)
         with pytest.raises(Killed):
             ppo(folder, FULL)
 

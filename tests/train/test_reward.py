@@ -20,13 +20,13 @@ from momus.train.reward import (
     RankedPrompt,
     RewardConfig,
     _step,
-    by_prompt,
     center,
-    cosine,
+    group_by_prompt,
     pair_accuracy,
     ranking_loss,
     train_reward,
 )
+from momus.train.schedules import cosine
 from support.tiny import VOCAB, gpt2, llama
 
 scored_ranks = st.lists(st.tuples(st.floats(-5, 5), st.integers(1, 4)), min_size=2, max_size=9).filter(
@@ -78,7 +78,7 @@ def test_any_number_of_answers_from_two_on_with_ties(k: int) -> None:
     ties = k // 2
     assert len(ranked.pairs()) == k * (k - 1) // 2 - ties
     assert all(i // 2 < j // 2 for i, j in ranked.pairs())
-    assert len(by_prompt([ranked])) == (k > 2)
+    assert len(group_by_prompt([ranked])) == (k > 2)
 
 
 def test_ties_are_dropped() -> None:
@@ -94,7 +94,7 @@ def test_no_answer_is_better_than_itself(items: list[tuple[int, int]]) -> None:
     pairs = [(better, worse) for i, better in enumerate(items) for worse in items[:i] + items[i + 1 :]]
     expected = Counter((x, y) for (x, rank), (y, other) in pairs if rank < other and x != y)
     assert Counter((items[i][0], items[j][0]) for i, j in ranked.pairs()) == expected
-    found = by_prompt([ranked])
+    found = group_by_prompt([ranked])
     learnt = [(own.branches[i][0], own.branches[j][0]) for own in found for i, j in own.pairs[0]]
     assert Counter(learnt) == expected and len(found) == bool(expected)
 
@@ -122,7 +122,7 @@ def reward_model(seed: int = 0) -> RewardModel:
 def gradients(model: RewardModel, items: list[RankedPrompt], **changes: int) -> list[torch.Tensor]:
     """Gradients of one step, at learning rate 0."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    _step(model, by_prompt(items), optimizer, RewardConfig(max_grad_norm=math.inf, **changes), 0)
+    _step(model, group_by_prompt(items), optimizer, RewardConfig(max_grad_norm=math.inf, **changes), 0)
     return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
 
 
@@ -144,7 +144,7 @@ def test_several_rankings_of_a_prompt_are_one_element_of_the_same_weight(seed: i
     ranks = [tuple(map(float, rng.permutation(len(answers)))) for _ in range(labelers)]
     many = [first, *(RankedPrompt(first.prompt, tuple(answers), own) for own in ranks)]
     many = [item for item in many if item.pairs()]
-    elements = by_prompt(many)
+    elements = group_by_prompt(many)
     assert len(elements) == 1 and len(elements[0].branches) == len({b for item in many for b in item.branches})
     alone = [gradients(reward_model(), [item]) for item in many]
     for found, *each in zip(gradients(reward_model(), many), *alone, strict=True):

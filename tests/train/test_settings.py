@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from momus.errors import UserError
 from momus.runtime.ranges import RANGE_OF
 from momus.runtime.settings import LoRA
-from momus.train.kl import adapted
+from momus.train.schedules import adaptive_kl_coefficient
 from momus.train.settings import LoopConfig, PPOConfig, RewardConfig, ServerConfig, SFTConfig, TextConfig
 
 KINDS = (TextConfig, LoRA, SFTConfig, RewardConfig, PPOConfig, ServerConfig, LoopConfig)
@@ -81,4 +81,4 @@ def test_no_kl_moves_the_coefficient_below_0(prompts: int, rollouts: int, horizo
     except UserError as error:
         assert "kl_horizon" in str(error) and horizon <= 0.2 * prompts * rollouts
         return
-    assert adapted(1.0, kl, 6.0, prompts * rollouts, config.kl_horizon) > 0
+    assert adaptive_kl_coefficient(1.0, kl, 6.0, prompts * rollouts, config.kl_horizon) > 0

@@ -19,8 +19,9 @@ from momus.lm.forward import token_logprobs, trees_from_rows
 from momus.lm.models import atomic_directory
 from momus.lm.tree import TokenTree
 from momus.runtime.runs import Run
+from momus.train.sampling import by_task, epoch_order
 from momus.train.settings import SFTConfig
-from momus.train.sft import _step, by_task, epoch_order, mean_loss, train_sft, trees_of
+from momus.train.sft import _step, demonstration_trees, mean_loss, train_sft
 from support.stages import demonstrations
 from support.tiny import VOCAB, llama
 
@@ -69,7 +70,7 @@ def test_the_loss_is_the_token_mean_of_separate_rows(made: list[tuple[Turn, ...]
 
 def test_one_batch_is_the_same_in_one_pass_and_in_eight() -> None:
     made = demonstrations(8, prompts=8)
-    trees = trees_of(made)
+    trees = demonstration_trees(made)
     whole, cut = gradients(llama(), trees, 10_000), gradients(llama(), trees, 1)
     assert len({len(tree) for tree in trees}) > 1, "answers of one length would hide a mean of means"
     for a, b in zip(whole, cut, strict=True):
@@ -78,7 +79,7 @@ def test_one_batch_is_the_same_in_one_pass_and_in_eight() -> None:
 
 def test_shared_prompts_are_computed_once_and_change_nothing() -> None:
     made = [*demonstrations(9, prompts=3), conversation(), conversation()[1:]]
-    together = trees_of(made)
+    together = demonstration_trees(made)
     alone = [TokenTree.from_branches(turn.prompt, [turn.answer]) for own in made for turn in own]
     assert len(together) == 5 and sum(map(len, together)) < 0.7 * sum(map(len, alone))
     for a, b in zip(gradients(llama(), together, 10_000), gradients(llama(), alone, 10_000), strict=True):
@@ -90,7 +91,7 @@ def test_an_epoch_holds_every_demonstration_once_those_of_a_prompt_together(
     count: int, prompts: int, seed: int, epoch: int
 ) -> None:
     made = demonstrations(count, prompts=prompts)
-    order = epoch_order(made, by_task([""] * count, None), (seed, epoch))
+    order = epoch_order([turns[0].prompt for turns in made], by_task([""] * count, None), (seed, epoch))
     assert sorted(order) == list(range(count))
     runs = [made[i][0].prompt for i in order]
     changes = sum(a != b for a, b in pairwise(runs))
@@ -107,7 +108,7 @@ def test_tasks_are_mixed_by_their_sizes_up_to_the_limit_and_nothing_is_left_out(
     rounds = math.lcm(*(-(-size // limit) for size in sizes.values()))
     seen: Counter[int] = Counter()
     for epoch in range(rounds):
-        order = epoch_order(made, limited, (seed, epoch)).tolist()
+        order = epoch_order([turns[0].prompt for turns in made], limited, (seed, epoch)).tolist()
         assert Counter(tasks[i] for i in order) == {task: min(size, limit) for task, size in sizes.items()}
         seen.update(order)
     assert seen.keys() == set(range(len(tasks)))

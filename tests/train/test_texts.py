@@ -13,7 +13,7 @@ from momus.data.convert import BadRowsError
 from momus.errors import UserError
 from momus.lm.chat import ChatFormat
 from momus.records import Demonstration, Message, Origin, Prompt, Ranking, write_jsonl
-from momus.train.reward import by_prompt
+from momus.train.reward import group_by_prompt
 from momus.train.settings import TextConfig
 from momus.train.texts import demonstrations, pretraining, prompts, rankings
 from support.tiny import tiny_tokenizer
@@ -63,7 +63,7 @@ def test_k_answers_stay_together_ties_stay_and_labelers_of_a_prompt_meet(tmp_pat
     assert found.about == {
         "prompts": 2, "pairs": 5 + 1 + 3, "tied_pairs": 1, "of_answers": {"2": 1, "3": 1, "4": 1}, "labelers": 2,
     }  # fmt: skip
-    first, second = by_prompt(found.train)
+    first, second = group_by_prompt(found.train)
     assert len(first.branches) == 5 and len(first.pairs) == 2 and len(second.pairs) == 1
 
 

@@ -229,7 +229,7 @@ def test_the_loop_waits_for_people_where_nobody_ranks(here: Path, tmp_path: Path
 def from_server(monkeypatch, **switches: object) -> Reloading:
     """Put a server in the place of any that is named."""
     server = Reloading(**switches)
-    monkeypatch.setattr("momus.train.weights.Server", lambda url, model: server.server(model or "tiny"))
+    monkeypatch.setattr("momus.train.rollout_server.Server", lambda url, model: server.server(model or "tiny"))
     return server
 
 
@@ -265,7 +265,7 @@ def test_ppo_learns_the_same_from_a_server_as_from_its_own_engine(
     assert len(server.calls) == 2 * (1 + (kind == "vllm"))
     assert [folder.name[: len("iteration-1-")] for folder in (out / "weights").iterdir()] == ["iteration-1-"]
     # Done is done, also where the server has gone.
-    monkeypatch.setattr("momus.train.weights.Server", None)
+    monkeypatch.setattr("momus.train.rollout_server.Server", None)
     assert train("ppo", here, out, *options, "--rollouts", URL, "--rollouts.kind", kind) == 0
 
 
@@ -283,7 +283,7 @@ def test_a_server_that_keeps_old_weights_is_told_before_they_are_learnt_from(
 def test_where_no_server_is_what_to_start_one_with_is_written(
     here: Path, rewarded: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr("momus.train.weights.Server", lambda url, model: Server(url, model, retries=0))
+    monkeypatch.setattr("momus.train.rollout_server.Server", lambda url, model: Server(url, model, retries=0))
     nowhere = ["--rollouts", "http://127.0.0.1:9/v1", "--rollouts.weights", tmp_path / "shared"]
     options = ["--data", here / "prompts.jsonl", "--reward", rewarded / "model", *PPO, *nowhere]
     refused(capsys, train("ppo", here, tmp_path / "ppo", *options), "cannot reach", f"vllm serve {tmp_path / 'shared'}")

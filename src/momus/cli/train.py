@@ -24,8 +24,8 @@ from momus.train.settings import LoopConfig, PPOConfig, RewardConfig, ServerConf
 if TYPE_CHECKING:
     from momus.cli.shared.train_report import Report
     from momus.train.bases import Base
+    from momus.train.rollout_server import Rollouts
     from momus.train.texts import Tokens
-    from momus.train.weights import Rollouts
 
 _SMALL_TEXTS = TextConfig(max_prompt=256, max_answer=128)
 
@@ -101,8 +101,8 @@ class _Sampling(_Stage):
             if self.server != ServerConfig():
                 raise UserError("--rollouts.… is for a server: give --rollouts URL with it")
             return None
+        from momus.train.rollout_server import Rollouts
         from momus.train.stages import SUMMARY
-        from momus.train.weights import Rollouts
 
         made = Rollouts(self.rollouts, self.server.weights or self.out / "weights", self.server)
         if not (self.out / SUMMARY).is_file():
@@ -313,11 +313,11 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     def command(action: Any) -> int:
         """Train a model by InstructGPT's steps: demonstrations, rankings, PPO (docs/guides/training.md)."""
         from momus.cli.shared.train_report import Report
-        from momus.runtime.processes import main, together
+        from momus.runtime.processes import fail_together, is_main_process
 
-        with together(), _memory_told():
+        with fail_together(), _memory_told():
             summary = action.run(Report(action.track))
-        if main():
+        if is_main_process():
             print(json.dumps(summary.get("result", summary), indent=1))
             print(f"{summary.get('waiting_for') or 'The model is ' + summary['model']}")
         return 0

@@ -28,7 +28,7 @@ from momus.errors import UserError
 from momus.lm.forward import token_logprobs
 from momus.lm.models import ADAPTER_BASE_FILE, ADAPTER_HEAD_FILE, HEAD_FILE, RewardModel, atomic_directory, fingerprint
 from momus.lm.tree import TokenTree
-from momus.runtime.processes import is_shard, on_main
+from momus.runtime.processes import is_shard, on_main_process
 from momus.runtime.settings import LoRA
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -51,7 +51,7 @@ def add_adapter(model: Model, settings: LoRA) -> Model:
     root = _root(model)
     if has_adapter(model):
         raise UserError("the model has an adapter already: merge it first")
-    base = on_main(lambda: fingerprint(root))
+    base = on_main_process(lambda: fingerprint(root))
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # any number does
@@ -100,6 +100,14 @@ def copy_of(model: Model) -> Model:
     return copy.deepcopy(model, {id(tensor): tensor for name, tensor in tensors.items() if is_base(name, model)})
 
 
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move averaged weights towards a model's: ``average = decay * average + (1 - decay) * model``, in place."""
+    for mean, parameter in zip(average.parameters(), model.parameters(), strict=True):
+        if parameter.requires_grad:  # the frozen base of an adapter is shared by both
+            mean.lerp_(parameter, 1 - decay)
+
+
 def value_of(policy: Any) -> RewardModel:
     """Return a value model that starts as the policy with a head of zeros; a frozen base is shared."""
     value = RewardModel(copy_of(policy).base_model).to(policy.device)
@@ -113,8 +121,8 @@ def value_of(policy: Any) -> RewardModel:
 def identity(model: nn.Module) -> str:
     """Return what names a model that a run starts from: its fingerprint, a fresh adapter left out."""
     if not has_adapter(model):
-        return on_main(lambda: fingerprint(model))
-    head = on_main(lambda: fingerprint(model.head)) if isinstance(model, RewardModel) else ""
+        return on_main_process(lambda: fingerprint(model))
+    head = on_main_process(lambda: fingerprint(model.head)) if isinstance(model, RewardModel) else ""
     return f"{base_of(model)} {head}".strip()
 
 

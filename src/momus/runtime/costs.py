@@ -64,7 +64,8 @@ def shape_of(model: Any) -> Shape:
         head = model.head if isinstance(model, RewardModel) else model.get_output_embeddings()
         heads = getattr(config, "num_attention_heads", 0)  # none where layers are recurrent
         size = heads and (getattr(config, "head_dim", None) or config.hidden_size // heads)
-        left_out = {id(head.weight)} | {id(own.weight) for own in model.modules() if isinstance(own, nn.Embedding)}
+        embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+        left_out = {id(head.weight)} | embeddings
         chosen = getattr(config, "num_experts_per_tok", None) or 0
         weights = [p for name, p in model.named_parameters() if not name.endswith("bias") and id(p) not in left_out]
         matrices = sum(p.numel() for p in weights if p.ndim == 2)
@@ -76,12 +77,12 @@ def shape_of(model: Any) -> Shape:
 _shapes: WeakKeyDictionary[Any, Shape] = WeakKeyDictionary()
 
 
-def trained(model: Any, trees: Sequence[TokenTree]) -> float:
+def training_flops(model: Any, trees: Sequence[TokenTree]) -> float:
     """Return the operations of one training pass over trees."""
     return 3 * shape_of(model).forward(work_of(trees))
 
 
-class Meter:
+class FlopMeter:
     """Adds up operations until they are read."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Stop a training run that has broken, and say in one line what was seen, what is likely, and what to do."""
+"""Stop a training run that has broken, and report in one line the symptom, the likely cause, and what to do."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NEXT = "The same command ends here again, as what was sampled is kept: mend that
 
 
 def require_finite(metrics: Mapping[str, float], where: str, before: Mapping[str, float] | None = None) -> None:
-    """Stop before a step that would poison the weights.
+    """Stop before a step that would make the weights non-finite.
 
     Args:
         metrics: All numbers of the step.
         where: Names the step.
-        before: What was measured before the step, to be said after the broken numbers.
+        before: Measurements from before the step, shown after the broken numbers.
 
     Raises:
         UserError: A metric is not finite.
@@ -40,17 +40,17 @@ def require_finite(metrics: Mapping[str, float], where: str, before: Mapping[str
         )
 
 
-def require_near(metrics: Mapping[str, float], limit: float | None, where: str) -> None:
-    """Stop when the policy has left its reference so far that its rewards mean nothing any more.
+def require_kl_within(limit: float | None, metrics: Mapping[str, float], where: str) -> None:
+    """Stop when the policy has moved so far from its reference that its rewards are meaningless.
 
     Args:
-        metrics: What was measured of a batch before any step; all of it has to be finite. `kl` is in nats per episode
-            from the reference. An estimate far below 0 cannot be a KL: the responses were not drawn from the policy.
-        limit: Most that is tolerated either way; None tolerates all.
+        limit: Largest absolute KL estimate to tolerate; None tolerates all.
+        metrics: Measurements of a batch before any step, all of which must be finite. `kl` is the KL from the reference
+            in nats per episode. An estimate far below 0 cannot be a KL: the responses were not drawn from the policy.
         where: Names the iteration.
 
     Raises:
-        UserError: It is further away than `limit`.
+        UserError: A metric is not finite, or the KL is beyond `limit`.
     """
     require_finite(metrics, where)
     kl = metrics["kl"]

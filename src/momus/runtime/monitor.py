@@ -24,7 +24,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from momus.runtime.processes import main
+from momus.runtime.processes import is_main_process
 from momus.runtime.runs import Run
 from momus.runtime.sinks import Sink, check_sinks, open_sink
 
@@ -63,7 +63,7 @@ class Monitor:
         self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
 
     def __enter__(self) -> Self:
-        if main() and self._console.is_terminal:
+        if is_main_process() and self._console.is_terminal:
             self._live.start()
         return self
 
@@ -72,12 +72,12 @@ class Monitor:
             for sink in self._sinks or []:
                 stack.callback(sink.close)
             self._live.stop()
-        if main() and self._series and self._console.is_terminal:
+        if is_main_process() and self._series and self._console.is_terminal:
             self._console.print(self._table(self._console.height))
 
     def __call__(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Take the metrics of the step that makes `done` of `total`."""
-        if not main():
+        if not is_main_process():
             return
         if self._sinks is None:  # the first step of this process: it is known by now where the run went on
             self._sinks = [open_sink(name, self._run, done) for name in self._track]

@@ -1,21 +1,19 @@
 """The processes of one training run, and how they share its work.
 
-`accelerate launch` and `torchrun` start the same program several times; each copy reads the same data and takes the
-same decisions, and meets the others only in the functions below. A stage is written once::
+`accelerate launch` and `torchrun` start the same program several times. Every process reads the same data and takes the
+same decisions, and they communicate only in the functions below. A stage is written once::
 
-    for group, weight in share(groups, (seed, step)):     # groups were cut before, whatever the number of processes
-        loss = weight * loss_of(group) / everybody's_count
-        loss.backward()
-    metrics = totals(metrics)                             # sums over processes
-    norm = finish_gradients(model, max_norm)              # likewise, then clipped
+    sums = accumulate_gradients(groups, loss_of_group, ("loss",), key=(seed, step))
+    norm = reduce_and_clip_gradients(model, max_norm)
 
-A loss is divided by the count of the *whole* batch, so gradients are summed, not averaged, and processes with more or
-less to do, or nothing, bias nothing. With one process all of this does nothing and `torch.distributed` stays asleep.
-Models, weights and precision are the matter of `train/sharding.py`.
+`groups` is the whole batch, cut into forward passes regardless of the number of processes, and `loss_of_group` divides
+by the count of the *whole* batch. So gradients are summed over processes, not averaged, and a process with more or less
+to do, or nothing, biases nothing. With one process all of this does nothing and leaves `torch.distributed` alone.
+Models, weights and precision are the concern of `runtime/sharding.py`.
 
-The processes meet at first use: on GPUs over NCCL, otherwise over gloo, in accelerate's words for device and backend.
-Who waits `MOMUS_TIMEOUT` minutes (30 by default) for another gives up. `together` makes the failure of one the end of
-all with one line. A run directory must be on a file system that all processes see.
+Processes connect at first use: over NCCL on GPUs, otherwise over gloo, as accelerate's device and backend settings say.
+A process that waits longer than `MOMUS_TIMEOUT` minutes (30 by default) for another gives up. `fail_together` ends all
+processes with one line when one of them fails. A run directory must be on a file system that all processes see.
 """
 
 from __future__ import annotations
@@ -46,10 +44,10 @@ _FAILED = "momus/failed"
 
 @cache
 def _world() -> Any:
-    """Meet the other processes; None where this one was not launched with others.
+    """Connect to the other processes; return None where this one was launched alone.
 
     Raises:
-        UserError: accelerate is missing, or the others did not come.
+        UserError: accelerate is missing, or the others did not connect.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         return None
@@ -67,7 +65,7 @@ def _world() -> Any:
 
 
 def _leave() -> None:
-    """Part from the others. After a failure NCCL would wait for them, and is left to die."""
+    """Disconnect. After a failure NCCL would wait for the others, so its group is not destroyed."""
     if dist.is_initialized() and not (_failed and "nccl" in dist.get_backend()):
         dist.destroy_process_group()
 
@@ -81,18 +79,18 @@ def _timeout() -> float:
         raise UserError(f"MOMUS_TIMEOUT is {value!r}: give the minutes to wait for another process") from None
 
 
-def count() -> int:
+def world_size() -> int:
     """Return the number of processes."""
     return int(_world().num_processes) if _world() else 1
 
 
 def rank() -> int:
-    """Return which of them this is, from 0."""
+    """Return this process's number, from 0."""
     return int(_world().process_index) if _world() else 0
 
 
-def main() -> bool:
-    """Say whether this is the process that writes files and shows progress."""
+def is_main_process() -> bool:
+    """Return whether this is the process that writes files and shows progress."""
     return rank() == 0
 
 
@@ -104,12 +102,12 @@ def device() -> torch.device:
 
 
 def sharded() -> bool:
-    """Say whether `accelerate launch` asked for models in shards (FSDP2).
+    """Return whether `accelerate launch` asked for models in shards (FSDP2).
 
     Raises:
         UserError: It asked for the first version of FSDP.
     """
-    if count() == 1 or os.environ.get("ACCELERATE_USE_FSDP", "").lower() != "true":
+    if world_size() == 1 or os.environ.get("ACCELERATE_USE_FSDP", "").lower() != "true":
         return False
     if os.environ.get("FSDP_VERSION", "1") != "2":
         raise UserError("Momus shards models with FSDP2 only: accelerate launch --use_fsdp --fsdp_version 2")
@@ -117,25 +115,25 @@ def sharded() -> bool:
 
 
 def share(groups: Sequence[T], key: tuple[int, ...] | None = None) -> Iterator[tuple[T, float]]:
-    """Yield this process's groups of a batch, each with its weight: 1.
+    """Yield this process's groups of a batch, each with a weight of 1.
 
-    Where models are in shards all processes must go through them equally often: one with fewer groups goes through
-    one of the others' with weight 0, by which its losses and counts are to be multiplied.
+    Where models are in shards, all processes must run them equally often: one with fewer groups repeats a group of
+    another process with weight 0. Multiply losses and counts by the weight.
 
     Args:
-        groups: The whole batch, cut without regard to the number of processes.
-        key: Seed and step. Before every group the random generators are set by key and group, so that dropout is
-            the same whoever computes it. None leaves them alone.
+        groups: The whole batch, cut into forward passes regardless of the number of processes.
+        key: Seed and step. Seed PyTorch before every group by key and group, so that dropout is the same whichever
+            process computes it. None leaves the random state alone.
     """
-    rounds = -(-len(groups) // count())
-    if len(groups) < count() and main():
+    rounds = -(-len(groups) // world_size())
+    if len(groups) < world_size() and is_main_process():
         warnings.warn(
-            f"{count()} processes share batches of fewer forward passes: some have nothing to do; a smaller "
+            f"{world_size()} processes share batches of fewer forward passes: some have nothing to do; a smaller "
             "token_budget or larger batches would give all of them work",
             stacklevel=2,
         )
     for turn in range(rounds):
-        index = turn * count() + rank()
+        index = turn * world_size() + rank()
         weight = float(index < len(groups))
         if not weight and not sharded():
             return
@@ -145,36 +143,64 @@ def share(groups: Sequence[T], key: tuple[int, ...] | None = None) -> Iterator[t
         yield groups[index], weight
 
 
-def total(values: Tensor) -> Tensor:
+def accumulate_gradients(
+    groups: Sequence[T],
+    loss_of: Callable[[T], tuple[Tensor, Sequence[float]]],
+    names: Sequence[str],
+    key: tuple[int, ...] | None = None,
+) -> dict[str, float]:
+    """Backpropagate a batch's loss one group at a time, shared among processes; return summed metrics.
+
+    Args:
+        groups: The whole batch, cut into forward passes regardless of the number of processes.
+        loss_of: ``loss_of(group)`` returns the group's share of the batch's loss, a scalar with a graph, and numbers to
+            sum, one for each of `names`.
+        names: Names of the metrics.
+        key: See `share`.
+
+    Returns:
+        The sums of the metrics over all groups and processes. Gradients are summed later, by
+        `reduce_and_clip_gradients`.
+    """
+    sums = dict.fromkeys(names, 0.0)
+    for group, weight in share(groups, key):
+        loss, numbers = loss_of(group)
+        (weight * loss).backward()  # type: ignore[no-untyped-call]
+        for name, number in zip(names, numbers, strict=True):
+            sums[name] += weight * number
+    return sum_metrics(sums)
+
+
+def all_reduce(values: Tensor) -> Tensor:
     """Return the sum over processes of tensors of one shape."""
-    if count() == 1:
+    if world_size() == 1:
         return values
     summed = values.to(device(), copy=True)
     dist.all_reduce(summed)
     return summed.to(values.device)
 
 
-def totals(values: Mapping[str, float]) -> dict[str, float]:
+def sum_metrics(values: Mapping[str, float]) -> dict[str, float]:
     """Return the sums over processes of named numbers."""
-    if count() == 1:
+    if world_size() == 1:
         return dict(values)
-    return dict(zip(values, total(torch.tensor(list(values.values()), dtype=torch.float64)).tolist(), strict=True))
+    return dict(zip(values, all_reduce(torch.tensor(list(values.values()), dtype=torch.float64)).tolist(), strict=True))
 
 
-def finish_gradients(module: nn.Module, max_norm: float) -> float:
-    """Sum a module's gradients over processes and clip their global norm; returns the norm before clipping."""
-    if count() > 1 and not any(is_shard(parameter) for parameter in module.parameters()):
-        _sum_gradients(module)  # shards were summed as they came
-    return float(whole(nn.utils.clip_grad_norm_(module.parameters(), max_norm)))
+def reduce_and_clip_gradients(module: nn.Module, max_norm: float) -> float:
+    """Sum a module's gradients over processes and clip their global norm; return the norm before clipping."""
+    if world_size() > 1 and not any(is_shard(parameter) for parameter in module.parameters()):
+        _sum_gradients(module)  # FSDP has summed shards already
+    return float(full_tensor_of(nn.utils.clip_grad_norm_(module.parameters(), max_norm)))
 
 
 def is_shard(tensor: Tensor) -> bool:
-    """Say whether a tensor is this process's part of one (a `DTensor`, whose module takes long to import)."""
+    """Return whether a tensor is this process's shard of one (a `DTensor`, whose module is slow to import)."""
     return hasattr(tensor, "full_tensor")
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """Return a tensor, put together from all processes' shards where it is one."""
+def full_tensor_of(tensor: Tensor) -> Tensor:
+    """Return a whole tensor, assembled from all processes' shards where it is a shard."""
     shard: Any = tensor
     result: Tensor = shard.full_tensor() if is_shard(tensor) else tensor
     return result
@@ -184,9 +210,9 @@ def _sum_gradients(module: nn.Module) -> None:
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     used = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.float32)
     bucket: list[Tensor] = []
-    for parameter, somewhere in zip(parameters, total(used).tolist(), strict=True):
+    for parameter, somewhere in zip(parameters, all_reduce(used).tolist(), strict=True):
         if not somewhere:
-            continue  # as with one process, what is not used has no gradient
+            continue  # as with one process, an unused parameter has no gradient
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         if bucket and (bucket[0].dtype != parameter.grad.dtype or sum(map(Tensor.numel, bucket)) > BUCKET):
@@ -204,34 +230,34 @@ def _sum_in_place(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(summed.view_as(tensor))
 
 
-def on_main(work: Callable[[], T]) -> T:
-    """Do something in the main process alone; every process returns its result, which JSON must be able to hold.
+def on_main_process(work: Callable[[], T]) -> T:
+    """Call `work` in the main process only; return its JSON-serialisable result in every process.
 
     Raises:
-        UserError: What `work` raised, in every process.
+        UserError: `work` raised it; raised in every process.
     """
-    if count() == 1:
+    if world_size() == 1:
         return work()
-    said: dict[str, Any] = {}
-    if main():
+    outcome: dict[str, Any] = {}
+    if is_main_process():
         try:
-            said = {"result": work()}
+            outcome = {"result": work()}
         except UserError as error:
-            said = {"error": str(error)}
-    said = _said_by(0, said)
-    if "error" in said:
-        raise UserError(said["error"])
-    result: T = said["result"]
+            outcome = {"error": str(error)}
+    outcome = _broadcast_json(outcome, source=0)
+    if "error" in outcome:
+        raise UserError(outcome["error"])
+    result: T = outcome["result"]
     return result
 
 
-def gather(value: T) -> list[T]:
-    """Return every process's value, which JSON must be able to hold, in the order of their ranks."""
-    return [value] if count() == 1 else [_said_by(source, value) for source in range(count())]
+def gather_json(value: T) -> list[T]:
+    """Return every process's JSON-serialisable value, in the order of their ranks."""
+    return [value] if world_size() == 1 else [_broadcast_json(value, source) for source in range(world_size())]
 
 
-def _said_by(source: int, value: Any) -> Any:
-    """Return one process's value in all of them, through JSON: nothing is unpickled."""
+def _broadcast_json(value: Any, source: int) -> Any:
+    """Return the source process's value in every process, through JSON: nothing is unpickled."""
     data = json.dumps(value).encode() if rank() == source else b""
     size = torch.tensor([len(data)], device=device())
     dist.broadcast(size, source)
@@ -242,15 +268,15 @@ def _said_by(source: int, value: Any) -> Any:
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """Make the failure of one process the end of all: the first to fail says why, the others end without a word.
+def fail_together() -> Iterator[None]:
+    """End all processes when one fails: the first to fail reports why, the others exit silently.
 
-    To be put around a command or a stage, as a context or a decorator. A process that dies without a word (killed,
-    out of memory) is noticed by the others, the first of which says so.
+    Use it around a command or a stage, as a context manager or a decorator. When a process is killed or runs out of
+    memory, the first of the others to notice reports it.
 
     Raises:
-        UserError: Here or elsewhere something failed.
-        SystemExit: Something failed, and another process says what.
+        UserError: Something failed in this process, or another process was lost.
+        SystemExit: Something failed, and another process reports it.
     """
     try:
         yield
@@ -260,7 +286,7 @@ def together() -> Iterator[None]:
         _failed.append(error)
         if not _first_to_fail():
             raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 2) from None
-        here = f"process {rank()} of {count()}"
+        here = f"process {rank()} of {world_size()}"
         if isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST):
             raise UserError(
                 f"{here} waited in vain for another, which was killed, is stuck or ran out of memory (it waits "
@@ -276,10 +302,10 @@ _failed: list[BaseException] = []
 
 @cache
 def _first_to_fail() -> bool:
-    """Say whether no other process has failed before."""
+    """Return whether no other process has failed before."""
     try:
         return int(dist.distributed_c10d._get_default_store().add(_FAILED, 1)) == 1
-    except RuntimeError:  # the store has gone with its process
+    except RuntimeError:  # the store ended with its process
         return True
 
 

@@ -42,7 +42,7 @@ from momus.data.lock import HeldDirectory
 from momus.errors import UserError
 from momus.lm.models import atomic_directory
 from momus.runtime.adapters import base_of
-from momus.runtime.processes import main, on_main
+from momus.runtime.processes import is_main_process, on_main_process
 from momus.runtime.states import load_module_state, load_optimizer_state, module_state, optimizer_state
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
@@ -75,7 +75,7 @@ class Run:
         self.path, self._keep = Path(path), keep
         self.config = _resolved(config)
         self._metrics = self.path / "metrics.jsonl"
-        on_main(self._open)
+        on_main_process(self._open)
 
     def _open(self) -> None:
         try:
@@ -96,7 +96,7 @@ class Run:
 
     def log(self, step: int, **metrics: float) -> None:
         """Append one line of metrics."""
-        if not main():
+        if not is_main_process():
             return
         try:
             with self._metrics.open("a", encoding="utf-8") as file:
@@ -130,7 +130,7 @@ class Run:
             UserError: The disk is full.
         """
         folder = self.path / f"checkpoint-{step}"
-        with atomic_directory(folder) if main() else nullcontext() as partial:
+        with atomic_directory(folder) if is_main_process() else nullcontext() as partial:
             for name, module in modules.items():
                 tensors = module_state(module)
                 if partial:
@@ -145,7 +145,7 @@ class Run:
                 bases = {name: base_of(module) for name, module in modules.items() if base_of(module)}
                 _write_json(partial / "state.json", {**saved, **({"bases": bases} if bases else {})})
                 self._seal(partial)
-        on_main(self._settle)
+        on_main_process(self._settle)
         return folder
 
     def restore(
@@ -164,7 +164,7 @@ class Run:
         Raises:
             UserError: A checkpoint cannot be read at present, or is of another model.
         """
-        name_of_newest = on_main(self._newest_whole)
+        name_of_newest = on_main_process(self._newest_whole)
         if name_of_newest is None:
             return None
         folder = self.path / name_of_newest
@@ -206,7 +206,7 @@ class Run:
         Raises:
             UserError: The disk is full.
         """
-        if not main():
+        if not is_main_process():
             return
         with atomic_directory(self.path / name) as partial:
             _save_tree(partial, "value", value)
@@ -215,7 +215,7 @@ class Run:
     def get(self, name: str) -> Any:
         """Read what `put` wrote, tuples as lists; None where there is nothing, or it is damaged."""
         folder = self.path / name
-        return _load_tree(folder, "value") if on_main(lambda: folder.exists() and not _damage(folder)) else None
+        return _load_tree(folder, "value") if on_main_process(lambda: folder.exists() and not _damage(folder)) else None
 
     def _settle(self) -> None:
         """Name the newest checkpoint as such and drop those too many."""

@@ -41,7 +41,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from momus.errors import UserError
 from momus.lm.models import RewardModel, save_causal_lm
 from momus.runtime.adapters import add_adapter, base_of, has_adapter, is_base, merged, write_adapter
-from momus.runtime.processes import count, device, is_shard, on_main, sharded
+from momus.runtime.processes import device, is_shard, on_main_process, sharded, world_size
 from momus.runtime.settings import Setup
 from momus.runtime.states import module_state
 
@@ -114,7 +114,7 @@ def place(model: Model) -> Model:
     Raises:
         UserError: accelerate asked for something that cannot be done.
     """
-    if count() == 1 or any(map(is_shard, model.parameters())):
+    if world_size() == 1 or any(map(is_shard, model.parameters())):
         return model
     if not sharded():
         model.to(device())
@@ -151,7 +151,7 @@ def _shard(model: Any) -> None:
     plugin: Any = FullyShardedDataParallelPlugin()
     dtype = getattr(model, "compute_dtype", None)
     options: dict[str, Any] = {
-        "mesh": init_device_mesh(device().type, (count(),)),
+        "mesh": init_device_mesh(device().type, (world_size(),)),
         "offload_policy": plugin.cpu_offload,
         "mp_policy": MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32 if dtype else None),
     }
@@ -231,7 +231,7 @@ def save(model: nn.Module, path: Path, tokenizer: Any = None) -> None:
         plain.generation_config = model.generation_config
         save_causal_lm(plain, path, tokenizer, tensors)
 
-    on_main(write)
+    on_main_process(write)
 
 
 def save_adapter(model: nn.Module, path: Path) -> None:
@@ -243,4 +243,4 @@ def save_adapter(model: nn.Module, path: Path) -> None:
     if not has_adapter(model):
         raise UserError("the model has no adapter to save")
     state = module_state(model, all_of_it=True)
-    on_main(lambda: write_adapter(model, path, state))
+    on_main_process(lambda: write_adapter(model, path, state))

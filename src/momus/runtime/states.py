@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from momus.errors import UserError
 from momus.runtime.adapters import is_base
-from momus.runtime.processes import is_shard, main, whole
+from momus.runtime.processes import full_tensor_of, is_main_process, is_shard
 
 
 def module_state(module: nn.Module, all_of_it: bool = False) -> dict[str, Tensor]:
@@ -29,8 +29,8 @@ def module_state(module: nn.Module, all_of_it: bool = False) -> dict[str, Tensor
         if id(tensor) in seen or (is_base(name, module) and not all_of_it):
             continue
         seen.add(id(tensor))
-        complete = whole(tensor.detach())
-        if main():
+        complete = full_tensor_of(tensor.detach())
+        if is_main_process():
             found[name] = complete.cpu().contiguous().clone()
     return found
 
@@ -57,8 +57,11 @@ def load_module_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> Any:
     """Return an optimizer's state with every tensor whole; None but in the first process."""
-    found = _mapped(optimizer.state_dict(), lambda tensor: whole(tensor).cpu() if main() else whole(tensor))
-    return found if main() else None
+    found = _mapped(
+        optimizer.state_dict(),
+        lambda tensor: full_tensor_of(tensor).cpu() if is_main_process() else full_tensor_of(tensor),
+    )
+    return found if is_main_process() else None
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:

@@ -1,42 +1,68 @@
-"""How much better an action was than expected: scores, token rewards, advantages, whitening; pure functions.
+"""From scores to advantages: KL estimates, token rewards, GAE and whitening, as pure functions.
 
-Episodes are rows of right-padded [E, T] arrays of float64; `mask` is True where there is an action.
+Episodes are rows of right-padded float64 arrays [E, T]; `mask` is True where there is an action.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
 
 
-def ended(
-    scores: npt.NDArray[np.float64],
+def kl_estimate_k1(logprobs: Tensor, reference: Tensor) -> Tensor:
+    """Estimate KL(p || q) by ``k1 = log p(x) - log q(x)``, x drawn from p; elementwise, in nats.
+
+    Unbiased, but often negative. Its sum over a response is what the reward is charged.
+
+    Args:
+        logprobs: log p(x), any shape.
+        reference: log q(x), same shape.
+    """
+    return logprobs - reference
+
+
+def kl_estimate_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
+    """Estimate KL(p || q) by ``k3 = q(x)/p(x) - 1 - log(q(x)/p(x))``, x drawn from p; elementwise, in nats.
+
+    Unbiased and never negative (http://joschu.net/blog/kl-approx.html). Logged for every optimizer step.
+
+    Args:
+        logprobs: log p(x), any shape.
+        reference: log q(x), same shape.
+    """
+    difference = reference - logprobs
+    return difference.expm1() - difference
+
+
+def apply_eos_penalty(
+    scores: Floats,
     finished: npt.NDArray[np.bool_],
     missing_score: float | None = None,
     missing_penalty: float = 0.0,
-) -> npt.NDArray[np.float64]:
-    """Return the scores with those of responses that never ended changed; the "EOS trick".
+) -> Floats:
+    """Return the scores, changed for responses without an end-of-text token (the "EOS trick").
 
     Args:
         scores: [E].
         finished: [E], whether the response ends in an end-of-text token.
-        missing_score: A fixed score instead of its own (-1 in the "N+ details", arXiv 2403.17031).
-        missing_penalty: What its own score loses (TRL's `missing_eos_penalty`).
+        missing_score: Replaces the score of an unfinished response (-1 in the "N+ details", arXiv 2403.17031).
+        missing_penalty: Subtracted from the score of an unfinished response (TRL's `missing_eos_penalty`).
     """
     unfinished = scores - missing_penalty if missing_score is None else np.full_like(scores, missing_score)
     return np.where(finished, scores, unfinished)
 
 
-def token_rewards(
-    scores: npt.NDArray[np.float64], kl: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_], beta: float
-) -> npt.NDArray[np.float64]:
-    """Reward of every action: the KL penalty, and at an episode's last action the score.
+def token_rewards(scores: Floats, kl: Floats, mask: npt.NDArray[np.bool_], beta: float) -> Floats:
+    """Return the reward of every action [E, T]: ``-beta * kl``, plus the score at an episode's last action.
 
     Args:
         scores: [E].
-        kl: [E, T], ``log pi - log pi_ref`` of the token taken, an unbiased estimate of the KL.
+        kl: [E, T], `kl_estimate_k1` between policy and reference.
         mask: [E, T].
-        beta: Weight of the penalty.
+        beta: KL coefficient.
     """
     rewards = np.where(mask, -beta * kl, 0.0)
     rewards[np.arange(len(scores)), mask.sum(1) - 1] += scores
@@ -44,18 +70,18 @@ def token_rewards(
 
 
 def gae(
-    rewards: npt.NDArray[np.float64],
-    values: npt.NDArray[np.float64],
+    rewards: Floats,
+    values: Floats,
     mask: npt.NDArray[np.bool_],
     gamma: float = 1.0,
     lam: float = 0.95,
-) -> npt.NDArray[np.float64]:
-    """Generalised advantage estimation (arXiv 1506.02438, equation 16) of right-padded episodes.
+) -> Floats:
+    """Estimate advantages by generalised advantage estimation (arXiv 1506.02438, equation 16).
 
     Args:
         rewards: [E, T], paid for action t.
         values: [E, T], of the state in which action t was chosen.
-        mask: [E, T], True where there is an action. After an episode's last action the value is 0.
+        mask: [E, T]. After an episode's last action the value is 0.
         gamma: Discount.
         lam: Weight of longer estimates.
 
@@ -72,8 +98,8 @@ def gae(
     return advantages
 
 
-def whiten(x: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_], shift_mean: bool = True) -> npt.NDArray[np.float64]:
-    """Scale what is under the mask to (biased) variance 1, and to mean 0 unless `shift_mean` is off."""
+def whiten(x: Floats, mask: npt.NDArray[np.bool_], shift_mean: bool = True) -> Floats:
+    """Scale the cells under the mask to (biased) variance 1, and to mean 0 unless `shift_mean` is False."""
     mean, variance = x[mask].mean(), x[mask].var()
     white = (x - mean) / np.sqrt(variance + 1e-8) + (0.0 if shift_mean else mean)
     return np.where(mask, white, 0.0)

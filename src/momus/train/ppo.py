@@ -1,17 +1,17 @@
-"""PPO with a KL penalty and, optionally, pretraining gradients (InstructGPT, arXiv 2203.02155, §3.5 and C.4).
+"""PPO with a KL penalty and, optionally, pretraining gradients: PPO-ptx (InstructGPT, arXiv 2203.02155, §3.5 and C.4).
 
 The environment is a bandit: a prompt, one response, one score. Each iteration
 
 1. samples `rollouts_per_prompt` responses to each prompt of the batch from the policy, and scores them;
-2. pays every token ``-kl_coefficient * (log pi - log pi_ref)`` and the last action the score besides;
+2. rewards every token with ``-kl_coefficient * (log pi - log pi_ref)``, and the last action with the score besides;
 3. estimates advantages with GAE from a separate value network that started as the reward model;
 4. goes over the batch in minibatches, one optimizer step each, on
 
        policy:  mean over tokens of max( -A * ratio, -A * clip(ratio, 1 - eps, 1 + eps) )
        value:   mean over tokens of 0.5 * max( (V - R)^2, (V_old + clip(V - V_old, -eps, eps) - R)^2 )
 
-   and with PPO-ptx the gradient of ``ptx_coefficient`` times the language-model loss on pretraining text is
-   added to the policy's before the step.
+   and with PPO-ptx the gradient of ``ptx_coefficient`` (gamma) times the language-model loss on pretraining text is
+   added to the policy's before the step (equation 2).
 
 Details that decide whether it works:
 
@@ -19,7 +19,7 @@ Details that decide whether it works:
 - Means are over the tokens of a *minibatch*, however it is cut to fit memory.
 - The batch is cut before anything is computed and the first pass uses the same cut, so at the first step the
   ratio is exactly 1, and the KL before any step exactly 0.
-- What follows the end-of-text token is dropped before scoring. A response that never ends is scored as it is
+- Tokens after the end-of-text token are dropped before scoring. A response without one keeps its score
   (or see `missing_eos_score`, `missing_eos_penalty`) and ends the episode all the same: nothing is bootstrapped.
 - The temperature divides the logits of policy, old policy and reference alike. All three log-probabilities are
   computed here, whoever sampled; how far the sampler's own are off is a metric, `sampler_gap`.
@@ -32,28 +32,28 @@ does not mention, nor the gradient clipping it inherits from GPT-3; AdamW withou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from momus.errors import UserError
 from momus.lm.forward import token_logprobs, token_values, trees_from_rows
 from momus.lm.models import RewardModel
-from momus.lm.tree import pack
-from momus.runtime.adapters import Reference, copy_of, identity, unfreeze, value_of
-from momus.runtime.costs import Meter
-from momus.runtime.diagnosis import require_finite, require_near
-from momus.runtime.processes import finish_gradients, main, share, together, total, totals
+from momus.lm.tree import TokenTree, pack
+from momus.runtime.costs import FlopMeter
+from momus.runtime.diagnosis import require_finite, require_kl_within
+from momus.runtime.processes import accumulate_gradients, fail_together, is_main_process
 from momus.runtime.runs import Progress, Run
-from momus.runtime.sharding import gathered, place
-from momus.train.advantages import ended, gae, token_rewards, whiten
-from momus.train.kl import adapted, k1, k3
-from momus.train.rollout import Batch, RolloutStore, Sample, Score, prompt_indices
+from momus.runtime.sharding import gathered
+from momus.train.advantages import Floats, apply_eos_penalty, gae, kl_estimate_k1, kl_estimate_k3, token_rewards, whiten
+from momus.train.ppo_networks import PPONetworks
+from momus.train.rollout import RolloutBatch, RolloutStore, Sampler, Scorer
+from momus.train.sampling import draw_texts, prompt_indices
+from momus.train.schedules import adaptive_kl_coefficient, warm_up
 from momus.train.settings import PPOConfig
 
 
@@ -67,40 +67,53 @@ class PPOResult(NamedTuple):
 
 
 def policy_loss(logprobs: Tensor, old: Tensor, advantages: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-    """Clipped surrogate per token (arXiv 1707.06347, equation 7), negated, and the ratio; all [T]."""
+    """Return the clipped surrogate loss per token (arXiv 1707.06347, equation 7, negated) and the ratio; all [T]."""
     ratio = (logprobs - old).exp()
     return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip)), ratio
 
 
 def value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float) -> Tensor:
-    """Squared error per token with the change of the value clipped, the worse of the two; all [T]."""
+    """Return the squared error per token, the worse of that with and without clipping the value's change; all [T]."""
     clipped = old + (values - old).clamp(-clip, clip)
     return 0.5 * torch.maximum((values - returns) ** 2, (clipped - returns) ** 2)
 
 
-@dataclass(frozen=True)
-class _Data:
-    """What the losses need, [E, T] float32, and the iteration's metrics."""
+def estimate_advantages(
+    batch: RolloutBatch, kl: Floats, values: Floats, config: PPOConfig, beta: float
+) -> tuple[Floats, Floats, dict[str, float]]:
+    """Turn scores into rewards with a KL penalty, and these into advantages and returns by GAE.
 
-    logprobs: Tensor
-    advantages: Tensor
-    values: Tensor
-    returns: Tensor
-    metrics: dict[str, float]
+    Args:
+        batch: Scored rollouts of E episodes.
+        kl: Per-token KL estimates from the reference, [E, T].
+        values: Values before any step, [E, T].
+        config: All settings.
+        beta: KL coefficient.
 
-    def at(self, where: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, ...]:
-        """Return some cells of the four fields, each [cells]."""
-        fields = (self.logprobs, self.advantages, self.values, self.returns)
-        return tuple(field[where].to(device) for field in fields)
+    Returns:
+        Advantages and returns, [E, T], and metrics.
+    """
+    mask = batch.mask
+    scores = apply_eos_penalty(batch.scores, batch.finished, config.missing_eos_score, config.missing_eos_penalty)
+    rewards = token_rewards(scores, kl, mask, beta)
+    if config.whiten_rewards:
+        rewards = whiten(rewards, mask, shift_mean=False)
+    advantages = gae(rewards, values, mask, config.discount, config.gae_lambda)
+    returns = advantages + values
+    unexplained = advantages[mask].var() / max(returns[mask].var(), 1e-12)
+    if config.whiten_advantages:
+        advantages = whiten(advantages, mask)
+    metrics = {"reward": float((scores - beta * kl.sum(1)).mean()), "explained_variance": float(1 - unexplained)}
+    return advantages, returns, metrics
 
 
-@together()
+@fail_together()
 def train_ppo(
     policy: Any,
     reward_model: RewardModel | None,
     prompts: Sequence[Sequence[int]],
-    sample: Sample,
-    score: Score,
+    sampler: Sampler,
+    scorer: Scorer,
     config: PPOConfig,
     run: Run,
     *,
@@ -111,17 +124,17 @@ def train_ppo(
     """Train `policy` in place, continuing where `run` stopped.
 
     Args:
-        policy: A causal language model. As it is on entry it is also the KL reference, so a continued run
-            must be given the same one.
-        reward_model: What the value network starts as; it is copied. Without one it starts as the policy with a
-            head of zeros (arXiv 1909.08593's), for rewards that no such model gives.
+        policy: Causal language model. As it is on entry it is also the KL reference, so a continued run needs the
+            same one.
+        reward_model: Initial value network; it is copied. None starts the value network as the policy with a
+            head of zeros (as arXiv 1909.08593), for rewards that no such model computes.
         prompts: Tokenised prompts.
-        sample: ``sample(policy, prompts, n, (seed, iteration))`` draws n responses to each prompt at
+        sampler: ``sampler(policy, prompts, n, (seed, iteration))`` draws n responses to each prompt at
             `config.temperature`, each ending in `eos_id` when finished. It must depend on nothing else.
-        score: ``score(prompts, responses)`` returns float [prompts, n].
+        scorer: ``scorer(prompts, responses)`` returns float [prompts, n].
         config: All settings.
-        run: Where checkpoints and metrics go.
-        eos_id: The end-of-text token, or all that end a response.
+        run: Run directory for checkpoints and metrics.
+        eos_id: The end-of-text token, or all tokens that end a response.
         pretraining: Tokenised texts for PPO-ptx.
         progress: Called after every iteration.
 
@@ -135,178 +148,152 @@ def train_ppo(
     if config.ptx_coefficient and not texts:
         raise UserError("PPO-ptx (ptx_coefficient above 0) needs pretraining texts of at least two tokens")
     ends = {eos_id} if isinstance(eos_id, int) else set(eos_id)
-    trainer = _Trainer(policy, reward_model, config, texts, run)
-    store, done = RolloutStore(run, trainer.start), trainer.restore()
-    store.tidy()
+    ppo = _PPO(PPONetworks(policy, reward_model, config, run), config, texts)
+    store, done = RolloutStore(run, ppo.networks.start), ppo.restore()
+    store.drop_old()
     for iteration in range(done, config.iterations):
         key = (config.seed, iteration)
         chosen = [prompts[i] for i in prompt_indices(len(prompts), config.prompts_per_batch, key)]
         with gathered(policy):
-            batch = store.roll_out(policy, chosen, sample, score, config.rollouts_per_prompt, key, ends)
-        metrics = trainer.iterate(batch, iteration)
+            batch = store.roll_out(policy, chosen, sampler, scorer, config.rollouts_per_prompt, key, ends)
+        metrics = ppo.iterate(batch, iteration)
         run.log(iteration + 1, **metrics)
         if (iteration + 1) % config.save_every == 0 or iteration + 1 == config.iterations:
-            trainer.save(iteration + 1)
-            store.tidy()
-        if progress and main():
+            ppo.save(iteration + 1)
+            store.drop_old()
+        if progress and is_main_process():
             progress(iteration + 1, config.iterations, metrics)
-    return PPOResult(policy, trainer.ema, trainer.value, run.history())
+    return PPOResult(policy, ppo.networks.average, ppo.networks.value, run.history())
 
 
-class _Trainer:
-    """The networks, their optimizers, and what one iteration does with them."""
+@dataclass(frozen=True)
+class _Targets:
+    """What the losses compare with, computed before any step: float32 [E, T]."""
 
-    def __init__(
-        self, policy: Any, reward_model: RewardModel | None, config: PPOConfig, texts: list[Sequence[int]], run: Run
-    ) -> None:
-        self.config, self.texts, self.run = config, texts, run
-        self.policy = policy.eval()
-        self.reference = Reference(policy)
-        self.value = unfreeze(copy_of(reward_model) if reward_model else value_of(policy)).eval()
-        self.ema = None if config.ema_decay is None else copy_of(policy).requires_grad_(False)
-        self.modules: dict[str, nn.Module] = {"policy": policy, "value": self.value}
-        self.start = json.dumps({name: identity(module) for name, module in self.modules.items()})
-        for module in (policy, self.value, self.reference.model, *([self.ema] if self.ema else [])):
-            place(module)
-        self.rates = {"policy": config.policy_learning_rate, "value": config.value_learning_rate}
-        settings: dict[str, Any] = {"betas": config.betas, "eps": config.adam_eps, "weight_decay": 0.0}
-        self.optimizers = {
-            name: torch.optim.AdamW(self.modules[name].parameters(), lr=rate, **settings)
-            for name, rate in self.rates.items()
-        }
-        if self.ema is not None:
-            self.modules["ema"] = self.ema
-        self.beta, self.meter = config.kl_coefficient, Meter()
+    logprobs: Tensor
+    advantages: Tensor
+    values: Tensor
+    returns: Tensor
+
+
+class _PPO:
+    """One run of PPO: its networks, its KL coefficient `beta`, and what an iteration does with them."""
+
+    def __init__(self, networks: PPONetworks, config: PPOConfig, texts: Sequence[Sequence[int]]) -> None:
+        self.networks, self.config, self.texts = networks, config, texts
+        self.beta, self.meter = config.kl_coefficient, FlopMeter()
 
     def restore(self) -> int:
         """Load the newest checkpoint, if any; return the iterations done."""
-        step, state = self.run.restore(self.modules, self.optimizers) or (0, {"start": self.start, "beta": self.beta})
-        before, now = json.loads(state["start"]), json.loads(self.start)
-        if other := [name for name in now if before[name] != now[name]]:
-            what = "reward model" if other == ["value"] else "policy"
-            raise UserError(f"{self.run.path} was started from another {what}: use that one or another directory")
-        self.beta = state["beta"]
-        return step
+        done, self.beta = self.networks.restore()
+        return done
 
     def save(self, iteration: int) -> None:
-        self.run.save(iteration, self.modules, self.optimizers, {"start": self.start, "beta": self.beta})
+        """Write a checkpoint."""
+        self.networks.save(iteration, self.beta)
 
-    def iterate(self, batch: Batch, iteration: int) -> dict[str, float]:
-        """Learn from one batch; returns its metrics."""
-        config = self.config
-        warm = iteration / config.warmup_iterations if config.warmup_iterations else 1.0
-        scale = min(1.0, 0.1 + 0.9 * warm)
-        for name, rate in self.rates.items():
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = rate * scale
+    def iterate(self, batch: RolloutBatch, iteration: int) -> dict[str, float]:
+        """Learn from one batch; return its metrics."""
+        config, networks = self.config, self.networks
+        factor = warm_up(iteration, config.warmup_iterations)
+        networks.set_learning_rates(factor)
         passes = [
             batch.minibatches(config.minibatches, config.token_budget, (config.seed, iteration, epoch))
             for epoch in range(config.epochs)
         ]
-        data = self._evaluate(batch, passes[0])
-        require_near(data.metrics, config.kl_limit, f"iteration {iteration + 1}")
+        targets, measured = self._evaluate(batch, passes[0])
+        require_kl_within(config.kl_limit, measured, f"iteration {iteration + 1}")
         steps = [
-            self._step(batch, data, groups, (iteration, epoch, index))
+            self._step(batch, targets, groups, (iteration, epoch, index), measured)
             for epoch, minibatches in enumerate(passes)
             for index, groups in enumerate(minibatches)
         ]
         if config.kl_target is not None:
             episodes = len(batch.scores)
-            self.beta = adapted(self.beta, data.metrics["kl"], config.kl_target, episodes, config.kl_horizon)
-        self.meter.ppo(self.policy, self.value, batch.trees, config.epochs)
+            self.beta = adaptive_kl_coefficient(
+                self.beta, measured["kl"], config.kl_target, episodes, config.kl_horizon
+            )
+        self.meter.ppo(networks.policy, networks.value, batch.trees, config.epochs)
         means = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
-        rate, flops = self.rates["policy"] * scale, self.meter.read()
-        return {**data.metrics, **means, "learning_rate": rate, "flops": flops}
+        rate, flops = config.policy_learning_rate * factor, self.meter.read()
+        return {**measured, **means, "learning_rate": rate, "flops": flops}
 
     @torch.no_grad()
-    def _evaluate(self, batch: Batch, minibatches: list[list[list[int]]]) -> _Data:
-        """Compute what the losses need of the policy as it was when it sampled, before any step."""
-        shape = batch.mask.shape
-        logprobs, reference, values, entropies = (torch.zeros(shape) for _ in range(4))
-        for group, weight in share([group for groups in minibatches for group in groups]):
-            trees, where = [batch.trees[i] for i in group], batch.cells(group)
-            own = token_logprobs(self.policy, trees, self.config.temperature, entropies=True)
-            assert own.entropies is not None
-            logprobs[where] += weight * own.logprobs.cpu()
-            entropies[where] += weight * own.entropies.cpu()
-            reference[where] += weight * self.reference.logprobs(trees, self.config.temperature).cpu()
-            values[where] += weight * token_values(self.value, trees).cpu()
-        logprobs, reference, values, entropies = total(torch.stack([logprobs, reference, values, entropies])).unbind()
-        return _evaluate_batch(batch, logprobs, reference, values, entropies, self.config, self.beta)
+    def _evaluate(self, batch: RolloutBatch, minibatches: list[list[list[int]]]) -> tuple[_Targets, dict[str, float]]:
+        """Evaluate policy, reference and value on the batch before any step, and estimate advantages and returns."""
+        networks, temperature = self.networks, self.config.temperature
 
-    def _step(self, batch: Batch, data: _Data, groups: list[list[int]], key: tuple[int, int, int]) -> dict[str, float]:
-        """One optimizer step of both networks on one minibatch, accumulated over its groups."""
-        config = self.config
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad()
-        tokens = sum(int(batch.mask[batch.rows(group)].sum()) for group in groups)
-        sums = dict.fromkeys(("policy_loss", "value_loss", "clip_fraction", "approx_kl", "ratio"), 0.0)
-        for group, weight in share(groups):
-            trees, where = [batch.trees[i] for i in group], batch.cells(group)
-            old, advantages, old_values, returns = data.at(where, self.policy.device)
-            # One network after the other: what either keeps for its backward pass is not held beside the other's.
-            logprobs = token_logprobs(self.policy, trees, config.temperature).logprobs
+        def evaluate(trees: list[TokenTree]) -> list[Tensor]:
+            policy = token_logprobs(networks.policy, trees, temperature, entropies=True)
+            assert policy.entropies is not None
+            reference = networks.reference.logprobs(trees, temperature)
+            return [policy.logprobs, reference, token_values(networks.value, trees), policy.entropies]
+
+        groups = [group for minibatch in minibatches for group in minibatch]
+        logprobs, reference, values, entropies = batch.evaluate(groups, evaluate, 4)
+        kl = kl_estimate_k1(logprobs, reference).double().numpy()
+        advantages, returns, metrics = estimate_advantages(batch, kl, values.double().numpy(), self.config, self.beta)
+        metrics |= batch.metrics(kl, logprobs.numpy(), entropies.numpy())
+        targets = torch.from_numpy(np.stack([advantages, returns])).float()
+        return _Targets(logprobs, targets[0], values, targets[1]), {**metrics, "kl_coefficient": self.beta}
+
+    def _step(
+        self,
+        batch: RolloutBatch,
+        targets: _Targets,
+        groups: list[list[int]],
+        key: tuple[int, int, int],
+        measured: dict[str, float],
+    ) -> dict[str, float]:
+        """Take one optimizer step of policy and value on one minibatch, cut into groups that fit a forward pass."""
+        networks, config = self.networks, self.config
+        tokens, device = batch.count_actions(groups), networks.policy.device
+
+        def of_policy(group: list[int]) -> tuple[Tensor, list[float]]:
+            cells = batch.cells(group)
+            old, advantages = targets.logprobs[cells].to(device), targets.advantages[cells].to(device)
+            logprobs = token_logprobs(networks.policy, batch.select(group), config.temperature).logprobs
             losses, ratio = policy_loss(logprobs, old, advantages, config.clip)
-            (weight * losses.sum() / tokens).backward()  # type: ignore[no-untyped-call]
-            errors = value_loss(token_values(self.value, trees), old_values, returns, config.clip)
-            (weight * errors.sum() / tokens).backward()  # type: ignore[no-untyped-call]
-            seen = (losses, errors, (ratio - 1).abs() > config.clip, k3(old, logprobs), ratio)
-            for name, values in zip(sums, seen, strict=True):
-                sums[name] += weight * values.detach().sum().item()
-        metrics = {name: value / tokens for name, value in totals(sums).items()}
+            clipped, kl = (ratio - 1).abs() > config.clip, kl_estimate_k3(old, logprobs)
+            return losses.sum() / tokens, [x.detach().sum().item() for x in (losses, clipped, kl, ratio)]
+
+        def of_value(group: list[int]) -> tuple[Tensor, list[float]]:
+            cells = batch.cells(group)
+            old, returns = targets.values[cells].to(device), targets.returns[cells].to(device)
+            losses = value_loss(token_values(networks.value, batch.select(group)), old, returns, config.clip)
+            return losses.sum() / tokens, [losses.detach().sum().item()]
+
+        networks.zero_grad()
+        # One network after the other, so that only one's activations are held for its backward pass.
+        sums = accumulate_gradients(groups, of_policy, ("policy_loss", "clip_fraction", "approx_kl", "ratio"))
+        sums |= accumulate_gradients(groups, of_value, ("value_loss",))
+        metrics = {name: value / tokens for name, value in sums.items()}
         if config.ptx_coefficient:
-            episodes = sum(len(batch.rows(group)) for group in groups)
-            metrics["ptx_loss"] = self._add_ptx_gradient(episodes, key)
-        for name in self.optimizers:
-            metrics[f"{name}_grad_norm"] = finish_gradients(self.modules[name], config.max_grad_norm)
-        require_finite(metrics, f"iteration {key[0] + 1}, minibatch {key[2] + 1}", data.metrics)
-        for optimizer in self.optimizers.values():
-            optimizer.step()
-        self._update_ema()
+            metrics["ptx_loss"] = self._add_ptx_gradient(batch.count_episodes(groups), key)
+        metrics |= networks.clip_gradients()
+        require_finite(metrics, f"iteration {key[0] + 1}, minibatch {key[2] + 1}", measured)
+        networks.step()
         return metrics
 
     def _add_ptx_gradient(self, episodes: int, key: tuple[int, int, int]) -> float:
-        """Accumulate the gradient of the weighted language-model loss, a token mean; returns that loss."""
-        rng = np.random.default_rng((self.config.seed, *key, 1))
-        drawn = rng.integers(len(self.texts), size=episodes * self.config.ptx_per_episode)
-        trees = trees_from_rows(self.texts[i] for i in drawn)
-        self.meter.train(self.policy, trees)
-        tokens, summed = sum(len(tree) - 1 for tree in trees), 0.0
-        for group, weight in share(pack([len(tree) for tree in trees], self.config.token_budget)):
-            loss = -weight * token_logprobs(self.policy, [trees[i] for i in group]).logprobs.sum() / tokens
-            (self.config.ptx_coefficient * loss).backward()  # type: ignore[no-untyped-call]
-            summed += loss.item()
-        return totals({"loss": summed})["loss"]
+        """PPO-ptx: add to the policy's gradient that of ``gamma * E[-log pi(x)]`` on pretraining texts x (equation 2).
 
-    @torch.no_grad()
-    def _update_ema(self) -> None:
-        if self.ema is None or self.config.ema_decay is None:
-            return
-        for average, parameter in zip(self.ema.parameters(), self.policy.parameters(), strict=True):
-            if parameter.requires_grad:  # not the base of an adapter, which both share
-                average.lerp_(parameter, 1 - self.config.ema_decay)
+        Args:
+            episodes: Episodes of the minibatch; each brings `ptx_per_episode` texts.
+            key: Iteration, epoch and minibatch.
 
+        Returns:
+            The language-model loss, a mean over tokens.
+        """
+        policy, gamma = self.networks.policy, self.config.ptx_coefficient
+        texts = draw_texts(self.texts, episodes * self.config.ptx_per_episode, (self.config.seed, *key))
+        trees = trees_from_rows(texts)
+        tokens = sum(len(text) - 1 for text in texts)
 
-def _evaluate_batch(
-    batch: Batch, logprobs: Tensor, reference: Tensor, values: Tensor, entropies: Tensor, config: PPOConfig, beta: float
-) -> _Data:
-    """Turn log-probabilities and values, all float32 [E, T], into advantages and returns."""
-    mask, kl = batch.mask, k1(logprobs, reference).double().numpy()
-    scores = ended(batch.scores, batch.finished, config.missing_eos_score, config.missing_eos_penalty)
-    rewards = token_rewards(scores, kl, mask, beta)
-    if config.whiten_rewards:
-        rewards = whiten(rewards, mask, shift_mean=False)
-    old = values.double().numpy()
-    advantages = gae(rewards, old, mask, config.discount, config.gae_lambda)
-    returns = advantages + old
-    unexplained = advantages[mask].var() / max(returns[mask].var(), 1e-12)
-    if config.whiten_advantages:
-        advantages = whiten(advantages, mask)
-    metrics = {
-        "reward": float((scores - beta * kl.sum(1)).mean()),
-        **batch.metrics(kl, logprobs.numpy(), entropies.numpy()),
-        "kl_coefficient": beta,
-        "explained_variance": float(1 - unexplained),
-    }
-    targets = torch.from_numpy(np.stack([advantages, returns])).float()
-    return _Data(logprobs, targets[0], values, targets[1], metrics)
+        def of_texts(group: list[int]) -> tuple[Tensor, list[float]]:
+            loss = -token_logprobs(policy, [trees[i] for i in group]).logprobs.sum() / tokens
+            return gamma * loss, [loss.item()]
+
+        self.meter.train(policy, trees)
+        groups = pack([len(tree) for tree in trees], self.config.token_budget)
+        return accumulate_gradients(groups, of_texts, ("loss",))["loss"]

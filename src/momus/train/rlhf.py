@@ -33,18 +33,18 @@ from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel
 from momus.lm.tree import TokenTree
 from momus.records import Origin, Ranking, write_jsonl
-from momus.runtime.processes import device, on_main
+from momus.runtime.processes import device, on_main_process
 from momus.runtime.runs import Run
 from momus.stats.bootstrap import mean_interval
 from momus.train.bases import Base
 from momus.train.reward import RankedPrompt
-from momus.train.rollout import prompt_indices
+from momus.train.sampling import prompt_indices
 from momus.train.settings import LoopConfig, Steps, TextConfig
 from momus.train.stages import MEASURED, Report, as_dict, run_ppo, run_reward, run_sft, write_summary
 from momus.train.texts import Asked, Gathered, Tokens, describe_rankings, keep_apart, rankings
 
 if TYPE_CHECKING:
-    from momus.train.weights import Rollouts
+    from momus.train.rollout_server import Rollouts
 
 ANSWERS = "answers.jsonl"
 """The answers of a round that people are to rank."""
@@ -181,7 +181,7 @@ def _ranked(
     rankings fall on the same side as prompts do.
     """
     file = folder / ("rankings.jsonl" if labeler else ANSWERS)
-    if not on_main(file.exists):  # which the first process may write before another looks
+    if not on_main_process(file.exists):  # which the first process may write before another looks
         report.say(f"Round {number}: {loop.answers} answers to each prompt, to be ranked")
         known = prompts.train + [own for own in prompts.held_out if own.owner]
         size = min(loop.prompts_to_rank, len(known))
@@ -190,7 +190,7 @@ def _ranked(
         if not unranked:
             raise UserError("the policy gives the same answer every time: there is nothing to rank")
         records = labeler.rank(unranked) if labeler else unranked
-        on_main(lambda: write_jsonl(file, records))
+        on_main_process(lambda: write_jsonl(file, records))
     if labeler is None:
         return None
     return _of_samples(str(file), policy, replace(texts, format="momus"))

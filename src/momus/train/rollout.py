@@ -1,4 +1,4 @@
-"""Rollouts: prompts in, a batch of scored token trees out. Sampling and scoring are given as functions."""
+"""Rollouts: from prompts to a batch of scored token trees. Sampler and scorer are passed in as functions."""
 
 from __future__ import annotations
 
@@ -11,47 +11,48 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from momus.errors import UserError
 from momus.lm.engine import Engine, Key, prompt_keys
-from momus.lm.engine import Sample as Continuation
+from momus.lm.engine import Sample as EngineSample
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel, precision
 from momus.lm.tree import IntArray, TokenTree, pack
-from momus.runtime.processes import count, gather, main, rank
+from momus.runtime.processes import all_reduce, gather_json, is_main_process, rank, share, world_size
 from momus.runtime.runs import Run
 
 FOLDER = "rollouts"
 
-Tokens = Sequence[int]
+TokenIds = Sequence[int]
 
 
-class Drawn(NamedTuple):
-    """A response, and what its sampler says its tokens' log-probabilities were at the sampling temperature."""
+class Response(NamedTuple):
+    """A response and its tokens' log-probabilities by its sampler, at the sampling temperature; nan where unknown."""
 
-    tokens: Tokens
+    tokens: TokenIds
     logprobs: Sequence[float]
 
 
-Sample = Callable[[Any, Sequence[Tokens], int, tuple[int, int]], Sequence[Sequence[Tokens | Drawn]]]
-"""``sample(policy, prompts, n, (seed, iteration))`` -> result[prompt][rollout], with EOS where finished."""
+Sampler = Callable[[Any, Sequence[TokenIds], int, tuple[int, int]], Sequence[Sequence[TokenIds | Response]]]
+"""``sampler(policy, prompts, n, (seed, iteration))`` -> result[prompt][rollout], ending in EOS where finished."""
 
-Score = Callable[[Sequence[Tokens], Sequence[Sequence[Tokens]]], npt.ArrayLike]
-"""``score(prompts, responses)`` -> float [prompts, n]; responses are cut after their end-of-text token."""
+Scorer = Callable[[Sequence[TokenIds], Sequence[Sequence[TokenIds]]], npt.ArrayLike]
+"""``scorer(prompts, responses)`` -> float [prompts, n]; responses are cut after their end-of-text token."""
 
 
 @dataclass(frozen=True)
-class Batch:
+class RolloutBatch:
     """Scored rollouts. Episode ``e = tree * n + branch`` is row e of every [E, T] array.
 
     Attributes:
-        trees: One per prompt, its n responses as branches.
+        trees: One per prompt, with its n responses as branches.
         n: Responses per prompt.
         mask: bool [E, T], True where there is an action: a response token, its end-of-text token included.
         scores: float64 [E].
         finished: bool [E], whether the response ends in an end-of-text token.
-        said: float32 [E, T], the sampler's own log-probabilities, nan where it gave none. Nothing is computed
-            from them but how far they are from the trainer's.
+        sampler_logprobs: float32 [E, T], log-probabilities by the sampler itself, nan where it gave none. They only
+            measure how far the sampler is from the trainer.
     """
 
     trees: tuple[TokenTree, ...]
@@ -59,33 +60,65 @@ class Batch:
     mask: npt.NDArray[np.bool_]
     scores: npt.NDArray[np.float64]
     finished: npt.NDArray[np.bool_]
-    said: npt.NDArray[np.float32]
+    sampler_logprobs: npt.NDArray[np.float32]
 
-    def rows(self, trees: Sequence[int]) -> IntArray:
-        """Return the rows of some trees' episodes, in order."""
-        return (np.asarray(trees, np.int64)[:, None] * self.n + np.arange(self.n)).ravel()
+    def rows(self, group: Sequence[int]) -> IntArray:
+        """Return the rows of the episodes of some trees, in order."""
+        return (np.asarray(group, np.int64)[:, None] * self.n + np.arange(self.n)).ravel()
 
-    def cells(self, trees: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Index the [E, T] places of some trees' actions, in the order a forward pass returns them."""
-        rows = self.rows(trees)
+    def cells(self, group: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return row and column in [E, T] of the actions of some trees, in the order of a forward pass."""
+        rows = self.rows(group)
         row, column = np.nonzero(self.mask[rows])
         return torch.from_numpy(rows[row]), torch.from_numpy(column)
 
+    def select(self, group: Sequence[int]) -> list[TokenTree]:
+        """Return some of the trees."""
+        return [self.trees[i] for i in group]
+
+    def count_actions(self, groups: Sequence[Sequence[int]]) -> int:
+        """Count the actions of groups of trees."""
+        return sum(int(self.mask[self.rows(group)].sum()) for group in groups)
+
+    def count_episodes(self, groups: Sequence[Sequence[int]]) -> int:
+        """Count the episodes of groups of trees."""
+        return sum(len(self.rows(group)) for group in groups)
+
     def minibatches(self, count: int, token_budget: int, key: tuple[int, int, int]) -> list[list[list[int]]]:
-        """Cut the trees into minibatches at random, and each into groups of trees that fit one forward pass."""
+        """Cut the trees into random minibatches, and each into groups of trees that fit one forward pass."""
         parts = np.array_split(np.random.default_rng(key).permutation(len(self.trees)), count)
         cut = [pack([len(self.trees[i]) for i in part], token_budget) for part in parts]
         return [[[int(part[i]) for i in group] for group in groups] for part, groups in zip(parts, cut, strict=True)]
 
+    def evaluate(
+        self, groups: Sequence[list[int]], function: Callable[[list[TokenTree]], Sequence[Tensor]], count: int
+    ) -> tuple[Tensor, ...]:
+        """Evaluate a function of trees group by group, shared among processes.
+
+        Args:
+            groups: Groups of trees, each of which fits one forward pass.
+            function: Returns `count` tensors with a number for every action of the given trees.
+            count: How many.
+
+        Returns:
+            `count` tensors float32 [E, T] on the CPU, 0 outside the mask.
+        """
+        result = torch.zeros(count, *self.mask.shape)
+        for group, weight in share(groups):
+            rows, columns = self.cells(group)
+            for values, found in zip(result, function(self.select(group)), strict=True):
+                values[rows, columns] += weight * found.cpu()
+        return all_reduce(result).unbind()
+
     def metrics(
         self, kl: npt.NDArray[np.float64], logprobs: npt.NDArray[np.float32], entropies: npt.NDArray[np.float32]
     ) -> dict[str, float]:
-        """Describe the batch, from what the trainer computed of it, all [E, T].
+        """Describe the batch, given the trainer's KL estimates, log-probabilities and entropies, all [E, T].
 
-        `sampler_gap` is how far the sampler's log-probabilities are from the trainer's, mean absolute difference over
-        the tokens for which it gave one; without any there is no such metric.
+        `sampler_gap` is the mean absolute difference between the sampler's log-probabilities and the trainer's, over
+        the tokens for which the sampler gave one; it is left out where there is none.
         """
-        gap = np.abs(logprobs - self.said)[self.mask & np.isfinite(self.said)]
+        gap = np.abs(logprobs - self.sampler_logprobs)[self.mask & np.isfinite(self.sampler_logprobs)]
         return {
             "score": float(self.scores.mean()),
             "score_std": float(self.scores.std()),
@@ -97,93 +130,85 @@ class Batch:
         }
 
 
-def prompt_indices(available: int, size: int, key: tuple[int, int]) -> list[int]:
-    """Return which prompts a batch holds: shuffled passes over all of them, end to end, cut to `size`.
-
-    Args:
-        available: Number of prompts.
-        size: Prompts in a batch.
-        key: Seed and iteration.
-    """
-    seed, iteration = key
-    places = range(iteration * size, (iteration + 1) * size)
-    orders = {
-        epoch: np.random.default_rng((seed, epoch)).permutation(available)
-        for epoch in {place // available for place in places}
-    }
-    return [int(orders[place // available][place % available]) for place in places]
-
-
 def roll_out(
     policy: Any,
-    prompts: Sequence[Tokens],
-    sample: Sample,
-    score: Score,
+    prompts: Sequence[TokenIds],
+    sampler: Sampler,
+    scorer: Scorer,
     n: int,
     key: tuple[int, int],
     ends: Collection[int],
-) -> Batch:
-    """Sample and score n responses to each prompt; whatever follows the first end-of-text token is dropped.
+) -> RolloutBatch:
+    """Sample and score n responses to each prompt; tokens after the first end-of-text token are dropped.
 
     Args:
-        policy: What is sampled from.
+        policy: Model to sample from.
         prompts: Tokenised prompts.
-        sample: See `Sample`.
-        score: See `Score`.
+        sampler: See `Sampler`.
+        scorer: See `Scorer`.
         n: Responses per prompt.
         key: Seed and iteration.
-        ends: The tokens that end a response.
+        ends: Tokens that end a response.
 
     Raises:
-        UserError: `sample` returned the wrong number of responses or an empty one, or a score is not finite.
+        UserError: The sampler returned the wrong number of responses or an empty one, or a score is not finite.
     """
-    drawn = sample(policy, prompts, n, key)
-    if len(drawn) != len(prompts) or any(len(own) != n for own in drawn):
+    sampled = sampler(policy, prompts, n, key)
+    if len(sampled) != len(prompts) or any(len(row) != n for row in sampled):
         raise UserError(f"the sampler must return {n} responses to each of {len(prompts)} prompts")
-    cut = [[_cut(response, ends) for response in own] for own in drawn]
-    if not all(response.tokens for own in cut for response in own):
+    cut = [[_cut(response, ends) for response in row] for row in sampled]
+    if not all(response.tokens for row in cut for response in row):
         raise UserError("the sampler returned an empty response: keep the end-of-text token in what it returns")
-    if any(len(response.tokens) != len(response.logprobs) for own in cut for response in own):
+    if any(len(response.tokens) != len(response.logprobs) for row in cut for response in row):
         raise UserError("the sampler must say one log-probability for each token, or none at all")
-    responses = [[list(response.tokens) for response in own] for own in cut]
-    scores = np.asarray(score(prompts, responses), np.float64).reshape(-1)
+    responses = [[list(response.tokens) for response in row] for row in cut]
+    scores = np.asarray(scorer(prompts, responses), np.float64).reshape(-1)
     if len(scores) != len(prompts) * n or not np.isfinite(scores).all():
         raise UserError(f"the reward must be one finite number for each of {len(prompts) * n} responses")
-    said = [list(response.logprobs) for own in cut for response in own]
-    return batch_of(prompts, responses, scores, said, ends)
+    logprobs = [list(response.logprobs) for row in cut for response in row]
+    return _to_batch(prompts, responses, scores, logprobs, ends)
 
 
-def batch_of(
-    prompts: Sequence[Tokens],
-    responses: Sequence[Sequence[Tokens]],
+def _to_batch(
+    prompts: Sequence[TokenIds],
+    responses: Sequence[Sequence[TokenIds]],
     scores: npt.NDArray[np.float64],
-    said: Sequence[Sequence[float]],
+    logprobs: Sequence[Sequence[float]],
     ends: Collection[int],
-) -> Batch:
-    """Lay out scored responses, result[prompt][rollout], as a batch; `scores` and `said` are by episode."""
-    flat = [response for own in responses for response in own]
+) -> RolloutBatch:
+    """Lay out scored responses[prompt][rollout] as a batch; `scores` and the sampler's `logprobs` are by episode."""
+    flat = [response for row in responses for response in row]
     lengths = np.array([len(response) for response in flat])
     mask = np.arange(lengths.max())[None, :] < lengths[:, None]
-    logprobs = np.full(mask.shape, math.nan, np.float32)
-    logprobs[mask] = np.concatenate(said)
-    return Batch(
+    sampler_logprobs = np.full(mask.shape, math.nan, np.float32)
+    sampler_logprobs[mask] = np.concatenate(logprobs)
+    return RolloutBatch(
         trees=tuple(TokenTree.from_branches(*pair) for pair in zip(prompts, responses, strict=True)),
         n=len(responses[0]),
         mask=mask,
         scores=scores,
         finished=np.array([response[-1] in ends for response in flat]),
-        said=logprobs,
+        sampler_logprobs=sampler_logprobs,
     )
 
 
-class RolloutStore:
-    """What was sampled since the oldest checkpoint: a run that was killed learns from it instead of sampling again.
+def _cut(response: TokenIds | Response, ends: Collection[int]) -> Response:
+    """Drop the tokens after the first end-of-text token; log-probabilities that are not given become nan."""
+    if not isinstance(response, Response):
+        response = Response(response, [math.nan] * len(response))
+    tokens, logprobs = response
+    size = next((i for i, token in enumerate(tokens, 1) if token in ends), len(tokens))
+    return Response([int(token) for token in tokens[:size]], logprobs[:size])
 
-    Sampling takes most of PPO's time, and a server may not give the same responses twice.
+
+class RolloutStore:
+    """Keeps what was sampled since the oldest checkpoint, so that a killed run reuses it instead of sampling again.
+
+    Sampling takes most of PPO's time, and a server may not return the same responses twice.
 
     Args:
-        run: Where it is kept.
-        start: Names what the run started from: rollouts of another start are not touched.
+        run: Run directory that keeps the rollouts.
+        start: Identifies the models the run started from; rollouts of another start are ignored.
     """
 
     def __init__(self, run: Run, start: str) -> None:
@@ -192,28 +217,32 @@ class RolloutStore:
     def roll_out(
         self,
         policy: Any,
-        prompts: Sequence[Tokens],
-        sample: Sample,
-        score: Score,
+        prompts: Sequence[TokenIds],
+        sampler: Sampler,
+        scorer: Scorer,
         n: int,
         key: tuple[int, int],
         ends: Collection[int],
-    ) -> Batch:
-        """Return what was sampled for these prompts in this iteration, or sample, score and keep it: `roll_out`."""
-        asked, name = [list(map(int, prompt)) for prompt in prompts], f"{FOLDER}/{key[1]}"
+    ) -> RolloutBatch:
+        """Return the kept rollouts of these prompts in this iteration, or sample, score and keep new ones."""
+        prompts, name = [list(map(int, prompt)) for prompt in prompts], f"{FOLDER}/{key[1]}"
         kept = self._run.get(name)
-        if kept and (kept["start"], kept["prompts"]) == (self._start, asked):
-            said = torch.split(kept["said"], [len(response) for own in kept["responses"] for response in own])
-            return batch_of(asked, kept["responses"], kept["scores"].numpy(), [own.tolist() for own in said], ends)
-        batch = roll_out(policy, prompts, sample, score, n, key, ends)
+        if kept and (kept["start"], kept["prompts"]) == (self._start, prompts):
+            lengths = [len(response) for row in kept["responses"] for response in row]
+            logprobs = [part.tolist() for part in torch.split(kept["said"], lengths)]
+            return _to_batch(prompts, kept["responses"], kept["scores"].numpy(), logprobs, ends)
+        batch = roll_out(policy, prompts, sampler, scorer, n, key, ends)
         responses = [[tree.tokens[branch].tolist() for branch in tree.branches] for tree in batch.trees]
-        tensors = {"scores": torch.from_numpy(batch.scores), "said": torch.from_numpy(batch.said[batch.mask])}
-        self._run.put(name, {"start": self._start, "prompts": asked, "responses": responses, **tensors})
+        tensors = {
+            "scores": torch.from_numpy(batch.scores),
+            "said": torch.from_numpy(batch.sampler_logprobs[batch.mask]),  # the stored name, as in every run so far
+        }
+        self._run.put(name, {"start": self._start, "prompts": prompts, "responses": responses, **tensors})
         return batch
 
-    def tidy(self) -> None:
-        """Drop what no checkpoint can lead back to."""
-        if not main():
+    def drop_old(self) -> None:
+        """Delete rollouts from before the oldest checkpoint."""
+        if not is_main_process():
             return
         oldest = min((step for step, _ in self._run.checkpoints()), default=0)
         for folder in (self._run.path / FOLDER).glob("*"):
@@ -221,8 +250,8 @@ class RolloutStore:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-Watch = Callable[[Any, Sequence[Tokens], Sequence[Sequence[Continuation]]], None]
-"""``watch(policy, prompts, drawn)``: sees what an engine drew for this process's prompts."""
+SampleCheck = Callable[[Any, Sequence[TokenIds], Sequence[Sequence[EngineSample]]], None]
+"""``check(policy, prompts, samples)`` is called with what an engine returned for this process's prompts."""
 
 
 def engine_sampler(
@@ -230,50 +259,44 @@ def engine_sampler(
     max_tokens: int,
     temperature: float = 1.0,
     stop_tokens: Sequence[int] = (),
-    watch: Watch | None = None,
-) -> Sample:
-    """Return a `Sample` that asks an engine, which must hold the very policy that is trained.
+    check: SampleCheck | None = None,
+) -> Sampler:
+    """Return a sampler that asks an engine, which must hold the policy being trained.
 
-    Processes share the prompts. An engine says log-probabilities of the model itself, so they are kept only where the
-    temperature is 1.
+    Processes share the prompts. Engines report log-probabilities at temperature 1, so at any other they are dropped.
 
     Args:
-        engine: Who is asked.
-        max_tokens: Longest response.
-        temperature: At which it is drawn.
-        stop_tokens: What ends a response besides the engine's own end-of-text tokens.
-        watch: Is shown what was drawn, before anything is made of it.
+        engine: Samples the responses.
+        max_tokens: Length limit of a response.
+        temperature: Sampling temperature.
+        stop_tokens: Tokens that end a response besides the engine's own end-of-text tokens.
+        check: Called with the engine's samples before they are used.
     """
 
-    def sample(policy: Any, prompts: Sequence[Tokens], n: int, key: tuple[int, int]) -> list[list[Tokens | Drawn]]:
-        mine = slice(rank(), None, count())
-        keys: Key | list[Key] = key if count() == 1 else [*prompt_keys(key, len(prompts))[mine]]
+    def sampler(
+        policy: Any, prompts: Sequence[TokenIds], n: int, key: tuple[int, int]
+    ) -> list[list[TokenIds | Response]]:
+        mine = slice(rank(), None, world_size())
+        keys: Key | list[Key] = key if world_size() == 1 else [*prompt_keys(key, len(prompts))[mine]]
         with precision(policy):
-            drawn = engine.sample(
+            samples = engine.sample(
                 prompts[mine], n, key=keys, max_tokens=max_tokens, temperature=temperature, stop_tokens=stop_tokens
             )
-        if watch is not None:
-            watch(policy, prompts[mine], drawn)
-        said = gather([[(r.tokens, r.logprobs) for r in own] for own in drawn])
-        result = [said[i % count()][i // count()] for i in range(len(prompts))]
-        return [[Drawn(*response) if temperature == 1 else response[0] for response in own] for own in result]
+        if check is not None:
+            check(policy, prompts[mine], samples)
+        gathered = gather_json([[(sample.tokens, sample.logprobs) for sample in row] for row in samples])
+        rows = [gathered[i % world_size()][i // world_size()] for i in range(len(prompts))]
+        return [[Response(*pair) if temperature == 1 else pair[0] for pair in row] for row in rows]
 
-    return sample
+    return sampler
 
 
-def reward_scorer(model: RewardModel, token_budget: int = 8192) -> Score:
-    """Return a `Score` that reads a reward model at each response's last token; processes share the responses."""
+def reward_scorer(model: RewardModel, token_budget: int = 8192) -> Scorer:
+    """Return a scorer that reads a reward model at each response's last token; processes share the responses."""
 
-    def score(prompts: Sequence[Tokens], responses: Sequence[Sequence[Tokens]]) -> npt.ArrayLike:
+    def scorer(prompts: Sequence[TokenIds], responses: Sequence[Sequence[TokenIds]]) -> npt.ArrayLike:
         trees = [TokenTree.from_branches(*pair) for pair in zip(prompts, responses, strict=True)]
-        said = gather(score_trees(model, trees[rank() :: count()], token_budget))
-        return np.array([said[i % count()][i // count()] for i in range(len(trees))])
+        gathered = gather_json(score_trees(model, trees[rank() :: world_size()], token_budget))
+        return np.array([gathered[i % world_size()][i // world_size()] for i in range(len(trees))])
 
-    return score
-
-
-def _cut(response: Tokens | Drawn, ends: Collection[int]) -> Drawn:
-    """Drop what follows the first end-of-text token; a sampler that says no log-probabilities says nan."""
-    tokens, said = response if isinstance(response, Drawn) else (response, [math.nan] * len(response))
-    size = next((i for i, token in enumerate(tokens, 1) if token in ends), len(tokens))
-    return Drawn([int(token) for token in tokens[:size]], said[:size])
+    return scorer

@@ -25,7 +25,7 @@ from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, fingerprint
 from momus.lm.tree import TokenTree
 from momus.runtime import costs
-from momus.runtime.processes import device, main, on_main
+from momus.runtime.processes import device, is_main_process, on_main_process
 from momus.runtime.runs import Progress, Run
 from momus.runtime.sharding import describe, gathered, prepare, save
 from momus.stats.bootstrap import Interval, mean_interval
@@ -34,11 +34,11 @@ from momus.train.ppo import train_ppo
 from momus.train.reward import RankedPrompt, center, pair_accuracy, train_reward
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.settings import PPOConfig, RewardConfig, SFTConfig
-from momus.train.sft import train_sft, trees_of
+from momus.train.sft import demonstration_trees, train_sft
 from momus.train.texts import Asked, Gathered, Tokens, digest
 
 if TYPE_CHECKING:
-    from momus.train.weights import Rollouts
+    from momus.train.rollout_server import Rollouts
 
 SUMMARY = "summary.json"
 MEASURED = 256
@@ -138,7 +138,7 @@ def run_reward(
     with report.watch("Reward model", run) as progress:
         history = train_reward(model, data.train, config, run, progress)
     with gathered(model):
-        bias = center(model, trees_of(demonstrations), config.token_budget) if demonstrations else None
+        bias = center(model, demonstration_trees(demonstrations), config.token_budget) if demonstrations else None
         accuracy, _ = pair_accuracy(model, data.held_out, config.token_budget)
     result = {
         "steps": len(history),
@@ -280,7 +280,7 @@ def _finish(
     for name, model in models.items():
         save(model, out / name, base.chat.tokenizer)
         if isinstance(model, RewardModel):
-            on_main(lambda: bool(base.chat.tokenizer.save_pretrained(out / "model")))
+            on_main_process(lambda: bool(base.chat.tokenizer.save_pretrained(out / "model")))
     summary = {
         "stage": stage,
         "started_from": base.name,
@@ -296,7 +296,7 @@ def _finish(
 
 def write_summary(out: Path, summary: Mapping[str, Any]) -> None:
     """Write summary.json atomically, from one process."""
-    if main():
+    if is_main_process():
         out.mkdir(parents=True, exist_ok=True)
         partial = out / (SUMMARY + ".tmp")
         partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -20,12 +20,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from transformers import PreTrainedTokenizerBase
+
 from momus.data.convert import BadRowsError, Problems, read, recognise
 from momus.data.prompts import PromptRules, plain, split_of
 from momus.data.sources import Problem
 from momus.errors import UnfitInputError, UserError
 from momus.lm.chat import ChatFormat, Turn
-from momus.records import Content, Demonstration, Prompt, Ranking, Record
+from momus.lm.prompts import prompt_of
+from momus.lm.tree import TokenTree
+from momus.records import Comparison, Content, Demonstration, Prompt, Ranking, Record, Tamper
 from momus.train.reward import RankedPrompt
 from momus.train.settings import TextConfig
 
@@ -303,3 +307,34 @@ def _too_long(turn: Turn, config: TextConfig) -> str:
     if len(turn.prompt) > config.max_prompt:
         return f"prompt over {config.max_prompt} tokens"
     return f"answer over {config.max_answer} tokens" if len(turn.answer) > config.max_answer else ""
+
+
+class CritiqueTokens:
+    """Encodes answers and their critiques with one tokenizer; special tokens spelled out in a text stay text."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+
+    def prompt(self, tamper: Tamper) -> list[int]:
+        """Return what a critique of the tampered answer continues, from the beginning-of-text token on."""
+        return [self._tokenizer.bos_token_id, *self._encode(prompt_of(tamper))]
+
+    def critique(self, text: str) -> list[int]:
+        """Return a finished critique: its text and the end-of-text token."""
+        return [*self._encode(text), self._tokenizer.eos_token_id]
+
+    def tree(self, tamper: Tamper, *critiques: str) -> TokenTree:
+        """Return a prompt with finished critiques as branches."""
+        return TokenTree.from_branches(self.prompt(tamper), [self.critique(text) for text in critiques])
+
+    def ranking(self, comparison: Comparison) -> RankedPrompt:
+        """Return a comparison as a ranking by the overall attribute, equal ratings tied."""
+        return RankedPrompt(
+            prompt=tuple(self.prompt(comparison.tamper)),
+            branches=tuple(tuple(self.critique(text)) for text in comparison.critiques),
+            ranks=tuple(-rating.overall for rating in comparison.ratings),
+        )
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return ids

@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from momus.errors import UserError
 from momus.lm.pointer_reward import PointerRewardModel
-from momus.train.reward import RankedPrompt, by_prompt
+from momus.train.reward import RankedPrompt, group_by_prompt
 
 RIDGE = 1e-3
 STEPS = 20
@@ -34,7 +34,7 @@ def learn_worth(model: PointerRewardModel, rankings: Sequence[RankedPrompt]) -> 
     Raises:
         UserError: All ranks are tied, or the pointer's odds are not numbers.
     """
-    elements = by_prompt(rankings)
+    elements = group_by_prompt(rankings)
     if not elements:
         raise UserError("no ranking prefers one critique to another: there is nothing to learn from")
     differences, weights = [], []

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from momus.runtime.monitor import Monitor
-from momus.runtime.processes import main
+from momus.runtime.processes import is_main_process
 from momus.runtime.runs import Progress, Run
 from momus.runtime.sinks import check_sinks
 from momus.train.stages import SUMMARY
@@ -26,7 +26,7 @@ class Report:
 
     def __init__(self, track: tuple[str, ...]) -> None:
         check_sinks(track)
-        self._console, self._track = Console(stderr=True, quiet=not main()), track
+        self._console, self._track = Console(stderr=True, quiet=not is_main_process()), track
 
     def say(self, text: str | Text) -> None:
         """Print a line."""

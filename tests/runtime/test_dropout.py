@@ -7,10 +7,10 @@ from torch import nn
 
 from momus.errors import UserError
 from momus.lm.forward import token_logprobs, trees_from_rows
+from momus.runtime.dropout import residual_dropout
 from momus.runtime.settings import LoRA, Setup
 from momus.runtime.sharding import blocks_of, prepare
-from momus.train.dropout import residual_dropout
-from momus.train.sft import trees_of
+from momus.train.sft import demonstration_trees
 from support.stages import demonstrations
 from support.tiny import VOCAB, gpt2, llama
 
@@ -114,7 +114,7 @@ def test_a_layer_that_does_not_add_is_refused() -> None:
 
 @pytest.mark.parametrize("make", [llama, lambda: gpt2(dropout=0.5)])
 def test_dropout_is_on_the_residual_stream_alone_and_only_meanwhile(make) -> None:
-    model, trees = make(), trees_of(demonstrations(2))
+    model, trees = make(), demonstration_trees(demonstrations(2))
     own = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
     quiet = token_logprobs(model.eval(), trees).logprobs
     with residual_dropout(model, 0.0):
@@ -132,6 +132,6 @@ def test_dropout_drops_as_often_as_it_says() -> None:
     seen = []
     with residual_dropout(model, 0.2):
         watch = model.model.layers[0].mlp.register_forward_hook(lambda _m, _a, output: seen.append(output))
-        token_logprobs(model, trees_of(demonstrations(40, prompts=40)))
+        token_logprobs(model, demonstration_trees(demonstrations(40, prompts=40)))
         watch.remove()
     assert (seen[0] == 0).float().mean().item() == pytest.approx(0.2, abs=0.02)

@@ -15,7 +15,7 @@ from momus.lm.models import load_causal_lm
 from momus.runtime.runs import Run
 from momus.train.ppo import PPOResult, train_ppo
 from momus.train.rollout import engine_sampler
-from momus.train.weights import SavedWeights, Watching, pushing_sampler, save_for_server
+from momus.train.rollout_server import SavedWeights, Watching, pushing_sampler, save_for_server
 from support.openai_server import OpenAIServer
 from support.reloading import Reloading
 from support.stages import SMALL, same

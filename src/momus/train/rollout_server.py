@@ -34,16 +34,16 @@ from transformers import AutoConfig
 
 from momus.errors import UserError
 from momus.lm.engine import Engine
-from momus.lm.engine import Sample as Continuation
+from momus.lm.engine import Sample as EngineSample
 from momus.lm.forward import branch_logprobs
 from momus.lm.models import fingerprint, load_causal_lm, save_causal_lm
 from momus.lm.remote.engine import RemoteEngine
 from momus.lm.remote.server import RefusedError, Server, UnreachableError
 from momus.lm.tree import TokenTree
-from momus.runtime.processes import on_main
+from momus.runtime.processes import on_main_process
 from momus.runtime.runs import Run
 from momus.runtime.sharding import save
-from momus.train.rollout import Drawn, Sample, Tokens, Watch, engine_sampler
+from momus.train.rollout import Response, SampleCheck, Sampler, TokenIds, engine_sampler
 from momus.train.settings import ServerConfig
 
 WATCHED = 16
@@ -71,7 +71,7 @@ def save_for_server(policy: Any, path: Path, tokenizer: Any = None) -> None:
     A head that is tied to the embeddings is written as one of its own.
     """
     save(policy, path, tokenizer)
-    on_main(lambda: _untie(path, tokenizer))
+    on_main_process(lambda: _untie(path, tokenizer))
 
 
 class SavedWeights:
@@ -105,7 +105,7 @@ class SavedWeights:
         """Write the policy, have the server load it, and drop what this run wrote before."""
         path = self._folder / f"iteration-{iteration}-{self._own}-{self._start}"
         save_for_server(policy, path, self._tokenizer)
-        on_main(lambda: self._load(path))
+        on_main_process(lambda: self._load(path))
 
     def _load(self, path: Path) -> None:
         if self._kind == "vllm":
@@ -152,7 +152,7 @@ class Watching:
         self._first: float | None = run.get(FIRST_GAP) if run else None
 
     @torch.no_grad()
-    def __call__(self, policy: Any, prompts: Sequence[Tokens], drawn: Sequence[Sequence[Continuation]]) -> None:
+    def __call__(self, policy: Any, prompts: Sequence[TokenIds], drawn: Sequence[Sequence[EngineSample]]) -> None:
         """Compare some of what was drawn.
 
         Raises:
@@ -191,14 +191,14 @@ def pushing_sampler(
     max_tokens: int,
     temperature: float = 1.0,
     stop_tokens: Sequence[int] = (),
-    watch: Watch | None = None,
-) -> Sample:
-    """Return a `Sample` that asks an engine elsewhere, after giving it the policy's weights; see `engine_sampler`."""
+    watch: SampleCheck | None = None,
+) -> Sampler:
+    """Return a sampler that asks an engine elsewhere, after giving it the policy's weights; see `engine_sampler`."""
     draw = engine_sampler(engine, max_tokens, temperature, stop_tokens, watch)
 
     def sample(
-        policy: Any, prompts: Sequence[Tokens], n: int, key: tuple[int, int]
-    ) -> Sequence[Sequence[Tokens | Drawn]]:
+        policy: Any, prompts: Sequence[TokenIds], n: int, key: tuple[int, int]
+    ) -> Sequence[Sequence[TokenIds | Response]]:
         weights.push(policy, key[1])
         return draw(policy, prompts, n, key)
 
@@ -229,7 +229,7 @@ class Rollouts:
             policy = load()
             # Written once, under a name of its own: a server that takes long to start may be reading it.
             start = self.folder.resolve() / f"start-{fingerprint(policy)[:8]}"
-            if not on_main(start.exists):
+            if not on_main_process(start.exists):
                 save_for_server(policy, start, tokenizer)
             command = f"VLLM_SERVER_DEV_MODE=1 vllm serve {start}"
             if self.settings.kind == "sglang":
@@ -244,8 +244,8 @@ class Rollouts:
         temperature: float,
         ends: Collection[int],
         run: Run,
-    ) -> Sample:
-        """Return a `Sample` that pushes the policy to the server, asks it, and sees that it drew from the policy.
+    ) -> Sampler:
+        """Return a sampler that pushes the policy to the server, asks it, and sees that it drew from the policy.
 
         Raises:
             UserError: As `engine`.
