@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from momus.errors import UserError
-from momus.evaluate.documents.backends import Model
 from momus.match.ask import AskConfig, JsonAsker, json_values
 from momus.match.aspects import ASPECTS, LexicalTagger
 from momus.match.extract import ModelExtractor, RuleExtractor, find_quote, verify_quotes
 from momus.match.matcher import find_matches
 from momus.match.model import ModelMatcher, ModelTagger, VotingMatcher, VotingMatcherConfig
+from momus.match.open import NamedModel
 from momus.match.pairwise import PairwiseMatcher
 from support.openai_server import OpenAIServer
 from support.scripted import Scripted
@@ -306,7 +306,7 @@ def test_any_server_will_do(tmp_path, monkeypatch, lacking):
     engine.tokenizer.save_pretrained(tmp_path)
     server = OpenAIServer(engine, models=(str(tmp_path),), **lacking)
     monkeypatch.setattr("momus.lm.remote.server.Server", lambda url, model: server.server(model))
-    asker = Model(str(tmp_path), "http://momus.test/v1").asker("--by model")
+    asker = NamedModel(str(tmp_path), "http://momus.test/v1").asker("--by model")
     before = len(server.bodies)
     assert asker.texts(["Total?"]) == [None]  # 1500 tokens are more than this model writes
     assert len(server.bodies) > before

@@ -35,16 +35,16 @@ def command(
     """
     from momus.cli.shared.output import bar, say
     from momus.errors import UserError
-    from momus.evaluate.documents.backends import Model, open_extractor
     from momus.evaluate.documents.extraction import extract_reviews
     from momus.evaluate.ledger import Ledger
+    from momus.match.open import NamedModel, open_extractor
     from momus.match.reviews import read_reviews
     from momus.records import write_jsonl
 
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
     found = read_reviews(reviews)
-    extractor = open_extractor(by, Model(model, url, seed).used_by(by))
+    extractor = open_extractor(by, NamedModel(model, url, seed).used_by(by))
     ledger = Ledger(out.with_name(out.name + ".ledger"), {**extractor.identity(), "seed": seed})
     with ledger, bar("Reviews") as progress:
         done = extract_reviews(found, extractor, ledger, progress)

@@ -176,13 +176,13 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
 
 def _asker(model: str | None, url: str | None, seed: int, answer_tokens: int) -> JsonAsker:
     from momus.errors import UserError
-    from momus.evaluate.documents.backends import Model
     from momus.match.ask import AskConfig
+    from momus.match.open import NamedModel
 
     if answer_tokens < 1:
         raise UserError(f"--answer-tokens {answer_tokens}: must be at least 1")
     try:
-        return Model(model, url, seed).asker("feedback", AskConfig(max_tokens=answer_tokens))
+        return NamedModel(model, url, seed).asker("feedback", AskConfig(max_tokens=answer_tokens))
     except UserError as error:
         if model is None or "ships with Momus" in str(error):
             raise UserError(f"{error}; or give feedback that is already written: --given FILE --by NAME") from error

@@ -47,13 +47,13 @@ def command(
     import json as encoder
 
     from momus.cli.shared.output import show
-    from momus.evaluate.documents.backends import Model, open_matcher
     from momus.match.matcher import check_threshold, find_matches
+    from momus.match.open import NamedModel, open_matcher
     from momus.match.reviews import read_points
 
     check_threshold(threshold)
     a, b = read_points(first), read_points(second)
-    matcher = open_matcher(by, Model(model, url, seed).used_by(by), calibration, (*a, *b))
+    matcher = open_matcher(by, NamedModel(model, url, seed).used_by(by), calibration, (*a, *b))
     found = find_matches(matcher, a, b, threshold)
     if json:
         rows = [
@@ -95,15 +95,15 @@ def calibrate(
     """
     from momus.cli.shared.output import bar, say
     from momus.errors import UserError
-    from momus.evaluate.documents.backends import Model, open_matcher
     from momus.match.calibrate import calibrate_matcher
+    from momus.match.open import NamedModel, open_matcher
     from momus.match.reviews import read_labels
 
     if out is not None and not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
     known = read_labels(labels)
     texts = (text for own in known.pairs for side in (own.first, own.second) for text in side)
-    matcher = open_matcher(by, Model(model, url, seed).used_by(by), None, texts)
+    matcher = open_matcher(by, NamedModel(model, url, seed).used_by(by), None, texts)
     with bar("Lists") as progress:
         measured = calibrate_matcher(
             matcher, known.pairs, known.same_from if same_from is None else same_from, labels.name, progress=progress

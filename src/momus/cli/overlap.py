@@ -52,11 +52,11 @@ def command(
     """
     from momus.cli.shared.output import say, show
     from momus.errors import UserError
-    from momus.evaluate.documents.backends import Model, open_matcher, open_tagger
     from momus.evaluate.documents.matched import documents_of
     from momus.evaluate.documents.overlap import analyse, systems_in
     from momus.match.calibrate import read_match_calibration
     from momus.match.matcher import check_threshold
+    from momus.match.open import NamedModel, open_matcher, open_tagger
     from momus.match.reviews import read_reviews
     from momus.report.overlap import OverlapReport, overlap_tables, summary, write_overlap
 
@@ -65,7 +65,7 @@ def command(
         raise UserError(f"--shuffles {shuffles}: must not be negative")
     documents = documents_of(read_reviews(reviews))
     systems = systems_in(documents)
-    named = Model(model, url, seed).used_by(by, aspects)
+    named = NamedModel(model, url, seed).used_by(by, aspects)
     texts = [point for own in documents for side in (own.models, own.people) for p in side.values() for point in p]
     tagger = open_tagger(aspects, named)
     matcher = open_matcher(by, named, calibration, texts)

@@ -132,13 +132,13 @@ class Rank:
 
     def _labeler(self) -> Labeler:
         from momus.evaluate.instruct.labelers import JudgeLabeler, RewardLabeler
-        from momus.evaluate.instruct.systems import local_engine
         from momus.lm.chat import ChatFormat
+        from momus.lm.local.load import load_local_engine
 
         if self.reward:
             model, chat = reward_model(self.reward)
             return RewardLabeler(f"reward model {self.reward}", model, chat)
-        engine: Any = local_engine(str(self.judge))
+        engine: Any = load_local_engine(str(self.judge))
         chat_format = None if self.plain else ChatFormat(engine.tokenizer)
         return JudgeLabeler(f"judge {self.judge}", engine, chat_format, self.tie)
 

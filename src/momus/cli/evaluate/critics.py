@@ -45,11 +45,11 @@ class Critics:
         from dataclasses import asdict
 
         from momus.evaluate.critics.measure import measure
-        from momus.evaluate.documents.backends import Model
+        from momus.match.open import NamedModel
         from momus.records import Tamper, read_jsonl
         from momus.report.terminal import critic_table
 
-        Model(self.model, self.url).used_by(self.by)
+        NamedModel(self.model, self.url).used_by(self.by)
         tampers = list(read_jsonl(self.tampers, Tamper))
         if not tampers:
             raise UserError(f"{self.tampers}: no answers in it")
@@ -67,11 +67,11 @@ class Critics:
 
     def _judge(self, critiques: dict[str, list[Critique]], tampers: list[Tamper]) -> JudgeAgreement | None:
         from momus.evaluate.critics.cbi import cross_fitted_agreement, described, judge_agreement
-        from momus.evaluate.documents.backends import Model, open_matcher
+        from momus.match.open import NamedModel, open_matcher
 
         if self.by == "lexical" and self.calibration is None:
             return cross_fitted_agreement(critiques, tampers, seed=self.seed)
-        model = Model(self.model, self.url, self.seed)
+        model = NamedModel(self.model, self.url, self.seed)
         matcher = open_matcher(self.by, model, self.calibration, described(critiques, tampers))
         return judge_agreement(critiques, tampers, matcher, seed=self.seed)
 

@@ -118,22 +118,9 @@ def open_engine(system: System) -> Engine:
         from momus.lm.remote.server import Server
 
         return RemoteEngine(Server(system.url, system.model))
-    return local_engine(system.model)
+    from momus.lm.local.load import load_local_engine
 
-
-def local_engine(model: str) -> Engine:
-    """Return the engine of a model in this process, on a GPU where there is one.
-
-    Raises:
-        UserError: It cannot be loaded.
-    """
-    import torch
-
-    from momus.lm.local.engine import LocalEngine
-    from momus.lm.models import load_causal_lm
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return LocalEngine(load_causal_lm(model).to(device), read_tokenizer(model))
+    return load_local_engine(system.model)
 
 
 def answer_prompts(

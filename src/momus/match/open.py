@@ -1,4 +1,4 @@
-"""Opening the backends of matching by name: what `momus extract`, `match` and `overlap` share."""
+"""Open matchers, extractors and taggers by name: what `momus extract`, `match` and `overlap` share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from momus.errors import UserError
-from momus.evaluate.instruct.systems import local_engine
 from momus.lm.tiny import TINY
 from momus.match.ask import AskConfig, JsonAsker
 from momus.match.aspects import LexicalTagger, Tagger
@@ -24,22 +23,28 @@ from momus.match.pairwise import PairwiseMatcher
 if TYPE_CHECKING:
     from momus.lm.remote.server import Server
 
-By = Literal["lexical", "embedding", "model", "voting", "pairwise"]
+MatcherKind = Literal["lexical", "embedding", "model", "voting", "pairwise"]
 
 
 @dataclass(frozen=True)
-class Model:
-    """A language model as the command line names it."""
+class NamedModel:
+    """A language model as the command line names it.
+
+    Attributes:
+        name: Its folder or its name on the hub; with `url` its name on that server. None names no model.
+        url: An OpenAI-compatible server; None loads the model in this process.
+        seed: Seed of its sampling.
+    """
 
     name: str | None
     url: str | None
     seed: int = 0
 
-    def used_by(self, *kinds: str) -> Model:
-        """Return the model, for backends of these kinds.
+    def used_by(self, *kinds: str) -> NamedModel:
+        """Return the model itself, to be used by these kinds of matcher, extractor or tagger.
 
         Raises:
-            UserError: One is named and none of them uses it.
+            UserError: A model is named and none of the kinds uses one.
         """
         if (self.name or self.url) and not set(kinds) - {"lexical", "rules"}:
             raise UserError(f"--model and --url are of no use: nothing here asks a model (--by {kinds[0]})")
@@ -49,11 +54,11 @@ class Model:
         """Open the model.
 
         Args:
-            purpose: What it is for, to say where it cannot be had.
-            config: How to ask; the seed is the model's.
+            purpose: What needs it, for the error message.
+            config: How to ask; its seed is replaced by the model's.
 
         Raises:
-            UserError: None is named, it is the one that ships with Momus, or it cannot be had.
+            UserError: No model is named, it is the one that ships with Momus, or it cannot be loaded.
         """
         if self.name is None or Path(self.name).resolve() == TINY.resolve():
             raise UserError(
@@ -63,14 +68,16 @@ class Model:
         config = replace(config or AskConfig(), seed=self.seed)
         if self.url:
             return _on_server(self.url, self.name, config)
-        engine = local_engine(self.name)
+        from momus.lm.local.load import load_local_engine
+
+        engine = load_local_engine(self.name)
         return JsonAsker(engine, getattr(engine, "tokenizer", None), config)
 
 
 def _on_server(url: str, name: str, config: AskConfig) -> JsonAsker:
-    """Return who asks a server: through its chat API, which lays messages out itself, or else by completions.
+    """Return an asker of a server: through its chat API, which lays messages out itself, or else by completions.
 
-    Completions need the model's tokenizer, and so does counting tokens exactly; through chat they are estimated.
+    Completions need the model's tokenizer, and so does an exact count of tokens; through chat the count is estimated.
     """
     from momus.lm.codec import read_tokenizer
     from momus.lm.remote.engine import RemoteEngine
@@ -85,7 +92,7 @@ def _on_server(url: str, name: str, config: AskConfig) -> JsonAsker:
 
 
 def _has_chat(server: Server) -> bool:
-    """Whether a server answers through the chat API; that it cannot be reached or does not let us in is an error."""
+    """Return whether a server has a chat API; raise if it cannot be reached or refuses access."""
     from momus.lm.remote.server import RefusedError
     from momus.lm.remote.wire import Request
 
@@ -98,17 +105,17 @@ def _has_chat(server: Server) -> bool:
     return True
 
 
-def open_matcher(by: By, model: Model, calibration: Path | None, texts: Iterable[str]) -> Matcher:
+def open_matcher(by: MatcherKind, model: NamedModel, calibration: Path | None, texts: Iterable[str]) -> Matcher:
     """Open a matcher.
 
     Args:
-        by: Its kind.
-        model: The model of those that need one.
-        calibration: What `momus match calibrate` wrote of this kind; None leaves the scale as it is.
-        texts: The points to be matched, to which the lexical matcher is fitted.
+        by: The kind of matcher.
+        model: The model, for kinds that need one.
+        calibration: A file that `momus match calibrate` wrote for this kind; None keeps the default scale.
+        texts: The points to be matched, which the lexical matcher is fitted to.
 
     Raises:
-        UserError: A model is needed and not named, or cannot be had.
+        UserError: A model is needed and not named, or cannot be loaded.
     """
     if by == "lexical":
         scale = read_scale(calibration, {"kind": by}) if calibration else None
@@ -125,21 +132,21 @@ def open_matcher(by: By, model: Model, calibration: Path | None, texts: Iterable
     return kind(asker, str(model.name), scale, VotingMatcherConfig(seed=model.seed))
 
 
-def open_extractor(by: Literal["rules", "model"], model: Model) -> Extractor:
+def open_extractor(by: Literal["rules", "model"], model: NamedModel) -> Extractor:
     """Open an extractor.
 
     Raises:
-        UserError: A model is needed and not named, or cannot be had.
+        UserError: A model is needed and not named, or cannot be loaded.
     """
     if by == "rules":
         return RuleExtractor()
     return ModelExtractor(model.asker("--by model"), str(model.name))
 
 
-def open_tagger(by: Literal["lexical", "model"], model: Model) -> Tagger:
+def open_tagger(by: Literal["lexical", "model"], model: NamedModel) -> Tagger:
     """Open a tagger of aspects.
 
     Raises:
-        UserError: It needs a model, and none is named or it cannot be had.
+        UserError: A model is needed and not named, or cannot be loaded.
     """
     return LexicalTagger() if by == "lexical" else ModelTagger(model.asker("--aspects model"), str(model.name))
