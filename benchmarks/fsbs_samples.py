@@ -6,7 +6,7 @@ One answer, the shipped model, the paper's search (n=4, k=2, d=4). For all to do
 number of tokens (none ends early) and nothing is constrained; `generate` continues the very prefixes that the search
 continued, cached decoding and sampling on. Three contenders take turns in one process:
 
-* momus:     `fsbs.search` with a `LocalEngine` that remembers nothing from before; its bookkeeping is timed too;
+* momus:     `force_sampling_beam_search` with a new `LocalEngine`, its cache empty; its bookkeeping is timed too;
 * batched:   one `generate` for all samples of a round, prefixes padded on the left;
 * single:    one `generate` for every sample.
 
@@ -31,7 +31,8 @@ from momus.lm.models import load_causal_lm, load_tokenizer
 from momus.lm.prompts import critique_prompt
 from momus.lm.tiny import TINY
 from momus.search import fsbs
-from momus.search.result import Subject, no_reward
+from momus.search.candidates import zero_reward
+from momus.search.result import EncodedTask
 
 KEY = (0, 7)
 QUESTION = "Read a shopping list and return what each shop is owed."
@@ -84,7 +85,7 @@ class Contenders:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         recorder = RecordingEngine(model, tokenizer)
         prompt = recorder.encode(critique_prompt(QUESTION, ANSWER), bos=True)
-        self.subject = Subject(tuple(prompt), ANSWER)
+        self.subject = EncodedTask(tuple(prompt), ANSWER)
         self.prompt_tokens = len(prompt)
         self._search(recorder)
         self.rounds = [prefixes for prefixes, _ in recorder.calls]
@@ -136,7 +137,7 @@ class Contenders:
         return perf_counter() - start
 
     def _search(self, engine: LocalEngine) -> None:
-        fsbs.search(engine, no_reward, [self.subject], self.config, key=[KEY])
+        fsbs.force_sampling_beam_search(engine, zero_reward, [self.subject], self.config, key=[KEY])
 
     def _generate(self, prefixes: Prefixes) -> None:
         size = max(map(len, prefixes))

@@ -6,7 +6,7 @@ Held-out functions of the standard library, the shipped model as critic, a rewar
 it says costs the same), the paper's search (n=4, k=2, d=4). For all to do the same work every sample has the same
 number of tokens and nothing is constrained. Two contenders take turns in one process:
 
-* momus:     `fsbs.search` over batches of answers in lockstep, `reward_of` for the scores;
+* momus:     `force_sampling_beam_search` over batches of answers in lockstep, `reward_function` for the scores;
 * rows:      for every answer and round one `generate` for all its samples, prefixes padded on the left, caching and
              sampling on, of the very prefixes that the search continued; then one padded forward pass of the reward
              model over that round's critiques, a row for each.
@@ -32,8 +32,8 @@ from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer
 from momus.lm.prompts import prompt_of
 from momus.lm.tiny import TINY
 from momus.search import fsbs
-from momus.search.result import Subject
-from momus.search.reward import reward_of
+from momus.search.result import EncodedTask
+from momus.search.reward import reward_function
 
 AT_ONCE = 8
 
@@ -47,7 +47,7 @@ class Contenders:
         self.reward = RewardModel.from_causal_lm(model).eval()
         recorder = RecordingEngine(model, tokenizer)
         found = [task for task in stdlib_tasks(Size(6, 24, 700)) if task.split == "test"][:tasks]
-        self.subjects = [Subject(tuple(recorder.encode(prompt_of(task), bos=True)), task.answer) for task in found]
+        self.subjects = [EncodedTask(tuple(recorder.encode(prompt_of(task), bos=True)), task.answer) for task in found]
         self._search(recorder)
         # Per batch and round: the prefixes of its answers, in their order, as many for each.
         self.rounds: list[Prefixes] = [prefixes for prefixes, _ in recorder.calls]
@@ -80,10 +80,12 @@ class Contenders:
         return [prefixes[i:j] for i, j in pairwise([*cuts, len(prefixes)])]
 
     def _search(self, engine: LocalEngine) -> None:
-        reward = reward_of(self.reward)
+        reward = reward_function(self.reward)
         for start in range(0, len(self.subjects), AT_ONCE):
             chunk = self.subjects[start : start + AT_ONCE]
-            fsbs.search(engine, reward, chunk, self.config, key=[(0, start + i) for i in range(len(chunk))])
+            fsbs.force_sampling_beam_search(
+                engine, reward, chunk, self.config, key=[(0, start + i) for i in range(len(chunk))]
+            )
 
     def _generate(self, prefixes: Prefixes) -> list[list[int]]:
         size = max(map(len, prefixes))

@@ -43,7 +43,7 @@ from momus.report.html import write_report
 from momus.report.loop import LoopResult, report_data
 from momus.runtime.runs import Run
 from momus.search.fsbs import FSBSConfig
-from momus.search.reward import reward_of
+from momus.search.reward import reward_function
 from momus.stats.bootstrap import Interval
 from momus.tamper.insert import tamper_tasks
 from momus.train.ppo import train_ppo
@@ -248,7 +248,7 @@ class _Demo:
                     tampers,
                     self._with_pointer(self.critic, TINY),
                     self._with_pointer(policy, self.out / "ppo" / "model"),
-                    reward_of(reward),
+                    reward_function(reward),
                     self.scale.fsbs,
                     max_tokens=self.scale.max_tokens,
                     seed=self.config.seed,

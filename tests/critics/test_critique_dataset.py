@@ -166,7 +166,7 @@ def test_a_run_is_refused_to_another_input_or_other_settings(files, config, tmp_
 
 def test_a_run_is_refused_to_another_model_on_the_same_server(files, tmp_path, monkeypatch):
     served = RewardServer("vllm", lambda text: [float(sum(text) % 7)])
-    monkeypatch.setattr("momus.search.reward_server._at", lambda url: served.server())
+    monkeypatch.setattr("momus.search.reward_server._connect", lambda url: served.server())
     tasks, out = tmp_path / "tasks.jsonl", tmp_path / "run"
     tasks.write_bytes(task(1).model_dump_json().encode())
     config = CritiqueConfig(

@@ -23,6 +23,7 @@ from momus.errors import UserError
 from momus.evaluate.critics.calibration import _false_alarms, calibrate
 from momus.evaluate.critics.measure import measure
 from momus.records import Task
+from momus.search.fsbs import choose_best
 from momus.search.result import Candidate, RewardSource, SearchResult
 from momus.stats.bootstrap import mean_interval
 from momus.tamper.insert import tamper_tasks
@@ -56,8 +57,8 @@ def test_no_share_makes_a_critique_that_the_turns_of_the_votes_do_not(found):
 @given(candidates)
 def test_the_turns_of_a_search_find_every_choice_a_fine_grid_finds(found):
     result = SearchResult(tuple(found))
-    known = {result.best(turn).highlights for turn in Searched(result, ANSWER).turns()}
-    assert {result.best(i / 16 + 1 / 97).highlights for i in range(-160, 160)} <= known
+    known = {choose_best(result, turn).highlights for turn in Searched(result, ANSWER).turns()}
+    assert {choose_best(result, i / 16 + 1 / 97).highlights for i in range(-160, 160)} <= known
 
 
 class _Guesser:

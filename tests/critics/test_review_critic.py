@@ -13,7 +13,7 @@ from momus.lm.local.engine import LocalEngine
 from momus.lm.models import contents, load_causal_lm, load_tokenizer
 from momus.lm.tiny import TINY
 from momus.records import Task
-from momus.search.majority import agreed
+from momus.search.majority import merge_by_majority
 
 ANSWER = "def f(a, b):\n    c = a - b\n    d = a * b\n    return c + d"
 LINES = [line.strip() for line in ANSWER.split("\n")]
@@ -28,7 +28,7 @@ critiques = st.lists(st.builds(lambda c: Critique(comments=tuple(c)), st.lists(c
 
 @given(critiques, st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 def test_a_line_is_kept_exactly_when_enough_reviews_quote_it(found, confidence):
-    merged = agreed(found, ANSWER, confidence)
+    merged = merge_by_majority(found, ANSWER, confidence)
     votes = Counter(line for critique in found for line in {c.highlight for c in critique.anchored})
     expected = [line for line in LINES if line in votes and votes[line] >= confidence * len(found)]
     assert [comment.highlight for comment in merged.comments] == expected
@@ -36,7 +36,7 @@ def test_a_line_is_kept_exactly_when_enough_reviews_quote_it(found, confidence):
 
 @given(critiques)
 def test_asking_for_more_confidence_only_takes_comments_away(found):
-    kept = [set(agreed(found, ANSWER, share).comments) for share in (0.0, 0.3, 0.6, 1.0)]
+    kept = [set(merge_by_majority(found, ANSWER, share).comments) for share in (0.0, 0.3, 0.6, 1.0)]
     assert all(more >= less for more, less in itertools.pairwise(kept))
 
 

@@ -21,9 +21,10 @@ from momus.lm.engine import sample_by_log_odds
 from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork, line_end_positions, pad_prompts
 from momus.lm.prompts import OPEN_QUOTE, critique_prompt, prompt_of
 from momus.records import Task
-from momus.search.best_of_n import single
-from momus.search.fsbs import FSBSConfig, search
-from momus.search.result import Subject, no_reward, pointed, subjects_of
+from momus.search.best_of_n import decode_greedily
+from momus.search.candidates import add_line_odds, encode_tasks, zero_reward
+from momus.search.fsbs import FSBSConfig, choose_best, force_sampling_beam_search
+from momus.search.result import EncodedTask
 from momus.tamper.sites import find_edits
 from momus.tiny.examples import CorpusFunction, draw_tamper
 from momus.tiny.lessons import lessons_from
@@ -143,9 +144,9 @@ def test_quotes_are_drawn_by_its_odds(engine) -> None:
     """Quotes come as often as their odds say, whatever the model would like."""
     odds = {0: 0.1, 1: 0.3, 3: 0.05, 4: 0.5, 5: 0.05}
     lines = tuple(torch.tensor([odds.get(i, 0.9) for i in range(len(LINES))]).log().tolist())
-    subject = Subject(tuple(prompt(engine)), ANSWER, lines)
+    subject = EncodedTask(tuple(prompt(engine)), ANSWER, lines)
     config = FSBSConfig(n=400, k=1, d=1, max_tokens=40)
-    (result,) = search(engine, no_reward, [subject], config, key=3)
+    (result,) = force_sampling_beam_search(engine, zero_reward, [subject], config, key=3)
     counts = Counter(own[0] for candidate in result.candidates if (own := quoted(candidate.text)))
     total = sum(counts.values())
     assert total > 350 and set(counts) <= set(odds)
@@ -156,10 +157,10 @@ def test_quotes_are_drawn_by_its_odds(engine) -> None:
 def test_the_likeliest_line_is_quoted_where_nothing_is_left_to_chance(engine) -> None:
     for best in (0, 1, 3, 4, 5):
         lines = tuple(float(i == best) for i in range(len(LINES)))
-        subject = Subject(tuple(prompt(engine)), ANSWER, lines)
+        subject = EncodedTask(tuple(prompt(engine)), ANSWER, lines)
         forced = FSBSConfig(n=1, k=1, d=1, temperature=0.0, max_tokens=40)
-        (result,) = search(engine, no_reward, [subject], forced, key=0)
-        assert quoted(result.best().text)[0] == best
+        (result,) = force_sampling_beam_search(engine, zero_reward, [subject], forced, key=0)
+        assert quoted(choose_best(result).text)[0] == best
 
 
 @settings(max_examples=40, deadline=None)
@@ -207,11 +208,13 @@ def test_a_choice_leaves_noise_that_is_spread_evenly(odds: list[float], temperat
 
 def test_a_critic_without_one_chooses_as_before(engine, pointer) -> None:
     tasks = [Task(id="a", question="Adds up.", answer=ANSWER)]
-    (plain,) = subjects_of(engine, tasks)
-    assert plain == Subject(tuple(prompt(engine)), ANSWER) and pointed([plain], None) == [plain]
-    (own,) = pointed([plain], pointer)
-    assert own.lines == pytest.approx(pointer.line_log_odds([plain.prompt], [ANSWER])[0])
-    assert single(engine, [plain], max_tokens=8, verbatim=False) == single(engine, [own], max_tokens=8, verbatim=False)
+    (plain,) = encode_tasks(engine, tasks)
+    assert plain == EncodedTask(tuple(prompt(engine)), ANSWER) and add_line_odds([plain], None) == [plain]
+    (own,) = add_line_odds([plain], pointer)
+    assert own.line_log_odds == pytest.approx(pointer.line_log_odds([plain.prompt], [ANSWER])[0])
+    assert decode_greedily(engine, [plain], max_tokens=8, verbatim=False) == decode_greedily(
+        engine, [own], max_tokens=8, verbatim=False
+    )
 
 
 @pytest.fixture(scope="module")

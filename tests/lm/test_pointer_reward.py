@@ -22,7 +22,7 @@ from momus.lm.prompts import critique_prompt
 from momus.lm.tiny import TINY
 from momus.lm.tree import TokenTree
 from momus.search.result import RewardSource
-from momus.search.reward import find_reward, reward_of
+from momus.search.reward import load_reward_function, reward_function
 from momus.search.reward_export import export_classifier
 from momus.train.reward import RankedPrompt
 from momus.train.worth import learn_worth
@@ -92,7 +92,7 @@ def test_neither_order_nor_merging_nor_neighbours_change_the_score(order: list[i
     shuffled = [critiques[i] for i in order]
     other = prompt("x = 1\ny = 2")
     if merged:
-        found = reward_of(own)([other, prompt()], [[critique("x = 1")], shuffled])[1]
+        found = reward_function(own)([other, prompt()], [[critique("x = 1")], shuffled])[1]
     else:
         trees = [TokenTree.from_branches(other, [critique("x = 1")]), TokenTree.from_branches(prompt(), shuffled)]
         found = score_trees(own, trees)[1]
@@ -215,8 +215,8 @@ def test_who_cannot_use_it_is_told_in_a_line(tmp_path, capsys) -> None:
         export_classifier(own, TOKENIZER, tmp_path / "exported")
     other = PreTrainedTokenizerFast.from_pretrained(TINY)
     with pytest.raises(UserError, match="other tokens"):
-        find_reward(RewardSource(tmp_path / "reward"), Codec(other))
-    assert find_reward(RewardSource(tmp_path / "reward"), Codec(TOKENIZER)) is not None
+        load_reward_function(RewardSource(tmp_path / "reward"), Codec(other))
+    assert load_reward_function(RewardSource(tmp_path / "reward"), Codec(TOKENIZER)) is not None
     (tmp_path / "reward" / "reward_head.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read .*reward_head\.json"):
         load_reward(tmp_path / "reward")

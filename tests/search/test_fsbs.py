@@ -15,15 +15,17 @@ from momus.critique import parse_critique, strip_closing
 from momus.errors import UserError
 from momus.lm.constraint import Vocabulary
 from momus.lm.engine import Sample, prompt_keys
-from momus.search.best_of_n import best_of_n, single
-from momus.search.fsbs import FSBSConfig, forced, search, unfinished
-from momus.search.rejection import RejectionConfig, rejection_sampling
-from momus.search.result import (
-    Candidate,
-    SearchResult,
-    Subject,
-    modifiers_at_percentiles,
+from momus.search.best_of_n import best_of_n, decode_greedily
+from momus.search.fsbs import (
+    FSBSConfig,
+    choose_best,
+    choose_modifiers,
+    force_highlight,
+    force_sampling_beam_search,
+    strip_end,
 )
+from momus.search.rejection import RejectionConfig, rejection_sampling
+from momus.search.result import Candidate, EncodedTask, SearchResult
 from support.tiny import tiny_engine
 
 ANSWER = "\n".join(f"    line_{i} = {i}" for i in range(30))
@@ -77,11 +79,11 @@ class CountingReward:
         return chance(prompt, critique) % 10007 / 1000
 
 
-def subject(name: str) -> Subject:
-    return Subject(tuple(ord(c) for c in f"# {name}\n"), ANSWER)
+def subject(name: str) -> EncodedTask:
+    return EncodedTask(tuple(ord(c) for c in f"# {name}\n"), ANSWER)
 
 
-def by_hand(task: Subject, key: tuple[int, ...], config: FSBSConfig) -> list[tuple[str, float]]:
+def by_hand(task: EncodedTask, key: tuple[int, ...], config: FSBSConfig) -> list[tuple[str, float]]:
     """The search written once more, one sample at a time."""
     engine, found, beams = ScriptedEngine(), [], [""]
     for number in range(1, config.d + 1):
@@ -108,7 +110,7 @@ def test_search_agrees_with_brute_force(n: int, k: int, d: int) -> None:
     config = FSBSConfig(n=n, k=k, d=d, verbatim=False)
     engine, reward = ScriptedEngine(), CountingReward()
     tasks = [subject(f"task {i}") for i in range(3)]
-    results = search(engine, reward, tasks, config, key=9)
+    results = force_sampling_beam_search(engine, reward, tasks, config, key=9)
     for i, (task, result) in enumerate(zip(tasks, results, strict=True)):
         expected = by_hand(task, (9, i), config)
         assert len(expected) == config.candidates == n * (k * (d - 1) + 1)
@@ -116,7 +118,7 @@ def test_search_agrees_with_brute_force(n: int, k: int, d: int) -> None:
         assert [c.round for c in result.candidates] == [1] * n + [r for r in range(2, d + 1) for _ in range(n * k)]
         for modifier in (-2.0, 0.0, 0.5, 3.0):
             value = max(s + modifier * len(parse_critique(t, ANSWER).comments) for t, s in expected)
-            best = result.best(modifier)
+            best = choose_best(result, modifier)
             assert best.score + modifier * best.highlights == pytest.approx(value)
     assert len(engine.calls) == len(reward.calls) == d, "one call of each a round, all tasks together"
     asked = [pair for call in reward.calls for pair in call]
@@ -126,7 +128,7 @@ def test_search_agrees_with_brute_force(n: int, k: int, d: int) -> None:
 
 def test_every_round_forces_a_highlight_and_drops_the_closing() -> None:
     engine = ScriptedEngine()
-    search(engine, CountingReward(), [subject("a")], FSBSConfig(verbatim=False), key=1)
+    force_sampling_beam_search(engine, CountingReward(), [subject("a")], FSBSConfig(verbatim=False), key=1)
     assert engine.calls[0] == ["# a\n```\n"]
     for call in engine.calls[1:]:
         assert len(call) == 2
@@ -135,8 +137,8 @@ def test_every_round_forces_a_highlight_and_drops_the_closing() -> None:
 
 def test_one_round_is_best_of_n_with_a_forced_highlight() -> None:
     config = FSBSConfig(d=1, verbatim=False)
-    (found,) = search(ScriptedEngine(), CountingReward(), [subject("a")], config, key=[(1,)])
-    opening = Subject((*subject("a").prompt, *(ord(c) for c in "```\n")), ANSWER)
+    (found,) = force_sampling_beam_search(ScriptedEngine(), CountingReward(), [subject("a")], config, key=[(1,)])
+    opening = EncodedTask((*subject("a").prompt, *(ord(c) for c in "```\n")), ANSWER)
     (plain,) = best_of_n(ScriptedEngine(), CountingReward(), [opening], 4, key=[(1, 1, 0)], verbatim=False)
     assert [c.text for c in found.candidates] == ["```\n" + c.text for c in plain.candidates]
 
@@ -145,18 +147,18 @@ def test_results_do_not_depend_on_which_tasks_share_a_call() -> None:
     config = FSBSConfig(n=2, k=2, d=3, max_tokens=25)
     engine = tiny_engine(rows=5, spread=0.1)
     tasks = [
-        Subject(tuple(engine.encode(f"# task {i}\n```python\n{answer}\n```\n", bos=True)), answer)
+        EncodedTask(tuple(engine.encode(f"# task {i}\n```python\n{answer}\n```\n", bos=True)), answer)
         for i, answer in enumerate(["a = 1\nb = 2\nc = 3\nd = 4", "x\ny\nz\nw", "total += x\nreturn total\nfoo\nbar"])
     ]
-    together = search(engine, CountingReward(), tasks, config, key=[(4, i) for i in range(3)])
+    together = force_sampling_beam_search(engine, CountingReward(), tasks, config, key=[(4, i) for i in range(3)])
     for i in (2, 0, 1):
-        alone = search(tiny_engine(spread=0.1), CountingReward(), [tasks[i]], config, key=[(4, i)])
+        alone = force_sampling_beam_search(tiny_engine(spread=0.1), CountingReward(), [tasks[i]], config, key=[(4, i)])
         assert alone == [together[i]]
     for task, result in zip(tasks, together, strict=True):
         assert len(result.candidates) == config.candidates
         assert {c.round for c in result.candidates if c.highlights} == {1, 2, 3}
         for candidate in result.candidates:
-            cut = unfinished(candidate.text)
+            cut = strip_end(candidate.text)
             assert not parse_critique(cut, task.answer).unanchored
             assert cut.count("```") % 2 == 0
 
@@ -164,17 +166,17 @@ def test_results_do_not_depend_on_which_tasks_share_a_call() -> None:
 def test_plain_searches_share_the_interface() -> None:
     engine = tiny_engine(spread=0.1)
     prompt = tuple(engine.encode("# x\n", bos=True))
-    (greedy,) = single(engine, [Subject(prompt, "a = 1")], max_tokens=5)
-    assert greedy.best().tokens == engine.sample([prompt], key=0, temperature=0, max_tokens=5)[0][0].tokens
-    (many,) = best_of_n(engine, CountingReward(), [Subject(prompt, "a = 1")], 6, key=1, max_tokens=5)
+    (greedy,) = decode_greedily(engine, [EncodedTask(prompt, "a = 1")], max_tokens=5)
+    assert choose_best(greedy).tokens == engine.sample([prompt], key=0, temperature=0, max_tokens=5)[0][0].tokens
+    (many,) = best_of_n(engine, CountingReward(), [EncodedTask(prompt, "a = 1")], 6, key=1, max_tokens=5)
     assert len(many.candidates) == 6
-    assert many.best().score == max(c.score for c in many.candidates)
+    assert choose_best(many).score == max(c.score for c in many.candidates)
 
 
 def test_identical_critiques_are_scored_once() -> None:
     reward = CountingReward()
     engine = tiny_engine()
-    (result,) = best_of_n(engine, reward, [Subject((1, 5), "a")], 3, key=1, temperature=0, max_tokens=4)
+    (result,) = best_of_n(engine, reward, [EncodedTask((1, 5), "a")], 3, key=1, temperature=0, max_tokens=4)
     assert len(result.candidates) == 3 and len(reward.calls) == 1 and len(reward.calls[0]) == 1
 
 
@@ -190,8 +192,8 @@ def test_identical_critiques_are_scored_once() -> None:
     ],
 )
 def test_what_the_next_round_continues(text: str, expected: str) -> None:
-    assert unfinished(text) == expected
-    assert forced(unfinished(text)) == (expected + "\n\n```\n" if expected else "```\n")
+    assert strip_end(text) == expected
+    assert force_highlight(strip_end(text)) == (expected + "\n\n```\n" if expected else "```\n")
 
 
 CANDIDATES = st.lists(st.tuples(st.integers(-6, 6), st.integers(0, 6)), min_size=1, max_size=8)
@@ -204,7 +206,7 @@ def made(pairs: list[tuple[int, int]]) -> SearchResult:
 @settings(max_examples=200, deadline=None)
 @given(CANDIDATES, st.lists(st.integers(-40, 40), min_size=2, max_size=6))
 def test_a_larger_modifier_never_chooses_fewer_highlights(pairs: list[tuple[int, int]], modifiers: list[int]) -> None:
-    lengths = [made(pairs).best(m / 8).highlights for m in sorted(modifiers)]
+    lengths = [choose_best(made(pairs), m / 8).highlights for m in sorted(modifiers)]
     assert lengths == sorted(lengths)
 
 
@@ -213,12 +215,12 @@ def test_a_larger_modifier_never_chooses_fewer_highlights(pairs: list[tuple[int,
 def test_modifiers_come_as_near_to_the_percentiles_as_any(searches: list[list[tuple[int, int]]]) -> None:
     results = [made(pairs) for pairs in searches]
     percentiles = (10, 25, 50, 75)
-    chosen = modifiers_at_percentiles(results, percentiles)
+    chosen = choose_modifiers(results, percentiles)
     assert chosen == sorted(chosen)
     lengths = [h for pairs in searches for _, h in pairs]
 
     def mean(modifier: float) -> float:
-        return float(np.mean([result.best(modifier).highlights for result in results]))
+        return float(np.mean([choose_best(result, modifier).highlights for result in results]))
 
     # Ties lie within 3 of 0 and 1/120 apart at least: a finer grid off them sees every step of the mean.
     reachable = [mean(m) for m in np.arange(-3.5, 3.5, 1 / 125) + 1e-4]
@@ -231,16 +233,16 @@ def test_bad_settings_are_refused() -> None:
         with pytest.raises(UserError, match="FSBS needs"):
             FSBSConfig(**changed)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="finished search"):
-        modifiers_at_percentiles([])
+        choose_modifiers([])
     with pytest.raises(UserError, match="without lines"):
-        search(tiny_engine(), CountingReward(), [Subject((1,), "")], key=0)
+        force_sampling_beam_search(tiny_engine(), CountingReward(), [EncodedTask((1,), "")], key=0)
 
 
 @settings(max_examples=30)
 @given(st.floats(0, 11), st.integers(1, 9), st.integers(1, 4))
 def test_rejection_sampling_takes_the_first_that_is_accepted_in_the_order_it_samples(threshold, most, at_once) -> None:
     at_once = min(at_once, most)
-    config = RejectionConfig(threshold, most=most, at_once=at_once, verbatim=False)
+    config = RejectionConfig(threshold, max_samples=most, batch_size=at_once, verbatim=False)
     subjects, reward = [subject("a"), subject("b"), subject("c")], CountingReward()
     found = rejection_sampling(ScriptedEngine(), reward, subjects, config, key=7)
     for i, (own, result) in enumerate(zip(subjects, found, strict=True)):
@@ -251,9 +253,9 @@ def test_rejection_sampling_takes_the_first_that_is_accepted_in_the_order_it_sam
             everything += batch.candidates
         accepted = [j for j, candidate in enumerate(everything) if candidate.score >= threshold]
         assert result.candidates == tuple(everything[: accepted[0] + 1] if accepted else everything)
-        assert result.best().score == max(candidate.score for candidate in result.candidates)
+        assert choose_best(result).score == max(candidate.score for candidate in result.candidates)
 
 
 def test_rejection_sampling_refuses_batches_larger_than_the_limit() -> None:
-    with pytest.raises(UserError, match="at_once"):
-        RejectionConfig(0.0, most=3, at_once=4)
+    with pytest.raises(UserError, match="batch_size"):
+        RejectionConfig(0.0, max_samples=3, batch_size=4)

@@ -14,11 +14,11 @@ from momus.cli import main
 from momus.errors import UnfitInputError, UserError
 from momus.lm.models import RewardModel
 from momus.lm.remote.server import RefusedError
-from momus.search.fsbs import FSBSConfig, search
-from momus.search.result import RewardSource, Subject
-from momus.search.reward import find_reward, reward_of
+from momus.search.fsbs import FSBSConfig, force_sampling_beam_search
+from momus.search.result import EncodedTask, RewardSource
+from momus.search.reward import load_reward_function, reward_function
 from momus.search.reward_export import export_classifier
-from momus.search.reward_server import AT_ONCE, RemoteReward
+from momus.search.reward_server import TEXTS_PER_REQUEST, RemoteReward
 from support.reward_servers import RewardServer
 from support.tiny import tiny_engine, tiny_model, tiny_tokenizer
 
@@ -56,12 +56,12 @@ def test_every_kind_of_server_scores_as_the_model_here(kind: str) -> None:
     made = RewardServer(kind, scores_of)
     reward = RemoteReward(made.server(), ENGINE)
     made.bodies.clear()
-    expected = reward_of(reward_model())(PROMPTS, CRITIQUES)
+    expected = reward_function(reward_model())(PROMPTS, CRITIQUES)
     found = reward(PROMPTS, CRITIQUES)
     assert [len(own) for own in found] == [39, 1]
     for mine, its in zip(found, expected, strict=True):
         assert mine == pytest.approx(its, abs=1e-4)
-    assert len(made.bodies) == -(-40 // AT_ONCE), "many texts in a request"
+    assert len(made.bodies) == -(-40 // TEXTS_PER_REQUEST), "many texts in a request"
     assert reward([], []) == [] and reward(PROMPTS[:1], [[]]) == [[]]
     assert len({round(score, 4) for own in found for score in own}) == 4
 
@@ -77,11 +77,12 @@ def test_failing_on_one_path_a_server_is_asked_on_the_others(status: int) -> Non
 
 
 def test_a_search_finds_the_same_with_either() -> None:
-    subjects = [Subject(PROMPTS[0], "total = 0\nfor x in items:\n    total += x")]
+    subjects = [EncodedTask(PROMPTS[0], "total = 0\nfor x in items:\n    total += x")]
     config = FSBSConfig(n=2, k=1, d=2, max_tokens=12)
     remote = RemoteReward(RewardServer("vllm", scores_of).server(), ENGINE)
     one, other = (
-        search(tiny_engine(), reward, subjects, config, key=0) for reward in (remote, reward_of(reward_model()))
+        force_sampling_beam_search(tiny_engine(), reward, subjects, config, key=0)
+        for reward in (remote, reward_function(reward_model()))
     )
     assert [c.text for c in one[0].candidates] == [c.text for c in other[0].candidates]
     assert [c.score for c in one[0].candidates] == pytest.approx([c.score for c in other[0].candidates], abs=1e-4)
@@ -137,7 +138,7 @@ def test_failures_are_tried_again_and_told() -> None:
     with pytest.raises(RefusedError, match="failed"):
         RemoteReward(RewardServer("sglang", scores_of, failures=[500] * 9).server(retries=0), ENGINE)
     with pytest.raises(UserError, match="cannot reach"):
-        find_reward(RewardSource(url="http://127.0.0.1:1/v1"), ENGINE)
+        load_reward_function(RewardSource(url="http://127.0.0.1:1/v1"), ENGINE)
 
 
 def test_options_that_do_not_go_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +146,7 @@ def test_options_that_do_not_go_together(tmp_path: Path, capsys: pytest.CaptureF
         RewardSource(tmp_path, "http://x")
     with pytest.raises(UserError, match="--reward-url with it"):
         RewardSource(tmp_path, None, "y")
-    assert not RewardSource() and find_reward(RewardSource(), ENGINE) is None
+    assert not RewardSource() and load_reward_function(RewardSource(), ENGINE) is None
     tasks = tmp_path / "tasks.jsonl"
     tasks.write_text('{"id": "f", "question": "", "answer": "x = 1"}\n')
     code = tmp_path / "code.py"

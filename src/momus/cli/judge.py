@@ -216,24 +216,26 @@ class Compare:
         from momus.lm.codec import Codec, read_tokenizer
         from momus.lm.models import RewardModel, load_tokenizer
         from momus.search.result import RewardSource
-        from momus.search.reward import find_reward, reward_name, reward_of
+        from momus.search.reward import identify_reward, load_reward_function, reward_function
 
         source = RewardSource(self.reward, self.reward_url, self.reward_tokenizer)
         if not source:
             return None
         if source.folder is not None:
             own = RewardModel.load(source.folder)  # refuses one that only scores critiques
-            return AnswerReward(reward_of(own), ChatFormat(load_tokenizer(source.folder)), reward_name(source, None))
+            return AnswerReward(
+                reward_function(own), ChatFormat(load_tokenizer(source.folder)), identify_reward(source, None)
+            )
         if source.tokenizer is not None:
-            from momus.search.reward_server import check_layout
+            from momus.search.reward_server import check_chat_template
 
             tokenizer = read_tokenizer(source.tokenizer)
-            check_layout(tokenizer)
+            check_chat_template(tokenizer)
             chat = ChatFormat(tokenizer)
         # What is laid out here is in the reward model's tokens already.
-        reward = find_reward(RewardSource(url=source.url), Codec(chat.tokenizer))
+        reward = load_reward_function(RewardSource(url=source.url), Codec(chat.tokenizer))
         assert reward is not None
-        return AnswerReward(reward, chat, reward_name(source, reward))
+        return AnswerReward(reward, chat, identify_reward(source, reward))
 
 
 def with_suffix(prompt: Prompt, suffix: str) -> Prompt:

@@ -33,7 +33,7 @@ from momus.errors import UserError
 from momus.lm.codec import Codec
 from momus.lm.models import contents, load_tokenizer
 from momus.records import Tamper, Task, write_jsonl
-from momus.search.reward import find_reward, reward_name
+from momus.search.reward import identify_reward, load_reward_function
 from momus.search.run_directory import CONFIG, started_with
 
 Runner = Callable[[CritiqueConfig, Sequence[Shard]], Generator[tuple[Shard, list[TaskCritiques]], None, None]]
@@ -172,8 +172,12 @@ def _record(line: bytes) -> Task | Tamper:
 
 def _settings(config: CritiqueConfig, input_sha256: str, size: int) -> dict[str, Any]:
     """Everything that decides what the files of a run hold: contents, not paths; of a server's model its name."""
-    served = find_reward(config.source, Codec(load_tokenizer(config.model))) if config.reward_url is not None else None
-    models = {"model": contents(config.model), "reward": reward_name(config.source, served)}
+    served = (
+        load_reward_function(config.source, Codec(load_tokenizer(config.model)))
+        if config.reward_url is not None
+        else None
+    )
+    models = {"model": contents(config.model), "reward": identify_reward(config.source, served)}
     settings = {**asdict(replace(config, n=config.samples)), **models}
     return {**settings, "input": input_sha256, "batch": BATCH, "shard": size, "momus": __version__}
 

@@ -22,19 +22,10 @@ from momus.lm.prompts import prompt_of
 from momus.lm.tiny import TINY
 from momus.records import Task
 from momus.search.best_of_n import best_of_n
-from momus.search.fsbs import FSBSConfig, search
-from momus.search.majority import agreed
-from momus.search.result import (
-    Candidate,
-    Reward,
-    RewardSource,
-    SearchResult,
-    between,
-    no_reward,
-    pointed,
-    subjects_of,
-    ties,
-)
+from momus.search.candidates import add_line_odds, encode_tasks, zero_reward
+from momus.search.fsbs import FSBSConfig, choose_best, find_ties, force_sampling_beam_search, take_midpoints
+from momus.search.majority import merge_by_majority
+from momus.search.result import Candidate, RewardFunction, RewardSource, SearchResult
 
 if TYPE_CHECKING:
     from momus.lm.pointer import Pointer
@@ -78,7 +69,7 @@ class Votes:
 
     def at(self, setting: float) -> Critique:
         """Return the comments that a share of the reviews agree on."""
-        return agreed(self.critiques, self.answer, setting)
+        return merge_by_majority(self.critiques, self.answer, setting)
 
     def turns(self) -> Iterable[float]:
         """Return every share that a number of reviews can make."""
@@ -94,11 +85,11 @@ class Searched:
 
     def at(self, setting: float) -> Critique:
         """Return the best critique, every highlight adding `setting` to its score."""
-        return parse_critique(self.result.best(setting).text, self.answer)
+        return parse_critique(choose_best(self.result, setting).text, self.answer)
 
     def turns(self) -> Iterable[float]:
         """Return one modifier between any two at which the choice changes, and one beyond each end."""
-        return between(ties(self.result.candidates))
+        return take_midpoints(find_ties(self.result))
 
 
 class VotingCritic:
@@ -125,8 +116,8 @@ class VotingCritic:
         """Review every task several times."""
         results = best_of_n(
             self._engine,
-            no_reward,
-            pointed(subjects_of(self._engine, tasks), self._pointer),
+            zero_reward,
+            add_line_odds(encode_tasks(self._engine, tasks), self._pointer),
             self._config.samples,
             # Keyed by nothing but the seed, so that a function is reviewed alike whatever file it is in.
             key=[self._config.seed] * len(tasks),
@@ -157,7 +148,7 @@ class SearchCritic:
     def __init__(
         self,
         engine: Engine,
-        reward: Reward,
+        reward: RewardFunction,
         end: int,
         weights: Mapping[str, str],
         config: SearchConfig | None = None,
@@ -172,9 +163,11 @@ class SearchCritic:
 
     def look(self, tasks: Sequence[Task]) -> list[Look]:
         """Search critiques of every task, and score "no problems found" beside them."""
-        subjects = pointed(subjects_of(self._engine, tasks), self._pointer)
+        subjects = add_line_odds(encode_tasks(self._engine, tasks), self._pointer)
         # Keyed by nothing but the seed, as above.
-        found = search(self._engine, self._reward, subjects, self._config.fsbs, key=[self._config.seed] * len(tasks))
+        found = force_sampling_beam_search(
+            self._engine, self._reward, subjects, self._config.fsbs, key=[self._config.seed] * len(tasks)
+        )
         silence = (*self._engine.encode(NO_PROBLEMS, bos=False), self._end)
         scores = self._reward([subject.prompt for subject in subjects], [[silence]] * len(subjects))
         return [
@@ -215,17 +208,17 @@ def load_critic(model: Path | None = None, reward: RewardSource | None = None) -
     from momus.lm.local.engine import LocalEngine
     from momus.lm.models import contents, load_causal_lm, load_tokenizer
     from momus.lm.pointer import Pointer
-    from momus.search.reward import find_reward, reward_name
+    from momus.search.reward import identify_reward, load_reward_function
 
     folder = model or TINY
     tokenizer = load_tokenizer(folder)
     engine = LocalEngine(load_causal_lm(folder), tokenizer)
     pointer = Pointer.load_if_present(folder, engine.model, engine.vocabulary)
     source = reward or RewardSource()
-    found = find_reward(source, engine)
+    found = load_reward_function(source, engine)
     if found is None:
         return VotingCritic(engine, contents(folder), pointer=pointer)
-    weights = {"model": contents(folder), "reward": reward_name(source, found)}
+    weights = {"model": contents(folder), "reward": identify_reward(source, found)}
     return SearchCritic(engine, found, tokenizer.eos_token_id, weights, pointer=pointer)
 
 

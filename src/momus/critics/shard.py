@@ -24,9 +24,10 @@ from momus.lm.pointer import Pointer
 from momus.lm.tiny import TINY
 from momus.records import Record, Tamper, Task
 from momus.search.best_of_n import best_of_n
-from momus.search.fsbs import FSBSConfig, search
-from momus.search.result import Candidate, RewardSource, SearchResult, Subject, no_reward, pointed, subjects_of
-from momus.search.reward import find_reward
+from momus.search.candidates import add_line_odds, encode_tasks, zero_reward
+from momus.search.fsbs import FSBSConfig, choose_best, force_sampling_beam_search
+from momus.search.result import Candidate, EncodedTask, RewardSource, SearchResult
+from momus.search.reward import load_reward_function
 
 BATCH = 8
 """Answers searched in lockstep."""
@@ -145,7 +146,7 @@ class ShardCritic:
         self._config = config
         self._model, self._tokenizer = load_causal_lm(config.model), load_tokenizer(config.model)
         codec = Codec(self._tokenizer)
-        self._reward = find_reward(config.source, codec) or no_reward
+        self._reward = load_reward_function(config.source, codec) or zero_reward
         self._pointer = Pointer.load_if_present(config.model, self._model, codec.vocabulary)
 
     def __call__(self, shard: Shard) -> list[TaskCritiques]:
@@ -159,10 +160,10 @@ class ShardCritic:
     def _batch(self, first: int, tasks: Sequence[Task | Tamper]) -> Iterator[TaskCritiques]:
         # A new engine has read nothing: what one remembers decides how a sum is cut up, and so its last bits.
         engine = LocalEngine(self._model, self._tokenizer)
-        subjects = dict(enumerate(subjects_of(engine, tasks), first))
+        subjects = dict(enumerate(encode_tasks(engine, tasks), first))
         problems = {index: problem for index, own in subjects.items() if (problem := self._too_long(own))}
         fitting = [index for index in subjects if index not in problems]
-        searched = pointed([subjects[index] for index in fitting], self._pointer)
+        searched = add_line_odds([subjects[index] for index in fitting], self._pointer)
         found = self._search(engine, dict(zip(fitting, searched, strict=True)))
         for index, task in enumerate(tasks, first):
             result = problems[index] if index in problems else found[index]
@@ -174,7 +175,7 @@ class ShardCritic:
                 skipped=skipped,
             )
 
-    def _too_long(self, subject: Subject) -> str:
+    def _too_long(self, subject: EncodedTask) -> str:
         """Say why a prompt cannot be read; empty when it can."""
         limit = getattr(self._model.config, "max_position_embeddings", None)
         size, more = len(subject.prompt), self._config.max_tokens
@@ -182,7 +183,7 @@ class ShardCritic:
             return ""
         return f"too long: a prompt of {size} tokens and {more} more for the critique, where the model reads {limit}"
 
-    def _search(self, engine: LocalEngine, subjects: dict[int, Subject]) -> dict[int, SearchResult | str]:
+    def _search(self, engine: LocalEngine, subjects: dict[int, EncodedTask]) -> dict[int, SearchResult | str]:
         """Search one batch; where an answer does not fit, each task alone, so that only those at fault go without."""
         if not subjects:
             return {}
@@ -194,11 +195,11 @@ class ShardCritic:
         alone = [self._search(LocalEngine(self._model, self._tokenizer), {i: own}) for i, own in subjects.items()]
         return {index: result for own in alone for index, result in own.items()}
 
-    def _searched(self, engine: LocalEngine, subjects: dict[int, Subject]) -> list[SearchResult]:
+    def _searched(self, engine: LocalEngine, subjects: dict[int, EncodedTask]) -> list[SearchResult]:
         config, given = self._config, list(subjects.values())
         keys: list[int | tuple[int, ...]] = [(config.seed, index) for index in subjects]
         if config.method == "fsbs":
-            return search(engine, self._reward, given, config.fsbs(), key=keys)
+            return force_sampling_beam_search(engine, self._reward, given, config.fsbs(), key=keys)
         return best_of_n(
             engine,
             self._reward,
@@ -210,7 +211,7 @@ class ShardCritic:
         )
 
     def _kept(self, result: SearchResult) -> tuple[Candidate, ...]:
-        return result.candidates if self._config.method == "sample" else (result.best(self._config.modifier),)
+        return result.candidates if self._config.method == "sample" else (choose_best(result, self._config.modifier),)
 
     def _written(self, candidate: Candidate, answer: str) -> Written:
         return Written(

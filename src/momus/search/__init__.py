@@ -1,1 +1,1 @@
-"""Search for critiques: Force Sampling Beam Search and best of n, over any engine."""
+"""Searches over an engine: critiques by Force Sampling Beam Search or best of n, answers by RAIN (`rain/`)."""

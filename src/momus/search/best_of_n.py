@@ -1,4 +1,4 @@
-"""The plain ways to get a critique: the likeliest one, one sample, or the best of n by reward."""
+"""The plain ways to get a critique: best of n by reward, or the likeliest one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from momus.lm.constraint import VerbatimQuotes
 from momus.lm.engine import Engine, Key
-from momus.search.result import Reward, SearchResult, Subject, judged, no_reward
+from momus.search.candidates import CandidateScorer, zero_reward
+from momus.search.result import EncodedTask, RewardFunction, SearchResult
 
 
 def best_of_n(
     engine: Engine,
-    reward: Reward,
-    subjects: Sequence[Subject],
+    reward: RewardFunction,
+    tasks: Sequence[EncodedTask],
     n: int,
     *,
     key: Key | list[Key],
@@ -20,12 +21,12 @@ def best_of_n(
     max_tokens: int = 704,
     verbatim: bool = True,
 ) -> list[SearchResult]:
-    """Sample n critiques of every answer, nothing forced, and score them: `SearchResult.best` is the best.
+    """Sample n critiques of every answer, no highlight forced, and score them; `choose_best` takes the best.
 
     Args:
         engine: The critic.
         reward: Scores critiques; each distinct one once.
-        subjects: Prompts and answers.
+        tasks: Prompts and answers.
         n: Critiques per answer.
         key: Names the randomness, as in `Engine.sample`.
         temperature: Of sampling; 0 with n = 1 is greedy decoding.
@@ -36,37 +37,23 @@ def best_of_n(
         UserError: A prompt is too long for the critic.
     """
     samples = engine.sample(
-        [subject.prompt for subject in subjects],
+        [task.prompt for task in tasks],
         n,
         key=key,
         temperature=temperature,
         max_tokens=max_tokens,
         constraints=[
-            VerbatimQuotes(s.answer, engine.vocabulary, lines=s.lines) if verbatim else None for s in subjects
+            VerbatimQuotes(task.answer, engine.vocabulary, lines=task.line_log_odds) if verbatim else None
+            for task in tasks
         ],
     )
-    found = [[sample.tokens for sample in group] for group in samples]
-    results = judged(engine, subjects, found, reward, [{} for _ in subjects])
-    return [SearchResult(tuple(own)) for own in results]
+    critiques = [[sample.tokens for sample in group] for group in samples]
+    candidates = CandidateScorer(engine, reward, tasks)(critiques)
+    return [SearchResult(tuple(of_task)) for of_task in candidates]
 
 
-def single(
-    engine: Engine,
-    subjects: Sequence[Subject],
-    *,
-    key: Key | list[Key] = 0,
-    temperature: float = 0.0,
-    max_tokens: int = 704,
-    verbatim: bool = True,
+def decode_greedily(
+    engine: Engine, tasks: Sequence[EncodedTask], *, max_tokens: int = 704, verbatim: bool = True
 ) -> list[SearchResult]:
-    """Write one critique of every answer, greedily by default; no reward is asked, so scores are 0."""
-    return best_of_n(
-        engine,
-        no_reward,
-        subjects,
-        1,
-        key=key,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        verbatim=verbatim,
-    )
+    """Write the likeliest critique of every answer, token by token; it is not scored: its score is 0."""
+    return best_of_n(engine, zero_reward, tasks, 1, key=0, temperature=0.0, max_tokens=max_tokens, verbatim=verbatim)

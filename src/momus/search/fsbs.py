@@ -6,10 +6,11 @@
 3. From each kept one strip the end, drop the last paragraph if it holds no highlight (the closing remark),
    append an opening fence again and sample n continuations.
 4. Search for d rounds in all.
-5. Of all critiques of all rounds take the argmax of score + modifier * number of highlights.
+5. Of all critiques of all rounds take the argmax of score + modifier * number of highlights (`choose_best`).
 
-That makes n * (k * (d - 1) + 1) = 28 candidates. Steps 2 and 3 go by the score alone: the modifier enters
+That makes n * (k * (d - 1) + 1) = 28 candidates. Steps 2 and 3 go by the score alone: the length modifier enters
 only at the end, so one search serves every operating point from "claim nothing false" to "miss nothing".
+`choose_modifiers` finds the modifiers that give critiques of the lengths that the paper reports.
 
 Differences from the paper: quotes are constrained to be verbatim lines of the answer, each quoted once
 (`FSBSConfig.verbatim`; the paper only forces the fence), drawn by the critic's pointer where it has one
@@ -19,14 +20,19 @@ Differences from the paper: quotes are constrained to be verbatim lines of the a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
 
 from momus.critique import FENCE, strip_closing
 from momus.errors import UserError
 from momus.lm.constraint import VerbatimQuotes
 from momus.lm.engine import Engine, Key, prompt_keys
-from momus.search.result import Candidate, Reward, SearchResult, Subject, Tokens, judged
+from momus.lm.tree import Tokens
+from momus.search.candidates import CandidateScorer
+from momus.search.result import Candidate, EncodedTask, RewardFunction, SearchResult
 
 OPENING = f"{FENCE}\n"
 
@@ -62,82 +68,146 @@ class FSBSConfig:
         return self.n * (self.k * (self.d - 1) + 1)
 
 
-def search(
+def force_sampling_beam_search(
     engine: Engine,
-    reward: Reward,
-    subjects: Sequence[Subject],
+    reward: RewardFunction,
+    tasks: Sequence[EncodedTask],
     config: FSBSConfig | None = None,
     *,
     key: Key | list[Key],
 ) -> list[SearchResult]:
-    """Search critiques of many answers in lockstep: one call of the engine and one of the reward a round.
+    """Search critiques of many answers in lockstep: one call of the engine and one of the reward per round.
 
     Args:
         engine: The critic.
         reward: Scores critiques; each distinct one once.
-        subjects: Prompts and answers.
+        tasks: Prompts and answers.
         config: The search; the paper's by default.
-        key: Names the randomness, as in `Engine.sample`; a list gives each subject its own.
+        key: Names the randomness, as in `Engine.sample`; a list gives each task its own.
 
     Returns:
-        One result per subject, each of `config.candidates` candidates in the order they were sampled.
+        One result per task, each of `config.candidates` candidates in the order they were sampled.
 
     Raises:
         UserError: A prompt is too long for the critic, or quotes are constrained and an answer has nothing to
             quote.
     """
     config = config or FSBSConfig()
-    keys = prompt_keys(key, len(subjects))
-    known: list[dict[Tokens, float]] = [{} for _ in subjects]
-    everything: list[list[Candidate]] = [[] for _ in subjects]
-    beams = [[""] for _ in subjects]
-    for number in range(1, config.d + 1):
-        found = _sample(engine, subjects, beams, config, [(*own, number) for own in keys])
-        candidates = judged(engine, subjects, found, reward, known, number)
-        for task, own in enumerate(candidates):
-            everything[task] += own
-            kept = sorted(own, key=lambda c: -c.score)[: config.k]
-            beams[task] = [unfinished(candidate.text) for candidate in kept]
-    return [SearchResult(tuple(own)) for own in everything]
+    keys = prompt_keys(key, len(tasks))
+    score = CandidateScorer(engine, reward, tasks)
+    candidates: list[list[Candidate]] = [[] for _ in tasks]
+    beams = [[""] for _ in tasks]
+    for round in range(1, config.d + 1):
+        critiques = _sample_forced(engine, tasks, beams, config, [(*task_key, round) for task_key in keys])
+        for i, scored in enumerate(score(critiques, round)):
+            candidates[i] += scored
+            kept = sorted(scored, key=lambda candidate: -candidate.score)[: config.k]
+            beams[i] = [strip_end(candidate.text) for candidate in kept]
+    return [SearchResult(tuple(of_task)) for of_task in candidates]
 
 
-def unfinished(critique: str) -> str:
+def choose_best(result: SearchResult, modifier: float = 0.0) -> Candidate:
+    """Return the argmax of score + modifier * number of highlights; of equal candidates the one sampled first.
+
+    Args:
+        result: A finished search.
+        modifier: The length modifier: what one more highlight is worth, in units of the score.
+    """
+    return max(result.candidates, key=lambda candidate: candidate.score + modifier * candidate.highlights)
+
+
+def choose_modifiers(results: Sequence[SearchResult], percentiles: Sequence[float] = (10, 25, 50, 75)) -> list[float]:
+    """Choose the modifiers that make critiques as long as given percentiles of the candidates (appendix 7.1).
+
+    Length is the number of highlights. A percentile's target is that percentile (linear interpolation) of the
+    lengths of all candidates of all results. The mean length of the chosen critiques is a step function of
+    the modifier that never falls; it can only change where two candidates of one result tie. Every step is
+    tried, at its middle (the two outermost at 1 beyond the last tie), and the one whose mean is nearest to
+    the target is taken, the smaller modifier of two as near.
+
+    Args:
+        results: Finished searches.
+        percentiles: Each from 0 to 100.
+
+    Returns:
+        One modifier per percentile; they rise with it, and may be negative.
+
+    Raises:
+        UserError: There are no results.
+    """
+    if not results:
+        raise UserError("length modifiers need at least one finished search")
+    modifiers = take_midpoints({tie for result in results for tie in find_ties(result)})
+    means = [float(np.mean([choose_best(result, modifier).highlights for result in results])) for modifier in modifiers]
+    lengths = [candidate.highlights for result in results for candidate in result.candidates]
+    targets = np.percentile(lengths, percentiles)
+    return [modifiers[int(np.argmin([abs(mean - target) for mean in means]))] for target in targets]
+
+
+def find_ties(result: SearchResult) -> list[float]:
+    """Return the modifiers at which `choose_best` switches to a longer critique, in ascending order.
+
+    They are the corners of the upper envelope of the lines score + modifier * highlights.
+    """
+    best: dict[int, float] = {}
+    for candidate in result.candidates:
+        best[candidate.highlights] = max(candidate.score, best.get(candidate.highlights, candidate.score))
+    hull: list[tuple[int, float]] = []
+    for point in sorted(best.items()):
+        while len(hull) > 1 and _tie(hull[-2], hull[-1]) >= _tie(hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    return [_tie(short, long) for short, long in pairwise(hull)]
+
+
+def take_midpoints(ties: Iterable[float]) -> list[float]:
+    """Return one modifier between any two neighbouring ties, ascending, and one beyond the last on either side."""
+    ordered = sorted(ties) or [0.0]
+    return [ordered[0] - 1.0, *((a + b) / 2 for a, b in pairwise(ordered)), ordered[-1] + 1.0]
+
+
+def _tie(short: tuple[int, float], long: tuple[int, float]) -> float:
+    """Return the modifier at which two (highlights, score) are worth the same."""
+    return (short[1] - long[1]) / (long[0] - short[0])
+
+
+def strip_end(critique: str) -> str:
     """Strip what ends a critique: a quote the length limit left open, and the closing remark."""
     fences = [match.start() for match in re.finditer(f"^{FENCE}", critique, re.MULTILINE)]
     closed = critique[: fences[-1]].rstrip() if len(fences) % 2 else critique
     return strip_closing(closed)
 
 
-def forced(critique: str) -> str:
+def force_highlight(critique: str) -> str:
     """Append an opening fence to an unfinished critique: what comes next must be a highlight."""
     return f"{critique}\n\n{OPENING}" if critique else OPENING
 
 
-def _sample(
+def _sample_forced(
     engine: Engine,
-    subjects: Sequence[Subject],
+    tasks: Sequence[EncodedTask],
     beams: Sequence[Sequence[str]],
     config: FSBSConfig,
     keys: Sequence[tuple[int, ...]],
 ) -> list[list[Tokens]]:
-    """Sample n completions of every beam of every subject, a highlight forced: critiques [subject][k * n]."""
-    owners = [(task, beam) for task, own in enumerate(beams) for beam in range(len(own))]
-    starts = [forced(beams[task][beam]) for task, beam in owners]
+    """Sample n completions of every beam of every task, a highlight forced: critiques [task][k * n]."""
+    places = [(i, beam) for i, of_task in enumerate(beams) for beam in range(len(of_task))]
+    starts = [force_highlight(beams[i][beam]) for i, beam in places]
     tokens = [tuple(engine.encode(start, bos=False)) for start in starts]
     samples = engine.sample(
-        [(*subjects[task].prompt, *own) for (task, _), own in zip(owners, tokens, strict=True)],
+        [(*tasks[i].prompt, *start) for (i, _), start in zip(places, tokens, strict=True)],
         config.n,
-        key=[(*keys[task], beam) for task, beam in owners],
+        key=[(*keys[i], beam) for i, beam in places],
         temperature=config.temperature,
         max_tokens=config.max_tokens,
         constraints=[
-            VerbatimQuotes(subjects[task].answer, engine.vocabulary, written=start, lines=subjects[task].lines)
+            VerbatimQuotes(tasks[i].answer, engine.vocabulary, written=start, lines=tasks[i].line_log_odds)
             if config.verbatim
             else None
-            for (task, _), start in zip(owners, starts, strict=True)
+            for (i, _), start in zip(places, starts, strict=True)
         ],
     )
-    found: list[list[Tokens]] = [[] for _ in subjects]
-    for (task, _), start_tokens, group in zip(owners, tokens, samples, strict=True):
-        found[task] += [(*start_tokens, *sample.tokens) for sample in group]
-    return found
+    critiques: list[list[Tokens]] = [[] for _ in tasks]
+    for (i, _), start, group in zip(places, tokens, samples, strict=True):
+        critiques[i] += [(*start, *sample.tokens) for sample in group]
+    return critiques

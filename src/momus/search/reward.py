@@ -9,24 +9,28 @@ from momus.lm.engine import SearchEngine
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel, contents
 from momus.lm.pointer_reward import PointerRewardModel, load_reward
-from momus.lm.tree import TokenTree
-from momus.search.result import Reward, RewardSource, Tokens
+from momus.lm.tree import Tokens, TokenTree
+from momus.search.result import RewardFunction, RewardSource
 
 
-def reward_of(model: RewardModel) -> Reward:
-    """Return the reward that reads a reward model at each critique's last token; what critiques share is read once."""
+def reward_function(model: RewardModel) -> RewardFunction:
+    """Return the function that scores critiques with a reward model, read at each critique's last token.
+
+    What critiques of one prompt share is computed once.
+    """
 
     def score(prompts: Sequence[Tokens], critiques: Sequence[Sequence[Tokens]]) -> list[list[float]]:
         trees = [
-            TokenTree.from_prefixes([prompt] * len(own), own) for prompt, own in zip(prompts, critiques, strict=True)
+            TokenTree.from_prefixes([prompt] * len(of_prompt), of_prompt)
+            for prompt, of_prompt in zip(prompts, critiques, strict=True)
         ]
         return score_trees(model, trees)
 
     return score
 
 
-def find_reward(source: RewardSource, critic: SearchEngine | Codec) -> Reward | None:
-    """Load a reward model, or find it on its server; None where there is none.
+def load_reward_function(source: RewardSource, critic: SearchEngine | Codec) -> RewardFunction | None:
+    """Load a reward model, or connect to the server that has it; None where the source is empty.
 
     Args:
         source: Where it is.
@@ -39,7 +43,7 @@ def find_reward(source: RewardSource, critic: SearchEngine | Codec) -> Reward | 
         model = load_reward(source.folder)
         if isinstance(model, PointerRewardModel):
             model.check_tokens(critic.tokenizer)
-        return reward_of(model)
+        return reward_function(model)
     if source.url is None:
         return None
     from momus.search.reward_server import RemoteReward
@@ -47,14 +51,14 @@ def find_reward(source: RewardSource, critic: SearchEngine | Codec) -> Reward | 
     return RemoteReward(source.url, critic, None if source.tokenizer is None else read_tokenizer(source.tokenizer))
 
 
-def reward_name(source: RewardSource, found: Reward | None) -> str:
-    """Return what names a reward model: its files' SHA-256, or, on a server, its name there, where and how it scores.
+def identify_reward(source: RewardSource, reward: RewardFunction | None) -> str:
+    """Return what identifies a reward model: its files' SHA-256; on a server its name, address and scoring path.
 
     Args:
         source: Where it is.
-        found: What `find_reward` found there; not needed for a directory.
+        reward: What `load_reward_function` returned; not needed for a directory.
 
     Raises:
         UserError: There is no model in the directory.
     """
-    return contents(source.folder) if source.folder is not None else str(getattr(found, "name", ""))
+    return contents(source.folder) if source.folder is not None else str(getattr(reward, "name", ""))

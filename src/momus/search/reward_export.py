@@ -15,8 +15,8 @@ from momus.lm.models import RewardModel, atomic_directory
 def export_classifier(model: RewardModel, tokenizer: Any, path: Path) -> None:
     """Write a reward model as a directory that vLLM and SGLang serve (`reward_server.py`).
 
-    Its scores are those of the reward model less its bias, for which the other form has no place: the same constant
-    for all texts, which only thresholds notice.
+    Its scores are those of the reward model less its bias, for which the other form has no place: a constant that
+    changes nothing but thresholds.
 
     Args:
         model: The reward model; an adapter must be merged into it before.
@@ -24,7 +24,7 @@ def export_classifier(model: RewardModel, tokenizer: Any, path: Path) -> None:
         path: The directory.
 
     Raises:
-        UserError: transformers has no such form of this architecture, or the model is told by a pointer.
+        UserError: transformers has no such form of this architecture, or the model reads a pointer too.
     """
     if model.kind != RewardModel.kind:
         raise UserError("a reward model that is told by a pointer has no form that servers load")
@@ -32,11 +32,11 @@ def export_classifier(model: RewardModel, tokenizer: Any, path: Path) -> None:
     config.pad_token_id = tokenizer.pad_token_id
     try:
         classifier: Any = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-        own, head = getattr(classifier, classifier.base_model_prefix), classifier.score
+        backbone, head = getattr(classifier, classifier.base_model_prefix), classifier.score
     except (ValueError, AttributeError) as error:
         kind = config.model_type
         raise UserError(f"transformers has no {kind} model that classifies sequences by their last token") from error
-    own.load_state_dict(model.backbone.state_dict())
+    backbone.load_state_dict(model.backbone.state_dict())
     head.weight.data = model.head.weight.data.float().cpu()
     with atomic_directory(path) as folder:
         classifier.save_pretrained(folder)

@@ -19,16 +19,10 @@ from momus.critique import format_critique
 from momus.evaluate.critics.baselines import random_line, ruff
 from momus.lm.engine import Engine, Key
 from momus.records import Record, Tamper
-from momus.search.best_of_n import best_of_n, single
-from momus.search.fsbs import FSBSConfig, search
-from momus.search.result import (
-    Reward,
-    SearchResult,
-    modifiers_at_percentiles,
-    no_reward,
-    pointed,
-    subjects_of,
-)
+from momus.search.best_of_n import best_of_n, decode_greedily
+from momus.search.candidates import add_line_odds, encode_tasks, zero_reward
+from momus.search.fsbs import FSBSConfig, choose_best, choose_modifiers, force_sampling_beam_search
+from momus.search.result import RewardFunction, SearchResult
 
 if TYPE_CHECKING:
     from momus.lm.pointer import Pointer
@@ -83,7 +77,7 @@ def line_up(
     tampers: Sequence[Tamper],
     sft: Critic,
     rl: Critic,
-    reward: Reward,
+    reward: RewardFunction,
     fsbs: FSBSConfig,
     *,
     max_tokens: int,
@@ -112,12 +106,12 @@ def line_up(
     found: list[SearchResult] = []
     for start in range(0, len(tampers), _AT_ONCE):
         chunk = tampers[start : start + _AT_ONCE]
-        subjects = subjects_of(sft.engine, chunk)
-        by_sft, by_rl = pointed(subjects, sft.pointer), pointed(subjects, rl.pointer)
+        subjects = encode_tasks(sft.engine, chunk)
+        by_sft, by_rl = add_line_odds(subjects, sft.pointer), add_line_odds(subjects, rl.pointer)
         keys: list[Key] = [(seed, 5, start + i) for i in range(len(chunk))]
         drawn = {
             name: best_of_n(
-                critic.engine, no_reward, subjects, SAMPLES, key=keys, max_tokens=max_tokens, verbatim=False
+                critic.engine, zero_reward, subjects, SAMPLES, key=keys, max_tokens=max_tokens, verbatim=False
             )
             for name, critic in ((SFT, sft), (RL, rl))
         }
@@ -126,19 +120,19 @@ def line_up(
                 own[name].extend(result.candidates[number].text for result in results)
         written = {
             SFT: drawn[SFT],
-            greedy_name(SFT): single(sft.engine, subjects, max_tokens=max_tokens, verbatim=False),
-            FORCED: search(sft.engine, no_reward, by_sft, forced, key=0),
+            greedy_name(SFT): decode_greedily(sft.engine, subjects, max_tokens=max_tokens, verbatim=False),
+            FORCED: force_sampling_beam_search(sft.engine, zero_reward, by_sft, forced, key=0),
             RL: drawn[RL],
-            greedy_name(RL): single(rl.engine, subjects, max_tokens=max_tokens, verbatim=False),
+            greedy_name(RL): decode_greedily(rl.engine, subjects, max_tokens=max_tokens, verbatim=False),
             best_of_name(count): best_of_n(rl.engine, reward, by_rl, count, key=keys, max_tokens=max_tokens),
         }
         for name, results in written.items():
-            texts.setdefault(name, []).extend(result.best().text for result in results)
-        found += search(rl.engine, reward, by_rl, fsbs, key=keys)
+            texts.setdefault(name, []).extend(choose_best(result).text for result in results)
+        found += force_sampling_beam_search(rl.engine, reward, by_rl, fsbs, key=keys)
         progress(len(found) / len(tampers))
-    modifiers = modifiers_at_percentiles(found, PERCENTILES)
+    modifiers = choose_modifiers(found, PERCENTILES)
     for percentile, modifier in zip(PERCENTILES, modifiers, strict=True):
-        texts[fsbs_name(percentile)] = [result.best(modifier).text for result in found]
+        texts[fsbs_name(percentile)] = [choose_best(result, modifier).text for result in found]
     return LineUp(
         by_critic={name: tuple(own) for name, own in texts.items()},
         modifiers=tuple(modifiers),

@@ -32,7 +32,7 @@ from momus.records import Content, Prompt, Record, Task
 from momus.search.rain.answer import AnswerReader, EncodedPrompt
 from momus.search.rain.dataset import Rain
 from momus.search.rain.judge import Judge
-from momus.search.result import Reward
+from momus.search.result import RewardFunction
 from momus.stats.bootstrap import Bounds, mean_interval
 
 WAYS = ("greedy", "sample", "samples", "rain")
@@ -51,7 +51,7 @@ class AnswerReward:
         name: What tells it from others.
     """
 
-    def __init__(self, reward: Reward, chat: ChatFormat, name: str = "") -> None:
+    def __init__(self, reward: RewardFunction, chat: ChatFormat, name: str = "") -> None:
         self._reward, self._chat, self.name = reward, chat, name
 
     def turns(self, prompt: Content, answers: Sequence[str]) -> list[Turn]:
