@@ -20,7 +20,6 @@ from momus.review.files import MAX_BYTES, Source, read_source, read_sources, spe
 from momus.review.render import print_review, print_summary, to_json
 from momus.review.reviewer import FileReview, review_sources
 from momus.review.units import units, windows
-from momus.terminal import visible
 
 CODE = '''\
 import os
@@ -341,8 +340,3 @@ def test_json_is_versioned_and_complete(tmp_path):
         "quote": "    return self.width * self.height",
         "text": "Look at `return`.",
     }
-
-
-@given(st.text())
-def test_nothing_printed_controls_the_terminal(text):
-    assert all(c.isprintable() or c in "\n\t" for c in visible(text))

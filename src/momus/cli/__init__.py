@@ -13,7 +13,9 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial, wraps
+from pathlib import Path
 from typing import Any
 
 from momus import __version__
@@ -53,10 +55,12 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every expected failure is one line on stderr."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # A path or a quote that the terminal's encoding cannot show must not end a review.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    code = 0
     try:
         code = parse(list(sys.argv[1:] if arguments is None else arguments))()
         sys.stdout.flush()
@@ -66,7 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:  # the reader has gone (`momus … | head`): nothing to say
-        return 0
+        return code
+    except SystemExit as error:
+        if is_broken_pipe(error):
+            return code
+        raise
     except ModuleNotFoundError as error:
         return _fail(f"error: {_missing(error)}", _BAD_INPUT)
     except OSError as error:
@@ -112,6 +120,11 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     return run
 
 
+def is_broken_pipe(error: BaseException) -> bool:
+    """Whether an error says that the reader of stdout has gone: rich turns that into an exit with 1."""
+    return isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)
+
+
 def _print(text: str, code: int) -> int:
     print(text)
     return code
@@ -145,13 +158,33 @@ def _in_words(error: OSError) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print("momus:", " ".join(message.split()), file=sys.stderr)
+    from momus.terminal import visible_line
+
+    with suppress(BrokenPipeError):
+        print("momus:", visible_line(" ".join(message.split())), file=sys.stderr, flush=True)
     return code
 
 
+def _open_closed_streams() -> None:
+    """Point standard streams that were closed (`>&-`) at nothing, so that no file opened later takes their place."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115 (stays)
+            try:
+                os.fstat(descriptor)
+            except OSError:
+                os.dup2(stream.fileno(), descriptor)
+            setattr(sys, name, stream)
+
+
 def _leave_stdout_flushed() -> None:
-    """Flush stdout, or point it at nothing: what cannot be written now must not fail again at exit."""
+    """Flush stdout, or silence it: what cannot be written now must not fail again at exit."""
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """Point stdout at nothing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

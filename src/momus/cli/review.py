@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -67,9 +69,24 @@ def command(
     for review in review_sources(waiting, critic, max_comments):
         reviews.append(review)
         if not json:
-            print_review(review, console)
-    if json:
-        print(to_json(reviews, skipped))
-    else:
-        print_summary(reviews, skipped, console)
+            with _going_on(check):
+                print_review(review, console)
+    with _going_on(check):
+        if json:
+            print(to_json(reviews, skipped), flush=True)
+        else:
+            print_summary(reviews, skipped, console)
     return int(check and any(review.findings for review in reviews))
+
+
+@contextmanager
+def _going_on(check: bool) -> Iterator[None]:
+    """Go on where the reader of stdout has gone, if the exit code is still wanted."""
+    from momus.cli import is_broken_pipe, silence_stdout
+
+    try:
+        yield
+    except (BrokenPipeError, SystemExit) as error:
+        if not (check and is_broken_pipe(error)):
+            raise
+        silence_stdout()

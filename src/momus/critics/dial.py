@@ -21,7 +21,7 @@ from momus.critique import Critique
 from momus.errors import UserError
 from momus.records import Record, Task
 from momus.stats.bootstrap import Interval
-from momus.terminal import visible
+from momus.terminal import visible_line
 
 
 class Look(Protocol):
@@ -104,7 +104,7 @@ def promised(calibration: Calibration, point: OperatingPoint, asked: float) -> s
     return (
         f"at most {asked:g} false comments per clean function: measured {format_interval(point.false_alarms)} on "
         f"{calibration.clean} clean answers, {bugs} caught {format_interval(point.caught)} "
-        f"({visible(calibration.data)}); dial at {point.setting:.3g}"
+        f"({visible_line(calibration.data)}); dial at {point.setting:.3g}"
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import errno
 import io
 import os
 import re
+import stat
 import tokenize
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -55,10 +57,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file met in a directory that cannot be reviewed, and why."""
+    """A file met in a directory that cannot be reviewed, or a directory that cannot be read, and why."""
 
     path: Path
     reason: str
+    is_directory: bool = False
 
 
 def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Skipped]]:
@@ -68,21 +71,23 @@ def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Skipped]]:
     files in a directory. Links to directories are not followed.
 
     Returns:
-        The sources, and the files met in directories that cannot be reviewed.
+        The sources, and what was met in directories that cannot be read or reviewed.
 
     Raises:
         UserError: Nothing was named; a named path is missing or cannot be read; a directory has no Python.
     """
     if not paths:
         raise UserError("no files to review: name at least one Python file or directory")
-    sources, skipped, seen = [], [], set()
+    sources, skipped, seen = list[Source](), list[Skipped](), set[str]()
     for named in paths:
-        inside = named.is_dir()
-        found = list(_python_files(named)) if inside else [named]
+        inside = os.path.isdir(named)  # noqa: PTH112 (Path.is_dir raises where a parent may not be searched)
+        found, unreadable = _python_files(named) if inside else ([named], [])
+        skipped += unreadable
         if not found:
-            raise UserError(f"{named}: no Python files in this directory")
+            why = f" ({unreadable[0].path}: {unreadable[0].reason})" if unreadable else ""
+            raise UserError(f"{named}: no Python files in this directory{why}")
         for path in found:
-            if (real := path.resolve()) in seen:
+            if (real := os.path.realpath(path)) in seen:  # which is the path itself where links lead in a circle
                 continue
             seen.add(real)
             try:
@@ -129,31 +134,73 @@ def spelled(path: Path) -> str:
     return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _python_files(root: Path) -> Iterator[Path]:
-    for folder, inner, names in os.walk(root):
-        inner[:] = sorted(name for name in inner if not _ignored(Path(folder, name)))
-        yield from (Path(folder, name) for name in sorted(names) if name.endswith(".py"))
+def _python_files(root: Path) -> tuple[list[Path], list[Skipped]]:
+    """Return the Python files below a directory, each folder's before those of its folders, and the unreadable ones.
+
+    Raises:
+        UserError: The directory itself cannot be read.
+    """
+    found, unreadable, pending = list[Path](), list[Skipped](), [root]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            if folder == root:
+                raise UserError(f"{root}: {error.strerror}") from error
+            unreadable.append(Skipped(folder, f"cannot be read: {error.strerror}", is_directory=True))
+            continue
+        folders = [Path(entry) for entry in entries if _is_directory(entry) and not entry.is_symlink()]
+        pending += [inner for inner in reversed(folders) if not _ignored(inner)]
+        found += [Path(entry) for entry in entries if entry.name.endswith(".py") and not _is_directory(entry)]
+    return found, unreadable
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def _ignored(folder: Path) -> bool:
     hidden = folder.name.startswith(".") or folder.name.endswith(".egg-info")
-    return hidden or folder.name in _IGNORED or (folder / "pyvenv.cfg").exists()
+    return hidden or folder.name in _IGNORED or os.path.exists(folder / "pyvenv.cfg")  # noqa: PTH110 (as above)
 
 
 def _read(path: Path) -> bytes:
+    """Read a regular file of at most `MAX_BYTES`; nothing else is opened, for it might block or do something.
+
+    Raises:
+        UserError: It is something else, too large, or cannot be read.
+    """
     try:
-        if not path.exists():
-            raise UserError(f"{path}: no such file or directory")
-        if not path.is_file():
+        if not stat.S_ISREG(path.stat().st_mode):
             raise UserError(f"{path}: not a regular file")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise UserError(
-                f"{path}: {size / 1e6:.1f} MB is too large to review: the limit is {MAX_BYTES / 1e6:.0f} MB"
-            )
-        return path.read_bytes()
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):  # replaced in between
+                raise UserError(f"{path}: not a regular file")
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
+        raise UserError(f"{path}: {_why_unreadable(path, error)}") from error
+    if len(data) > MAX_BYTES:
+        size = max(status.st_size, len(data))
+        raise UserError(f"{path}: {size / 1e6:.1f} MB is too large to review: the limit is {MAX_BYTES / 1e6:.0f} MB")
+    return data
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _why_unreadable(path: Path, error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "a link that leads in a circle"
+    if error.errno == errno.ENOENT:
+        return f"a link to {path.readlink()}, which is not there" if path.is_symlink() else "no such file or directory"
+    return error.strerror or type(error).__name__
 
 
 def _decode(path: Path, data: bytes) -> tuple[str, str, tuple[str, ...]]:

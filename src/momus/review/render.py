@@ -13,9 +13,9 @@ from rich.text import Text
 
 from momus.critics.dial import Calibration, format_interval
 from momus.critique import NO_PROBLEMS
-from momus.review.files import Skipped
+from momus.review.files import Skipped, spelled
 from momus.review.reviewer import FileReview, Finding
-from momus.terminal import visible
+from momus.terminal import visible, visible_line
 
 SCHEMA = "momus.review"
 SCHEMA_VERSION = 1
@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 
 def print_review(review: FileReview, console: Console) -> None:
     """Print one file's findings: where, the quote, the comment; or that no problems were found."""
-    path = visible(str(review.path))
+    path = visible_line(str(review.path))
     if not review.findings:
         said = NO_PROBLEMS if review.units else "Nothing in it to review: no code but definitions that do nothing yet."
         console.print(Text.assemble((path, "bold"), f"  {said}"), soft_wrap=True)
@@ -36,7 +36,7 @@ def print_review(review: FileReview, console: Console) -> None:
 def print_skipped(skipped: Sequence[Skipped], console: Console) -> None:
     """Print the files that were passed over, and why."""
     for file in skipped:
-        console.print(visible(f"skipped {file.path}: {file.reason}"), style="dim", markup=False, soft_wrap=True)
+        console.print(visible_line(f"skipped {file.path}: {file.reason}"), style="dim", markup=False, soft_wrap=True)
 
 
 def print_summary(reviews: Sequence[FileReview], skipped: Sequence[Skipped], console: Console) -> None:
@@ -44,8 +44,9 @@ def print_summary(reviews: Sequence[FileReview], skipped: Sequence[Skipped], con
     found = sum(len(review.findings) for review in reviews)
     pieces = sum(review.units for review in reviews)
     parts = [f"{_count(found, 'comment')} on {_count(pieces, 'function')} in {_count(len(reviews), 'file')}"]
-    if skipped:
-        parts.append(f"{_count(len(skipped), 'file')} skipped")
+    for thing, is_directory in (("file", False), ("folder", True)):
+        if number := sum(file.is_directory == is_directory for file in skipped):
+            parts.append(f"{_count(number, thing)} skipped")
     console.print(Text("; ".join(parts) + ".", style="bold"))
 
 
@@ -54,7 +55,7 @@ def print_calibration(calibration: Calibration, console: Console) -> None:
     bugs = "inserted bugs" if calibration.inserted else "bugs"
     table = Table(
         title=f"{_count(calibration.answers, 'answer')}, {calibration.clean} clean, {_count(calibration.bugs, 'bug')}",
-        caption=f"Measured on {visible(calibration.data)}. In parentheses 95% intervals.",
+        caption=f"Measured on {visible_line(calibration.data)}. In parentheses 95% intervals.",
     )
     for name in ("setting", "false comments per clean answer", f"{bugs} caught", "comments per answer"):
         table.add_column(name, justify="right")
@@ -68,8 +69,8 @@ def to_json(reviews: Sequence[FileReview], skipped: Sequence[Skipped]) -> str:
     document = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
-        "files": [{**asdict(review), "path": str(review.path)} for review in reviews],
-        "skipped": [{"path": str(file.path), "reason": file.reason} for file in skipped],
+        "files": [{**asdict(review), "path": spelled(review.path)} for review in reviews],
+        "skipped": [{"path": spelled(file.path), "reason": file.reason} for file in skipped],
     }
     return json.dumps(document, indent=2)
 
