@@ -76,24 +76,29 @@ def _described(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
         if rows:
             if group.title not in ("options", "positional arguments"):
                 yield f"**{str(group.title).capitalize()}.** {_text(group.description or '')}"
-            head = "argument" if group.title == "positional arguments" else "option"
-            yield "\n".join([f"| {head} | default | |", "|---|---|---|", *rows])
+            yield _table("argument" if group.title == "positional arguments" else "option", rows)
     for subcommand in subcommands.values():
         yield f"{'#' * level} {subcommand.prog}"
         yield from _described(subcommand, level + 1)
 
 
-def _row(action: argparse.Action) -> str:
-    kind = _kind(action)
-    words = [f"`{action.option_strings[-1]}`" if action.option_strings else "", f"`{kind}`" if kind else ""]
+def _table(name: str, rows: list[tuple[str, str, str]]) -> str:
+    """Return a table; the column of defaults only where there are any."""
+    columns = 3 if any(default for _, _, default in rows) else 2
+    cells = [(name, "what it is", "default"), ("---",) * 3, *rows]
+    return "\n".join(f"| {' | '.join(row[:columns])} |" for row in cells)
+
+
+def _row(action: argparse.Action) -> tuple[str, str, str]:
+    """Return name, description and default of one option or argument."""
     help_text = action.help or ""
     found = _DEFAULT.search(help_text)
-    default = "" if found is None else "required" if found[1] == "required" else found[2]
-    if default and default not in ("required", "None", "False"):
-        default = f"`{' '.join(default.split())}`"
-    if default in ("None", "False"):
+    default = "" if found is None else found[2] or found[1]
+    default = {"required": "required", "None": "", "False": "", "default: ": ""}.get(default, f"`{default}`")
+    if default in ("``", "`''`"):
         default = ""
-    return f"| {' '.join(filter(None, words))} | {default} | {_cell(_text(_DEFAULT.sub('', help_text)))} |"
+    name = " ".join(filter(None, [*action.option_strings[-1:], _kind(action)]))
+    return f"`{name}`", _text(_DEFAULT.sub("", help_text)).replace("\n\n", "<br>").replace("|", r"\|"), default
 
 
 def _kind(action: argparse.Action) -> str:
@@ -112,7 +117,3 @@ def _text(text: str) -> str:
 
 def _marked(match: re.Match[str]) -> str:
     return match[1] or (r"\*" if match[2] else f"`{match[3]}`")
-
-
-def _cell(text: str) -> str:
-    return text.replace("\n\n", "<br>").replace("|", r"\|")

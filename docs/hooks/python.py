@@ -1,6 +1,7 @@
 """Write a page of the Python reference for every room of the package, and put source code into pages.
 
-A line `{{ source momus.search.fsbs.choose }}` becomes that function as it stands in the source.
+A line `{{ source momus.search.fsbs.strip_end }}` becomes that function or method as it stands in the source, and
+`{{ tests tests/search/test_fsbs.py }}` a list of what the tests of a file show, by their names.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ FOLDER = "reference/python"
 HIDDEN = {"cli", "report"}
 """Rooms without a page: they are called by commands alone."""
 
-_SOURCE_LINE = re.compile(r"^\{\{ source (?P<name>[\w.]+) \}\}$", re.MULTILINE)
+_LINE = re.compile(r"^\{\{ (?P<what>source|tests) (?P<name>[\w./]+) \}\}$", re.MULTILINE)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -36,14 +37,16 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages."""
     for name, modules in _rooms().items():
-        text = "\n\n".join([f"# momus.{name}", *(f"::: {module}" for module in modules)])
+        room, *rest = modules
+        text = "\n\n".join([f"::: {room}\n    options:\n      heading_level: 1", *(f"::: {module}" for module in rest)])
         files.append(File.generated(config, f"{FOLDER}/{name}.md", content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Replace every line that names a piece of source by that piece."""
-    return _SOURCE_LINE.sub(lambda match: _block(match["name"], page), markdown)
+    """Replace every line that names a piece of source, or a file of tests."""
+    made = {"source": _block, "tests": _list}
+    return _LINE.sub(lambda match: made[match["what"]](match["name"], page), markdown)
 
 
 def _rooms() -> dict[str, list[str]]:
@@ -61,26 +64,33 @@ def _rooms() -> dict[str, list[str]]:
 
 
 def _block(name: str, page: Page) -> str:
-    path, text = _found(name, page)
-    return f'``` python title="{path.relative_to(ROOT)}"\n{text}\n```'
+    module, _, last = name.rpartition(".")
+    path = SOURCE.joinpath(*module.split(".")).with_suffix(".py")
+    found = [node for node in _definitions(path) if node.name == last]
+    if len(found) != 1:
+        raise PluginError(f"{page.file.src_uri}: {module} has {len(found)} definitions of {last}, not one")
+    (node,) = found
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    lines = path.read_text(encoding="utf-8").splitlines()[first - 1 : node.end_lineno]
+    code = textwrap.dedent("\n".join(lines))
+    return f'``` python title="{path.relative_to(ROOT)}"\n{code}\n```'
 
 
-def _found(name: str, page: Page) -> tuple[Path, str]:
-    parts = name.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        path = SOURCE.joinpath(*parts[:cut]).with_suffix(".py")
-        if path.is_file():
-            code = path.read_text(encoding="utf-8")
-            node = _node(ast.parse(code), parts[cut:])
-            if node is not None:
-                first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
-                lines = code.splitlines()[first - 1 : node.end_lineno]
-                return path, textwrap.dedent("\n".join(lines))
-    raise PluginError(f"{page.file.src_uri}: there is no {name} in the source")
+def _list(name: str, page: Page) -> str:
+    names = [node.name for node in _definitions(ROOT / name) if node.name.startswith("test_")]
+    if not names:
+        raise PluginError(f"{page.file.src_uri}: {name} holds no tests")
+    return "\n".join(f"- {_sentence(name)}" for name in names)
 
 
-def _node(tree: ast.AST, names: list[str]) -> ast.stmt | None:
-    for node in getattr(tree, "body", []):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == names[0]:
-            return node if len(names) == 1 else _node(node, names[1:])
-    return None
+def _sentence(name: str) -> str:
+    """Return what a test shows, read off its name: `test_07_ties_are_dropped` is "7. Ties are dropped"."""
+    number, words = re.fullmatch(r"test_(?:(\d+)_)?(\w+)", name).groups()  # type: ignore[union-attr]
+    sentence = words.replace("_", " ").capitalize()
+    return f"**{int(number)}.** {sentence}" if number else sentence
+
+
+def _definitions(path: Path) -> list[ast.FunctionDef | ast.ClassDef]:
+    """Return the functions, methods and classes of a file; none where there is no such file."""
+    tree = ast.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
