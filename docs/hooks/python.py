@@ -73,7 +73,7 @@ def _block(name: str, page: Page) -> str:
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     lines = path.read_text(encoding="utf-8").splitlines()[first - 1 : node.end_lineno]
     code = textwrap.dedent("\n".join(lines))
-    return f'``` python title="{path.relative_to(ROOT)}"\n{code}\n```'
+    return f'``` {{ .python .source title="{path.relative_to(ROOT)}" }}\n{code}\n```'
 
 
 def _list(name: str, page: Page) -> str:
