@@ -232,7 +232,7 @@ def momus(settings: Settings) -> dict[str, Any]:
         save_every=settings.iterations,
     )
     ends: list[tuple[float, float]] = []
-    engine = LocalEngine(policy, load_tokenizer(TINY), memory=0)
+    engine = LocalEngine(policy, load_tokenizer(TINY), cache_bytes=0)
     score: Any = (
         reward_scorer(reward)
         if not settings.toy

@@ -132,7 +132,7 @@ class Contenders:
 
     def search(self, plain: bool, reads: Reads | None = None) -> tuple[RainResult, LocalEngine]:
         """Search `sets` token sets with an engine that has read nothing yet."""
-        engine = LocalEngine(self.model, self.tokenizer, memory=0 if plain else 2**29)
+        engine = LocalEngine(self.model, self.tokenizer, cache_bytes=0 if plain else 2**29)
         criterion = TASKS["harmless"].criterion
         judge = (ReferenceJudge if plain else SelfJudge)(engine, criterion)
         writer = ReferenceWriter(engine) if plain else LocalWriter(engine)

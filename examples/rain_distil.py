@@ -48,7 +48,7 @@ def greedy(rain: Rain, tasks: Sequence[Task], longest: int) -> tuple[list[str], 
     before = engine.forwarded_tokens
     for task in tasks:
         prompt = rain.encode_prompt(task)
-        engine.forget()
+        engine.clear_cache()
         room = AnswerReader(prompt, engine, longest).max_tokens
         ((sample,),) = engine.sample([prompt.tokens], key=0, max_tokens=room, temperature=0.0)
         texts.append(sample.text.strip())

@@ -336,7 +336,7 @@ def plainly(rain: Rain, world: World, temperature: float) -> tuple[list[str], fl
     before = engine.forwarded_tokens
     for index, (asked, _) in enumerate(world.beginnings):
         encoded = rain.encode_prompt(Prompt(prompt=asked))
-        engine.forget()
+        engine.clear_cache()
         most = rain.task.config.max_tokens
         ((sample,),) = engine.sample([encoded.tokens], key=[(0, index)], max_tokens=most, temperature=temperature)
         texts.append(sample.text)

@@ -228,7 +228,7 @@ class _Demo:
                     policy,
                     reward,
                     [self.tokens.prompt(tamper) for tamper in self._trained_on(tampers)],
-                    engine_sampler(LocalEngine(policy, self.tokenizer, memory=0), self.scale.max_tokens),
+                    engine_sampler(LocalEngine(policy, self.tokenizer, cache_bytes=0), self.scale.max_tokens),
                     reward_scorer(reward),
                     self.ppo_config,
                     Run(self.out / "ppo", self.ppo_config),

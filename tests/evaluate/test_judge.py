@@ -327,7 +327,7 @@ def test_the_command_compares_with_the_model_on_a_server(
     from momus.records import read_jsonl
 
     engine = tiny_engine()
-    engine.limit = engine.model.config.max_position_embeddings = 4096
+    engine.context_length = engine.model.config.max_position_embeddings = 4096
     made = OpenAIServer(engine)
     monkeypatch.setattr(
         "momus.cli.shared.searching._served", lambda *where: RemoteEngine(made.server(), engine.tokenizer)

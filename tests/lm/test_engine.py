@@ -15,7 +15,7 @@ import momus.lm.local.decoding as decoding
 from momus.errors import UserError
 from momus.lm.engine import Engine, Sample, choose_in_both_orders, prompt_keys, uniforms
 from momus.lm.local.engine import LocalEngine
-from momus.lm.local.radix import RadixCache, alike
+from momus.lm.local.radix import RadixCache, group_by_length
 from momus.lm.sampling import draw
 from support.openai_server import OpenAIServer
 from support.tiny import tiny_engine, tiny_model, tiny_tokenizer
@@ -59,7 +59,7 @@ def test_sampling_follows_the_model_exactly(
     kv_heads: int, shared: bool, memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "can_fork", lambda model: shared)
-    engine = tiny_engine(rows=7, kv_heads=kv_heads, memory=memory)
+    engine = tiny_engine(rows=7, kv_heads=kv_heads, cache_bytes=memory)
     for call in range(2):  # the second call reuses what the first left in memory
         result = engine.sample(PREFIXES, 3, key=5 + call, max_tokens=24, stop_tokens=STOPS)
         for prefix, group in zip(PREFIXES, result, strict=True):
@@ -97,7 +97,7 @@ def test_nothing_to_score() -> None:
 
 
 def test_every_distinct_prompt_is_computed_once() -> None:
-    engine = tiny_engine(memory=0)
+    engine = tiny_engine(cache_bytes=0)
     engine.sample([STEM, STEM], 5, key=0, max_tokens=1)
     assert engine.forwarded_tokens == len(STEM), "all samples of a prompt are drawn from one reading of it"
     engine = tiny_engine()
@@ -314,7 +314,7 @@ def test_a_search_that_goes_on_from_its_own_samples_reads_nothing_twice() -> Non
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=40))
 def test_sequences_read_together_waste_little(sizes: list[int]) -> None:
-    groups = alike(sizes)
+    groups = group_by_length(sizes)
     assert sorted(i for group in groups for i in group) == list(range(len(sizes)))
     for group in groups:
         needed, padded = sum(sizes[i] for i in group), max(sizes[i] for i in group) * len(group)
@@ -325,7 +325,7 @@ def test_sequences_read_together_waste_little(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("memory", [0, 2**29])
 def test_prompts_of_unlike_length_are_not_padded_to_the_longest(memory: int) -> None:
-    engine = tiny_engine(memory=memory)
+    engine = tiny_engine(cache_bytes=memory)
     prefixes = [[1, *RNG.integers(3, 300, size - 1).tolist()] for size in (80, 20, 5, 78)]
     result = engine.sample(prefixes, 2, key=0, max_tokens=2, stop_tokens=())
     distinct = sum(map(len, prefixes)) + sum(len(group) for group in result)

@@ -91,7 +91,7 @@ LONGROPE = {
 )  # fmt: skip
 def test_all_that_the_model_reads_can_be_used_and_no_more(kind: str, changes: dict[str, Any]) -> None:
     engine = limited(kind, **changes)
-    assert engine.limit == 24
+    assert engine.context_length == 24
     for call in range(3):  # later ones continue what was remembered, beside prompts that are new and longer
         prefixes = [STEM[: 6 + 5 * call], [1, *STEM[3 : 5 + 2 * call]], [1, 5]]
         for prefix in prefixes:

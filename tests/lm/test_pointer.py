@@ -169,18 +169,18 @@ def test_a_chosen_line_is_what_gets_quoted(seed: int, distinct: bool) -> None:
     rng = random.Random(seed)
     vocabulary = Vocabulary.from_tokenizer(tiny_tokenizer())
     scores = [rng.gauss(0, 1) for _ in LINES]
-    rule = VerbatimQuotes(ANSWER, vocabulary, written=OPEN_QUOTE, distinct=distinct, lines=scores)
+    rule = VerbatimQuotes(ANSWER, vocabulary, written=OPEN_QUOTE, distinct=distinct, line_log_odds=scores)
     plain = VerbatimQuotes(ANSWER, vocabulary, written=OPEN_QUOTE, distinct=distinct)
     state, written, chosen = rule.start(), b"", []
-    assert plain.odds(plain.start()) is None
+    assert plain.choice_log_odds(plain.start()) is None
     for _ in range(60):
-        odds = rule.odds(state)
+        odds = rule.choice_log_odds(state)
         if odds is not None:
             assert rule.allowed(state) == plain.allowed(state)
             assert len(odds) == len(set(odds)) and set(odds) <= set(scores)
             choice = rng.randrange(len(odds))
             state = rule.choose(state, choice)
-            assert rule.odds(state) is None
+            assert rule.choice_log_odds(state) is None
             chosen.append(scores.index(odds[choice]))
         token = rng.choice(list(rule.allowed(state) or range(3, len(vocabulary))))
         state = rule.advance(state, token)

@@ -42,7 +42,7 @@ def test_choices_are_those_of_each_prompt_alone(
     kind: str, first: list[int], second: list[int], tails: list[list[int]], memory: int
 ) -> None:
     asked = [[(1, *first, *tail, 5) for tail in tails], [(1, *first, *second, *tail, 5) for tail in tails]]
-    engine, alone = (LocalEngine(model(kind), tiny_tokenizer(), memory=size) for size in (memory, 0))
+    engine, alone = (LocalEngine(model(kind), tiny_tokenizer(), cache_bytes=size) for size in (memory, 0))
     for prompts in asked:  # the second time much is remembered
         expected = [choice for prompt in prompts for choice in alone.choose([prompt], LABELS)]
         assert numbers(engine.choose(prompts, LABELS)) == pytest.approx(numbers(expected), abs=1e-4)
@@ -55,7 +55,7 @@ def test_every_token_is_read_once_and_what_is_shared_is_kept() -> None:
     assert engine.forwarded_tokens == len(beginning) + 2 + 3
     engine.choose([(*beginning, 7, 50, 51), (*beginning, 7, 60, 61)], LABELS)
     assert engine.forwarded_tokens == len(beginning) + 2 + 3 + 1 + 4
-    assert engine.remembered((*beginning, 7, 50)).length == len(beginning) + 1
+    assert engine.cached_prefix((*beginning, 7, 50)).length == len(beginning) + 1
 
 
 @pytest.mark.parametrize("few", [0, 6, 10, 2000])
@@ -67,7 +67,7 @@ def test_however_much_is_one_tree_choices_are_the_same_and_what_all_share_is_rea
     prompts = [(*beginning, *own) for own in ((5, 6), (6, 5, 5), (7, 8))]
     monkeypatch.setattr("momus.lm.local.shared_prefix.FEW", few)
     engine, alone = (
-        LocalEngine(model("full"), tiny_tokenizer(), memory=memory),
+        LocalEngine(model("full"), tiny_tokenizer(), cache_bytes=memory),
         LocalEngine(model("full"), tiny_tokenizer()),
     )
     expected = [choice for prompt in prompts for choice in alone.choose([prompt], LABELS)]

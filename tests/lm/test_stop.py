@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from momus.errors import UserError
 from momus.lm.engine import Engine, Sample
-from momus.lm.stop import StopStrings, cut
+from momus.lm.stop import StopStrings, cut_at_stop
 from support.openai_server import OpenAIServer
 from support.tiny import tiny_engine, tiny_tokenizer
 
@@ -66,7 +66,7 @@ class Script:
     def allowed(self, state: Any) -> list[int]:
         return [self.tokens[state]]
 
-    def odds(self, state: Any) -> None:
+    def choice_log_odds(self, state: Any) -> None:
         return None
 
     def advance(self, state: Any, token: int) -> int:
@@ -88,14 +88,14 @@ def check(sample: Sample, text: str, tokens: list[int], strings: list[str]) -> N
 
 @given(texts, stops)
 def test_the_cut_is_that_of_reading_character_by_character(text: str, strings: list[str]) -> None:
-    assert cut(text, strings) == brute_force(text, strings)
+    assert cut_at_stop(text, strings) == brute_force(text, strings)
 
 
 @given(tokenized(), stops)
 def test_the_last_token_is_told_whatever_the_tokenization(written: tuple[str, list[int]], strings: list[str]) -> None:
     text, tokens = written
     watch = StopStrings(strings, LOCAL.vocabulary, LOCAL.decode)
-    found = next((end for n in range(1, len(tokens) + 1) if (end := watch.ended(tokens[:n]))), None)
+    found = next((end for n in range(1, len(tokens) + 1) if (end := watch.completed(tokens[:n]))), None)
     assert found == brute_force(text, strings)
 
 

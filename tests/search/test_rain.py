@@ -49,7 +49,10 @@ class ScriptedWriter:
         self.size, self.endless, self.calls = vocabulary, endless, 0
         pieces = [None, *((b"," if token % 5 == 0 else bytes([97 + token % 26])) for token in range(1, vocabulary))]
         self.engine: Any = SimpleNamespace(
-            limit=None, vocabulary=Vocabulary(pieces), forwarded_tokens=0, decode=lambda ts: "".join(map(chr, ts))
+            context_length=None,
+            vocabulary=Vocabulary(pieces),
+            forwarded_tokens=0,
+            decode=lambda ts: "".join(map(chr, ts)),
         )
 
     def write(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
@@ -372,7 +375,7 @@ class Reading:
     """Only what `Answers` asks of an engine."""
 
     def __init__(self, limit: int | None = None) -> None:
-        self.limit = limit
+        self.context_length = limit
         self.tokenizer = tiny_tokenizer()
         self.vocabulary = Vocabulary.from_tokenizer(self.tokenizer)
 

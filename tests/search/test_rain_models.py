@@ -46,19 +46,19 @@ def precise_model() -> Any:
 
 
 def engine_with(memory: int = 2**28) -> LocalEngine:
-    return LocalEngine(precise_model(), tiny_tokenizer(), memory=memory)
+    return LocalEngine(precise_model(), tiny_tokenizer(), cache_bytes=memory)
 
 
 def read_by(engine: LocalEngine) -> set[tuple[int, ...]]:
     """Return a set to which every (prefix, token) that the engine remembers is added."""
     seen: set[tuple[int, ...]] = set()
-    remember = engine.remember
+    remember = engine.add_to_cache
 
     def noting(tokens: tuple[int, ...], *rest: Any) -> None:
         seen.update(tokens[:size] for size in range(1, len(tokens) + 1))
         remember(tokens, *rest)
 
-    engine.remember = noting  # type: ignore[method-assign]
+    engine.add_to_cache = noting  # type: ignore[method-assign]
     return seen
 
 
@@ -130,7 +130,7 @@ def test_what_cannot_be_written_is_refused() -> None:
         broken.model.norm.weight.fill_(math.nan)
     for memory, writer in ((2**28, LocalWriter), (0, ReferenceWriter)):
         with pytest.raises(UserError, match="not numbers"):
-            writer(LocalEngine(broken, tiny_tokenizer(), memory=memory)).write((1, 5), [BranchPlan(1)], ENDS)
+            writer(LocalEngine(broken, tiny_tokenizer(), cache_bytes=memory)).write((1, 5), [BranchPlan(1)], ENDS)
 
 
 @pytest.mark.parametrize("window", [None, 6])
@@ -147,7 +147,7 @@ def test_other_attention(window: int | None) -> None:
     model = MistralForCausalLM(config).eval()
     asked = [BranchPlan(8), *(BranchPlan(8, (i,), top_k=15) for i in range(5)), BranchPlan(12, (9,))]
     prefix = tuple(range(1, 30))
-    fast, plain = (LocalEngine(model, tiny_tokenizer(), memory=memory) for memory in (2**28, 0))
+    fast, plain = (LocalEngine(model, tiny_tokenizer(), cache_bytes=memory) for memory in (2**28, 0))
     one, other = LocalWriter(fast).write(prefix, asked, ENDS), ReferenceWriter(plain).write(prefix, asked, ENDS)
     assert [branch.tokens for branch in one] == [branch.tokens for branch in other]
 

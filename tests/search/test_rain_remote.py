@@ -50,7 +50,7 @@ def test_branches_among_the_likeliest_are_those_of_the_local_engine() -> None:
     assert len(asked) == len(set(asked)), "what branches share is asked once"
     again = engine.write(PREFIX, plans, ENDS)
     assert again == there and len(made.bodies) == len(asked), "and remembered"
-    engine.forget()
+    engine.clear_cache()
     assert engine.write(PREFIX, plans, ENDS) == there and len(made.bodies) == 2 * len(asked)
 
 
@@ -87,7 +87,7 @@ def test_the_plain_way_over_a_server_grows_the_same_tree(itself: bool) -> None:
     found = []
     for plain in (False, True):
         made = OpenAIServer(LOCAL)
-        engine = RemoteEngine(made.server(), LOCAL.tokenizer, memory=0 if plain else 1000)
+        engine = RemoteEngine(made.server(), LOCAL.tokenizer, cache_size=0 if plain else 1000)
         judge: Any = (ReferenceJudge if plain else SelfJudge)(engine, CRITERION) if itself else Strict()
         made.bodies.clear()
         prompt = EncodedPrompt(PREFIX, "go on", ENDS)
@@ -119,7 +119,7 @@ def test_what_a_server_lacks_is_refused_in_words(switches: dict[str, Any], messa
 
 def test_what_does_not_fit_is_told_before_it_is_asked() -> None:
     made, engine = served(longest=40)
-    assert engine.limit == 40
+    assert engine.context_length == 40
     made.bodies.clear()
     with pytest.raises(UnfitInputError, match="exceed the 40"):
         engine.write((1,) * 38, [BranchPlan(3, top_k=5)], ENDS)

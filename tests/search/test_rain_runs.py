@@ -158,11 +158,11 @@ def test_a_model_on_a_server_answers(
 ) -> None:
     """One prompt, and into a run directory that records where its model was."""
     engine = tiny_engine()
-    engine.limit, models = 2048, ["tiny"]
+    engine.context_length, models = 2048, ["tiny"]
 
     def served(url: str, name: str | None, tokenizer: str | None) -> RemoteEngine:
         made = OpenAIServer(engine, longest=2048, models=models)
-        return RemoteEngine(made.server(models[0]), engine.tokenizer, memory=100)
+        return RemoteEngine(made.server(models[0]), engine.tokenizer, cache_size=100)
 
     engine.model.config.max_position_embeddings = 2048
     monkeypatch.setattr("momus.cli.shared.searching._served", served)
@@ -262,7 +262,7 @@ def test_what_is_answered_is_laid_out() -> None:
 
 
 def test_both_ways_answer_alike() -> None:
-    fast, plain = Rain.of(tiny_engine(), TASK), reference_rain(tiny_engine(memory=0), TASK)
+    fast, plain = Rain.of(tiny_engine(), TASK), reference_rain(tiny_engine(cache_bytes=0), TASK)
     one, other = (own.answer(3, Task(id="", question="", answer="total = 1"), 0) for own in (fast, plain))
     assert one.answer == other.answer and [s.visits for s in one.sets] == [s.visits for s in other.sets]
     assert one.forwarded < other.forwarded

@@ -71,7 +71,7 @@ class _Only:
     def allowed(self, state: object) -> list[int]:
         return self.tokens
 
-    def odds(self, state: object) -> None:
+    def choice_log_odds(self, state: object) -> None:
         return None
 
     def advance(self, state: object, token: int) -> None:

@@ -58,11 +58,11 @@ class ReferenceWriter:
     """Writes one branch after the other, each from its beginning."""
 
     def __init__(self, engine: LocalEngine) -> None:
-        assert not engine.remembers, "the reference needs an engine without memory: LocalEngine(..., memory=0)"
+        assert not engine.has_cache, "the reference needs an engine without memory: LocalEngine(..., cache_bytes=0)"
         self.engine = engine
 
     def write(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
-        check_length(self.engine.limit, prefix, plans)
+        check_length(self.engine.context_length, prefix, plans)
         return [self._branch(prefix, plan, ends) for plan in plans]
 
     def attention_values(self, sequence: Tokens) -> npt.NDArray[np.float64]:
@@ -88,7 +88,7 @@ class ReferenceWriter:
 
 
 class ReferenceRemoteWriter(RemoteWriter):
-    """Has a server write one branch after the other; give it an engine without memory: RemoteEngine(..., memory=0)."""
+    """Has a server write one branch after the other; the engine must keep nothing: RemoteEngine(..., cache_size=0)."""
 
     def write(self, prefix: Tokens, plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
         return [branch for plan in plans for branch in self.engine.write(prefix, [plan], ends)]

@@ -85,5 +85,5 @@ def tiny_model(kv_heads: int = 2, seed: int = 0, spread: float = 0.3) -> LlamaFo
     return llama(seed, vocab=len(tiny_tokenizer()), kv_heads=kv_heads, spread=spread, tied=False)
 
 
-def tiny_engine(rows: int = 128, kv_heads: int = 2, memory: int = 2**29, spread: float = 0.3) -> LocalEngine:
-    return LocalEngine(tiny_model(kv_heads, spread=spread), tiny_tokenizer(), rows=rows, memory=memory)
+def tiny_engine(rows: int = 128, kv_heads: int = 2, cache_bytes: int = 2**29, spread: float = 0.3) -> LocalEngine:
+    return LocalEngine(tiny_model(kv_heads, spread=spread), tiny_tokenizer(), rows=rows, cache_bytes=cache_bytes)

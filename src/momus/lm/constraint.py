@@ -32,7 +32,7 @@ class Constraint(Protocol):
     def allowed(self, state: State) -> Sequence[int] | None:
         """Return the tokens allowed in a state, at least one, or None for all."""
 
-    def odds(self, state: State) -> Sequence[float] | None:
+    def choice_log_odds(self, state: State) -> Sequence[float] | None:
         """Return the logarithms of the odds of what is to be chosen before the next token; None where nothing is."""
 
     def choose(self, state: State, choice: int) -> State:
@@ -131,7 +131,7 @@ class VerbatimQuotes:
         *,
         written: str = "",
         distinct: bool = True,
-        lines: Sequence[float] | None = None,
+        line_log_odds: Sequence[float] | None = None,
     ) -> None:
         """Prepare for one answer.
 
@@ -140,7 +140,7 @@ class VerbatimQuotes:
             vocabulary: The bytes behind the tokens.
             written: The part of the critique that is already in the prefix; it may end in an open quote.
             distinct: Never quote the same lines twice before everything has been quoted once.
-            lines: The logarithm of the odds of every line of the answer, by which quotes are then drawn
+            line_log_odds: The logarithm of the odds of every line of the answer, by which quotes are then drawn
                 (`lm/pointer.py`); None leaves that to the model.
 
         Raises:
@@ -151,7 +151,7 @@ class VerbatimQuotes:
         for number, text in quotable_texts(answer):
             first.setdefault(text, number)
         self.targets = tuple(first)
-        self._scores = None if lines is None else [lines[number] for number in first.values()]
+        self._scores = None if line_log_odds is None else [line_log_odds[number] for number in first.values()]
         self._endings = tuple(target.encode() + _CLOSE for target in self.targets)
         start = self._read(QuoteState(None, 0, frozenset()), written.encode())
         if start is None:
@@ -169,7 +169,7 @@ class VerbatimQuotes:
         assert isinstance(state, QuoteState)
         return self._allowed(state)
 
-    def odds(self, state: State) -> Sequence[float] | None:
+    def choice_log_odds(self, state: State) -> Sequence[float] | None:
         """Return those of the lines that a quote just opened can become, where lines have odds."""
         assert isinstance(state, QuoteState)
         if self._scores is None or state.quote is None or state.target is not None:

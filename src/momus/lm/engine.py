@@ -110,18 +110,18 @@ class SearchEngine(Engine, Protocol):
         """The model's tokenizer."""
 
     @property
-    def limit(self) -> int | None:
+    def context_length(self) -> int | None:
         """Most tokens that the model reads, None for any number or where that is not known."""
 
     @property
-    def ends(self) -> frozenset[int]:
+    def end_tokens(self) -> frozenset[int]:
         """The tokens that end a text of the model's."""
 
     @property
     def forwarded_tokens(self) -> int:
         """Tokens pushed through the model so far; of a model on a server, those sent to it and written by it."""
 
-    def forget(self, but: tuple[int, ...] = ()) -> None:
+    def clear_cache(self, keep: tuple[int, ...] = ()) -> None:
         """Start as if nothing had been read but one sequence: what comes then depends on nothing before."""
 
 
@@ -164,7 +164,7 @@ def check_sampling(
             raise UserError(f"prefix {index} is empty: start it with the beginning-of-text token")
 
 
-def rules_for(
+def constraint_per_prefix(
     constraints: Sequence[Constraint | None] | None, prefixes: Sequence[Sequence[int]]
 ) -> Sequence[Constraint | None]:
     """Give every prefix its constraint, or none.
@@ -205,13 +205,13 @@ def uniforms(key: tuple[int, ...], sample: int, steps: int) -> npt.NDArray[np.fl
     return np.random.Generator(np.random.Philox(seed)).random(steps)
 
 
-def chosen(constraint: Constraint | None, state: State, noise: float, temperature: float) -> tuple[State, float]:
+def apply_choice(constraint: Constraint | None, state: State, noise: float, temperature: float) -> tuple[State, float]:
     """Make the choice that a constraint asks for before the next token, if any; see `sample_by_log_odds`.
 
     Returns:
         The state after it, and the noise left for the token.
     """
-    odds = constraint.odds(state) if constraint else None
+    odds = constraint.choice_log_odds(state) if constraint else None
     if constraint is None or odds is None:
         return state, noise
     choice, left = sample_by_log_odds(odds, noise, temperature)

@@ -225,7 +225,7 @@ def check_padding(pad_id: int | None, eos_id: int | None, name: str = "the model
         )
 
 
-def contents(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
     """Return the SHA-256 of a model directory's weights and settings: what names a model wherever it lies.
 
     Raises:

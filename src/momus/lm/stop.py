@@ -14,7 +14,7 @@ from momus.errors import UserError
 from momus.lm.constraint import Vocabulary
 
 
-def cut(text: str, stops: Sequence[str]) -> tuple[str, str] | None:
+def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, str] | None:
     """Return what stands before the stop string that is complete first in a text, and that stop string."""
     found = [(at + len(stop), at, stop) for stop in stops if (at := text.find(stop)) >= 0]
     if not found:
@@ -45,7 +45,7 @@ class StopStrings:
         self._bytes = [string.encode() for string in strings]
         self._longest = max(map(len, self._bytes), default=0)
 
-    def ended(self, tokens: Sequence[int]) -> tuple[str, str] | None:
+    def completed(self, tokens: Sequence[int]) -> tuple[str, str] | None:
         """Return the text before the stop string that the last token completed, and that stop string.
 
         None where it completed none; the tokens before it must have completed none either.
@@ -61,7 +61,7 @@ class StopStrings:
                 break
         if not any(stop in tail for stop in self._bytes):
             return None
-        return cut(self._decode(tokens), self.strings)
+        return cut_at_stop(self._decode(tokens), self.strings)
 
 
 def _encodable(text: str) -> bool:

@@ -43,7 +43,7 @@ def best_of_n(
         temperature=temperature,
         max_tokens=max_tokens,
         constraints=[
-            VerbatimQuotes(task.answer, engine.vocabulary, lines=task.line_log_odds) if verbatim else None
+            VerbatimQuotes(task.answer, engine.vocabulary, line_log_odds=task.line_log_odds) if verbatim else None
             for task in tasks
         ],
     )

@@ -201,7 +201,7 @@ def _sample_forced(
         temperature=config.temperature,
         max_tokens=config.max_tokens,
         constraints=[
-            VerbatimQuotes(tasks[i].answer, engine.vocabulary, written=start, lines=tasks[i].line_log_odds)
+            VerbatimQuotes(tasks[i].answer, engine.vocabulary, written=start, line_log_odds=tasks[i].line_log_odds)
             if config.verbatim
             else None
             for (i, _), start in zip(places, starts, strict=True)

@@ -209,7 +209,7 @@ def _unranked(
 
     One that reaches the limit leaves room for the end that it gets in a ranking.
     """
-    engine = LocalEngine(policy.load().to(device()), policy.chat.tokenizer, memory=0)
+    engine = LocalEngine(policy.load().to(device()), policy.chat.tokenizer, cache_bytes=0)
     drawn = engine.sample(
         [own.tokens for own in asked],
         answers,
@@ -247,7 +247,7 @@ def _gold_scores(
         return None
     found = {}
     for name, policy in policies.items():
-        engine = LocalEngine(policy.load().to(device()), policy.chat.tokenizer, memory=0)
+        engine = LocalEngine(policy.load().to(device()), policy.chat.tokenizer, cache_bytes=0)
         drawn = engine.sample(
             [own.tokens for own in asked], 1, key=(loop.seed, 0), max_tokens=texts.max_answer,
             stop_tokens=sorted(policy.ends),

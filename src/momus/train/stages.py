@@ -175,7 +175,7 @@ def run_ppo(
     if (done := _finished(out)) is not None:
         return done
     if rollouts is None:
-        sample = engine_sampler(LocalEngine(policy, base.chat.tokenizer, memory=0), max_answer, config.temperature)
+        sample = engine_sampler(LocalEngine(policy, base.chat.tokenizer, cache_bytes=0), max_answer, config.temperature)
     else:
         sample = rollouts.sampler(base.chat.tokenizer, base.load, max_answer, config.temperature, base.ends, run)
     asked = [own.tokens for own in data.held_out][:MEASURED]
@@ -225,7 +225,7 @@ def measure(
     if not prompts or judge is None:
         return Interval(float("nan"), float("nan"), float("nan"))
     with gathered(policy), gathered(judge):
-        engine = LocalEngine(policy, base.chat.tokenizer, memory=0)
+        engine = LocalEngine(policy, base.chat.tokenizer, cache_bytes=0)
         drawn = engine.sample(prompts, 1, key=(seed, 1 << 20), max_tokens=max_answer, stop_tokens=sorted(base.ends))
         trees = [TokenTree.from_branches(p, [own[0].tokens]) for p, own in zip(prompts, drawn, strict=True)]
         scores = [own[0] for own in score_trees(judge, trees, token_budget)]

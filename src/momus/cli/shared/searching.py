@@ -71,7 +71,7 @@ def _loaded(model: str, device: str, precision: str, memory: int) -> LocalEngine
         loaded = loaded.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {device}: {' '.join(str(error).split())[:120]}") from error
-    return LocalEngine(loaded, read_tokenizer(model), memory=memory << 20)  # nothing is padded or trained here
+    return LocalEngine(loaded, read_tokenizer(model), cache_bytes=memory << 20)  # nothing is padded or trained here
 
 
 def _served(url: str, model: str | None, tokenizer: str | None) -> RemoteEngine:

@@ -191,7 +191,7 @@ class Comparison:
     def _timed(self, work: Callable[[], tuple[Any, ...]]) -> _Done:
         """Do one way's work: an answer, how many samples it took, and the tokens that another model read, if any."""
         engine = self.rain.writer.engine
-        engine.forget()
+        engine.clear_cache()
         before, start = engine.forwarded_tokens, time.perf_counter()
         made, samples, *others = work()
         seconds = time.perf_counter() - start

@@ -57,7 +57,7 @@ def write_branches(
     Raises:
         UserError: The prefix is empty, or its branches could grow longer than the model reads.
     """
-    check_length(engine.limit, prefix, plans)
+    check_length(engine.context_length, prefix, plans)
     written = [BranchWriter(plan, ends) for plan in plans]
     # Training, say, between two calls is noticed there, and nothing half done is kept.
     with engine.inference():
@@ -81,7 +81,7 @@ def last_values(engine: LocalEngine, sequence: Tokens) -> npt.NDArray[np.float64
     They lie in the engine's memory as a rule, and are computed otherwise.
     """
     with engine.inference():
-        found = engine.remembered(sequence)
+        found = engine.cached_prefix(sequence)
         if found.length == len(sequence):
             values = torch.cat([piece[-1] for piece in found.pieces], 1)
         else:
@@ -108,7 +108,7 @@ def _remember(
     engine: LocalEngine, batch: DecodingBatch, prefix: Tokens, groups: Sequence[Sequence[BranchWriter]]
 ) -> None:
     """Keep what ended branches read of themselves: a search that goes on from one need not read it again."""
-    for row, group in enumerate(groups) if engine.remembers else ():
+    for row, group in enumerate(groups) if engine.has_cache else ():
         ended = next((writing for writing in group if writing.done), None)
         if ended is not None:
-            engine.remember_branch(prefix, ended.tokens, partial(batch.states, row))
+            engine.add_branch_to_cache(prefix, ended.tokens, partial(batch.states, row))

@@ -24,11 +24,21 @@ from momus.errors import UnfitInputError, UserError
 from momus.lm.codec import Codec
 from momus.lm.constraint import Constraint, State
 from momus.lm.context_length import context_length
-from momus.lm.engine import Choice, Key, Sample, check_sampling, chosen, option_tokens, prompt_keys, rules_for, uniforms
+from momus.lm.engine import (
+    Choice,
+    Key,
+    Sample,
+    apply_choice,
+    check_sampling,
+    constraint_per_prefix,
+    option_tokens,
+    prompt_keys,
+    uniforms,
+)
 from momus.lm.forward import backbone_of, branch_logprobs
 from momus.lm.local.decoding import DecodingBatch
 from momus.lm.local.fork import forking, windows_of
-from momus.lm.local.radix import CachedPrefix, RadixCache, alike, fingerprint, padded, prefill_mask
+from momus.lm.local.radix import CachedPrefix, RadixCache, group_by_length, parameter_sample, prefill_mask, stack_padded
 from momus.lm.local.shared_prefix import logits_after
 from momus.lm.out_of_memory import run_within_memory
 from momus.lm.sampling import draw
@@ -68,7 +78,7 @@ class _Row:
 
     def choose(self, step: int, temperature: float) -> float:
         """Choose what the constraint asks for before the next token; returns the noise left for that."""
-        self.state, left = chosen(self.constraint, self.state, float(self.noise[step]), temperature)
+        self.state, left = apply_choice(self.constraint, self.state, float(self.noise[step]), temperature)
         return left
 
     def add(self, token: int, logprob: float, settings: _Settings) -> None:
@@ -77,7 +87,7 @@ class _Row:
         self.logprobs.append(logprob)
         self.finished = token in settings.ends
         if not self.finished:
-            self.ended = settings.stops.ended(self.tokens)
+            self.ended = settings.stops.completed(self.tokens)
             self.finished = self.ended is not None
         if self.constraint is not None and not self.finished:
             self.state = self.constraint.advance(self.state, token)
@@ -90,34 +100,34 @@ class LocalEngine(Codec):
         model: A causal language model of transformers, of full or sliding-window attention.
         tokenizer: Its fast tokenizer.
         rows: Most samples in one batch.
-        memory: Bytes of keys and values to remember between calls, so that a prompt sampled from again, or a
-            continuation extended, is not computed again; 0 remembers nothing.
+        cache_bytes: Bytes of keys and values to keep between calls, so that a prompt sampled from again, or a
+            continuation extended, is not computed again; 0 keeps nothing.
 
     Raises:
         UserError: The model's attention or the tokenizer is of a kind this cannot serve exactly, or they do not
             belong together.
 
     Attributes:
-        limit: Most tokens that the model reads, None for any number.
-        ends: The tokens that end a text of the model's.
+        context_length: Most tokens that the model reads, None for any number.
+        end_tokens: The tokens that end a text of the model's.
         forwarded_tokens: Tokens pushed through the model so far, padding included.
         peak_cache_bytes: The most bytes of keys and values that were ever remembered.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, rows: int = 128, memory: int = 2**29) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, rows: int = 128, cache_bytes: int = 2**29) -> None:
         if "position_ids" not in inspect.signature(backbone_of(model).forward).parameters:
             raise UserError(
                 f"{model.config.model_type} models cannot be sampled from here: their positions cannot be set"
             )
         self.windows = windows_of(model.config)
         limits = (context_length(model.config), getattr(model.config, "max_position_embeddings", None))
-        self.limit = min((limit for limit in limits if limit is not None), default=None)
+        self.context_length = min((limit for limit in limits if limit is not None), default=None)
         super().__init__(tokenizer)
         self.model, self.rows = model, rows
         if len(self.vocabulary) > model.get_input_embeddings().weight.shape[0]:
             raise UserError("the tokenizer has more tokens than the model: they do not belong together")
-        self.ends = _end_tokens(model, tokenizer)
-        self._memory, self._fingerprint = RadixCache(memory), fingerprint(model)
+        self.end_tokens = _end_tokens(model, tokenizer)
+        self._memory, self._parameter_sample = RadixCache(cache_bytes), parameter_sample(model)
         self.forwarded_tokens = self.peak_cache_bytes = 0
 
     def sample(
@@ -136,9 +146,9 @@ class LocalEngine(Codec):
         """Sample `n` continuations of every prefix; see `Engine.sample`."""
         check_sampling(prefixes, n, max_tokens, temperature, top_p)
         self._check_lengths(prefixes, max_tokens)
-        ends, stops = self.ends | frozenset(stop_tokens), StopStrings(stop, self.vocabulary, self.decode)
+        ends, stops = self.end_tokens | frozenset(stop_tokens), StopStrings(stop, self.vocabulary, self.decode)
         settings = _Settings(max_tokens, temperature, top_p, ends, stops, len(self.vocabulary))
-        rules = rules_for(constraints, prefixes)
+        rules = constraint_per_prefix(constraints, prefixes)
         keys = prompt_keys(key, len(prefixes))
         rows = [
             [_Row(tuple(prefix), uniforms(own, j, max_tokens), rule) for j in range(n)]
@@ -195,7 +205,7 @@ class LocalEngine(Codec):
             Keys and values [P, H, T, D] a layer, and which of the T columns are the sequence's, bool [P, T].
         """
         found = [self._memory.match(sequence) for sequence in sequences]
-        groups = alike([len(s) - m.length for s, m in zip(sequences, found, strict=True)])
+        groups = group_by_length([len(s) - m.length for s, m in zip(sequences, found, strict=True)])
         if len(groups) == 1:
             return self._read(sequences, found)
         whole = list(found)
@@ -207,7 +217,7 @@ class LocalEngine(Codec):
                 whole[i] = CachedPrefix(len(sequences[i]), (columns,))
         lengths = torch.tensor([match.length for match in whole], device=self.model.device)
         size = int(lengths.max())
-        return padded(whole, size), torch.arange(size, device=lengths.device) < lengths[:, None]
+        return stack_padded(whole, size), torch.arange(size, device=lengths.device) < lengths[:, None]
 
     def _read(self, sequences: Sequence[Tokens], found: Sequence[CachedPrefix]) -> tuple[DynamicCache, torch.Tensor]:
         """Read sequences side by side, from where their matches in memory end; see `read`."""
@@ -222,7 +232,7 @@ class LocalEngine(Codec):
             tokens[i, : len(sequence) - length] = sequence[length:]
             seen[i, :length] = seen[i, old : old + len(sequence) - length] = True
         seen = seen.to(self.model.device)
-        past = padded(found, old)
+        past = stack_padded(found, old)
         if new:
             starts = torch.tensor([length for length, _ in found], device=self.model.device)[:, None]
             lasts = torch.tensor([max(len(s) - 1, 0) for s in sequences], device=self.model.device)[:, None]
@@ -237,45 +247,45 @@ class LocalEngine(Codec):
                 use_cache=True,
             )
             self.forwarded_tokens += tokens.size
-        if self.remembers:
+        if self.has_cache:
             for i, (sequence, (length, _)) in enumerate(zip(sequences, found, strict=True)):
                 if length < len(sequence):
                     own = slice(old, old + len(sequence) - length)
                     parts = [part[i][:, own] for layer in past.layers for part in (layer.keys, layer.values)]
-                    self.remember(sequence, found[i], torch.stack(parts))
+                    self.add_to_cache(sequence, found[i], torch.stack(parts))
         return past, seen
 
     @property
-    def remembers(self) -> bool:
+    def has_cache(self) -> bool:
         """Whether anything is kept from one call to the next."""
         return self._memory.max_bytes > 0
 
-    def remembered(self, sequence: Tokens) -> CachedPrefix:
+    def cached_prefix(self, sequence: Tokens) -> CachedPrefix:
         """Return what is remembered of a sequence: its keys and values as far as they are there."""
         return self._memory.match(sequence)
 
-    def remember(self, sequence: Tokens, before: CachedPrefix, states: torch.Tensor) -> None:
+    def add_to_cache(self, sequence: Tokens, before: CachedPrefix, states: torch.Tensor) -> None:
         """Keep a sequence: `states` are its keys and values [2 * layers, H, t, D] from where `before` ends."""
         self._memory.put(sequence, before, states)
         self.peak_cache_bytes = max(self.peak_cache_bytes, self._memory.bytes)
 
-    def remember_branch(self, prefix: Tokens, branch: Sequence[int], states: Callable[[], torch.Tensor]) -> None:
+    def add_branch_to_cache(self, prefix: Tokens, branch: Sequence[int], states: Callable[[], torch.Tensor]) -> None:
         """Keep a finished branch, whose last token nothing has read, if its prefix was not forgotten meanwhile."""
-        before = self.remembered(prefix[:-1])
+        before = self.cached_prefix(prefix[:-1])
         if before.length == len(prefix) - 1:
-            self.remember((*prefix, *branch[:-1]), before, states())
+            self.add_to_cache((*prefix, *branch[:-1]), before, states())
 
-    def forget(self, but: Tokens = ()) -> None:
+    def clear_cache(self, keep: Tokens = ()) -> None:
         """Start as if nothing had been read but one sequence: what comes then depends on nothing before."""
-        if not self.remembers:
+        if not self.has_cache:
             return
         with self.inference():
-            found = self.remembered(but)
+            found = self.cached_prefix(keep)
             self._memory.clear()
-            if but and found.length == len(but):
-                self.remember(but, CachedPrefix(0, ()), torch.cat(found.pieces, 2))
-            elif but and (self.limit is None or len(but) <= self.limit):
-                self.read([but])
+            if keep and found.length == len(keep):
+                self.add_to_cache(keep, CachedPrefix(0, ()), torch.cat(found.pieces, 2))
+            elif keep and (self.context_length is None or len(keep) <= self.context_length):
+                self.read([keep])
 
     def _within_memory(self, items: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
         """Do `work` on all items, as many rows at once as fit; see `run_within_memory`."""
@@ -303,8 +313,8 @@ class LocalEngine(Codec):
 
     def _remember(self, rows: Sequence[_Row], batch: DecodingBatch, done: set[int]) -> None:
         """Keep what samples read of themselves: a search that goes on from one need not read it again."""
-        for i in sorted(done) if self.remembers else ():
-            self.remember_branch(rows[i].prefix, rows[i].tokens, partial(batch.states, i))
+        for i in sorted(done) if self.has_cache else ():
+            self.add_branch_to_cache(rows[i].prefix, rows[i].tokens, partial(batch.states, i))
 
     def _finish(self, row: _Row) -> Sample:
         said = row.tokens[:-1] if row.finished else row.tokens
@@ -313,10 +323,10 @@ class LocalEngine(Codec):
 
     def _check_lengths(self, prefixes: Sequence[Sequence[int]], more: int) -> None:
         for index, prefix in enumerate(prefixes):
-            if self.limit is not None and len(prefix) + more > self.limit:
+            if self.context_length is not None and len(prefix) + more > self.context_length:
                 raise UnfitInputError(
                     f"prefix {index} of {len(prefix)} tokens and {more} new ones exceed the "
-                    f"{self.limit} that the model reads"
+                    f"{self.context_length} that the model reads"
                 )
 
     @contextmanager
@@ -326,9 +336,9 @@ class LocalEngine(Codec):
         self.model.eval()
         try:
             with torch.inference_mode():
-                if not torch.equal(now := fingerprint(self.model), self._fingerprint):
+                if not torch.equal(now := parameter_sample(self.model), self._parameter_sample):
                     self._memory.clear()  # trained since: what it remembers is another model's
-                    self._fingerprint = now
+                    self._parameter_sample = now
                 yield
         except BaseException:
             self._memory.clear()  # an interrupt may have come while it was being changed

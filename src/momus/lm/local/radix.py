@@ -110,7 +110,7 @@ def _cut(pieces: tuple[torch.Tensor, ...], length: int) -> tuple[torch.Tensor, .
     return tuple(kept)
 
 
-def fingerprint(model: Any) -> torch.Tensor:
+def parameter_sample(model: Any) -> torch.Tensor:
     """Return some numbers of every parameter, and one of the adapters in use.
 
     Models, or one before and after training or with another adapter of peft, differ in them.
@@ -122,7 +122,7 @@ def fingerprint(model: Any) -> torch.Tensor:
     return torch.cat([*parts, parts[0].new_tensor([hash(str(used)) >> 11])])
 
 
-def padded(found: Sequence[CachedPrefix], size: int) -> DynamicCache:
+def stack_padded(found: Sequence[CachedPrefix], size: int) -> DynamicCache:
     """Lay remembered keys and values side by side, padded on the right to `size` columns."""
     past = DynamicCache()
     pieces = [match.pieces for match in found]
@@ -144,7 +144,7 @@ def padded(found: Sequence[CachedPrefix], size: int) -> DynamicCache:
     return past
 
 
-def alike(sizes: Sequence[int]) -> list[list[int]]:
+def group_by_length(sizes: Sequence[int]) -> list[list[int]]:
     """Split indices into groups, the largest first, so that padding each to its largest wastes little."""
     groups: list[list[int]] = []
     for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):

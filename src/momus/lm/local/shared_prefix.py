@@ -14,7 +14,7 @@ import torch
 
 from momus.lm.local.decoding import DecodingBatch, Reader
 from momus.lm.local.fork import forking, masks
-from momus.lm.local.radix import CachedPrefix, padded
+from momus.lm.local.radix import CachedPrefix, stack_padded
 from momus.lm.tree import Tokens, TokenTree, common_prefix
 
 FEW = 1024  # tokens to read as one tree: its mask grows with their square
@@ -24,13 +24,13 @@ class Remembering(Reader, Protocol):
     """What computes prefixes and remembers them: the local engine."""
 
     @property
-    def remembers(self) -> bool:
+    def has_cache(self) -> bool:
         """Whether anything is kept from one call to the next."""
 
-    def remembered(self, sequence: Tokens) -> CachedPrefix:
+    def cached_prefix(self, sequence: Tokens) -> CachedPrefix:
         """Return what is remembered of a sequence."""
 
-    def remember(self, sequence: Tokens, before: CachedPrefix, states: torch.Tensor) -> None:
+    def add_to_cache(self, sequence: Tokens, before: CachedPrefix, states: torch.Tensor) -> None:
         """Keep a sequence."""
 
 
@@ -50,10 +50,10 @@ def logits_after(engine: Remembering, prompts: Sequence[Tokens]) -> torch.Tensor
     """
     shared = shared_prefix(prompts)
     own = sum(map(len, prompts)) - len(prompts) * len(shared)
-    new = len(shared) - engine.remembered(shared).length
-    if new and engine.remembers and new + own > FEW:
+    new = len(shared) - engine.cached_prefix(shared).length
+    if new and engine.has_cache and new + own > FEW:
         engine.read([shared])
-        new = len(shared) - engine.remembered(shared).length  # it may not fit
+        new = len(shared) - engine.cached_prefix(shared).length  # it may not fit
     if own <= len(shared) and new + own <= FEW:
         return read_shared_prefix(engine, prompts, shared)
     batch = DecodingBatch(engine, prompts)
@@ -62,7 +62,7 @@ def logits_after(engine: Remembering, prompts: Sequence[Tokens]) -> torch.Tensor
 
 
 def read_shared_prefix(engine: Remembering, prompts: Sequence[Tokens], shared: Tokens) -> torch.Tensor:
-    """Return the logits after each of some prompts that begin alike, [P, V], and remember what they share.
+    """Return the logits after each of some prompts that begin group_by_length, [P, V], and remember what they share.
 
     Args:
         engine: The engine; within its `inference`.
@@ -70,14 +70,14 @@ def read_shared_prefix(engine: Remembering, prompts: Sequence[Tokens], shared: T
         shared: Their `shared_prefix`, not empty.
     """
     device = engine.model.device
-    found = engine.remembered(shared)
+    found = engine.cached_prefix(shared)
     old, rest = found.length, [own[found.length :] for own in prompts]
     tree = TokenTree.from_prefixes([own[:1] for own in rest], [own[1:] for own in rest])
     depth = torch.from_numpy(tree.depth).to(device) + old
     before = torch.ones(len(tree), old, dtype=torch.bool, device=device)
     allowed = torch.cat([before, torch.from_numpy(tree.mask()).to(device)], 1)
     places = torch.cat([torch.arange(old, device=device), depth])
-    past = padded([found], old)
+    past = stack_padded([found], old)
     engine.forwarded_tokens += len(tree)
     logits: torch.Tensor = engine.model(
         torch.from_numpy(tree.tokens).to(device)[None],
@@ -89,8 +89,8 @@ def read_shared_prefix(engine: Remembering, prompts: Sequence[Tokens], shared: T
         use_cache=True,
         logits_to_keep=torch.tensor([branch[-1] for branch in tree.branches], device=device),
     ).logits
-    if engine.remembers and old < len(shared):
+    if engine.has_cache and old < len(shared):
         own = slice(old, len(shared))  # in preorder what all share comes first
         parts = [part[0][:, own] for layer in past.layers for part in (layer.keys, layer.values)]
-        engine.remember(shared, found, torch.stack(parts))
+        engine.add_to_cache(shared, found, torch.stack(parts))
     return logits[0]

@@ -41,7 +41,7 @@ class RemoteBranches:
         self._asker, self._most = asker, memory
         self._known: OrderedDict[Tokens, Likeliest] = OrderedDict()
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Forget everything."""
         self._known.clear()
 

@@ -30,7 +30,7 @@ from momus.errors import UnfitInputError, UserError
 from momus.lm.branches import Branch, BranchPlan, check_length
 from momus.lm.codec import ServerCodec
 from momus.lm.constraint import Constraint, Vocabulary
-from momus.lm.engine import Choice, Key, Sample, check_sampling, option_tokens, prompt_keys, rules_for
+from momus.lm.engine import Choice, Key, Sample, check_sampling, constraint_per_prefix, option_tokens, prompt_keys
 from momus.lm.remote.branches import RemoteBranches
 from momus.lm.remote.client import ModelClient, Settings, Token, known
 from momus.lm.remote.probe import CAPABILITIES, FORCE, lacks, probe
@@ -50,25 +50,25 @@ class RemoteEngine:
         tokenizer: The model's fast tokenizer, or its name or folder; by default the model's name on the server.
         chat: Send every prefix as a user's message and take the reply for its continuation. Only for whole replies:
             there is no continuing what is already begun.
-        memory: Prefixes whose likeliest next tokens are remembered, for searches that come back to them; 0 for none.
+        cache_size: Prefixes whose likeliest next tokens are kept, for searches that come back to them; 0 for none.
 
     Raises:
         UserError: The server cannot be reached or lacks what any use needs, or the tokenizer is another model's.
 
     Attributes:
         capabilities: What the server showed it can do.
-        limit: Most tokens that the model reads, None where the server does not say it.
+        context_length: Most tokens that the model reads, None where the server does not say it.
     """
 
     def __init__(
-        self, server: Server | str, tokenizer: Any = None, *, chat: bool = False, memory: int = 10_000
+        self, server: Server | str, tokenizer: Any = None, *, chat: bool = False, cache_size: int = 10_000
     ) -> None:
         self._server, self._chat = Server(server) if isinstance(server, str) else server, chat
         self._codec = ServerCodec(self._server.model if tokenizer is None else tokenizer)
         self.capabilities = probe(self._server, chat)
         self._asker = ModelClient(self._server, self._codec, self.capabilities, chat)
-        self._branches = RemoteBranches(self._asker, memory)
-        self.limit = self._server.limit()
+        self._branches = RemoteBranches(self._asker, cache_size)
+        self.context_length = self._server.context_length()
         api = "chat" if chat else "completions"
         if not getattr(self.capabilities, api):
             other = "" if chat else "; chat=True takes whole replies instead"
@@ -100,7 +100,7 @@ class RemoteEngine:
         return self._codec.tokenizer
 
     @property
-    def ends(self) -> frozenset[int]:
+    def end_tokens(self) -> frozenset[int]:
         """The token that ends a text, by the tokenizer; the server may know more."""
         return frozenset({self._codec.end})
 
@@ -109,13 +109,13 @@ class RemoteEngine:
         """Tokens sent to the server and written by it so far; how many it remembered is not known."""
         return self._asker.tokens_passed
 
-    def forget(self, but: tuple[int, ...] = ()) -> None:
+    def clear_cache(self, keep: tuple[int, ...] = ()) -> None:
         """Forget here what the server said; what it remembers itself decides about time alone."""
-        self._branches.forget()
+        self._branches.clear_cache()
 
     def write(self, prefix: tuple[int, ...], plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
         """Write branches of a prefix, one per plan; see `RemoteBranches.write`."""
-        check_length(self.limit, prefix, plans)
+        check_length(self.context_length, prefix, plans)
         return self._branches.write(prefix, plans, ends)
 
     def sample(
@@ -142,7 +142,7 @@ class RemoteEngine:
         """
         check_sampling(prefixes, n, max_tokens, temperature, top_p)
         self._check_lengths(prefixes, max_tokens)
-        rules = rules_for(constraints, prefixes)
+        rules = constraint_per_prefix(constraints, prefixes)
         if any(rule is not None for rule in rules):
             self._check_constrained(temperature, top_p)
         stops = StopStrings(stop, self.vocabulary, self.decode)
@@ -210,7 +210,7 @@ class RemoteEngine:
             found, ended = await self._asker.go_on(prompt, size, (*key, len(written)), only, settings)
             again: Sequence[int] | None = None
             for place, one in enumerate(found, 1):
-                if rule and rule.odds(state) is not None:
+                if rule and rule.choice_log_odds(state) is not None:
                     raise UserError("a model on a server cannot have its quotes drawn by a pointer")
                 allowed = rule.allowed(state) if rule else None
                 if allowed is not None and one.token not in allowed:
@@ -219,7 +219,7 @@ class RemoteEngine:
                 written.append(one)
                 if one.token == self._codec.end or one.token in settings.ends or (ended and place == len(found)):
                     return self._sample(written, finished=True)
-                if at_stop := settings.stops.ended([token for token, _ in written]):
+                if at_stop := settings.stops.completed([token for token, _ in written]):
                     return self._sample(written, True, *at_stop)
                 state = rule.advance(state, one.token) if rule else None
             if again is not None and only is not None:
@@ -263,10 +263,10 @@ class RemoteEngine:
 
     def _check_lengths(self, prefixes: Sequence[Sequence[int]], more: int) -> None:
         for index, prefix in enumerate(prefixes):
-            if self.limit is not None and len(prefix) + more > self.limit:
+            if self.context_length is not None and len(prefix) + more > self.context_length:
                 raise UnfitInputError(
-                    f"prefix {index} of {len(prefix)} tokens and {more} new ones exceed the {self.limit} that the "
-                    f"model at {self._server.url} reads"
+                    f"prefix {index} of {len(prefix)} tokens and {more} new ones exceed the {self.context_length} that "
+                    f"the model at {self._server.url} reads"
                 )
 
     def _check_constrained(self, temperature: float, top_p: float) -> None:

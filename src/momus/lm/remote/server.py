@@ -86,7 +86,7 @@ class Server:
         """
         return [str(entry["id"]) for entry in self.run([self._list()])[0]]
 
-    def limit(self) -> int | None:
+    def context_length(self) -> int | None:
         """Return the most tokens that the model reads, where the server says it (vLLM and SGLang do)."""
         try:
             found = {entry["id"]: entry.get("max_model_len") for entry in self.run([self._list()])[0]}

@@ -48,10 +48,10 @@ class AnswerReader:
 
     def __init__(self, prompt: EncodedPrompt, engine: SearchEngine, max_tokens: int) -> None:
         size = len(prompt.tokens)
-        self.max_tokens = max_tokens if engine.limit is None else min(max_tokens, engine.limit - size)
+        self.max_tokens = max_tokens if engine.context_length is None else min(max_tokens, engine.context_length - size)
         if self.max_tokens < 1:
             raise UnfitInputError(
-                f"a prompt of {size} tokens leaves no room for an answer: the model reads {engine.limit}"
+                f"a prompt of {size} tokens leaves no room for an answer: the model reads {engine.context_length}"
             )
         self._engine, self._end_tokens = engine, prompt.end_tokens
         self._stop_strings = StopStrings(prompt.stop_strings, engine.vocabulary, engine.decode)
@@ -64,7 +64,7 @@ class AnswerReader:
 
     def hits_stop_string(self, answer: Tokens) -> bool:
         """Whether the last token of an answer completes a stop string."""
-        return bool(answer) and self._stop_strings.ended(answer) is not None
+        return bool(answer) and self._stop_strings.completed(answer) is not None
 
     def has_ended(self, answer: Tokens) -> bool:
         """Whether an answer has ended by itself."""
@@ -76,7 +76,7 @@ class AnswerReader:
 
     def text(self, answer: Tokens) -> str:
         """Return an answer's text, without what ended it and without half a character at its end."""
-        stopped = self._stop_strings.ended(answer) if answer else None
+        stopped = self._stop_strings.completed(answer) if answer else None
         if stopped:
             text = stopped[0]
         else:

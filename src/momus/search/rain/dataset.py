@@ -150,7 +150,7 @@ class Rain:
         Raises:
             UserError: The chat template refuses it.
         """
-        engine, end_tokens = self.writer.engine, self.writer.engine.ends
+        engine, end_tokens = self.writer.engine, self.writer.engine.end_tokens
         if isinstance(prompt, Task):
             return EncodedPrompt(encode_plain(engine, prompt_of(prompt)), prompt.answer, end_tokens)
         return EncodedPrompt(
@@ -180,7 +180,7 @@ class Rain:
             budget: What the search may use.
             progress: Called after each iteration with the answer so far and the number of iterations.
         """
-        self.writer.engine.forget(but=self.judge.shared_prefix())
+        self.writer.engine.clear_cache(keep=self.judge.shared_prefix())
         content = prompt_of(prompt) if isinstance(prompt, Task) else prompt.prompt
         try:
             encoded = self.encode_prompt(prompt)
