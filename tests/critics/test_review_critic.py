@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from momus.critics.reviewing import SetCritic, VotingConfig, VotingCritic
 from momus.critique import Comment, Critique, anchor, lines_of
 from momus.lm.local.engine import LocalEngine
-from momus.lm.models import folder_digest, load_causal_lm, load_tokenizer
+from momus.lm.models import load_causal_lm, load_tokenizer, model_digest
 from momus.lm.tiny import TINY
 from momus.records import Task
 from momus.search.majority import merge_by_majority
@@ -43,7 +43,7 @@ def test_asking_for_more_confidence_only_takes_comments_away(found):
 @pytest.fixture(scope="module")
 def critic():
     engine = LocalEngine(load_causal_lm(TINY), load_tokenizer(TINY))
-    return SetCritic(VotingCritic(engine, folder_digest(TINY), VotingConfig(samples=4, max_tokens=60)), 0.0)
+    return SetCritic(VotingCritic(engine, model_digest(TINY), VotingConfig(samples=4, max_tokens=60)), 0.0)
 
 
 def test_the_shipped_critic_quotes_verbatim_and_does_not_mind_company(critic):

@@ -46,7 +46,7 @@ _EXTRAS = {
     "documents": {"PIL", "defusedxml", "pypdfium2"},
     "evaluate": {"datasets", "lm_eval"},
     "remote": {"openai"},
-    "train": {"jinja2", "matplotlib", "pygments", "safetensors", "tokenizers", "torch", "transformers"},
+    "train": {"gguf", "jinja2", "matplotlib", "pygments", "safetensors", "tokenizers", "torch", "transformers"},
 }
 
 _BAD_INPUT = 2

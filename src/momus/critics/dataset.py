@@ -31,7 +31,7 @@ from momus.critics.shard import BATCH, CritiqueConfig, Shard, ShardCritic, TaskC
 from momus.data.lock import hold
 from momus.errors import UserError
 from momus.lm.codec import Codec
-from momus.lm.models import folder_digest, load_tokenizer
+from momus.lm.models import load_tokenizer, model_digest
 from momus.records import Tamper, Task, write_jsonl
 from momus.search.reward import identify_reward, load_reward_function
 from momus.search.run_directory import CONFIG, started_with
@@ -177,7 +177,7 @@ def _settings(config: CritiqueConfig, input_sha256: str, size: int) -> dict[str,
         if config.reward_url is not None
         else None
     )
-    models = {"model": folder_digest(config.model), "reward": identify_reward(config.source, served)}
+    models = {"model": model_digest(config.model), "reward": identify_reward(config.source, served)}
     settings = {**asdict(replace(config, n=config.samples)), **models}
     return {**settings, "input": input_sha256, "batch": BATCH, "shard": size, "momus": __version__}
 

@@ -206,7 +206,7 @@ def load_critic(model: Path | None = None, reward: RewardSource | None = None) -
         UserError: A directory does not hold the model it should.
     """
     from momus.lm.local.engine import LocalEngine
-    from momus.lm.models import folder_digest, load_causal_lm, load_tokenizer
+    from momus.lm.models import load_causal_lm, load_tokenizer, model_digest
     from momus.lm.pointer import Pointer
     from momus.search.reward import identify_reward, load_reward_function
 
@@ -217,8 +217,8 @@ def load_critic(model: Path | None = None, reward: RewardSource | None = None) -
     source = reward or RewardSource()
     found = load_reward_function(source, engine)
     if found is None:
-        return VotingCritic(engine, folder_digest(folder), pointer=pointer)
-    weights = {"model": folder_digest(folder), "reward": identify_reward(source, found)}
+        return VotingCritic(engine, model_digest(folder), pointer=pointer)
+    weights = {"model": model_digest(folder), "reward": identify_reward(source, found)}
     return SearchCritic(engine, found, tokenizer.eos_token_id, weights, pointer=pointer)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from momus.errors import UserError
 from momus.lm.constraint import Vocabulary
+from momus.lm.gguf import pretrained
 from momus.lm.remote.wire import ServerToken
 
 
@@ -111,15 +112,16 @@ class ServerCodec(Codec):
 
 
 def read_tokenizer(source: str | Path) -> Any:
-    """Load a tokenizer from a local directory or the hub.
+    """Load a tokenizer from a local directory, the hub or a GGUF file.
 
     Raises:
         UserError: There is none.
     """
     from transformers import AutoTokenizer
 
+    name, options = pretrained(source)
     try:
-        return AutoTokenizer.from_pretrained(str(source))
+        return AutoTokenizer.from_pretrained(name, **options)
     except Exception as error:
         refuse_run(source)
         line = " ".join(str(error).split())[:300]

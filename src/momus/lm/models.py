@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GgufConfig
 from transformers.utils.logging import disable_progress_bar
 
 from momus.errors import UserError
 from momus.lm.codec import read_tokenizer, refuse_run
+from momus.lm.gguf import check_memory, pretrained
 
 if TYPE_CHECKING:
     from momus.lm.pointer import PointerNetwork
@@ -144,13 +145,13 @@ def reward_kind(path: Path) -> str:
 
 
 def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32) -> Any:
-    """Load a causal language model from a local directory or the hub, safetensors only.
+    """Load a causal language model from a local directory or the hub (safetensors only), or from a GGUF file.
 
-    A directory may hold an adapter of peft, which is put into its base.
+    A directory may hold an adapter of peft, which is put into its base. The weights of a GGUF file are unpacked.
 
     Raises:
         UserError: There is no such model, or it cannot be read, or it is not whole, or an adapter's base is gone or
-            another.
+            another, or a GGUF file's weights do not fit into memory unpacked.
     """
     if (Path(path) / HEAD_FILE).is_file():
         raise UserError(f"{path} holds a reward model: name a language model, such as the one it was trained from")
@@ -158,9 +159,13 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32) -> Any:
         model = load_causal_lm(_base_name(Path(path)))
         _add_adapter(model, Path(path))
         return model.to(dtype).eval()
+    name, options = pretrained(path)
+    if options:
+        check_memory(Path(path), dtype.itemsize)
+        options["quantization_config"] = GgufConfig(dequantize=True)  # packed weights could not be trained or saved
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
-            str(path), dtype=dtype, use_safetensors=True, output_loading_info=True
+            name, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
         )
     except Exception as error:
         refuse_run(path)
@@ -197,7 +202,7 @@ def _add_adapter(base: Any, path: Path) -> None:
 
 
 def load_tokenizer(path: str | Path) -> Any:
-    """Load a tokenizer from a local directory or the hub and check its padding token.
+    """Load a tokenizer from a local directory, the hub or a GGUF file and check its padding token.
 
     Raises:
         UserError: There is no such tokenizer, or padding and end-of-text are the same token.
@@ -225,16 +230,19 @@ def check_padding(pad_id: int | None, eos_id: int | None, name: str = "the model
         )
 
 
-def folder_digest(folder: Path) -> str:
-    """Return the SHA-256 of a model directory's weights and settings: what names a model wherever it lies.
+def model_digest(path: Path) -> str:
+    """Return the SHA-256 of a model's weights and settings, in a directory or a GGUF file: its name wherever it lies.
 
     Raises:
         UserError: There is no model in it.
     """
-    files = sorted(file for pattern in ("*.safetensors", "*.json") for file in folder.glob(pattern))
-    if not files:
-        raise UserError(f"{folder}: no such directory, or no model in it")
     digest = hashlib.sha256()
+    if path.is_file():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    files = sorted(file for pattern in ("*.safetensors", "*.json") for file in path.glob(pattern))
+    if not files:
+        raise UserError(f"{path}: no such directory, or no model in it")
     for file in files:
         with file.open("rb") as stream:
             digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from momus.lm.codec import Codec, read_tokenizer
 from momus.lm.engine import SearchEngine
 from momus.lm.forward import score_trees
-from momus.lm.models import RewardModel, folder_digest
+from momus.lm.models import RewardModel, model_digest
 from momus.lm.pointer_reward import PointerRewardModel, load_reward
 from momus.lm.tree import Tokens, TokenTree
 from momus.search.result import RewardFunction, RewardSource
@@ -61,4 +61,4 @@ def identify_reward(source: RewardSource, reward: RewardFunction | None) -> str:
     Raises:
         UserError: There is no model in the directory.
     """
-    return folder_digest(source.folder) if source.folder is not None else str(getattr(reward, "name", ""))
+    return model_digest(source.folder) if source.folder is not None else str(getattr(reward, "name", ""))

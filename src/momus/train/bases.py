@@ -11,6 +11,7 @@ from transformers import AutoConfig
 from momus.errors import UserError
 from momus.lm.chat import ChatFormat
 from momus.lm.codec import read_tokenizer
+from momus.lm.gguf import pretrained
 from momus.lm.models import RewardModel, check_padding, load_causal_lm
 from momus.runtime.settings import Setup
 from momus.train.settings import TextConfig
@@ -60,7 +61,7 @@ def open_base(
     """Open a model's tokenizer and settings, without its weights, and check that they can be trained with.
 
     Args:
-        name: A folder, or a name on the hub.
+        name: A folder, a name on the hub or a GGUF file.
         config: The lengths there are to be room for.
         setup: How the model will be held.
         template: A file with a Jinja chat template, in place of the tokenizer's own.
@@ -85,8 +86,9 @@ def open_base(
         raise UserError(f"--chat-template {template}: cannot be read: {error}") from error
     chat = ChatFormat(tokenizer, text)
     tokenizer.chat_template = chat.template  # is saved with what is trained
+    source, options = pretrained(name)
     try:
-        positions = getattr(AutoConfig.from_pretrained(name), "max_position_embeddings", None)
+        positions = getattr(AutoConfig.from_pretrained(source, **options), "max_position_embeddings", None)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read the settings of {name}: {' '.join(str(error).split())[:200]}") from error
     if positions is not None and config.max_prompt + config.max_answer > positions:

@@ -78,6 +78,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def weights_of(model: str) -> str:
     """Return what names a model's weights wherever they lie: their SHA-256, or its name on the hub or a server."""
-    from momus.lm.models import folder_digest
+    from momus.lm.models import model_digest
 
-    return folder_digest(Path(model)) if Path(model).is_dir() else model
+    return model_digest(Path(model)) if Path(model).exists() else model
