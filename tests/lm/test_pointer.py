@@ -27,9 +27,9 @@ from momus.search.fsbs import FSBSConfig, choose_best, force_sampling_beam_searc
 from momus.search.result import EncodedTask
 from momus.tamper.sites import find_edits
 from momus.tiny.examples import CorpusFunction, draw_tamper
-from momus.tiny.lessons import lessons_from
+from momus.tiny.lessons import TinyPointerConfig, corpus_lessons
 from momus.train import pointer as pointing
-from momus.train.pointer import PointerConfig, lesson_of, loss_of, train_pointer
+from momus.train.pointer import make_lesson, pointing_loss, train_pointer
 from support.tiny import llama, tiny_engine, tiny_tokenizer
 
 ANSWER = "def f(items):\n    total = 0\n\n    for x in items:\n        total -= x\n    return total"
@@ -231,7 +231,7 @@ def test_lessons_mark_the_lines_of_the_bugs(lessons) -> None:
     _, tampers, tokenizer = lessons
     vocabulary = Vocabulary.from_tokenizer(tokenizer)
     for tamper in tampers:
-        own = lesson_of(tamper, tamper.task.question, tokenizer, vocabulary)
+        own = make_lesson(tamper, tamper.task.question, tokenizer, vocabulary)
         lines = [line for line in tamper.answer.split("\n") if line.strip()]
         marked = [line.strip() for line, buggy in zip(lines, own.buggy, strict=True) if buggy]
         gold = {line.strip() for c in tamper.gold_critique().comments for line in c.highlight.split("\n")}
@@ -242,20 +242,20 @@ def test_lessons_mark_the_lines_of_the_bugs(lessons) -> None:
 def test_the_loss_is_the_mean_over_answers_and_over_lines(lessons) -> None:
     _, tampers, tokenizer = lessons
     vocabulary, own = Vocabulary.from_tokenizer(tokenizer), network()
-    chosen = [lesson_of(t, "", tokenizer, vocabulary) for t in tampers[:5]]
-    together, _ = loss_of(own, chosen, 0.0)
-    alone = [loss_of(own, [lesson], 0.0)[0].item() for lesson in chosen]
+    chosen = [make_lesson(t, "", tokenizer, vocabulary) for t in tampers[:5]]
+    together, _ = pointing_loss(own, chosen, 0.0)
+    alone = [pointing_loss(own, [lesson], 0.0)[0].item() for lesson in chosen]
     assert together.item() == pytest.approx(sum(alone) / len(alone), rel=1e-4)
-    by_line = [(loss_of(own, [lesson], 1.0)[0].item() - a) * len(lesson.ends)
+    by_line = [(pointing_loss(own, [lesson], 1.0)[0].item() - a) * len(lesson.ends)
                for lesson, a in zip(chosen, alone, strict=True)]  # fmt: skip
-    every = loss_of(own, chosen, 1.0)[0].item() - together.item()
+    every = pointing_loss(own, chosen, 1.0)[0].item() - together.item()
     assert every == pytest.approx(sum(by_line) / sum(len(lesson.ends) for lesson in chosen), rel=1e-3)
 
 
 def test_training_goes_on_exactly_and_learns(lessons, tmp_path, monkeypatch) -> None:
     functions, tampers, tokenizer = lessons
     model = llama(vocab=len(tokenizer))
-    config = PointerConfig(
+    config = TinyPointerConfig(
         layers=1,
         heads=2,
         inner=32,
@@ -269,10 +269,10 @@ def test_training_goes_on_exactly_and_learns(lessons, tmp_path, monkeypatch) -> 
     )
 
     vocabulary = Vocabulary.from_tokenizer(tokenizer)
-    held_out = [lesson_of(tamper, tamper.task.question, tokenizer, vocabulary) for tamper in tampers]
+    held_out = [make_lesson(tamper, tamper.task.question, tokenizer, vocabulary) for tamper in tampers]
 
     def train(folder):
-        return train_pointer(model, 1, lessons_from(functions, config, tokenizer), held_out, config, folder)
+        return train_pointer(model, 1, corpus_lessons(functions, config, tokenizer), held_out, config, folder)
 
     real, done = pointing._step, []
 
@@ -309,7 +309,7 @@ def test_training_goes_on_exactly_and_learns(lessons, tmp_path, monkeypatch) -> 
         assert torch.equal(a, b), name
     shutil.rmtree(tmp_path / "cut")
     other = train_pointer(
-        model, 1, lessons_from(functions, config, tokenizer), held_out, replace(config, seed=1), tmp_path / "other"
+        model, 1, corpus_lessons(functions, config, tokenizer), held_out, replace(config, seed=1), tmp_path / "other"
     )
     assert not torch.equal(whole.score.weight, other.score.weight)
     rows = [row["choice"] for row in pointing.Run(tmp_path / "whole", {**pointing.asdict(config), "reads": 1}).history()

@@ -201,7 +201,7 @@ def test_the_critique_follows_the_detector_over_all_lines_left(drawn, tokenizer)
             share = odd[own[:, 2] + start].softmax(0)
             expected.append(-(share * told[own[:, 1]]).sum().item())
         start += len(tree)
-    assert wanted._follow(model, hidden, odd, row, examples).item() == pytest.approx(np.mean(expected), abs=1e-4)
+    assert wanted._follow_loss(model, hidden, odd, row, examples).item() == pytest.approx(np.mean(expected), abs=1e-4)
 
 
 def test_in_the_end_only_the_layers_above_the_detector_move(drawn, tokenizer):

@@ -3,10 +3,10 @@
 `accelerate launch` and `torchrun` start the same program several times. Every process reads the same data and takes the
 same decisions, and they communicate only in the functions below. A stage is written once::
 
-    sums = accumulate_gradients(groups, loss_of_group, ("loss",), key=(seed, step))
+    sums = accumulate_gradients(groups, group_loss, ("loss",), key=(seed, step))
     norm = reduce_and_clip_gradients(model, max_norm)
 
-`groups` is the whole batch, cut into forward passes regardless of the number of processes, and `loss_of_group` divides
+`groups` is the whole batch, cut into forward passes regardless of the number of processes, and `group_loss` divides
 by the count of the *whole* batch. So gradients are summed over processes, not averaged, and a process with more or less
 to do, or nothing, biases nothing. With one process all of this does nothing and leaves `torch.distributed` alone.
 Models, weights and precision are the concern of `runtime/sharding.py`.

@@ -1,22 +1,36 @@
-"""What momus-tiny's pointer learns from: fresh bugs in the functions of the corpus."""
+"""What momus-tiny's pointer is trained on: fresh bugs in the functions of the corpus."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerFast
 
 from momus.lm.constraint import Vocabulary
 from momus.tiny.corpus import Corpus
 from momus.tiny.examples import draw_bugs
-from momus.train.pointer import Lesson, PointerConfig, lesson_of
+from momus.train.pointer import Lesson, PointerConfig, make_lesson
 
 
-def lessons_from(
-    corpus: Corpus, config: PointerConfig, tokenizer: PreTrainedTokenizerFast
+@dataclass(frozen=True)
+class TinyPointerConfig(PointerConfig):
+    """Settings of momus-tiny's pointer: how it is trained, and how its lessons are drawn."""
+
+    bugs: tuple[float, ...] = (0.05, 0.4, 0.25, 0.2, 0.1)
+    """Shares of answers with 0, 1, 2, ... bugs; never more than one to two lines."""
+    question: float = 0.7
+    """Share of answers shown with their question."""
+    short_chars: int = 360
+    long_share: float = 0.6
+    """Chance to keep a drawn answer that is longer than `short_chars`."""
+
+
+def corpus_lessons(
+    corpus: Corpus, config: TinyPointerConfig, tokenizer: PreTrainedTokenizerFast
 ) -> Callable[[random.Random], Lesson]:
-    """Return what draws a lesson: a function of the corpus, mostly a long one, with fresh bugs in it."""
+    """Return a function that draws lessons: a function of the corpus, usually a long one, with fresh bugs in it."""
     vocabulary = Vocabulary.from_tokenizer(tokenizer)
 
     def draw(rng: random.Random) -> Lesson:
@@ -27,6 +41,6 @@ def lessons_from(
             tamper = draw_bugs(function, config.bugs, rng)
             if tamper is not None:
                 question = function.question if rng.random() < config.question else ""
-                return lesson_of(tamper, question, tokenizer, vocabulary)
+                return make_lesson(tamper, question, tokenizer, vocabulary)
 
     return draw

@@ -50,12 +50,12 @@ from momus.records import Tamper
 from momus.runtime.runs import Run
 from momus.tiny.corpus import Corpus, CorpusConfig, build_corpus, texts
 from momus.tiny.examples import Mixture, TrainingExample, draw_example, draw_tamper
-from momus.tiny.lessons import lessons_from
+from momus.tiny.lessons import TinyPointerConfig, corpus_lessons
 from momus.tiny.line_accuracy import line_accuracy
-from momus.tiny.losses import Heads, LossWeights, loss_of
+from momus.tiny.losses import Heads, LossWeights, pretraining_loss
 from momus.tiny.tokenizer import train_tokenizer
 from momus.train.muon import muon_and_adamw, set_rates, take_step
-from momus.train.pointer import PointerConfig, lesson_of, train_pointer
+from momus.train.pointer import make_lesson, train_pointer
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class PretrainConfig:
     seed: int = 0
     losses: LossWeights = field(default_factory=LossWeights)
     mixture: Mixture = field(default_factory=Mixture)
-    pointing: PointerConfig = field(default_factory=PointerConfig)
+    pointing: TinyPointerConfig = field(default_factory=TinyPointerConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
 
 
@@ -114,7 +114,7 @@ PRESETS = {
         layers=8,
         detect_layer=6,
         heads=5,
-        pointing=PointerConfig(
+        pointing=TinyPointerConfig(
             layers=3,
             heads=5,
             inner=640,
@@ -138,7 +138,7 @@ PRESETS = {
         batch_tokens=2048,
         pool=16,
         save_every=1,
-        pointing=PointerConfig(
+        pointing=TinyPointerConfig(
             layers=1,
             heads=2,
             inner=32,
@@ -189,9 +189,9 @@ def pretrain(out: Path, config: PretrainConfig) -> Path:
             if state["pool"] % config.save_every == 0 or state["tokens"] >= total:
                 run.log(step, line_accuracy=line_accuracy(model, tokenizer, valid))
                 run.save(step, modules=modules, optimizers=optimizers, state=state)
-    draw = lessons_from(corpus, config.pointing, tokenizer)
+    draw = corpus_lessons(corpus, config.pointing, tokenizer)
     vocabulary = Vocabulary.from_tokenizer(tokenizer)
-    held_out = [lesson_of(own, own.task.question, tokenizer, vocabulary) for own in valid]
+    held_out = [make_lesson(tamper, tamper.task.question, tokenizer, vocabulary) for tamper in valid]
     pointer = train_pointer(model, config.detect_layer, draw, held_out, config.pointing, out / "pointer")
     save_causal_lm(model.half(), out / "model", tokenizer, pointer=pointer)  # it ships: every megabyte counts
     return out / "model"
@@ -287,5 +287,5 @@ def _step(
     config: PretrainConfig,
 ) -> dict[str, float]:
     """Take one optimizer step on a batch and return its losses."""
-    loss, parts = loss_of(model, heads, batch, config.detect_layer, config.mixture, config.losses)
+    loss, parts = pretraining_loss(model, heads, batch, config.detect_layer, config.mixture, config.losses)
     return {**parts, "norm": take_step(loss, model, optimizers)}

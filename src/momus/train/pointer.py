@@ -1,12 +1,15 @@
-"""Training the embedded model's pointer (`lm/pointer.py`): fresh bugs teach where to point.
+"""Train a pointer (`lm/pointer.py`) for a critic: the small network that chooses the line to quote.
 
-First the layers copied from the model stay as they are and only what reads them is trained; then everything is. The
-result is a mean of the weights after either part. The model itself does not change.
+The critic is any model that `PointerNetwork` can be built on, and lessons come from a given function: an answer with
+its question, and which of its lines hold bugs. The critic itself does not change.
 
-Two losses on the scores at the ends of an answer's lines: which line holds the fault among all of them (cross-entropy
-against an even choice among the lines with bugs), and whether each line does (binary cross-entropy). A prompt costs a
-fraction of what a critique of it would, and every answer is a lesson, so that in the same time the pointer sees several
-times the bugs. Everything is drawn by (seed, pool): a run that was killed continues exactly.
+At first the layers copied from the critic are frozen and only the layers that read them are trained; then everything
+is. The result is a weighted mean of the weights after either part.
+
+Two losses on the scores at the ends of an answer's lines: which of all lines holds a bug (cross-entropy against an even
+choice among the lines with bugs), and whether each line does (binary cross-entropy). A prompt costs a fraction of the
+critique written about it, and every answer is a lesson, so in the same time the pointer sees several times the bugs.
+Everything is drawn by (seed, pool): a killed run continues exactly.
 """
 
 from __future__ import annotations
@@ -36,48 +39,41 @@ from momus.train.muon import muon_and_adamw, set_rates, take_step
 
 @dataclass(frozen=True)
 class PointerConfig:
-    """Settings of the pointer and its training; there is no paper to follow here."""
+    """Settings of a pointer and its training; there is no paper to follow here."""
 
     layers: int = 2
-    """Bidirectional layers of its own."""
+    """Bidirectional layers above those copied from the critic."""
     heads: int = 4
     inner: int = 320
-    """Width of their feed-forward blocks."""
+    """Width of the feed-forward blocks of these layers."""
     tokens: int = 9_000_000
-    """Tokens of prompts to train on while the copied layers stay as they are, padding not counted."""
+    """Prompt tokens to train on while the copied layers are frozen, padding not counted."""
     whole_tokens: int = 6_000_000
     """Tokens to train everything on afterwards."""
     batch_tokens: int = 8192
-    """Most tokens in a batch, padding counted."""
+    """Tokens per batch at most, padding counted."""
     matrix_lr: float = 0.02
     other_lr: float = 3e-3
     weight_decay: float = 0.01
     first: float = 0.25
-    """What the weights after the first part count for in the mean; chosen on validation functions."""
+    """Share of the weights after the first part in the mean; chosen on validation functions."""
     warmup: int = 40
     """Steps over which the rates rise."""
     cooldown: float = 0.5
     """Last share of `tokens` over which the rates fall to zero."""
     again: float = 0.5
-    """Share of the rates to which they rise when the whole begins to be trained; then they fall to zero."""
-    bugs: tuple[float, ...] = (0.05, 0.4, 0.25, 0.2, 0.1)
-    """Shares of answers with 0, 1, 2, ... bugs; never more than one to two lines."""
-    question: float = 0.7
-    """Share of answers shown with their question."""
-    short_chars: int = 360
-    long_share: float = 0.6
-    """Chance to keep an answer drawn that is longer than `short_chars`."""
+    """Share of the peak rates that the second part warms up to, before they fall to zero."""
     every: float = 2.0
-    """What the loss of every single line weighs beside that of the choice among them."""
+    """Weight of the loss of single lines; that of the choice among them weighs 1."""
     pool: int = 512
-    """Answers drawn together and cut into batches of like lengths."""
+    """Lessons drawn together and cut into batches of similar lengths."""
     save_every: int = 20
     """Pools between checkpoints."""
     seed: int = 0
 
 
 class Lesson(NamedTuple):
-    """A prompt, where its answer's lines end that are not blank, and which of these hold bugs."""
+    """A prompt, the positions where its answer's non-blank lines end, and which of these lines hold bugs."""
 
     tokens: tuple[int, ...]
     ends: tuple[int, ...]
@@ -92,18 +88,18 @@ def train_pointer(
     config: PointerConfig,
     out: Path,
 ) -> PointerNetwork:
-    """Train the pointer of a model in the run directory `out`; running it again continues where it stopped.
+    """Train a pointer for a critic in the run directory `out`; running it again continues where it stopped.
 
     Args:
-        model: The model; it is not changed.
-        reads: How many of its layers the pointer reads through.
-        draw: Draws one lesson; it must depend on nothing but the generator it is given.
-        valid: Held-out lessons, to say now and then how often the pointer is right.
-        config: The settings.
-        out: The run directory.
+        model: The critic; it is not changed.
+        reads: Number of its layers that the pointer copies.
+        draw: Draws one lesson, from nothing but the given random generator.
+        valid: Held-out lessons for the logged accuracy.
+        config: All settings.
+        out: Run directory.
 
     Returns:
-        The network, which reads states as wide as the model's and scores every token.
+        The network, which scores every token of a prompt.
 
     Raises:
         UserError: The run directory holds a run with other settings, or the disk is full.
@@ -126,7 +122,7 @@ def train_pointer(
                 network.below.requires_grad_(whole)
                 set_rates(optimizers, config, _rate(config, step, state["tokens"]))
                 losses = _step(network, optimizers, batch, config)
-                state["tokens"] += sum(len(own.tokens) for own in batch)
+                state["tokens"] += sum(len(lesson.tokens) for lesson in batch)
                 step += 1
                 if not whole and state["tokens"] >= config.tokens:
                     first.load_state_dict(network.state_dict())
@@ -137,13 +133,13 @@ def train_pointer(
                 run.log(step, line_accuracy=pointing_accuracy(network, valid, config.batch_tokens))
                 run.save(step, modules=modules, optimizers=optimizers, state=state)
     with torch.no_grad():
-        for own, before in zip(network.parameters(), first.parameters(), strict=True):
-            own.lerp_(before, config.first)
+        for parameter, before in zip(network.parameters(), first.parameters(), strict=True):
+            parameter.lerp_(before, config.first)
     return network.eval()
 
 
-def lesson_of(tamper: Tamper, question: str, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary) -> Lesson:
-    """Return what one tampered answer teaches."""
+def make_lesson(tamper: Tamper, question: str, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary) -> Lesson:
+    """Return the lesson of one tampered answer."""
     ids = tokenizer.backend_tokenizer.encode(critique_prompt(question, tamper.answer)).ids
     tokens = (tokenizer.bos_token_id, *ids)
     ends = line_end_positions(tokens, tamper.answer, vocabulary)
@@ -152,42 +148,48 @@ def lesson_of(tamper: Tamper, question: str, tokenizer: PreTrainedTokenizerFast,
     return Lesson(tokens, tuple(ends[n] for n in lines), tuple(n in bugs for n in lines))
 
 
-def loss_of(
-    network: PointerNetwork, lessons: Sequence[Lesson], every_weight: float
+def pointing_loss(
+    network: PointerNetwork, lessons: Sequence[Lesson], line_weight: float
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """Return the loss of some lessons, a scalar, and its parts as numbers to show."""
-    choice, every = [], []
-    for scores, own in zip(_scores(network, lessons), lessons, strict=True):
-        buggy = torch.tensor(own.buggy, dtype=scores.dtype, device=scores.device)
-        every.append(F.binary_cross_entropy_with_logits(scores, buggy, reduction="none"))
-        if any(own.buggy):
-            choice.append(-(scores.log_softmax(-1) * buggy).sum() / buggy.sum())
-    single = torch.cat(every).mean()
-    chosen = torch.stack(choice).mean() if choice else torch.zeros_like(single)
-    return chosen + every_weight * single, {"choice": round(chosen.item(), 4), "every": round(single.item(), 4)}
+    """Return the loss of some lessons, a scalar, and its parts as numbers to show.
+
+    Args:
+        network: The pointer.
+        lessons: At least one.
+        line_weight: Weight of the loss of single lines beside that of the choice among them.
+    """
+    choices, lines = [], []
+    for scores, lesson in zip(_line_scores(network, lessons), lessons, strict=True):
+        buggy = torch.tensor(lesson.buggy, dtype=scores.dtype, device=scores.device)
+        lines.append(F.binary_cross_entropy_with_logits(scores, buggy, reduction="none"))
+        if any(lesson.buggy):
+            choices.append(-(scores.log_softmax(-1) * buggy).sum() / buggy.sum())
+    line = torch.cat(lines).mean()
+    choice = torch.stack(choices).mean() if choices else torch.zeros_like(line)
+    return choice + line_weight * line, {"choice": round(choice.item(), 4), "every": round(line.item(), 4)}
 
 
 @torch.no_grad()
 def pointing_accuracy(network: PointerNetwork, lessons: Sequence[Lesson], batch_tokens: int) -> float:
     """Return the share of lessons in which the line with the highest score has a bug."""
     network.eval()
-    batches = _batches(lessons, batch_tokens)
     hits = [
-        own.buggy[int(scores.argmax())]
-        for batch in batches
-        for scores, own in zip(_scores(network, batch), batch, strict=True)
+        lesson.buggy[int(scores.argmax())]
+        for batch in _batches(lessons, batch_tokens)
+        for scores, lesson in zip(_line_scores(network, batch), batch, strict=True)
     ]
     network.train()
     return sum(hits) / max(1, len(hits))
 
 
-def _scores(network: PointerNetwork, lessons: Sequence[Lesson]) -> list[torch.Tensor]:
-    scores = network(*pad_prompts([own.tokens for own in lessons], network.score.weight.device))
-    return [row[list(own.ends)] for row, own in zip(scores, lessons, strict=True)]
+def _line_scores(network: PointerNetwork, lessons: Sequence[Lesson]) -> list[torch.Tensor]:
+    """Return the score at the end of every line of each lesson."""
+    scores = network(*pad_prompts([lesson.tokens for lesson in lessons], network.score.weight.device))
+    return [row[list(lesson.ends)] for row, lesson in zip(scores, lessons, strict=True)]
 
 
 def _rate(config: PointerConfig, step: int, tokens: int) -> float:
-    """Warm up, hold, fall to zero at `config.tokens`; for the whole warm up again, less high, and fall."""
+    """Warm up, hold, fall to zero at `config.tokens`; then warm up again, to less, and fall to zero."""
     if tokens < config.tokens:
         return min(1.0, (step + 1) / config.warmup, (1 - tokens / config.tokens) / config.cooldown)
     done = tokens - config.tokens
@@ -198,12 +200,12 @@ def _rate(config: PointerConfig, step: int, tokens: int) -> float:
 def _batches(
     lessons: Sequence[Lesson], batch_tokens: int, shuffled: random.Random | None = None
 ) -> Iterator[list[Lesson]]:
-    """Cut lessons into batches of like lengths."""
+    """Cut lessons into batches of similar lengths."""
     batches: list[list[Lesson]] = [[]]
-    for own in sorted(lessons, key=lambda lesson: len(lesson.tokens)):
-        if batches[-1] and (len(batches[-1]) + 1) * len(own.tokens) > batch_tokens:
+    for lesson in sorted(lessons, key=lambda lesson: len(lesson.tokens)):
+        if batches[-1] and (len(batches[-1]) + 1) * len(lesson.tokens) > batch_tokens:
             batches.append([])
-        batches[-1].append(own)
+        batches[-1].append(lesson)
     if shuffled:
         shuffled.shuffle(batches)
     yield from batches
@@ -223,5 +225,5 @@ def _step(
     batch: Sequence[Lesson],
     config: PointerConfig,
 ) -> dict[str, float]:
-    loss, parts = loss_of(network, batch, config.every)
+    loss, parts = pointing_loss(network, batch, config.every)
     return {**parts, "norm": take_step(loss, network, optimizers)}

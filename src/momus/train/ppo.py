@@ -249,7 +249,7 @@ class _PPO:
         networks, config = self.networks, self.config
         tokens, device = batch.count_actions(groups), networks.policy.device
 
-        def of_policy(group: list[int]) -> tuple[Tensor, list[float]]:
+        def policy_term(group: list[int]) -> tuple[Tensor, list[float]]:
             cells = batch.cells(group)
             old, advantages = targets.logprobs[cells].to(device), targets.advantages[cells].to(device)
             logprobs = token_logprobs(networks.policy, batch.select(group), config.temperature).logprobs
@@ -257,7 +257,7 @@ class _PPO:
             clipped, kl = (ratio - 1).abs() > config.clip, kl_estimate_k3(old, logprobs)
             return losses.sum() / tokens, [x.detach().sum().item() for x in (losses, clipped, kl, ratio)]
 
-        def of_value(group: list[int]) -> tuple[Tensor, list[float]]:
+        def value_term(group: list[int]) -> tuple[Tensor, list[float]]:
             cells = batch.cells(group)
             old, returns = targets.values[cells].to(device), targets.returns[cells].to(device)
             losses = value_loss(token_values(networks.value, batch.select(group)), old, returns, config.clip)
@@ -265,8 +265,8 @@ class _PPO:
 
         networks.zero_grad()
         # One network after the other, so that only one's activations are held for its backward pass.
-        sums = accumulate_gradients(groups, of_policy, ("policy_loss", "clip_fraction", "approx_kl", "ratio"))
-        sums |= accumulate_gradients(groups, of_value, ("value_loss",))
+        sums = accumulate_gradients(groups, policy_term, ("policy_loss", "clip_fraction", "approx_kl", "ratio"))
+        sums |= accumulate_gradients(groups, value_term, ("value_loss",))
         metrics = {name: value / tokens for name, value in sums.items()}
         if config.ptx_coefficient:
             metrics["ptx_loss"] = self._add_ptx_gradient(batch.count_episodes(groups), key)
@@ -290,10 +290,10 @@ class _PPO:
         trees = trees_from_rows(texts)
         tokens = sum(len(text) - 1 for text in texts)
 
-        def of_texts(group: list[int]) -> tuple[Tensor, list[float]]:
+        def ptx_term(group: list[int]) -> tuple[Tensor, list[float]]:
             loss = -token_logprobs(policy, [trees[i] for i in group]).logprobs.sum() / tokens
             return gamma * loss, [loss.item()]
 
         self.meter.train(policy, trees)
         groups = pack([len(tree) for tree in trees], self.config.token_budget)
-        return accumulate_gradients(groups, of_texts, ("loss",))["loss"]
+        return accumulate_gradients(groups, ptx_term, ("loss",))["loss"]

@@ -184,7 +184,7 @@ def _step(
     """Take one optimizer step on the mean over prompts of each prompt's loss."""
     trees = [element.tree() for element in batch]
 
-    def loss_of(group: list[int]) -> tuple[Tensor, list[float]]:
+    def group_loss(group: list[int]) -> tuple[Tensor, list[float]]:
         elements, scores = [batch[i] for i in group], leaf_scores(model, [trees[i] for i in group])
         parts = torch.split(scores, [len(element.branches) for element in elements])
         loss = torch.stack([element.loss(part) for element, part in zip(elements, parts, strict=True)]).sum()
@@ -194,7 +194,7 @@ def _step(
 
     optimizer.zero_grad()
     groups = pack([len(tree) for tree in trees], config.token_budget)
-    sums = accumulate_gradients(groups, loss_of, ("loss", "correct", "pairs"), (config.seed, step))
+    sums = accumulate_gradients(groups, group_loss, ("loss", "correct", "pairs"), (config.seed, step))
     norm = reduce_and_clip_gradients(model, config.max_grad_norm)
     if not math.isfinite(sums["loss"] + norm):
         raise UserError(

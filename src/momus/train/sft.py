@@ -136,13 +136,13 @@ def _step(
     """Take one optimizer step on the mean loss of the batch's tokens, accumulated over forward passes."""
     tokens = count_answer_tokens(trees)
 
-    def loss_of(group: list[int]) -> tuple[Tensor, list[float]]:
+    def group_loss(group: list[int]) -> tuple[Tensor, list[float]]:
         loss = -token_logprobs(model, [trees[i] for i in group]).logprobs.sum() / tokens
         return loss, [loss.item()]
 
     optimizer.zero_grad()
     groups = pack([len(tree) for tree in trees], config.token_budget)
-    loss = accumulate_gradients(groups, loss_of, ("loss",), (config.seed, step))["loss"]
+    loss = accumulate_gradients(groups, group_loss, ("loss",), (config.seed, step))["loss"]
     norm = reduce_and_clip_gradients(model, config.max_grad_norm)
     if not math.isfinite(loss) or not math.isfinite(norm):
         raise UserError(f"the loss is {loss} and its gradient {norm} at step {step + 1}: lower learning_rate")
