@@ -7,7 +7,7 @@ import re
 from momus.tamper import mutations  # noqa: F401  (registers the kinds)
 from momus.tamper.edits import Edit
 from momus.tamper.registry import mutations_of
-from momus.tamper.tree import Draft, Tree
+from momus.tamper.tree import Draft, Tree, should_be
 
 
 def find_edits(source: str) -> list[Edit]:
@@ -25,8 +25,17 @@ def find_edits(source: str) -> list[Edit]:
         for kind, mutate in mutations_of(node):
             for draft in mutate(node, tree):
                 edit = _finish(kind, draft, source)
+                if _proposes_what_stands_there(edit, source):
+                    continue
                 found.setdefault((edit.start, edit.stop, edit.replacement), edit)
     return sorted(found.values(), key=lambda edit: (edit.start, edit.stop))
+
+
+def _proposes_what_stands_there(edit: Edit, source: str) -> bool:
+    """Whether the repair that an edit's description names is the very text that it highlights."""
+    first, last = edit.start + edit.anchor[0], edit.start + edit.anchor[1]
+    tampered = source[: edit.start] + edit.replacement + source[edit.stop :]
+    return edit.description.startswith(should_be(tampered[first:last], "").removesuffix("."))
 
 
 def _finish(kind: str, draft: Draft, source: str) -> Edit:

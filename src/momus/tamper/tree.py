@@ -269,9 +269,12 @@ def _without_comment(line: str) -> str:
     return head.rstrip()
 
 
+_LITERAL_OR_SPACE = re.compile(r"""((['"])(?:(?!\2)[^\\\n]|\\.)*\2)|\s+""")
+
+
 def shorten(text: str, limit: int = 60) -> str:
-    """Return code on one line, cut to `limit` characters."""
-    flat = " ".join(text.split())
+    """Return code on one line, cut to `limit` characters; spaces inside string literals stay as they are."""
+    flat = _LITERAL_OR_SPACE.sub(lambda match: match[1] or " ", text.strip())
     return flat if len(flat) <= limit else flat[: limit - 3].rstrip() + "..."
 
 

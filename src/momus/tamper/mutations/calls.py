@@ -6,6 +6,15 @@ from collections.abc import Iterator
 
 import libcst as cst
 
+from momus.tamper.mutations._equivalent import (
+    is_consumed,
+    is_default,
+    is_formatted,
+    is_joined,
+    is_only_read,
+    is_tested,
+    same_method,
+)
 from momus.tamper.mutations._shared import assigned_to_itself, callee, fits, root
 from momus.tamper.mutations.siblings import DROPPED_CALLS, DROPPED_METHODS, FUNCTIONS, METHODS
 from momus.tamper.registry import mutation
@@ -30,6 +39,8 @@ def wrong_method(node: cst.Call, tree: Tree) -> Iterator[Draft]:
         return
     text = fits(tree.code(node), tree.code(func), name.value)
     for other in siblings:
+        if same_method(name.value, other, node, tree) or (other == "extend" and is_joined(node, tree)):
+            continue
         yield Draft(tree.span(name), other, should_be(text, f"not `{other}`"), tree.span(node))
 
 
@@ -46,6 +57,14 @@ def conversion_dropped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
     inner = tree.code(value)
     above = tree.parent(node)
     if isinstance(value, cst.GeneratorExp | cst.NamedExpr) or isinstance(above, cst.Expr):
+        return
+    name = callee(node)
+    if (
+        (name in ("list", "tuple", "iter") and is_consumed(node, tree))
+        or (name in ("list", "tuple") and is_only_read(node, tree))
+        or (name == "bool" and is_tested(node, tree))
+        or (name == "str" and is_formatted(node, tree))
+    ):
         return
     closed = isinstance(value, cst.Name | cst.Attribute | cst.Subscript | cst.Call | cst.List | cst.ListComp)
     free = not isinstance(above, cst.Attribute | cst.Subscript | cst.BinaryOperation | cst.ComparisonTarget)
@@ -75,6 +94,8 @@ def method_dropped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
         root(func) in ("self", "os", "copy", "shutil") and name in ("copy", "group", "format", "replace")
     ):
         return
+    if name == "keys" and not isinstance(tree.parent(node), cst.BinaryOperation | cst.Return | cst.Assign):
+        return  # iterating over a dictionary, or looking for something in it, is over its keys
     text = fits(tree.code(node), f".{tree.source[tree.span(func.attr).start : whole.stop]}", f".{name}(...)")
     if name == "join":
         if len(node.args) == 1 and not isinstance(node.args[0].value, cst.GeneratorExp):
@@ -114,7 +135,7 @@ def argument_dropped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
             optional = last and number == 1 and callee(node) in _OPTIONAL_SECOND
         else:
             optional = arg.keyword.value not in _COSMETIC
-        if not optional or arg.star:
+        if not optional or arg.star or is_default(tree.code(arg.value)):
             continue
         if not last:
             cut = Where(tree.outer(arg).start, tree.outer(node.args[number + 1]).start)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
+from momus.tamper.mutations._equivalent import is_never_false, keeps_the_extreme, meets_in_the_middle
 from momus.tamper.mutations._shared import fits
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, should_be
@@ -40,6 +41,8 @@ def _operator(node: cst.Comparison, tree: Tree, table: dict[str, str], why: str)
 @mutation("comparison_boundary", cst.Comparison)
 def comparison_boundary(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
     """`<` for `<=` and the like."""
+    if keeps_the_extreme(node, tree) or meets_in_the_middle(node, tree):
+        return
     for operator, span, text in _compared(node, tree):
         if operator in _BOUNDARY:
             wrong, why = _BOUNDARY[operator]
@@ -92,7 +95,9 @@ def none_test_loose(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
     """Truth instead of a test for None, so that zero and empty values take the wrong branch."""
     target = node.comparisons[0]
     tested = isinstance(target.operator, cst.Is | cst.IsNot) and tree.code(target.comparator) == "None"
-    if tested and len(node.comparisons) == 1 and isinstance(node.left, cst.Name | cst.Attribute):
+    if not tested or len(node.comparisons) != 1:
+        return
+    if isinstance(node.left, cst.Name | cst.Attribute) and not is_never_false(node.left, tree):
         left = tree.code(node.left)
         wrong = left if isinstance(target.operator, cst.IsNot) else f"not {left}"
         yield Draft(tree.span(node), wrong, should_be(tree.code(node), "0 and empty values are not None"))

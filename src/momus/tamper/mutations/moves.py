@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
+from momus.tamper.mutations._equivalent import commute
 from momus.tamper.mutations._lines import LEAVES, block, head, leaves, lines, removed, small
 from momus.tamper.mutations._shared import callee, fits
 from momus.tamper.registry import mutation
@@ -85,7 +86,7 @@ def statements_swapped(node: cst.SimpleStatementLine, tree: Tree) -> Iterator[Dr
     one, two = lines(node, tree), lines(other, tree)
     upper, lower = tree.source[one.start : one.stop], tree.source[two.start : two.stop]
     middle = tree.source[one.stop : two.start]
-    used = any(_uses(tree.code(second), name) for name in _written(first, tree))
+    used = any(_uses(tree.code(second), name) for name in _written(first, tree)) and not commute(first, second, tree)
     if used and not middle.strip() and middle.count("\n") == 1 and upper.strip() != lower.strip():
         indent = len(tree.indentation(node))
         why = f"Should come after `{shorten(tree.code(node), 50)}`: it needs that to be done first."

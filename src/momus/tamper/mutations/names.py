@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import libcst as cst
 
+from momus.tamper.mutations._equivalent import order_is_ignored
 from momus.tamper.mutations._shared import alike, assigned_to_itself, callee, context, fits, instead
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, should_be
@@ -116,7 +117,8 @@ def pair_swapped(node: cst.Return | cst.Assign | cst.Arg | cst.Yield, tree: Tree
     value = node.value
     if isinstance(value, cst.Tuple) and len(value.elements) == 2:
         first, second = (element.value for element in value.elements)
-        if not (isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Tuple)):
+        unpacked = isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Tuple)
+        if not unpacked and not order_is_ignored(node, tree):
             text = fits(tree.code(node) if isinstance(node, cst.Return) else tree.code(value), tree.code(value))
             yield from _swapped(first, second, tree, text, "the values are in the wrong order")
 
