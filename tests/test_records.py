@@ -1,6 +1,7 @@
 """Records: what is written is read back, bad lines are named, quotes are anchored where they were meant."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from momus.critique import Span, anchor, format_critique, parse_critique
 from momus.errors import UserError
-from momus.records import Bug, Comparison, Rating, Tamper, Task, quotable, read_jsonl, write_jsonl
+from momus.records import Bug, Comparison, Labeling, Ranking, Rating, Tamper, Task, quotable, read_jsonl, write_jsonl
 
 TASK = Task(id="m:f", question="Write f(n).", answer="def f(n):\n    return n\n", module="m", split="test")
 BUG = Bug(kind="off-by-one", spans=(Span(14, 26),), description="Adds one.", original="n", replacement="n + 1")
@@ -98,3 +99,51 @@ def test_a_blank_span_cannot_be_quoted():
 def test_ratings_are_on_a_scale_of_seven(value):
     with pytest.raises(ValueError, match="overall"):
         Rating(**{**RATING.model_dump(), "overall": value})
+
+
+VERSION_1 = {
+    Ranking: '{"schema_version":1,"prompt":"p","candidates":["a","b"],"ranks":[1,2],"labeler":"kim","scores":[],'
+    '"authors":[],"confidence":null,"comment":"","critiques":[],"origin":{"format":"","place":"","dataset":"","id":"",'
+    '"group":"","user":"","language":"","licence":"","split":""}}',
+    Comparison: '{"schema_version":1,"tamper":{"schema_version":1,"task":{"schema_version":1,"id":"t","question":"q",'
+    '"answer":"x","module":"","split":"train"},"answer":"y","bugs":[]},"critiques":["c","d"],"sources":["sft","rl"],'
+    '"labeler":"kim","simulated":false,"ratings":[]}',
+}
+
+
+@pytest.mark.parametrize("kind", VERSION_1)
+def test_judgements_of_version_1_are_read_and_written_as_they_were(kind):
+    record = kind.model_validate_json(VERSION_1[kind])
+    assert record.labeling is None
+    assert record.model_dump_json() == VERSION_1[kind]
+
+
+@pytest.mark.parametrize("kind", VERSION_1)
+def test_how_a_judgement_was_collected_makes_it_version_2(kind, tmp_path):
+    labeling = Labeling(
+        rationale="b is clearer",
+        order=(1, 0),
+        shown_at=datetime(2026, 1, 2, tzinfo=UTC),
+        active_seconds=12.5,
+        origins=(("model", "edited"), ("human",)),
+        gold=True,
+        revision=2,
+    )
+    record = kind(**{**json.loads(VERSION_1[kind]), "schema_version": 2}, labeling=labeling)
+    write_jsonl(tmp_path / "records.jsonl", [record])
+    assert list(read_jsonl(tmp_path / "records.jsonl", kind)) == [record]
+    assert kind(**{**_without_version(kind), "labeling": labeling}) == record
+    with pytest.raises(ValueError, match="version 2"):
+        kind(**json.loads(VERSION_1[kind]), labeling=labeling)
+
+
+def _without_version(kind):
+    fields = json.loads(VERSION_1[kind])
+    del fields["schema_version"]
+    return fields
+
+
+@pytest.mark.parametrize("labeling", [{"order": (0, 0)}, {"order": (0,)}, {"origins": ((),)}])
+def test_order_and_origins_are_those_of_the_items(labeling):
+    with pytest.raises(ValueError, match="of"):
+        Ranking(prompt="p", candidates=("a", "b"), ranks=(1, 2), labeling=Labeling(**labeling))

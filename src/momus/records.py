@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -97,7 +98,73 @@ class Rating(Record):
     overall: Scale
 
 
-class Comparison(Record):
+CommentOrigin = Literal["model", "edited", "human"]
+"""Who wrote a comment: a model, a model and then a person who changed it, or a person."""
+
+
+class Labeling(BaseModel):
+    """How a judgement was collected: what cannot be reconstructed later.
+
+    Attributes:
+        rationale: Why, in the labeler's words.
+        order: The items in the order in which they were shown: `order[0]` is the index of the first.
+        shown_at: When they were first shown, by the store's clock.
+        submitted_at: When the judgement was accepted.
+        active_seconds: How long the page was in use, as the page measured it.
+        origins: For each item, in the record's order, who wrote each of its comments; empty where unknown.
+        gold: Whether this was a check whose right result is known; such judgements are not training data.
+        revision: 0 for a first judgement, and one more each time the labeler corrected it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rationale: str = ""
+    order: tuple[int, ...] = ()
+    shown_at: datetime | None = None
+    submitted_at: datetime | None = None
+    active_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    origins: tuple[tuple[CommentOrigin, ...], ...] = ()
+    gold: bool = False
+    revision: int = Field(default=0, ge=0)
+
+
+class Labeled(Record):
+    """A record that may say how it was collected; version 2 where it does, else version 1, written as it always was."""
+
+    schema_version: Literal[1, 2] = SCHEMA_VERSION  # type: ignore[assignment]
+    labeling: Labeling | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _version_of_what_is_given(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("labeling") is not None:
+            return {"schema_version": 2, **data}
+        return data
+
+    @model_validator(mode="after")
+    def _labeling_needs_version_2(self) -> Self:
+        if self.labeling is not None and self.schema_version == 1:
+            raise ValueError("labeling needs schema_version 2")
+        return self
+
+    def _check_labeling(self, count: int) -> None:
+        """Raise ValueError unless order and origins fit the number of items."""
+        if self.labeling is None:
+            return
+        if self.labeling.order and sorted(self.labeling.order) != list(range(count)):
+            raise ValueError(f"order {self.labeling.order} is not one of {count} items")
+        if self.labeling.origins and len(self.labeling.origins) != count:
+            raise ValueError(f"origins of {len(self.labeling.origins)} of {count} items")
+
+    @model_serializer(mode="wrap")
+    def _without_empty_labeling(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        if fields.get("labeling") is None:
+            fields.pop("labeling", None)
+        return fields
+
+
+class Comparison(Labeled):
     """Up to four critiques of one answer, blind, rated side by side by one labeler.
 
     `sources` names who wrote each critique; it is for the analysis only and never shown to the labeler.
@@ -109,6 +176,11 @@ class Comparison(Record):
     labeler: str
     simulated: bool
     ratings: tuple[Rating, ...]
+
+    @model_validator(mode="after")
+    def _labeling_fits(self) -> Comparison:
+        self._check_labeling(len(self.critiques))
+        return self
 
 
 class ToolCall(BaseModel):
@@ -239,7 +311,7 @@ class Judgement(Record):
     origin: Origin = Origin()
 
 
-class Ranking(Record):
+class Ranking(Labeled):
     """K answers to one prompt ordered by one labeler: `ranks[i]` is the place of candidate i, ties equal.
 
     Where the source has them: `scores` that the ranks were made from (higher is better), `authors` of the
@@ -260,18 +332,12 @@ class Ranking(Record):
 
     @model_validator(mode="after")
     def _one_of_each_per_candidate(self) -> Ranking:
-        for name, values in self._per_candidate():
+        for name in ("ranks", "scores", "authors", "critiques"):
+            values = getattr(self, name)
             if len(values) != len(self.candidates) and (values or name == "ranks"):
                 raise ValueError(f"{len(values)} {name} for {len(self.candidates)} candidates")
+        self._check_labeling(len(self.candidates))
         return self
-
-    def _per_candidate(self) -> tuple[tuple[str, tuple[object, ...]], ...]:
-        return (
-            ("ranks", self.ranks),
-            ("scores", self.scores),
-            ("authors", self.authors),
-            ("critiques", self.critiques),
-        )
 
 
 RecordT = TypeVar("RecordT", bound=Record)
