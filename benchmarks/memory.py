@@ -6,7 +6,7 @@ Every measurement is a fresh process that builds the model and the data of `rewa
 steps (from the second on the optimizer has its state). Reported is the peak resident memory of the whole process (VmHWM
 of Linux), which is what has to fit, libraries included, and how much of it came with the steps. The contenders:
 
-* momus:        `train_reward`;
+* momus:        `train_reward_model`;
 * rows:         K padded rows per prompt in a bare torch loop;
 * trl:          all pairs of the step in one batch and nothing recomputed, as the two above do it;
 * trl-default:  its default settings: micro-batches of at most 8 pairs, activations recomputed (slower, smaller).

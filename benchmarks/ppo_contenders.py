@@ -201,7 +201,7 @@ def momus(settings: Settings) -> dict[str, Any]:
     from momus.lm.models import RewardModel, load_tokenizer
     from momus.lm.tiny import TINY
     from momus.runtime.runs import Run
-    from momus.train.ppo import train_ppo
+    from momus.train.ppo import train_policy
     from momus.train.rollout import engine_sampler, reward_scorer
     from momus.train.settings import PPOConfig
 
@@ -244,7 +244,7 @@ def momus(settings: Settings) -> dict[str, Any]:
 
     def train() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
-            history = train_ppo(
+            history = train_policy(
                 policy, reward, prompts_of(settings), engine_sampler(engine, settings.response), score, config,
                 Run(Path(folder) / "run", config), eos_id=EOS, progress=lambda *_: ends.append(now()),
             ).history  # fmt: skip

@@ -24,7 +24,7 @@ from momus.lm.forward import leaf_scores
 from momus.lm.models import RewardModel
 from momus.lm.tiny import TINY
 from momus.runtime.runs import Run
-from momus.train.reward import RankedPrompt, ranking_loss, train_reward
+from momus.train.reward import RankedPrompt, ranking_loss, train_reward_model
 from momus.train.settings import RewardConfig
 
 VOCABULARY = 2048  # momus-tiny's, whose tokenizer TRL is given
@@ -144,7 +144,7 @@ class PlainLoop:
 
 
 def momus_seconds(model: RewardModel, rankings: Sequence[RankedPrompt], steps: int) -> float:
-    """Run `train_reward` and return the seconds of one of its steps, averaged over `steps`.
+    """Run `train_reward_model` and return the seconds of one of its steps, averaged over `steps`.
 
     Its own loop, metrics written at every step; the first step (warm-up) and the last (which saves a checkpoint;
     TRL is told not to) are not counted.
@@ -153,7 +153,7 @@ def momus_seconds(model: RewardModel, rankings: Sequence[RankedPrompt], steps: i
     config = RewardConfig(epochs=steps + 2, prompts_per_batch=len(rankings), save_every=steps + 2)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder) / "run", config)
-        train_reward(copy.deepcopy(model), rankings, config, run, lambda *_: ends.append(perf_counter()))
+        train_reward_model(copy.deepcopy(model), rankings, config, run, lambda *_: ends.append(perf_counter()))
     return (ends[steps] - ends[0]) / steps
 
 

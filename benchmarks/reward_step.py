@@ -7,7 +7,7 @@ so many prompts in a step) four contenders take turns in one process:
 
 * rows:   K padded rows per prompt, a bare torch loop;
 * tree:   one token tree per prompt (`leaf_scores`), the same loop: tree against rows is the trees' own effect;
-* momus:  `train_reward`, its own loop, with its metrics;
+* momus:  `train_reward_model`, its own loop, with its metrics;
 * TRL:    RewardTrainer, its own loop, on the K * (K - 1) / 2 pairs; gradient checkpointing and bf16, its defaults, are
   off because both slow it down here; of its default micro-batch and all pairs at once the faster is taken.
 

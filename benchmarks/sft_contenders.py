@@ -112,7 +112,7 @@ def momus(settings: Settings) -> tuple[Any, Marks]:
     """Return a training with Momus, and where its epochs are marked."""
     from momus.runtime.runs import Run
     from momus.train.settings import SFTConfig
-    from momus.train.sft import train_sft
+    from momus.train.sft import fine_tune
 
     class Unsaved(Run):
         """A run that writes metrics only, as TRL is told to."""
@@ -143,7 +143,7 @@ def momus(settings: Settings) -> tuple[Any, Marks]:
 
     def train() -> list[float]:
         with tempfile.TemporaryDirectory() as folder:
-            history = train_sft(model, texts, config, Unsaved(Path(folder) / "run", config), progress)
+            history = fine_tune(model, texts, config, Unsaved(Path(folder) / "run", config), progress)
         return [line["loss"] for line in history]
 
     return train, marks

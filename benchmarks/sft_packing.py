@@ -6,7 +6,7 @@ Random texts of skewed lengths, no two of which share a token, through a random 
 float32 (`sft_contenders.py` says what is the same and what is off). Every contender is a fresh process, and they take
 turns:
 
-* momus:       `train_sft`, texts end to end as token trees;
+* momus:       `fine_tune`, texts end to end as token trees;
 * trl-packed:  packing=True by its default strategy, best-fit decreasing: whole texts in a row, none cut, no padding;
 * trl-padded:  the same texts as padded batches.
 

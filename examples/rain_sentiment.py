@@ -7,7 +7,7 @@ million weights to learn it: film reviews of three sentences from a small gramma
 or blame by the one word of a lexicon in it, mixed within a review; how a review begins says how much praise to
 expect. A sentence's truth is the lexicon's, a rule that knows nothing of the model. Nothing here is about real reviews.
 
-    1. a random Llama learns from nothing, by `train_sft`, (a) to write such reviews and (b) to answer exactly the
+    1. a random Llama learns from nothing, by `fine_tune`, (a) to write such reviews and (b) to answer exactly the
        questions that RAIN asks with --task sentiment --cases 0, in both orders, about whole and unfinished reviews;
        first in words, for the letters alone it did not learn in the time
     2. momus judge calibrate, on reviews of sentences that were held out
@@ -47,7 +47,7 @@ from momus.search.rain.judge import encode_plain
 from momus.search.rain.tasks import TASKS, RainTask
 from momus.stats.bootstrap import SHARE, Interval, difference_interval, mean_interval, ratio_interval
 from momus.train.settings import SFTConfig
-from momus.train.sft import train_sft
+from momus.train.sft import fine_tune
 
 _WORDS = (
     "superb tender witty graceful radiant gripping clever moving charms delights thrills enchants",
@@ -222,7 +222,7 @@ def train(chosen: argparse.Namespace, world: World, task: RainTask) -> Path:
             run = Run(
                 out / "train" / lesson.name, {"sft": asdict(config), "lesson": asdict(lesson), "seed": chosen.seed}
             )
-            train_sft(model, made, config, run, lambda done, total, metrics: tell(done, total))
+            fine_tune(model, made, config, run, lambda done, total, metrics: tell(done, total))
     save_causal_lm(model, final, load_tokenizer(base))
     return final
 

@@ -73,12 +73,12 @@ def whole(tmp_path_factory, micro):
 
     config = DemoConfig(out=tmp_path_factory.mktemp("demo") / "whole", preset="smoke")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "train_reward", watched(demo.train_reward))
-        patch.setattr(demo, "train_ppo", watched(demo.train_ppo))
+        patch.setattr(demo, "train_reward_model", watched(demo.train_reward_model))
+        patch.setattr(demo, "train_policy", watched(demo.train_policy))
         assert run_demo(config) == config.out / "report.html"
     data = ReportData.from_json((config.out / "report.json").read_text())
-    ranked = dict.fromkeys(ranking.prompt for ranking in seen["train_reward"])  # several contractors, one prompt
-    return Whole(config, data, [list(prompt) for prompt in ranked], seen["train_ppo"])
+    ranked = dict.fromkeys(ranking.prompt for ranking in seen["train_reward_model"])  # several contractors, one prompt
+    return Whole(config, data, [list(prompt) for prompt in ranked], seen["train_policy"])
 
 
 def test_it_ends_in_a_report(whole):

@@ -46,8 +46,8 @@ from momus.search.fsbs import FSBSConfig
 from momus.search.reward import reward_function
 from momus.stats.bootstrap import Interval
 from momus.tamper.insert import tamper_tasks
-from momus.train.ppo import train_ppo
-from momus.train.reward import center, pair_accuracy, train_reward
+from momus.train.ppo import train_policy
+from momus.train.reward import center, pair_accuracy, train_reward_model
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.settings import PPOConfig, RewardConfig
 from momus.train.texts import CritiqueTokens
@@ -202,7 +202,7 @@ class _Demo:
                 model = PointerRewardModel.from_critic(self.critic, pointer, self.tokenizer)
                 rankings = [self.tokens.ranking(comparison) for comparison in chain.from_iterable(trained_on)]
                 learn_worth(model, rankings)
-                train_reward(
+                train_reward_model(
                     model,
                     rankings,
                     self.reward_config,
@@ -224,7 +224,7 @@ class _Demo:
         if not folder.exists():
             with self._step("ppo", "training the critic with PPO") as advance:
                 policy = copy.deepcopy(self.critic)
-                train_ppo(
+                train_policy(
                     policy,
                     reward,
                     [self.tokens.prompt(tamper) for tamper in self._trained_on(tampers)],

@@ -81,13 +81,13 @@ def test_labelers_fall_into_even_groups():
 
 def test_no_fold_sees_what_it_is_tested_on(tmp_path, monkeypatch):
     ranked, seen = _ranked(), []
-    real = training.train_reward
+    real = training.train_reward_model
 
     def spy(model, rankings, config, run, progress):
         seen.append(rankings)
         return real(model, rankings, config, run, progress)
 
-    monkeypatch.setattr("momus.evaluate.instruct.reward_models.train_reward", spy)
+    monkeypatch.setattr("momus.evaluate.instruct.reward_models.train_reward_model", spy)
     found = cross_validate(_model, ranked, CONFIG, tmp_path, {}, folds=3)
     group = groups_of_labelers(ranked, 3)
     for fold, trained in enumerate(seen):
@@ -120,7 +120,7 @@ def test_stopped_and_run_again_it_says_the_same(tmp_path, monkeypatch):
     def never(*args):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("momus.evaluate.instruct.reward_models.train_reward", never)
+    monkeypatch.setattr("momus.evaluate.instruct.reward_models.train_reward_model", never)
     assert cross_validate(_model, ranked, CONFIG, tmp_path / "cut", {}, folds=2) == whole
     with pytest.raises(UserError, match="other settings"):
         cross_validate(_model, ranked, CONFIG, tmp_path / "cut", {"data": "other"}, folds=2)

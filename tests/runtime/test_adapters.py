@@ -20,9 +20,9 @@ from momus.runtime.adapters import Reference, add_adapter, copy_of, is_base, unf
 from momus.runtime.runs import Run
 from momus.runtime.settings import LoRA, Setup
 from momus.runtime.sharding import describe, prepare, save, save_adapter
-from momus.train.ppo import train_ppo
+from momus.train.ppo import train_policy
 from momus.train.ppo_networks import PPONetworks
-from momus.train.reward import RankedPrompt, train_reward
+from momus.train.reward import RankedPrompt, train_reward_model
 from momus.train.settings import PPOConfig, RewardConfig
 from support.tiny import gpt2, llama, tiny_model, tiny_tokenizer
 
@@ -71,7 +71,7 @@ def score(prompts, responses):
 
 def ppo(folder: Path, policy, judge: RewardModel | None, config: PPOConfig = SMALL):
     run = Run(folder, config)
-    return train_ppo(policy, judge, [[1, 5], [1, 6, 9]], sample, score, config, run, eos_id=2)
+    return train_policy(policy, judge, [[1, 5], [1, 6, 9]], sample, score, config, run, eos_id=2)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -170,11 +170,11 @@ def test_reward_training_with_an_adapter(tmp_path: Path) -> None:
     model = prepare(RewardModel.from_causal_lm(llama()), ADAPTER)
     backbone = copy.deepcopy({n: p for n, p in model.named_parameters() if is_base(n, model)})
     config = RewardConfig.tiny(epochs=12, prompts_per_batch=3, learning_rate=1e-2)
-    history = train_reward(model, RANKINGS, config, Run(tmp_path, config))
+    history = train_reward_model(model, RANKINGS, config, Run(tmp_path, config))
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
     assert all(torch.equal(p, dict(model.named_parameters())[n]) for n, p in backbone.items())
     with pytest.raises(UserError, match="another base model for the model"):
-        train_reward(RewardModel.from_causal_lm(llama()), RANKINGS, config, Run(tmp_path, config))
+        train_reward_model(RewardModel.from_causal_lm(llama()), RANKINGS, config, Run(tmp_path, config))
 
 
 @pytest.mark.parametrize("kind", MODELS)

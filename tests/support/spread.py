@@ -19,11 +19,11 @@ from momus.runtime.processes import is_main_process
 from momus.runtime.runs import Run
 from momus.runtime.settings import LoRA, Setup
 from momus.runtime.sharding import prepare, save
-from momus.train.ppo import train_ppo
-from momus.train.reward import RankedPrompt, train_reward
+from momus.train.ppo import train_policy
+from momus.train.reward import RankedPrompt, train_reward_model
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.settings import PPOConfig, RewardConfig, SFTConfig
-from momus.train.sft import train_sft
+from momus.train.sft import fine_tune
 from support import forked
 from support.tiny import VOCAB, gpt2, llama, tiny_model, tiny_tokenizer
 
@@ -56,7 +56,7 @@ def reward(
     config = RewardConfig.tiny(prompts_per_batch=batch, epochs=2, token_budget=1, save_every=2, **changes)
     prepare(model, setup)
     run = Run(folder / "run", config)
-    train_reward(model, rankings(prompts), config, run, progress)
+    train_reward_model(model, rankings(prompts), config, run, progress)
     save(model, folder / "model")
 
 
@@ -69,7 +69,7 @@ def sft(folder: Path, setup: Setup, demonstrations: int = 5, batch: int = 3, **c
     config = SFTConfig.tiny(demonstrations_per_batch=batch, epochs=2, token_budget=1, save_every=2, **changes)
     model = prepare(llama(), setup)
     held_out = turns[:1]
-    train_sft(model, turns, config, Run(folder / "run", config), held_out=held_out)
+    fine_tune(model, turns, config, Run(folder / "run", config), held_out=held_out)
     save(model, folder / "model")
 
 
@@ -84,7 +84,7 @@ def ppo(folder: Path, setup: Setup, iterations: int = 2, engine: bool = True) ->
         ptx_coefficient=0.5, token_budget=1, policy_learning_rate=1e-4, warmup_iterations=0,
     )  # fmt: skip
     sampler = engine_sampler(LocalEngine(policy, tokenizer), 6)
-    found = train_ppo(
+    found = train_policy(
         policy, judge, prompts, sampler, reward_scorer(judge), config, Run(folder / "run", config),
         eos_id=tokenizer.eos_token_id, pretraining=texts,
     )  # fmt: skip

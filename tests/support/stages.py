@@ -16,11 +16,11 @@ import torch
 from momus.lm.chat import Turn
 from momus.lm.models import RewardModel
 from momus.runtime.runs import Run
-from momus.train.ppo import _PPO, PPOResult, train_ppo
+from momus.train.ppo import _PPO, PPOResult, train_policy
 from momus.train.ppo_networks import PPONetworks
-from momus.train.reward import RankedPrompt, train_reward
+from momus.train.reward import RankedPrompt, train_reward_model
 from momus.train.settings import PPOConfig, RewardConfig, SFTConfig
-from momus.train.sft import train_sft
+from momus.train.sft import fine_tune
 from support.tiny import VOCAB, gpt2, llama
 
 EOS, WANTED, LIMIT = 2, 7, 8
@@ -67,7 +67,7 @@ def ppo(folder: Path, config: PPOConfig = SMALL, **options) -> PPOResult:
     policy, reward, run = options.pop("policy"), options.pop("reward"), options.pop("run", None) or Run(folder, config)
     sampler, scorer = options.pop("sampler", sample), options.pop("scorer", score)
     prompts = options.pop("prompts", PROMPTS)
-    return train_ppo(policy, reward, prompts, sampler, scorer, config, run, **options)
+    return train_policy(policy, reward, prompts, sampler, scorer, config, run, **options)
 
 
 def ranking(rng: np.random.Generator, k: int) -> RankedPrompt:
@@ -91,7 +91,7 @@ def reward(folder: Path, run_class: type[Run] = Run) -> None:
     rng = np.random.default_rng(0)
     rankings = [made for made in (ranking(rng, int(rng.integers(4, 10))) for _ in range(24)) if made.pairs()]
     config = RewardConfig.tiny(prompts_per_batch=4, save_every=2)
-    train_reward(RewardModel.from_causal_lm(gpt2(dropout=0.1)), rankings, config, run_class(folder, config))
+    train_reward_model(RewardModel.from_causal_lm(gpt2(dropout=0.1)), rankings, config, run_class(folder, config))
 
 
 def demonstrations(count: int, seed: int = 0, prompts: int = 4) -> list[tuple[Turn, ...]]:
@@ -111,7 +111,7 @@ def sft(folder: Path) -> None:
     config = SFTConfig.tiny(
         epochs=2, demonstrations_per_batch=3, dropout=0.2, pretraining_share=0.2, per_task=6, save_every=2
     )
-    train_sft(llama(), made, config, Run(folder, config), tasks=tasks, pretraining=TEXTS, held_out=made[:2])
+    fine_tune(llama(), made, config, Run(folder, config), tasks=tasks, pretraining=TEXTS, held_out=made[:2])
 
 
 def run_until(stage: str, folder: Path, kill_at: int | None, forgetful: bool = False) -> None:

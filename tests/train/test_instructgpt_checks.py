@@ -26,7 +26,7 @@ from momus.lm.models import RewardModel, check_padding
 from momus.lm.tree import TokenTree
 from momus.runtime.runs import Run
 from momus.train.advantages import apply_eos_penalty, gae, kl_estimate_k1, kl_estimate_k3, token_rewards, whiten
-from momus.train.ppo import policy_loss, train_ppo, value_loss
+from momus.train.ppo import policy_loss, train_policy, value_loss
 from momus.train.rollout import engine_sampler, roll_out
 from momus.train.sampling import prompt_indices
 from momus.train.schedules import adaptive_kl_coefficient
@@ -396,6 +396,6 @@ def test_26_killed_after_any_iteration_it_ends_the_same(tmp_path, kill_after: in
 def test_26_the_reward_model_is_left_alone(tmp_path) -> None:
     model = reward_model()
     before = copy.deepcopy(model)
-    result = train_ppo(llama(), model, PROMPTS, sample, score, SMALL, Run(tmp_path, SMALL), eos_id=EOS)
+    result = train_policy(llama(), model, PROMPTS, sample, score, SMALL, Run(tmp_path, SMALL), eos_id=EOS)
     assert same(before, model)
     assert not same(model, result.value)

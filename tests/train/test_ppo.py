@@ -15,7 +15,7 @@ from momus.runtime.costs import PETAFLOP_DAY, shape_of, summary, work_of
 from momus.runtime.runs import Run
 from momus.train import ppo as ppo_module
 from momus.train.advantages import gae
-from momus.train.ppo import PPOResult, train_ppo
+from momus.train.ppo import PPOResult, train_policy
 from momus.train.rollout import Response, engine_sampler, reward_scorer, roll_out
 from momus.train.settings import PPOConfig
 from support.stages import EOS, FULL, PROMPTS, SMALL, TEXTS, ppo, reward_model, same, sample, score
@@ -88,7 +88,7 @@ def test_the_engine_says_what_the_trainer_computes(tmp_path, temperature: float)
     engine = tiny_engine()
     config = dataclasses.replace(SMALL, iterations=2, temperature=temperature)
     prompts = [engine.encode(text, bos=True) for text in ("def f(items):", "total", "for x")]
-    result = train_ppo(
+    result = train_policy(
         engine.model, None, prompts, engine_sampler(engine, 6, temperature), score, config, Run(tmp_path, config),
         eos_id=engine.tokenizer.eos_token_id,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from momus.train.reward import (
     group_by_prompt,
     pair_accuracy,
     ranking_loss,
-    train_reward,
+    train_reward_model,
 )
 from momus.train.schedules import cosine
 from support.tiny import VOCAB, gpt2, llama
@@ -174,7 +174,7 @@ def test_it_learns(tmp_path: Path) -> None:
     before, count = pair_accuracy(model, held_out)
     steps: list[int] = []
     config = RewardConfig.tiny(epochs=3, learning_rate=3e-3)
-    history = train_reward(
+    history = train_reward_model(
         model, rankings(150), config, Run(tmp_path, config), lambda step, total, metrics: steps.append(step)
     )
     after, _ = pair_accuracy(model, held_out)
@@ -233,7 +233,7 @@ def run_stage(folder: Path, kill_after: int | None, forget: str = "") -> RewardM
             return result
 
     try:
-        train_reward(model, rankings(24), config, Forgetful(folder, config), progress)
+        train_reward_model(model, rankings(24), config, Forgetful(folder, config), progress)
     except Killed:
         assert kill_after is not None
     return model
@@ -252,13 +252,13 @@ def test_resuming_is_bit_identical_and_forgetting_is_not(tmp_path: Path) -> None
 def test_bad_rankings_are_refused(tmp_path: Path) -> None:
     config = RewardConfig.tiny()
     with pytest.raises(UserError, match="nothing to learn"):
-        train_reward(reward_model(), [RankedPrompt((1,), ((2,), (3,)), (1, 1))], config, Run(tmp_path, config))
+        train_reward_model(reward_model(), [RankedPrompt((1,), ((2,), (3,)), (1, 1))], config, Run(tmp_path, config))
     with pytest.raises(UserError, match="empty answer"):
-        train_reward(reward_model(), [RankedPrompt((1,), ((2,), ()), (1, 2))], config, Run(tmp_path, config))
+        train_reward_model(reward_model(), [RankedPrompt((1,), ((2,), ()), (1, 2))], config, Run(tmp_path, config))
     broken = reward_model()
     broken.head.weight.data[0, 0] = math.nan
     with pytest.raises(UserError, match="non-finite at step 1"):
-        train_reward(broken, rankings(4), config, Run(tmp_path, config))
+        train_reward_model(broken, rankings(4), config, Run(tmp_path, config))
 
 
 def test_every_order_of_four_gives_one_loss() -> None:

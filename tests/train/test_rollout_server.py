@@ -13,7 +13,7 @@ from momus.lm.codec import read_tokenizer
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import load_causal_lm
 from momus.runtime.runs import Run
-from momus.train.ppo import PPOResult, train_ppo
+from momus.train.ppo import PPOResult, train_policy
 from momus.train.rollout import engine_sampler
 from momus.train.rollout_server import SavedWeights, Watching, pushing_sampler, save_for_server
 from support.openai_server import OpenAIServer
@@ -32,7 +32,7 @@ def score(prompts, responses):
 def train(folder: Path, server: OpenAIServer, sampler: Any) -> PPOResult:
     tokenizer = tiny_tokenizer()
     prompts = [server.engine.encode(text, bos=True) for text in ("def f(items):", "total", "for x in items:")]
-    return train_ppo(
+    return train_policy(
         tiny_model(), None, prompts, sampler, score, CONFIG, Run(folder, CONFIG), eos_id=tokenizer.eos_token_id
     )
 

@@ -21,7 +21,7 @@ from momus.lm.tree import TokenTree
 from momus.runtime.runs import Run
 from momus.train.sampling import by_task, epoch_order
 from momus.train.settings import SFTConfig
-from momus.train.sft import _step, demonstration_trees, mean_loss, train_sft
+from momus.train.sft import _step, demonstration_trees, fine_tune, mean_loss
 from support.stages import demonstrations
 from support.tiny import VOCAB, llama
 
@@ -120,7 +120,7 @@ def test_tasks_are_mixed_by_their_sizes_up_to_the_limit_and_nothing_is_left_out(
 
 def test_a_limit_to_a_task_is_steps_not_taken(tmp_path: Path) -> None:
     made, tasks = demonstrations(30), ["large"] * 27 + ["small"] * 3
-    history = train_sft(llama(), made, config(per_task=6), Run(tmp_path / "run", {}), tasks=tasks)
+    history = fine_tune(llama(), made, config(per_task=6), Run(tmp_path / "run", {}), tasks=tasks)
     assert len(history) == 2 * 3  # epochs of 6 + 3 demonstrations, 3 a batch
     with pytest.raises(UserError, match="must be"):
         config(per_task=0)
@@ -130,7 +130,7 @@ def test_every_token_of_the_answer_is_trained_and_none_of_the_prompt(tmp_path: P
     """After training on one answer the model says it and stops; the prompt's own tokens it has not learnt."""
     made = [(Turn((1, 5, 6, 5, 6), (7, 8, 9, 2)),)]
     model = llama(tied=False)
-    train_sft(model, made, config(epochs=30), Run(tmp_path / "run", {}))
+    fine_tune(model, made, config(epochs=30), Run(tmp_path / "run", {}))
     with torch.no_grad():
         rows = trees_from_rows([(1, 5, 6, 5, 6, 7, 8, 9, 2)])
         learnt = token_logprobs(model, rows).logprobs.exp()
@@ -145,10 +145,10 @@ def test_pretraining_texts_are_their_share_of_the_tokens_trained(tmp_path: Path,
     answers = sum(len(turn.answer) for (turn,) in made)
     run = Run(tmp_path / "run", {})
     settings = config(epochs=1, demonstrations_per_batch=9, pretraining_share=share)
-    history = train_sft(llama(), made, settings, run, pretraining=texts)
+    history = fine_tune(llama(), made, settings, run, pretraining=texts)
     assert history[0]["tokens"] == answers + round(answers * share / (1 - share))
     with pytest.raises(UserError, match="needs pretraining texts"):
-        train_sft(llama(), made, settings, Run(tmp_path / "other", {}))
+        fine_tune(llama(), made, settings, Run(tmp_path / "other", {}))
 
 
 def _weights(model: nn.Module) -> list[torch.Tensor]:
@@ -167,7 +167,7 @@ def test_the_epoch_scored_best_is_kept(tmp_path: Path) -> None:
         return {1: 0.1, 2: 0.7, 3: 0.7, 4: -2.0}[epoch]
 
     model = llama()
-    history = train_sft(model, made, config(epochs=4), Run(tmp_path / "run", {}), score=score, held_out=made[:2])
+    history = fine_tune(model, made, config(epochs=4), Run(tmp_path / "run", {}), score=score, held_out=made[:2])
     assert history[-1]["best_epoch"] == 3 and history[-1]["score"] == -2.0  # of equal scores the later
     assert _same(_weights(model), seen[3]) and not _same(seen[3], seen[4])
 
@@ -176,7 +176,7 @@ def test_without_a_score_the_lowest_held_out_loss_is_kept(tmp_path: Path) -> Non
     made = demonstrations(6)
     model = llama()
     held_out = [(Turn((1, 3, 4), (60, 61, 62, 2)),)]
-    history = train_sft(model, made, config(epochs=3), Run(tmp_path / "run", {}), held_out=held_out)
+    history = fine_tune(model, made, config(epochs=3), Run(tmp_path / "run", {}), held_out=held_out)
     losses = [line["valid_loss"] for line in history if "valid_loss" in line]
     assert len(losses) == 3 and history[-1]["best_epoch"] == 1 + int(np.argmin(losses))
     assert mean_loss(model, held_out) == pytest.approx(min(losses), rel=1e-6)
@@ -190,7 +190,7 @@ def test_before_ppo_the_last_epoch_stays_whatever_its_score(tmp_path: Path) -> N
         return -epoch
 
     model = llama()
-    history = train_sft(model, made, config(keep="last"), Run(tmp_path / "run", {}), score=score)
+    history = fine_tune(model, made, config(keep="last"), Run(tmp_path / "run", {}), score=score)
     assert history[-1]["best_epoch"] == 2 and _same(_weights(model), seen[2])
 
 
@@ -205,7 +205,7 @@ def test_killed_after_every_step_it_ends_the_same(tmp_path: Path, chosen_by: str
     more = {"pretraining": [(3, 4, 5, 6), (9, 8, 7)], "held_out": made[:2] if chosen_by == "loss" else []}
     whole = llama()
     run = Run(tmp_path / "whole", {})
-    history = train_sft(whole, made, settings, run, **more)
+    history = fine_tune(whole, made, settings, run, **more)
 
     def die(at: int):
         def progress(done: int, total: int, metrics: object) -> None:
@@ -216,13 +216,13 @@ def test_killed_after_every_step_it_ends_the_same(tmp_path: Path, chosen_by: str
 
     for step in range(1, len(history) + 1):
         with pytest.raises(KilledError):
-            train_sft(llama(), made, settings, Run(tmp_path / "cut", {}), die(step), **more)
+            fine_tune(llama(), made, settings, Run(tmp_path / "cut", {}), die(step), **more)
     model = llama()
-    assert train_sft(model, made, settings, Run(tmp_path / "cut", {}), **more) == history
+    assert fine_tune(model, made, settings, Run(tmp_path / "cut", {}), **more) == history
     assert _same(_weights(model), _weights(whole))
     # The comparison would notice: with other dropout, which the random state decides, the weights differ.
     other = llama()
-    train_sft(other, made, config(**{**vars(settings), "seed": 1}), Run(tmp_path / "other", {}), **more)
+    fine_tune(other, made, config(**{**vars(settings), "seed": 1}), Run(tmp_path / "other", {}), **more)
     assert not _same(_weights(other), _weights(whole))
 
 
@@ -247,9 +247,9 @@ def test_the_epoch_named_is_the_one_kept_whenever_killed(tmp_path: Path, monkeyp
 
     with monkeypatch.context() as killing, pytest.raises(KilledError):
         killing.setattr(runs, "atomic_directory", written)
-        train_sft(llama(), made, config(epochs=3), Run(tmp_path, {}), score=judge(1))
+        fine_tune(llama(), made, config(epochs=3), Run(tmp_path, {}), score=judge(1))
     model = llama()
-    history = train_sft(model, made, config(epochs=3), Run(tmp_path, {}), score=judge(-1))
+    history = fine_tune(model, made, config(epochs=3), Run(tmp_path, {}), score=judge(-1))
     assert len(seen) == 3 and not _same(seen[1], seen[2])
     assert _same(_weights(model), seen[history[-1]["best_epoch"]])
 
@@ -257,10 +257,10 @@ def test_the_epoch_named_is_the_one_kept_whenever_killed(tmp_path: Path, monkeyp
 def test_mistakes_are_told(tmp_path: Path) -> None:
     for nothing in ([], [()]):
         with pytest.raises(UserError, match="no demonstration"):
-            train_sft(llama(), nothing, config(), Run(tmp_path / "run", {}))
+            fine_tune(llama(), nothing, config(), Run(tmp_path / "run", {}))
     nothing_done = ({"epochs": 0}, {"save_every": 0}, {"token_budget": 0}, {"learning_rate": -1.0})
     for wrong in ({"dropout": 1.0}, {"pretraining_share": 1.0}, *nothing_done):
         with pytest.raises(UserError, match="must be"):
             config(**wrong)
     with pytest.raises(UserError, match="lower learning_rate"):
-        train_sft(llama(), demonstrations(40), config(learning_rate=1e30, epochs=9), Run(tmp_path / "wild", {}))
+        fine_tune(llama(), demonstrations(40), config(learning_rate=1e30, epochs=9), Run(tmp_path / "wild", {}))

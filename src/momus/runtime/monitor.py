@@ -3,7 +3,7 @@
 A `Monitor` is what a stage calls after every step::
 
     with Monitor("ppo", run, track=("tensorboard",)) as progress:
-        train_ppo(..., run, progress=progress)
+        train_policy(..., run, progress=progress)
 
 In a terminal it shows a bar with the time left, and every metric's present value with a sparkline of the whole run,
 that of earlier sessions included. Elsewhere (a log file, a batch system) it prints a line now and then. All of it

@@ -6,7 +6,7 @@ For a command::
     policy = prepare(load_causal_lm(name), setup)
     with together():                                   # the failure of one process is the end of all, in one line
         run = Run(out, {**asdict(config), "model": describe(policy)})
-        train_sft(policy, examples, config, run)
+        fine_tune(policy, examples, config, run)
         save(policy, out / "model", tokenizer)         # whole and merged; every process calls it, one writes
         save_adapter(policy, out / "adapter")          # if it has one
 

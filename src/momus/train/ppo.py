@@ -108,7 +108,7 @@ def estimate_advantages(
 
 
 @fail_together()
-def train_ppo(
+def train_policy(
     policy: Any,
     reward_model: RewardModel | None,
     prompts: Sequence[Sequence[int]],

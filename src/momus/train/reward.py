@@ -138,7 +138,7 @@ def group_by_prompt(rankings: Sequence[RankedPrompt]) -> list[PromptRankings]:
 
 
 @fail_together()
-def train_reward(
+def train_reward_model(
     model: RewardModel,
     rankings: Sequence[RankedPrompt],
     config: RewardConfig,

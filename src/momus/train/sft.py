@@ -64,7 +64,7 @@ ScoreModel = Callable[[Any, int], float]
 
 
 @fail_together()
-def train_sft(
+def fine_tune(
     model: Any,
     demonstrations: Sequence[Turns],
     config: SFTConfig,

@@ -30,11 +30,11 @@ from momus.runtime.runs import Progress, Run
 from momus.runtime.sharding import describe, gathered, prepare, save
 from momus.stats.bootstrap import Interval, mean_interval
 from momus.train.bases import Base, load_reward_for_policy
-from momus.train.ppo import train_ppo
-from momus.train.reward import RankedPrompt, center, pair_accuracy, train_reward
+from momus.train.ppo import train_policy
+from momus.train.reward import RankedPrompt, center, pair_accuracy, train_reward_model
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.settings import PPOConfig, RewardConfig, SFTConfig
-from momus.train.sft import demonstration_trees, train_sft
+from momus.train.sft import demonstration_trees, fine_tune
 from momus.train.texts import Asked, Gathered, Tokens, digest
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def run_sft(
     """Step 1: fine-tune on demonstrations; with a reward model, the epoch is chosen by its scores of sampled answers.
 
     Raises:
-        UserError: As `train_sft`, or there are no held-out prompts to choose by.
+        UserError: As `fine_tune`, or there are no held-out prompts to choose by.
     """
     asked = list(dict.fromkeys(turns[0].prompt for turns in data.held_out))[:MEASURED]
     if reward is not None and not asked:
@@ -91,7 +91,7 @@ def run_sft(
         return measure(base, trained, judge, asked, max_answer, config.seed, config.token_budget).value
 
     with report.watch("SFT", run) as progress:
-        history = train_sft(
+        history = fine_tune(
             model,
             data.train,
             config,
@@ -127,7 +127,7 @@ def run_reward(
     """Step 2: train a reward model on rankings, from a language model; its zero is the demonstrations' mean.
 
     Raises:
-        UserError: As `train_reward`.
+        UserError: As `train_reward_model`.
     """
     language_model, start = _loaded(base, config.seed)
     model = prepare(RewardModel.from_causal_lm(language_model), base.setup)
@@ -136,7 +136,7 @@ def run_reward(
     if (done := _finished(out)) is not None:
         return done
     with report.watch("Reward model", run) as progress:
-        history = train_reward(model, data.train, config, run, progress)
+        history = train_reward_model(model, data.train, config, run, progress)
     with gathered(model):
         bias = center(model, demonstration_trees(demonstrations), config.token_budget) if demonstrations else None
         accuracy, _ = pair_accuracy(model, data.held_out, config.token_budget)
@@ -165,7 +165,7 @@ def run_ppo(
     """Step 3: train the policy against the reward model, with rollouts of the engine in this process or of a server.
 
     Raises:
-        UserError: As `train_ppo`, or as `Rollouts.engine`.
+        UserError: As `train_policy`, or as `Rollouts.engine`.
     """
     policy, start = _loaded(base, config.seed)
     judge = load_reward_for_policy(reward, base)
@@ -181,7 +181,7 @@ def run_ppo(
     asked = [own.tokens for own in data.held_out][:MEASURED]
     before = measure(base, policy, judge, asked, max_answer, config.seed, config.token_budget)
     with report.watch("PPO", run) as progress:
-        result = train_ppo(
+        result = train_policy(
             policy,
             judge,
             [own.tokens for own in data.train],

@@ -31,7 +31,7 @@ from momus.lm.models import RewardModel
 from momus.records import Ranking
 from momus.runtime.runs import Progress, Run
 from momus.stats.bootstrap import SHARE, Interval, difference_interval, ratio_interval
-from momus.train.reward import RankedPrompt, train_reward
+from momus.train.reward import RankedPrompt, train_reward_model
 from momus.train.settings import RewardConfig
 
 FOLDS = 5
@@ -226,7 +226,7 @@ def _counts(
         if len(stored) == len(tested):
             return stored
     model = fresh()
-    train_reward(model, [own.tokens for own in train], config, run, progress)
+    train_reward_model(model, [own.tokens for own in train], config, run, progress)
     counts = pairs_right(model, tested)
     partial = file.with_name(file.name + ".tmp")
     partial.write_text(json.dumps(counts.tolist()), encoding="utf-8")
