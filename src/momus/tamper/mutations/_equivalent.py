@@ -132,8 +132,8 @@ def is_only_read(node: cst.Call, tree: Tree) -> bool:
     if not isinstance(inner, cst.Call) or callee(inner) != "range" or not isinstance(above, cst.Assign):
         return False
     name = re.escape(tree.code(above.targets[0].target))
-    changed = rf"\b{name}(\[[^\]]*\])? ?[-+*/|&^]*=(?!=)(?! ?list\(range)|\b{name}\.|\b{name} \+"
-    return not re.search(changed, tree.source)
+    read = rf"\b{name}\[[^\]\n]*\](?! ?[-+*/|&^]*=[^=])|\bin {name}\b|\blen\({name}\)|\b{name} = "
+    return len(re.findall(read, tree.source)) == len(re.findall(rf"\b{name}\b", tree.source))
 
 
 def commute(upper: cst.CSTNode, lower: cst.CSTNode, tree: Tree) -> bool:
