@@ -14,7 +14,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from momus.cli import main
-from momus.cli.train import command_for
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, save_causal_lm
 from momus.lm.remote.server import Server
@@ -375,7 +374,10 @@ def test_a_preset_is_where_the_other_settings_start_from(capsys) -> None:
     assert default("--epochs", "sft", "--preset=tiny") == str(SFTConfig.tiny().epochs)
     assert default("--ppo.ptx-coefficient", "rlhf") == "27.8"
     assert default("--sft.pretraining-share", "rlhf") == "0.1"
-    assert callable(command_for(["sft", "--preset"]))
+    for wrong in (["--preset"], ["--preset", "huge"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["train", "sft", *wrong])
+        assert "--preset" in capsys.readouterr().err
 
 
 def test_interrupted_and_run_again_it_ends_the_same(here: Path, tmp_path: Path) -> None:

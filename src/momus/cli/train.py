@@ -6,11 +6,10 @@ What trains is imported where it is called: the settings are enough for --help.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from momus.cli.shared.train_report import Report
     from momus.train.bases import Base
     from momus.train.rollout_server import Rollouts
-    from momus.train.texts import Tokens
-
-_SMALL_TEXTS = TextConfig(max_prompt=256, max_answer=128)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,21 +66,6 @@ class _Stage:
 
         setup = Setup(self.precision, self.gradient_checkpointing, self.adapter if self.lora else None)
         return open_base(self.model, self.texts, setup, self.chat_template, self.pad_token, self.pretraining_tokens)
-
-    def pieces(self, files: Sequence[str], base: Base, needed_by: Mapping[str, float], report: Report) -> list[Tokens]:
-        """Read pretraining texts, and see that they are there if a setting needs them, and only then."""
-        from momus.train.texts import pretraining
-
-        for flag, value in needed_by.items():
-            if value and not files:
-                raise UserError(
-                    f"{flag} {value:g} needs pretraining texts: give them with --pretraining, or set it to 0"
-                )
-        if files and not any(needed_by.values()):
-            raise UserError(f"--pretraining: nothing uses the texts: give {' or '.join(needed_by)}, or leave them out")
-        if not files:
-            return []
-        return report.read("pretraining texts", lambda: pretraining(files, base.chat, self.texts)).train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,21 +114,23 @@ class Sft(_Stage):
             "paper": lambda: {"config": SFTConfig()},
             "before-ppo": lambda: {"config": SFTConfig.for_ppo()},
             "mixture": lambda: {"config": SFTConfig.for_mixture()},
-            "tiny": lambda: {"config": SFTConfig.tiny(), "texts": _SMALL_TEXTS},
+            "tiny": lambda: {"config": SFTConfig.tiny(), "texts": TextConfig.tiny()},
         }
 
     def run(self, report: Report) -> dict[str, Any]:
         """Check everything, show an example, train."""
-        from momus.train.stages import run_sft
-        from momus.train.texts import demonstrations
+        from momus.train.from_files import train_sft
 
-        base = self.opened()
-        texts = self.pieces(self.pretraining, base, {"--pretraining-share": self.config.pretraining_share}, report)
-        data = report.read("demonstrations", lambda: demonstrations(self.data, base.chat, self.texts, self.every_turn))
-        report.example("One demonstration, what is trained in green", base.chat.shown(data.train[0][-1]))
-        limit = self.texts.max_answer
-        return run_sft(
-            base, data, self.config, self.out, report, pretraining=texts, reward=self.reward, max_answer=limit
+        return train_sft(
+            self.opened(),
+            self.data,
+            self.out,
+            self.config,
+            lengths=self.texts,
+            reward=self.reward,
+            pretraining=self.pretraining,
+            every_turn=self.every_turn,
+            report=report,
         )
 
 
@@ -168,29 +151,17 @@ class Reward(_Stage):
         """Return what each preset sets."""
         return {
             "paper": lambda: {"config": RewardConfig()},
-            "tiny": lambda: {"config": RewardConfig.tiny(), "texts": _SMALL_TEXTS},
+            "tiny": lambda: {"config": RewardConfig.tiny(), "texts": TextConfig.tiny()},
         }
 
     def run(self, report: Report) -> dict[str, Any]:
         """Check everything, show an example, train."""
-        from momus.lm.chat import Turn
-        from momus.train.stages import run_reward
-        from momus.train.texts import demonstrations, rankings
+        from momus.train.from_files import train_reward
 
-        base = self.opened()
-        data = report.read("rankings", lambda: rankings(self.data, base.chat, self.texts))
-        first = data.train[0]
-        best = first.branches[first.ranks.index(min(first.ranks))]
-        title = "An answer ranked first, in green; it is scored at its last token"
-        report.example(title, base.chat.shown(Turn(first.prompt, best)))
-        known = (
-            report.read("demonstrations", lambda: demonstrations(self.demonstrations, base.chat, self.texts)).train
-            if self.demonstrations
-            else []
+        base, shown = self.opened(), self.demonstrations
+        return train_reward(
+            base, self.data, self.out, self.config, lengths=self.texts, demonstrations=shown, report=report
         )
-        if not known:
-            report.say("Without --demonstrations the zero of the scores means nothing")
-        return run_reward(base, data, self.config, self.out, report, demonstrations=known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,29 +183,23 @@ class Ppo(_Sampling):
         """Return what each preset sets."""
         return {
             "paper": lambda: {"config": PPOConfig()},
-            "tiny": lambda: {"config": PPOConfig.tiny(), "texts": _SMALL_TEXTS},
+            "tiny": lambda: {"config": PPOConfig.tiny(), "texts": TextConfig.tiny()},
         }
 
     def run(self, report: Report) -> dict[str, Any]:
         """Check everything, show a prompt, train."""
-        from momus.lm.chat import Turn
-        from momus.train.stages import run_ppo
-        from momus.train.texts import prompts
+        from momus.train.from_files import train_ppo
 
-        base = self.opened()
-        texts = self.pieces(self.pretraining, base, {"--ptx-coefficient": self.config.ptx_coefficient}, report)
-        data = report.read("prompts", lambda: prompts(self.data, base.chat, self.texts))
-        report.example("One prompt, as the policy is given it", base.chat.shown(Turn(data.train[0].tokens, ())))
-        return run_ppo(
-            base,
+        return train_ppo(
+            self.opened(),
             self.reward,
-            data,
-            self.config,
+            self.data,
             self.out,
-            report,
-            pretraining=texts,
-            max_answer=self.texts.max_answer,
-            rollouts=self.sampled_from(base),
+            self.config,
+            lengths=self.texts,
+            pretraining=self.pretraining,
+            rollouts=self.sampled_from,
+            report=report,
         )
 
 
@@ -269,12 +234,13 @@ class Rlhf(_Sampling):
                 "reward": RewardConfig.tiny(),
                 "ppo": PPOConfig.tiny(),
                 "loop": LoopConfig(prompts_to_rank=100),
-                "texts": _SMALL_TEXTS,
+                "texts": TextConfig.tiny(),
             },
         }
 
     def run(self, report: Report) -> dict[str, Any]:
         """Check everything, show an example, do all steps."""
+        from momus.train.from_files import read_pretraining
         from momus.train.rlhf import Material, by_people, run_rlhf
         from momus.train.texts import demonstrations, prompts
 
@@ -285,7 +251,7 @@ class Rlhf(_Sampling):
             "--sft.pretraining-share": self.sft.pretraining_share,
             "--ppo.ptx-coefficient": self.ppo.ptx_coefficient,
         }
-        texts = self.pieces(self.pretraining, base, needed, report)
+        texts = read_pretraining(self.pretraining, base, self.texts, needed, report)
         material = Material(
             report.read("demonstrations", lambda: demonstrations(self.demonstrations, base.chat, self.texts)),
             [
@@ -342,16 +308,20 @@ def _memory_told() -> Iterator[None]:
         ) from error
 
 
+@dataclass(frozen=True)
+class _Preset:
+    preset: str = "paper"
+
+
 def _preset(arguments: Sequence[str]) -> str:
-    """Find --preset before the rest is read: the other defaults follow from it. A wrong one is told by tyro."""
-    named = [word.partition("=")[2] for word in arguments if word.startswith("--preset=")]
-    named += [value for word, value in pairwise(arguments) if word == "--preset"]
-    return named[-1] if named else "paper"
+    """Read --preset before the rest: the other defaults follow from it. A wrong one is refused with the rest."""
+    chosen, _ = tyro.cli(_Preset, args=arguments, return_unknown_args=True, add_help=False)
+    return chosen.preset
 
 
 def _defaults(kind: type[_Stage], preset: str) -> _Stage:
     """Return a command with a preset's settings, and what has to be given still missing."""
-    required = {own.name for own in fields(kind) if own.default is MISSING and own.default_factory is MISSING}
+    required = {item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING}
     settings: dict[str, Any] = dict.fromkeys(required, tyro.MISSING)
     presets = kind.presets()
     if preset in presets:

@@ -33,6 +33,11 @@ class TextConfig:
     skip_bad: bool = False
     """Leave bad rows out, and use the others."""
 
+    @classmethod
+    def tiny(cls, **changes: Any) -> TextConfig:
+        """Return lengths for a model of some million parameters."""
+        return cls(**{"max_prompt": 256, "max_answer": 128, **changes})
+
     def __post_init__(self) -> None:
         check_ranges(self)
 

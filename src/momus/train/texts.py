@@ -35,6 +35,8 @@ from momus.train.settings import TextConfig
 
 Tokens = tuple[int, ...]
 ItemT = TypeVar("ItemT")
+DataSource = str | Path | Record
+"""A file in any format that `momus data inspect` knows, or one record."""
 
 
 @dataclass
@@ -73,7 +75,7 @@ class _LeftOutError(Exception):
 
 
 def demonstrations(
-    files: Sequence[str], chat: ChatFormat, config: TextConfig, every_turn: bool = False
+    files: Sequence[DataSource], chat: ChatFormat, config: TextConfig, every_turn: bool = False
 ) -> Gathered[tuple[Turn, ...]]:
     """Read demonstrations; `every_turn` trains all of the assistant's turns of an answer, not only the last.
 
@@ -101,7 +103,7 @@ def demonstrations(
     return found
 
 
-def rankings(files: Sequence[str], chat: ChatFormat, config: TextConfig) -> Gathered[RankedPrompt]:
+def rankings(files: Sequence[DataSource], chat: ChatFormat, config: TextConfig) -> Gathered[RankedPrompt]:
     """Read rankings of K answers.
 
     Raises:
@@ -180,7 +182,7 @@ class Asked(NamedTuple):
     owner: str
 
 
-def prompts(files: Sequence[str], chat: ChatFormat, config: TextConfig) -> Gathered[Asked]:
+def prompts(files: Sequence[DataSource], chat: ChatFormat, config: TextConfig) -> Gathered[Asked]:
     """Read the prompts of any records that have one; of equal prompts the first is kept.
 
     Raises:
@@ -205,7 +207,7 @@ def prompts(files: Sequence[str], chat: ChatFormat, config: TextConfig) -> Gathe
     return found
 
 
-def pretraining(files: Sequence[str], chat: ChatFormat, config: TextConfig) -> Gathered[Tokens]:
+def pretraining(files: Sequence[DataSource], chat: ChatFormat, config: TextConfig) -> Gathered[Tokens]:
     """Read pretraining texts and cut them into pieces, at most as long as the longest prompt and answer together.
 
     A `.txt` file is one document; of other files each row's text is one. A document begins with the
@@ -225,20 +227,20 @@ def pretraining(files: Sequence[str], chat: ChatFormat, config: TextConfig) -> G
         found.train += [piece for piece in pieces if len(piece) > 1]
     _refuse_bad_rows(found, config)
     if not found.train:
-        raise UserError(f"{', '.join(files) or 'no file given'}: no text in it")
+        raise UserError(f"{_names(files)}: no text in it")
     found.about = {"tokens": sum(map(len, found.train))}
     return found
 
 
-def _documents(files: Sequence[str], config: TextConfig, found: Gathered[Tokens]) -> Iterator[str]:
-    for name in files:
-        if name.endswith(".txt"):
+def _documents(files: Sequence[DataSource], config: TextConfig, found: Gathered[Tokens]) -> Iterator[str]:
+    for source in files:
+        if not isinstance(source, Record) and str(source).endswith(".txt"):
             try:
-                yield Path(name).read_text(encoding="utf-8")
+                yield Path(source).read_text(encoding="utf-8")
             except UnicodeDecodeError as error:
-                raise UserError(f"{name}: not UTF-8 text") from error
+                raise UserError(f"{source}: not UTF-8 text") from error
             continue
-        for record in _records([name], config, found.problems):
+        for record in _records([source], config, found.problems):
             if isinstance(record, Demonstration):
                 yield "\n".join(text for text in (plain(record.prompt), plain(record.answer)) if text)
             elif isinstance(record, Prompt):
@@ -248,7 +250,7 @@ def _documents(files: Sequence[str], config: TextConfig, found: Gathered[Tokens]
 
 
 def _gather(
-    files: Sequence[str],
+    files: Sequence[DataSource],
     kind: Any,
     made: Callable[[Any], ItemT],
     config: TextConfig,
@@ -276,16 +278,24 @@ def _gather(
     found.dropped.update({f"records of another kind ({name})": count for name, count in others.items()})
     if not found.train:
         why = "; ".join(f"{count} {reason}" for reason, count in found.dropped.most_common(3)) or "no records"
-        raise UserError(f"{', '.join(files) or 'no file given'}: no {found.kind} to train on: {why}")
+        raise UserError(f"{_names(files)}: no {found.kind} to train on: {why}")
 
 
-def _records(files: Sequence[str], config: TextConfig, problems: Problems) -> Iterator[Record]:
-    for name in files:
-        for item in read(*recognise(name, config.format)):
+def _records(files: Sequence[DataSource], config: TextConfig, problems: Problems) -> Iterator[Record]:
+    for source in files:
+        if isinstance(source, Record):
+            yield source
+            continue
+        for item in read(*recognise(str(source), config.format)):
             if isinstance(item, Problem):
                 problems.add(item)
             else:
                 yield item
+
+
+def _names(files: Sequence[DataSource]) -> str:
+    names = ("records given" if isinstance(source, Record) else str(source) for source in files)
+    return ", ".join(dict.fromkeys(names)) or "no file given"
 
 
 def _refuse_bad_rows(found: Gathered[Any], config: TextConfig) -> None:
