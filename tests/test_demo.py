@@ -88,19 +88,19 @@ def test_it_ends_in_a_report(whole):
 
 def test_killed_after_every_step_it_continues_to_the_same_result(whole, tmp_path, monkeypatch):
     cut = replace(whole.config, out=tmp_path / "cut")
-    write, kills = demo._write_json, 0
+    write, kills = demo.write_json, 0
 
     def killed(path, value):
         write(path, value)
         if path.name == "seconds.json":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "_write_json", killed)
+    monkeypatch.setattr(demo, "write_json", killed)
     for _ in range(6):
         with pytest.raises(KeyboardInterrupt):
             run_demo(cut)
         kills += 1
-    monkeypatch.setattr(demo, "_write_json", write)
+    monkeypatch.setattr(demo, "write_json", write)
     run_demo(cut)
     assert kills == 6
     for name in RESULTS:
@@ -149,7 +149,7 @@ def test_without_tampering_no_training_answer_has_a_bug(tmp_path, monkeypatch):
     def killed(path, value):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "_write_json", killed)  # once the answers are there
+    monkeypatch.setattr(demo, "write_json", killed)  # once the answers are there
     with pytest.raises(KeyboardInterrupt):
         run_demo(DemoConfig(out=tmp_path / "run", preset="smoke", tamper=False))
     answers = list(read_jsonl(tmp_path / "run/answers.jsonl", Tamper))

@@ -31,6 +31,7 @@ from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
 from momus.evaluate.critics.lineup import PERCENTILES, Critic, LineUp, fsbs_name, line_up
+from momus.files import write_json
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
 from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork
@@ -213,7 +214,7 @@ class _Demo:
                 center(model, [self.tokens.tree(tamper, critique) for tamper, critique in gold])
                 model.save(folder)
                 accuracy, pairs = pair_accuracy(model, [self.tokens.ranking(c) for c in chain.from_iterable(kept_back)])
-                _write_json(result, [asdict(accuracy), pairs])
+                write_json(result, [asdict(accuracy), pairs])
         accuracy, pairs = json.loads(result.read_text())
         # The one just trained has read its prompts already.
         return model or PointerRewardModel.load(folder), (Interval(**accuracy), pairs)
@@ -312,7 +313,7 @@ class _Demo:
             bar = progress.add_task(description, total=1.0)
             yield lambda share: progress.update(bar, completed=share)
             progress.update(bar, completed=1.0)
-        _write_json(self.out / "seconds.json", {**self._seconds(), name: time.monotonic() - started})
+        write_json(self.out / "seconds.json", {**self._seconds(), name: time.monotonic() - started})
 
 
 def _parsed(written: Mapping[str, Sequence[str]], tampers: Sequence[Tamper]) -> dict[str, list[Critique]]:
@@ -321,9 +322,3 @@ def _parsed(written: Mapping[str, Sequence[str]], tampers: Sequence[Tamper]) -> 
         name: [parse_critique(text, tamper.answer) for text, tamper in zip(texts, tampers, strict=True)]
         for name, texts in written.items()
     }
-
-
-def _write_json(path: Path, value: Any) -> None:
-    partial = path.with_name(path.name + ".tmp")
-    partial.write_text(json.dumps(value) + "\n")
-    partial.replace(path)

@@ -8,7 +8,6 @@ Records are immutable and travel as JSON Lines, one record a line. The words are
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from pydantic import (
 
 from momus.critique import Comment, Critique, Span
 from momus.errors import UserError
+from momus.files import atomic_file, write_lines
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -365,17 +365,7 @@ def quotable(span: Span, answer: str) -> Span:
 
 def write_jsonl(path: Path, records: Iterable[Record]) -> None:
     """Write records one a line, atomically: the file is complete or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".tmp")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            for record in records:
-                file.write(record.model_dump_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_lines(path, (record.model_dump_json() for record in records))
 
 
 def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
@@ -398,3 +388,18 @@ def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
                 first = error.errors()[0]
                 field = ".".join(map(str, first["loc"])) or "record"
                 raise UserError(f"{path}:{number}: {field}: {first['msg']}") from error
+
+
+def is_whole(path: Path, kind: type[Record], count: int) -> bool:
+    """Whether a file is there and holds just so many whole records of one kind, and nothing else."""
+    try:
+        return sum(1 for _ in read_jsonl(path, kind)) == count and path.read_bytes().endswith(b"\n")
+    except (FileNotFoundError, UserError):
+        return False
+
+
+def join_jsonl(files: Iterable[Path], path: Path) -> None:
+    """Write the lines of several files, one after another, as one."""
+    with atomic_file(path) as whole:
+        for file in files:
+            whole.write(file.read_bytes())

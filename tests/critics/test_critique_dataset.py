@@ -155,7 +155,7 @@ def test_a_run_is_refused_to_another_input_or_other_settings(files, config, tmp_
     refused("another --model", tasks, out, replace(quick, model=files / "reward"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dataset, "__version__", "9.9")
-        refused(rf"other settings \(momus {re.escape(__version__)} -> 9.9\)", tasks, out, quick)
+        refused(rf"other settings \(momus '{re.escape(__version__)}' -> '9.9'\)", tasks, out, quick)
     with dataset._opened(out, stored["config"], {}):
         refused("at work in", tasks, out, quick)
     tasks.write_bytes(task(2).model_dump_json().encode())

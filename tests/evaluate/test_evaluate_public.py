@@ -24,7 +24,7 @@ from momus.evaluate.instruct.public import PublicConfig, run_public
 from momus.evaluate.instruct.questions import Questions
 from momus.evaluate.instruct.results import TaskResult, grouped_mean, read_results, write_results
 from momus.evaluate.instruct.tasks import PREFIXES, TASKS, balanced, word_f1
-from momus.evaluate.ledger import Ledger
+from momus.files import Ledger
 from momus.lm.models import save_causal_lm
 from support.tiny import tiny_engine, tiny_model, tiny_tokenizer
 

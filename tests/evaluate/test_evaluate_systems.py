@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from momus.cli import main
 from momus.errors import UserError
@@ -22,7 +20,7 @@ from momus.evaluate.instruct.systems import (
     entry,
     read_systems,
 )
-from momus.evaluate.ledger import Ledger
+from momus.files import Ledger
 from momus.lm.chat import ChatFormat
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel, save_causal_lm
@@ -44,56 +42,6 @@ def _sampled(tmp_path, engine, system, prompts, name="s.jsonl"):
     with Ledger(tmp_path / name, {}) as ledger:
         answer_prompts(system, engine, prompts, ledger)
         return list(answers_in(ledger, [system], prompts)), dict(ledger)
-
-
-@given(st.dictionaries(st.text(max_size=5), st.lists(st.text(max_size=5), max_size=2), max_size=5), st.integers(0, 60))
-@settings(max_examples=40)
-def test_a_ledger_cut_anywhere_keeps_what_was_whole(tmp_path_factory, results, cut):
-    path = tmp_path_factory.mktemp("ledger") / "l.jsonl"
-    with Ledger(path, {"seed": 1}) as ledger:
-        for key, value in results.items():
-            ledger.add({key: value})
-    data = path.read_bytes()
-    path.write_bytes(data[: max(0, len(data) - cut)])
-    whole = max(0, data[: max(0, len(data) - cut)].count(b"\n") - 1)
-    with Ledger(path, {"seed": 1}) as ledger:
-        assert dict(ledger) == dict(list(results.items())[:whole])
-        ledger.add({key: value for key, value in results.items() if key not in ledger})
-    with Ledger(path, {"seed": 1}) as ledger:
-        assert dict(ledger) == results
-
-
-def test_a_ledger_is_one_run_s_and_one_process_s(tmp_path):
-    path = tmp_path / "l.jsonl"
-    with Ledger(path, {"model": "a", "seed": 1}), pytest.raises(UserError, match="another command is at work"):
-        Ledger(path, {"model": "a", "seed": 1})
-    with pytest.raises(UserError, match=r"other settings \(model\)"):
-        Ledger(path, {"model": "b", "seed": 1})
-
-
-@given(
-    st.lists(st.sampled_from(['{"a": 1}', '{"settings": {"seed": 1}}', '{"settings": {"x": 2}}', "no JSON", "[1]"])),
-    st.sampled_from(["\n", ", "]),
-    st.text(max_size=5),
-)
-@settings(max_examples=60)
-@example([], "\n", '{"prompt": "mine", "answer": "no newline at the end"}')
-@example(['{"a": 1}', '{"b": 2}'], "\n", '{"important": 3}')
-@example(['{"settings": {"seed": 1}}', '{"key": "k", "value": 1}', '{"b": 2}'], "\n", "not whole")
-def test_a_file_that_is_no_ledger_of_these_settings_is_left_as_it_is(tmp_path_factory, lines, between, last):
-    path = tmp_path_factory.mktemp("ledger") / "answers.jsonl"
-    path.write_bytes(between.join([*lines, last]).encode())
-    before = path.read_bytes()
-    try:
-        with Ledger(path, {"seed": 1}) as ledger:
-            assert not ledger or before.startswith(b'{"settings": {"seed": 1}}')
-    except UserError as error:
-        assert path.read_bytes() == before and str(path) in str(error)
-    else:
-        # Its own first line, whole or not, is all that lets a file pass, and whole lines stay.
-        first = b'{"settings": {"seed": 1}}\n'
-        assert before.startswith(first) or first.startswith(before)
-        assert path.read_bytes() == max(before[: before.rfind(b"\n") + 1], first)
 
 
 def test_answers_do_not_depend_on_the_order_or_on_being_stopped(tmp_path, engine):

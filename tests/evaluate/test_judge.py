@@ -304,7 +304,7 @@ def test_a_comparison_that_was_stopped_goes_on(
     monkeypatch.setattr(Comparison, "answers", interrupted)
     assert main([*arguments, "--out", str(out)]) == 130 and not out.exists()
     assert main([*arguments, "--out", str(out), "--seed", "1"]) == 2 and asked == [1]
-    assert "other settings (seed)" in capsys.readouterr().err
+    assert "other settings (seed 0 -> 1)" in capsys.readouterr().err
     assert main([*arguments, "--out", str(out)]) == 0 and asked == [1, 1, 2], "the first is not answered again"
     one, other = ([own.model_copy(update={"seconds": 0}) for own in read_jsonl(p, Answered)] for p in (out, whole))
     assert one == other and len(one) == 8

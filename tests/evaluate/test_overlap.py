@@ -19,7 +19,7 @@ from momus.errors import UserError
 from momus.evaluate.documents.aspects import KeptTagger, aspect_table
 from momus.evaluate.documents.matched import ReviewedDocument, documents_of, match_documents
 from momus.evaluate.documents.overlap import SystemOverlap, analyse, systems_in
-from momus.evaluate.ledger import Ledger
+from momus.files import Ledger
 from momus.match.aspects import ASPECTS, LexicalTagger
 from momus.match.matcher import ListComparison, Lists, ScoreScale, no_reason
 from momus.match.reviews import Point, Review, read_labels, read_reviews
@@ -289,7 +289,7 @@ def test_from_texts_to_a_page(tmp_path, capsys):
     assert "<script" not in page and "http://" not in page.replace("http://www.w3.org", "")
     assert main(command) == 0
     assert main([*command, "--seed", "1"]) == 2
-    assert "other settings (seed)" in capsys.readouterr().err
+    assert "other settings (seed 0 -> 1)" in capsys.readouterr().err
 
 
 def test_two_lists_on_the_command_line(tmp_path, capsys):

@@ -20,7 +20,6 @@ from momus.lm.forward import (
 )
 from momus.lm.models import (
     RewardModel,
-    atomic_directory,
     check_padding,
     load_causal_lm,
     load_tokenizer,
@@ -202,18 +201,3 @@ def test_padding_must_differ_from_the_end_of_text() -> None:
     for pad, eos in [(2, 2), (None, 2), (0, None)]:
         with pytest.raises(UserError, match=r"add_special_tokens|eos_token"):
             check_padding(pad, eos)
-
-
-def test_a_directory_is_complete_or_absent(tmp_path) -> None:
-    target = tmp_path / "thing"
-    with pytest.raises(RuntimeError), atomic_directory(target) as folder:
-        (folder / "a").write_text("half")
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
-    with atomic_directory(target) as folder:
-        (folder / "a").write_text("old")
-    with pytest.raises(UserError, match="no space left"), atomic_directory(target) as folder:
-        (folder / "a").write_text("new")
-        raise OSError(28, "No space left on device")
-    assert (target / "a").read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["thing"]

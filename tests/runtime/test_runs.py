@@ -226,7 +226,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(runs, "_write_json", full)
+    monkeypatch.setattr(runs, "fill_json", full)
     with pytest.raises(UserError, match="no space left on the disk"):
         run.save(2, {"model": tied()})
     assert run.restore({"model": tied()}) is not None

@@ -62,7 +62,7 @@ def test_a_run_goes_on_where_it_was(
     assert (part / "searches" / "000000.jsonl").stat().st_mtime_ns == kept
     capsys.readouterr()
     assert main([*arguments, "--seed", "1", "--out", str(part)]) == 2
-    assert "other seed" in capsys.readouterr().err
+    assert "other settings (seed 0 -> 1)" in capsys.readouterr().err
     answers = list(read_jsonl(whole / "answers.jsonl", RainAnswer))
     assert [own.index for own in answers] == [0, 1, 2] and answers[2].skipped and not answers[0].skipped
     assert answers[0].sets[-1].text == answers[0].answer
@@ -176,7 +176,7 @@ def test_a_model_on_a_server_answers(
     assert settings["model"] == "tiny at http://momus.test/v1" and settings["embeddings"] == "none"
     models[0] = "another"  # has taken its place
     assert main([*arguments, str(prompts), "--limit", "1", "--out", str(tmp_path / "out")]) == 2
-    assert "other model" in capsys.readouterr().err
+    assert "other settings (model" in capsys.readouterr().err
 
 
 def said(text: str, value: float) -> JudgedText:

@@ -14,9 +14,9 @@ from torch import nn
 
 import momus.runtime.runs as runs
 from momus.errors import UserError
+from momus.files import atomic_directory
 from momus.lm.chat import Turn
 from momus.lm.forward import token_logprobs, trees_from_rows
-from momus.lm.models import atomic_directory
 from momus.lm.tree import TokenTree
 from momus.runtime.runs import Run
 from momus.train.sampling import by_task, epoch_order

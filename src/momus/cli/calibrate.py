@@ -45,6 +45,7 @@ def command(
     from momus.critics.reviewing import load_critic
     from momus.errors import UserError
     from momus.evaluate.critics.calibration import calibrate
+    from momus.files import write_text
     from momus.review.answers import answers as gather
     from momus.review.render import print_calibration, print_skipped
     from momus.search.result import RewardSource
@@ -68,9 +69,7 @@ def command(
             inserted=tampers is None,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
         )
-    partial = out.with_name(out.name + ".tmp")
-    partial.write_text(measured.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    partial.replace(out)
+    write_text(out, measured.model_dump_json(indent=1) + "\n")
     print_calibration(measured, Console())
     console.print(f"The operating points are in {out}", markup=False, highlight=False, soft_wrap=True)
     return 0

@@ -36,7 +36,7 @@ def command(
     from momus.cli.shared.output import bar, say
     from momus.errors import UserError
     from momus.evaluate.documents.extraction import extract_reviews
-    from momus.evaluate.ledger import Ledger
+    from momus.files import Ledger
     from momus.match.open import NamedModel, open_extractor
     from momus.match.reviews import read_reviews
     from momus.records import write_jsonl

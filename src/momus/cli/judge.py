@@ -89,9 +89,10 @@ class Calibrate(_Judge):
     def run(self) -> int:
         """Measure, and print a table."""
         from momus.cli.shared.judge_report import print_judge
-        from momus.cli.shared.output import bar, check_file, say, weights_of, write_json
+        from momus.cli.shared.output import bar, check_file, say, weights_of
         from momus.errors import UserError
         from momus.evaluate.rain.judge import calibrate
+        from momus.files import write_json
 
         if self.out is not None:
             check_file(self.out)
@@ -106,7 +107,7 @@ class Calibrate(_Judge):
         if self.out is not None:
             who = {"model": weights_of(self.model), "url": self.url}
             about = {"task": self.task, "file": self.file, "seed": self.seed}
-            write_json(self.out, {**who, **about, **found.model_dump()})
+            write_json(self.out, {**who, **about, **found.model_dump()}, indent=1)
         return 0
 
     def _pairs(self) -> list[Pair]:
@@ -168,8 +169,8 @@ class Compare:
         from momus.cli.shared.output import bar, check_file, say, weights_of
         from momus.cli.shared.searching import Where, loaded, read_prompts, way_to_compare
         from momus.errors import UserError
-        from momus.evaluate.ledger import Ledger
         from momus.evaluate.rain.comparison import Comparison, answer_all, summarise
+        from momus.files import Ledger
         from momus.records import Prompt, write_jsonl
         from momus.search.rain.dataset import with_settings
         from momus.search.rain.tasks import TASKS

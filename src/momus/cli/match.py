@@ -95,6 +95,7 @@ def calibrate(
     """
     from momus.cli.shared.output import bar, say
     from momus.errors import UserError
+    from momus.files import write_text
     from momus.match.calibrate import calibrate_matcher
     from momus.match.open import NamedModel, open_matcher
     from momus.match.reviews import read_labels
@@ -110,9 +111,7 @@ def calibrate(
         )
     _print_calibration(measured)
     if out is not None:
-        partial = out.with_name(out.name + ".tmp")
-        partial.write_text(measured.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        partial.replace(out)
+        write_text(out, measured.model_dump_json(indent=1) + "\n")
         say(f"The calibration is in {out}")
     return 0
 

@@ -97,7 +97,7 @@ def _matched(
     """Score every pair, or go on with what was begun in OUT with the same settings."""
     from momus.cli.shared.output import bar
     from momus.evaluate.documents.matched import match_documents
-    from momus.evaluate.ledger import Ledger, digest
+    from momus.files import Ledger, digest
 
     settings = {
         **matcher.identity(), "likeness": matcher.scale.threshold, "within": within, "shuffles": shuffles,
@@ -118,7 +118,7 @@ def _aspects(
     """Tag every point, those that a model was asked about kept in OUT."""
     from momus.cli.shared.output import bar
     from momus.evaluate.documents.aspects import KeptTagger, aspect_table
-    from momus.evaluate.ledger import Ledger
+    from momus.files import Ledger
 
     if tagger.identity()["kind"] == "lexical":  # as fast as reading what was kept
         return tuple(aspect_table(documents, system, tagger) for system in systems)

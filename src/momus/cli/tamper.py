@@ -78,6 +78,7 @@ def command(
 def _write_all(done: list[tuple[Source, Tamper]], out: Path) -> None:
     """Write the copies, and their records last; what is there already is left as it is, or nothing is written."""
     from momus.errors import UserError
+    from momus.files import write_bytes
 
     real = [source.path.resolve() for source, _ in done]
     base = Path(os.path.commonpath([path.parent for path in real]))
@@ -89,13 +90,7 @@ def _write_all(done: list[tuple[Source, Tamper]], out: Path) -> None:
         if path.exists() and path.read_bytes() != data:
             raise UserError(f"--out {out}: would overwrite {path}: name another directory")
     for path, data in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".tmp")
-        try:
-            partial.write_bytes(data)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_bytes(path, data)
 
 
 def _print_explained(source: Source, record: Tamper) -> None:

@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +26,12 @@ from pydantic import ValidationError
 
 from momus import __version__
 from momus.critics.shard import BATCH, CritiqueConfig, Shard, ShardCritic, TaskCritiques
-from momus.data.lock import hold
 from momus.errors import UserError
+from momus.files import CONFIG, DirectoryLock, changed, open_run_directory, plain
 from momus.lm.codec import Codec
 from momus.lm.models import load_tokenizer, model_digest
-from momus.records import Tamper, Task, write_jsonl
+from momus.records import Tamper, Task, is_whole, join_jsonl, write_jsonl
 from momus.search.reward import identify_reward, load_reward_function
-from momus.search.run_directory import CONFIG, started_with
 
 Runner = Callable[[CritiqueConfig, Sequence[Shard]], Generator[tuple[Shard, list[TaskCritiques]], None, None]]
 """Does shards in any order, yielding each with its critiques when it is done."""
@@ -92,7 +89,7 @@ def critique_dataset(
     files = {"tasks": tasks, "model": config.model, "reward": config.reward}
     with _opened(out, settings, {name: str(path.resolve()) for name, path in files.items() if path}):
         joined = out / RESULT
-        if not joined.exists():
+        if not is_whole(joined, TaskCritiques, len(records)):
             missing = [own for own in shards if not _is_done(out, own)]
             done = len(records) - sum(len(own.tasks) for own in missing)
             progress(done, len(records))
@@ -102,7 +99,7 @@ def critique_dataset(
                         write_jsonl(_file(out, own), critiques)
                         done += len(critiques)
                         progress(done, len(records))
-            _join([_file(out, own) for own in shards], joined)
+            join_jsonl([_file(out, own) for own in shards], joined)
     return joined
 
 
@@ -182,36 +179,31 @@ def _settings(config: CritiqueConfig, input_sha256: str, size: int) -> dict[str,
     return {**settings, "input": input_sha256, "batch": BATCH, "shard": size, "momus": __version__}
 
 
-@contextmanager
-def _opened(out: Path, settings: Mapping[str, Any], files: Mapping[str, str]) -> Iterator[None]:
+def _opened(out: Path, settings: Mapping[str, Any], files: Mapping[str, str]) -> DirectoryLock:
     """Hold the run directory, new or of the very same run, for this process alone."""
-    _started(out)  # refused before anything is written there
-    (out / "shards").mkdir(parents=True, exist_ok=True)
-    with (out / "lock").open("w") as lock:
-        hold(lock, out)
-        if (known := _started(out)) is not None:
-            _refuse_other(out, known["config"], settings)
+    settings = plain(settings)
+
+    def check(stored: Any) -> None:
+        if stored is None:
+            if (out / RESULT).exists():
+                raise UserError(f"{out / RESULT} is there, but no {CONFIG} that says what it is: name another --out")
+        elif not isinstance(stored, dict) or not isinstance(stored.get("config"), dict):
+            raise UserError(f"{out} is not a run of momus critique, or its {CONFIG} is damaged: name another --out")
         else:
-            digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-            text = json.dumps({"hash": digest, "config": settings, "files": files}, indent=1) + "\n"
-            with _replacing(out / CONFIG) as partial:
-                partial.write_text(text, encoding="utf-8")
-        yield
+            _refuse_other(out, stored["config"], settings)
 
-
-def _started(out: Path) -> dict[str, Any] | None:
-    return started_with(out, "critique", RESULT, "config", dict)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return open_run_directory(out, {"hash": digest, "config": settings, "files": files}, check)
 
 
 def _refuse_other(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     ways_out = "use the same, name another --out, or remove this one"
     if old.get("input") != new["input"]:
         raise UserError(f"{out} was started with another input, or the file has changed since: {ways_out}")
-    if changed := [key for key in ("model", "reward") if old.get(key) != new[key]]:
-        raise UserError(f"{out} was started with another --{' and --'.join(changed)} (other files in it): {ways_out}")
-    if keys := [key for key in new if old.get(key) != new[key]]:
-        shown = ", ".join(f"{key} {old.get(key)} -> {new[key]}" for key in keys)
-        raise UserError(f"{out} was started with other settings ({shown}): {ways_out}")
+    if others := [key for key in ("model", "reward") if old.get(key) != new[key]]:
+        raise UserError(f"{out} was started with another --{' and --'.join(others)} (other files in it): {ways_out}")
+    if differences := changed(old, new):
+        raise UserError(f"{out} was started with other settings ({differences}): {ways_out}")
 
 
 def _file(out: Path, shard: Shard) -> Path:
@@ -220,25 +212,4 @@ def _file(out: Path, shard: Shard) -> Path:
 
 def _is_done(out: Path, shard: Shard) -> bool:
     """Whether a shard's file is there and whole."""
-    file = _file(out, shard)
-    return file.exists() and file.read_bytes().count(b"\n") == len(shard.tasks)
-
-
-def _join(files: Sequence[Path], path: Path) -> None:
-    with _replacing(path) as partial, partial.open("wb") as whole:
-        for file in files:
-            with file.open("rb") as part:
-                shutil.copyfileobj(part, whole)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write; on leaving it is flushed to disk and renamed to `path`."""
-    partial = path.with_name(path.name + ".tmp")
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    return is_whole(_file(out, shard), TaskCritiques, len(shard.tasks))

@@ -8,10 +8,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +20,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GgufConfig
 from transformers.utils.logging import disable_progress_bar
 
 from momus.errors import UserError
+from momus.files import atomic_directory, fill_json
 from momus.lm.codec import read_tokenizer, refuse_run
 from momus.lm.gguf import check_memory, pretrained
 
@@ -96,7 +95,7 @@ class RewardModel(nn.Module):
     def _write(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
         self.backbone.config.save_pretrained(folder)  # type: ignore[union-attr,operator]
         save_file({name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors")
-        (folder / HEAD_FILE).write_text(json.dumps({"kind": self.kind, "version": 1}) + "\n")
+        fill_json(folder / HEAD_FILE, {"kind": self.kind, "version": 1})
 
     @classmethod
     def load(cls, path: Path) -> RewardModel:
@@ -296,47 +295,6 @@ def save_causal_lm(
             tokenizer.save_pretrained(folder)
         if pointer is not None:
             pointer.save(folder)
-
-
-@contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield an empty directory to fill; on leaving it is flushed to disk and renamed to `path`.
-
-    A directory already at `path` is replaced; on an error nothing is left behind.
-
-    Raises:
-        UserError: The disk is full.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = path.with_name(path.name + ".tmp"), path.with_name(path.name + ".old")
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        partial.mkdir()
-        yield partial
-        for file in sorted(partial.rglob("*")):
-            _fsync(file)
-        _fsync(partial)
-        if path.exists():
-            path.rename(old)
-        partial.rename(path)
-        _fsync(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if old.exists() and not path.exists():
-            old.rename(path)
-        if "No space left" in str(error):  # safetensors raises its own type
-            raise UserError(f"no space left on the disk of {path.parent}: free some and run again") from error
-        raise
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _one_line(error: Exception) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +14,7 @@ from momus.documents.drafts import STATES, to_markdown
 from momus.documents.feedback import Feedback, words_to_see
 from momus.documents.reading import draw
 from momus.documents.rubrics import Rubric
+from momus.files import scratch_directory
 from momus.report.html import template, write_pages
 
 KINDS = {
@@ -44,9 +44,9 @@ def pictures(path: Path, most: int) -> dict[int, str]:
     Raises:
         UserError: As `momus.documents.reading.draw`.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        count = draw(path, Path(folder), most)
-        return {number: _data_url(Path(folder, f"{number}.jpg")) for number in range(1, count + 1)}
+    with scratch_directory() as folder:
+        count = draw(path, folder, most)
+        return {number: _data_url(folder / f"{number}.jpg") for number in range(1, count + 1)}
 
 
 def write_document(document: Document, path: Path, drawn: Mapping[int, str]) -> Path:

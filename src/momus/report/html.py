@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from pygments.lexers.python import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, String
 
+from momus.files import write_text
 from momus.report import figures
 from momus.report.data import Column, CriticRow, Example, Remark, ReportData, Unit
 from momus.stats.bootstrap import Interval
@@ -75,14 +76,8 @@ def write_report(data: ReportData, folder: Path) -> Path:
 
 def write_pages(folder: Path, files: dict[str, str]) -> Path:
     """Write files of text into a folder, each complete or not at all; returns the path of the last."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        partial = folder / f"{name}.tmp"
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(folder / name)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_text(folder / name, text)
     return folder / next(reversed(files))
 
 

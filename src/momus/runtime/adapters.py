@@ -13,7 +13,6 @@ or value model, whose head is trained whole. What follows from that:
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -25,8 +24,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from momus.errors import UserError
+from momus.files import atomic_directory, fill_json
 from momus.lm.forward import token_logprobs
-from momus.lm.models import ADAPTER_BASE_FILE, ADAPTER_HEAD_FILE, HEAD_FILE, RewardModel, atomic_directory, fingerprint
+from momus.lm.models import ADAPTER_BASE_FILE, ADAPTER_HEAD_FILE, HEAD_FILE, RewardModel, fingerprint
 from momus.lm.tree import TokenTree
 from momus.runtime.processes import is_shard, on_main_process
 from momus.runtime.settings import LoRA
@@ -194,11 +194,11 @@ def write_adapter(model: nn.Module, path: Path, state: Mapping[str, Tensor]) -> 
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     with atomic_directory(path) as folder:
         root.save_pretrained(folder, state_dict=own)
-        (folder / ADAPTER_BASE_FILE).write_text(json.dumps({"version": 1, "sha256": base_of(model)}) + "\n")
+        fill_json(folder / ADAPTER_BASE_FILE, {"version": 1, "sha256": base_of(model)})
         if prefix:
             head = {name: value.contiguous() for name, value in state.items() if not name.startswith(prefix)}
             save_file(head, folder / ADAPTER_HEAD_FILE)
-            (folder / HEAD_FILE).write_text(json.dumps({"kind": "reward adapter", "version": 1}) + "\n")
+            fill_json(folder / HEAD_FILE, {"kind": "reward adapter", "version": 1})
 
 
 def _root(model: nn.Module) -> Any:

@@ -20,11 +20,9 @@ checkpoint is whole, and any number of processes can go on from it. All of them 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import itertools
 import json
-import os
 import random
 import shutil
 import warnings
@@ -38,9 +36,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from momus.data.lock import HeldDirectory
 from momus.errors import UserError
-from momus.lm.models import atomic_directory
+from momus.files import (
+    CONFIG,
+    Log,
+    atomic_directory,
+    changed,
+    fill_json,
+    open_run_directory,
+    restore_directory,
+    write_text,
+)
 from momus.runtime.adapters import base_of
 from momus.runtime.processes import is_main_process, on_main_process
 from momus.runtime.states import load_module_state, load_optimizer_state, module_state, optimizer_state
@@ -74,42 +80,21 @@ class Run:
             raise UserError(f"{keep} checkpoints cannot be kept: at least 1")
         self.path, self._keep = Path(path), keep
         self.config = _resolved(config)
-        self._metrics = self.path / "metrics.jsonl"
+        self._metrics = Log(self.path / "metrics.jsonl")
         on_main_process(self._open)
 
     def _open(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = HeldDirectory.of(self.path)
-        except OSError as error:
-            raise _full_disk(error, self.path) from error
-        file = self.path / "config.json"
-        ours = file.exists()
-        if ours:
-            self._refuse_other(_stored(file))
-        for _, folder in self.checkpoints():
-            if not (ours and (folder / _MANIFEST).exists()):
-                raise UserError(f"{folder} is no checkpoint of a run of Momus: move it away, or name another directory")
-        if not ours:
-            stored = {"hash": _digest(self.config), "config": self.config}
-            _write_text(file, json.dumps(stored, indent=1) + "\n")
+        stored = {"hash": _digest(self.config), "config": self.config}
+        self._lock = open_run_directory(self.path, stored, self._check, shared=True)
 
     def log(self, step: int, **metrics: float) -> None:
         """Append one line of metrics."""
-        if not is_main_process():
-            return
-        try:
-            with self._metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **metrics}) + "\n")
-        except OSError as error:
-            raise _full_disk(error, self.path) from error
+        if is_main_process():
+            self._metrics.add(json.dumps({"step": step, **metrics}))
 
     def history(self) -> list[dict[str, Any]]:
         """Return all logged lines; a line that a kill cut short is left out."""
-        if not self._metrics.exists():
-            return []
-        lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [json.loads(line) for line in self._metrics.lines()]
 
     def save(
         self,
@@ -141,9 +126,9 @@ class Run:
                     _save_tree(partial, f"{name}.optimizer", tree)
             if partial:
                 _save_tree(partial, "rng", _rng_state())
-                saved = {"step": step, "metrics_bytes": self._flush_metrics(), "state": state or {}}
+                saved = {"step": step, "metrics_bytes": self._metrics.sync(), "state": state or {}}
                 bases = {name: base_of(module) for name, module in modules.items() if base_of(module)}
-                _write_json(partial / "state.json", {**saved, **({"bases": bases} if bases else {})})
+                fill_json(partial / "state.json", {**saved, **({"bases": bases} if bases else {})})
                 self._seal(partial)
         on_main_process(self._settle)
         return folder
@@ -189,10 +174,10 @@ class Run:
                 warnings.warn(f"{aside} is damaged ({problem}): going back to the one before", stacklevel=2)
                 continue
             saved = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-            self._cut_metrics(saved["metrics_bytes"])
+            self._metrics.cut(saved["metrics_bytes"])
             self._settle()  # a kill may have come before it
             return folder.name
-        self._cut_metrics(0)
+        self._metrics.cut(0)
         return None
 
     def checkpoints(self) -> list[tuple[int, Path]]:
@@ -215,54 +200,48 @@ class Run:
     def get(self, name: str) -> Any:
         """Read what `put` wrote, tuples as lists; None where there is nothing, or it is damaged."""
         folder = self.path / name
-        return _load_tree(folder, "value") if on_main_process(lambda: folder.exists() and not _damage(folder)) else None
+
+        def is_there() -> bool:
+            restore_directory(folder)
+            return folder.exists() and not _damage(folder)
+
+        return _load_tree(folder, "value") if on_main_process(is_there) else None
 
     def _settle(self) -> None:
         """Name the newest checkpoint as such and drop those too many."""
         (_, newest), *others = self.checkpoints()
-        _write_text(self.path / "latest", newest.name + "\n")
+        write_text(self.path / "latest", newest.name + "\n")
         for _, old in others[self._keep - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
 
     def _seal(self, folder: Path) -> None:
         """Write the manifest of a folder that is otherwise complete."""
         sums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
-        _write_json(folder / _MANIFEST, {"version": 1, "config": _digest(self.config), "sha256": sums})
+        fill_json(folder / _MANIFEST, {"version": 1, "config": _digest(self.config), "sha256": sums})
 
-    def _flush_metrics(self) -> int:
-        """Force the metrics to disk and return their size in bytes."""
-        with self._metrics.open("ab") as file:
-            os.fsync(file.fileno())
-            return file.tell()
-
-    def _cut_metrics(self, size: int) -> None:
-        if self._metrics.exists():
-            os.truncate(self._metrics, size)
-
-    def _refuse_other(self, old: Mapping[str, Any]) -> None:
-        new = _flat(self.config)
-        compared = [key for key in old.keys() | new.keys() if key.rpartition(".")[2] not in FREE]
-        keys = sorted(key for key in compared if old.get(key, _PAIRS) != new.get(key, _PAIRS))
-        if keys:
-            shown = ", ".join(f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in keys[:5])
-            more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-            raise UserError(
-                f"{self.path} holds a run with other settings ({shown}{more}): "
-                "use the same settings, another directory, or remove it"
-            )
+    def _check(self, stored: Any) -> None:
+        """Refuse a directory that holds a run with another configuration, or something else."""
+        if stored is not None:
+            try:
+                old = dict(stored["config"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(
+                    f"{self.path / CONFIG} is not that of a run, but of something else: name another directory"
+                ) from error
+            if differences := changed(old, self.config, FREE):
+                raise UserError(
+                    f"{self.path} holds a run with other settings ({differences}): "
+                    "use the same settings, another directory, or remove it"
+                )
+        for _, folder in self.checkpoints():
+            if stored is None or not (folder / _MANIFEST).exists():
+                raise UserError(f"{folder} is no checkpoint of a run of Momus: move it away, or name another directory")
 
 
 def _resolved(config: Any) -> dict[str, Any]:
     """Return the configuration as what comes back from JSON."""
     plain = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)  # type: ignore[arg-type]
     result: dict[str, Any] = json.loads(json.dumps(plain, default=str, sort_keys=True))
-    return result
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in config.items():
-        result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return result
 
 
@@ -273,14 +252,6 @@ def _digest(config: Mapping[str, Any]) -> str:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _stored(file: Path) -> dict[str, Any]:
-    """Return the settings in a run's config.json, flat."""
-    try:
-        return _flat(json.loads(file.read_text(encoding="utf-8"))["config"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is not that of a run, but of something else: name another directory") from error
 
 
 def _damage(folder: Path) -> str:
@@ -322,7 +293,7 @@ def _save_tree(folder: Path, name: str, value: Any) -> None:
             return {_PAIRS: [[key, pack(inner)] for key, inner in item.items()]}
         return [pack(inner) for inner in item] if isinstance(item, list | tuple) else item
 
-    _write_json(folder / f"{name}.json", pack(value))
+    fill_json(folder / f"{name}.json", pack(value))
     save_file(tensors, str(folder / f"{name}.safetensors"))
 
 
@@ -358,28 +329,3 @@ def _set_rng_state(state: dict[str, Any]) -> None:
     np.random.set_state((kind, np.array(keys, np.uint32), *rest))  # noqa: NPY002
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
-
-
-def _write_json(file: Path, value: Any) -> None:
-    file.write_text(json.dumps(value) + "\n", encoding="utf-8")
-
-
-def _write_text(file: Path, text: str) -> None:
-    """Write a small file atomically."""
-    partial = file.with_name(file.name + ".tmp")
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise _full_disk(error, file.parent) from error
-
-
-def _full_disk(error: OSError, path: Path) -> Exception:
-    """Turn a full disk into one line for the user; any other error stays itself."""
-    if error.errno == errno.ENOSPC:
-        return UserError(f"no space left on the disk of {path}: free some and run again")
-    return error

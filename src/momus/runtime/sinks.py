@@ -12,10 +12,10 @@ import secrets
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Protocol
 
 from momus.errors import UserError
+from momus.files import write_json, write_text
 from momus.runtime.runs import Run
 
 PROJECT = "momus"
@@ -77,7 +77,7 @@ class _Service:
         if step > self._last:
             self._service.log(dict(metrics), step=step)
             self._last = step
-            _replace(self._sent, json.dumps({"step": step}))
+            write_json(self._sent, {"step": step})
 
     def close(self) -> None:
         self._service.finish()
@@ -86,7 +86,7 @@ class _Service:
 def _wandb(run: Run, step: int) -> Sink:
     file = run.path / "wandb-id"
     if not file.exists():
-        _replace(file, secrets.token_hex(8))
+        write_text(file, secrets.token_hex(8) + "\n")
     return _Service("wandb", run, id=file.read_text().strip(), dir=str(run.path))
 
 
@@ -95,9 +95,3 @@ def _trackio(run: Run, step: int) -> Sink:
 
 
 SINKS: dict[str, Callable[[Run, int], Sink]] = {"tensorboard": _TensorBoard, "wandb": _wandb, "trackio": _trackio}
-
-
-def _replace(file: Path, text: str) -> None:
-    partial = file.with_name(file.name + ".tmp")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(file)

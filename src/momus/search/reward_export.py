@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from momus.errors import UserError
-from momus.lm.models import RewardModel, atomic_directory
+from momus.files import atomic_directory
+from momus.lm.models import RewardModel
 
 
 def export_classifier(model: RewardModel, tokenizer: Any, path: Path) -> None:

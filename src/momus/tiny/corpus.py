@@ -18,6 +18,7 @@ from momus.data.functions import Size
 from momus.data.packages import package_functions
 from momus.data.stdlib import stdlib_tasks
 from momus.data.variants import as_script, rename_locals, tighten
+from momus.files import write_lines
 from momus.tamper.edits import Edit
 from momus.tamper.sites import find_edits
 from momus.tiny.examples import CorpusFunction
@@ -57,16 +58,12 @@ def build_corpus(folder: Path, config: CorpusConfig) -> dict[str, Path]:
     paths = {split: folder / f"{split}.jsonl" for split in ("train", "valid")}
     if all(path.exists() for path in paths.values()):
         return paths
-    folder.mkdir(parents=True, exist_ok=True)
     valid, train = _functions(config)
     for split, found in (("valid", valid), ("train", train)):
-        partial = paths[split].with_suffix(".tmp")
-        with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool, partial.open("w") as file:
+        with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
             rows = pool.imap(_row, found, chunksize=64)
-            for row in track(rows, f"finding mutations ({split})", total=len(found), console=Console(stderr=True)):
-                if row:
-                    file.write(row + "\n")
-        partial.replace(paths[split])
+            shown = track(rows, f"finding mutations ({split})", total=len(found), console=Console(stderr=True))
+            write_lines(paths[split], filter(None, shown))
     return paths
 
 

@@ -44,8 +44,9 @@ from rich.progress import Progress
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from momus.files import atomic_directory
 from momus.lm.constraint import Vocabulary
-from momus.lm.models import atomic_directory, save_causal_lm
+from momus.lm.models import save_causal_lm
 from momus.records import Tamper
 from momus.runtime.runs import Run
 from momus.tiny.corpus import Corpus, CorpusConfig, build_corpus, texts

@@ -19,6 +19,7 @@ import torch
 from rich.text import Text
 
 from momus.errors import UserError
+from momus.files import write_json
 from momus.lm.chat import Turn
 from momus.lm.forward import score_trees
 from momus.lm.local.engine import LocalEngine
@@ -297,10 +298,7 @@ def _finish(
 def write_summary(out: Path, summary: Mapping[str, Any]) -> None:
     """Write summary.json atomically, from one process."""
     if is_main_process():
-        out.mkdir(parents=True, exist_ok=True)
-        partial = out / (SUMMARY + ".tmp")
-        partial.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(out / SUMMARY)
+        write_json(out / SUMMARY, summary, indent=1)
 
 
 def _cost(base: Base, model: Any, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -11,9 +11,10 @@ from tyro.conf import Positional, subcommand
 
 from momus.cli.evaluate.benchmarks import Labelers, Public, Reward, Tax, reward_model
 from momus.cli.evaluate.critics import Critics
-from momus.cli.shared.output import bad_rows, bar, say, show, weights_of, write_json
+from momus.cli.shared.output import bad_rows, bar, say, show, weights_of
 from momus.cli.shared.seed import Seed
 from momus.errors import UserError
+from momus.files import write_json
 
 if TYPE_CHECKING:
     from momus.evaluate.instruct.labelers import Labeler
@@ -42,7 +43,7 @@ class Sample:
 
         from momus.evaluate.instruct.feedback import prompts_in, records_of
         from momus.evaluate.instruct.systems import answer_prompts, answers_in, entry, open_engine, read_systems
-        from momus.evaluate.ledger import Ledger
+        from momus.files import Ledger
         from momus.records import write_jsonl
 
         if self.limit is not None and self.limit < 1:
@@ -59,7 +60,7 @@ class Sample:
         # Where a model lies decides nothing, its weights do.
         settings = {name: {k: v for k, v in own.items() if k != "model"} for name, own in line_up.items()}
         with Ledger(self.out / "samples.jsonl", {"systems": settings, "seed": self.seed}) as ledger:
-            write_json(self.out / _LINE_UP, line_up)
+            write_json(self.out / _LINE_UP, line_up, indent=1)
             for system in systems:
                 if all(entry(system, own.prompt) in ledger for own in prompts):
                     continue
@@ -102,7 +103,7 @@ class Rank:
         from momus.evaluate.instruct.feedback import of_kind, records_of
         from momus.evaluate.instruct.labelers import rank_answers, rankings_in
         from momus.evaluate.instruct.systems import by_prompt
-        from momus.evaluate.ledger import Ledger
+        from momus.files import Ledger
         from momus.records import Demonstration, write_jsonl
 
         model = self.reward or self.judge
@@ -199,7 +200,7 @@ class Preferences:
             numbers["scales"] = [asdict(row) for row in table]
         show(*parts, "In brackets: 95 % intervals, prompts resampled.")
         if self.out:
-            write_json(self.out, numbers)
+            write_json(self.out, numbers, indent=1)
         return 0
 
 

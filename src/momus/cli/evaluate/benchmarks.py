@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from momus.cli.shared.output import bar, say, show, weights_of, write_json
+from momus.cli.shared.output import bar, say, show, weights_of
 from momus.cli.shared.seed import Seed
 from momus.errors import UserError
+from momus.files import write_json
 
 if TYPE_CHECKING:
     from momus.evaluate.instruct.results import TaskResult
@@ -52,7 +53,7 @@ class Reward:
             rows |= {name or "not stated": own for name, own in list(by_labeler.items())[:_MOST_LABELERS]}
         show(accuracy_table("Pairs ordered as the labeler did", rows))
         if self.out:
-            write_json(self.out, {name: asdict(own) for name, own in rows.items()})
+            write_json(self.out, {name: asdict(own) for name, own in rows.items()}, indent=1)
         return 0
 
 
@@ -80,7 +81,7 @@ class Labelers:
         import torch
 
         from momus.evaluate.instruct.reward_models import cross_validate
-        from momus.evaluate.ledger import digest
+        from momus.files import digest
         from momus.lm.chat import ChatFormat
         from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer
         from momus.report.terminal import folds_table
@@ -108,7 +109,7 @@ class Labelers:
             settings = {"model": weights_of(self.model), "data": digest([repr(own) for own in ranked])}
             found = cross_validate(fresh, ranked, config, self.out, settings, folds=self.folds, progress=progress)
         show(folds_table(found))
-        write_json(self.out / "labelers.json", asdict(found))
+        write_json(self.out / "labelers.json", asdict(found), indent=1)
         say(f"The numbers are {self.out / 'labelers.json'}")
         return 0
 
@@ -142,7 +143,7 @@ class Public:
         from momus.evaluate.instruct.questions import Questions
         from momus.evaluate.instruct.results import write_results
         from momus.evaluate.instruct.systems import System, open_engine
-        from momus.evaluate.ledger import Ledger
+        from momus.files import Ledger
         from momus.report.terminal import results_table
 
         config = PublicConfig(self.tasks, self._files(), self.prefix, self.shots, self.limit, self.toxicity)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from momus.cli.shared.output import say, show, write_json
+from momus.cli.shared.output import say, show
 from momus.cli.shared.seed import Seed
 from momus.errors import UserError
+from momus.files import write_json
 
 if TYPE_CHECKING:
     from momus.critique import Critique
@@ -62,7 +63,8 @@ class Critics:
         else:
             show(_told(agreement, self.by))
         if self.out:
-            write_json(self.out, {"critics": [asdict(row) for row in rows], "judge": agreement and asdict(agreement)})
+            rated = {"critics": [asdict(row) for row in rows], "judge": agreement and asdict(agreement)}
+            write_json(self.out, rated, indent=1)
         return 0
 
     def _judge(self, critiques: dict[str, list[Critique]], tampers: list[Tamper]) -> JudgeAgreement | None:

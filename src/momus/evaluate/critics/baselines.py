@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from momus.critique import Comment, Critique, Span
 from momus.errors import UserError
+from momus.files import scratch_directory
 from momus.records import Tamper, quotable
 from momus.tamper.truth import judge
 
@@ -76,22 +76,20 @@ def ruff(tampers: Sequence[Tamper]) -> list[Critique]:
     if not tampers:
         return []
     program = _find_ruff()
-    with tempfile.TemporaryDirectory(prefix="momus-ruff-") as folder:
-        paths = [Path(folder, f"answer_{i:06d}.py") for i in range(len(tampers))]
-        for path, tamper in zip(paths, tampers, strict=True):
-            path.write_text(textwrap.dedent(tamper.answer) + "\n", encoding="utf-8", newline="\n")
+    names = [f"answer_{i:06d}.py" for i in range(len(tampers))]
+    texts = [textwrap.dedent(tamper.answer) + "\n" for tamper in tampers]
+    with scratch_directory(dict(zip(names, texts, strict=True))) as folder:
         options = ["--isolated", "--no-cache", "--exit-zero", "--quiet", "--target-version", "py311"]
         rules = ["--select", RUFF_RULES, "--ignore", RUFF_IGNORED, "--output-format", "json"]
-        command = [program, "check", *options, *rules, folder]
+        command = [program, "check", *options, *rules, str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
     if done.returncode:
         raise UserError(f"ruff failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
-    found: dict[str, list[dict[str, Any]]] = {path.name: [] for path in paths}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for finding in json.loads(done.stdout):
         found[Path(finding["filename"]).name].append(finding)
     return [
-        Critique(comments=_comments(found[path.name], tamper.answer))
-        for path, tamper in zip(paths, tampers, strict=True)
+        Critique(comments=_comments(found[name], tamper.answer)) for name, tamper in zip(names, tampers, strict=True)
     ]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from momus.evaluate.documents.matched import ReviewedDocument
-from momus.evaluate.ledger import Ledger, digest
+from momus.files import Ledger, digest
 from momus.match.aspects import ASPECTS, Aspects, Tagger
 from momus.stats.bootstrap import REPLICATES, SHARE, Interval, ratio_interval
 from momus.stats.overlap import log_ratio_interval

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from momus.evaluate.ledger import Ledger, digest
+from momus.files import Ledger, digest
 from momus.match.extract import ExtractedPoints, Extractor
 from momus.match.reviews import Point, Review
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from momus.errors import UserError
-from momus.evaluate.ledger import Ledger
+from momus.files import Ledger
 from momus.match.matcher import ListComparison, Matcher, Scores
 from momus.match.reviews import Review
 from momus.stats.overlap import derangement

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from momus.data.convert import BadRowsError, Problems, read, recognise
 from momus.data.sources import Problem
-from momus.evaluate.ledger import digest
+from momus.files import digest
 from momus.records import Comparison, Content, Demonstration, Judgement, Origin, Prompt, Ranking, Record, RecordT
 
 SIMULATED = "by a simulated contractor"

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from momus.errors import UnfitInputError, UserError
 from momus.evaluate.instruct.feedback import prompt_key
 from momus.evaluate.instruct.systems import beginning
-from momus.evaluate.ledger import Ledger
+from momus.files import Ledger
 from momus.lm.chat import ChatFormat
 from momus.lm.engine import Engine, choose_in_both_orders, option_tokens
 from momus.lm.forward import score_trees

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from momus.evaluate.instruct.systems import BATCH, beginning
-from momus.evaluate.ledger import Ledger, digest
+from momus.files import Ledger, digest
 from momus.lm.engine import Engine
 
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from momus.errors import UnfitInputError, UserError
 from momus.evaluate.instruct.feedback import prompt_key
+from momus.files import write_json
 from momus.lm.chat import ChatFormat
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel
@@ -228,9 +229,7 @@ def _counts(
     model = fresh()
     train_reward_model(model, [own.tokens for own in train], config, run, progress)
     counts = pairs_right(model, tested)
-    partial = file.with_name(file.name + ".tmp")
-    partial.write_text(json.dumps(counts.tolist()), encoding="utf-8")
-    partial.replace(file)
+    write_json(file, counts.tolist())
     return counts
 
 

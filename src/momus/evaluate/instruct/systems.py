@@ -32,7 +32,7 @@ from typing import Any, Literal
 from momus.data.prompts import plain
 from momus.errors import UnfitInputError, UserError
 from momus.evaluate.instruct.feedback import prompt_key
-from momus.evaluate.ledger import Ledger, digest
+from momus.files import Ledger, digest
 from momus.lm.chat import PLAIN, ChatFormat
 from momus.lm.codec import read_tokenizer
 from momus.lm.engine import Engine, Sample

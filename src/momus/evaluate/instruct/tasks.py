@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from momus.data.sources import Problem, open_source
 from momus.errors import UserError
-from momus.evaluate.ledger import digest
+from momus.files import digest
 
 Row = Mapping[str, Any]
 Item = dict[str, Any]

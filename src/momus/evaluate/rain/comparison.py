@@ -25,8 +25,8 @@ import numpy as np
 
 from momus.errors import UnfitInputError
 from momus.evaluate.instruct.feedback import prompt_key
-from momus.evaluate.ledger import Ledger, digest
 from momus.evaluate.rain.judge import Share
+from momus.files import Ledger, digest
 from momus.lm.chat import ChatFormat, Turn
 from momus.records import Content, Prompt, Record, Task
 from momus.search.rain.answer import AnswerReader, EncodedPrompt

@@ -8,21 +8,20 @@ answers.jsonl           all of them, in the order of the input, once none is mis
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from momus.errors import UnfitInputError, UserError
+from momus.files import CONFIG, changed, open_run_directory, plain
 from momus.lm.chat import PLAIN, ChatFormat
 from momus.lm.local.engine import LocalEngine
 from momus.lm.prompts import prompt_of
 from momus.lm.tree import Tokens
-from momus.records import Content, Demonstration, Prompt, Ranking, Record, Task, read_jsonl, write_jsonl
+from momus.records import Content, Demonstration, Prompt, Ranking, Record, Task, is_whole, join_jsonl, write_jsonl
 from momus.search.rain.answer import AnswerReader, EncodedPrompt
 from momus.search.rain.judge import SelfJudge, encode_plain, last_question
 from momus.search.rain.models import BranchingEngine, Encoder, Writer, attention_encoder, make_writer
@@ -30,7 +29,6 @@ from momus.search.rain.result import Budget, RainResult
 from momus.search.rain.search import search_answer
 from momus.search.rain.tasks import RainTask
 from momus.search.rain.tree import JudgedAnswer
-from momus.search.run_directory import CONFIG, started_with
 
 RESULT = "answers.jsonl"
 
@@ -252,23 +250,26 @@ def run(
         UserError: The directory holds another run, or something else.
     """
     digest = hashlib.sha256("".join(own.model_dump_json() for own in prompts).encode()).hexdigest()
-    wanted = json.loads(json.dumps({**settings, "prompts": digest}))
-    config = out / CONFIG
-    if (known := started_with(out, "rain", RESULT, "prompts", str)) is not None:
-        if changed := sorted(name for name in wanted if known.get(name) != wanted[name]):
-            raise UserError(f"{out} was started with other {', '.join(changed)}: use the same, or name another --out")
-    else:
-        (out / "searches").mkdir(parents=True, exist_ok=True)
-        partial = config.with_name(CONFIG + ".tmp")
-        partial.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
-        partial.replace(config)
+    config = plain({**settings, "prompts": digest})
     files = [out / "searches" / f"{index:06}.jsonl" for index in range(len(prompts))]
-    for index, (own, file) in enumerate(zip(prompts, files, strict=True)):
-        if not file.exists():
-            write_jsonl(file, [answer(index, own)])
-        progress(index + 1, len(prompts))
-    write_jsonl(out / RESULT, chain.from_iterable(read_jsonl(file, RainAnswer) for file in files))
+    with open_run_directory(out, config, lambda stored: _refuse_other(out, stored, config)):
+        for index, (prompt, file) in enumerate(zip(prompts, files, strict=True)):
+            if not is_whole(file, RainAnswer, 1):
+                write_jsonl(file, [answer(index, prompt)])
+            progress(index + 1, len(prompts))
+        join_jsonl(files, out / RESULT)
     return out / RESULT
+
+
+def _refuse_other(out: Path, stored: Any, config: Mapping[str, Any]) -> None:
+    """Refuse a directory that holds another command's run, a damaged one, or one of other settings."""
+    if stored is None:
+        if (out / RESULT).exists():
+            raise UserError(f"{out / RESULT} is there, but no {CONFIG} that says what it is: name another --out")
+    elif not isinstance(stored, dict) or not isinstance(stored.get("prompts"), str):
+        raise UserError(f"{out} is not a run of momus rain, or its {CONFIG} is damaged: name another --out")
+    elif differences := changed(stored, config):
+        raise UserError(f"{out} was started with other settings ({differences}): use the same, or name another --out")
 
 
 def preferences(answers: Sequence[RainAnswer], labeler: str) -> Iterator[Ranking]:

@@ -1,8 +1,8 @@
-"""What a long evaluation has done so far: a file it only ever adds to, so that it can be stopped at any time.
+"""What long work has done so far: a file it only ever adds to, so that it can be stopped at any time.
 
 The first line holds everything that decides the results; each line after it one result with its key. A line is
-written whole and flushed before the next thing is done; what a kill left of the last one is cut off on opening, and of
-a file that is no ledger nothing is touched.
+written whole before the next thing is done; what a kill left of the last one is cut off on opening, and of a file that
+is no ledger nothing is touched.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from momus.data.lock import hold
 from momus.errors import UserError
+from momus.files.locks import lock
+from momus.files.run_directory import changed, plain
+from momus.files.writing import disk_errors
 
 
 class Ledger(Mapping[str, Any]):
@@ -33,13 +35,15 @@ class Ledger(Mapping[str, Any]):
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
         self._done: dict[str, Any] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
-        try:
-            self._open(json.loads(json.dumps(settings, default=str)))
-        except BaseException:
-            self._file.close()
-            raise
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b", buffering=0)
+            try:
+                lock(self._file, path)
+                self._read(plain(settings))
+            except BaseException:
+                self._file.close()
+                raise
 
     def __getitem__(self, key: str) -> Any:
         return self._done[key]
@@ -51,16 +55,21 @@ class Ledger(Mapping[str, Any]):
         return len(self._done)
 
     def add(self, results: Mapping[str, Any]) -> None:
-        """Write results, all their lines at once."""
-        self._file.write(b"".join(_line({"key": key, "value": value}) for key, value in results.items()))
-        self._file.flush()
+        """Write results, all their lines or none.
+
+        Raises:
+            UserError: The disk is full.
+        """
+        self._append(b"".join(_line({"key": key, "value": value}) for key, value in results.items()))
         self._done.update(results)
 
     def close(self) -> None:
         """Force everything to disk and let go of the file."""
         if not self._file.closed:
-            os.fsync(self._file.fileno())
-            self._file.close()
+            try:
+                os.fsync(self._file.fileno())
+            finally:
+                self._file.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -70,29 +79,37 @@ class Ledger(Mapping[str, Any]):
     ) -> None:
         self.close()
 
-    def _open(self, settings: dict[str, Any]) -> None:
-        hold(self._file, self.path)
+    def _read(self, settings: dict[str, Any]) -> None:
         self._file.seek(0)
-        data, first = self._file.read(), _line({"settings": settings})
+        data, first = self._file.readall(), _line({"settings": settings})
         if len(data) < len(first) and first.startswith(data):  # new, or cut off in its first line
             self._file.truncate(0)
-            self._file.write(first)
-            self._file.flush()
+            self._append(first)
             return
         whole = data[: data.rfind(b"\n") + 1]
         lines = whole.splitlines()
         try:
             before = dict(json.loads(lines[0])["settings"])
-            self._done = {own["key"]: own["value"] for own in map(json.loads, lines[1:])}
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            self._done = {row["key"]: row["value"] for row in map(json.loads, lines[1:])}
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise UserError(f"{self.path} is not a record of an evaluation: name another --out") from error
-        if before != settings:
-            keys = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
+        if differences := changed(before, settings):
             raise UserError(
-                f"{self.path} was started with other settings ({', '.join(keys)}): use the same, "
+                f"{self.path} was started with other settings ({differences}): use the same, "
                 "name another --out, or remove it"
             )
-        self._file.truncate(len(whole))  # only now is it known to be a ledger, and what is not whole its own
+        self._file.truncate(len(whole))  # only now is it known to be a ledger, and the rest its own
+
+    def _append(self, data: bytes) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            with disk_errors(self.path):
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+        except BaseException:
+            self._file.truncate(size)
+            raise
 
 
 def digest(*parts: Any) -> str:

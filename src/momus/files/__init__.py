@@ -1,0 +1,41 @@
+"""The only way to write: atomic and durable files and directories, locks, run directories, ledgers and logs.
+
+No other module opens a file to write it, so that a command killed at any instant leaves what was there before or what
+was to be there, and two commands never write in one place.
+"""
+
+from momus.files.ledger import Ledger, digest
+from momus.files.locks import DirectoryLock
+from momus.files.log import Log
+from momus.files.run_directory import CONFIG, changed, open_run_directory, plain
+from momus.files.writing import (
+    atomic_directory,
+    atomic_file,
+    fill_json,
+    restore_directory,
+    scratch_directory,
+    write_bytes,
+    write_json,
+    write_lines,
+    write_text,
+)
+
+__all__ = [
+    "CONFIG",
+    "DirectoryLock",
+    "Ledger",
+    "Log",
+    "atomic_directory",
+    "atomic_file",
+    "changed",
+    "digest",
+    "fill_json",
+    "open_run_directory",
+    "plain",
+    "restore_directory",
+    "scratch_directory",
+    "write_bytes",
+    "write_json",
+    "write_lines",
+    "write_text",
+]
