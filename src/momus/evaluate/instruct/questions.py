@@ -38,7 +38,7 @@ class Questions:
     ) -> None:
         self.engine, self.ledger, self.progress = engine, ledger, progress
         self.cut = 0
-        self._limit: int | None = getattr(engine, "limit", None)
+        self._limit: int | None = getattr(engine, "context_length", None)
 
     def likelihoods(self, asked: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """Return how likely each (text before, text) is; what stands behind the same text is scored together.

@@ -1,31 +1,21 @@
-"""Everything stored or exchanged, with a schema version.
-
-Records are immutable and travel as JSON Lines, one record a line. The words are those of the papers: a
-*task* is a question and, where there is one, an answer to judge; a *tamper* is an answer with bugs put in; a
-*rating* holds the six attributes of CriticGPT's form (arXiv 2407.00215, table 2), each from 1 to 7.
-"""
+"""The kinds of records, from tasks and bugs to rankings and comparisons."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
 from momus.critique import Comment, Critique, Span
-from momus.errors import UserError
-from momus.files import atomic_file, write_lines
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -340,9 +330,6 @@ class Ranking(Labeled):
         return self
 
 
-RecordT = TypeVar("RecordT", bound=Record)
-
-
 def quotable(span: Span, answer: str) -> Span:
     """Grow `span` to whole lines, without the indentation of the first and trailing spaces of the last.
 
@@ -361,45 +348,3 @@ def quotable(span: Span, answer: str) -> Span:
         if answer.find(answer[first:last]) == first or start == 0:
             return Span(first, last)
         start = answer.rfind("\n", 0, start - 1) + 1
-
-
-def write_jsonl(path: Path, records: Iterable[Record]) -> None:
-    """Write records one a line, atomically: the file is complete or absent."""
-    write_lines(path, (record.model_dump_json() for record in records))
-
-
-def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
-    """Read records of one kind.
-
-    Raises:
-        UserError: A line is not a record of that kind; the message names the file, line and field.
-    """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                yield kind.model_validate(json.loads(line))
-            except UnicodeDecodeError as error:
-                raise UserError(f"{path}:{number}: not UTF-8 text") from error
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}:{number}: not JSON: {error.msg}") from error
-            except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(map(str, first["loc"])) or "record"
-                raise UserError(f"{path}:{number}: {field}: {first['msg']}") from error
-
-
-def is_whole(path: Path, kind: type[Record], count: int) -> bool:
-    """Whether a file is there and holds just so many whole records of one kind, and nothing else."""
-    try:
-        return sum(1 for _ in read_jsonl(path, kind)) == count and path.read_bytes().endswith(b"\n")
-    except (FileNotFoundError, UserError):
-        return False
-
-
-def join_jsonl(files: Iterable[Path], path: Path) -> None:
-    """Write the lines of several files, one after another, as one."""
-    with atomic_file(path) as whole:
-        for file in files:
-            whole.write(file.read_bytes())
