@@ -31,14 +31,14 @@ def test_a_file_opened_later_does_not_become_stdout(tmp_path):
 REVIEWED = """
 import sys
 from momus.review.reviewer import FileReview, Finding
-import momus.cli, momus.critics.reviewing as critics, momus.review.reviewer as reviewer
+import momus.cli, momus.critics.open as critics, momus.review.reviewer as reviewer
 
-def review_sources(sources, critic, most):
+def review_sources(sources, critic, setting, most):
     for source in sources:
         for number in range(20_000):
             yield FileReview(source.path, (Finding(1, 1, "f", "return x", f"Odd, {number}."),), 1)
 
-critics.set_critic = lambda *options: (None, "")
+critics.open_at_setting = lambda *options: (None, 0.0, "")
 reviewer.review_sources = review_sources
 sys.exit(momus.cli.main(sys.argv[1:]))
 """

@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from momus.cli import main
-from momus.critics.dial import Calibration, read_calibration
-from momus.critics.reviewing import Searched, Votes, set_critic
+from momus.critics.calibration import Calibration, read_calibration
+from momus.critics.critic import AgreementDial, LengthDial
+from momus.critics.open import open_at_setting
 from momus.critique import Comment, Critique, anchor
 from momus.data.functions import Size
 from momus.data.stdlib import functions_of_file
 from momus.errors import UserError
-from momus.evaluate.critics.calibration import _false_alarms, calibrate
+from momus.evaluate.critics.calibration import _bound_false_alarms, calibrate
 from momus.evaluate.critics.measure import measure
 from momus.records import Task
 from momus.search.fsbs import choose_best
@@ -28,6 +29,7 @@ from momus.search.result import Candidate, RewardSource, SearchResult
 from momus.stats.bootstrap import mean_interval
 from momus.tamper.insert import tamper_tasks
 from momus.tamper.truth import judge
+from support.candidates import candidate
 
 ANSWER = "def f(a, b):\n    c = a - b\n    d = a * b\n    return c + d"
 LINES = [line.strip() for line in ANSWER.split("\n")]
@@ -36,55 +38,49 @@ comments = st.builds(
     lambda line: Comment(highlight=line, text="odd", span=anchor(line, ANSWER)), st.sampled_from([*LINES, "not there"])
 )
 critiques = st.lists(st.builds(lambda c: Critique(comments=tuple(c)), st.lists(comments, max_size=3)), min_size=1)
-candidates = st.lists(
-    st.builds(
-        lambda number, score: Candidate(f"{number}", (number,), score, number),
-        st.integers(0, 5),
-        st.floats(-3, 3, width=16),
-    ),
-    min_size=1,
-    max_size=12,
+results = st.lists(st.builds(candidate, st.floats(-3, 3, width=16), st.integers(0, 5)), min_size=1, max_size=12).map(
+    lambda candidates: SearchResult(tuple(candidates))
 )
 
 
 @given(critiques)
-def test_no_share_makes_a_critique_that_the_turns_of_the_votes_do_not(found):
-    look = Votes(tuple(found), ANSWER)
-    known = [look.at(turn) for turn in look.turns()]
-    assert all(look.at(share) in known for share in [0.01, 0.2, 1 / 3, 0.5, 0.51, 0.9, 1.0])
+def test_agreement_settings_make_every_critique_that_any_share_makes(critiques):
+    dial, result = AgreementDial(), SearchResult(tuple(Candidate("", (), 0.0, critique) for critique in critiques))
+    chosen = [dial.choose(result, ANSWER, setting) for setting in dial.settings(result)]
+    assert all(dial.choose(result, ANSWER, share) in chosen for share in [0.01, 0.2, 1 / 3, 0.5, 0.51, 0.9, 1.0])
 
 
-@given(candidates)
-def test_the_turns_of_a_search_find_every_choice_a_fine_grid_finds(found):
-    result = SearchResult(tuple(found))
-    known = {choose_best(result, turn).highlights for turn in Searched(result, ANSWER).turns()}
-    assert {choose_best(result, i / 16 + 1 / 97).highlights for i in range(-160, 160)} <= known
+@given(results)
+def test_length_settings_find_every_choice_that_a_fine_grid_finds(result):
+    chosen = {choose_best(result, setting).highlights for setting in LengthDial().settings(result)}
+    assert {choose_best(result, i / 16 + 1 / 97).highlights for i in range(-160, 160)} <= chosen
 
 
-class _Guesser:
-    """Comments on each line with a suspicion above the setting; the suspicion is seeded by the line's text."""
+class _SuspicionDial:
+    """Comments on each line that is at least as suspicious as the setting; suspicion is seeded by the line's text."""
+
+    def choose(self, written, answer, setting):
+        lines = [line for line, suspicion in self._suspicions(answer).items() if suspicion >= setting]
+        return Critique(comments=tuple(Comment(highlight=q, text="?", span=anchor(q, answer)) for q in lines))
+
+    def settings(self, written):
+        return self._suspicions(written.candidates[0].text).values()
+
+    def _suspicions(self, answer):
+        return {line.strip(): random.Random(line).random() for line in answer.split("\n") if line.strip()}
+
+
+class _SuspiciousCritic:
+    dial = _SuspicionDial()
 
     def fits(self, task):
         return True
 
-    def look(self, tasks):
-        return [_Guess(task.answer) for task in tasks]
+    def write(self, tasks):
+        return [SearchResult((Candidate(task.answer, (), 0.0, Critique()),)) for task in tasks]
 
     def identity(self):
-        return {"kind": "guess"}
-
-
-class _Guess:
-    def __init__(self, answer):
-        self.answer = answer
-        self.doubts = {line.strip(): random.Random(line).random() for line in answer.split("\n") if line.strip()}
-
-    def at(self, setting):
-        quoted = [line for line, doubt in self.doubts.items() if doubt >= setting]
-        return Critique(comments=tuple(Comment(highlight=q, text="?", span=anchor(q, self.answer)) for q in quoted))
-
-    def turns(self):
-        return self.doubts.values()
+        return {"kind": "suspicious"}
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +92,12 @@ def known():
 
 @pytest.fixture(scope="module")
 def measured(known):
-    return calibrate(_Guesser(), known, "a test", inserted=True, replicates=200)
+    return calibrate(_SuspiciousCritic(), known, "a test", inserted=True, replicates=200)
 
 
 def test_every_point_is_what_measuring_that_setting_gives(known, measured):
-    looks = _Guesser().look([t.task.model_copy(update={"answer": t.answer}) for t in known])
     for point in measured.points[::8]:
-        written = [look.at(point.setting) for look in looks]
+        written = [_SuspicionDial().choose(None, tamper.answer, point.setting) for tamper in known]
         (row,) = measure({"x": written}, known, replicates=200)
         assert point.caught.value == row.catch.value
         assert point.false_alarms.low == row.clean_false.low and point.false_alarms.high >= row.clean_false.high
@@ -146,7 +141,7 @@ def test_a_calibration_comes_back_from_its_file(measured, tmp_path):
 
 def test_a_dial_needs_clean_answers_and_bugs(known):
     with pytest.raises(UserError, match="0 of"):
-        calibrate(_Guesser(), [t for t in known if t.bugs], "x", inserted=True)
+        calibrate(_SuspiciousCritic(), [t for t in known if t.bugs], "x", inserted=True)
 
 
 NOWHERE = RewardSource()
@@ -165,7 +160,7 @@ NOWHERE = RewardSource()
 )
 def test_options_that_do_not_go_together(options, message):
     with pytest.raises(UserError, match=message):
-        set_critic(*options)
+        open_at_setting(*options)
 
 
 def test_calibrate_then_review_by_promise(tmp_path, capsys):
@@ -198,7 +193,7 @@ def test_the_fewer_were_seen_the_lower_what_is_promised_and_never_below_the_exac
 
     def promised(count):
         measured = mean_interval([count // clean + (i < count % clean) for i in range(clean)], replicates=200)
-        return _false_alarms(measured, clean).high
+        return _bound_false_alarms(measured, clean).high
 
     exact = promised(seen)
     # So few or fewer come about in one case of 40, where the rate is the one promised: the sum of Poisson's terms.

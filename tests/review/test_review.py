@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from momus.critique import parse_critique
+from momus.critics.critic import LengthDial
 from momus.data.functions import Size, functions
 from momus.errors import UserError
 from momus.review.answers import answers
@@ -20,6 +20,7 @@ from momus.review.files import MAX_BYTES, Source, read_source, read_sources, spe
 from momus.review.render import print_review, print_summary, to_json
 from momus.review.reviewer import FileReview, review_sources
 from momus.review.units import units, windows
+from support.candidates import written
 
 CODE = '''\
 import os
@@ -58,7 +59,7 @@ def _source(tmp_path, text, name="code.py"):
 
 
 def _reviews(paths, critic, max_comments=None):
-    return list(review_sources(read_sources(paths)[0], critic, max_comments))
+    return list(review_sources(read_sources(paths)[0], critic, 0.0, max_comments))
 
 
 def _everything_fits(_):
@@ -68,24 +69,22 @@ def _everything_fits(_):
 class LineCritic:
     """A critic for tests: comments on every line that holds a word, and misquotes once."""
 
+    dial = LengthDial()
+
     def __init__(self, word, lines=100):
         self.word, self.lines, self.tasks = word, lines, []
 
     def fits(self, task):
         return task.answer.count("\n") < self.lines and all(len(line) < 200 for line in task.answer.split("\n"))
 
-    def critique(self, tasks):
+    def write(self, tasks):
         self.tasks += tasks
-        return [
-            parse_critique(
-                "\n\n".join(
-                    f"```\n{line}\n```\nLook at `{self.word}`." for line in task.answer.split("\n") if self.word in line
-                )
-                + "\n\n```\nnot in the code\n```\nHm.",
-                task.answer,
-            )
-            for task in tasks
-        ]
+        return [written(task.answer, self._critique(task.answer)) for task in tasks]
+
+    def _critique(self, answer):
+        quotes = [line for line in answer.split("\n") if self.word in line]
+        comments = [f"```\n{quote}\n```\nLook at `{self.word}`." for quote in quotes]
+        return "\n\n".join([*comments, "```\nnot in the code\n```\nHm."])
 
 
 def test_functions_and_methods_are_cut_with_their_decorators_and_lines(tmp_path):

@@ -26,6 +26,7 @@ from momus.search.fsbs import (
 )
 from momus.search.rejection import RejectionConfig, rejection_sampling
 from momus.search.result import Candidate, EncodedTask, SearchResult
+from support.candidates import candidate
 from support.tiny import tiny_engine
 
 ANSWER = "\n".join(f"    line_{i} = {i}" for i in range(30))
@@ -157,8 +158,8 @@ def test_results_do_not_depend_on_which_tasks_share_a_call() -> None:
     for task, result in zip(tasks, together, strict=True):
         assert len(result.candidates) == config.candidates
         assert {c.round for c in result.candidates if c.highlights} == {1, 2, 3}
-        for candidate in result.candidates:
-            cut = strip_end(candidate.text)
+        for found in result.candidates:
+            cut = strip_end(found.text)
             assert not parse_critique(cut, task.answer).unanchored
             assert cut.count("```") % 2 == 0
 
@@ -200,7 +201,7 @@ CANDIDATES = st.lists(st.tuples(st.integers(-6, 6), st.integers(0, 6)), min_size
 
 
 def made(pairs: list[tuple[int, int]]) -> SearchResult:
-    return SearchResult(tuple(Candidate("", (), score / 4, highlights) for score, highlights in pairs))
+    return SearchResult(tuple(candidate(score / 4, highlights) for score, highlights in pairs))
 
 
 @settings(max_examples=200, deadline=None)

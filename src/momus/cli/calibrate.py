@@ -42,7 +42,7 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from momus.cli.shared.output import check_file
-    from momus.critics.reviewing import load_critic
+    from momus.critics.open import open_critic
     from momus.errors import UserError
     from momus.evaluate.critics.calibration import calibrate
     from momus.files import write_text
@@ -55,7 +55,7 @@ def command(
     check_file(out)
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
-    critic = load_critic(model, RewardSource(reward, reward_url, reward_tokenizer))
+    critic = open_critic(model, RewardSource(reward, reward_url, reward_tokenizer))
     known, data, skipped = gather(paths, tampers, critic, answers, seed)
     console = Console(stderr=True)
     print_skipped(skipped, console)

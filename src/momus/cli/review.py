@@ -56,17 +56,17 @@ def command(
     progress = Console(stderr=True)
     print_skipped(skipped, progress)
 
-    from momus.critics.reviewing import set_critic
+    from momus.critics.open import open_at_setting
     from momus.search.result import RewardSource
 
     source = RewardSource(reward, reward_url, reward_tokenizer)
-    critic, promise = set_critic(model, source, confidence, false_alarms, calibration)
+    critic, setting, promise = open_at_setting(model, source, confidence, false_alarms, calibration)
     if promise:
         progress.print(visible(promise), style="dim", markup=False, soft_wrap=True)
 
     console, reviews = Console(), []
     waiting = track(sources, "Reviewing", console=progress, transient=True, disable=not progress.is_terminal)
-    for review in review_sources(waiting, critic, max_comments):
+    for review in review_sources(waiting, critic, setting, max_comments):
         reviews.append(review)
         if not json:
             with _going_on(check):

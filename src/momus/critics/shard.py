@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from momus.critique import Critique, parse_critique
+from momus.critique import Critique
 from momus.errors import UnfitInputError, UserError
 from momus.lm.codec import Codec
 from momus.lm.local.engine import LocalEngine
@@ -171,7 +171,7 @@ class ShardCritic:
             yield TaskCritiques(
                 index=index,
                 id=task.task.id if isinstance(task, Tamper) else task.id,
-                critiques=tuple(self._written(candidate, task.answer) for candidate in kept),
+                critiques=tuple(map(self._written, kept)),
                 skipped=skipped,
             )
 
@@ -213,10 +213,10 @@ class ShardCritic:
     def _kept(self, result: SearchResult) -> tuple[Candidate, ...]:
         return result.candidates if self._config.method == "sample" else (choose_best(result, self._config.modifier),)
 
-    def _written(self, candidate: Candidate, answer: str) -> Written:
+    def _written(self, candidate: Candidate) -> Written:
         return Written(
             text=candidate.text,
-            critique=parse_critique(candidate.text, answer),
+            critique=candidate.critique,
             score=candidate.score if self._config.source else None,
             tokens=len(candidate.tokens),
         )

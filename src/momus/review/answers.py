@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from momus.critics.dial import DialledCritic
+from momus.critics.critic import Critic
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
@@ -21,7 +21,7 @@ SHARES = (0.5, 0.35, 0.15)
 
 
 def answers(
-    paths: Sequence[Path], tampers: Path | None, critic: DialledCritic, most: int, seed: int
+    paths: Sequence[Path], tampers: Path | None, critic: Critic, most: int, seed: int
 ) -> tuple[list[Tamper], str, list[Skipped]]:
     """Gather answers with known bugs, and clean ones, that the critic can read.
 

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from momus.critics.dial import Calibration, format_interval
+from momus.critics.calibration import Calibration, format_interval
 from momus.critique import NO_PROBLEMS
 from momus.review.files import Skipped, spelled
 from momus.review.reviewer import FileReview, Finding

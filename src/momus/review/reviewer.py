@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from momus.critics.critic import Critic
 from momus.critique import Critique, lines_of
 from momus.records import Task
 from momus.review.files import Source, spelled
 from momus.review.units import Unit, units, windows
-
-
-class Critic(Protocol):
-    """Who writes the critiques: the shipped model, a remote one, or a plain object in a test."""
-
-    def fits(self, task: Task) -> bool:
-        """Whether the task and a critique of it fit the critic's context; parts of what fits must fit."""
-
-    def critique(self, tasks: Sequence[Task]) -> Sequence[Critique]:
-        """Return one critique per task, in order, anchored to its answer."""
 
 
 @dataclass(frozen=True)
@@ -50,23 +40,27 @@ class FileReview:
     unread: tuple[int, ...] = ()
 
 
-def review_sources(sources: Iterable[Source], critic: Critic, max_comments: int | None = None) -> Iterator[FileReview]:
+def review_sources(
+    sources: Iterable[Source], critic: Critic, setting: float, max_comments: int | None = None
+) -> Iterator[FileReview]:
     """Yield the review of each source as soon as it is done.
 
     Args:
         sources: Files that parse.
         critic: Who writes the critiques.
+        setting: Of the critic's dial.
         max_comments: At most so many comments a file, the first ones in it; None keeps all.
     """
     for source in sources:
-        yield _review(source, critic, max_comments)
+        yield _review(source, critic, setting, max_comments)
 
 
-def _review(source: Source, critic: Critic, max_comments: int | None) -> FileReview:
+def _review(source: Source, critic: Critic, setting: float, max_comments: int | None) -> FileReview:
     parts, unread = _parts(source, critic.fits)
-    critiques = critic.critique([_task(part, source) for part in parts]) if parts else []
-    found = {finding for part, critique in zip(parts, critiques, strict=True) for finding in _findings(part, critique)}
-    kept = sorted(found, key=lambda finding: (finding.line, finding.end_line, finding.text))
+    written = critic.write([_task(part, source) for part in parts]) if parts else []
+    critiques = [critic.dial.choose(result, part.text, setting) for part, result in zip(parts, written, strict=True)]
+    findings = {f for part, critique in zip(parts, critiques, strict=True) for f in _findings(part, critique)}
+    kept = sorted(findings, key=lambda finding: (finding.line, finding.end_line, finding.text))
     return FileReview(
         path=source.path,
         findings=tuple(kept[:max_comments]),

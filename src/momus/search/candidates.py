@@ -70,4 +70,4 @@ class CandidateScorer:
 
     def _candidate(self, task: EncodedTask, tokens: Tokens, score: float, round: int) -> Candidate:
         text = self._engine.decode(tokens)
-        return Candidate(text, tokens, score, len(parse_critique(text, task.answer).comments), round)
+        return Candidate(text, tokens, score, parse_critique(text, task.answer), round)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from momus.critique import Critique
 from momus.errors import UserError
 from momus.lm.tree import Tokens
 
@@ -71,18 +72,23 @@ class Candidate:
     """One complete critique.
 
     Attributes:
-        text: The critique.
+        text: The critique as written.
         tokens: What the reward scored, with the end-of-text token if one was written.
         score: The reward.
-        highlights: The number of its comments.
+        critique: The critique as read, anchored to its answer.
         round: The round of the search that sampled it, 1 for the first.
     """
 
     text: str
     tokens: Tokens
     score: float
-    highlights: int
+    critique: Critique
     round: int = 1
+
+    @property
+    def highlights(self) -> int:
+        """The number of its comments."""
+        return len(self.critique.comments)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Measure a critic's dial (`momus.critics.dial`) on answers with known bugs and clean ones."""
+"""Measure a critic's dial (`momus.critics.critic`) on answers with known bugs and clean ones."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from scipy.special import gammaincinv
 
-from momus.critics.dial import Calibration, DialledCritic, Look, OperatingPoint
+from momus.critics.calibration import Calibration, OperatingPoint
+from momus.critics.critic import Critic
 from momus.errors import UserError
 from momus.evaluate.critics.measure import measure
 from momus.records import Tamper
+from momus.search.result import SearchResult
 from momus.stats.bootstrap import LEVEL, REPLICATES, Interval
 
 AT_ONCE = 16
@@ -18,7 +20,7 @@ SETTINGS = 33
 
 
 def calibrate(
-    critic: DialledCritic,
+    critic: Critic,
     tampers: Sequence[Tamper],
     data: str,
     *,
@@ -34,7 +36,7 @@ def calibrate(
         data: Where the answers are from, in words.
         inserted: Whether the bugs were put in on purpose.
         replicates: Bootstrap resamples of the tasks.
-        progress: Told the answers done and their total.
+        progress: Called with the answers done and their total.
 
     Raises:
         UserError: There are no clean answers, or none with a bug.
@@ -42,19 +44,23 @@ def calibrate(
     clean = sum(not tamper.bugs for tamper in tampers)
     if not clean or clean == len(tampers):
         raise UserError(f"a dial needs clean answers and answers with bugs: {clean} of {len(tampers)} are clean")
-    looks: list[Look] = []
+    results: list[SearchResult] = []
     for start in range(0, len(tampers), AT_ONCE):
         chunk = tampers[start : start + AT_ONCE]
-        looks += critic.look([tamper.task.model_copy(update={"answer": tamper.answer}) for tamper in chunk])
-        progress(len(looks), len(tampers))
-    settings = _grid({turn for look in looks for turn in look.turns()})
-    rows = measure(
-        {str(setting): [look.at(setting) for look in looks] for setting in settings}, tampers, replicates=replicates
-    )
+        results += critic.write([tamper.task.model_copy(update={"answer": tamper.answer}) for tamper in chunk])
+        progress(len(results), len(tampers))
+    settings = _choose_settings({setting for result in results for setting in critic.dial.settings(result)})
+    critiques = {
+        str(setting): [
+            critic.dial.choose(result, tamper.answer, setting) for result, tamper in zip(results, tampers, strict=True)
+        ]
+        for setting in settings
+    }
+    rows = measure(critiques, tampers, replicates=replicates)
     points = [
         OperatingPoint(
             setting=setting,
-            false_alarms=_false_alarms(row.clean_false, clean),
+            false_alarms=_bound_false_alarms(row.clean_false, clean),
             caught=row.catch,
             comments=row.comments,
         )
@@ -71,8 +77,8 @@ def calibrate(
     )
 
 
-def _false_alarms(measured: Interval, clean: int) -> Interval:
-    """Return the measured rate with an upper end to be promised by.
+def _bound_false_alarms(measured: Interval, clean: int) -> Interval:
+    """Return the measured rate with an upper end that can be promised.
 
     Where few were seen, resampling sees still fewer kinds of luck: the end is no lower than the exact one of as many
     independent counts (Garwood, 1936).
@@ -82,9 +88,9 @@ def _false_alarms(measured: Interval, clean: int) -> Interval:
     return Interval(measured.value, measured.low, max(measured.high, exact))
 
 
-def _grid(turns: Iterable[float]) -> list[float]:
+def _choose_settings(settings: Iterable[float]) -> list[float]:
     """Choose at most `SETTINGS` of all settings that make a difference, evenly among them, both ends included."""
-    known = sorted(turns)
+    known = sorted(settings)
     count = min(SETTINGS, len(known))
     if count < 2:
         return known

@@ -1,50 +1,25 @@
-"""The dial between "miss nothing" and "claim nothing false": measured on known answers, stored, set by a promise.
+"""What was measured of a critic's dial: stored, and set by a promise.
 
-A critic with a dial looks at an answer once, and can then say for every setting what it would write. Measured over
-answers with known bugs and clean ones, each setting has a price: false comments per clean answer, and share of bugs
-caught. Who asks for at most so many false alarms gets the setting that catches most of those reached by turning the
-dial up from its quietest end while the *interval* of the false alarms stays below what was asked: settings are tried
-in an order that was fixed beforehand and the first failure ends it, so that choosing among many does not weaken the
-promise (fixed sequence testing). It is about code like the code measured on, and says which that was.
+Measured over answers with known bugs and clean ones, each setting of a dial (`momus.critics.critic`) has a price: false
+comments per clean answer, and share of bugs caught. Who asks for at most so many false alarms gets the setting that
+catches most of those reached by turning the dial up from its quietest end while the *interval* of the false alarms
+stays below what was asked: settings are tried in an order that was fixed beforehand and the first failure ends it, so
+that choosing among many does not weaken the promise (fixed sequence testing). It is about code like the code measured
+on, and says which that was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from momus.critique import Critique
 from momus.errors import UserError
-from momus.records import Record, Task
+from momus.records import Record
 from momus.stats.bootstrap import Interval
 from momus.terminal import visible_line
-
-
-class Look(Protocol):
-    """What a critic saw in one answer."""
-
-    def at(self, setting: float) -> Critique:
-        """Return what the critic writes at a setting of its dial."""
-
-    def turns(self) -> Iterable[float]:
-        """Return settings between which, in order, the critique may change: one of each that makes a difference."""
-
-
-class DialledCritic(Protocol):
-    """A critic that looks once and answers for every setting of its dial."""
-
-    def fits(self, task: Task) -> bool:
-        """Whether the task and a critique of it fit the critic's context."""
-
-    def look(self, tasks: Sequence[Task]) -> Sequence[Look]:
-        """Look at every task, in order."""
-
-    def identity(self) -> Mapping[str, Any]:
-        """Return all that decides what it writes, weights by their fingerprints; what JSON can hold."""
 
 
 class OperatingPoint(BaseModel):
@@ -98,7 +73,7 @@ def read_calibration(path: Path) -> Calibration:
         raise UserError(f"{path}: not what momus calibrate writes") from error
 
 
-def promised(calibration: Calibration, point: OperatingPoint, asked: float) -> str:
+def describe_promise(calibration: Calibration, point: OperatingPoint, asked: float) -> str:
     """Say in one line what was promised, and on which data."""
     bugs = "inserted bugs" if calibration.inserted else "bugs"
     return (

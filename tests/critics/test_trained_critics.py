@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from momus.critics.reviewing import SetCritic, VotingConfig, VotingCritic
+from momus.critics.trained import VotingConfig, VotingCritic
 from momus.critique import Comment, Critique, anchor, lines_of
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import load_causal_lm, load_tokenizer, model_digest
@@ -43,14 +43,15 @@ def test_asking_for_more_confidence_only_takes_comments_away(found):
 @pytest.fixture(scope="module")
 def critic():
     engine = LocalEngine(load_causal_lm(TINY), load_tokenizer(TINY))
-    return SetCritic(VotingCritic(engine, model_digest(TINY), VotingConfig(samples=4, max_tokens=60)), 0.0)
+    return VotingCritic(engine, model_digest(TINY), VotingConfig(samples=4, max_tokens=60))
 
 
 def test_the_shipped_critic_quotes_verbatim_and_does_not_mind_company(critic):
     tasks = [Task(id="f", question="", answer=ANSWER), Task(id="g", question="", answer=ANSWER.replace("f(", "gg("))]
-    first, _ = critic.critique(tasks)
-    assert all(comment.span and lines_of(comment.span, ANSWER) for comment in first.comments)
-    assert critic.critique(tasks[:1]) == [first] == critic.critique(tasks[::-1])[1:]
+    first, _ = critic.write(tasks)
+    comments = critic.dial.choose(first, ANSWER, 0.0).comments
+    assert comments and all(comment.span and lines_of(comment.span, ANSWER) for comment in comments)
+    assert critic.write(tasks[:1]) == [first] == critic.write(tasks[::-1])[1:]
 
 
 def test_what_is_too_long_does_not_fit(critic):

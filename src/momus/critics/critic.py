@@ -1,0 +1,69 @@
+"""What a critic is: it writes critiques of an answer, and a dial chooses among what it wrote.
+
+The dial stands between "miss nothing" and "claim nothing false". A critic writes once, and its dial then says for every
+setting what the critique would be, so that measuring all settings (`momus.evaluate.critics.calibration`) costs no more
+than using one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from momus.critique import Critique
+from momus.records import Task
+from momus.search.fsbs import choose_best, find_ties, take_midpoints
+from momus.search.majority import merge_by_majority
+from momus.search.result import SearchResult
+
+
+class Dial(Protocol):
+    """Chooses among the comments that a critic wrote about one answer."""
+
+    def choose(self, written: SearchResult, answer: str, setting: float) -> Critique:
+        """Return the critique at a setting."""
+
+    def settings(self, written: SearchResult) -> Iterable[float]:
+        """Return one setting for each critique that can be chosen, in ascending order."""
+
+
+class Critic(Protocol):
+    """Who writes the critiques: a trained model, a prompted one, or a plain object in a test."""
+
+    @property
+    def dial(self) -> Dial:
+        """What chooses among the critiques it writes."""
+
+    def fits(self, task: Task) -> bool:
+        """Return whether the task and a critique of it fit the critic's context; parts of what fits must fit."""
+
+    def write(self, tasks: Sequence[Task]) -> Sequence[SearchResult]:
+        """Write one or more critiques of every task, in order, scored and anchored to its answer."""
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return all that decides what it writes, weights by their digests, as what JSON can hold."""
+
+
+class AgreementDial:
+    """Keeps comments on the lines that enough critiques agree on; the setting is the share, from 0 to 1."""
+
+    def choose(self, written: SearchResult, answer: str, setting: float) -> Critique:
+        """Return the comments that this share of the critiques make."""
+        return merge_by_majority([candidate.critique for candidate in written.candidates], answer, setting)
+
+    def settings(self, written: SearchResult) -> Iterable[float]:
+        """Return every share that a number of critiques can make."""
+        count = len(written.candidates)
+        return [votes / count for votes in range(1, count + 1)]
+
+
+class LengthDial:
+    """Takes the best critique; the setting is the length modifier (CriticGPT, arXiv 2407.00215, appendix 7.1)."""
+
+    def choose(self, written: SearchResult, answer: str, setting: float) -> Critique:
+        """Return the critique with the best score, every highlight adding `setting` to it."""
+        return choose_best(written, setting).critique
+
+    def settings(self, written: SearchResult) -> Iterable[float]:
+        """Return one modifier between any two at which the choice changes, and one beyond each end."""
+        return take_midpoints(find_ties(written))
