@@ -12,3 +12,7 @@ class UserError(Exception):
 
 class UnfitInputError(UserError):
     """One input cannot be served; others can, by the same model on the same machine."""
+
+
+class Notice(UserWarning):
+    """Something a user should know that ends nothing; the command line prints it once, on one line."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx2
 import numpy as np
-import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -228,14 +227,14 @@ def test_passing_failures_are_tried_again_and_lasting_ones_are_one_line() -> Non
         ([429] * 9, "too busy .429: not now. after 3 tries: lower the concurrency", 3),
         ([500] * 9, "failed .500: not now. after 3 tries", 3),
         ([400], "refused the request .400.: not now", 1),
-        ([401], f"does not accept the API key .401: not now.: set {KEY_VARIABLE}", 1),
-        ([200], "does not answer as the OpenAI API does", 1),
+        ([401], f"needs an API key .401: not now.: set {KEY_VARIABLE}", 1),
+        ([200], "does not answer as its API does", 1),
     ]
     for failures, message, tries in cases:
         server.can.failures, server.bodies = list(failures), []
         with pytest.raises(UserError, match=message) as caught:
             server.server(retries=2).ask([ask])
-        assert URL in one_line(caught) or "OpenAI API" in one_line(caught)
+        assert URL in one_line(caught)
         assert len(server.bodies) == tries
 
 
@@ -243,7 +242,7 @@ def test_servers_that_are_slow_or_not_there_are_one_line() -> None:
     def slow(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ReadTimeout("", request=request)
 
-    client = openai.DefaultAsyncHttpxClient(transport=httpx2.MockTransport(slow))
+    client = httpx2.AsyncClient(transport=httpx2.MockTransport(slow))
     cases = [
         (Server(URL, "m", retries=0, timeout=7, http_client=client), f"{URL} did not answer within 7 s"),
         (Server("http://127.0.0.1:9/v1", "m", retries=0), "cannot reach http://127.0.0.1:9/v1: "),

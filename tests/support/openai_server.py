@@ -9,7 +9,6 @@ from itertools import count
 from typing import Any
 
 import httpx2
-import openai
 import torch
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -95,7 +94,7 @@ class OpenAIServer:
         self.app = Starlette(routes=routes)
 
     def server(self, model: str | None = "tiny", **arguments: Any) -> Server:
-        client = openai.DefaultAsyncHttpxClient(transport=httpx2.ASGITransport(app=self.app))
+        client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=self.app))
         return Server(URL, model, http_client=client, **arguments)
 
     def remote(self, *, chat: bool = False, **arguments: Any) -> RemoteEngine:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
-import openai
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -41,7 +40,7 @@ class RewardServer:
 
     def server(self, **arguments: Any) -> Server:
         """A connection to it, by the name of its model."""
-        client = openai.DefaultAsyncHttpxClient(transport=httpx2.ASGITransport(app=self.app))
+        client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=self.app))
         return Server(URL, "" if self.kind == "tei" else "rm", http_client=client, **arguments)
 
     @property

@@ -12,6 +12,7 @@ import errno
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial, wraps
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from momus import __version__
-from momus.errors import UserError
+from momus.errors import Notice, UserError
 
 COMMANDS = {
     "demo": "Run the whole loop on the standard library's functions and write a report.",
@@ -45,7 +46,7 @@ _EXTRAS = {
     "data": {"markdown_it", "phonenumbers", "pyarrow"},
     "documents": {"PIL", "defusedxml", "pypdfium2"},
     "evaluate": {"datasets", "lm_eval"},
-    "remote": {"openai"},
+    "remote": {"httpx2"},
     "train": {"gguf", "jinja2", "matplotlib", "pygments", "safetensors", "tokenizers", "torch", "transformers"},
 }
 
@@ -60,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A path or a quote that the terminal's encoding cannot show must not end a review.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    code = 0
+    code, show_warning = 0, warnings.showwarning
+    warnings.showwarning = partial(_show_warning, show_warning)
     try:
         code = parse(list(sys.argv[1:] if arguments is None else arguments))()
         sys.stdout.flush()
@@ -80,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"error: {_in_words(error)}", _BAD_INPUT)
     finally:
+        warnings.showwarning = show_warning
         _leave_stdout_flushed()
 
 
@@ -163,6 +166,14 @@ def _fail(message: str, code: int) -> int:
     with suppress(BrokenPipeError):
         print("momus:", visible_line(" ".join(message.split())), file=sys.stderr, flush=True)
     return code
+
+
+def _show_warning(otherwise: Callable[..., None], message: Warning | str, *where: Any) -> None:
+    """Print what a user should know as a line of ours; other warnings as Python does."""
+    if isinstance(message, Notice):
+        _fail(f"note: {message}", 0)
+    else:
+        otherwise(message, *where)
 
 
 def _open_closed_streams() -> None:

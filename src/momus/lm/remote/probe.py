@@ -38,13 +38,27 @@ _STRUCTURED: tuple[tuple[str, object], ...] = (
     ("grammar", 'root ::= "zq" | "qz"'),
     ("regex", "(zq|qz)"),
     (
-        "response_format",
+        "response_format",  # hosted models want an object at the root, with all its properties required
         {
             "type": "json_schema",
-            "json_schema": {"name": "word", "schema": {"type": "string", "enum": ["zq", "qz"]}, "strict": True},
+            "json_schema": {
+                "name": "word",
+                "strict": True,
+                "schema": {
+                    "type": "object",
+                    "properties": {"word": {"type": "string", "enum": ["zq", "qz"]}},
+                    "required": ["word"],
+                    "additionalProperties": False,
+                },
+            },
         },
     ),
 )
+
+
+_WORDS = [form % word for form in ("%s", '"%s"', '{"word":"%s"}') for word in ("zq", "qz")]
+_THOUGHT = 2000
+"""Tokens for a model that thinks before it answers with one word."""
 
 
 class Capability(NamedTuple):
@@ -78,8 +92,14 @@ CAPABILITIES = {
     "stop": Capability(
         "stop strings, their tokens shown", "ending a sample at a text without writing past it", "vLLM, SGLang"
     ),
+    "temperature": Capability(
+        "a temperature", "the likeliest answer, and answers that differ", "all but thinking ones"
+    ),
     "seeds": Capability("seeds", "the same run twice", "vLLM, llama.cpp"),
-    "structured": Capability("structured outputs", "nothing so far", "vLLM, SGLang, llama.cpp"),
+    "structured": Capability(
+        "structured outputs", "answers in JSON that cannot fail to be read", "vLLM, SGLang, llama.cpp, hosted ones"
+    ),
+    "several": Capability("several samples a request", "a prompt paid once for n samples", "vLLM, SGLang, OpenAI"),
 }
 
 USES = {
@@ -113,8 +133,10 @@ class Capabilities:
     echo: bool = False
     logit_bias: bool = False
     stop: bool = False
+    temperature: bool = True
     seeds: bool = False
     structured: str = ""
+    several: bool = False
     extra: Mapping[str, object] = field(default_factory=dict)
     latency: float = 0.0
 
@@ -155,7 +177,9 @@ def probe(server: Server, chat: bool = False) -> Capabilities:
     if found.asked == "completions":
         found = _prompts(server, found)
     found = _seeds(server, _stop(server, _bias(server, found)))
-    return replace(found, structured=_structured(server, found), latency=_latency(server, found))
+    found = replace(found, structured=_structured(server, found), several=_several(server, found))
+    warm = "temperature" not in server.habits[_base(found).path].left_out
+    return replace(found, temperature=warm, latency=_latency(server, found))
 
 
 def _base(found: Capabilities, **changed: object) -> Request:
@@ -166,8 +190,12 @@ def _answer(server: Server, request: Request) -> Reply | RefusedError:
     try:
         return server.ask([request])[0]
     except RefusedError as error:
-        if error.status in (401, 403, 429):  # says nothing about what the server can do
-            raise
+        if (
+            error.status in (401, 429)
+            or error.code == "model_not_found"
+            or not (server.answered or error.status != 403)
+        ):
+            raise  # says nothing about what the server can do
         return error
 
 
@@ -253,10 +281,23 @@ def _seeds(server: Server, found: Capabilities) -> Capabilities:
 
 def _structured(server: Server, found: Capabilities) -> str:
     for name, value in _STRUCTURED:
-        reply = _try(server, _base(found, max_tokens=12, extra={**found.extra, name: value}))
-        if reply and reply.text.strip().strip('"') in ("zq", "qz"):
+        asked = _base(found, max_tokens=24, extra={**found.extra, name: value})
+        reply = _try(server, asked)
+        if reply and not reply.text and not reply.stopped:  # a model that thinks first
+            reply = _try(server, replace(asked, max_tokens=_THOUGHT))
+        if reply and "".join(reply.text.split()) in _WORDS:
             return name
     return ""
+
+
+def _several(server: Server, found: Capabilities) -> bool:
+    """Find whether one request may ask for several samples."""
+    asked = _base(found, extra={**found.extra, "n": 2})
+    try:
+        answer = server.run([server.post(asked.path, asked.body(server.model))])[0]
+        return len(answer["choices"]) == 2
+    except (UserError, KeyError, TypeError):
+        return False
 
 
 def _latency(server: Server, found: Capabilities) -> float:

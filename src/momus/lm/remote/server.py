@@ -1,40 +1,81 @@
-"""The connection to an OpenAI-compatible server: concurrency, retries, time limits, and every failure in one line.
+"""One model on an OpenAI-compatible server, asked in the words that this server takes.
 
-The `openai` client does the work: connection errors, 408, 409, 429 and 5xx are tried again with growing pauses, or
-the pause the server asks for. Requests run on an event loop in a thread of its own, so that callers stay ordinary
-functions (in notebooks too); Ctrl-C, or the first request that fails, cancels the others.
+Hosted models refuse fields that others need: reasoning models take `max_completion_tokens` for `max_tokens`, and no
+temperature but their own. What a server refuses by name is sent otherwise or left out from then on (`Habits`), and said
+once; a field that the answer depends on, such as `logit_bias` or a prompt, is never left out.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import cache, partial
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
-import openai
-
-from momus.errors import UserError
+from momus.errors import Notice, UserError
+from momus.lm.remote.connection import Address, Connection, RefusedError, UnreachableError, check_key
 from momus.lm.remote.wire import Reply, Request, read_reply
+
+__all__ = ["KEY_VARIABLE", "Habits", "RefusedError", "Server", "UnreachableError", "read_key"]
 
 T = TypeVar("T")
 
 KEY_VARIABLE = "MOMUS_API_KEY"
-"""The environment variable of the API key. Not OPENAI_API_KEY: that one must not be sent to any other server."""
+"""The environment variable of the API key."""
+
+_HOSTS = {"api.openai.com": "OPENAI_API_KEY", "api.anthropic.com": "ANTHROPIC_API_KEY"}
+"""Hosts whose own variable is read where `KEY_VARIABLE` is not set; it is sent nowhere else."""
+
+_LEFT_OUT = ("temperature", "top_p", "seed", "stop", "stop_sequences", "response_format", "output_config")
+_UNSUPPORTED = re.compile(
+    r"unsupported|not\s+support|deprecated|unrecognized|unknown|unexpected|not permitted|not allowed|extra_forbidden"
+    r"|not available|cannot both|only the default",
+    re.IGNORECASE,
+)
+_CUT_SHORT = re.compile(r"max_tokens or model output limit was reached", re.IGNORECASE)
+_NO_MODEL = re.compile(r"\bmodel\b.*\b(not found|not exist|unknown|no such)|\b(unknown|no such) model\b", re.IGNORECASE)
+_TRIES = 8
+"""Most times that one request is put otherwise."""
 
 
-class RefusedError(UserError):
-    """The server answered with an HTTP error; `status` is its code."""
+@dataclass
+class Habits:
+    """What a server has refused by name, and what it is sent instead; equal requests stay equal once it is known."""
 
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+    renamed: dict[str, str] = field(default_factory=dict)
+    left_out: set[str] = field(default_factory=set)
 
+    def apply(self, body: Mapping[str, object]) -> dict[str, object]:
+        """Return a request's body as this server takes it."""
+        return {self.renamed.get(name, name): value for name, value in body.items() if name not in self.left_out}
 
-class UnreachableError(UserError):
-    """There is no server, or no way to it."""
+    def learn(self, refusal: RefusedError, body: Mapping[str, object]) -> str:
+        """Learn from a refusal of a body; returns what was changed, in words, and "" where nothing can be."""
+        if refusal.status not in (400, 422):
+            return ""
+        if "max_tokens" in body and "max_completion_tokens" in refusal.reason:
+            self.renamed["max_tokens"] = "max_completion_tokens"
+            return "max_completion_tokens is sent in place of max_tokens"
+        if not _UNSUPPORTED.search(f"{refusal.code} {refusal.reason}"):
+            return ""
+        for name in self._named(refusal, body):
+            self.left_out.add(name)
+            return f"it takes no {name} but its own, so none is sent"
+        return ""
+
+    @staticmethod
+    def _named(refusal: RefusedError, body: Mapping[str, object]) -> list[str]:
+        """Return the fields that a refusal names and that may be left out; of two that exclude each other, top_p."""
+        root = refusal.parameter.split(".")[0]
+        named = [name for name in _LEFT_OUT if name in body and name == root]
+        named = named or [name for name in _LEFT_OUT if name in body and re.search(rf"\b{name}\b", refusal.reason)]
+        if "both" in refusal.reason and {"temperature", "top_p"} <= set(named):
+            return ["top_p"] if body["top_p"] == 1 else []
+        return named
 
 
 class Server:
@@ -47,10 +88,15 @@ class Server:
         concurrency: Most requests under way at once.
         timeout: Seconds to wait for one answer.
         retries: How often a request that failed for a passing reason is sent again.
-        http_client: The client to send requests with (an `openai.DefaultAsyncHttpxClient`): for proxies and tests.
+        http_client: The client to send requests with (an `httpx2.AsyncClient`): for proxies and tests.
 
     Raises:
         UserError: The URL is not one, or no model is named and there is not exactly one.
+
+    Attributes:
+        url: The base URL, without a user, password or query that it may have.
+        model: The model's name there.
+        habits: By path, what the server refused so far and what it is sent instead.
     """
 
     def __init__(
@@ -64,19 +110,25 @@ class Server:
         retries: int = 4,
         http_client: Any = None,
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise UserError(f"{url!r} is not a server's URL: it looks like http://localhost:8000/v1")
-        if concurrency < 1 or retries < 0 or timeout <= 0:
-            raise UserError("concurrency must be at least 1, retries at least 0 and timeout above 0")
-        self.url, self._timeout, self._retries, self._concurrency = url, timeout, retries, concurrency
-        self._client = openai.AsyncOpenAI(
-            base_url=url,
-            api_key=api_key or os.environ.get(KEY_VARIABLE) or "none",
+        self._address = Address.of(url)
+        self.url, self.habits = self._address.shown, defaultdict[str, Habits](Habits)
+        key, name = read_key(self._address, api_key)
+        self._connection = Connection(
+            self._address,
+            self._headers(key),
+            secret=key,
+            key_name=name,
+            concurrency=concurrency,
             timeout=timeout,
-            max_retries=retries,
+            retries=retries,
             http_client=http_client,
         )
         self.model = model if model is not None else self._only_model()
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has answered a request, so that the address and the key are right."""
+        return self._connection.answered
 
     def models(self) -> list[str]:
         """Return the names of the models the server lists.
@@ -89,10 +141,10 @@ class Server:
     def context_length(self) -> int | None:
         """Return the most tokens that the model reads, where the server says it (vLLM and SGLang do)."""
         try:
-            found = {entry["id"]: entry.get("max_model_len") for entry in self.run([self._list()])[0]}
+            listed = {entry["id"]: entry.get("max_model_len") for entry in self.run([self._list()])[0]}
         except UserError:  # it need not list models
             return None
-        size = found.get(self.model)
+        size = listed.get(self.model)
         return size if isinstance(size, int) and size > 0 else None
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
@@ -106,8 +158,36 @@ class Server:
 
     async def reply(self, request: Request) -> Reply:
         """Send one request; see `ask`. Meant for coroutines given to `run`, which limits how many run at once."""
-        body = request.body(self.model)
-        return read_reply(await self._sent(lambda: self._client.post(request.path, cast_to=object, body=body)))
+        try:
+            return read_reply(await self.post(request.path, request.body(self.model)))
+        except RefusedError as error:
+            if error.status == 400 and _CUT_SHORT.search(error.reason):  # what a thought leaves of few tokens
+                return Reply("", (), False, None)
+            raise
+
+    async def post(self, path: str, body: Mapping[str, object]) -> Any:
+        """Send one request to a path under the base URL, in the words that this server takes.
+
+        Raises:
+            RefusedError: The server refused it, or went on failing.
+            UserError: It cannot be reached, does not answer in time, or not with JSON.
+        """
+        habits = self.habits[path]
+        for _ in range(_TRIES):
+            sent = habits.apply(body)
+            try:
+                return await self._connection.send("POST", self._address.at(path), sent)
+            except RefusedError as error:
+                if habits.apply(body) != sent:  # another request has learned it meanwhile
+                    continue
+                if change := habits.learn(error, sent):
+                    if "response_format" not in change and "output_config" not in change:  # answers are read anyway
+                        warnings.warn(f"{self.model} at {self.url}: {change}", Notice, stacklevel=2)
+                    continue
+                if self._lacks_model(error):
+                    raise await self._no_model(error) from error
+                raise
+        raise UserError(f"{self.url} goes on refusing requests for one field after another")
 
     def call(self, path: str, body: Mapping[str, Any]) -> Any:
         """Send a request of the server's own, whose path is not under /v1, and return its answer.
@@ -120,39 +200,20 @@ class Server:
 
     def calls(self, path: str, bodies: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Send requests as `call` does, many at once, and return the answers in order."""
-        url = self.url.rstrip("/").removesuffix("/v1") + path
-        return self.run([self._sent(partial(self._client.post, url, cast_to=object, body=body)) for body in bodies])
+        send = partial(self._connection.send, "POST", self._address.beside(path))
+        return self.run([send(body) for body in bodies])
 
     def run(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """Run coroutines, at most `concurrency` at once, and return their results in order."""
-        future = asyncio.run_coroutine_threadsafe(self._gathered(work), _loop())
-        try:
-            return future.result()
-        except BaseException:  # Ctrl-C arrives in this thread: the requests are in the other
-            future.cancel()
-            raise
+        return self._connection.run(work)
 
-    async def _gathered(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        places = asyncio.Semaphore(self._concurrency)
-
-        async def placed(one: Coroutine[Any, Any, T]) -> T:
-            async with places:
-                return await one
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(placed(one)) for one in work]
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        finally:
-            for one in work:
-                one.close()  # those never begun
-        return [task.result() for task in tasks]
+    def _headers(self, key: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {key or 'none'}"}
 
     async def _list(self) -> list[dict[str, Any]]:
-        found = await self._sent(lambda: self._client.get("/models", cast_to=object))
+        listed = await self._connection.send("GET", self._address.at("/models"))
         try:
-            entries = [{**entry, "id": str(entry["id"])} for entry in found["data"]]
+            entries = [{**entry, "id": str(entry["id"])} for entry in listed["data"]]
         except (KeyError, TypeError) as error:
             raise UserError(f"{self.url} does not list its models as the OpenAI API does: name one") from error
         if not entries:
@@ -162,43 +223,37 @@ class Server:
     def _only_model(self) -> str:
         names = self.models()
         if len(names) > 1:
-            raise UserError(f"{self.url} serves several models, choose one: {', '.join(names)}")
+            raise UserError(f"{self.url} serves several models, choose one: {_listed(names)}")
         return names[0]
 
-    async def _sent(self, send: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """Await an answer; every way to fail becomes one line."""
-        tries = f" after {self._retries + 1} tries" if self._retries else ""
+    def _lacks_model(self, error: RefusedError) -> bool:
+        named = error.code == "model_not_found" or _NO_MODEL.search(error.reason)
+        unknown = re.search(rf"\bmodel\b.*(?<!\w){re.escape(self.model)}(?!\w)", error.reason, re.IGNORECASE)
+        return bool((named and error.status in (400, 404)) or (unknown and error.status == 404))
+
+    async def _no_model(self, error: RefusedError) -> RefusedError:
+        """Return the error of a model that is not there, with those that are."""
         try:
-            return await send()
-        except openai.APITimeoutError as error:
-            raise UserError(f"{self.url} did not answer within {self._timeout:g} s{tries}") from error
-        except openai.APIConnectionError as error:
-            raise UnreachableError(f"cannot reach {self.url}: {error.__cause__ or error}") from error
-        except openai.APIStatusError as error:
-            said, status = _said(error), error.status_code
-            if status in (401, 403):
-                line = f"{self.url} does not accept the API key ({status}: {said}): set {KEY_VARIABLE}"
-            elif status == 429:
-                line = f"{self.url} is too busy (429: {said}){tries}: lower the concurrency or try later"
-            elif status >= 500:
-                line = f"{self.url} failed ({status}: {said}){tries}"
-            else:
-                line = f"{self.url} refused the request ({status}): {said}"
-            raise RefusedError(line, status) from error
-        except (openai.OpenAIError, ValueError) as error:  # an answer that is no JSON
-            raise UserError(f"{self.url} does not answer as the OpenAI API does: {error}") from error
+            has = f"it has {_listed([entry['id'] for entry in await self._list()])}"
+        except UserError:
+            has = "and it does not list those it has"
+        line = f"{self.url} has no model {self.model!r} ({error.status}: {error.reason}): {has}"
+        return RefusedError(line, error.status, error.reason, error.parameter, "model_not_found")
 
 
-def _said(error: openai.APIStatusError) -> str:
-    body: Any = error.body
-    for name in ("error", "message", "detail"):
-        if isinstance(body, dict) and name in body:
-            body = body[name]
-    return " ".join(str(body or "no reason given").split())[:300]
+def read_key(address: Address, api_key: str | None = None) -> tuple[str, str]:
+    """Return the key for a server ("" where there is none), and the environment variable that it belongs in.
+
+    Raises:
+        UserError: It holds what no key has.
+    """
+    scheme, _, place = address.shown.partition("://")
+    theirs = _HOSTS.get(place.split("/")[0], "") if scheme == "https" else ""
+    name = theirs if os.environ.get(theirs) and not os.environ.get(KEY_VARIABLE) else KEY_VARIABLE
+    return check_key(api_key if api_key is not None else os.environ.get(name, ""), name), name
 
 
-@cache
-def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="momus-requests", daemon=True).start()
-    return loop
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    """Return names as a list in words, the first of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(" ".join(name.split())[:80] for name in names[:most]) + more
