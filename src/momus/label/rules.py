@@ -1,0 +1,238 @@
+"""The rules of assignment, each a step within a transaction; store.py says what they are."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Literal
+
+from momus.errors import UserError
+from momus.label.audit import digest, log
+from momus.label.database import Row, Transaction
+
+Purpose = Literal["real", "gold", "training"]
+Verdict = Literal["approved", "returned", "rejected"]
+Arrange = Callable[[str, Any, Random], dict[str, Any]]
+Check = Callable[[str, Any, dict[str, Any], Any], Any]
+
+TRIES = 20
+
+
+class RefusedError(UserError):
+    """The store will not do it; `status` is the matching HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class NewItem:
+    """An item to be judged: `payload` is JSON of its kind (kinds.py), `authors` those who may not judge it."""
+
+    kind: str
+    payload: Mapping[str, Any]
+    want: int = 1
+    purpose: Purpose = "real"
+    gold: Any = None
+    authors: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Lease:
+    """An item in the hands of a labeler."""
+
+    token: str
+    item: int
+    person: str
+    kind: str
+    purpose: Purpose
+    payload: Any
+    gold: Any
+    arrangement: dict[str, Any]
+    state: str
+    created: float
+    expires: float
+    now: float
+    supersedes: str | None = None
+    draft: Any = None
+    draft_revision: int = 0
+
+    @property
+    def live(self) -> bool:
+        """Whether it has not lapsed."""
+        return self.state == "held" and self.expires > self.now
+
+
+TAKEN = "(accepted + (SELECT count(*) FROM lease WHERE lease.item = item.number AND lease.state = 'held' AND \
+lease.expires > ? AND lease.person <> ? AND lease.supersedes IS NULL))"
+MAY_JUDGE = "NOT EXISTS (SELECT 1 FROM lease WHERE lease.item = item.number AND lease.person = ? AND \
+lease.state IN ('done', 'declined')) AND NOT EXISTS (SELECT 1 FROM author WHERE author.item = item.number AND \
+author.person = ?)"
+
+
+def standing(transaction: Transaction, item: int) -> list[Row]:
+    """Return the judgements of an item that count: each labeler's last revision, accepted and not struck."""
+    last = {row["person"]: row for row in submissions_of(transaction, item)}
+    return [
+        row
+        for row in last.values()
+        if row["status"] == "accepted" and last_verdict(transaction, row["id"]) not in ("returned", "rejected")
+    ]
+
+
+def submissions_of(transaction: Transaction, item: int) -> list[Row]:
+    """Return all submissions of an item, in the order of their revisions."""
+    return transaction.rows("SELECT * FROM submission WHERE item = ? ORDER BY revision, submitted", item)
+
+
+def add_item(transaction: Transaction, item: NewItem, batch: str, actor: str) -> int:
+    """Add an item unless the batch has it already; return how many were added."""
+    payload = to_json(item.payload)
+    name = digest([batch, item.kind, item.purpose, json.loads(payload)])
+    if transaction.value("SELECT number FROM item WHERE digest = ?", name) is not None:
+        return 0
+    gold = None if item.gold is None else to_json(item.gold)
+    number = transaction.value(
+        "INSERT INTO item (digest, kind, purpose, batch, payload, gold, want, accepted, state, created) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'open', ?) RETURNING number",
+        name, item.kind, item.purpose, batch, payload, gold, item.want, transaction.now(),
+    )  # fmt: skip
+    for author in sorted(set(item.authors)):
+        transaction.run("INSERT INTO author VALUES (?, ?)", number, author)
+    log(transaction, actor, "import", f"item {number}", name)
+    return 1
+
+
+def find_room(transaction: Transaction, person: str, kind: str, purpose: Purpose) -> int | None:
+    """Return an item with room for one more judgement by this labeler, locked; None where there is none."""
+    now = transaction.now()
+    passed = -1
+    for _ in range(TRIES):
+        room = "" if purpose != "real" else f"AND {TAKEN} < want "
+        values = () if purpose != "real" else (now, person)
+        number = transaction.value(
+            f"SELECT number FROM item WHERE kind = ? AND purpose = ? AND state = 'open' AND number > ? {room}"
+            f"AND {MAY_JUDGE} ORDER BY number LIMIT 1{transaction.skip_locked}",
+            kind, purpose, passed, *values, person, person,
+        )  # fmt: skip
+        if number is None or purpose != "real":
+            return None if number is None else int(number)
+        # Only now that the item is locked is the count sure: on PostgreSQL the query above saw an older moment.
+        if transaction.value(f"SELECT want - {TAKEN} AS room FROM item WHERE number = ?", now, person, number) > 0:
+            return int(number)
+        passed = number
+    return None
+
+
+def find_lease(transaction: Transaction, token: str, person: str, *, lock: bool = False) -> Lease:
+    """Return a lease of this labeler with its draft, locked on demand; RefusedError 404 where there is none."""
+    if lock and transaction.for_update:
+        transaction.rows("SELECT token FROM lease WHERE token = ? FOR UPDATE", token)
+    row = transaction.row(
+        "SELECT lease.*, item.kind, item.purpose, item.payload, item.gold, draft.content AS draft, draft.revision "
+        "FROM lease JOIN item ON item.number = lease.item LEFT JOIN draft ON draft.lease = lease.token "
+        "WHERE lease.token = ? AND lease.person = ?",
+        token, person,
+    )  # fmt: skip
+    if row is None:
+        raise RefusedError(404, "no such task")
+    return Lease(
+        token=token,
+        item=row["item"],
+        person=person,
+        kind=row["kind"],
+        purpose=row["purpose"],
+        payload=json.loads(row["payload"]),
+        gold=row["gold"] and json.loads(row["gold"]),
+        arrangement=json.loads(row["arrangement"]),
+        state=row["state"],
+        created=row["created"],
+        expires=row["expires"],
+        now=transaction.now(),
+        supersedes=row["supersedes"],
+        draft=row["draft"] and json.loads(row["draft"]),
+        draft_revision=row["revision"] or 0,
+    )
+
+
+def insert_lease(
+    transaction: Transaction, token: str, item: int, person: str, supersedes: str | None, arrangement: str
+) -> None:
+    """Add a held lease that has yet to be extended."""
+    now = transaction.now()
+    transaction.run(
+        "INSERT INTO lease VALUES (?, ?, ?, ?, ?, 'held', '', ?, ?)",
+        token, item, person, supersedes, arrangement, now, now,
+    )  # fmt: skip
+
+
+def has_room(transaction: Transaction, lease: Lease) -> bool:
+    """Whether the item of a lease that is not live has a place for it; the item stays locked."""
+    transaction.row(f"SELECT number FROM item WHERE number = ?{transaction.for_update}", lease.item)
+    if lease.purpose != "real":
+        return True
+    # A query of its own: on PostgreSQL one that waits for a lock counts as of before.
+    room: int = transaction.value(
+        f"SELECT want - {TAKEN} AS room FROM item WHERE number = ?", transaction.now(), lease.person, lease.item
+    )
+    return room > 0
+
+
+def keep(transaction: Transaction, lease: Lease, content: Any, active: float) -> dict[str, Any]:
+    """Store a judgement under a locked lease."""
+    transaction.row(f"SELECT number FROM item WHERE number = ?{transaction.for_update}", lease.item)
+    before = [row for row in submissions_of(transaction, lease.item) if row["person"] == lease.person]
+    last = before[-1] if before else None
+    if (last["id"] if last else None) != lease.supersedes:
+        raise RefusedError(409, "this task was submitted already, in another window")
+    counted = {row["person"] for row in standing(transaction, lease.item)}
+    sure = lease.live if last is None else lease.person in counted
+    status = "accepted" if sure or has_room(transaction, lease) else "surplus"
+    identity = secrets.token_urlsafe(16)
+    text = to_json(content)
+    revision = last["revision"] + 1 if last else 0
+    now = transaction.now()
+    transaction.run(
+        "INSERT INTO submission VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        identity, lease.item, lease.person, lease.token, revision, lease.supersedes, status, text,
+        to_json(lease.arrangement), lease.created, now, active,
+    )  # fmt: skip
+    transaction.run("UPDATE lease SET state = 'done' WHERE token = ?", lease.token)
+    transaction.run("DELETE FROM draft WHERE lease = ?", lease.token)
+    log(transaction, lease.person, "submit", identity, text)
+    recount(transaction, lease.item)
+    gold = {"gold": lease.gold} if lease.purpose == "training" else {}
+    return {"id": identity, "status": status, "revision": revision, **gold}
+
+
+def recount(transaction: Transaction, item: int) -> None:
+    """Bring an item's count and state in line with its judgements; the item is locked."""
+    accepted = len(standing(transaction, item))
+    transaction.run(
+        "UPDATE item SET accepted = ?, state = CASE WHEN state = 'paused' THEN state "
+        "WHEN purpose = 'real' AND want <= ? THEN 'done' ELSE 'open' END WHERE number = ?",
+        accepted, accepted, item,
+    )  # fmt: skip
+
+
+def last_verdict(transaction: Transaction, submission: str) -> str | None:
+    """Return the last verdict on a submission, or None."""
+    verdict: str | None = transaction.value(
+        "SELECT verdict FROM review WHERE submission = ? ORDER BY number DESC LIMIT 1", submission
+    )
+    return verdict
+
+
+def check_active(transaction: Transaction, person: str) -> None:
+    """Raise RefusedError 403 unless the account may work."""
+    if transaction.value("SELECT state FROM person WHERE id = ?", person) != "active":
+        raise RefusedError(403, "this account is paused")
+
+
+def to_json(value: Any) -> str:
+    """Return a value as the one JSON text that is stored and hashed."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,141 @@
+"""SQLite: a file on a local disk.
+
+Write-ahead log, `synchronous=FULL`, and every writing transaction takes the write lock when it begins (one that
+starts to read and then writes fails whatever the timeout). Writers of one process share commits: works that arrive
+while the disk is busy run one after the other, each behind its own savepoint, and are made durable together.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from momus.errors import UserError
+from momus.label.database import Clock, Result, Transaction, Work
+
+GROUP = 64
+"""At most so many works share one commit."""
+_BUSY_SECONDS = 30.0
+_Waiting = tuple[Work[Any], Future[Any]]
+
+
+class SQLite:
+    """A file on a local disk; one thread of each process writes."""
+
+    dialect = "sqlite"
+    now_sql = "(julianday('now') - 2440587.5) * 86400.0"
+
+    def __init__(self, path: Path, clock: Clock | None = None) -> None:
+        self.path = path
+        self.clock = clock
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._works: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._connect().close()
+
+    def translated(self, sql: str) -> str:
+        """Return the statement as it is."""
+        return sql
+
+    def read(self, work: Work[Result]) -> Result:
+        """Run a work on one snapshot."""
+        if not hasattr(self._local, "connection"):
+            self._local.connection = self._connect()
+            with self._lock:
+                self._connections.append(self._local.connection)
+        connection: sqlite3.Connection = self._local.connection
+        connection.execute("BEGIN")
+        try:
+            return work(Transaction(connection.cursor(), self))
+        finally:
+            connection.rollback()
+
+    def write(self, work: Work[Result]) -> Result:
+        """Hand a work to the writer and wait until it is durable."""
+        with self._lock:
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_all, name="label-writer", daemon=True)
+                self._writer.start()
+        future: Future[Result] = Future()
+        self._works.put((work, future))
+        return future.result()
+
+    def close(self) -> None:
+        """Stop the writer and close what was opened."""
+        with self._lock:
+            writer, self._writer = self._writer, None
+        if writer is not None:
+            self._works.put(None)
+            writer.join()
+        for connection in self._connections:
+            with suppress(sqlite3.ProgrammingError):
+                connection.close()
+        self._connections.clear()
+        self._local = threading.local()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+        except (sqlite3.Error, OSError) as error:
+            raise UserError(f"--database {self.path}: {error}") from error
+        return connection
+
+    def _write_all(self) -> None:
+        connection = self._connect()
+        while (first := self._works.get()) is not None:
+            if self._write_group(connection, first):
+                break
+        connection.close()
+
+    def _write_group(self, connection: sqlite3.Connection, first: _Waiting) -> bool:
+        """Run works that are waiting in one transaction, then answer them all; True when asked to stop."""
+        taken: list[_Waiting] = [first]
+        answers: list[tuple[Any, BaseException | None]] = []
+        stopped = False
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            answers.append(self._attempt(connection, first[0]))
+            while len(taken) < GROUP and not stopped and not self._works.empty():
+                waiting = self._works.get()
+                if waiting is None:
+                    stopped = True
+                else:
+                    taken.append(waiting)
+                    answers.append(self._attempt(connection, waiting[0]))
+            connection.execute("COMMIT")
+        except BaseException as error:  # the disk is full, the lock is not to be had: nobody is told of success
+            with suppress(sqlite3.Error):
+                connection.rollback()
+            answers = [(None, error)] * len(taken)
+        for (_, future), (result, problem) in zip(taken, answers, strict=True):
+            if problem is None:
+                future.set_result(result)
+            else:
+                future.set_exception(problem)
+        return stopped
+
+    def _attempt(self, connection: sqlite3.Connection, work: Work[Any]) -> tuple[Any, BaseException | None]:
+        connection.execute("SAVEPOINT work")
+        try:
+            result = work(Transaction(connection.cursor(), self))
+        except BaseException as error:
+            if not connection.in_transaction:  # SQLite gave up the whole transaction
+                raise
+            connection.execute("ROLLBACK TO work")
+            connection.execute("RELEASE work")
+            return None, error
+        connection.execute("RELEASE work")
+        return result, None

@@ -1,0 +1,145 @@
+"""Invitations are used once, sessions end, names can be erased, and the audit log stands against all changes."""
+
+import pytest
+
+from momus.errors import UserError
+from momus.label.audit import digest, log, seal
+from momus.label.connect import open_database
+from momus.label.people import IDLE_SECONDS, INVITATION_SECONDS, SESSION_SECONDS
+from momus.label.rules import NewItem, RefusedError
+from momus.label.schema import SCHEMA_VERSION, back_up, migrate
+from momus.label.store import Store
+from momus.label.verify import verify
+
+
+def test_an_invitation_is_looked_at_often_and_used_once(people):
+    token = people.invite("labeler", "owner")
+    assert people.invitation(token) == people.invitation(token) == {"role": "labeler", "person": None}
+    key = people.join(token, "kim", "ko")
+    person = people.person(key)
+    assert (person.name, person.role, person.language) == ("kim", "labeler", "ko")
+    assert people.join(token, "lee", "en") is None and people.invitation(token) is None
+    assert people.invitation(token[:-1] + "A") is None and people.person("x") is None
+
+
+def test_links_and_sessions_end_in_time(people, clock):
+    token = people.invite("labeler", "owner")
+    clock.now += INVITATION_SECONDS
+    assert people.join(token, "kim", "en") is None
+    key = people.join(people.invite("labeler", "owner"), "kim", "en")
+    for _ in range(int(SESSION_SECONDS / IDLE_SECONDS)):
+        assert people.person(key)
+        clock.now += IDLE_SECONDS * 0.99
+    clock.now += IDLE_SECONDS
+    assert people.person(key) is None
+
+
+def test_a_new_link_for_an_account_signs_in_to_it(people):
+    first = people.person(people.join(people.invite("labeler", "o"), "kim", "en"))
+    again = people.person(people.join(people.invite("labeler", "o", first.id), "ignored", "en"))
+    assert (again.id, again.name) == (first.id, "kim") and again.csrf != first.csrf
+    with pytest.raises(UserError, match="no labeler"):
+        people.invite("labeler", "o", "L000000")
+
+
+def test_pausing_ends_sessions_and_work(people, store):
+    store.add_items([NewItem("demonstration", {"prompt": "p"})], "b", "o")
+    key = people.join(people.invite("labeler", "o"), "kim", "en")
+    person = people.person(key).id
+    lease = store.claim(person, "demonstration", lambda *_: {})
+    people.set_state(person, "paused", "o")
+    assert people.person(key) is None
+    for attempt in (
+        lambda: store.claim(person, "demonstration", lambda *_: {}),
+        lambda: store.submit(lease.token, person, "r", {}, 0, lambda *given: given[-1]),
+        lambda: store.heartbeat(lease.token, person),
+    ):
+        with pytest.raises(RefusedError, match="paused"):
+            attempt()
+    assert people.join(people.invite("labeler", "o", person), "kim", "en") is None
+    people.set_state(person, "active", "o")
+    assert store.claim(person, "demonstration", lambda *_: {})
+
+
+def test_an_erased_name_is_nowhere_and_the_log_still_verifies(people, store, database, address):
+    store.add_items([NewItem("demonstration", {"prompt": "p"})], "b", "o")
+    person = people.person(people.join(people.invite("labeler", "o"), "Kim Minji", "en")).id
+    lease = store.claim(person, "demonstration", lambda *_: {})
+    store.submit(lease.token, person, "r", {"answer": "a"}, 0, lambda *given: given[-1])
+    people.erase(person, "o")
+    tables = ("person", "submission", "lease", "draft", "reply", "audit", "invitation", "session")
+    everything = database.read(lambda t: [t.rows(f"SELECT * FROM {table}") for table in tables])
+    assert "Minji" not in repr(everything)
+    assert verify(database)[0] == [] and people.everybody() == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE audit SET actor = 'x' WHERE position = 2",
+        "UPDATE audit SET at = at + 1 WHERE position = 2",
+        "DELETE FROM audit WHERE position = 2",
+        "DELETE FROM audit WHERE position = 1",
+        "UPDATE audit SET seal = 'x' WHERE position = 3",
+    ],
+)
+def test_a_changed_log_is_noticed(database, change):
+    for number in range(4):
+        database.write(lambda t, number=number: log(t, "a", "import", f"item {number}", number))
+    assert seal(database) == 4
+    problems, count, last = verify(database)
+    assert problems == [] and count == 4 and len(last) == 64
+    database.write(lambda t: t.run(change))
+    assert verify(database)[0]
+
+
+def test_a_log_cut_short_has_another_last_seal(database):
+    for number in range(3):
+        database.write(lambda t, number=number: log(t, "a", "import", "item", number))
+    last = verify(database)[2]
+    database.write(lambda t: t.run("DELETE FROM audit WHERE position = 3"))
+    assert verify(database)[2] != last
+
+
+def test_a_judgement_that_was_slipped_in_is_noticed(database, store, labeler):
+    store.add_items([NewItem("demonstration", {"prompt": "p"}, want=2)], "b", "o")
+    lease = store.claim(labeler(), "demonstration", lambda *_: {})
+    database.write(
+        lambda t: t.run(
+            "INSERT INTO submission VALUES ('s', 1, ?, ?, 0, NULL, 'accepted', '{}', '{}', 0, 0, 0)",
+            lease.person, lease.token,
+        )
+    )  # fmt: skip
+    problems = verify(database)[0]
+    assert any("not in the audit log" in problem for problem in problems)
+    assert any("accepted judgements noted" in problem for problem in problems)
+
+
+def test_only_digests_of_secrets_are_stored(database, people):
+    token = people.invite("labeler", "o")
+    key = people.join(token, "kim", "en")
+    stored = database.read(lambda t: [t.rows("SELECT * FROM invitation"), t.rows("SELECT * FROM session")])
+    assert token not in repr(stored) and key not in repr(stored) and digest(key) in repr(stored)
+
+
+def test_a_newer_database_is_refused(database):
+    database.write(lambda t: t.run("UPDATE setting SET value = ? WHERE name = 'schema'", str(SCHEMA_VERSION + 1)))
+    with pytest.raises(UserError, match="newer Momus"):
+        migrate(database)
+
+
+def test_migrating_twice_does_nothing(database):
+    migrate(database)
+
+
+def test_a_copy_made_while_others_write_is_whole(tmp_path):
+    database = open_database(str(tmp_path / "label.db"))
+    migrate(database)
+    Store(database).add_items([NewItem("demonstration", {"prompt": "p"})], "b", "o")
+    back_up(database, tmp_path / "copy.db")
+    copy = open_database(str(tmp_path / "copy.db"))
+    assert verify(copy)[0] == [] and copy.read(lambda t: t.value("SELECT count(*) AS n FROM item")) == 1
+    with pytest.raises(UserError, match="already"):
+        back_up(database, tmp_path / "copy.db")
+    database.close()
+    copy.close()
