@@ -26,10 +26,10 @@ from momus.search.candidates import add_line_odds, encode_tasks, zero_reward
 from momus.search.fsbs import FSBSConfig, choose_best, force_sampling_beam_search
 from momus.search.result import EncodedTask
 from momus.tamper.sites import find_edits
+from momus.tiny import pointer as pointing
 from momus.tiny.examples import CorpusFunction, draw_tamper
 from momus.tiny.lessons import TinyPointerConfig, corpus_lessons
-from momus.train import pointer as pointing
-from momus.train.pointer import make_lesson, pointing_loss, train_pointer
+from momus.tiny.pointer import make_lesson, pointing_loss, train_pointer
 from support.tiny import llama, tiny_engine, tiny_tokenizer
 
 ANSWER = "def f(items):\n    total = 0\n\n    for x in items:\n        total -= x\n    return total"

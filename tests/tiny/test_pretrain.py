@@ -20,7 +20,7 @@ from momus.tamper.sites import find_edits
 from momus.tiny import corpus, pretrain
 from momus.tiny import losses as wanted
 from momus.tiny.examples import CorpusFunction, Mixture, draw_example, draw_tamper
-from momus.train.muon import Muon, orthogonalize
+from momus.tiny.muon import Muon, orthogonalize
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from momus.lm.constraint import Vocabulary
 from momus.tiny.corpus import Corpus
 from momus.tiny.examples import draw_bugs
-from momus.train.pointer import Lesson, PointerConfig, make_lesson
+from momus.tiny.pointer import Lesson, PointerConfig, make_lesson
 
 
 @dataclass(frozen=True)

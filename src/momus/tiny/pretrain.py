@@ -26,7 +26,7 @@ AdamW; both rates are constant after a short warm-up and fall linearly to zero o
 come first. A second stage trains only the layers above the detector's, for what they do is learned late: after
 the first, attention was on the right line as often as the detector was (42%), and the critique chose it in 30%.
 For what is lost there the third stage trains a pointer that begins with a copy of the lower layers
-(`train/pointer.py`), reads the answer both ways and draws the lines of constrained quotes. Everything is drawn by
+(`tiny/pointer.py`), reads the answer both ways and draws the lines of constrained quotes. Everything is drawn by
 (seed, pool), so a run that was killed continues exactly.
 """
 
@@ -54,9 +54,9 @@ from momus.tiny.examples import Mixture, TrainingExample, draw_example, draw_tam
 from momus.tiny.lessons import TinyPointerConfig, corpus_lessons
 from momus.tiny.line_accuracy import line_accuracy
 from momus.tiny.losses import Heads, LossWeights, pretraining_loss
+from momus.tiny.muon import muon_and_adamw, set_rates, take_step
+from momus.tiny.pointer import make_lesson, train_pointer
 from momus.tiny.tokenizer import train_tokenizer
-from momus.train.muon import muon_and_adamw, set_rates, take_step
-from momus.train.pointer import make_lesson, train_pointer
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Train a pointer (`lm/pointer.py`) for a critic: the small network that chooses the line to quote.
+"""Train momus-tiny's pointer (`lm/pointer.py`): the small network that chooses the line to quote.
 
-The critic is any model that `PointerNetwork` can be built on, and lessons come from a given function: an answer with
-its question, and which of its lines hold bugs. The critic itself does not change.
+Lessons come from a given function: an answer with its question, and which of its lines hold bugs. The critic itself
+does not change.
 
 At first the layers copied from the critic are frozen and only the layers that read them are trained; then everything
 is. The result is a weighted mean of the weights after either part.
@@ -34,7 +34,7 @@ from momus.lm.prompts import critique_prompt
 from momus.records import Tamper
 from momus.runtime.runs import Run
 from momus.tamper.truth import bug_lines
-from momus.train.muon import muon_and_adamw, set_rates, take_step
+from momus.tiny.muon import muon_and_adamw, set_rates, take_step
 
 
 @dataclass(frozen=True)
