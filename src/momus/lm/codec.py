@@ -8,6 +8,7 @@ from typing import Any
 
 from momus.errors import UserError
 from momus.lm.constraint import Vocabulary
+from momus.lm.end_tokens import end_tokens
 from momus.lm.gguf import pretrained
 from momus.lm.remote.wire import ServerToken
 
@@ -57,6 +58,7 @@ class ServerCodec(Codec):
         if self.tokenizer.eos_token_id is None:
             raise UserError("this tokenizer has no end-of-text token")
         self.end = int(self.tokenizer.eos_token_id)
+        self.ends = end_tokens(self.tokenizer)
 
     def is_special(self, token: int) -> bool:
         """Whether a token stands for no text."""

@@ -11,6 +11,7 @@ from transformers import AutoConfig
 from momus.errors import UserError
 from momus.lm.chat import ChatFormat
 from momus.lm.codec import read_tokenizer
+from momus.lm.end_tokens import read_end_tokens
 from momus.lm.gguf import pretrained
 from momus.lm.models import RewardModel, check_padding, load_causal_lm
 from momus.runtime.settings import Setup
@@ -25,13 +26,10 @@ class Base:
     chat: ChatFormat
     setup: Setup
     positions: int | None
+    ends: frozenset[int]
+    """The tokens that end an answer: the template's, the tokenizer's, and all that the model lists."""
     pretraining_tokens: float | None = None
     """On how many tokens it was trained before, if that is known."""
-
-    @property
-    def ends(self) -> set[int]:
-        """The tokens that end an answer."""
-        return {self.chat.end_id, int(self.chat.tokenizer.eos_token_id)}
 
     def load(self) -> Any:
         """Load the language model, as every stage begins from it.
@@ -96,7 +94,7 @@ def open_base(
             f"--max-prompt {config.max_prompt} and --max-answer {config.max_answer} are more than the {positions} "
             f"tokens that {name} reads: lower them"
         )
-    return Base(name, chat, setup, positions, pretraining_tokens)
+    return Base(name, chat, setup, positions, read_end_tokens(name, tokenizer), pretraining_tokens)
 
 
 def load_reward_for_policy(path: Path, base: Base) -> RewardModel:

@@ -24,6 +24,7 @@ from momus.errors import UnfitInputError, UserError
 from momus.lm.codec import Codec
 from momus.lm.constraint import Constraint, State
 from momus.lm.context_length import context_length
+from momus.lm.end_tokens import end_tokens
 from momus.lm.engine import (
     Choice,
     Key,
@@ -109,7 +110,7 @@ class LocalEngine(Codec):
 
     Attributes:
         context_length: Most tokens that the model reads, None for any number.
-        end_tokens: The tokens that end a text of the model's.
+        end_tokens: The tokens that end a text of the model's; see `lm/end_tokens.py`.
         forwarded_tokens: Tokens pushed through the model so far, padding included.
         peak_cache_bytes: The most bytes of keys and values that were ever remembered.
     """
@@ -126,7 +127,7 @@ class LocalEngine(Codec):
         self.model, self.rows = model, rows
         if len(self.vocabulary) > model.get_input_embeddings().weight.shape[0]:
             raise UserError("the tokenizer has more tokens than the model: they do not belong together")
-        self.end_tokens = _end_tokens(model, tokenizer)
+        self.end_tokens = end_tokens(tokenizer, getattr(model, "generation_config", None))
         self._memory, self._parameter_sample = RadixCache(cache_bytes), parameter_sample(model)
         self.forwarded_tokens = self.peak_cache_bytes = 0
 
@@ -389,11 +390,3 @@ def _total(logits: torch.Tensor) -> torch.Tensor:
     if not bool(total.isfinite().all()):
         raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")
     return total
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end a text: the tokenizer's, and those its makers list for generation."""
-    config = getattr(model, "generation_config", None)
-    listed = getattr(config, "eos_token_id", None)
-    ends = set(listed if isinstance(listed, list) else [listed]) | {tokenizer.eos_token_id}
-    return frozenset(int(token) for token in ends if token is not None)

@@ -102,7 +102,7 @@ class RemoteEngine:
     @property
     def end_tokens(self) -> frozenset[int]:
         """The token that ends a text, by the tokenizer; the server may know more."""
-        return frozenset({self._codec.end})
+        return self._codec.ends
 
     @property
     def forwarded_tokens(self) -> int:
@@ -217,7 +217,7 @@ class RemoteEngine:
                     again = allowed
                     break
                 written.append(one)
-                if one.token == self._codec.end or one.token in settings.ends or (ended and place == len(found)):
+                if one.token in self._codec.ends or one.token in settings.ends or (ended and place == len(found)):
                     return self._sample(written, finished=True)
                 if at_stop := settings.stops.completed([token for token, _ in written]):
                     return self._sample(written, True, *at_stop)
