@@ -217,7 +217,7 @@ class _Demo:
                 write_json(result, [asdict(accuracy), pairs])
         accuracy, pairs = json.loads(result.read_text())
         # The one just trained has read its prompts already.
-        return model or PointerRewardModel.load(folder), (Interval(**accuracy), pairs)
+        return model or PointerRewardModel.load(folder), (_interval(accuracy), pairs)
 
     def ppo(self, tampers: list[Tamper], reward: RewardModel) -> Any:
         """Step 4: train the critic against the reward model, on the answers that model was trained on."""
@@ -314,6 +314,11 @@ class _Demo:
             yield lambda share: progress.update(bar, completed=share)
             progress.update(bar, completed=1.0)
         write_json(self.out / "seconds.json", {**self._seconds(), name: time.monotonic() - started})
+
+
+def _interval(stored: Mapping[str, float | None]) -> Interval:
+    """Return a stored interval; null stands for what is not determined."""
+    return Interval(**{name: float("nan") if value is None else value for name, value in stored.items()})
 
 
 def _parsed(written: Mapping[str, Sequence[str]], tampers: Sequence[Tamper]) -> dict[str, list[Critique]]:

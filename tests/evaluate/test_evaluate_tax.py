@@ -149,7 +149,7 @@ def test_the_command(tmp_path, capsys):
         write_results(tmp_path / name, [_result(np.linspace(0.3, 0.9, 30) + shift)])
     out = tmp_path / "tax"
     assert main(["evaluate", "tax", str(tmp_path / "before"), f"PPO={tmp_path / 'ppo'}", "--out", str(out)]) == 0
-    assert "-20.0 (-20.0 to -20.0) worse" in capsys.readouterr().out
+    assert "-20.0 (-29.3 to -6.1) worse" in capsys.readouterr().out
     assert json.loads((out / "tax.json").read_text())["systems"] == ["before", "PPO"]
     assert main(["evaluate", "tax", str(tmp_path), f"PPO={tmp_path / 'ppo'}", "--out", str(out)]) == 2
     assert "no results in it" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def test_ratio_interval_covers_clustered_means():
 
 def test_ratio_interval_ignores_resamples_without_a_denominator():
     interval = ratio_interval([1, 0, 0], [2, 0, 0], replicates=200)
-    assert (interval.value, interval.low, interval.high) == (0.5, 0.5, 0.5)
+    assert interval.value == 0.5 and not interval.has_ends
     assert np.isnan(ratio_interval([0, 0], [0, 0]).value)
     assert np.isnan(mean_interval([]).low)
     with pytest.raises(ValueError):

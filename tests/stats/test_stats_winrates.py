@@ -97,6 +97,26 @@ def test_win_rate_interval_of_one_prompt_spans_almost_everything():
     np.testing.assert_allclose(_ends(rate), [0.5, 0.0125, 0.9875])
 
 
+def test_labelers_who_always_agree_have_the_exact_lower_end():
+    interval, pairs = agreement_interval([[([1, 2], [1, 2])]] * 10)
+    assert (interval.value, interval.high, pairs) == (1, 1, 10)
+    assert interval.low**10 == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "differences"),
+    [
+        ([1, 0, 1, 0], [50, 50, 50, 50]),  # one length only: is it the length or the system?
+        ([1, 1, 0, 0], [30, 20, 10, 5]),  # every game won is of a longer answer than any lost
+        ([1, 1, 0, 0], [-30, -20, 10, 5]),
+        ([0.5, 0.5], [10, 10]),
+    ],
+)
+def test_rate_at_equal_length_is_not_determined_where_length_decides(outcomes, differences):
+    assert np.isnan(equal_length_rate(outcomes, differences, np.arange(len(outcomes))).value)
+    assert np.isfinite(win_rate(outcomes, np.arange(len(outcomes))).rate.low)
+
+
 @given(st.floats(0, 1), st.integers(1, 30), st.floats(0.05, 3), st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (-2.0, 5.0)]))
 def test_ratio_interval_of_equal_tasks_is_exact(place, tasks, size, bounds):
     least, most = bounds
@@ -110,10 +130,20 @@ def test_ratio_interval_of_equal_tasks_is_exact(place, tasks, size, bounds):
 
 
 @given(st.integers(0, 4), st.integers(1, 30))
-def test_mean_interval_of_equal_counts_is_exact_for_zero(value, tasks):
+def test_mean_interval_of_equal_counts_is_the_exact_one_of_a_poisson_mean(value, tasks):
     interval = mean_interval(np.full(tasks, value), bounds=COUNT, replicates=20)
-    assert interval.low == interval.value == value
-    assert interval.high == value if value else poisson.pmf(0, interval.high * tasks) == pytest.approx(0.025)
+    total = value * tasks
+    assert interval.value == value
+    assert poisson.cdf(total, interval.high * tasks) == pytest.approx(0.025)
+    assert interval.low == 0 if not value else poisson.sf(total - 1, interval.low * tasks) == pytest.approx(0.025)
+
+
+@given(st.floats(-5, 5), st.integers(1, 30))
+def test_mean_interval_of_equal_values_without_bounds_has_no_ends(value, tasks):
+    interval = mean_interval(np.full(tasks, value), replicates=20)
+    assert interval.value == pytest.approx(value) and not interval.has_ends
+    ones = np.ones(tasks)
+    assert not difference_interval((value * ones, ones), (0 * ones, ones), replicates=20).has_ends
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=30).filter(lambda values: len(set(values)) > 1))
@@ -139,7 +169,10 @@ def test_agreement_interval_value_is_preference_agreement_of_all_pairs(tasks):
     interval, pairs = agreement_interval(tasks, replicates=20)
     together = [pair for pairs_of_task in tasks for pair in pairs_of_task]
     assert pairs == 3 * len(together)
-    if pairs:
+    decided = any((a[i] - a[j]) * (b[i] - b[j]) for a, b in together for i in range(3) for j in range(i))
+    if not decided:  # labelers who always tie: one half would be made of ties alone
+        assert np.isnan([interval.value, interval.low, interval.high]).all()
+    else:
         assert interval.value == pytest.approx(preference_agreement(together))
         assert interval.low - 1e-12 <= interval.value <= interval.high + 1e-12
         swapped, _ = agreement_interval([[(b, a) for a, b in pairs_of_task] for pairs_of_task in tasks], replicates=20)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -73,8 +74,11 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
-    """Write a value as JSON, what JSON does not know as its string; see `atomic_file`."""
-    write_bytes(path, _json(value, indent))
+    """Write a value as JSON, what JSON does not know as its string; see `atomic_file`.
+
+    Numbers that are not finite, which JSON does not have, become null.
+    """
+    write_bytes(path, _json(_finite(value), indent))
 
 
 def fill_json(path: Path, value: Any) -> None:
@@ -152,6 +156,14 @@ def _json(value: Any, indent: int | None) -> bytes:
         return text.encode() + b"\n"
     except UnicodeEncodeError:  # half a surrogate pair, as in the name of a file that is not UTF-8
         return json.dumps(value, indent=indent, default=str).encode() + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from math import isnan, nan
+from math import isfinite, isnan, nan
 
 from momus.evaluate.critics.lineup import PERCENTILES, RL, SFT, fsbs_name
 from momus.evaluate.critics.measure import CriticRow
 from momus.report.data import Expectation
 from momus.stats.bootstrap import Interval
+from momus.stats.text import NOT_DETERMINED, interval_text
 
 
 def expectations(
@@ -39,20 +40,20 @@ def expectations(
     return (
         Expectation(
             "a quote forced, the shipped critic finds the tampered line in at least 45% of held-out one-bug functions",
-            f"{forced.value:.1%} ({forced.low:.1%} to {forced.high:.1%})",
+            interval_text(forced, ".1f", scale=100, unit="%"),
             forced.value >= 0.45,
             "The shipped weights were trained for eight hours on two cores. Their card has the same measurement on "
             "more functions, and what they find without their pointer.",
         ),
         Expectation(
             "and at least 2.5 times as often as a random line",
-            f"{times:.2f} times",
+            f"{times:.2f} times" if isfinite(times) else NOT_DETERMINED,
             times >= 2.5,
             f"For the same reason; a random line is right in {chance.value:.1%} of these functions.",
         ),
         Expectation(
             "the contractors prefer RL to SFT in at least 60% of decided comparisons",
-            f"{wins.value:.2%} ({wins.low:.1%} to {wins.high:.1%})",
+            interval_text(wins, ".1f", scale=100, unit="%"),
             wins.value >= 0.6,
             "Without tampered answers the reward knows no bugs, and RL learns to say nothing."
             if not tampered_training

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from momus.report.data import Curve, Point, Rating
 from momus.stats.bootstrap import Interval
+from momus.stats.text import NOT_DETERMINED, interval_text
 
 # Stand-ins that matplotlib can draw with; the page's style sheet has the colours, for light and dark.
 _INK, _FAINT, _GRID, _ACCENT, _SECOND = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -43,22 +44,34 @@ _STYLE: dict[Any, Any] = {
 
 
 def elo_figure(ratings: Sequence[Rating]) -> Markup:
-    """Draw each critic's Elo as a dot with its interval, the best on top."""
-    shown = sorted((r for r in ratings if np.isfinite(r.elo.value)), key=lambda r: r.elo.value)
+    """Draw each critic's Elo as a dot with its interval, the best on top.
+
+    Infinite ends reach the frame; a rating that is not determined is written so, without a dot.
+    """
+    shown = sorted(ratings, key=lambda r: (not np.isnan(r.elo.value), r.elo.value))
+    numbers = [x for r in shown for x in (r.elo.value, r.elo.low, r.elo.high) if np.isfinite(x)] or [0.0]
+    margin = 0.05 * (max(numbers) - min(numbers) or 1)
+    left, right = min(numbers) - margin, max(numbers) + margin
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(7.6, 0.7 + 0.36 * len(shown)))
         axes = figure.add_subplot()
         for place, rating in enumerate(shown):
-            _whisker(axes, rating.elo, place)
-            axes.plot(rating.elo.value, place, "o", color=_ACCENT, markersize=7)
+            if rating.elo.has_ends:
+                ends = np.clip([rating.elo.low, rating.elo.high], left, right)
+                axes.plot(ends, [place, place], color=_ACCENT, linewidth=2, alpha=0.45)
+            if np.isfinite(rating.elo.value):
+                axes.plot(rating.elo.value, place, "o", color=_ACCENT, markersize=7)
+            else:
+                axes.text(left, place + 0.12, f" {NOT_DETERMINED}", fontsize=8, color=_FAINT)
         axes.set_yticks(range(len(shown)), [rating.name for rating in shown])
         axes.tick_params(axis="y", length=0, labelcolor=_INK)
         axes.set_ylim(-0.6, len(shown) - 0.4)
+        axes.set_xlim(left, right)
         axes.set_xlabel("Elo (a critic 100 points above another is preferred in 64% of decided comparisons)")
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
-        words = "; ".join(f"{r.name} {_range(r.elo, '.0f')}" for r in reversed(shown))
+        words = "; ".join(f"{r.name} {interval_text(r.elo, '.0f')}" for r in reversed(shown))
         return _svg(figure, "elo", f"Elo with intervals: {words}.")
 
 
@@ -83,7 +96,7 @@ def pareto_figure(points: Sequence[Point]) -> Markup:
         figure.tight_layout()
         _label(figure, axes, shown)
         words = "; ".join(
-            f"{p.name} catches {100 * p.catch.value:.1f}% at {_range(p.false_comments, '.2f')}" for p in shown
+            f"{p.name} catches {100 * p.catch.value:.1f}% at {interval_text(p.false_comments, '.2f')}" for p in shown
         )
         return _svg(figure, "pareto", f"Bugs caught against false comments per clean answer: {words}.")
 
@@ -131,15 +144,10 @@ def changes_figure(names: Sequence[str], changes: Mapping[str, Sequence[Interval
         axes.set_axisbelow(True)
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
         words = "; ".join(
-            f"{name}: " + ", ".join(f"{label} {_range(own[place], '.1f')}" for label, own in changes.items())
+            f"{name}: " + ", ".join(f"{label} {interval_text(own[place], '.1f')}" for label, own in changes.items())
             for place, name in enumerate(names)
         )
         return _svg(figure, "changes", f"Changes in points with intervals: {words}.")
-
-
-def _whisker(axes: Axes, interval: Interval, y: float) -> None:
-    if np.isfinite([interval.low, interval.high]).all():
-        axes.plot([interval.low, interval.high], [y, y], color=_ACCENT, linewidth=2, alpha=0.45)
 
 
 def _cross(axes: Axes, point: Point) -> None:
@@ -209,12 +217,6 @@ def _outside(box: _Box, frame: _Box) -> float:
 def _running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     kernel = np.ones(width)
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
-
-
-def _range(interval: Interval, spec: str) -> str:
-    if np.isnan(interval.low) and not np.isnan(interval.value):
-        return f"{interval.value:{spec}} (no interval)"
-    return f"{interval.value:{spec}} ({interval.low:{spec}} to {interval.high:{spec}})"
 
 
 def _svg(figure: Figure, name: str, words: str) -> Markup:

@@ -17,6 +17,7 @@ from momus.files import write_text
 from momus.report import figures
 from momus.report.data import Column, CriticRow, Example, Remark, ReportData, Unit
 from momus.stats.bootstrap import Interval
+from momus.stats.text import range_text, value_text
 
 _TOKENS = [
     (Comment, "tc"),
@@ -26,6 +27,7 @@ _TOKENS = [
     (Name.Builtin, "tb"),
     (Name.Function, "tf"),
 ]
+_FORMATS: dict[Unit, tuple[str, float]] = {"percent": (".1f", 100), "number": (".2f", 1), "points": (".0f", 1)}
 _CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
 
@@ -61,6 +63,7 @@ def render(data: ReportData) -> str:
         elo_figure=figures.elo_figure(data.elo) if data.elo else "",
         pareto_figure=figures.pareto_figure(data.pareto) if data.pareto else "",
         curves_figure=figures.curves_figure(data.curves) if data.curves else "",
+        elo=sorted(data.elo, key=lambda rating: (math.isnan(rating.elo.value), -rating.elo.value)),
         letter=_letter,
     )
 
@@ -90,16 +93,13 @@ def _best(critics: tuple[CriticRow, ...], column: Column) -> float | None:
 
 
 def _value(value: float, unit: Unit) -> str:
-    if not math.isfinite(value):
-        return "–"
-    text = f"{100 * value:.1f}%" if unit == "percent" else f"{value:.2f}" if unit == "number" else f"{value:.0f}"
-    return text.replace("-", "−")
+    spec, scale = _FORMATS[unit]
+    return value_text(value, spec, scale=scale, unit="%" if unit == "percent" else "").replace("-", "−")
 
 
 def _range(interval: Interval, unit: Unit) -> str:
-    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
-        return ""
-    return f"{_value(interval.low, unit).removesuffix('%')} to {_value(interval.high, unit).removesuffix('%')}"
+    spec, scale = _FORMATS[unit]
+    return range_text(interval, spec, scale=scale).replace("-", "−")
 
 
 def _duration(seconds: float) -> str:

@@ -33,8 +33,9 @@ from momus.report.examples import examples
 from momus.report.expectations import expectations
 from momus.stats.agreement import agreement_interval
 from momus.stats.bootstrap import Interval
-from momus.stats.elo import EloResult
+from momus.stats.elo import UNDETERMINED_NOTE, EloResult
 from momus.stats.pareto import pareto_front
+from momus.stats.text import interval_text, percent_text
 
 _Rated = tuple[Sequence[Rating], Sequence[Rating]]
 """Two contractors' ratings of the same critiques."""
@@ -119,7 +120,7 @@ def report_data(result: LoopResult) -> ReportData:
         elo_note=(
             "Bradley-Terry ratings of the simulated contractors' overall preferences in blind comparisons of four, "
             "a tie half a win each way; intervals by bootstrap over functions."
-            + (f" A prior of {ratings.prior} wins was added to every pair." if ratings.prior else "")
+            + (f" {UNDETERMINED_NOTE}" if ratings.has_undetermined else "")
         ),
         pareto=_pareto(rows, result),
         pareto_note="Up and to the left is better. The line joins the operating points of one search.",
@@ -147,8 +148,7 @@ def _judge_note(result: LoopResult) -> str:
     return (
         " An automatic judge, the lexical matcher between comments and descriptions with a threshold from the "
         f"training answers, finds {found.judged.value:.0%} of bugs included where {found.truth.value:.0%} are; its "
-        f"agreement with the truth, beyond chance, is kappa = {found.kappa.value:.2f} ({found.kappa.low:.2f} to "
-        f"{found.kappa.high:.2f}) over {found.bugs} verdicts."
+        f"agreement with the truth, beyond chance, is kappa = {interval_text(found.kappa)} over {found.bugs} verdicts."
     )
 
 
@@ -163,7 +163,7 @@ def _headline(
             wins,
             "percent",
             f"{SAMPLES} samples of each an answer; RL makes {rows[RL].comments.value:.2f} comments a critique, SFT "
-            f"{rows[SFT].comments.value:.2f}; {greedy_wins.value:.0%} when both are greedy",
+            f"{rows[SFT].comments.value:.2f}; {percent_text(greedy_wins.value)} when both are greedy",
         ),
         data.Figure(
             "false comments per clean answer",
@@ -177,10 +177,8 @@ def _headline(
 
 def _elo(ratings: EloResult) -> tuple[data.Rating, ...]:
     return tuple(
-        data.Rating(name, Interval(rating, low, high), games)
-        for name, rating, low, high, games in zip(
-            ratings.names, ratings.rating, ratings.low, ratings.high, ratings.games, strict=True
-        )
+        data.Rating(name, ratings.interval(name), games)
+        for name, games in zip(ratings.names, ratings.games, strict=True)
     )
 
 
@@ -241,7 +239,8 @@ def _steps(result: LoopResult) -> tuple[data.Step, ...]:
         "answers": f"{made} training and {len(result.tampers)} held-out functions",
         "comparisons": f"{result.rated} comparisons of four critiques of {made} answers, {tampered} of them tampered",
         "reward": f"those of {used} answers to train on, and the word of the critic's pointer on the lines quoted; of "
-        f"{result.kept_back} answers kept back, {share.value:.0%} of {pairs} pairs ordered right",
+        f"{result.kept_back} answers kept back, {percent_text(share.value)} of {pairs} pairs "
+        "ordered right",
         "ppo": f"{len(result.ppo)} iterations, prompts from the same {used} answers"
         + (", tampered and clean answers" if result.tampered_training else ", clean answers only (ablation)"),
         "critiques": f"{len(result.critiques)} critics on {len(result.tampers)} held-out answers",

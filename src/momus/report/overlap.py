@@ -19,6 +19,7 @@ from momus.match.calibrate import MatchCalibration
 from momus.report.html import template, write_pages
 from momus.report.overlap_figures import dots_figure, thresholds_figure
 from momus.stats.bootstrap import Interval
+from momus.stats.text import interval_text, percent_text
 
 
 @dataclass(frozen=True)
@@ -143,16 +144,10 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _percent(interval: Interval, bounds: bool = False) -> str:
-    if interval.value != interval.value:
-        return "undefined"
-    text = f"{100 * interval.value:.1f}"
-    if not bounds:
-        return text + "%"
-    known = interval.low == interval.low
-    return f"{text} ({100 * interval.low:.1f} to {100 * interval.high:.1f})" if known else f"{text} (no interval)"
+    if bounds:
+        return interval_text(interval, ".1f", scale=100)
+    return percent_text(interval.value, 1)
 
 
 def _log(interval: Interval) -> str:
-    if interval.value != interval.value:
-        return "undefined"
-    return f"{interval.value:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
+    return interval_text(interval, "+.2f")

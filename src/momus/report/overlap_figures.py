@@ -10,8 +10,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from momus.evaluate.documents.overlap import AtThreshold
-from momus.report.figures import _ACCENT, _FAINT, _INK, _SECOND, _STYLE, _range, _svg
+from momus.report.figures import _ACCENT, _FAINT, _INK, _SECOND, _STYLE, _svg
 from momus.stats.bootstrap import Interval
+from momus.stats.text import NOT_DETERMINED, interval_text, value_text
 
 _COLORS, _MARKS = (_ACCENT, _SECOND, _FAINT), "os^"
 
@@ -24,7 +25,7 @@ def dots_figure(
     Args:
         key: Names the figure on its page.
         names: What the lines are.
-        series: Values in the order of the names; NaN is written "undefined", an infinite bound ends at the frame.
+        series: Values in the order of the names; NaN is written "not determined", an infinite bound ends at the frame.
         label: What the axis says.
         ratio: The values are logarithms: 0 is marked, and they are not percentages.
     """
@@ -45,7 +46,7 @@ def dots_figure(
             color, shift = _COLORS[which % 3], (which + 1) / (len(scaled) + 1) - 0.5
             for place, own in enumerate(values):
                 if np.isnan(own.value):
-                    axes.text(max(left, 0), place + shift, " undefined", fontsize=8, color=_FAINT, va="center")
+                    axes.text(max(left, 0), place + shift, f" {NOT_DETERMINED}", fontsize=8, color=_FAINT, va="center")
                     continue
                 ends = np.clip([own.low, own.high], left, right)
                 axes.plot(ends, [place + shift] * 2, color=color, linewidth=2, alpha=0.45)
@@ -69,7 +70,7 @@ def dots_figure(
             axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
         spec = ".2f" if ratio else ".1f"
         words = "; ".join(
-            f"{name}: " + ", ".join(f"{title} {_range(own[place], spec)}" for title, own in scaled.items())
+            f"{name}: " + ", ".join(f"{title} {interval_text(own[place], spec)}" for title, own in scaled.items())
             for place, name in enumerate(names)
         )
         return _svg(figure, key, f"{label}. {words}.")
@@ -100,7 +101,7 @@ def thresholds_figure(key: str, rows: Sequence[AtThreshold]) -> Markup:
         axes.legend(frameon=False, loc="upper right")
         words = "; ".join(
             f"from {row.threshold}: "
-            + ", ".join(f"{title} {100 * own[place].value:.1f}" for title, own in series.items())
+            + ", ".join(f"{title} {value_text(own[place].value, '.1f', scale=100)}" for title, own in series.items())
             for place, row in enumerate(rows)
         )
         return _svg(figure, key, f"Hit rates by threshold, in per cent: {words}.")

@@ -10,6 +10,7 @@ from momus.evaluate.instruct.tax import FEWEST, Change, TaxReport, TaxRow
 from momus.report.figures import changes_figure
 from momus.report.html import template, write_pages
 from momus.stats.bootstrap import Interval
+from momus.stats.text import range_text, value_text
 
 
 def render_tax(report: TaxReport, command: str) -> str:
@@ -28,8 +29,8 @@ def render_tax(report: TaxReport, command: str) -> str:
         summaries=[_summary(report, pair) for pair in report.pairs],
         by_chance=len(report.rows) / 20,
         fewest=FEWEST,
-        shown=_shown,
-        scaled=_scaled,
+        value_text=_value_text,
+        range_text=_range_text,
     )
 
 
@@ -55,6 +56,9 @@ def _scaled(interval: Interval, scale: float) -> Interval:
     return Interval(interval.value * scale, interval.low * scale, interval.high * scale)
 
 
-def _shown(value: float, sign: bool = False) -> str:
-    text = f"{value:+.1f}" if sign else f"{value:.1f}"
-    return text.replace("-", "−")
+def _value_text(interval: Interval, scale: float, sign: bool) -> str:
+    return value_text(interval.value, "+.1f" if sign else ".1f", scale=scale).replace("-", "−")
+
+
+def _range_text(interval: Interval, scale: float, sign: bool) -> str:
+    return range_text(interval, "+.1f" if sign else ".1f", scale=scale).replace("-", "−")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.table import Table
 from rich.text import Text
 
 from momus.evaluate.instruct.metadata import FORM, OVERALL
 from momus.stats.bootstrap import Interval
+from momus.stats.text import interval_text, value_text
 from momus.terminal import visible
 
 if TYPE_CHECKING:  # reward models bring torch, which a table does without
@@ -30,10 +30,8 @@ def preference_table(rows: Sequence[PreferenceRow], elo: EloResult, baseline: st
     if level:
         table.add_column("won % at equal length", justify="right")
     for row in rows:
-        place = elo.names.index(row.system)
-        rating = Interval(elo.rating[place], elo.low[place], elo.high[place])
         cells = [percent(row.won.rate), percent(row.won.ties), str(row.won.games), str(row.won.prompts)]
-        cells.append(shown(rating, 1, 0))
+        cells.append(shown(elo.interval(row.system), 1, 0))
         if level and row.equal_length:
             cells.append(percent(row.equal_length))
         table.add_row(_name(row.system), *cells)
@@ -86,7 +84,8 @@ def folds_table(found: CrossValidation) -> Table:
         "Accuracy % on prompts not trained on", "fold", "rankings", "labelers trained on", "held-out labelers"
     )
     for number, fold in enumerate(found.folds, 1):
-        table.add_row(str(number), str(fold.trained), f"{100 * fold.in_group:.1f}", f"{100 * fold.held_out:.1f}")
+        shares = (value_text(share, ".1f", scale=100) for share in (fold.in_group, fold.held_out))
+        table.add_row(str(number), str(fold.trained), *shares)
     table.add_section()
     table.add_row("all", "", percent(found.in_group.share), percent(found.held_out.share))
     table.add_row("pairs", "", str(found.in_group.pairs), str(found.held_out.pairs))
@@ -126,13 +125,7 @@ def percent(interval: Interval) -> str:
 
 def shown(interval: Interval, scale: float, digits: int, sign: bool = False) -> str:
     """Write a value with its interval."""
-    if not np.isfinite(interval.value):
-        return "–"
-    spec = f"{'+' if sign else ''}.{digits}f"
-    value, low, high = (format(scale * own, spec) for own in (interval.value, interval.low, interval.high))
-    if not np.isfinite([interval.low, interval.high]).all():
-        return f"{value} (no interval)"
-    return f"{value} ({low} to {high})"
+    return interval_text(interval, f"{'+' if sign else ''}.{digits}f", scale=scale)
 
 
 def _table(title: str, first: str, *columns: str) -> Table:

@@ -34,14 +34,24 @@ def agreement_interval(
 ) -> tuple[Interval, int]:
     """Return `preference_agreement` over all tasks with its interval, and the number of pairs of items compared.
 
+    Where no two raters both prefer one of two items, ties alone would make the agreement one half: it is NaN.
+
     Args:
         tasks: For each task (what is resampled) the pairs of raters that judged the same items of it.
         replicates: Resamples of the tasks.
         seed: Seed of the resampling.
     """
-    counts = np.array([_count_agreements(pairs) for pairs in tasks], dtype=float).reshape(-1, 2)
+    pairs_by_task = [list(pairs) for pairs in tasks]
+    counts = np.array([_count_agreements(pairs) for pairs in pairs_by_task], dtype=float).reshape(-1, 2)
+    if not any(_decide_a_pair(*pair) for pairs in pairs_by_task for pair in pairs):
+        return Interval(np.nan, np.nan, np.nan), int(counts[:, 1].sum())
     share = ratio_interval(counts[:, 0], counts[:, 1], bounds=SHARE, replicates=replicates, seed=seed)
     return share, int(counts[:, 1].sum())
+
+
+def _decide_a_pair(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Return whether there are two items of which both raters prefer one."""
+    return any(first[i] != first[j] and second[i] != second[j] for i, j in combinations(range(len(first)), 2))
 
 
 def _count_agreements(pairs: Iterable[ScorePair]) -> tuple[float, int]:

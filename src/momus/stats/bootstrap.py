@@ -4,8 +4,9 @@ Critiques of one answer, and comparisons between them, are not independent, so t
 resampled: intervals that resample single judgements are too narrow. A replicate is a vector of multinomial weights on
 the tasks, so a statistic of many replicates is one matrix product.
 
-When all tasks have the same value, every resample has it too, and the percentile interval has no width. Callers that
-know the bounds of the measured quantity pass them and get the exact interval instead (`exact_if_degenerate`).
+When all tasks have the same value, or there is only one, every resample has it too, and the percentile interval has no
+width. That is never reported. Callers that know the bounds of the measured quantity pass them and get the exact
+interval instead (`exact_if_degenerate`); without bounds the ends of the interval are NaN: it is not determined.
 """
 
 from __future__ import annotations
@@ -37,14 +38,25 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its two-sided percentile interval; all NaN when there was nothing to estimate from."""
+    """An estimate and its two-sided interval.
+
+    All are NaN without data to estimate from. The ends alone are NaN where the data do not determine an interval.
+    """
 
     value: float
     low: float
     high: float
 
+    @property
+    def has_ends(self) -> bool:
+        """Whether the data determine an interval."""
+        return not (np.isnan(self.low) or np.isnan(self.high))
+
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        if np.isnan(self.value):
+            return "not determined"
+        ends = f"[{self.low:.3f}, {self.high:.3f}]" if self.has_ends else "(no interval)"
+        return f"{self.value:.3f} {ends}"
 
 
 def resamples(clusters: int, replicates: int = REPLICATES, seed: int = 0) -> Iterator[Floats]:
@@ -101,9 +113,8 @@ def ratio_interval(
     tops, bottoms = resampled(np.stack([top, bottom]), replicates, seed)
     # A resample without any denominator (no bug drawn, say) estimates nothing and is left out.
     draws = tops[bottoms > 0] / bottoms[bottoms > 0]
-    low, high = percentile_interval(draws, level)
-    interval = Interval(float(top.sum() / bottom.sum()), float(low), float(high))
-    return interval if bounds is None else exact_if_degenerate(interval, int(np.count_nonzero(bottom)), bounds, level)
+    value = float(top.sum() / bottom.sum())
+    return interval_of_draws(value, draws, level, tasks=int(np.count_nonzero(bottom)), bounds=bounds)
 
 
 def mean_interval(
@@ -124,9 +135,7 @@ def exact_if_degenerate(interval: Interval, tasks: int, bounds: Bounds, level: f
 
     An interval has no width when all tasks have the same value, and resampling then shows nothing. The share of other
     tasks has an exact upper bound `1 - ((1 - level) / 2) ** (1 / tasks)` (Clopper and Pearson, 1934), and their values
-    lie within `bounds`. A count has no upper bound: if all counts are zero, the exact bound of a Poisson mean is used
-    (Garwood, 1936); if all counts are the same and not zero (as when a quote is forced), the interval is returned as
-    it is.
+    lie within `bounds`. A count has no upper bound; its exact interval is that of a Poisson mean (Garwood, 1936).
 
     Args:
         interval: The bootstrap interval.
@@ -139,7 +148,11 @@ def exact_if_degenerate(interval: Interval, tasks: int, bounds: Bounds, level: f
     value, tail = interval.value, (1 - level) / 2
     least, most = bounds
     if np.isinf(most):
-        return interval if value > least else Interval(value, value, least - float(np.log(tail)) / tasks)
+        from scipy.special import gammaincinv
+
+        total = round((value - least) * tasks)
+        low = float(gammaincinv(total, tail)) / tasks if total else 0.0
+        return Interval(value, least + low, least + float(gammaincinv(total + 1, 1 - tail)) / tasks)
     others = 1 - tail ** (1 / tasks)
     return Interval(value, value - others * (value - least), value + others * (most - value))
 
@@ -148,6 +161,7 @@ def difference_interval(
     first: tuple[ArrayLike, ArrayLike],
     second: tuple[ArrayLike, ArrayLike],
     *,
+    bounds: Bounds | None = None,
     replicates: int = REPLICATES,
     level: float = LEVEL,
     seed: int = 0,
@@ -157,6 +171,7 @@ def difference_interval(
     Args:
         first: Numerators and denominators, one total per task each, `[tasks]`, as for `ratio_interval`.
         second: Those of the ratio to subtract.
+        bounds: The range of the difference of one task, where known; see `exact_if_degenerate`.
         replicates: Number of resamples of the tasks.
         level: Coverage of the interval.
         seed: Seed of the resampling.
@@ -171,9 +186,27 @@ def difference_interval(
     tops, bottoms, other_tops, others = resampled(np.stack([top, bottom, other_top, other_bottom]), replicates, seed)
     both = (bottoms > 0) & (others > 0)
     draws = tops[both] / bottoms[both] - other_tops[both] / others[both]
-    low, high = percentile_interval(draws, level)
-    value = top.sum() / bottom.sum() - other_top.sum() / other_bottom.sum()
-    return Interval(float(value), float(low), float(high))
+    value = float(top.sum() / bottom.sum() - other_top.sum() / other_bottom.sum())
+    tasks = int(np.count_nonzero((bottom > 0) & (other_bottom > 0)))
+    return interval_of_draws(value, draws, level, tasks=tasks, bounds=bounds)
+
+
+def interval_of_draws(
+    value: float, draws: Floats, level: float = LEVEL, *, tasks: int = 0, bounds: Bounds | None = None
+) -> Interval:
+    """Return an estimate with the percentile interval of its bootstrap draws `[replicates]`; NaN draws are left out.
+
+    Without width the interval is the exact one if `bounds` are known and some of the `tasks` have a value; otherwise
+    its ends are NaN.
+    """
+    known = draws[~np.isnan(draws)]
+    if not known.size:
+        return Interval(value, np.nan, np.nan)
+    low, high = percentile_interval(known, level)
+    interval = Interval(value, float(low), float(high))
+    if interval.high - interval.low > _ROUNDING:
+        return interval
+    return exact_if_degenerate(interval, tasks, bounds, level) if bounds and tasks else Interval(value, np.nan, np.nan)
 
 
 def percentile_interval(

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from momus.stats.bootstrap import REPLICATES, SHARE, Interval, percentile_interval, ratio_interval, resampled
-
-Floats = NDArray[np.float64]
+from momus.stats.bootstrap import REPLICATES, SHARE, Floats, Interval, interval_of_draws, ratio_interval, resampled
 
 _ROUNDING = 1e-12
 """A variance below this share of the sum of squares is a rounding error."""
@@ -132,7 +130,11 @@ def average_precision(similarity: ArrayLike, same: ArrayLike) -> float:
 def correlations(
     first: ArrayLike, second: ArrayLike, groups: ArrayLike, *, replicates: int = REPLICATES, seed: int = 0
 ) -> tuple[Interval, Interval]:
-    """Return Pearson's and Spearman's correlation of two rows of values, with intervals that resample groups."""
+    """Return Pearson's and Spearman's correlation of two rows of values, with intervals that resample groups.
+
+    All NaN with fewer than three items, or where one of the rows is constant. No ends where all resamples agree, as
+    with a single group.
+    """
     x, y = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     return _pearson(x, y, group, replicates, seed), _pearson(ranks(x), ranks(y), group, replicates, seed)
@@ -154,8 +156,7 @@ def _pearson(x: Floats, y: Floats, group: NDArray[np.intp], replicates: int, see
     left, right = sxx - sx**2 / count, syy - sy**2 / count
     spread = (left > _ROUNDING * sxx) & (right > _ROUNDING * syy)  # a resample that repeats one item has no variance
     draws = (sxy - sx * sy / count)[spread] / np.sqrt(left[spread] * right[spread])
-    low, high = percentile_interval(draws)
-    return Interval(float(np.corrcoef(x, y)[0, 1]), float(low), float(high))
+    return interval_of_draws(float(np.corrcoef(x, y)[0, 1]), draws)
 
 
 def kappa_interval(
@@ -171,7 +172,8 @@ def kappa_interval(
         seed: Seed of the resampling.
 
     Returns:
-        NaN where agreement by chance is 1: both raters give all items the same label.
+        All NaN where agreement by chance is 1: both raters give all items the same label. No ends where all resamples
+        agree, as with a single group.
     """
     one, other = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     if not one.size:
@@ -183,8 +185,7 @@ def kappa_interval(
     draws = _kappa(resampled(cells, replicates, seed))
     if np.isnan(point):
         return Interval(np.nan, np.nan, np.nan)
-    low, high = percentile_interval(draws[~np.isnan(draws)])
-    return Interval(float(point), float(low), float(high))
+    return interval_of_draws(float(point), draws)
 
 
 def _kappa(cells: Floats) -> Floats:

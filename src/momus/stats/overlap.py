@@ -109,7 +109,8 @@ def log_ratio_interval(
         seed: Seed of the resampling.
 
     Returns:
-        NaN where either frequency is 0. A bound is infinite where that many resamples have a frequency of 0.
+        All NaN where either frequency is 0. An end is infinite where that many resamples have a frequency of 0, and NaN
+        where all resamples agree, as with a single document.
     """
     (top, bottom), (other_top, other_bottom) = (
         tuple(np.asarray(part, dtype=float) for part in pair) for pair in (first, second)
@@ -123,4 +124,4 @@ def log_ratio_interval(
     draws = draws[~np.isnan(draws)]
     # No interpolation between draws, for some may be infinite.
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="nearest")
-    return Interval(float(value), float(low), float(high))
+    return Interval(float(value), float(low), float(high)) if low < high else Interval(float(value), np.nan, np.nan)

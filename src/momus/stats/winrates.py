@@ -10,7 +10,9 @@ term for each prompt's difficulty)::
 
     P(A is preferred to B) = sigmoid(theta + phi * tanh((len(A) - len(B)) / s))
 
-where s is the root mean square of the differences. The rate is sigmoid(theta), the one at no difference.
+where s is the root mean square of the differences. The rate is sigmoid(theta), the one at no difference. It is not
+determined, and NaN, where preference and length cannot be told apart: all differences are the same but 0, or the games
+won are all of longer answers than the games lost (or all of shorter ones).
 """
 
 from __future__ import annotations
@@ -24,14 +26,13 @@ from momus.stats.bootstrap import (
     LEVEL,
     REPLICATES,
     SHARE,
+    Floats,
     Interval,
     exact_if_degenerate,
     percentile_interval,
     ratio_interval,
     resamples,
 )
-
-Floats = NDArray[np.float64]
 
 _STEPS = 40
 _RIDGE = 1e-3
@@ -104,6 +105,8 @@ def equal_length_rate(
     lengths = np.asarray(differences, dtype=float)
     spread = float(np.sqrt(np.mean(lengths**2)))
     term = np.tanh(lengths / spread) if spread else np.zeros_like(lengths)
+    if not _is_determined(won, term):
+        return Interval(np.nan, np.nan, np.nan)
     point = _fit(np.ones((1, len(won))), won, term)[0]
     draws = np.concatenate(
         [
@@ -115,6 +118,14 @@ def equal_length_rate(
     )
     low, high = percentile_interval(draws, level)
     return exact_if_degenerate(Interval(float(point), float(low), float(high)), count, SHARE, level)
+
+
+def _is_determined(won: Floats, term: Floats) -> bool:
+    """Return whether the logistic model has a maximum: no length separates the games won from the games lost."""
+    if not term.any():
+        return True
+    of_won, of_lost = term[won > 0], term[won < 1]  # a tie counts on both sides
+    return bool(of_won.min() < of_lost.max() and of_lost.min() < of_won.max())
 
 
 def _fit(weights: Floats, won: Floats, term: Floats) -> Floats:

@@ -45,7 +45,7 @@ from momus.runtime.processes import (
 )
 from momus.runtime.runs import Progress, Run
 from momus.runtime.sharding import place
-from momus.stats.bootstrap import Interval, ratio_interval
+from momus.stats.bootstrap import SHARE, Interval, ratio_interval
 from momus.train.sampling import Epochs
 from momus.train.schedules import cosine, set_learning_rate
 from momus.train.settings import RewardConfig
@@ -224,7 +224,7 @@ def pair_accuracy(
     scores = score_trees(model, [element.tree() for element in elements], token_budget)
     correct = [count_correct_pairs(row, element) for row, element in zip(scores, elements, strict=True)]
     counts = [sum(map(len, element.pairs)) for element in elements]
-    return ratio_interval(correct, counts), sum(counts)
+    return ratio_interval(correct, counts, bounds=SHARE), sum(counts)
 
 
 def center(model: RewardModel, demonstrations: Sequence[TokenTree], token_budget: int = 8192) -> float:

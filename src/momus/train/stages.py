@@ -307,6 +307,8 @@ def _cost(base: Base, model: Any, history: Sequence[Mapping[str, Any]]) -> dict[
     return costs.summary(history, (size, base.pretraining_tokens) if base.pretraining_tokens else None)
 
 
-def as_dict(interval: Interval) -> dict[str, float] | None:
-    """Return an interval as JSON can hold it; nothing where there was nothing to estimate from."""
-    return None if math.isnan(interval.value) else asdict(interval)
+def as_dict(interval: Interval) -> dict[str, float | None] | None:
+    """Return an interval as JSON can hold it: None without an estimate, None for ends that are not determined."""
+    if math.isnan(interval.value):
+        return None
+    return {name: None if math.isnan(value) else value for name, value in asdict(interval).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -165,6 +166,7 @@ class Preferences:
         from momus.evaluate.instruct.preferences import elo_of, games_of, labeler_agreement, preferences, scales
         from momus.records import Judgement, Ranking
         from momus.report.terminal import percent, preference_table, scale_table
+        from momus.stats.elo import UNDETERMINED_NOTE
 
         records = records_of(self.files)
         rankings, judgements = of_kind(records, Ranking), of_kind(records, Judgement)
@@ -181,10 +183,8 @@ class Preferences:
             rows = preferences(games, baseline=self.baseline, equal_length=self.equal_length)
             elo = elo_of(games, baseline=self.baseline)
             parts.append(preference_table(rows, elo, self.baseline))
-            if elo.prior:
-                parts.append(
-                    f"Elo: {elo.prior:g} wins were added to each pair, for some system never lost, won or met another"
-                )
+            if elo.has_undetermined:
+                parts.append(UNDETERMINED_NOTE)
             numbers |= {"preferences": [asdict(row) for row in rows], "elo": asdict(elo), "baseline": self.baseline}
         elif self.baseline:
             raise UserError("--baseline: there are no games between named systems")
@@ -192,6 +192,8 @@ class Preferences:
         if pairs:
             parts.append(
                 f"Two labelers prefer the same of two answers: {percent(agreement)} % of {pairs} times, ties half"
+                if math.isfinite(agreement.value)
+                else f"Two labelers' agreement is not determined: in none of {pairs} pairs do both prefer one"
             )
             numbers["agreement"] = {**asdict(agreement), "pairs": pairs, "labelers": labelers}
         if judgements:

@@ -11,9 +11,15 @@ from pydantic import Field
 
 from momus.errors import UserError
 from momus.records import Record, read_jsonl, write_jsonl
-from momus.stats.bootstrap import Interval, ratio_interval
+from momus.stats.bootstrap import SHARE, Bounds, Interval, ratio_interval
 
 RESULTS = "results.jsonl"
+
+_SHARES = {
+    "acc", "acc_norm", "em", "exact", "exact_match", "f1", "mc1", "toxicity", "no comment", "nearer a true answer",
+    "stereotyped likelier", "entropy, bits", "true", "informative", "true and informative",
+}  # fmt: skip
+"""Metrics whose value of one item lies between 0 and 1."""
 
 
 class TaskResult(Record):
@@ -52,19 +58,29 @@ class TaskResult(Record):
 
     def mean(self) -> Interval:
         """Return the mean over items with its interval."""
-        return grouped_mean(self.items, self.groups)
+        return grouped_mean(self.items, self.groups, self.bounds)
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """The least and the greatest value of one item, where the metric has such."""
+        return SHARE if self.metric in _SHARES else None
 
 
-def grouped_mean(values: Mapping[str, float], groups: Mapping[str, str]) -> Interval:
-    """Return the mean of items' values, its interval over the groups that items belong to; a single one has none."""
+def grouped_mean(values: Mapping[str, float], groups: Mapping[str, str], bounds: Bounds | None = None) -> Interval:
+    """Return the mean of items' values, its interval over the groups that items belong to; a single one has none.
+
+    Args:
+        values: By item.
+        groups: The group of each item that is not its own.
+        bounds: The least and the greatest value of one item; without them, values that are all alike have no interval.
+    """
     numbers = {
         own: i for i, own in enumerate(dict.fromkeys((item in groups, groups.get(item, item)) for item in values))
     }
     totals = np.zeros((len(numbers), 2))
     for item, value in values.items():
         totals[numbers[item in groups, groups.get(item, item)]] += value, 1
-    found = ratio_interval(totals[:, 0], totals[:, 1])
-    return found if len(totals) > 1 else Interval(found.value, np.nan, np.nan)
+    return ratio_interval(totals[:, 0], totals[:, 1], bounds=bounds if len(totals) > 1 else None)
 
 
 def write_results(folder: Path, results: list[TaskResult]) -> Path:

@@ -209,7 +209,8 @@ def cross_validate(
         Accuracy(ratio_interval(right, pairs, bounds=SHARE), int(pairs.sum()), int((pairs > 0).sum()))
         for right, pairs in columns
     ]
-    return CrossValidation(tuple(found), overall[0], overall[1], difference_interval(columns[0], columns[1]))
+    difference = difference_interval(columns[0], columns[1], bounds=(-1.0, 1.0))
+    return CrossValidation(tuple(found), overall[0], overall[1], difference)
 
 
 def _counts(

@@ -148,7 +148,9 @@ def _row(results: dict[str, TaskResult], pairs: Sequence[tuple[str, str]]) -> Ta
 def _change(system: str, against: str, results: dict[str, TaskResult], better: Literal["high", "low", ""]) -> Change:
     new, old, groups = results[system].items, results[against].items, results[system].groups
     changes = {item: new[item] - old[item] for item in old}
-    difference = grouped_mean(changes, groups)
+    bounds = results[system].bounds
+    least_and_most = (bounds[0] - bounds[1], bounds[1] - bounds[0]) if bounds else None
+    difference = grouped_mean(changes, groups, least_and_most)
     differing = {groups.get(item, item) for item, change in changes.items() if change}
     verdict: Verdict = "unclear"
     if len(differing) >= FEWEST and (difference.low > 0 or difference.high < 0):

@@ -248,7 +248,9 @@ def summarise(answered: Sequence[Answered]) -> list[WayReport]:
             own=_share([one.own for one in own], _VALUES),
             graded=_share([one.graded for one in own], _VALUES),
             # Greedy gains nothing over itself by definition; of the others that is an observation.
-            gain=_share(np.array([one.graded for one in own]) - greedy, None if way == "greedy" else _GAINS),
+            gain=Share(value=0, low=0, high=0)
+            if way == "greedy"
+            else _share(np.array([one.graded for one in own]) - greedy, _GAINS),
             tokens=float(np.mean([one.tokens for one in own])),
             seconds=float(np.mean([one.seconds for one in own])),
             samples=float(np.mean([one.samples for one in own])),
@@ -257,6 +259,6 @@ def summarise(answered: Sequence[Answered]) -> list[WayReport]:
     ]
 
 
-def _share(values: Any, bounds: Bounds | None) -> Share:
+def _share(values: Any, bounds: Bounds) -> Share:
     found = mean_interval(values, bounds=bounds)
     return Share(value=found.value, low=found.low, high=found.high)
