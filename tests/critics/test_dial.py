@@ -26,7 +26,7 @@ from momus.evaluate.critics.measure import measure
 from momus.records import Task
 from momus.search.fsbs import choose_best
 from momus.search.result import Candidate, RewardSource, SearchResult
-from momus.stats.bootstrap import mean_interval
+from momus.stats.bootstrap import COUNT, mean_interval
 from momus.tamper.insert import tamper_tasks
 from momus.tamper.truth import judge
 from support.candidates import candidate
@@ -192,7 +192,9 @@ def test_the_fewer_were_seen_the_lower_what_is_promised_and_never_below_the_exac
     """Resampling alone promised less after one false comment than after none, and missed twice as often as it said."""
 
     def promised(count):
-        measured = mean_interval([count // clean + (i < count % clean) for i in range(clean)], replicates=200)
+        measured = mean_interval(
+            [count // clean + (i < count % clean) for i in range(clean)], bounds=COUNT, replicates=200
+        )
         return _bound_false_alarms(measured, clean).high
 
     exact = promised(seen)
