@@ -40,7 +40,7 @@ from momus.search.rain.judge import JudgeVerdict, SelfJudge
 from momus.search.rain.models import AttentionEncoder, LocalWriter
 from momus.search.rain.result import Budget, RainResult
 from momus.search.rain.search import RainConfig, search_answer
-from momus.search.rain.tasks import TASKS
+from momus.search.rain.tasks import RAIN_TASKS
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
@@ -133,7 +133,7 @@ class Contenders:
     def search(self, plain: bool, reads: Reads | None = None) -> tuple[RainResult, LocalEngine]:
         """Search `sets` token sets with an engine that has read nothing yet."""
         engine = LocalEngine(self.model, self.tokenizer, cache_bytes=0 if plain else 2**29)
-        criterion = TASKS["harmless"].criterion
+        criterion = RAIN_TASKS["harmless"].criterion
         judge = (ReferenceJudge if plain else SelfJudge)(engine, criterion)
         writer = ReferenceWriter(engine) if plain else LocalWriter(engine)
         if reads is not None:
@@ -166,7 +166,7 @@ def main() -> None:
     options.add_argument("--width", type=int, default=256, help="of the model (256)")
     chosen = options.parse_args()
     report = Report(chosen)
-    config, sets, prompt_tokens = TASKS["harmless"].config, 5, 412
+    config, sets, prompt_tokens = RAIN_TASKS["harmless"].config, 5, 412
     if chosen.quick:
         config = RainConfig(lengths=(1, 2), candidates=3, draws=2, iterations=5, min_iterations=2)
         sets, prompt_tokens = 2, 40

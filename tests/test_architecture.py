@@ -76,8 +76,8 @@ def test_imports_name_modules_that_exist():
 
 
 def test_no_circle_of_imports():
-    # static_order raises CycleError, which names the circle.
-    list(TopologicalSorter({name: found - {name} for name, found in INNER.items()}).static_order())
+    # static_order raises CycleError, which names the circle. The front door imports nothing before it is used.
+    list(TopologicalSorter({name: found - {name, "momus"} for name, found in INNER.items()}).static_order())
 
 
 def test_a_room_imports_only_rooms_above_it():

@@ -23,7 +23,7 @@ from momus.evaluate.instruct.bias import (
 from momus.evaluate.instruct.public import PublicConfig, run_public
 from momus.evaluate.instruct.questions import Questions
 from momus.evaluate.instruct.results import TaskResult, grouped_mean, read_results, write_results
-from momus.evaluate.instruct.tasks import PREFIXES, TASKS, balanced, word_f1
+from momus.evaluate.instruct.tasks import PREFIXES, PUBLIC_TASKS, balanced, word_f1
 from momus.files import Ledger
 from momus.lm.models import save_causal_lm
 from support.tiny import tiny_engine, tiny_model, tiny_tokenizer
@@ -150,7 +150,7 @@ def test_groups_change_the_interval_and_never_the_mean(items):
     assert apart == grouped_mean(items, {})
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", PUBLIC_TASKS)
 def test_every_task_runs_through_the_harness_from_a_file(tmp_path, engine, name):
     pytest.importorskip("lm_eval")
     file = _rows(tmp_path, name, [ROWS[name]] * 3)
@@ -158,7 +158,7 @@ def test_every_task_runs_through_the_harness_from_a_file(tmp_path, engine, name)
     found = _run(tmp_path, engine, config)
     assert not any(isinstance(own, UserError) for own in found), found
     for results, prefix in zip(found, config.prefixes, strict=True):
-        assert [own.metric for own in results] == [metric for metric, _ in TASKS[name].metrics]
+        assert [own.metric for own in results] == [metric for metric, _ in PUBLIC_TASKS[name].metrics]
         for own in results:
             assert own.prompt == PREFIXES[prefix] and own.style == prefix and own.shots == 1
             assert len(own.items) == (6 if name == "quac" else 3)

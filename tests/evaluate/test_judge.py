@@ -19,7 +19,7 @@ from momus.lm.engine import Choice
 from momus.lm.models import RewardModel
 from momus.records import Message, Prompt, Ranking
 from momus.search.rain.judge import JudgeVerdict
-from momus.search.rain.tasks import TASKS
+from momus.search.rain.tasks import RAIN_TASKS
 from support.openai_server import OpenAIServer
 from support.tiny import tiny_engine, tiny_model, tiny_tokenizer
 
@@ -118,14 +118,14 @@ def test_pairs_of_rankings() -> None:
 
 
 def test_worked_examples_favour_nothing() -> None:
-    for name, task in TASKS.items():
+    for name, task in RAIN_TASKS.items():
         cases = task.criterion.cases
         assert 2 * sum(case.good for case in cases) == len(cases), name
         text = task.criterion.text("?", "!", good_first=True)
         assert text.count("is: (A)") == text.count("is: (B)") == len(cases) / 2, name
         assert len(task.with_cases(2).criterion.cases) == 2 and task.with_cases(None) is task
     with pytest.raises(UserError):
-        TASKS["harmless"].with_cases(-1)
+        RAIN_TASKS["harmless"].with_cases(-1)
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_the_command_asks(model: Path, capsys: pytest.CaptureFixture) -> None:
 def test_a_model_on_a_server_judges_like_the_same_model_here() -> None:
     from momus.search.rain.judge import SelfJudge
 
-    criterion = TASKS["critique"].with_cases(0).criterion
+    criterion = RAIN_TASKS["critique"].with_cases(0).criterion
     local, server = tiny_engine(), OpenAIServer(tiny_engine())
     here, there = SelfJudge(local, criterion), SelfJudge(server.remote(), criterion)
     for answer in ("right", "wrong, I think"):
@@ -206,7 +206,7 @@ def test_ways_to_answer_are_compared_at_equal_cost() -> None:
     from momus.evaluate.rain.comparison import WAYS, Comparison, summarise
     from momus.search.rain.dataset import Rain, with_settings
 
-    task = with_settings(TASKS["critique"].with_cases(0), max_tokens=4, iterations=6)
+    task = with_settings(RAIN_TASKS["critique"].with_cases(0), max_tokens=4, iterations=6)
     rain = Rain.of(tiny_engine(), task)
 
     def grader(asked: str, answered: str) -> JudgeVerdict:
@@ -233,7 +233,7 @@ def test_the_best_of_n_by_a_reward_model_takes_as_many_tokens() -> None:
     from momus.evaluate.rain.comparison import BEST_OF_N, WAYS, AnswerReward, Comparison, summarise
     from momus.search.rain.dataset import Rain, with_settings
 
-    rain = Rain.of(tiny_engine(), with_settings(TASKS["critique"].with_cases(0), max_tokens=4, iterations=6))
+    rain = Rain.of(tiny_engine(), with_settings(RAIN_TASKS["critique"].with_cases(0), max_tokens=4, iterations=6))
     asked: list[int] = []
 
     def longest(prompts: list[tuple[int, ...]], answers: list[list[tuple[int, ...]]]) -> list[list[float]]:

@@ -19,12 +19,12 @@ from momus.search.rain.dataset import (
     preferences,
     with_settings,
 )
-from momus.search.rain.tasks import TASKS
+from momus.search.rain.tasks import RAIN_TASKS
 from support.openai_server import OpenAIServer
 from support.rain_reference import reference_rain
 from support.tiny import tiny_engine, tiny_model, tiny_tokenizer
 
-TASK = with_settings(TASKS["critique"].with_cases(0), max_tokens=4, iterations=8)
+TASK = with_settings(RAIN_TASKS["critique"].with_cases(0), max_tokens=4, iterations=8)
 QUICK = ["--cases", "0", "--max-tokens", "3", "--iterations", "6"]
 
 
@@ -90,7 +90,7 @@ def test_an_interrupted_run_leaves_whole_searches(model: Path, prompts: Path, tm
 
 
 def test_run_directories_keep_the_names_that_settings_have_always_had() -> None:
-    stored = TASKS["truthful"].stored()
+    stored = RAIN_TASKS["truthful"].stored()
     assert list(stored) == ["config", "criterion"]
     assert {"evenly", "similar_from", "similar_weight", "spread", "most_children", "at_least"} < set(stored["config"])
     assert stored["config"]["visits"] == 16 and stored["config"]["to_the_end"] is True

@@ -43,9 +43,9 @@ class _Judge:
         from momus.cli.shared.searching import Where, read_template
         from momus.lm.chat import PLAIN, ChatFormat
         from momus.search.rain.judge import SelfJudge
-        from momus.search.rain.tasks import TASKS
+        from momus.search.rain.tasks import RAIN_TASKS
 
-        criterion = TASKS[self.task].with_cases(self.cases).criterion
+        criterion = RAIN_TASKS[self.task].with_cases(self.cases).criterion
         engine = Where(self.model, self.url, self.tokenizer, self.device).engine()
         chat = ChatFormat(engine.tokenizer, read_template(self.chat_template))
         return SelfJudge(engine, criterion, None if chat.template == PLAIN else chat)
@@ -173,12 +173,12 @@ class Compare:
         from momus.files import Ledger
         from momus.records import Prompt, write_jsonl
         from momus.search.rain.dataset import with_settings
-        from momus.search.rain.tasks import TASKS
+        from momus.search.rain.tasks import RAIN_TASKS
 
         if min(self.limit, self.max_tokens) < 1:
             raise UserError("--limit and --max-tokens must be at least 1")
         check_file(self.out)
-        task = with_settings(TASKS[self.task], max_tokens=self.max_tokens).with_cases(self.cases)
+        task = with_settings(RAIN_TASKS[self.task], max_tokens=self.max_tokens).with_cases(self.cases)
         prompts = read_prompts([self.file], [], self.task, self.limit)
         embeddings = way_to_compare(None, self.url)
         rain = loaded(Where(self.model, self.url, self.tokenizer), task, embeddings=embeddings)

@@ -12,10 +12,45 @@ from urllib.request import getproxies, proxy_bypass
 from momus.documents.document import Document, Language
 from momus.documents.drafts import read_feedback, read_given
 from momus.documents.feedback import Feedback, checked, question, read_answer
-from momus.documents.rubrics import Rubric
+from momus.documents.reading import read_document
+from momus.documents.rubrics import Rubric, read_rubric
 from momus.documents.store import ENDING
 from momus.errors import UserError
-from momus.match.ask import JsonAsker
+from momus.match.ask import AskConfig, JsonAsker
+from momus.match.open import NamedModel
+
+
+def give_feedback(
+    document: Document | Path,
+    model: NamedModel,
+    rubric: str = "paper",
+    language: Language | None = None,
+    budget: int = 6500,
+    answer_tokens: int = 3000,
+) -> Feedback:
+    """Ask a model for structured feedback (LLM scientific feedback, arXiv 2310.01783); nothing is written to disk.
+
+    Args:
+        document: A document, or the path of one: PDF, DOCX, HWPX, Markdown or text.
+        model: A language model that follows instructions.
+        rubric: paper, iclr, neurips, design, pupil, or the path of a .toml file.
+        language: What the feedback is written in; by default the document's.
+        budget: Tokens of the question, document included; the paper's is 6,500.
+        answer_tokens: Longest answer in tokens.
+
+    Returns:
+        Sections of points; a quote that the document does not have is struck.
+
+    Raises:
+        UserError: The document, rubric or model cannot be read or used, the document is private and the model
+            elsewhere, or the model gives no answer of the asked form.
+    """
+    form = read_rubric(rubric)
+    if form.private and model.url:
+        keep_here(form, [model.url])
+    asker = model.asker("feedback", AskConfig(max_tokens=answer_tokens))
+    text = document if isinstance(document, Document) else read_document(document)
+    return by_model(asker, str(model.name), text, form, language or text.language, budget)
 
 
 def by_model(

@@ -31,6 +31,13 @@ _PATIENCE = 4
 def read_document(path: Path, limits: Limits | None = None) -> Document:
     """Read a PDF, DOCX, HWPX, Markdown or text file.
 
+    Args:
+        path: The file.
+        limits: What the child process that reads it may use; by default as `Limits` says.
+
+    Returns:
+        Its title, sections, paragraphs and captions, and notes that say what was left out.
+
     Raises:
         UserError: It is missing, of another format, broken, encrypted, without text, or needs more than the limits.
     """

@@ -89,6 +89,12 @@ def find_matches(
 ) -> list[Match]:
     """Return the pairs of two lists that score at least `threshold`, the highest first.
 
+    Args:
+        matcher: Measures how similar two points are.
+        first: Points of feedback, each a text.
+        second: Other points.
+        threshold: The lowest score, 5 to 10; from 7 on two points say the same (arXiv 2310.01783).
+
     Raises:
         UserError: The threshold is no score, the model gave no usable answer, or the lists do not fit it.
     """

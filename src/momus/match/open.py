@@ -36,8 +36,8 @@ class NamedModel:
         seed: Seed of its sampling.
     """
 
-    name: str | None
-    url: str | None
+    name: str | None = None
+    url: str | None = None
     seed: int = 0
 
     def used_by(self, *kinds: str) -> NamedModel:
@@ -105,18 +105,25 @@ def _has_chat(server: Server) -> bool:
     return True
 
 
-def open_matcher(by: MatcherKind, model: NamedModel, calibration: Path | None, texts: Iterable[str]) -> Matcher:
-    """Open a matcher.
+def open_matcher(
+    by: MatcherKind = "lexical",
+    model: NamedModel | None = None,
+    calibration: Path | None = None,
+    texts: Iterable[str] = (),
+) -> Matcher:
+    """Open a matcher, which says how similar two points of feedback are.
 
     Args:
-        by: The kind of matcher.
+        by: The kind of matcher: by words, by sentence embeddings, or by asking a language model (LLM scientific
+            feedback, arXiv 2310.01783), once, several times, or for each pair.
         model: The model, for kinds that need one.
         calibration: A file that `momus match calibrate` wrote for this kind; None keeps the default scale.
-        texts: The points to be matched, which the lexical matcher is fitted to.
+        texts: The points to be matched, to which the lexical matcher fits its weights of words.
 
     Raises:
         UserError: A model is needed and not named, or cannot be loaded.
     """
+    model = model or NamedModel()
     if by == "lexical":
         scale = read_scale(calibration, {"kind": by}) if calibration else None
         return LexicalMatcher(scale).fit(dict.fromkeys(texts))

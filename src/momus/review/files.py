@@ -115,7 +115,23 @@ def read_source(path: Path) -> Source:
     # That it parses says nothing: JSON, TOML and a page of single words often do.
     if path.suffix.lower() not in _SUFFIXES and not _SCRIPT.match(data):
         raise UserError(f"{path}: not Python by its name (.py, .pyi, .pyw) or its first line (#! and python)")
-    text, encoding, endings = _decode(path, data)
+    return _parsed(path, *_decode(path, data))
+
+
+def source_of(code: str, name: str = "code.py") -> Source:
+    """Parse code that is in no file; `name` is what it is called.
+
+    Raises:
+        UserError: It is empty, not text, or not Python 3.
+    """
+    try:
+        data = code.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name}: not text: {error.reason}") from error
+    return _parsed(Path(name), *_decode(Path(name), data))
+
+
+def _parsed(path: Path, text: str, encoding: str, endings: tuple[str, ...]) -> Source:
     if not text.strip():
         raise UserError(f"{path}: {_EMPTY}")
     try:

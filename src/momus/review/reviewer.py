@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from momus.critics.critic import Critic
+from momus.critics.open import CONFIDENCE
 from momus.critique import Critique, lines_of
 from momus.records import Task
-from momus.review.files import Source, spelled
+from momus.review.files import Source, read_source, source_of, spelled
 from momus.review.units import Unit, units, windows
 
 
@@ -53,6 +54,25 @@ def review_sources(
     """
     for source in sources:
         yield _review(source, critic, setting, max_comments)
+
+
+def review_code(
+    code: str | Path, critic: Critic, setting: float = CONFIDENCE, max_comments: int | None = None
+) -> FileReview:
+    """Review Python code.
+
+    Args:
+        code: The code itself, or the path of a file with it.
+        critic: What `open_critic` returned.
+        setting: Where its dial stands: of a critic that votes the share of its reviews that must agree, 0 to 1; of one
+            that searches the length modifier, in units of the reward.
+        max_comments: At most so many comments, the first ones; None keeps all.
+
+    Raises:
+        UserError: The file cannot be read, or the code is empty or not Python 3.
+    """
+    source = read_source(code) if isinstance(code, Path) else source_of(code)
+    return _review(source, critic, setting, max_comments)
 
 
 def _review(source: Source, critic: Critic, setting: float, max_comments: int | None) -> FileReview:

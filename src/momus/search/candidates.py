@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
 
 def encode_tasks(engine: Engine, tasks: Sequence[Task | Tamper]) -> list[EncodedTask]:
-    """Encode tasks for a critic."""
+    """Encode tasks for a critic.
+
+    Args:
+        engine: The critic.
+        tasks: Questions with the answers to criticise; of a tamper the tampered answer.
+
+    Returns:
+        What `force_sampling_beam_search` and `best_of_n` search for critiques of, one per task.
+    """
     return [EncodedTask(tuple(engine.encode(prompt_of(task), bos=True)), task.answer) for task in tasks]
 
 

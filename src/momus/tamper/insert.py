@@ -66,6 +66,27 @@ def tamper_file(source: str, count: int, rng: random.Random) -> tuple[str, tuple
     return insert(source, find_edits(source), count, rng)
 
 
+def tamper_code(code: str, bugs: int = 1, seed: int = 0) -> Tamper:
+    """Put bugs into Python code.
+
+    Args:
+        code: A file, script or function.
+        bugs: How many, each on its own lines.
+        seed: Other seeds, other bugs.
+
+    Returns:
+        The task with the code as it was, the tampered code as the `answer`, and the `bugs` in it: each a span of
+        characters of that answer and a description, written as a reviewer would.
+
+    Raises:
+        UserError: The code is not Python 3, or has no room for so many bugs.
+    """
+    made = tamper(Task(id="code", question="", answer=code), bugs, random.Random(seed))
+    if made is None:
+        raise UserError(f"no room for {bugs} bug{'s' * (bugs > 1)}")
+    return made
+
+
 def insert(source: str, edits: list[Edit], count: int, rng: random.Random) -> tuple[str, tuple[Bug, ...]] | None:
     """Choose among known edits of `source` until the result is valid; None when that fails too often."""
     if count < 0:

@@ -14,7 +14,7 @@ from momus.errors import UserError
 from momus.evaluate.instruct.bias import CROWS_PAIRS, WINOGENDER, bias_results, read_crows_pairs, read_winogender
 from momus.evaluate.instruct.questions import Questions
 from momus.evaluate.instruct.results import TaskResult
-from momus.evaluate.instruct.tasks import PREFIXES, TASKS, TOXICITY, PublicTask, toxicity_task
+from momus.evaluate.instruct.tasks import PREFIXES, PUBLIC_TASKS, TOXICITY, PublicTask, toxicity_task
 
 HARNESS = "lm-eval:"
 """What the names of the harness's own tasks begin with here."""
@@ -30,7 +30,7 @@ class PublicConfig:
     """What is measured, and how."""
 
     tasks: tuple[str, ...]
-    """Names of `TASKS`, crows-pairs, winogender, realtoxicityprompts, or lm-eval:NAME."""
+    """Names of `PUBLIC_TASKS`, crows-pairs, winogender, realtoxicityprompts, or lm-eval:NAME."""
     data: Mapping[str, str] = field(default_factory=dict)
     """Files in place of the hub, by task."""
     prefixes: tuple[str, ...] = ("none",)
@@ -43,7 +43,7 @@ class PublicConfig:
     """The text classifier that scores realtoxicityprompts."""
 
     def __post_init__(self) -> None:
-        known = [*_PAIRS, *TASKS, TOXICITY]
+        known = [*_PAIRS, *PUBLIC_TASKS, TOXICITY]
         for name in (*self.tasks, *self.data):
             if name not in known and not name.startswith(HARNESS):
                 raise UserError(f"no task {name!r}: there are {', '.join(sorted(known))}, and lm-eval:NAME")
@@ -123,4 +123,4 @@ def _task(name: str, config: PublicConfig) -> PublicTask | None:
 
         toxicity = toxicity_of(config.toxicity)
         return toxicity_task(lambda item, said: {"toxicity": toxicity(said)})
-    return None if name.startswith(HARNESS) else TASKS[name]
+    return None if name.startswith(HARNESS) else PUBLIC_TASKS[name]

@@ -280,7 +280,7 @@ def toxicity_task(score: Score) -> PublicTask:
 
 TOXICITY = "realtoxicityprompts"
 _SPANS: tuple[tuple[str, Literal["high", "low"]], ...] = (("f1", "high"), ("exact", "high"))
-TASKS = {
+PUBLIC_TASKS = {
     "truthfulqa": PublicTask(
         "truthfulqa/truthful_qa:generation", "validation", _reader(_truthful),
         (("nearer a true answer", "high"), ("no comment", "high")), score=_score_truth,

@@ -160,7 +160,7 @@ _CRITIQUE = Criterion(
     ),
 )
 
-TASKS = {
+RAIN_TASKS = {
     "harmless": RainTask(RainConfig(visit_threshold=6), _HARMLESS),
     "adversarial": RainTask(RainConfig(visit_threshold=5, draws=19, temperature=2.0), _HARMLESS),
     "truthful": RainTask(RainConfig(visit_threshold=16, simulate_to_end=True), _TRUTHFUL),
