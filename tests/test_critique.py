@@ -11,9 +11,11 @@ from momus.critique import (
     Critique,
     Span,
     anchor,
+    focus,
     format_critique,
     lines_of,
     parse_critique,
+    quotable,
     strip_closing,
 )
 
@@ -23,6 +25,7 @@ _PIECES = [
     "``",
     "```",
     "````",
+    "```L2",
     "\n",
     "\n\n",
     " ",
@@ -39,6 +42,9 @@ _PIECES = [
 ]
 _DENSE = st.lists(st.sampled_from(_PIECES), max_size=12).map("".join)
 _TEXT = _DENSE | st.text(max_size=40)
+
+
+_LINE_NUMBERS = st.none() | st.integers(1, 6)
 
 
 def _legal(build, *fields):
@@ -58,7 +64,9 @@ def _anchored_critiques(draw):
     answer = draw(_TEXT)
     cuts = st.integers(0, len(answer))
     quotes = st.tuples(cuts, cuts).map(lambda cut: answer[min(cut) : max(cut)]) | _TEXT
-    comment = _legal(lambda h, t: Comment(highlight=h, text=t, span=anchor(h, answer)), quotes, _TEXT)
+    comment = _legal(
+        lambda h, t, n: Comment(highlight=h, text=t, span=anchor(h, answer, n), line=n), quotes, _TEXT, _LINE_NUMBERS
+    )
     comments = draw(st.lists(comment, max_size=4))
     closing = draw(st.just("") | _TEXT)
     try:
@@ -89,9 +97,8 @@ def test_every_comment_is_anchored_truly_or_counted_apart(text, answer):
     critique = parse_critique(text, answer)
     for comment in critique.anchored:
         assert answer[comment.span.start : comment.span.end] == comment.highlight
-        assert answer.find(comment.highlight) == comment.span.start
     for comment in critique.unanchored:
-        assert comment.highlight not in answer
+        assert comment.highlight not in answer or (comment.line and answer.count(comment.highlight[:1]) > 1)
     assert len(critique.anchored) + len(critique.unanchored) == len(critique.comments)
 
 
@@ -170,3 +177,62 @@ def test_illegal_texts_are_refused(text):
 def test_illegal_closings_are_refused(closing):
     with pytest.raises(ValidationError):
         Critique(closing=closing)
+
+
+# Lines that repeat each other, stand inside each other and are indented alike.
+_REPEATED = st.lists(
+    st.sampled_from(["x = 1", "    x = 1", "    x = 10", "return x", "  y", ""]), min_size=1, max_size=9
+)
+
+
+@given(_REPEATED, st.data())
+def test_a_line_quoted_with_its_number_is_anchored_to_that_line(lines, data):
+    answer = "\n".join(lines)
+    index = data.draw(st.sampled_from([i for i, line in enumerate(lines) if line.strip()] or [None]))
+    if index is None:
+        return
+    (comment,) = parse_critique(f"```L{index + 1}\n{lines[index].strip()}\n```\nWrong.", answer).comments
+    assert comment.line == index + 1
+    assert lines_of(comment.span, answer) == range(index, index + 1)
+
+
+@given(_REPEATED, st.data())
+def test_a_line_quoted_as_gold_critiques_do_is_focused_on_that_line(lines, data):
+    answer = "\n".join(lines)
+    index = data.draw(st.sampled_from([i for i, line in enumerate(lines) if line.strip()] or [None]))
+    if index is None:
+        return
+    start = sum(len(line) + 1 for line in lines[:index])
+    quote = quotable(Span(start, start + len(lines[index])), answer)
+    written = parse_critique(f"```\n{answer[quote.start : quote.end]}\n```\nWrong.", answer)
+    focused = focus(written, answer)
+    (comment,) = focused.comments
+    assert comment.highlight == lines[index].strip()
+    assert lines_of(comment.span, answer) == range(index, index + 1)
+    assert comment.span == anchor(comment.highlight, answer, comment.line)
+    assert focus(focused, answer) == focused
+    assert parse_critique(format_critique(focused), answer) == focused
+
+
+@given(_REPEATED)
+def test_a_quote_without_a_number_is_whole_lines_where_it_can_be(lines):
+    answer = "\n".join(lines)
+    span = anchor("x = 1", answer)
+    whole = [i for i, line in enumerate(lines) if line.strip() == "x = 1"]
+    if whole:
+        assert lines_of(span, answer) == range(whole[0], whole[0] + 1)
+    else:
+        assert (span is None) == ("x = 1" not in answer)
+
+
+def test_a_number_that_is_wrong_counts_for_nothing_where_the_quote_stands_once():
+    answer = "a = 1\nb = 2\na = 1"
+    assert anchor("b = 2", answer, 1) == anchor("b = 2", answer, 9) == Span(6, 11)
+    assert anchor("a = 1", answer, 3) == Span(12, 17)
+    assert anchor("a = 1", answer, 2) is None
+
+
+def test_a_comment_without_a_line_number_is_stored_as_it_ever_was():
+    assert Comment(highlight="x", text="-").model_dump() == {"highlight": "x", "text": "-", "span": None}
+    numbered = Comment(highlight="x", text="-", line=3)
+    assert Comment.model_validate_json(numbered.model_dump_json()) == numbered

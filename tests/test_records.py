@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from momus.critique import Span, anchor, format_critique, parse_critique
+from momus.critique import Span, anchor, format_critique, parse_critique, quotable
 from momus.errors import UserError
-from momus.records import Bug, Comparison, Labeling, Ranking, Rating, Tamper, Task, quotable, read_jsonl, write_jsonl
+from momus.records import Bug, Comparison, Labeling, Ranking, Rating, Tamper, Task, read_jsonl, write_jsonl
 
 TASK = Task(id="m:f", question="Write f(n).", answer="def f(n):\n    return n\n", module="m", split="test")
 BUG = Bug(kind="off-by-one", spans=(Span(14, 26),), description="Adds one.", original="n", replacement="n + 1")

@@ -10,7 +10,8 @@ a text, and optionally a closing remark (CriticGPT, arXiv 2407.00215, section 2.
 
     Everything else looks right.
 
-The same text is what people write, what models generate and what the reward model reads. Rules that make
+Where the quote stands more than once, the fence may name the line it starts on, counted from 1: ```` ```L12 ````. The
+same text is what people write, what models generate and what the reward model reads. Rules that make
 parsing and formatting inverse of each other:
 
 * a highlight is any non-blank text that does not start or end with a newline; its fence is as long as it
@@ -18,21 +19,26 @@ parsing and formatting inverse of each other:
 * a comment's text is one non-blank paragraph (no blank line, no line that looks like a fence);
 * paragraphs after the last comment's first one are the closing remark.
 
-A highlight is anchored to its first occurrence in the answer. One that does not occur there is kept, without
-a span, as *unanchored*: it is counted and shown, never guessed at.
+A highlight is anchored to where it stands on the line named; without one to where it first is whole lines of the
+answer, or else to its first occurrence. One that does not occur there is kept, without a span, as *unanchored*: it is
+counted and shown, never guessed at.
+
+Where no line is named, a line that occurs earlier can be quoted with the lines above it (`quotable`), as gold critiques
+and the shipped critic do. Such a comment is about its last line; `focus` returns it on that line alone.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 FENCE = "```"
 NO_PROBLEMS = "No problems found."
 
-_OPENING = re.compile(r"\s*(`{3,})[\w+-]*\s*")
+_OPENING = re.compile(r"\s*(`{3,})([\w+-]*)\s*")
+_LINE = re.compile(r"L([1-9][0-9]{0,8})")
 _BLANK_LINES = re.compile(r"\n[ \t]*\n")
 
 
@@ -51,7 +57,8 @@ class Comment(BaseModel):
     """One highlight and what is said about it.
 
     `span` is where the highlight stands in the answer, or None when it does not occur there (unanchored) or
-    when no answer was given to anchor to.
+    when no answer was given to anchor to. `line` is the number of the line it starts on, from 1, as written; None
+    where none was.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +66,12 @@ class Comment(BaseModel):
     highlight: str
     text: str
     span: Span | None = None
+    line: Annotated[int, Field(ge=1, lt=10**9)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_no_line(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        return {name: value for name, value in fields.items() if name != "line" or value is not None}
 
     @model_validator(mode="after")
     def _legal(self) -> Comment:
@@ -106,10 +119,63 @@ class Critique(BaseModel):
         return tuple(c for c in self.comments if c.span is None)
 
 
-def anchor(highlight: str, answer: str) -> Span | None:
-    """Return the first place where `highlight` stands verbatim in `answer`, or None."""
-    start = answer.find(highlight)
+def anchor(highlight: str, answer: str, line: int | None = None) -> Span | None:
+    """Return where `highlight` stands verbatim in `answer`, or None.
+
+    Whole lines, indentation and trailing spaces aside, go before a part of one; of two alike the first is returned.
+
+    Args:
+        highlight: The quote.
+        answer: The text it is from.
+        line: The number of the line it starts on, from 1; it then has to stand there, or in one place only.
+    """
+    if line is not None:
+        start = _find_on_line(highlight, answer, line)
+    else:
+        whole = re.search(rf"^[^\S\n]*({re.escape(highlight)})[^\S\n]*$", answer, re.MULTILINE)
+        start = whole.start(1) if whole else answer.find(highlight)
     return None if start < 0 else Span(start, start + len(highlight))
+
+
+def focus(critique: Critique, answer: str) -> Critique:
+    """Return a critique whose comments with quotes that `quotable` grew are on the last line of the quote alone.
+
+    Such a comment names its line where the quote stands elsewhere too. All others are as they were.
+    """
+    return critique.model_copy(update={"comments": tuple(_focus(comment, answer) for comment in critique.comments)})
+
+
+def _focus(comment: Comment, answer: str) -> Comment:
+    if comment.span is None or comment.line is not None or "\n" not in comment.highlight:
+        return comment
+    last = comment.span.end - 1
+    if answer[last].isspace() or quotable(Span(last, last + 1), answer) != comment.span:
+        return comment
+    start = answer.rfind("\n", 0, last) + 1
+    highlight = answer[start : last + 1].lstrip()
+    span = Span(last + 1 - len(highlight), last + 1)
+    line = None if anchor(highlight, answer) == span else answer.count("\n", 0, span.start) + 1
+    return comment.model_copy(update={"highlight": highlight, "span": span, "line": line})
+
+
+def quotable(span: Span, answer: str) -> Span:
+    """Grow `span` to whole lines, without the indentation of the first and trailing spaces of the last.
+
+    When the quoted text occurs earlier in the answer, lines are added above until it is unambiguous, because
+    a highlight is anchored to its first occurrence.
+    """
+    start = answer.rfind("\n", 0, span.start) + 1
+    stop = answer.find("\n", max(span.start, span.end - 1))
+    stop = len(answer) if stop < 0 else stop
+    while True:
+        text = answer[start:stop]
+        first = start + len(text) - len(text.lstrip())
+        last = stop - (len(text) - len(text.rstrip()))
+        if first >= last:
+            raise ValueError("a blank span cannot be quoted")
+        if answer.find(answer[first:last]) == first or start == 0:
+            return Span(first, last)
+        start = answer.rfind("\n", 0, start - 1) + 1
 
 
 def format_critique(critique: Critique) -> str:
@@ -117,7 +183,8 @@ def format_critique(critique: Critique) -> str:
     blocks = []
     for comment in critique.comments:
         fence = _fence_for(comment.highlight)
-        blocks.append(f"{fence}\n{comment.highlight}\n{fence}\n{comment.text}")
+        place = "" if comment.line is None else f"L{comment.line}"
+        blocks.append(f"{fence}{place}\n{comment.highlight}\n{fence}\n{comment.text}")
     if critique.closing:
         blocks.append(critique.closing)
     return "\n\n".join(blocks)
@@ -137,27 +204,26 @@ def parse_critique(text: str, answer: str) -> Critique:
     comments: list[Comment] = []
     closing: list[str] = []
     sections = _sections(text)
-    for number, (highlight, prose) in enumerate(sections):
-        paragraphs = [p for p in map(_clean, _BLANK_LINES.split(prose)) if p]
+    for section in sections:
+        paragraphs = _paragraphs(section.prose)
+        highlight, line = section.highlight, section.line
         if highlight is None or not highlight.strip():
             closing += paragraphs
             continue
-        if number == len(sections) - 1:
-            said, rest = paragraphs[:1], paragraphs[1:]
-        else:
-            said, rest = paragraphs, []
-        closing += rest
-        comments.append(Comment(highlight=highlight, text="\n".join(said) or "-", span=anchor(highlight, answer)))
+        size = 1 if section is sections[-1] else len(paragraphs)
+        closing += paragraphs[size:]
+        text = "\n".join(paragraphs[:size]) or "-"
+        comments.append(Comment(highlight=highlight, text=text, span=anchor(highlight, answer, line), line=line))
     return Critique(comments=tuple(comments), closing="\n\n".join(closing))
 
 
 def strip_closing(text: str) -> str:
     """Drop the last paragraph if it holds no highlight: the closing remark (CriticGPT, appendix 7.1)."""
     sections = _sections(text)
-    if not sections or sections[-1][0] is None:
+    if not sections or sections[-1].highlight is None:
         return ""
-    prose = sections[-1][1]
-    paragraphs = [p for p in map(_clean, _BLANK_LINES.split(prose)) if p]
+    prose = sections[-1].prose
+    paragraphs = _paragraphs(prose)
     if len(paragraphs) < 2:
         return text.rstrip()
     return text[: text.rindex(prose)].rstrip("\n") + "\n" + "\n\n".join(paragraphs[:-1])
@@ -170,26 +236,36 @@ def lines_of(span: Span, answer: str) -> range:
     return range(first, last + 1)
 
 
-def _sections(text: str) -> list[tuple[str | None, str]]:
-    """Cut a critique into (highlight, prose after it); the first has none and is left out if blank."""
-    sections: list[tuple[str | None, list[str]]] = [(None, [])]
-    fence: str | None = None
+class _Section(NamedTuple):
+    """A highlight, the number of its line if named, and the prose after it; before the first there is none."""
+
+    highlight: str | None
+    line: int | None
+    prose: str
+
+
+def _sections(text: str) -> list[_Section]:
+    """Cut a critique into sections; the one without a highlight is left out if blank."""
+    quotes: list[tuple[str | None, int | None]] = [(None, None)]
+    proses: list[list[str]] = [[]]
+    fence: re.Match[str] | None = None
     quote: list[str] = []
-    for line in text.split("\n"):
-        if fence is not None:
-            if line.strip() == fence:
-                sections.append((_trim_newlines(quote), []))
-                fence, quote = None, []
-            else:
-                quote.append(line)
+    for line in [*text.split("\n"), None]:
+        if fence is not None and (line is None or line.strip() == fence[1]):
+            named = _LINE.fullmatch(fence[2])
+            quotes.append((_trim_newlines(quote), int(named[1]) if named else None))
+            proses.append([])
+            fence, quote = None, []
+        elif line is None:
+            break
+        elif fence is not None:
+            quote.append(line)
         elif opening := _OPENING.fullmatch(line):
-            fence = opening[1]
+            fence = opening
         else:
-            sections[-1][1].append(line)
-    if fence is not None:
-        sections.append((_trim_newlines(quote), []))
-    cut = [(highlight, "\n".join(prose)) for highlight, prose in sections]
-    return cut if cut[0][1].strip() else cut[1:]
+            proses[-1].append(line)
+    sections = [_Section(*quote, "\n".join(prose)) for quote, prose in zip(quotes, proses, strict=True)]
+    return sections if sections[0].prose.strip() else sections[1:]
 
 
 def _trim_newlines(lines: list[str]) -> str:
@@ -201,8 +277,19 @@ def _fence_for(highlight: str) -> str:
     return "`" * max(3, longest + 1)
 
 
-def _clean(paragraph: str) -> str:
-    return paragraph.strip()
+def _paragraphs(prose: str) -> list[str]:
+    return [paragraph.strip() for paragraph in _BLANK_LINES.split(prose) if paragraph.strip()]
+
+
+def _find_on_line(highlight: str, answer: str, line: int) -> int:
+    """Return where a highlight starts on a line, from 1, or else where it stands if that is one place; else -1."""
+    lines = answer.split("\n")
+    if line <= len(lines):
+        start = sum(len(before) + 1 for before in lines[: line - 1])
+        if (found := answer.find(highlight, start, start + len(lines[line - 1]) + len(highlight))) >= 0:
+            return found
+    first = answer.find(highlight)
+    return first if answer.find(highlight, first + 1) < 0 else -1
 
 
 def _is_paragraph(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -9,11 +10,14 @@ from hypothesis import strategies as st
 
 from momus.critics.trained import VotingConfig, VotingCritic
 from momus.critique import Comment, Critique, anchor, lines_of
+from momus.lm.constraint import quotable_texts
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import load_causal_lm, load_tokenizer, model_digest
 from momus.lm.tiny import TINY
 from momus.records import Task
+from momus.search.candidates import CandidateScorer, zero_reward
 from momus.search.majority import merge_by_majority
+from momus.search.result import EncodedTask
 
 ANSWER = "def f(a, b):\n    c = a - b\n    d = a * b\n    return c + d"
 LINES = [line.strip() for line in ANSWER.split("\n")]
@@ -38,6 +42,26 @@ def test_a_line_is_kept_exactly_when_enough_reviews_quote_it(found, confidence):
 def test_asking_for_more_confidence_only_takes_comments_away(found):
     kept = [set(merge_by_majority(found, ANSWER, share).comments) for share in (0.0, 0.3, 0.6, 1.0)]
     assert all(more >= less for more, less in itertools.pairwise(kept))
+
+
+REPEATED = "if a:\n    x = 1\n    y = 2\nelse:\n    x = 1\n    y = 2\nx = 1"
+NUMBERED = list(quotable_texts(REPEATED))
+
+
+@given(st.lists(st.sampled_from(NUMBERED), min_size=1, max_size=12), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+def test_votes_about_different_lines_of_the_same_text_are_not_pooled(quotes, share):
+    """Each vote is a critique that quotes one line as the constraint makes it."""
+    task = EncodedTask((1,), REPEATED)
+    scorer = CandidateScorer(SimpleNamespace(decode=lambda tokens: texts[tokens[0]]), zero_reward, [task])
+    texts = [f"```\n{text}\n```\nWrong." for _, text in quotes]
+    (candidates,) = scorer([[(i,) for i in range(len(texts))]])
+    merged = merge_by_majority([candidate.critique for candidate in candidates], REPEATED, share)
+    votes = Counter(number for number, _ in quotes)
+    expected = [number for number in sorted(votes) if votes[number] >= share * len(quotes)]
+    assert [lines_of(comment.span, REPEATED)[0] for comment in merged.comments] == expected
+    assert [comment.highlight for comment in merged.comments] == [
+        REPEATED.split("\n")[number].strip() for number in expected
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
 
-from momus.critique import FENCE, Span
+from momus.critique import FENCE, Span, quotable
 from momus.errors import UnfitInputError, UserError
-from momus.records import quotable
 
 State = Hashable
 
@@ -118,7 +117,7 @@ class QuoteState(NamedTuple):
 class VerbatimQuotes:
     """A critique may quote only lines of its answer, and (by default) each only once until all have been.
 
-    What may be quoted is each line as gold critiques quote it (`records.quotable`): without its indentation,
+    What may be quoted is each line as gold critiques quote it (`critique.quotable`): without its indentation,
     and with the lines above it where it would otherwise be taken for an earlier one. Outside quotes
     everything is allowed except three backticks that are not a line of their own: they could be taken for a
     fence.

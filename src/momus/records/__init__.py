@@ -27,7 +27,6 @@ from momus.records.types import (
     Tamper,
     Task,
     ToolCall,
-    quotable,
 )
 
 __all__ = [
@@ -54,7 +53,6 @@ __all__ = [
     "ToolCall",
     "is_whole",
     "join_jsonl",
-    "quotable",
     "read_jsonl",
     "write_jsonl",
 ]

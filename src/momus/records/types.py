@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from momus.critique import Comment, Critique, Span
+from momus.critique import Comment, Critique, Span, quotable
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -328,23 +328,3 @@ class Ranking(Labeled):
                 raise ValueError(f"{len(values)} {name} for {len(self.candidates)} candidates")
         self._check_labeling(len(self.candidates))
         return self
-
-
-def quotable(span: Span, answer: str) -> Span:
-    """Grow `span` to whole lines, without the indentation of the first and trailing spaces of the last.
-
-    When the quoted text occurs earlier in the answer, lines are added above until it is unambiguous, because
-    a highlight is anchored to its first occurrence.
-    """
-    start = answer.rfind("\n", 0, span.start) + 1
-    stop = answer.find("\n", max(span.start, span.end - 1))
-    stop = len(answer) if stop < 0 else stop
-    while True:
-        text = answer[start:stop]
-        first = start + len(text) - len(text.lstrip())
-        last = stop - (len(text) - len(text.rstrip()))
-        if first >= last:
-            raise ValueError("a blank span cannot be quoted")
-        if answer.find(answer[first:last]) == first or start == 0:
-            return Span(first, last)
-        start = answer.rfind("\n", 0, start - 1) + 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from momus.critique import parse_critique
+from momus.critique import focus, parse_critique
 from momus.lm.engine import Engine
 from momus.lm.prompts import prompt_of
 from momus.lm.tree import Tokens
@@ -78,4 +78,4 @@ class CandidateScorer:
 
     def _candidate(self, task: EncodedTask, tokens: Tokens, score: float, round: int) -> Candidate:
         text = self._engine.decode(tokens)
-        return Candidate(text, tokens, score, parse_critique(text, task.answer), round)
+        return Candidate(text, tokens, score, focus(parse_critique(text, task.answer), task.answer), round)

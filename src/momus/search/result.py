@@ -75,7 +75,7 @@ class Candidate:
         text: The critique as written.
         tokens: What the reward scored, with the end-of-text token if one was written.
         score: The reward.
-        critique: The critique as read, anchored to its answer.
+        critique: The critique as read, each comment at the line that it is about.
         round: The round of the search that sampled it, 1 for the first.
     """
 

@@ -18,8 +18,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from momus.critique import Comment, Critique, lines_of
-from momus.records import Bug, Tamper, quotable
+from momus.critique import Comment, Critique, lines_of, quotable
+from momus.records import Bug, Tamper
 
 _REPAIR = re.compile(r"\b(?:should be|missing)\b[^`]{0,40}?(`+)(.+?)\1(?!`)", re.IGNORECASE | re.DOTALL)
 _FRAGMENT = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from momus.critique import Comment, Critique, Span
+from momus.critique import Comment, Critique, Span, quotable
 from momus.errors import UserError
 from momus.files import scratch_directory
-from momus.records import Tamper, quotable
+from momus.records import Tamper
 from momus.tamper.truth import judge
 
 RUFF_RULES = "E,F,B,PL,SIM,RET,UP,C4,A,ERA"

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from momus.critique import Critique
+from momus.critique import Critique, quotable
 from momus.errors import UserError
 from momus.evaluate.critics.measure import Critiques
 from momus.match.calibrate import calibrate_matcher
 from momus.match.lexical import LexicalMatcher
 from momus.match.matcher import SAME_SCORE, Matcher, ScoreScale
 from momus.match.reviews import LabelledLists
-from momus.records import Tamper, quotable
+from momus.records import Tamper
 from momus.stats.bootstrap import SHARE, Interval, ratio_interval
 from momus.stats.detection import kappa_interval
 from momus.tamper.truth import Verdict, verdict_on

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from momus.critique import Comment, Critique, anchor, format_critique
+from momus.critique import Critique, focus, format_critique
 from momus.errors import UserError
 from momus.evaluate.critics.baselines import chance_rate
 from momus.raters.contractor import SimulatedContractor, assign, compare
@@ -83,24 +83,17 @@ def measure(
 
 
 def first_line_rates(critiques: Sequence[Critique], tampers: Sequence[Tamper]) -> tuple[Interval, Interval]:
-    """Return how often a critique's first comment starts on the bug's line, and how often a random line would.
+    """Return how often a critique's first comment is about the bug's line, and how often a random line would.
 
-    Over the answers with exactly one bug. Of a quote of several lines the first alone counts, as of a random line.
+    Over the answers with exactly one bug.
     """
     found, chance = [], []
     for critique, tamper in zip(critiques, tampers, strict=True):
         if len(tamper.bugs) == 1:
-            found.append(float(judge(Critique(comments=_first_line(critique, tamper.answer)), tamper).located))
+            first = Critique(comments=focus(critique, tamper.answer).comments[:1])
+            found.append(float(judge(first, tamper).located))
             chance.append(chance_rate(tamper))
     return mean_interval(found, bounds=SHARE), mean_interval(chance, bounds=SHARE)
-
-
-def _first_line(critique: Critique, answer: str) -> tuple[Comment, ...]:
-    """Return the first comment, if any, cut to the first line of its quote."""
-    for comment in critique.comments[:1]:
-        line = comment.highlight.split("\n")[0]
-        return (Comment(highlight=line, text=comment.text, span=anchor(line, answer)),)
-    return ()
 
 
 def draw_comparisons(
