@@ -25,6 +25,7 @@ from momus.documents.store import Filed
 from momus.documents.store import rankings as store_rankings
 from momus.errors import UserError
 from momus.lm.chat import ChatFormat
+from momus.lm.chats.engine import EngineChat
 from momus.lm.remote.engine import RemoteEngine
 from momus.match.ask import AskConfig, JsonAsker
 from momus.match.reviews import read_reviews
@@ -48,7 +49,7 @@ def paper(tmp_path):
 def scripted(monkeypatch):
     def use(said, longest=10**9):
         engine = Scripted(said if callable(said) else lambda *_: said, longest)
-        monkeypatch.setattr(cli, "_asker", lambda *_: JsonAsker(engine))
+        monkeypatch.setattr(cli, "_asker", lambda *_: JsonAsker(EngineChat(engine)))
         return engine
 
     return use
@@ -214,7 +215,7 @@ def test_through_a_server_with_a_chat_api(paper, monkeypatch):
 
     server = Server(tiny_engine())
     engine = RemoteEngine(server.server(), tiny_tokenizer(), chat=True)
-    monkeypatch.setattr(cli, "_asker", lambda *_: JsonAsker(engine, config=AskConfig(max_tokens=3000)))
+    monkeypatch.setattr(cli, "_asker", lambda *_: JsonAsker(EngineChat(engine), config=AskConfig(max_tokens=3000)))
     assert main(["feedback", str(paper), "--model", "tiny", "--rubric", "neurips", "--budget", "9000"]) == 0
     found = read_feedback(paper.with_name("paper.md.feedback.json"))
     assert found.scores["overall"] == 6 and found.sections[1].points[0].quote == QUOTE

@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from momus.errors import UserError
-from momus.match.ask import AskConfig, JsonAsker, json_values
+from momus.lm.chats.engine import EngineChat
+from momus.lm.chats.protocol import Question
+from momus.lm.chats.reading import json_values
+from momus.match.ask import AskConfig, JsonAsker
 from momus.match.aspects import ASPECTS, LexicalTagger
 from momus.match.extract import ModelExtractor, RuleExtractor, find_quote, verify_quotes
 from momus.match.matcher import find_matches
@@ -63,12 +66,12 @@ def judging(question: str, asked: int) -> str:
 
 def test_a_second_look_strikes_what_the_vote_let_through():
     engine = Scripted(judging)
-    (found,) = PairwiseMatcher(JsonAsker(engine), "m").compare([(A, B)])
+    (found,) = PairwiseMatcher(JsonAsker(EngineChat(engine)), "m").compare([(A, B)])
     assert (found.similarity == np.where(SAME > 0, 0.5, 0)).all() and found.reason(0, 2) == "looked at"
     assert len(engine.asked) == VotingMatcherConfig().readings + len(A) * len(B)
-    (turned,) = PairwiseMatcher(JsonAsker(Scripted(judging)), "m").compare([(B, A)])
+    (turned,) = PairwiseMatcher(JsonAsker(EngineChat(Scripted(judging))), "m").compare([(B, A)])
     assert (turned.similarity == found.similarity.T).all()
-    scores = PairwiseMatcher(JsonAsker(Scripted(judging)), "m").scale.scores(found.similarity)
+    scores = PairwiseMatcher(JsonAsker(EngineChat(Scripted(judging))), "m").scale.scores(found.similarity)
     assert scores[0, 2] == 7 and scores[1, 1] == 0
 
 
@@ -76,13 +79,15 @@ def test_a_second_look_without_an_answer_is_a_failure_of_its_list_alone():
     def say(question: str, asked: int) -> str:
         return "maybe" if "point: data" in question else judging(question, asked)
 
-    lost, kept, empty = PairwiseMatcher(JsonAsker(Scripted(say)), "m").compare([(A, B), (A[1:], B[:2]), ([], B)])
+    lost, kept, empty = PairwiseMatcher(JsonAsker(EngineChat(Scripted(say))), "m").compare(
+        [(A, B), (A[1:], B[:2]), ([], B)]
+    )
     assert lost.failed and not kept.failed and kept.similarity[1, 0] == 0.5 and not empty.failed
 
 
 @pytest.mark.parametrize("kind", [ModelMatcher, VotingMatcher])
 def test_a_truthful_model_is_believed_whatever_the_order(kind):
-    matcher = kind(JsonAsker(Scripted(truthful)), "scripted")
+    matcher = kind(JsonAsker(EngineChat(Scripted(truthful))), "scripted")
     both = [(A, B), (B, A), (A, []), (A[::-1], B)]
     found = [matcher.scale.scores(own.similarity) for own in matcher.compare(both)]
     np.testing.assert_array_equal(found[0], SAME)
@@ -93,9 +98,11 @@ def test_a_truthful_model_is_believed_whatever_the_order(kind):
 
 
 def test_voting_sees_through_a_liking_for_a_place():
-    believed = ModelMatcher(JsonAsker(Scripted(first_places)), "biased").compare([(A, B)])[0]
+    believed = ModelMatcher(JsonAsker(EngineChat(Scripted(first_places))), "biased").compare([(A, B)])[0]
     engine = Scripted(first_places)
-    voted = VotingMatcher(JsonAsker(engine), "biased", config=VotingMatcherConfig(agree=3)).compare([(A, B)])[0]
+    voted = VotingMatcher(JsonAsker(EngineChat(engine)), "biased", config=VotingMatcherConfig(agree=3)).compare(
+        [(A, B)]
+    )[0]
     assert believed.similarity[0, 0] > 0.5 and not voted.similarity.any()
     orders = [sides(question) for question in engine.asked]
     assert len(orders) == 5 and len({tuple(first) for first, _ in orders}) > 2
@@ -118,7 +125,7 @@ def test_a_pair_has_the_score_that_enough_readings_give_it(readings):
             pairs.append({"a": a, "b": b, "score": score})
         return json.dumps({"pairs": pairs})
 
-    matcher = VotingMatcher(JsonAsker(Scripted(answer)), "scripted", config=config)
+    matcher = VotingMatcher(JsonAsker(EngineChat(Scripted(answer))), "scripted", config=config)
     scores = matcher.scale.scores(matcher.compare([lists])[0].similarity)
     for i in range(2):
         for j in range(2):
@@ -129,26 +136,26 @@ def test_a_pair_has_the_score_that_enough_readings_give_it(readings):
 @pytest.mark.parametrize("kind", [ModelMatcher, VotingMatcher])
 def test_no_usable_answer_is_a_failure_not_a_zero(kind):
     engine = Scripted(lambda question, _: "I would rather not.")
-    found = kind(JsonAsker(engine), "mute").compare([(A, B), (A, [])])
+    found = kind(JsonAsker(EngineChat(engine)), "mute").compare([(A, B), (A, [])])
     assert [own.failed for own in found] == [True, False]
     assert len(engine.asked) == 2 * (5 if kind is VotingMatcher else 1)
     with pytest.raises(UserError, match="no answer that can be read"):
-        find_matches(kind(JsonAsker(engine), "mute"), A, B)
+        find_matches(kind(JsonAsker(EngineChat(engine)), "mute"), A, B)
 
 
 def test_a_second_attempt_is_another_sample_and_what_is_too_long_is_left_alone():
     engine = Scripted(lambda question, number: '{"pairs": []}' if number > 2 else "hm")
-    assert not any(own.failed for own in ModelMatcher(JsonAsker(engine), "late").compare([(A, B), (B, A)]))
+    assert not any(own.failed for own in ModelMatcher(JsonAsker(EngineChat(engine)), "late").compare([(A, B), (B, A)]))
     assert len(set(engine.keys)) == len(engine.keys) == 4
     long = Scripted(truthful, longest=1500)
-    found = ModelMatcher(JsonAsker(long), "short").compare([(A, B), (["data " * 300], B)])
+    found = ModelMatcher(JsonAsker(EngineChat(long)), "short").compare([(A, B), (["data " * 300], B)])
     assert [own.failed for own in found] == [False, True]
 
 
 def test_an_answer_depends_on_its_question_alone():
     one, many = Scripted(truthful), Scripted(truthful)
-    JsonAsker(one).ask(["B1: x"], lambda i, value: value)
-    JsonAsker(many, config=AskConfig(batch=2)).ask(["A1: y", "A1: z", "B1: x"], lambda i, value: value)
+    JsonAsker(EngineChat(one)).ask(["B1: x"], lambda i, value: value)
+    JsonAsker(EngineChat(many), config=AskConfig(batch=2)).ask(["A1: y", "A1: z", "B1: x"], lambda i, value: value)
     assert one.keys[0] == many.keys[2]
 
 
@@ -174,7 +181,7 @@ LOW = [{"a": 1, "b": 2, "score": score} for score in (4, 11)]
 def test_entries_that_make_no_sense_are_left_out(entry, kept):
     for others in ([], [{"a": 4, "b": 4, "score": 5}]):
         engine = Scripted(lambda question, _, said=[entry, *others]: json.dumps({"pairs": said}))
-        found = ModelMatcher(JsonAsker(engine), "odd").compare([(A, B)])[0]
+        found = ModelMatcher(JsonAsker(EngineChat(engine)), "odd").compare([(A, B)])[0]
         assert bool(found.similarity[0, 1]) == kept and bool(found.similarity[3, 3]) == bool(others)
         # A pair that is scored too low is an answer; pairs of no points of these lists, and nothing else, are none.
         assert found.failed == (not others and not kept and entry not in LOW)
@@ -251,12 +258,14 @@ def test_points_without_support_are_rejected_and_counted():
     assert found.points[0].quote == "There is no “ablation” of the\n  gating module"
     assert [own.text for own in found.rejected] == ["Invented.", "Nothing quoted.", "Quoted too little."]
     answer = json.dumps({"points": [{"point": p, "quote": q} for p, q in entries] + ["?", {"point": 3}]})
-    (extracted,) = ModelExtractor(JsonAsker(Scripted(lambda question, _: answer)), "m").extract([REVIEW])
+    (extracted,) = ModelExtractor(JsonAsker(EngineChat(Scripted(lambda question, _: answer))), "m").extract([REVIEW])
     assert extracted == found
-    (failed,) = ModelExtractor(JsonAsker(Scripted(lambda question, _: "[]")), "m").extract([REVIEW])
+    (failed,) = ModelExtractor(JsonAsker(EngineChat(Scripted(lambda question, _: "[]"))), "m").extract([REVIEW])
     assert failed.failed and not failed.points
-    (none,) = ModelExtractor(JsonAsker(Scripted(lambda *_: '{"points": []}')), "m").extract([REVIEW])
-    (odd,) = ModelExtractor(JsonAsker(Scripted(lambda *_: '{"points": ["no ablation"]}')), "m").extract([REVIEW])
+    (none,) = ModelExtractor(JsonAsker(EngineChat(Scripted(lambda *_: '{"points": []}'))), "m").extract([REVIEW])
+    (odd,) = ModelExtractor(JsonAsker(EngineChat(Scripted(lambda *_: '{"points": ["no ablation"]}'))), "m").extract(
+        [REVIEW]
+    )
     assert not none.failed and odd.failed  # nothing to say, and nothing that can be read
     (korean,) = verify_quotes("결과의 재현 불가. 그 밖에는 좋다.", [("재현할 수 없다.", "재현 불가")]).points
     assert korean.quote == "재현 불가"
@@ -276,28 +285,30 @@ def test_aspects_by_words_and_by_a_model():
     ]
     number = ASPECTS.index("Novelty") + 1
     engine = Scripted(lambda question, _: f'{{"aspects": [{number}, 99, "x"]}}' if "Novelty is" in question else "no")
-    assert ModelTagger(JsonAsker(engine), "m").tag(points[:2]) == [{"Novelty"}, None]
+    assert ModelTagger(JsonAsker(EngineChat(engine)), "m").tag(points[:2]) == [{"Novelty"}, None]
     for said, told in (("[]", set()), ("[99]", None)):
         engine = Scripted(lambda *_, said=said: f'{{"aspects": {said}}}')
-        assert ModelTagger(JsonAsker(engine), "m").tag(points[:1]) == [told]
+        assert ModelTagger(JsonAsker(EngineChat(engine)), "m").tag(points[:1]) == [told]
 
 
 def test_a_real_model_and_a_server_are_asked_alike_in_the_chat_format():
     engine = tiny_engine()
-    config = AskConfig(max_tokens=8)
     server = OpenAIServer(engine)
-    here = JsonAsker(engine, engine.tokenizer, config).texts(["Total?"])
-    there = JsonAsker(server.remote(), engine.tokenizer, config).texts(["Total?"])
+    chats = [EngineChat(each, engine.tokenizer) for each in (engine, server.remote())]
+    total = Question.of("Total?", 8)
+    here, there = ([answer.text for answer in chat.answer([total])] for chat in chats)
     assert here == there
     prompt = engine.decode(server.bodies[-1]["prompt"])
     assert prompt == "User: Total?\n\nAssistant:"
     # A random model writes no JSON, and reads no more than 512 tokens: failures, and said to be.
-    assert ModelMatcher(JsonAsker(engine, engine.tokenizer, config), "random").compare([(["a"], ["b"])])[0].failed
-    assert JsonAsker(engine, engine.tokenizer, config).ask(["Total?"], lambda i, value: value) == [None]
-    refusing = JsonAsker(server.remote(), engine.tokenizer, config)
-    assert refusing.texts(["Total?", "a b " * 600]) == [here[0], None]
-    with pytest.raises(UserError, match="refused"):
-        refusing.texts(["a b " * 600, "c d " * 600])
+    asker = JsonAsker(chats[0], AskConfig(max_tokens=8))
+    assert ModelMatcher(asker, "random").compare([(["a"], ["b"])])[0].failed
+    assert asker.ask(["Total?"], lambda i, value: value) == [None] and asker.problem == "the answer was cut off"
+    answers = chats[1].answer([total, Question.of("a b " * 600, 8)])
+    assert [answer.text for answer in answers] == [here[0], ""]
+    assert not answers[0].refused and answers[1].refused and answers[1].problem
+    with pytest.raises(UserError, match="exceed"):
+        JsonAsker(chats[1]).ask(["a b " * 600] * 2, lambda i, value: value)
 
 
 @pytest.mark.parametrize("lacking", [{}, {"chat": False}, {"completions": False}])
@@ -305,10 +316,11 @@ def test_any_server_will_do(tmp_path, monkeypatch, lacking):
     engine = tiny_engine()
     engine.tokenizer.save_pretrained(tmp_path)
     server = OpenAIServer(engine, models=(str(tmp_path),), **lacking)
-    monkeypatch.setattr("momus.lm.remote.server.Server", lambda url, model: server.server(model))
+    monkeypatch.setattr("momus.lm.remote.connection._client", lambda *_: server.client)
     asker = NamedModel(str(tmp_path), "http://momus.test/v1").asker("--by model")
     before = len(server.bodies)
-    assert asker.texts(["Total?"]) == [None]  # 1500 tokens are more than this model writes
+    assert asker.ask(["Total?"], lambda i, value: value) == [None]  # 1500 tokens are more than this model writes
+    assert "refused the request (400)" in asker.problem
     assert len(server.bodies) > before
     for body in server.bodies[before:]:
         assert ("messages" in body) == server.can.chat

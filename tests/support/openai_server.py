@@ -94,8 +94,12 @@ class OpenAIServer:
         self.app = Starlette(routes=routes)
 
     def server(self, model: str | None = "tiny", **arguments: Any) -> Server:
-        client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=self.app))
-        return Server(URL, model, http_client=client, **arguments)
+        return Server(URL, model, http_client=self.client, **arguments)
+
+    @property
+    def client(self) -> httpx2.AsyncClient:
+        """A client whose requests come here."""
+        return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=self.app))
 
     def remote(self, *, chat: bool = False, **arguments: Any) -> RemoteEngine:
         return RemoteEngine(self.server(**arguments), self.engine.tokenizer, chat=chat)

@@ -182,7 +182,7 @@ def _asker(model: str | None, url: str | None, seed: int, answer_tokens: int) ->
     if answer_tokens < 1:
         raise UserError(f"--answer-tokens {answer_tokens}: must be at least 1")
     try:
-        return NamedModel(model, url, seed).asker("feedback", AskConfig(max_tokens=answer_tokens))
+        return NamedModel(model, url, seed).asker("feedback", AskConfig(max_tokens=answer_tokens, room=1))
     except UserError as error:
         if model is None or "ships with Momus" in str(error):
             raise UserError(f"{error}; or give feedback that is already written: --given FILE --by NAME") from error

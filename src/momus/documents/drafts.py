@@ -26,7 +26,7 @@ from momus.documents.feedback import (
 )
 from momus.documents.rubrics import Rubric
 from momus.errors import UserError
-from momus.match.ask import json_values
+from momus.lm.chats.reading import json_values
 
 STATES: Mapping[str, Mapping[Language, str]] = {
     "draft": {"en": "Draft: not for passing on before it is approved", "ko": "초안: 승인 전에는 전달하지 않습니다"},

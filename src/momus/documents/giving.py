@@ -72,6 +72,9 @@ def by_model(
     frame = asker.count("")
     text, share = question(document, rubric, language, lambda own: asker.count(own) - frame, budget - frame)
     [answer] = asker.ask([text], lambda _, value: read_answer(value, rubric, language))
+    if answer is None and asker.problem:
+        more = ": raise --answer-tokens" if "tokens" in asker.problem or "cut off" in asker.problem else ""
+        raise UserError(f"{model} gave no feedback: {asker.problem}{more}")
     if answer is None:
         raise UserError(
             f"{model} gave no feedback of the asked form, or cannot take {asker.count(text)} tokens and the answer: "

@@ -1,27 +1,20 @@
-"""Asking a language model for JSON: lay the question out, and parse the answer leniently."""
+"""Asking a language model for JSON: one question at a time, and the answer parsed leniently."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from momus.errors import UnfitInputError, UserError
-from momus.lm.engine import Engine
+from momus.errors import Notice, UserError
+from momus.lm.chats.protocol import Answer, Chat, Question
+from momus.lm.chats.reading import json_values
+from momus.records import Message
 
-Answer = TypeVar("Answer")
-
-_BAD_REQUEST = 400
-"""The HTTP status with which a server refuses a question that is too long."""
-
-_THOUGHT = "</think>"
-"""Ends the reasoning that some models write before their answer; JSON in the reasoning is not the answer."""
-
-_TRAILING_COMMA = re.compile(r'("(?:[^"\\\n]|\\.)*")|,(?=\s*[}\]])')
-"""A string, to be kept, or a trailing comma, which JSON does not allow."""
+T = TypeVar("T")
 
 _MARKS = re.compile("<{3,}|>{3,}")
 
@@ -41,29 +34,26 @@ class AskConfig:
     batch: int = 16
     """Questions sampled together; answers do not depend on it."""
     seed: int = 0
+    room: int = 8
+    """How many times longer the second answer may be where the first was all thinking; 1 keeps to `max_tokens`."""
 
 
 class JsonAsker:
-    """Asks a model questions, each as a user's message if the model has a chat format, and parses JSON answers.
+    """Asks a model questions, each as a user's message, and parses JSON answers.
 
     Args:
-        engine: The model.
-        tokenizer: Its tokenizer, to lay questions out in its chat format; None sends a question as plain text, as
-            servers with a chat API expect.
+        chat: The model.
         config: How to ask.
+
+    Attributes:
+        problem: Why a question of the last call has no answer, in words; "" where the model gave no reason.
     """
 
-    def __init__(self, engine: Engine, tokenizer: Any = None, config: AskConfig | None = None) -> None:
-        self._engine, self._config = engine, config or AskConfig()
-        self._stops: list[int] = []
-        self._lay_out: Callable[[str], Sequence[int]] = lambda text: _encoded(engine, text)
-        if tokenizer is not None:
-            from momus.lm.chat import ChatFormat
+    def __init__(self, chat: Chat, config: AskConfig | None = None) -> None:
+        self._chat, self._config, self._noted = chat, config or AskConfig(), False
+        self.problem = ""
 
-            chat = ChatFormat(tokenizer)
-            self._lay_out, self._stops = chat.prompt, [chat.end_id]
-
-    def ask(self, questions: Sequence[str], read: Callable[[int, Any], Answer | None]) -> list[Answer | None]:
+    def ask(self, questions: Sequence[str], read: Callable[[int, Any], T | None]) -> list[T | None]:
         """Ask every question until its answer can be parsed.
 
         Args:
@@ -72,70 +62,49 @@ class JsonAsker:
 
         Returns:
             One answer per question; None if the question does not fit the model or every attempt failed.
+
+        Raises:
+            UserError: The model cannot be asked, or none of several questions is answered, all for one reason.
         """
-        answers: list[Answer | None] = [None] * len(questions)
+        answers: list[T | None] = [None] * len(questions)
+        last: list[Answer | None] = [None] * len(questions)
         waiting = list(range(len(questions)))
         for attempt in range(self._config.attempts):
-            unread = []
             for start in range(0, len(waiting), self._config.batch):
                 group = waiting[start : start + self._config.batch]
-                for i, text in zip(group, self.texts([questions[i] for i in group], attempt), strict=True):
-                    candidates = (read(i, value) for value in ([] if text is None else json_values(text)))
-                    answers[i] = next((answer for answer in candidates if answer is not None), None)
-                    if answers[i] is None and text is not None:
-                        unread.append(i)
-            waiting = unread
+                asked = [self._question(questions[i], attempt, last[i]) for i in group]
+                for i, answer in zip(group, self._chat.answer(asked), strict=True):
+                    candidates = (read(i, value) for value in json_values(answer.text))
+                    answers[i] = next((candidate for candidate in candidates if candidate is not None), None)
+                    last[i] = answer
+            waiting = [i for i in waiting if answers[i] is None and not getattr(last[i], "refused", False)]
+        self._tell([answer for answer, read in zip(last, answers, strict=True) if answer and read is None], len(last))
         return answers
 
     def count(self, question: str) -> int:
         """Return how many tokens a question has in the model's layout."""
-        return len(self._lay_out(question))
+        return self._chat.count([Message(role="user", content=question)])
 
-    def texts(self, questions: Sequence[str], attempt: int = 0) -> list[str | None]:
-        """Sample one answer to each question; None if the question does not fit the model.
-
-        Raises:
-            UserError: The model cannot be asked, or a server refuses every one of several questions.
-        """
-        try:
-            return list(self._sampled(questions, attempt))
-        except UserError as error:
-            if not isinstance(error, UnfitInputError) and getattr(error, "status", None) != _BAD_REQUEST:
-                raise
-            if len(questions) == 1:
-                return [None]
-            texts = [text for question in questions for text in self.texts([question], attempt)]
-            if all(text is None for text in texts) and not isinstance(error, UnfitInputError):
-                raise  # the server refuses any question, whatever its length
-            return texts
-
-    def _sampled(self, questions: Sequence[str], attempt: int) -> list[str]:
+    def _question(self, text: str, attempt: int, before: Answer | None) -> Question:
         config = self._config
-        samples = self._engine.sample(
-            [tuple(self._lay_out(question)) for question in questions],
-            key=[(config.seed, attempt, _name(question)) for question in questions],
-            max_tokens=config.max_tokens,
+        longer = config.room if before is not None and before.cut and not before.text else 1
+        return Question.of(
+            text,
+            config.max_tokens * longer,
             temperature=config.retry_temperature if attempt else config.temperature,
-            stop_tokens=self._stops,
+            key=(config.seed, attempt, _name(text)),
         )
-        return [group[0].text for group in samples]
 
-
-def json_values(text: str) -> Iterator[Any]:
-    """Yield the outermost JSON objects and arrays in a text, in order; trailing commas are removed.
-
-    Reasoning before the answer is skipped.
-    """
-    decoder = json.JSONDecoder()
-    mended = _TRAILING_COMMA.sub(lambda match: match[1] or "", text.rpartition(_THOUGHT)[2])
-    place = 0
-    while (start := _first(mended, place)) is not None:
-        try:
-            value, place = decoder.raw_decode(mended, start)
-        except (json.JSONDecodeError, RecursionError):
-            place = start + 1
-        else:
-            yield value
+    def _tell(self, failed: Sequence[Answer], asked: int) -> None:
+        """Say why questions have no answer: once, or as the error where it is one reason for all of several."""
+        problems = [answer.problem or ("the answer was cut off" if answer.cut else "") for answer in failed]
+        self.problem = max(problems, key=problems.count, default="")
+        if self.problem and asked > 1 and problems == [self.problem] * asked:
+            raise UserError(f"{self._chat.name}: {self.problem}")
+        if self.problem and asked > 1 and not self._noted:
+            self._noted = True
+            count = problems.count(self.problem)
+            warnings.warn(f"{self._chat.name}: {count} of {asked} answers: {self.problem}", Notice, stacklevel=3)
 
 
 def fenced(text: str) -> str:
@@ -152,24 +121,6 @@ def longest_mark(text: str) -> str:
 def numbered(label: str, points: Sequence[str]) -> str:
     """Return points as lines "A1: …", spaces and line breaks in them single spaces."""
     return "\n".join(f"{label}{number}: {' '.join(point.split())}" for number, point in enumerate(points, 1))
-
-
-def request_seed(seed: int, attempt: int, question: str) -> int:
-    """Return the seed of one attempt at a question, for servers; it depends on the arguments alone."""
-    return _name(f"{seed} {attempt} {question}") & 0x7FFFFFFF
-
-
-def _encoded(engine: Engine, text: str) -> list[int]:
-    """Return a question's tokens, with a beginning-of-text token if the tokenizer has one."""
-    try:
-        return engine.encode(text, bos=True)
-    except UserError:
-        return engine.encode(text, bos=False)
-
-
-def _first(text: str, place: int) -> int | None:
-    match = re.compile(r"[{\[]").search(text, place)
-    return match.start() if match else None
 
 
 def _name(question: str) -> int:

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from momus.errors import UserError
+from momus.lm.chats.open import open_chat
 from momus.lm.tiny import TINY
 from momus.match.ask import AskConfig, JsonAsker
 from momus.match.aspects import LexicalTagger, Tagger
 from momus.match.calibrate import read_scale
-from momus.match.chat import ChatAsker
 from momus.match.embedding import EmbeddingMatcher, sentence_encoder
 from momus.match.extract import Extractor, ModelExtractor, RuleExtractor
 from momus.match.lexical import LexicalMatcher
 from momus.match.matcher import Matcher
 from momus.match.model import ModelMatcher, ModelTagger, VotingMatcher, VotingMatcherConfig
 from momus.match.pairwise import PairwiseMatcher
-
-if TYPE_CHECKING:
-    from momus.lm.remote.server import Server
 
 MatcherKind = Literal["lexical", "embedding", "model", "voting", "pairwise"]
 
@@ -65,44 +62,7 @@ class NamedModel:
                 f"{purpose} needs a language model that follows instructions: name it with --model, and with --url "
                 "where a server has it. The small model that ships with Momus only writes critiques of code"
             )
-        config = replace(config or AskConfig(), seed=self.seed)
-        if self.url:
-            return _on_server(self.url, self.name, config)
-        from momus.lm.local.load import load_local_engine
-
-        engine = load_local_engine(self.name)
-        return JsonAsker(engine, getattr(engine, "tokenizer", None), config)
-
-
-def _on_server(url: str, name: str, config: AskConfig) -> JsonAsker:
-    """Return an asker of a server: through its chat API, which lays messages out itself, or else by completions.
-
-    Completions need the model's tokenizer, and so does an exact count of tokens; through chat the count is estimated.
-    """
-    from momus.lm.codec import read_tokenizer
-    from momus.lm.remote.engine import RemoteEngine
-    from momus.lm.remote.server import Server
-
-    server = Server(url, name)
-    if not _has_chat(server):
-        return JsonAsker(RemoteEngine(server), read_tokenizer(name), config)
-    if Path(name).is_dir():
-        return JsonAsker(RemoteEngine(server, chat=True), None, config)
-    return ChatAsker(server, config)
-
-
-def _has_chat(server: Server) -> bool:
-    """Return whether a server has a chat API; raise if it cannot be reached or refuses access."""
-    from momus.lm.remote.server import RefusedError
-    from momus.lm.remote.wire import Request
-
-    try:
-        server.ask([Request("Say yes.", 8, chat=True)])
-    except RefusedError as error:
-        if error.status in (401, 403, 429) or error.status >= 500:
-            raise
-        return False
-    return True
+        return JsonAsker(open_chat(self.name, self.url), replace(config or AskConfig(), seed=self.seed))
 
 
 def open_matcher(

@@ -38,6 +38,7 @@ _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529
 _USED_UP = re.compile(r"insufficient_quota|billing|credit|exceeded your current quota", re.IGNORECASE)
 _CONNECT_SECONDS = 10.0
 _LONGEST_REASON = 300
+_SHORTEST_SECRET = 8  # what people set for servers that want no key, such as "none", is a word like others
 
 
 class RefusedError(UserError):
@@ -270,7 +271,7 @@ class Connection:
 
     def _clean(self, text: str) -> str:
         """Return a server's words on one line, short, and without the key."""
-        text = text.replace(self._secret, "(the key)") if self._secret else text
+        text = text.replace(self._secret, "(the key)") if len(self._secret) >= _SHORTEST_SECRET else text
         return " ".join(text.split())[:_LONGEST_REASON]
 
 

@@ -161,9 +161,14 @@ class Server:
         try:
             return read_reply(await self.post(request.path, request.body(self.model)))
         except RefusedError as error:
-            if error.status == 400 and _CUT_SHORT.search(error.reason):  # what a thought leaves of few tokens
+            if self.is_cut_short(error):
                 return Reply("", (), False, None)
             raise
+
+    @staticmethod
+    def is_cut_short(error: RefusedError) -> bool:
+        """Whether a refusal says that the answer's tokens all went into thinking."""
+        return error.status == 400 and bool(_CUT_SHORT.search(error.reason))
 
     async def post(self, path: str, body: Mapping[str, object]) -> Any:
         """Send one request to a path under the base URL, in the words that this server takes.

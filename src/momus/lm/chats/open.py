@@ -1,0 +1,99 @@
+"""Opening a chat by the name of a model: in this process, or on a server, whose API is found by asking it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from momus.errors import UserError
+from momus.lm.chats.engine import EngineChat
+from momus.lm.chats.messages import MessagesChat, MessagesServer
+from momus.lm.chats.protocol import Chat, Question
+from momus.lm.chats.server import ServerChat
+from momus.lm.remote.server import RefusedError, Server
+
+Api = Literal["auto", "chat", "messages", "completions"]
+
+_MESSAGES_HOST = "api.anthropic.com"
+_NO_PATH = (404, 405, 501)
+"""Statuses with which a server says that it does not have an API."""
+
+
+def open_chat(model: str | None, url: str | None = None, *, api: Api = "auto", **settings: Any) -> Chat:
+    """Open a model that chats.
+
+    Args:
+        model: Its folder, GGUF file or name on the hub; with `url` its name there, None for the only one.
+        url: A server; None loads the model in this process.
+        api: Which API the server has; "auto" finds out with one short question.
+        settings: Of `Server`, such as `timeout` and `concurrency`.
+
+    Raises:
+        UserError: The model cannot be loaded, or the server not be reached, or it has none of these APIs.
+    """
+    if url is not None:
+        return _on_server(model, url, _api_of(url) if api == "auto" else api, settings)
+    if model is None:
+        raise UserError("a model is needed: its folder, its name on the hub, or a server that has it")
+    from momus.lm.local.load import load_local_engine
+    from momus.lm.models import model_digest
+
+    engine, path = load_local_engine(model), Path(model)
+    return EngineChat(engine, engine.tokenizer, model, lambda: model_digest(path) if path.exists() else "")
+
+
+def _api_of(url: str) -> Api:
+    """Return the API that a URL names by its host or path, "auto" where it names none."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    if parts.hostname == _MESSAGES_HOST or path.endswith("/messages") or "/anthropic" in path:
+        return "messages"
+    return "chat" if path.endswith("/chat/completions") else "auto"
+
+
+def _on_server(model: str | None, url: str, api: Api, settings: dict[str, Any]) -> Chat:
+    if api == "messages":
+        return MessagesChat(MessagesServer(url, model, **settings))
+    server = Server(url, model, **settings)
+    chat = ServerChat(server, _tokenizer(server.model))
+    if api == "chat":
+        return chat
+    try:
+        if api == "auto":
+            chat.answer([Question.of("Say yes.", 8)])
+            return chat
+    except RefusedError as error:
+        if error.status not in _NO_PATH or error.code == "model_not_found":
+            raise
+    return _without_chat(server, url, api, settings)
+
+
+def _without_chat(server: Server, url: str, api: Api, settings: dict[str, Any]) -> Chat:
+    """Open a server that has no chat API: by the Messages API, or by text completions in the tokenizer's own layout."""
+    if api == "auto":
+        try:
+            chat = MessagesChat(MessagesServer(url, server.model, **settings))
+            chat.answer([Question.of("Say yes.", 8)])
+            return chat
+        except RefusedError as error:
+            if error.status not in _NO_PATH or error.code == "model_not_found":
+                raise
+    tokenizer = _tokenizer(server.model)
+    if tokenizer is None:
+        raise UserError(
+            f"{server.url} has no chat API, and text completions need the model's tokenizer to lay messages out: serve "
+            "the model from a folder that this machine has too, or take a server with a chat API"
+        )
+    from momus.lm.remote.engine import RemoteEngine
+
+    return EngineChat(RemoteEngine(server, tokenizer), tokenizer, f"{server.model} at {server.url}")
+
+
+def _tokenizer(model: str) -> Any:
+    """Return the tokenizer of a model that a server has from a folder of this machine; the hub is not asked for any."""
+    if not Path(model).is_dir():
+        return None
+    from momus.lm.codec import read_tokenizer
+
+    return read_tokenizer(model)

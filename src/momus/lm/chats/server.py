@@ -1,0 +1,143 @@
+"""A chat on an OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, LM Studio, hosted models that think.
+
+Only messages travel, so no tokenizer is needed and none is looked for. A JSON schema is sent as structured outputs and
+left out where the server refuses them; what comes back is read with care either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from momus.errors import UserError
+from momus.lm.chats.protocol import Answer, Question, Usage, whole_answer, without_thinking
+from momus.lm.remote.connection import RefusedError
+from momus.lm.remote.server import Server
+from momus.lm.remote.wire import clean_text
+from momus.records import Message
+
+_BYTES = 3
+"""UTF-8 bytes counted as one token: a Korean syllable. English has more bytes a token, so no count is too low."""
+_ABOUT_ALL = {401, 402, 404, 405, 429}
+"""Statuses of refusals that say something about every question; of others, about one."""
+
+
+class ServerChat:
+    """Asks a model through nothing but its chat API.
+
+    Args:
+        server: The server and its model.
+        tokenizer: The model's tokenizer, for exact counts of tokens; None estimates them.
+    """
+
+    path = "/chat/completions"
+
+    def __init__(self, server: Server, tokenizer: Any = None) -> None:
+        self.server, self._tokenizer = server, tokenizer
+
+    @property
+    def name(self) -> str:
+        """The model's name on the server, and the server's URL."""
+        return f"{self.server.model} at {self.server.url}"
+
+    def identity(self) -> Mapping[str, str]:
+        """Return the API, the model's name and the server's URL."""
+        return {"api": self.path.strip("/"), "model": self.server.model, "url": self.server.url}
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Return the tokens of a conversation's texts: exact with a tokenizer, else an estimate."""
+        texts = [message.content for message in messages]
+        if self._tokenizer is None:
+            return sum(-(-len(text.encode()) // _BYTES) for text in texts)
+        return sum(len(self._tokenizer.encode(text, add_special_tokens=False)) for text in texts)
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer questions, many at once; see `Chat.answer`."""
+        return self.server.run([self._answer(question) for question in questions])
+
+    async def _answer(self, question: Question) -> Answer:
+        try:
+            reply = await self.server.post(self.path, self.body(question))
+        except RefusedError as error:
+            if error.status in _ABOUT_ALL or error.status >= 500 or (error.status == 403 and not self.server.answered):
+                raise
+            if self.server.is_cut_short(error):
+                return whole_answer(Answer("", cut=True, usage=Usage(calls=1)), question.max_tokens)
+            return Answer("", str(error), refused=True)
+        try:
+            answer = self.read(reply)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise _other_api(self.server.url, reply) from error
+        return whole_answer(answer, question.max_tokens)
+
+    def body(self, question: Question) -> dict[str, object]:
+        """Return the JSON object to send."""
+        body: dict[str, object] = {
+            "model": self.server.model,
+            "messages": [{"role": message.role, "content": message.content} for message in question.messages],
+            "max_tokens": question.max_tokens,
+            "temperature": question.temperature,
+            "top_p": question.top_p,
+            "seed": question.seed,
+        }
+        if question.schema is not None:
+            named = {"name": "answer", "strict": True, "schema": dict(question.schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
+        return body
+
+    def read(self, reply: Any) -> Answer:
+        """Read what the server answered; raises KeyError and its kin where it is no answer of this API."""
+        choice = reply["choices"][0]
+        message, reason = choice["message"], str(choice.get("finish_reason") or "")
+        text, problem = without_thinking(joined_texts(message.get("content"))), ""
+        if message.get("refusal"):
+            problem = f"the model declines: {_line(message['refusal'])}"
+        elif reason == "content_filter":
+            problem = "a filter of the server ended the answer"
+        elif not text.strip() and (message.get("tool_calls") or message.get("function_call")):
+            problem = "the model calls a tool, and there is none"
+        said = [str(reply.get(name) or "") for name in ("model", "system_fingerprint")]
+        return Answer(
+            text,
+            problem,
+            cut=reason == "length",
+            usage=_read_usage(reply.get("usage")),
+            fingerprint=" ".join(filter(None, said))[:200],
+        )
+
+
+def joined_texts(content: Any) -> str:
+    """Return a message's text: a string, nothing, or parts of which some are texts.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return clean_text(content)
+    if not isinstance(content, list):
+        raise TypeError("content of another kind")
+    parts = [part.get("text") or "" for part in content if part.get("type") in ("text", "output_text")]
+    return clean_text("".join(parts))
+
+
+def count_of(usage: Mapping[str, Any], name: str) -> int:
+    """Return a count that a server says, 0 where it is missing or makes no sense."""
+    value = usage.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53 else 0
+
+
+def _read_usage(usage: Any) -> Usage:
+    if not isinstance(usage, Mapping):
+        return Usage(calls=1)
+    return Usage(count_of(usage, "prompt_tokens"), count_of(usage, "completion_tokens"), 1)
+
+
+def _other_api(url: str, reply: Any) -> UserError:
+    shown = " ".join(repr(reply).split())[:120]
+    return UserError(f"{url} does not answer as its API does: {shown}")
+
+
+def _line(text: Any) -> str:
+    return " ".join(clean_text(str(text)).split())[:200]
