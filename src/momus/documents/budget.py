@@ -83,10 +83,10 @@ def excerpt(document: Document, count: Count, budget: int) -> Excerpt:
     for _ in range(_ROUNDS):
         if goal <= 0:
             break
-        shares = fill([sum(own) for own in sizes], goal)
+        shares = fill([sum(counts) for counts in sizes], goal)
         cut = [
-            _Part(part.heading, _cut(part.texts, own, fill(own, share), count))
-            for part, own, share in zip(parts, sizes, shares, strict=True)
+            _Part(part.heading, _cut(part.texts, counts, fill(counts, share), count))
+            for part, counts, share in zip(parts, sizes, shares, strict=True)
         ]
         text = _written(cut)
         over = count(text) - budget
@@ -101,8 +101,11 @@ def _parts(document: Document) -> list[_Part]:
     if document.abstract:
         parts.append(_Part("Abstract:", tuple(document.abstract.split("\n\n"))))
     parts += [
-        _Part(f"{'#' * min(6, max(1, own.level))} {own.heading}" if own.heading else "", _texts(own.paragraphs))
-        for own in document.sections
+        _Part(
+            f"{'#' * min(6, max(1, section.level))} {section.heading}" if section.heading else "",
+            _texts(section.paragraphs),
+        )
+        for section in document.sections
     ]
     if document.captions:
         parts.append(_Part("Captions of figures and tables:", _texts(document.captions)))

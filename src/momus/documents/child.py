@@ -85,7 +85,7 @@ def _bounded(limits: Limits) -> tuple[str, ...]:
     ):
         # What is bounded tighter already stays so; at the first of the two the system warns, at the second it kills.
         hard = resource.getrlimit(kind)[1]
-        soft, last = (own if hard == resource.RLIM_INFINITY else min(own, hard) for own in (most, most + _GRACE))
+        soft, last = (limit if hard == resource.RLIM_INFINITY else min(limit, hard) for limit in (most, most + _GRACE))
         try:
             resource.setrlimit(kind, (soft, last))
         except (ValueError, OSError):  # macOS does not bound address space

@@ -89,15 +89,15 @@ class Document(Record):
     @property
     def sections(self) -> tuple[Section, ...]:
         """The body by headings; what comes before the first has an empty one."""
-        found: list[tuple[str, int, list[Piece]]] = []
+        sections: list[tuple[str, int, list[Piece]]] = []
         for piece in self.pieces:
             if piece.kind == "heading":
-                found.append((piece.text, piece.level, []))
+                sections.append((piece.text, piece.level, []))
             elif piece.kind == "paragraph":
-                if not found:
-                    found.append(("", 0, []))
-                found[-1][2].append(piece)
-        return tuple(Section(heading, level, tuple(own)) for heading, level, own in found)
+                if not sections:
+                    sections.append(("", 0, []))
+                sections[-1][2].append(piece)
+        return tuple(Section(heading, level, tuple(pieces)) for heading, level, pieces in sections)
 
     @cached_property
     def text(self) -> str:
@@ -107,7 +107,7 @@ class Document(Record):
     def page_of(self, passage: str) -> int:
         """Return the page on which a passage of the text begins, as far as known; 0 if it is not."""
         at = self.text.find(passage)
-        for piece in (own for own in self.pieces if own.kind in READ):
+        for piece in (part for part in self.pieces if part.kind in READ):
             if 0 <= at < len(piece.text):
                 return _page_at(piece, at / len(piece.text))
             at -= len(piece.text) + len("\n\n")

@@ -57,10 +57,10 @@ def to_markdown(feedback: Feedback, rubric: Rubric) -> str:
     lines = [f"# {rubric.title.in_language(feedback.language)}: {_line(feedback.title or feedback.document)}", ""]
     if not feedback.released:
         lines += [f"**{STATES[feedback.state][feedback.language]}**", ""]
-    if scores := [own for own in rubric.scores if own.key in feedback.scores]:
+    if scores := [score for score in rubric.scores if score.key in feedback.scores]:
         lines += ["| | |", "|---|---|"]
-        titles = [(own.title.in_language(feedback.language), own) for own in scores]
-        lines += [f"| {title} | {feedback.scores[own.key]} / {own.high} |" for title, own in titles] + [""]
+        titles = [(score.title.in_language(feedback.language), score) for score in scores]
+        lines += [f"| {title} | {feedback.scores[score.key]} / {score.high} |" for title, score in titles] + [""]
     for section in feedback.sections:
         lines += [f"## {section.title}", ""]
         for number, point in enumerate(section.points, 1):
@@ -89,10 +89,12 @@ def read_given(
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text") from error
     values = list(json_values(text)) if path.suffix == ".json" else [_from_markdown(text, rubric)]
-    found = next((own for value in values if (own := read_answer(value, rubric, language))), None)
+    found = next((read for value in values if (read := read_answer(value, rubric, language))), None)
     if found is None:
-        titles = ", ".join(f"{own.title.in_language(language)!r}" for own in rubric.sections if own.points[0])
-        scores = ", ".join(f"{own.key} {own.low} to {own.high}" for own in rubric.scores)
+        titles = ", ".join(
+            f"{section.title.in_language(language)!r}" for section in rubric.sections if section.points[0]
+        )
+        scores = ", ".join(f"{score.key} {score.low} to {score.high}" for score in rubric.scores)
         raise UserError(
             f"{path}: not feedback of the rubric {rubric.name!r} in the language {language!r}: it needs points under "
             f"'## ' headings {titles}" + (f", and a table of scores: {scores}" if scores else "")
@@ -148,7 +150,7 @@ def _from_markdown(text: str, rubric: Rubric) -> dict[str, Any]:
     """Read headings as sections, items as points, items inside of them as details, and quotes."""
     sections: dict[str, list[dict[str, Any]]] = {}
     scores: dict[str, int] = {}
-    keys = {name: own.key for own in rubric.scores for name in (own.key, own.title.en, own.title.ko)}
+    keys = {name: score.key for score in rubric.scores for name in (score.key, score.title.en, score.title.ko)}
     points: list[dict[str, Any]] = []
     for line in text.splitlines():
         if heading := _SECTION.match(line):
@@ -157,8 +159,8 @@ def _from_markdown(text: str, rubric: Rubric) -> dict[str, Any]:
             scores[keys[score.group(1)]] = int(score.group(2))
         elif quote := _QUOTE.match(line):
             if points:
-                said = _CITED.sub("", quote.group(1))
-                points[-1]["quote"] = f"{points[-1]['quote']} {said}".strip()
+                quoted = _CITED.sub("", quote.group(1))
+                points[-1]["quote"] = f"{points[-1]['quote']} {quoted}".strip()
         elif detail := _DETAIL.match(line):
             if points:
                 points[-1]["details"].append(detail.group(1))
@@ -168,7 +170,9 @@ def _from_markdown(text: str, rubric: Rubric) -> dict[str, Any]:
                 points.append({"point": item.group(1) if item else line.strip(), "details": [], "quote": ""})
             else:
                 points[-1]["point"] += " " + line.strip()
-    entries = {key: [entries_of(own).model_dump() for own in found if own["point"]] for key, found in sections.items()}
+    entries = {
+        key: [entries_of(entry).model_dump() for entry in found if entry["point"]] for key, found in sections.items()
+    }
     return {"sections": entries, "scores": scores}
 
 

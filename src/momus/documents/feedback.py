@@ -121,8 +121,8 @@ class Feedback(Record):
     @property
     def digest(self) -> str:
         """The SHA-256 of what it says."""
-        said = self.model_dump_json(include={"sections", "scores", "sha256"})
-        return hashlib.sha256(said.encode()).hexdigest()
+        content = self.model_dump_json(include={"sections", "scores", "sha256"})
+        return hashlib.sha256(content.encode()).hexdigest()
 
     @property
     def state(self) -> State:
@@ -177,13 +177,15 @@ class _Answer(BaseModel):
     def _lenient(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        sections = value.get("sections", {key: own for key, own in value.items() if key != "scores"})
+        sections = value.get("sections", {key: points for key, points in value.items() if key != "scores"})
         if isinstance(sections, list):
             sections = {
-                own.get("key") or own.get("title"): own.get("points") for own in sections if isinstance(own, dict)
+                section.get("key") or section.get("title"): section.get("points")
+                for section in sections
+                if isinstance(section, dict)
             }
         if isinstance(sections, dict):
-            sections = {key: [own] if isinstance(own, str | dict) else own for key, own in sections.items()}
+            sections = {key: [points] if isinstance(points, str | dict) else points for key, points in sections.items()}
         return {"sections": sections, "scores": value.get("scores") or {}}
 
 
@@ -201,8 +203,8 @@ def question(document: Document, rubric: Rubric, language: Language, count: Coun
         UserError: The budget does not hold the instructions and the document's headings.
     """
     instructions = count(_laid_out(rubric, language, longest_mark(document.text)))
-    own = excerpt(document, count, budget - instructions - _SEAMS)
-    return _laid_out(rubric, language, own.text), own.share
+    shown = excerpt(document, count, budget - instructions - _SEAMS)
+    return _laid_out(rubric, language, shown.text), shown.share
 
 
 def read_answer(
@@ -218,20 +220,20 @@ def read_answer(
         return None
     named = {_plain(key): entries for key, entries in answer.sections.items()}
     sections = {}
-    for own in rubric.sections:
-        names = (own.key, own.title.en, own.title.ko)
+    for section in rubric.sections:
+        names = (section.key, section.title.en, section.title.ko)
         entries = next((named[_plain(name)] for name in names if _plain(name) in named), [])
-        if not entries and own.points[0]:
+        if not entries and section.points[0]:
             return None
-        sections[own.key] = entries
+        sections[section.key] = entries
     scores = {}
     for score in rubric.scores:
         number = re.match(r"\s*(\d+)(?![\d.])", str(answer.scores.get(score.key, "")))
         if number is None or not score.low <= int(number.group(1)) <= score.high:
             return None
         scores[score.key] = int(number.group(1))
-    said = [entry.point for entries in sections.values() for entry in entries]
-    return (sections, scores) if language_of(said) == language else None
+    written = [entry.point for entries in sections.values() for entry in entries]
+    return (sections, scores) if language_of(written) == language else None
 
 
 def checked(
@@ -239,13 +241,13 @@ def checked(
 ) -> tuple[tuple[FeedbackSection, ...], tuple[Struck, ...]]:
     """Make sections of entries, their quotes as the document has them; quotes that it has not are struck."""
     found, struck = [], []
-    for own in rubric.sections:
+    for asked in rubric.sections:
         points = []
-        for entry in sections.get(own.key, ()):
-            point, lost = _checked_point(entry, own, document)
+        for entry in sections.get(asked.key, ()):
+            point, lost = _checked_point(entry, asked, document)
             struck += [lost] if lost else []
             points += [point] if point else []
-        found.append(FeedbackSection(key=own.key, title=own.title.in_language(language), points=tuple(points)))
+        found.append(FeedbackSection(key=asked.key, title=asked.title.in_language(language), points=tuple(points)))
     return tuple(found), tuple(struck)
 
 
@@ -256,22 +258,22 @@ def entries_of(value: Any) -> _Entry:
 
 def answer_of(sections: Sequence[FeedbackSection], scores: Mapping[str, int]) -> str:
     """Return feedback as the JSON that a model is asked for: what a demonstration of it says."""
-    said: dict[str, Any] = {
+    content: dict[str, Any] = {
         "sections": {
-            own.key: [{"point": p.text, "details": list(p.details), "quote": p.quote} for p in own.points]
-            for own in sections
+            section.key: [{"point": p.text, "details": list(p.details), "quote": p.quote} for p in section.points]
+            for section in sections
         }
     }
     if scores:
-        said["scores"] = dict(scores)
-    return json.dumps(said, ensure_ascii=False, indent=1)
+        content["scores"] = dict(scores)
+    return json.dumps(content, ensure_ascii=False, indent=1)
 
 
 def words_to_see(feedback: Feedback, rubric: Rubric) -> list[str]:
     """Return the words of a rubric's list that the feedback uses, for a person to look at."""
-    said = " ".join(" ".join((p.text, *p.details)) for own in feedback.sections for p in own.points).casefold()
+    words = " ".join(" ".join((p.text, *p.details)) for section in feedback.sections for p in section.points).casefold()
     return [
-        word for word in rubric.avoid if re.search(rf"\b{re.escape(word)}" + (r"\b" if word.isascii() else ""), said)
+        word for word in rubric.avoid if re.search(rf"\b{re.escape(word)}" + (r"\b" if word.isascii() else ""), words)
     ]
 
 
@@ -292,16 +294,18 @@ def _checked_point(
 
 def _laid_out(rubric: Rubric, language: Language, text: str) -> str:
     sections = "\n".join(
-        f'- "{own.key}" ({own.title.in_language(language)}): {own.ask} {_number(own)}' for own in rubric.sections
+        f'- "{part.key}" ({part.title.in_language(language)}): {part.ask} {_number(part)}' for part in rubric.sections
     )
     scores = "".join(
-        f'- "{own.key}", a whole number from {own.low} to {own.high}: {own.ask}\n' for own in rubric.scores
+        f'- "{part.key}", a whole number from {part.low} to {part.high}: {part.ask}\n' for part in rubric.scores
     )
     form: dict[str, Any] = {
-        "sections": {own.key: [{"point": "…", "details": ["…"] * own.details, "quote": "…"}] for own in rubric.sections}
+        "sections": {
+            part.key: [{"point": "…", "details": ["…"] * part.details, "quote": "…"}] for part in rubric.sections
+        }
     }
     if rubric.scores:
-        form["scores"] = {own.key: own.low for own in rubric.scores}
+        form["scores"] = {part.key: part.low for part in rubric.scores}
     return _ASK.format(
         task=rubric.task,
         tone=f"Tone: {rubric.tone}" if rubric.tone else "",

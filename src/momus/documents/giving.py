@@ -70,7 +70,7 @@ def by_model(
         UserError: The budget is too small, or the model gives no answer of the asked form.
     """
     frame = asker.count("")
-    text, share = question(document, rubric, language, lambda own: asker.count(own) - frame, budget - frame)
+    text, share = question(document, rubric, language, lambda text: asker.count(text) - frame, budget - frame)
     [answer] = asker.ask([text], lambda _, value: read_answer(value, rubric, language))
     if answer is None and asker.problem:
         more = ": raise --answer-tokens" if "tokens" in asker.problem or "cut off" in asker.problem else ""

@@ -90,15 +90,15 @@ def is_beside(file: Path, feedback: Feedback) -> bool:
 
 def demonstrations(store: Sequence[Filed], count: Count, budget: int) -> Iterator[Demonstration]:
     """Yield what people wrote or approved."""
-    for own in store:
-        feedback = own.feedback
+    for filed in store:
+        feedback = filed.feedback
         if feedback.released and (feedback.kind == "person" or feedback.state == "approved"):
-            prompt = question(own.document, own.rubric, feedback.language, count, budget)[0]
+            prompt = question(filed.document, filed.rubric, feedback.language, count, budget)[0]
             yield Demonstration(
                 prompt=prompt,
                 answer=answer_of(_shown(feedback.sections, prompt), feedback.scores),
                 author=feedback.author,
-                origin=_origin(own),
+                origin=_origin(filed),
             )
 
 
@@ -108,46 +108,46 @@ def rankings(store: Sequence[Filed], count: Count, budget: int) -> Iterator[Rank
     Beside graded answers of the same decision one without a grade has no place, and is left out.
     """
     groups: dict[tuple[str, str, str, str], list[tuple[Filed, Decision]]] = defaultdict(list)
-    for own in store:
-        feedback = own.feedback
+    for filed in store:
+        feedback = filed.feedback
         asked = (feedback.sha256, feedback.rubric, feedback.language)
         for by in dict.fromkeys(decision.by for decision in feedback.decisions):
             last = [decision for decision in feedback.decisions if decision.by == by][-1]
             if last.digest == feedback.digest:
-                groups[*asked, by].append((own, last))
+                groups[*asked, by].append((filed, last))
     for (*_, by), group in groups.items():
         graded = {decision.state for _, decision in group if decision.grade is not None}
-        decided = [(own, last) for own, last in group if last.grade is not None or last.state not in graded]
-        answers = [(own.feedback, own.feedback.sections, _good(last)) for own, last in decided]
-        own, last = decided[0]
-        before = own.feedback.written
-        if len(decided) == 1 and last.state == "approved" and before and before != own.feedback.sections:
-            draft = own.feedback.model_copy(update={"author": f"{own.feedback.author}, before it was edited"})
+        decided = [(filed, last) for filed, last in group if last.grade is not None or last.state not in graded]
+        answers = [(filed.feedback, filed.feedback.sections, _good(last)) for filed, last in decided]
+        filed, last = decided[0]
+        before = filed.feedback.written
+        if len(decided) == 1 and last.state == "approved" and before and before != filed.feedback.sections:
+            draft = filed.feedback.model_copy(update={"author": f"{filed.feedback.author}, before it was edited"})
             answers.append((draft, before, _good(last) - 10))
         if len(answers) > 1:
-            prompt = question(own.document, own.rubric, own.feedback.language, count, budget)[0]
+            prompt = question(filed.document, filed.rubric, filed.feedback.language, count, budget)[0]
             goods = sorted({good for *_, good in answers}, reverse=True)
             yield Ranking(
                 prompt=prompt,
-                candidates=tuple(answer_of(_shown(said, prompt), made.scores) for made, said, _ in answers),
+                candidates=tuple(answer_of(_shown(sections, prompt), made.scores) for made, sections, _ in answers),
                 ranks=tuple(goods.index(good) for *_, good in answers),
                 labeler=by,
                 authors=tuple(made.author for made, _, _ in answers),
-                origin=_origin(own),
+                origin=_origin(filed),
             )
 
 
 def reviews(store: Sequence[Filed]) -> Iterator[Review]:
     """Yield the points that say what is wrong or missing, for `momus overlap`."""
-    for own in store:
-        sections = [section for section in own.feedback.sections if section.key in ABOUT]
-        points = [point for section in sections or own.feedback.sections for point in section.points]
+    for filed in store:
+        sections = [section for section in filed.feedback.sections if section.key in ABOUT]
+        points = [point for section in sections or filed.feedback.sections for point in section.points]
         yield Review(
-            document=own.feedback.document,
-            reviewer=own.feedback.author,
-            kind=own.feedback.kind,
+            document=filed.feedback.document,
+            reviewer=filed.feedback.author,
+            kind=filed.feedback.kind,
             points=tuple(Point(text=" ".join((p.text, *p.details))) for p in points),
-            strata={"rubric": own.feedback.rubric},
+            strata={"rubric": filed.feedback.rubric},
         )
 
 
@@ -157,13 +157,13 @@ def _shown(sections: Sequence[FeedbackSection], prompt: str) -> tuple[FeedbackSe
     def seen(point: FeedbackPoint) -> FeedbackPoint:
         return point if find_quote(point.quote, prompt) else point.model_copy(update={"quote": ""})
 
-    return tuple(own.model_copy(update={"points": tuple(map(seen, own.points))}) for own in sections)
+    return tuple(section.model_copy(update={"points": tuple(map(seen, section.points))}) for section in sections)
 
 
 def _good(decision: Decision) -> int:
     return (decision.grade or 0) + 10 * (decision.state == "approved")
 
 
-def _origin(own: Filed) -> Origin:
-    feedback = own.feedback
+def _origin(filed: Filed) -> Origin:
+    feedback = filed.feedback
     return Origin(format="momus feedback", id=feedback.document, group=feedback.sha256, language=feedback.language)

@@ -100,7 +100,7 @@ class _Telling:
         self._body = body_size((block.size, len(block.text)) for block in blocks if not block.hint and block.size)
         self._title = self._find_title(blocks, title)
         self._blocks = blocks
-        self._abstract = next((own for own in blocks[:60] if _ABSTRACT.match(own.text)), None)
+        self._abstract = next((block for block in blocks[:60] if _ABSTRACT.match(block.text)), None)
 
     def pieces(self) -> list[Piece]:
         found: list[Piece] = []
@@ -159,12 +159,12 @@ class _Telling:
         after = self._blocks[max(self._title) + 1 :][:60]
         for place, block in enumerate(after):
             if _ABSTRACT.match(block.text) or self._heading(block):
-                between = [own for own in after[:place] if own.hint != "head"]
-                bare = bool(self._body) and not any(_has_sentence(own.text) for own in between)
+                between = [other for other in after[:place] if other.hint != "head"]
+                bare = bool(self._body) and not any(_has_sentence(other.text) for other in between)
                 return bare or bool(_ABSTRACT.match(block.text))
         return False
 
-    def _find_title(self, blocks: Sequence[Block], said: str) -> set[int]:
+    def _find_title(self, blocks: Sequence[Block], stated: str) -> set[int]:
         """Return which blocks are the title: what the file calls so, else the largest on its first page."""
         hinted = [index for index, block in enumerate(blocks) if block.hint == "title"]
         if hinted:
@@ -178,7 +178,7 @@ class _Telling:
             if block.hint in ("", "paragraph") and not _CAPTION.match(block.text):
                 first.append(index)
         for index in first:
-            if said and len(said) > 5 and _letters(blocks[index].text) == _letters(said):
+            if stated and len(stated) > 5 and _letters(blocks[index].text) == _letters(stated):
                 return {index}
         sized = [index for index in first if len(blocks[index].text) <= _LONGEST_TITLE and _words(blocks[index].text)]
         if not sized or not self._body:
@@ -231,8 +231,8 @@ class _Telling:
         """Whether a block looks like the inside of a figure or table: small, or hardly words, and no sentence."""
         if block.hint or not self._body or _has_sentence(block.text):
             return False
-        letters = sum(own.isalpha() for own in block.text)
-        solid = sum(not own.isspace() for own in block.text)
+        letters = sum(character.isalpha() for character in block.text)
+        solid = sum(not character.isspace() for character in block.text)
         return block.tabular or block.size < _SMALLER * self._body or letters < 0.5 * solid
 
 
@@ -303,17 +303,17 @@ def _level(number: re.Match[str] | None) -> int:
 
 
 def _letters(text: str) -> str:
-    return "".join(own for own in text.casefold() if own.isalnum())
+    return "".join(character for character in text.casefold() if character.isalnum())
 
 
 def _words(text: str) -> bool:
-    return sum(own.isalpha() for own in text) >= 2
+    return sum(character.isalpha() for character in text) >= 2
 
 
 def _has_sentence(text: str) -> bool:
     """Whether something as long as a sentence ends like one."""
-    *ended, _ = _STOP.split(text)
-    return any(len(own) >= _LEAST_SENTENCE and _words(own) for own in ended)
+    *sentences, _ = _STOP.split(text)
+    return any(len(sentence) >= _LEAST_SENTENCE and _words(sentence) for sentence in sentences)
 
 
 def _first_words(text: str) -> bool:

@@ -125,8 +125,8 @@ def _parsed(path: Path, answer: bytes, url: str) -> Element:
 
 def _measures(root: Element) -> dict[int, tuple[float, float]]:
     found = {}
-    for own in root.iterfind(f"./{_TEI}facsimile/{_TEI}surface"):
-        number, width, height = (own.get(name, "") for name in ("n", "lrx", "lry"))
+    for surface in root.iterfind(f"./{_TEI}facsimile/{_TEI}surface"):
+        number, width, height = (surface.get(name, "") for name in ("n", "lrx", "lry"))
         if number.isdigit() and re.fullmatch(_DECIMAL, width) and re.fullmatch(_DECIMAL, height):
             found[int(number)] = (float(width), float(height))
     return {number: sides for number, sides in found.items() if all(sides)}
@@ -135,55 +135,55 @@ def _measures(root: Element) -> dict[int, tuple[float, float]]:
 def _pieces(root: Element, sheets: Sheets) -> Iterator[Piece]:
     yield from _made("title", root.find(f".//{_TEI}titleStmt/{_TEI}title"), sheets)
     label = ""
-    for own in root.iterfind(f".//{_TEI}profileDesc/{_TEI}abstract//*"):
-        if own.tag == f"{_TEI}head":  # "Methods" of an abstract in parts
-            label = _text(own).rstrip(" .:")
-        elif own.tag == f"{_TEI}p":
-            yield from _made("abstract", own, sheets, f"{label}: " if label else "")
+    for element in root.iterfind(f".//{_TEI}profileDesc/{_TEI}abstract//*"):
+        if element.tag == f"{_TEI}head":  # "Methods" of an abstract in parts
+            label = _text(element).rstrip(" .:")
+        elif element.tag == f"{_TEI}p":
+            yield from _made("abstract", element, sheets, f"{label}: " if label else "")
             label = ""
     for part in ("body", "back"):
-        for own in root.iterfind(f"./{_TEI}text/{_TEI}{part}"):
-            yield from _part(own, sheets)
+        for element in root.iterfind(f"./{_TEI}text/{_TEI}{part}"):
+            yield from _part(element, sheets)
 
 
 def _part(parent: Element, sheets: Sheets) -> Iterator[Piece]:
     """Yield what stands in a part of the text, each piece once, however the parts are nested."""
-    for own in parent:
-        if own.tag == f"{_TEI}head":
-            number = own.get("n", "").strip()
+    for child in parent:
+        if child.tag == f"{_TEI}head":
+            number = child.get("n", "").strip()
             level = 1 + number.strip(".").count(".") if number else 1
-            yield from _made("heading", own, sheets, f"{number} " if number else "", level)
-        elif own.tag == f"{_TEI}figure":
-            yield from _caption(own, sheets)
-        elif own.tag == f"{_TEI}listBibl":
-            for entry in own:
+            yield from _made("heading", child, sheets, f"{number} " if number else "", level)
+        elif child.tag == f"{_TEI}figure":
+            yield from _caption(child, sheets)
+        elif child.tag == f"{_TEI}listBibl":
+            for entry in child:
                 raw = next((note for note in entry.iter(f"{_TEI}note") if note.get("type") == "raw_reference"), None)
                 yield from _made("reference", entry if raw is None else raw, sheets, place=entry)
-        elif own.tag == f"{_TEI}note":
-            yield from _made("footnote", own, sheets)
-        elif own.tag in (f"{_TEI}p", f"{_TEI}list", f"{_TEI}formula"):
-            yield from _made("paragraph", own, sheets)
-        elif own.tag == f"{_TEI}div":
-            yield from _part(own, sheets)
+        elif child.tag == f"{_TEI}note":
+            yield from _made("footnote", child, sheets)
+        elif child.tag in (f"{_TEI}p", f"{_TEI}list", f"{_TEI}formula"):
+            yield from _made("paragraph", child, sheets)
+        elif child.tag == f"{_TEI}div":
+            yield from _part(child, sheets)
 
 
 def _caption(figure: Element, sheets: Sheets) -> Iterator[Piece]:
     """Yield a figure's or table's description behind its label, unless it repeats it."""
     description = figure.find(f"{_TEI}figDesc")
-    label, said = _text(figure.find(f"{_TEI}head")).rstrip(" .:"), _text(description)
-    if said:
-        repeated = not label or _letters(said).startswith(_letters(label))
+    label, caption = _text(figure.find(f"{_TEI}head")).rstrip(" .:"), _text(description)
+    if caption:
+        repeated = not label or _letters(caption).startswith(_letters(label))
         yield from _made("caption", description, sheets, "" if repeated else f"{label}: ", place=figure)
     elif label:
         yield from _made("caption", figure.find(f"{_TEI}head"), sheets, place=figure)
 
 
 def _made(
-    kind: Kind, own: Element | None, sheets: Sheets, before: str = "", level: int = 0, place: Element | None = None
+    kind: Kind, element: Element | None, sheets: Sheets, before: str = "", level: int = 0, place: Element | None = None
 ) -> Iterator[Piece]:
-    text = _text(own)
-    if own is not None and text:
-        places = _places((own if place is None else place).get("coords", ""), sheets)
+    text = _text(element)
+    if element is not None and text:
+        places = _places((element if place is None else place).get("coords", ""), sheets)
         yield Piece(kind=kind, text=before + text, places=places, level=level)
 
 
@@ -209,13 +209,13 @@ def _shares(box: Sequence[float], sides: tuple[float, float]) -> tuple[float, fl
     return left, top, right, bottom
 
 
-def _text(own: Element | None) -> str:
+def _text(element: Element | None) -> str:
     """Return an element's text, its parts as words of their own where no sentence holds them together."""
-    if own is None:
+    if element is None:
         return ""
-    apart = own.tag in (f"{_TEI}biblStruct", f"{_TEI}list", f"{_TEI}formula")
-    return " ".join((" " if apart else "").join(own.itertext()).split())
+    apart = element.tag in (f"{_TEI}biblStruct", f"{_TEI}list", f"{_TEI}formula")
+    return " ".join((" " if apart else "").join(element.itertext()).split())
 
 
 def _letters(text: str) -> str:
-    return "".join(own for own in text.casefold() if own.isalnum())
+    return "".join(character for character in text.casefold() if character.isalnum())

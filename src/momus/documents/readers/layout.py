@@ -234,7 +234,7 @@ def _lines(runs: Sequence[Run]) -> list[Run]:
 def _beside(row: Sequence[Run], run: Run) -> bool:
     """Whether a run stands on the same line as a row of others, overlapping none of them sideways."""
     shared = min(row[0].bottom, run.bottom) - max(row[0].top, run.top)
-    apart = all(run.left >= own.right - 1 or run.right <= own.left + 1 for own in row)
+    apart = all(run.left >= other.right - 1 or run.right <= other.left + 1 for other in row)
     return apart and shared > 0.5 * min(row[0].bottom - row[0].top, run.bottom - run.top)
 
 

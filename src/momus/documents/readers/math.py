@@ -31,9 +31,11 @@ def _value(element: Element, properties: str, name: str, default: str) -> str:
     """Return the `val` of a property, which may be empty; `default` where there is none."""
     for child in element:
         if local_name(child) == properties:
-            for own in child:
-                if local_name(own) == name:
-                    return next((value for key, value in own.items() if key.rpartition("}")[2] == "val"), default)
+            for grandchild in child:
+                if local_name(grandchild) == name:
+                    return next(
+                        (value for key, value in grandchild.items() if key.rpartition("}")[2] == "val"), default
+                    )
     return default
 
 

@@ -154,9 +154,9 @@ class _Growing:
 
     def finished(self) -> Run:
         text = unicodedata.normalize("NFC", "".join(self.text).translate(_LIGATURES))
-        text = " ".join("".join(own for own in text if own.isprintable() or own.isspace()).split())
+        text = " ".join("".join(letter for letter in text if letter.isprintable() or letter.isspace()).split())
         size = self.sizes.most_common(1)[0][0]
-        solid = max(1, sum(not own.isspace() for own in self.text))
+        solid = max(1, sum(not letter.isspace() for letter in self.text))
         return Run(
             text, self.left, self.right, self.top, self.bottom, size, self.bold > 0.6 * solid, spaced=self.spaced
         )
@@ -244,38 +244,43 @@ def _runs(characters: Iterator[_Char]) -> Iterator[_Growing]:
     """Group characters that stand side by side on one baseline, in the order they are drawn."""
     run: _Growing | None = None
     space = False
-    for own in characters:
-        if own.text.isspace():
+    for character in characters:
+        if character.text.isspace():
             space = True
-            if run is not None and own.size:  # one that the file draws, not one that PDFium puts in
+            if run is not None and character.size:  # one that the file draws, not one that PDFium puts in
                 run.spaced = True
             continue
-        if run is None or not _goes_on(run, own):
+        if run is None or not _goes_on(run, character):
             if run is not None:
                 yield run
-            run, space = _Growing(own.left, own.right, own.top, own.bottom, own.angle, own.left), False
+            run, space = (
+                _Growing(
+                    character.left, character.right, character.top, character.bottom, character.angle, character.left
+                ),
+                False,
+            )
         if space:
             run.text.append(" ")
         space = False
-        run.last, run.spaced = own.left, False
-        run.text.append(run.written(own))
-        run.left, run.right = min(run.left, own.left), max(run.right, own.right)
-        run.top, run.bottom = min(run.top, own.top), max(run.bottom, own.bottom)
-        run.sizes[own.size] += 1
-        run.bold += own.bold
+        run.last, run.spaced = character.left, False
+        run.text.append(run.written(character))
+        run.left, run.right = min(run.left, character.left), max(run.right, character.right)
+        run.top, run.bottom = min(run.top, character.top), max(run.bottom, character.bottom)
+        run.sizes[character.size] += 1
+        run.bold += character.bold
     if run is not None:
         yield run
 
 
-def _goes_on(run: _Growing, own: _Char) -> bool:
+def _goes_on(run: _Growing, character: _Char) -> bool:
     """Whether a character stands just right of a run's last; raised and lowered ones still share some height."""
-    shared = min(run.bottom, own.bottom) - max(run.top, own.top)
-    lower = min(run.bottom - run.top, own.bottom - own.top)
-    size = max(own.size, max(run.sizes))
-    if own.angle and _between(own.angle, 0) > _TURNED:
-        return _between(own.angle, run.angle) < _TURNED
+    shared = min(run.bottom, character.bottom) - max(run.top, character.top)
+    lower = min(run.bottom - run.top, character.bottom - character.top)
+    size = max(character.size, max(run.sizes))
+    if character.angle and _between(character.angle, 0) > _TURNED:
+        return _between(character.angle, run.angle) < _TURNED
     # The letters of a ligature have one box.
-    return shared > 0.3 * lower and own.left >= run.last - 0.3 * size and own.left - run.right < 1.2 * size
+    return shared > 0.3 * lower and character.left >= run.last - 0.3 * size and character.left - run.right < 1.2 * size
 
 
 def _as_seen(
@@ -299,7 +304,7 @@ def _between(one: float, other: float) -> float:
 
 
 def _strange(text: str) -> int:
-    return sum(unicodedata.category(own) in ("Co", "Cn", "Cc") or own == "\ufffd" for own in text)
+    return sum(unicodedata.category(character) in ("Co", "Cn", "Cc") or character == "\ufffd" for character in text)
 
 
 def _pages(count: int) -> str:

@@ -97,9 +97,9 @@ def read_markdown(path: Path, limits: Limits) -> Blocks:
 
     text = _text(path, limits)
     front = _FRONT_MATTER.match(text)
-    said = _TITLE.search(front.group(1)) if front else None
+    titled = _TITLE.search(front.group(1)) if front else None
     tokens = MarkdownIt("commonmark").enable("table").parse(text[front.end() :] if front else text)
-    blocks: list[Block] = [Block(said.group(1), hint="title")] if said else []
+    blocks: list[Block] = [Block(titled.group(1), hint="title")] if titled else []
     hint: Hint = "paragraph"
     level = item = 0
     hidden = False

@@ -83,7 +83,7 @@ class Words:
         compound, whole = self._known[f"{one}-{other}"], self._known[one + other]
         if compound or whole:
             return compound >= whole
-        if not right[0].islower() or left.isupper() or any(own.isdigit() for own in left):
+        if not right[0].islower() or left.isupper() or any(character.isdigit() for character in left):
             return True
         last, first = one.split("-")[-1], other.split("-")[0]
         if "-" in one + other:
