@@ -81,7 +81,7 @@ def recognise(name: str, format_name: str | None = None) -> tuple[Source, Format
 
 
 def read(
-    source: Source, own: Format, licence: str = "", left_out: Counter[str] | None = None
+    source: Source, source_format: Format, licence: str = "", left_out: Counter[str] | None = None
 ) -> Iterator[Record | Problem]:
     """Yield the records of a source in order, and a Problem for each row that is not what its format says.
 
@@ -89,14 +89,14 @@ def read(
     and are in no record are counted by name in `left_out`.
     """
     left_out = Counter() if left_out is None else left_out
-    for row in _together(source.rows(), own):
+    for row in _together(source.rows(), source_format):
         if isinstance(row, Problem):
             yield row
             continue
-        watched = [WatchedRow(value) for value in row.value] if own.together else _watched(row.value)
+        watched = [WatchedRow(value) for value in row.value] if source_format.together else _watched(row.value)
         try:
             with counting(left_out):
-                made = [_with_tools(record, watched) for record in own.read(watched)]
+                made = [_with_tools(record, watched) for record in source_format.read(watched)]
         except BadRecordError as error:
             yield Problem(row.place, error.field, error.message)
         except ValidationError as error:
@@ -107,7 +107,7 @@ def read(
                 if isinstance(watched_row, WatchedRow):
                     left_out.update(watched_row.unread())
             for record in made:
-                yield _placed(record, own, row.place, licence or source.licence)
+                yield _placed(record, source_format, row.place, licence or source.licence)
 
 
 def _watched(value: Any) -> Any:
@@ -127,15 +127,15 @@ def _with_tools(record: Record, row: Any) -> Record:
     return record.model_copy(update={"prompt": with_tools(record.prompt, tools)})
 
 
-def _together(rows: Iterator[Row | Problem], own: Format) -> Iterator[Row | Problem]:
+def _together(rows: Iterator[Row | Problem], source_format: Format) -> Iterator[Row | Problem]:
     """Pass on what the format can take: rows of its type, joined where it wants them joined."""
-    fit = (_fitting(row, own) for row in rows)
-    if not own.together:
+    fit = (_fitting(row, source_format) for row in rows)
+    if not source_format.together:
         yield from fit
         return
 
     def key(row: Row | Problem) -> Any:
-        return row if isinstance(row, Problem) else str(row.value.get(own.together))
+        return row if isinstance(row, Problem) else str(row.value.get(source_format.together))
 
     for _, group in groupby(fit, key):
         values, place = [], ""
@@ -149,17 +149,19 @@ def _together(rows: Iterator[Row | Problem], own: Format) -> Iterator[Row | Prob
             yield Row(place, values)
 
 
-def _fitting(row: Row | Problem, own: Format) -> Row | Problem:
-    if isinstance(row, Problem) or isinstance(row.value, own.row_type):
+def _fitting(row: Row | Problem, source_format: Format) -> Row | Problem:
+    if isinstance(row, Problem) or isinstance(row.value, source_format.row_type):
         return row
-    return Problem(row.place, "", f"is not {'text' if own.row_type is str else 'an object with named fields'}")
+    return Problem(
+        row.place, "", f"is not {'text' if source_format.row_type is str else 'an object with named fields'}"
+    )
 
 
-def _placed(record: Record, own: Format, place: str, licence: str) -> Record:
+def _placed(record: Record, source_format: Format, place: str, licence: str) -> Record:
     origin = getattr(record, "origin", None)
     if not isinstance(origin, Origin):
         return record
-    known = {"format": own.name, "place": place, "licence": licence}
+    known = {"format": source_format.name, "place": place, "licence": licence}
     missing = {name: value for name, value in known.items() if not getattr(origin, name)}
     return record.model_copy(update={"origin": origin.model_copy(update=missing)})
 
@@ -217,10 +219,10 @@ def _count(names: Counter[str], name: str) -> None:
 
 def length(content: Content) -> int:
     """Return the number of characters of a text, or of all the messages of a conversation."""
-    return len(content) if isinstance(content, str) else sum(len(own.content) for own in content)
+    return len(content) if isinstance(content, str) else sum(len(part.content) for part in content)
 
 
-def summarise(source: Source, own: Format) -> Summary:
+def summarise(source: Source, source_format: Format) -> Summary:
     """Read a whole source and count what is in it."""
     summary = Summary()
 
@@ -232,7 +234,7 @@ def summarise(source: Source, own: Format) -> Summary:
                     _count(summary.fields, str(name))
             yield row
 
-    for item in read(replace(source, rows=rows), own, left_out=summary.problems.left_out):
+    for item in read(replace(source, rows=rows), source_format, left_out=summary.problems.left_out):
         if isinstance(item, Problem):
             summary.problems.add(item)
         else:
@@ -241,7 +243,7 @@ def summarise(source: Source, own: Format) -> Summary:
 
 
 def convert(
-    source: Source, own: Format, out: Path, kind: str | None = None, licence: str = "", skip_bad: bool = False
+    source: Source, source_format: Format, out: Path, kind: str | None = None, licence: str = "", skip_bad: bool = False
 ) -> tuple[int, Problems]:
     """Write the records of a source as JSON Lines; return how many, and the problems of rows that were left out.
 
@@ -259,7 +261,7 @@ def convert(
         """Yield what is to be written; at the end refuse it where rows were bad or none was of the kind."""
         nonlocal written
         only: type[Record] | None = KINDS[kind] if kind is not None else None
-        for item in read(source, own, licence, problems.left_out):
+        for item in read(source, source_format, licence, problems.left_out):
             if isinstance(item, Problem):
                 problems.add(item)
                 continue
@@ -296,4 +298,4 @@ def _of_kind(record: Record, kind: str | None) -> Iterator[Record]:
 
 
 def _kind_name(kind: type[Record]) -> str:
-    return next((name for name, own in KINDS.items() if own is kind), kind.__name__)
+    return next((name for name, record_type in KINDS.items() if record_type is kind), kind.__name__)

@@ -44,10 +44,10 @@ def _always(text: str) -> bool:
 def _is_address(text: str) -> bool:
     """Whether an IP address can be somebody's: not this machine's, nor never given out, as the slice `1::2` reads."""
     try:
-        own = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return not (own.is_loopback or own.is_unspecified or own.is_reserved or own.is_multicast)
+    return not (address.is_loopback or address.is_unspecified or address.is_reserved or address.is_multicast)
 
 
 def _is_card(text: str) -> bool:
@@ -104,10 +104,10 @@ class Redactor:
     def find(self, text: str) -> list[Finding]:
         """Return what is found, in order, without overlaps."""
         taken: list[Finding] = []
-        for own in (*_formed(text), *self._telephones(text)):
-            if all(own.end <= other.start or other.end <= own.start for other in taken):
-                taken.append(own)
-        return sorted(taken, key=lambda own: own.start)
+        for candidate in (*_formed(text), *self._telephones(text)):
+            if all(candidate.end <= other.start or other.end <= candidate.start for other in taken):
+                taken.append(candidate)
+        return sorted(taken, key=lambda item: item.start)
 
     def _telephones(self, text: str) -> Iterator[Finding]:
         from phonenumbers import PhoneNumberMatcher
@@ -122,7 +122,7 @@ class Redactor:
         counts: Counter[str] = Counter()
         # Again, for what a finding that overlapped another leaves behind may be personal data itself.
         while found := self.find(text):
-            counts.update(own.kind for own in found)
+            counts.update(item.kind for item in found)
             for kind, start, end in reversed(found):
                 text = f"{text[:start]}[{kind}]{text[end:]}"
         return text, counts
@@ -130,7 +130,7 @@ class Redactor:
     def __call__(self, texts: tuple[str, ...]) -> tuple[tuple[str, ...], Counter[str]] | None:
         """Redact texts together; None where nothing is found in any."""
         pairs = [self.redact(text) for text in texts]
-        counts = sum((own for _, own in pairs), Counter[str]())
+        counts = sum((kinds for _, kinds in pairs), Counter[str]())
         return (tuple(text for text, _ in pairs), counts) if counts else None
 
 
@@ -149,23 +149,27 @@ def redact_training(
     """
     ahead, kept = tee(prompts)
     results = in_order(partial(Redactor, regions), map(_texts, ahead), workers)
-    for own, result in zip(kept, results, strict=True):
+    for prompt, result in zip(kept, results, strict=True):
         if result is None:
-            yield own, Counter()
+            yield prompt, Counter()
         else:
             texts, counts = result
-            yield own.model_copy(update={"prompt": _with_texts(own, texts)}), counts
+            yield prompt.model_copy(update={"prompt": _with_texts(prompt, texts)}), counts
 
 
-def _texts(own: Prompt) -> tuple[str, ...]:
+def _texts(prompt: Prompt) -> tuple[str, ...]:
     """Return the texts to be looked at: none of a prompt that is held out."""
-    if own.split != "train":
+    if prompt.split != "train":
         return ()
-    return (own.prompt,) if isinstance(own.prompt, str) else tuple(text for turn in own.prompt for text in turn.texts())
+    return (
+        (prompt.prompt,)
+        if isinstance(prompt.prompt, str)
+        else tuple(text for turn in prompt.prompt for text in turn.texts())
+    )
 
 
-def _with_texts(own: Prompt, texts: tuple[str, ...]) -> str | tuple[Message, ...]:
-    if isinstance(own.prompt, str):
+def _with_texts(prompt: Prompt, texts: tuple[str, ...]) -> str | tuple[Message, ...]:
+    if isinstance(prompt.prompt, str):
         return texts[0]
     rest = iter(texts)
-    return tuple(turn.with_texts(list(islice(rest, len(turn.texts())))) for turn in own.prompt)
+    return tuple(turn.with_texts(list(islice(rest, len(turn.texts())))) for turn in prompt.prompt)

@@ -113,10 +113,10 @@ def choose(
     """Yield the prompts the rules leave, each with its split; count what each rule takes out."""
     seen: set[bytes] = set()
     of_user: Counter[bytes] = Counter()
-    for own in prompts:
-        text = plain(own.prompt)
+    for prompt in prompts:
+        text = plain(prompt.prompt)
         start = " ".join(text.casefold().split())[: rules.prefix]
-        user = own.origin.user if rules.by == "user" else own.origin.group
+        user = prompt.origin.user if rules.by == "user" else prompt.origin.group
         key, owner = _digest(start), _digest(user)
         if not start:
             counts["blank"] += 1
@@ -131,7 +131,7 @@ def choose(
             of_user[owner] += bool(user)
             split = split_of(user or start, rules)
             counts[split] += 1
-            yield own.model_copy(update={"split": split})
+            yield prompt.model_copy(update={"split": split})
 
 
 def split_of(owner: str, rules: PromptRules) -> Split:
@@ -142,7 +142,7 @@ def split_of(owner: str, rules: PromptRules) -> Split:
 
 def plain(content: Content) -> str:
     """Return a prompt's text, the messages of a conversation on lines of their own."""
-    return content if isinstance(content, str) else "\n".join(own.content for own in content)
+    return content if isinstance(content, str) else "\n".join(message.content for message in content)
 
 
 def _digest(text: str) -> bytes:
@@ -176,7 +176,7 @@ def choose_prompts(
     not_itself(out, name)
     problems, counts = Problems(), Counter[str]()
     evaluations = (_prompts(other, None, problems, progress) for other in against)
-    tests = Contamination(plain(own.prompt) for prompts in evaluations for own in prompts) if against else None
+    tests = Contamination(plain(prompt.prompt) for prompts in evaluations for prompt in prompts) if against else None
     _refuse(problems, skip_bad)
     found: list[Place] = []
 
@@ -184,11 +184,13 @@ def choose_prompts(
         """Yield what is to be written; at the end refuse it where rows were bad or none is left."""
         chosen = choose(_prompts(name, format_name, problems, progress), rules, tests, counts)
         left = False
-        for own, kinds in redact_training(chosen, redact.regions, redact.workers) if redact else _as_they_are(chosen):
+        for prompt, kinds in (
+            redact_training(chosen, redact.regions, redact.workers) if redact else _as_they_are(chosen)
+        ):
             left = True
             if kinds:
-                found.append(Place(place=own.origin.place, kinds=kinds))
-            yield own
+                found.append(Place(place=prompt.origin.place, kinds=kinds))
+            yield prompt
         _refuse(problems, skip_bad)
         if not left:
             raise UserError(f"{name}: no prompt is left: nothing written")
@@ -196,14 +198,14 @@ def choose_prompts(
     write_jsonl(out, records())
     report = PromptReport(source=name, counts=counts)
     if redact:
-        kinds = sum((Counter(own.kinds) for own in found), Counter[str]())
+        kinds = sum((Counter(place.kinds) for place in found), Counter[str]())
         report = report.model_copy(update={"personal": dict(kinds), "places": tuple(found)})
     write_jsonl(report_path(out), [report])
     return report, problems
 
 
 def _as_they_are(prompts: Iterable[Prompt]) -> Iterator[tuple[Prompt, Counter[str]]]:
-    return ((own, Counter()) for own in prompts)
+    return ((prompt, Counter()) for prompt in prompts)
 
 
 def _refuse(problems: Problems, skip_bad: bool) -> None:
@@ -215,8 +217,8 @@ def _prompts(
     name: str, format_name: str | None, problems: Problems, progress: Callable[[int], None]
 ) -> Iterator[Prompt]:
     """Yield the prompts of all the records of a source that have one."""
-    source, own = recognise(name, format_name)
-    for item in read(watched(source, progress), own):
+    source, source_format = recognise(name, format_name)
+    for item in read(watched(source, progress), source_format):
         if isinstance(item, Problem):
             problems.add(item)
         elif isinstance(item, Prompt):

@@ -317,7 +317,7 @@ def _hub_licence(path: str, splits: Mapping[str, Any]) -> str:
     """Return the licence in a data set's description, else that of its card, else ""."""
     from huggingface_hub import DatasetCard
 
-    described = next((own.info.license for own in splits.values()), None)
+    described = next((split.info.license for split in splits.values()), None)
     if described:
         return str(described)
     try:

@@ -31,10 +31,10 @@ def format_named(name: str) -> Format:
     Raises:
         UserError: There is none.
     """
-    for own in FORMATS:
-        if own.name == name:
-            return own
-    raise UserError(f"no format {name!r}: there are {', '.join(own.name for own in FORMATS)}")
+    for known in FORMATS:
+        if known.name == name:
+            return known
+    raise UserError(f"no format {name!r}: there are {', '.join(known.name for known in FORMATS)}")
 
 
 def detect(rows: Sequence[Any], name: str) -> Format:
@@ -43,10 +43,10 @@ def detect(rows: Sequence[Any], name: str) -> Format:
     Raises:
         UserError: No row is in a known format; the message names the fields found in `name`.
     """
-    counts = [sum(isinstance(row, own.row_type) and own.detect(row) for row in rows) for own in FORMATS]
-    for own, count in zip(FORMATS, counts, strict=True):
+    counts = [sum(isinstance(row, known.row_type) and known.detect(row) for row in rows) for known in FORMATS]
+    for known, count in zip(FORMATS, counts, strict=True):
         if count and 2 * count >= len(rows):
-            return own
+            return known
     if max(counts):
         return FORMATS[counts.index(max(counts))]
     fields = list(dict.fromkeys(str(key) for row in rows if isinstance(row, dict) for key in row))

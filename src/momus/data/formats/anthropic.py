@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from momus.data.formats.base import BadRecordError, Format, Row, different, number_of, said, text_of
+from momus.data.formats.base import BadRecordError, Format, Row, different, number_of, optional_text, text_of
 from momus.data.formats.conversation import common_prompt, split_answer
 from momus.records import Judgement, Message, Origin, Ranking
 
@@ -44,9 +44,9 @@ def _red_team(row: Row) -> Iterator[Judgement]:
         prompt=prompt,
         answer=answer,
         values={"rating": number_of(row, "rating")},
-        author=said(row, "model_type"),
-        labeler=said(row, "red_team_member_id"),
-        origin=Origin(user=said(row, "red_team_member_id")),
+        author=optional_text(row, "model_type"),
+        labeler=optional_text(row, "red_team_member_id"),
+        origin=Origin(user=optional_text(row, "red_team_member_id")),
     )
 
 

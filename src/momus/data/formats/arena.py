@@ -20,8 +20,8 @@ from momus.data.formats.base import (
     get,
     instruction_of,
     number_of,
+    optional_text,
     ranks_of,
-    said,
     shown,
     text_of,
 )
@@ -36,25 +36,27 @@ def _lmsys(row: Row) -> Iterator[Ranking]:
         raise BadRecordError("winner", f"is {shown(winner)}: must be model_a, model_b, both_bad or a tie")
     both = [conversation(get(row, field), field) for field in ("conversation_a", "conversation_b")]
     if row.get("turn") is not None:
-        both = [_through(own, as_number(row["turn"], "turn")) for own in both]
+        both = [_through(side, as_number(row["turn"], "turn")) for side in both]
     prompt, candidates = common_prompt(both, "conversation_a")
-    question = said(row, "question_id", "id")
+    question = optional_text(row, "question_id", "id")
     yield Ranking(
         prompt=prompt,
         candidates=candidates,
         ranks=(1, 1) if tied else (1, 2) if winner == "model_a" else (2, 1),
-        labeler=said(row, "judge"),
-        authors=(said(row, "model_a"), said(row, "model_b")),
+        labeler=optional_text(row, "judge"),
+        authors=(optional_text(row, "model_a"), optional_text(row, "model_b")),
         comment=winner if tied and winner != "tie" else "",
         origin=Origin(
-            id=question, group=said(row, "evaluation_session_id") or question, language=said(row, "language")
+            id=question,
+            group=optional_text(row, "evaluation_session_id") or question,
+            language=optional_text(row, "language"),
         ),
     )
 
 
 def _through(messages: tuple[Message, ...], turn: float) -> tuple[Message, ...]:
     """Return a conversation up to the assistant's turn of that number, counted from 1."""
-    ends = [number for number, own in enumerate(messages, 1) if own.role == "assistant"]
+    ends = [number for number, message in enumerate(messages, 1) if message.role == "assistant"]
     if not 1 <= turn <= len(ends) or turn != int(turn):
         raise BadRecordError("turn", f"is {shown(turn)}: the assistant has {len(ends)} turns")
     return messages[: ends[int(turn) - 1]]
@@ -80,8 +82,8 @@ def _kaggle(row: Row) -> Iterator[Ranking]:
         prompt=prompt,
         candidates=candidates,
         ranks=(1, 1) if flags[2] else (1, 2) if flags[0] else (2, 1),
-        authors=(said(row, "model_a"), said(row, "model_b")),
-        origin=Origin(id=said(row, "id")),
+        authors=(optional_text(row, "model_a"), optional_text(row, "model_b")),
+        origin=Origin(id=optional_text(row, "id")),
     )
 
 
@@ -101,11 +103,11 @@ def _turns(row: Row, field: str) -> Sequence[str]:
 def _log(row: Row) -> Iterator[Demonstration]:
     prompt, answer = split_answer(conversation(get(row, "conversation"), "conversation"), "conversation")
     origin = Origin(
-        id=said(row, "conversation_id", "conversation_hash"),
-        user=said(row, "hashed_ip"),
-        language=said(row, "language"),
+        id=optional_text(row, "conversation_id", "conversation_hash"),
+        user=optional_text(row, "hashed_ip"),
+        language=optional_text(row, "language"),
     )
-    yield Demonstration(prompt=prompt, answer=answer, author=said(row, "model"), origin=origin)
+    yield Demonstration(prompt=prompt, answer=answer, author=optional_text(row, "model"), origin=origin)
 
 
 def _alpaca_eval(row: Row) -> Iterator[Ranking]:
@@ -121,9 +123,9 @@ def _alpaca_eval(row: Row) -> Iterator[Ranking]:
         candidates=(text_of(row, "output_1"), text_of(row, "output_2")),
         ranks=ranks_of(scores),
         scores=scores,
-        labeler=said(row, "annotator", "annotator_index"),
-        authors=(said(row, "generator_1"), said(row, "generator_2")),
-        origin=Origin(dataset=said(row, "dataset")),
+        labeler=optional_text(row, "annotator", "annotator_index"),
+        authors=(optional_text(row, "generator_1"), optional_text(row, "generator_2")),
+        origin=Origin(dataset=optional_text(row, "dataset")),
     )
 
 

@@ -19,8 +19,8 @@ from momus.data.formats.base import (
     get,
     list_of,
     object_at,
+    optional_text,
     ranks_of,
-    said,
 )
 from momus.records import Judgement, Origin, Ranking, Record
 
@@ -37,7 +37,7 @@ class _Response(NamedTuple):
 
 def _read(row: Row) -> Iterator[Record]:
     fields, responses = _nested(row) if _is_nested(row) else _flat(row) if _is_flat(row) else _columns(row)
-    origin = Origin(id=said(row, "id", "external_id"))
+    origin = Origin(id=optional_text(row, "id", "external_id"))
     ratings: dict[str, dict[str, float]] = {}
     made = False
     for question, user, value in responses:
@@ -84,9 +84,9 @@ def _nested(row: Row) -> tuple[dict[str, str], list[_Response]]:
     for question, given in row["responses"].items():
         for number, item in enumerate(given if isinstance(given, list) else [given]):
             at = f"responses.{question}[{number}]"
-            own = object_at(item, at)
-            if _submitted(own.get("status")):
-                responses.append(_Response(question, said(own, "user_id"), get(own, "value", at)))
+            response = object_at(item, at)
+            if _submitted(response.get("status")):
+                responses.append(_Response(question, optional_text(response, "user_id"), get(response, "value", at)))
     return _texts(row["fields"]), responses
 
 
@@ -112,12 +112,14 @@ def _columns(row: Row) -> tuple[dict[str, str], list[_Response]]:
         if isinstance(given, Mapping):  # a list of objects, as the `datasets` library turns it round
             values = list_of(given, "value")
             columns = [_as_long(given[key], values, f"{question}.{key}") for key in ("user_id", "value", "status")]
-            given = [dict(zip(("user_id", "value", "status"), own, strict=True)) for own in zip(*columns, strict=True)]
+            given = [
+                dict(zip(("user_id", "value", "status"), values, strict=True)) for values in zip(*columns, strict=True)
+            ]
         for number, item in enumerate(given):
             at = f"{question}[{number}]"
-            own = object_at(item, at)
-            if _submitted(own.get("status")):
-                responses.append(_Response(question, said(own, "user_id"), get(own, "value", at)))
+            response = object_at(item, at)
+            if _submitted(response.get("status")):
+                responses.append(_Response(question, optional_text(response, "user_id"), get(response, "value", at)))
     return _texts({key: value for key, value in row.items() if "-suggestion" not in key}), responses
 
 
@@ -147,18 +149,18 @@ def _ranks(value: Any, fields: Mapping[str, str], question: str) -> dict[str, fl
         value = [{"rank": r, "value": v} for r, v in zip(ranks, _as_long(value["value"], ranks, question), strict=True)]
     if not isinstance(value, list) or len(value) < 2:
         return {}
-    if all(isinstance(own, str) for own in value):
-        if not all(own in fields for own in value):
+    if all(isinstance(name, str) for name in value):
+        if not all(name in fields for name in value):
             return {}  # several labels
-        value = [{"rank": rank, "value": own} for rank, own in enumerate(value, 1)]
+        value = [{"rank": rank, "value": name} for rank, name in enumerate(value, 1)]
     found: dict[str, float] = {}
     for item in value:
-        own = object_at(item, question)
-        name = as_text(get(own, "value", question), f"{question}.value")
+        entry = object_at(item, question)
+        name = as_text(get(entry, "value", question), f"{question}.value")
         if name not in fields:
             raise BadRecordError(question, f"ranks {name!r}, which is no field of the record")
-        if own.get("rank") is not None:
-            found[name] = as_number(own["rank"], f"{question}.rank")
+        if entry.get("rank") is not None:
+            found[name] = as_number(entry["rank"], f"{question}.rank")
     return found if len(found) > 1 else {}
 
 

@@ -68,7 +68,7 @@ def as_text(value: Any, field: str) -> str:
     return value
 
 
-def said(row: Row, *fields: str) -> str:
+def optional_text(row: Row, *fields: str) -> str:
     """Return the first of `fields` that is there and not null, as text; "" if none is."""
     for field in fields:
         value = row.get(field)
@@ -146,23 +146,23 @@ def different(candidates: Sequence[Content], field: str) -> None:
 
 def labeler_of(row: Row) -> str:
     """Return who judged, under any of the names in use."""
-    return said(row, "labeler", "annotator", "annotator_id", "worker", "worker_id", "judge", "rater")
+    return optional_text(row, "labeler", "annotator", "annotator_id", "worker", "worker_id", "judge", "rater")
 
 
 def user_of(row: Row) -> str:
     """Return who wrote the prompt, under any of the names in use."""
-    return said(row, "user", "user_id", "organization", "organization_id")
+    return optional_text(row, "user", "user_id", "organization", "organization_id")
 
 
 def origin_of(row: Row) -> Origin:
     """Return what a row says about where it came from, under any of the names in use."""
     return Origin(
-        id=said(row, "id", "prompt_id"),
-        dataset=said(row, "source") if isinstance(row.get("source"), str) else "",
+        id=optional_text(row, "id", "prompt_id"),
+        dataset=optional_text(row, "source") if isinstance(row.get("source"), str) else "",
         user=user_of(row),
-        language=said(row, "language", "lang"),
-        licence=said(row, "license", "licence"),
-        split=said(row, "split"),
+        language=optional_text(row, "language", "lang"),
+        licence=optional_text(row, "license", "licence"),
+        split=optional_text(row, "split"),
     )
 
 

@@ -19,8 +19,8 @@ from momus.data.formats.base import (
     instruction_of,
     labeler_of,
     list_of,
+    optional_text,
     origin_of,
-    said,
     text_of,
 )
 from momus.data.formats.conversation import conversation, is_conversation, is_message, message, simplest, split_answer
@@ -50,8 +50,8 @@ def _alpaca(row: Row) -> Iterator[Record]:
 
 def _before(row: Row) -> tuple[Message, ...]:
     turns = []
-    if said(row, "system"):
-        turns.append(Message(role="system", content=said(row, "system")))
+    if optional_text(row, "system"):
+        turns.append(Message(role="system", content=optional_text(row, "system")))
     for number, pair in enumerate(list_of(row, "history") if row.get("history") is not None else ()):
         if not isinstance(pair, list) or len(pair) != 2:
             raise BadRecordError(f"history[{number}]", "must be a question and an answer")
@@ -63,7 +63,7 @@ def _before(row: Row) -> tuple[Message, ...]:
 def _answered(row: Row, prompt: Content, field: str) -> Iterator[Record]:
     label = _label(row)
     if row.get("chosen") is not None:
-        answers = tuple(_single(row, own) for own in ("chosen", "rejected"))
+        answers = tuple(_single(row, side) for side in ("chosen", "rejected"))
         different(answers, "chosen")
         yield Ranking(prompt=prompt, candidates=answers, ranks=(1, 2), labeler=labeler_of(row), origin=origin_of(row))
     elif label is not None:
@@ -75,7 +75,7 @@ def _answered(row: Row, prompt: Content, field: str) -> Iterator[Record]:
             origin=origin_of(row),
         )
     else:
-        author = said(row, "generator", "model")
+        author = optional_text(row, "generator", "model")
         yield Demonstration(prompt=prompt, answer=text_of(row, field), author=author, origin=origin_of(row))
 
 
@@ -86,8 +86,8 @@ def _single(row: Row, field: str) -> str:
 
 def _sharegpt(row: Row) -> Iterator[Record]:
     messages = conversation(get(row, "conversations"), "conversations")
-    if said(row, "system") and messages[0].role != "system":
-        messages = (Message(role="system", content=said(row, "system")), *messages)
+    if optional_text(row, "system") and messages[0].role != "system":
+        messages = (Message(role="system", content=optional_text(row, "system")), *messages)
     label = _label(row)
     if row.get("chosen") is not None:
         yield from _answered(row, messages, "chosen")
@@ -103,7 +103,7 @@ def _sharegpt(row: Row) -> Iterator[Record]:
         )
     else:
         prompt, answer = split_answer(messages, "conversations")
-        yield Demonstration(prompt=prompt, answer=answer, author=said(row, "model"), origin=origin_of(row))
+        yield Demonstration(prompt=prompt, answer=answer, author=optional_text(row, "model"), origin=origin_of(row))
 
 
 CHAT = (

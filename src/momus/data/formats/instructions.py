@@ -12,7 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from momus.data.formats.base import BadRecordError, Format, Row, as_truth, list_of, object_at, origin_of, said, text_of
+from momus.data.formats.base import (
+    BadRecordError,
+    Format,
+    Row,
+    as_truth,
+    list_of,
+    object_at,
+    optional_text,
+    origin_of,
+    text_of,
+)
 from momus.records import Demonstration
 
 _PAIRS = (("query", "response"), ("input", "output"), ("question", "answer"))
@@ -24,9 +34,9 @@ def _few_shot(row: Row) -> Iterator[Demonstration]:
     pairs = []
     for number, item in enumerate(list_of(row, "examples")):
         at = f"examples[{number}]"
-        own = object_at(item, at)
-        query, response = next((names for names in _PAIRS if names[0] in own), _PAIRS[0])
-        pairs.append((text_of(own, query, at), text_of(own, response, at)))
+        pair = object_at(item, at)
+        query, response = next((names for names in _PAIRS if names[0] in pair), _PAIRS[0])
+        pairs.append((text_of(pair, query, at), text_of(pair, response, at)))
     if not pairs:
         raise BadRecordError("examples", "is empty: give at least one pair, or make the instruction a prompt")
     origin = origin_of(row)
@@ -36,7 +46,7 @@ def _few_shot(row: Row) -> Iterator[Demonstration]:
         yield Demonstration(
             prompt="\n\n".join((instruction, *others, f"Query:\n{query}\n\nResponse:\n")),
             answer=response,
-            author=said(row, "labeler", "author"),
+            author=optional_text(row, "labeler", "author"),
             origin=origin.model_copy(update={"id": f"{origin.id}#{number}" if origin.id else "", "group": group}),
         )
 
@@ -55,9 +65,9 @@ def _mixture(row: Row) -> Iterator[Demonstration]:
         return
     asked, answered = _columns(row) or _COLUMNS[1]
     prompt = text_of(row, asked)
-    if said(row, "definition"):
-        prompt = f"{said(row, 'definition')}\n\n{prompt}"
-    dataset = said(row, "task_name", "_task_name", "task", "dataset_name", "task_source", "_task_source")
+    if optional_text(row, "definition"):
+        prompt = f"{optional_text(row, 'definition')}\n\n{prompt}"
+    dataset = optional_text(row, "task_name", "_task_name", "task", "dataset_name", "task_source", "_task_source")
     origin = origin_of(row).model_copy(update={"dataset": dataset})
     yield Demonstration(prompt=prompt, answer=text_of(row, answered), origin=origin)
 
@@ -69,7 +79,7 @@ INSTRUCTIONS = (
         lambda row: (
             isinstance(row.get("instruction"), str)
             and isinstance(row.get("examples"), list)
-            and all(isinstance(own, Mapping) for own in row["examples"])
+            and all(isinstance(example, Mapping) for example in row["examples"])
         ),
         _few_shot,
     ),

@@ -29,9 +29,9 @@ from momus.data.formats.base import (
     list_of,
     number_of,
     object_at,
+    optional_text,
     origin_of,
     ranks_of,
-    said,
     text_of,
 )
 from momus.data.formats.conversation import content_of, conversation, is_conversation, simplest
@@ -52,7 +52,7 @@ def _nectar(row: Row) -> Iterator[Ranking]:
         prompt=prompt,
         candidates=candidates,
         ranks=ranks_of([-rank for rank in ranks]),
-        authors=tuple(said(answer, "model") for answer in answers),
+        authors=tuple(optional_text(answer, "model") for answer in answers),
         origin=origin_of(row).model_copy(update={"dataset": _source(row.get("source"))}),
     )
 
@@ -93,17 +93,17 @@ def _preference(row: Row) -> Iterator[Ranking]:
         score = as_number(get(annotator, "score", at), f"{at}.score")
         if not -3 <= score <= 3:
             raise BadRecordError(f"{at}.score", f"is {score:g}: must be from -3 to 3")
-        critiques = (said(annotator, "feedback1"), said(annotator, "feedback2"))
+        critiques = (optional_text(annotator, "feedback1"), optional_text(annotator, "feedback2"))
         yield Ranking(
             prompt=prompt,
             candidates=candidates,
             ranks=ranks_of((-score, score)),
             scores=(-score, score),
             confidence=abs(score),
-            labeler=said(annotator, "annotator", "annotator_id"),
-            comment=said(annotator, "reasoning"),
+            labeler=optional_text(annotator, "annotator", "annotator_id"),
+            comment=optional_text(annotator, "reasoning"),
             critiques=critiques if any(critiques) else (),
-            origin=origin_of(row).model_copy(update={"dataset": said(row, "domain")}),
+            origin=origin_of(row).model_copy(update={"dataset": optional_text(row, "domain")}),
         )
 
 
@@ -118,7 +118,7 @@ def _feedback(row: Row) -> Iterator[Demonstration]:
             yield Demonstration(
                 prompt=(*before, answer, ask),
                 answer=as_text(text, f"feedback{number}"),
-                origin=origin_of(row).model_copy(update={"dataset": said(row, "domain")}),
+                origin=origin_of(row).model_copy(update={"dataset": optional_text(row, "domain")}),
             )
 
 
@@ -135,9 +135,12 @@ def _edit(row: Row) -> Iterator[Ranking]:
         candidates=(edited, original),
         ranks=(1, 2),
         authors=("edited", "original"),
-        comment=said(row, "change_summary"),
-        critiques=("", "\n\n".join(map(str, feedback)) if isinstance(feedback, list) else said(row, "feedback")),
-        origin=origin_of(row).model_copy(update={"dataset": said(row, "domain")}),
+        comment=optional_text(row, "change_summary"),
+        critiques=(
+            "",
+            "\n\n".join(map(str, feedback)) if isinstance(feedback, list) else optional_text(row, "feedback"),
+        ),
+        origin=origin_of(row).model_copy(update={"dataset": optional_text(row, "domain")}),
     )
 
 
@@ -149,7 +152,7 @@ def _edit_quality(row: Row) -> Iterator[Ranking]:
         candidates=(good, bad),
         ranks=(1, 2),
         authors=("good edit", "bad edit"),
-        origin=origin_of(row).model_copy(update={"dataset": said(row, "domain")}),
+        origin=origin_of(row).model_copy(update={"dataset": optional_text(row, "domain")}),
     )
 
 

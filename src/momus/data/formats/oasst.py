@@ -18,8 +18,8 @@ from momus.data.formats.base import (
     get,
     list_of,
     object_at,
+    optional_text,
     ranks_of,
-    said,
     text_of,
 )
 from momus.data.formats.conversation import message
@@ -27,11 +27,11 @@ from momus.records import Demonstration, Message, Origin, Ranking, Record
 
 
 def _tree(row: Row) -> Iterator[Record]:
-    return _records(object_at(get(row, "prompt"), "prompt"), said(row, "message_tree_id"), _replies)
+    return _records(object_at(get(row, "prompt"), "prompt"), optional_text(row, "message_tree_id"), _replies)
 
 
 def _replies(node: Row) -> list[Row]:
-    return [object_at(own, f"replies[{number}]") for number, own in enumerate(list_of(node, "replies"))]
+    return [object_at(reply, f"replies[{number}]") for number, reply in enumerate(list_of(node, "replies"))]
 
 
 def _table(rows: Sequence[Row]) -> Iterator[Record]:
@@ -39,15 +39,15 @@ def _table(rows: Sequence[Row]) -> Iterator[Record]:
     children: dict[str, list[Row]] = {}
     names = {text_of(row, "message_id") for row in rows}
     for row in rows:
-        parent = said(row, "parent_id")
+        parent = optional_text(row, "parent_id")
         if parent and parent not in names:
             raise BadRecordError("parent_id", "is no message of the rows beside it: sort the rows by message_tree_id")
         children.setdefault(parent, []).append(row)
     roots = children.get("", [])
     if len(roots) != 1:
         raise BadRecordError("parent_id", f"the tree has {len(roots)} first messages: must be one")
-    name = said(roots[0], "message_tree_id")
-    return _records(roots[0], name, lambda node: children.get(said(node, "message_id"), []))
+    name = optional_text(roots[0], "message_tree_id")
+    return _records(roots[0], name, lambda node: children.get(optional_text(node, "message_id"), []))
 
 
 def _records(root: Row, tree: str, replies_of: Any) -> Iterator[Record]:
@@ -60,11 +60,11 @@ def _records(root: Row, tree: str, replies_of: Any) -> Iterator[Record]:
         todo += [(reply, (*path, _message(reply))) for reply in reversed(replies)]
         answers = [reply for reply in replies if _message(reply).role == "assistant"]
         for reply in answers:
-            author, text = said(reply, "user_id"), _message(reply).content
+            author, text = optional_text(reply, "user_id"), _message(reply).content
             yield Demonstration(prompt=path, answer=text, author=author, origin=_origin(reply, root, tree))
         ranked = [reply for reply in answers if reply.get("rank") is not None]
         if len(ranked) > 1:
-            authors = tuple(said(reply, "user_id") for reply in ranked)
+            authors = tuple(optional_text(reply, "user_id") for reply in ranked)
             yield Ranking(
                 prompt=path,
                 candidates=tuple(_message(reply).content for reply in ranked),
@@ -84,7 +84,12 @@ def _message(node: Row) -> Message:
 
 
 def _origin(node: Row, root: Row, tree: str) -> Origin:
-    return Origin(id=said(node, "message_id"), group=tree, user=said(root, "user_id"), language=said(node, "lang"))
+    return Origin(
+        id=optional_text(node, "message_id"),
+        group=tree,
+        user=optional_text(root, "user_id"),
+        language=optional_text(node, "lang"),
+    )
 
 
 OASST = (

@@ -19,8 +19,8 @@ from momus.data.formats.base import (
     get,
     list_of,
     object_at,
+    optional_text,
     ranks_of,
-    said,
     shown,
     text_of,
 )
@@ -35,17 +35,17 @@ def _post(row: Row) -> str:
     info = object_at(get(row, "info"), "info")
     if info.get("post") is None:
         return f"Article: {text_of(row, 'info.article')}\n\nTL;DR:"
-    title, post = said(info, "title"), text_of(row, "info.post")
-    return f"SUBREDDIT: r/{said(info, 'subreddit')}\n\nTITLE: {title}\n\nPOST: {post}\n\nTL;DR:"
+    title, post = optional_text(info, "title"), text_of(row, "info.post")
+    return f"SUBREDDIT: r/{optional_text(info, 'subreddit')}\n\nTITLE: {title}\n\nPOST: {post}\n\nTL;DR:"
 
 
 def _summary_origin(row: Row) -> Origin:
-    name = said(object_at(get(row, "info"), "info"), "id")
-    return Origin(id=name, group=name, split=said(row, "split"))
+    name = optional_text(object_at(get(row, "info"), "info"), "id")
+    return Origin(id=name, group=name, split=optional_text(row, "split"))
 
 
 def _comparison(row: Row) -> Iterator[Ranking]:
-    summaries = [object_at(own, f"summaries[{i}]") for i, own in enumerate(list_of(row, "summaries"))]
+    summaries = [object_at(summary, f"summaries[{i}]") for i, summary in enumerate(list_of(row, "summaries"))]
     if len(summaries) != 2:
         raise BadRecordError("summaries", f"{len(summaries)} summaries: must be two")
     choice = as_number(get(row, "choice"), "choice")
@@ -55,10 +55,10 @@ def _comparison(row: Row) -> Iterator[Ranking]:
     confidence = extra.get("confidence") if isinstance(extra, Mapping) else None
     yield Ranking(
         prompt=_post(row),
-        candidates=tuple(text_of(own, "text", f"summaries[{i}]") for i, own in enumerate(summaries)),
+        candidates=tuple(text_of(summary, "text", f"summaries[{i}]") for i, summary in enumerate(summaries)),
         ranks=(1, 2) if choice == 0 else (2, 1),
-        labeler=said(row, "worker"),
-        authors=tuple(said(own, "policy") for own in summaries),
+        labeler=optional_text(row, "worker"),
+        authors=tuple(optional_text(summary, "policy") for summary in summaries),
         confidence=None if confidence is None else as_number(confidence, "extra.confidence"),
         origin=_summary_origin(row),
     )
@@ -74,23 +74,23 @@ def _axes(row: Row) -> Iterator[Judgement]:
         prompt=_post(row),
         answer=text_of(row, "summary.text"),
         values=values,
-        author=said(summary, "policy"),
-        labeler=said(row, "worker"),
+        author=optional_text(summary, "policy"),
+        labeler=optional_text(row, "worker"),
         origin=_summary_origin(row),
     )
 
 
 def _solution(row: Row) -> Iterator[Record]:
     problem = text_of(row, "question.problem")
-    labeler, prompt = said(row, "labeler"), problem
+    labeler, prompt = optional_text(row, "labeler"), problem
     origin = Origin(group=problem)
     for number, item in enumerate(list_of(row, "label.steps")):
         field = f"label.steps[{number}]"
         step = object_at(item, field)
         texts, ratings, rated = [], [], []
-        for i, own in enumerate(list_of(step, "completions", field) if step.get("completions") is not None else ()):
+        for i, choice in enumerate(list_of(step, "completions", field) if step.get("completions") is not None else ()):
             at = f"{field}.completions[{i}]"
-            completion = object_at(own, at)
+            completion = object_at(choice, at)
             texts.append(text_of(completion, "text", at))
             if completion.get("rating") is not None:
                 ratings.append(as_number(completion["rating"], f"{at}.rating"))

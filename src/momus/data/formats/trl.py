@@ -31,9 +31,9 @@ from momus.data.formats.base import (
     labeler_of,
     list_of,
     number_of,
+    optional_text,
     origin_of,
     ranks_of,
-    said,
 )
 from momus.data.formats.conversation import (
     common_prompt,
@@ -72,7 +72,7 @@ def _text(row: Row) -> Iterator[Demonstration]:
 
 def _messages(row: Row) -> Iterator[Demonstration]:
     prompt, answer = split_answer(conversation(get(row, "messages"), "messages"), "messages")
-    yield Demonstration(prompt=prompt, answer=answer, author=said(row, "model"), origin=origin_of(row))
+    yield Demonstration(prompt=prompt, answer=answer, author=optional_text(row, "model"), origin=origin_of(row))
 
 
 def _prompt(row: Row) -> Iterator[Prompt]:
@@ -82,7 +82,7 @@ def _prompt(row: Row) -> Iterator[Prompt]:
 def _completion(row: Row) -> Iterator[Demonstration]:
     answer = _answer(row, "completion")
     yield Demonstration(
-        prompt=content_of(row, "prompt"), answer=answer, author=said(row, "model"), origin=origin_of(row)
+        prompt=content_of(row, "prompt"), answer=answer, author=optional_text(row, "model"), origin=origin_of(row)
     )
 
 
@@ -121,7 +121,7 @@ def _preference(row: Row) -> Iterator[Ranking]:
     ranks = ranks_of(scores) if scores else (1, 2)
     if scored and scores and scores[0] < scores[1]:
         raise BadRecordError(scored[0], f"is below {scored[1]}: swap the answers, or leave the scores out")
-    authors = (said(row, "chosen_model"), said(row, "rejected_model"))
+    authors = (optional_text(row, "chosen_model"), optional_text(row, "rejected_model"))
     different(candidates, "chosen")
     yield Ranking(
         prompt=prompt,
@@ -147,12 +147,12 @@ def _compared(row: Row) -> tuple[Content, tuple[Content, ...]]:
         raise BadRecordError("prompt", "missing: answers that are single messages need one")
     both = [conversation(get(row, field), field) for field in ("chosen", "rejected")]
     prompt = content_of(row, "prompt") if row.get("prompt") is not None else ()
-    if all(own[0].role == "assistant" for own in both):
+    if all(side[0].role == "assistant" for side in both):
         turns = (Message(role="user", content=prompt),) if isinstance(prompt, str) else prompt
-        both = [turns + own for own in both]
+        both = [turns + side for side in both]
     elif isinstance(prompt, tuple) and prompt:
         raise BadRecordError("chosen", "must start with the assistant's answer, for there is a prompt")
-    elif isinstance(prompt, str) and all(prompt.strip() != own.content.strip() for own in both[0]):
+    elif isinstance(prompt, str) and all(prompt.strip() != side.content.strip() for side in both[0]):
         raise BadRecordError("prompt", "is none of the messages of chosen: leave the field out")
     return common_prompt(both, "chosen")
 

@@ -17,8 +17,8 @@ from momus.data.formats.base import (
     get,
     list_of,
     object_at,
+    optional_text,
     ranks_of,
-    said,
     text_of,
 )
 from momus.records import Origin, Ranking
@@ -36,7 +36,7 @@ def _read(row: Row) -> Iterator[Ranking]:
         if ratings:
             texts.append(text_of(completion, "response", field))
             scores.append(sum(ratings) / len(ratings))
-            models.append(said(completion, "model"))
+            models.append(optional_text(completion, "model"))
     if len(texts) < 2:
         raise BadRecordError("completions", f"{len(texts)} rated: at least two are needed, leave the row out")
     yield Ranking(
@@ -46,7 +46,7 @@ def _read(row: Row) -> Iterator[Ranking]:
         scores=tuple(scores),
         authors=tuple(models),
         labeler="gpt-4",
-        origin=Origin(dataset=said(row, "source")),
+        origin=Origin(dataset=optional_text(row, "source")),
     )
 
 
@@ -67,7 +67,9 @@ ULTRAFEEDBACK = (
         lambda row: (
             "instruction" in row
             and isinstance(row.get("completions"), list)
-            and any(isinstance(own, Mapping) and "annotations" in own for own in row["completions"])
+            and any(
+                isinstance(completion, Mapping) and "annotations" in completion for completion in row["completions"]
+            )
         ),
         _read,
     ),
