@@ -73,10 +73,10 @@ def recognise(name: str, format_name: str | None = None) -> tuple[Source, Format
     source = open_source(name)
     if format_name is not None:
         return source, format_named(format_name)
-    found = list(islice(source.rows(), _LOOK_AT))
-    rows = [row.value for row in found if isinstance(row, Row)]
+    sample = list(islice(source.rows(), _LOOK_AT))
+    rows = [row.value for row in sample if isinstance(row, Row)]
     if not rows:
-        raise UserError(f"{found[0]}" if found else f"{name}: no rows")
+        raise UserError(f"{sample[0]}" if sample else f"{name}: no rows")
     return source, detect(rows, name)
 
 

@@ -15,9 +15,9 @@ def licence_beside(directory: Path) -> str:
     try:
         card = (directory / "README.md").read_text(encoding="utf-8")
         header = _FRONT.match(card)
-        found = _LICENCE.search(header[1]) if header else None
-        if found:
-            return found[1].strip(" '\"[]")
+        match = _LICENCE.search(header[1]) if header else None
+        if match:
+            return match[1].strip(" '\"[]")
     except (OSError, UnicodeDecodeError):
         pass
     for info in (directory / "dataset_info.json", *sorted(directory.glob("*/dataset_info.json"))):

@@ -121,9 +121,9 @@ class Redactor:
         """Return a text in which nothing is found any more, and how many of each kind were replaced."""
         counts: Counter[str] = Counter()
         # Again, for what a finding that overlapped another leaves behind may be personal data itself.
-        while found := self.find(text):
-            counts.update(item.kind for item in found)
-            for kind, start, end in reversed(found):
+        while matches := self.find(text):
+            counts.update(item.kind for item in matches)
+            for kind, start, end in reversed(matches):
                 text = f"{text[:start]}[{kind}]{text[end:]}"
         return text, counts
 

@@ -178,7 +178,7 @@ def choose_prompts(
     evaluations = (_prompts(other, None, problems, progress) for other in against)
     tests = Contamination(plain(prompt.prompt) for prompts in evaluations for prompt in prompts) if against else None
     _refuse(problems, skip_bad)
-    found: list[Place] = []
+    places: list[Place] = []
 
     def records() -> Iterator[Prompt]:
         """Yield what is to be written; at the end refuse it where rows were bad or none is left."""
@@ -189,7 +189,7 @@ def choose_prompts(
         ):
             left = True
             if kinds:
-                found.append(Place(place=prompt.origin.place, kinds=kinds))
+                places.append(Place(place=prompt.origin.place, kinds=kinds))
             yield prompt
         _refuse(problems, skip_bad)
         if not left:
@@ -198,8 +198,8 @@ def choose_prompts(
     write_jsonl(out, records())
     report = PromptReport(source=name, counts=counts)
     if redact:
-        kinds = sum((Counter(place.kinds) for place in found), Counter[str]())
-        report = report.model_copy(update={"personal": dict(kinds), "places": tuple(found)})
+        kinds = sum((Counter(place.kinds) for place in places), Counter[str]())
+        report = report.model_copy(update={"personal": dict(kinds), "places": tuple(places)})
     write_jsonl(report_path(out), [report])
     return report, problems
 

@@ -34,14 +34,14 @@ def modules() -> Iterator[tuple[str, Path]]:
         UserError: This Python has no standard library in source form.
     """
     root = Path(sysconfig.get_paths()["stdlib"])
-    found = False
+    any_source = False
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
         if any(part in _SKIPPED or "-" in part or part.startswith("test_") for part in parts):
             continue
-        found = True
+        any_source = True
         yield ".".join(parts if parts[-1] != "__init__" else parts[:-1]), path
-    if not found:
+    if not any_source:
         raise UserError(f"no standard library sources under {root}: install Python with its .py files")
 
 

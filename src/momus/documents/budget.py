@@ -118,18 +118,18 @@ def _texts(pieces: Sequence[Piece]) -> tuple[str, ...]:
 
 def _cut(texts: Sequence[str], sizes: Sequence[int], shares: Sequence[int], count: Count) -> tuple[str, ...]:
     """Cut paragraphs to their shares; those of which nothing is left become one mark."""
-    found: list[str] = []
+    cut: list[str] = []
     for text, size, share in zip(texts, sizes, shares, strict=True):
         short = text if size <= share else _begun(text, share - count(CUT), count)
-        if short or not found or not found[-1].endswith(CUT):
-            found.append(short if short == text else f"{short} {CUT}".strip())
-    return tuple(found)
+        if short or not cut or not cut[-1].endswith(CUT):
+            cut.append(short if short == text else f"{short} {CUT}".strip())
+    return tuple(cut)
 
 
 def _begun(text: str, share: int, count: Count) -> str:
     """Return the first sentences of a text that fit, or, where not even one does, its first words."""
     for cuts in (_SENTENCE.finditer(text), re.finditer(r"\s+", text)):
-        ends = [found.end() for found in cuts]
+        ends = [match.end() for match in cuts]
         low, high = 0, len(ends)
         while low < high:  # the last end up to which the text fits
             middle = (low + high + 1) // 2

@@ -89,8 +89,8 @@ def read_given(
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text") from error
     values = list(json_values(text)) if path.suffix == ".json" else [_from_markdown(text, rubric)]
-    found = next((read for value in values if (read := read_answer(value, rubric, language))), None)
-    if found is None:
+    answer = next((read for value in values if (read := read_answer(value, rubric, language))), None)
+    if answer is None:
         titles = ", ".join(
             f"{section.title.in_language(language)!r}" for section in rubric.sections if section.points[0]
         )
@@ -99,7 +99,7 @@ def read_given(
             f"{path}: not feedback of the rubric {rubric.name!r} in the language {language!r}: it needs points under "
             f"'## ' headings {titles}" + (f", and a table of scores: {scores}" if scores else "")
         )
-    return found
+    return answer
 
 
 def edited(feedback: Feedback, path: Path, document: Document, rubric: Rubric) -> Feedback:
@@ -171,7 +171,8 @@ def _from_markdown(text: str, rubric: Rubric) -> dict[str, Any]:
             else:
                 points[-1]["point"] += " " + line.strip()
     entries = {
-        key: [entries_of(entry).model_dump() for entry in found if entry["point"]] for key, found in sections.items()
+        key: [entries_of(entry).model_dump() for entry in entries if entry["point"]]
+        for key, entries in sections.items()
     }
     return {"sections": entries, "scores": scores}
 

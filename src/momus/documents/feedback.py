@@ -240,15 +240,17 @@ def checked(
     sections: Mapping[str, Sequence[_Entry]], rubric: Rubric, document: Document, language: Language
 ) -> tuple[tuple[FeedbackSection, ...], tuple[Struck, ...]]:
     """Make sections of entries, their quotes as the document has them; quotes that it has not are struck."""
-    found, struck = [], []
+    checked_sections, struck = [], []
     for asked in rubric.sections:
         points = []
         for entry in sections.get(asked.key, ()):
             point, lost = _checked_point(entry, asked, document)
             struck += [lost] if lost else []
             points += [point] if point else []
-        found.append(FeedbackSection(key=asked.key, title=asked.title.in_language(language), points=tuple(points)))
-    return tuple(found), tuple(struck)
+        checked_sections.append(
+            FeedbackSection(key=asked.key, title=asked.title.in_language(language), points=tuple(points))
+        )
+    return tuple(checked_sections), tuple(struck)
 
 
 def entries_of(value: Any) -> _Entry:
@@ -283,13 +285,13 @@ def _checked_point(
     text = " ".join(entry.point.split())
     details = tuple(" ".join(detail.split()) for detail in entry.details if detail.strip())
     quote = "" if section.quote == "no" else entry.quote.strip()
-    found = find_support(quote, document.text)
-    dropped = section.quote == "must" and not found
-    struck = Struck(point=text, quote=quote, dropped=dropped) if dropped or (quote and not found) else None
+    support = find_support(quote, document.text)
+    dropped = section.quote == "must" and not support
+    struck = Struck(point=text, quote=quote, dropped=dropped) if dropped or (quote and not support) else None
     if dropped:
         return None, struck
-    page = document.page_of(found) if found else 0
-    return FeedbackPoint(text=text, details=details, quote=found or "", page=page), struck
+    page = document.page_of(support) if support else 0
+    return FeedbackPoint(text=text, details=details, quote=support or "", page=page), struck
 
 
 def _laid_out(rubric: Rubric, language: Language, text: str) -> str:

@@ -59,7 +59,7 @@ def read_store(folder: Path, read: Callable[[Path], Document], rubric_of: Callab
     if not files:
         raise UserError(f"{folder}: no feedback in it: momus feedback DOC writes it beside a document")
     documents: dict[Path, Document] = {}
-    found = []
+    store = []
     for file in files:
         feedback = read_feedback(file)
         path = document_of(file, feedback)
@@ -67,8 +67,8 @@ def read_store(folder: Path, read: Callable[[Path], Document], rubric_of: Callab
             documents[path] = read(path)
         if documents[path].sha256 != feedback.sha256:
             raise UserError(f"{file}: {path.name} was changed since: give feedback on it again")
-        found.append(Filed(feedback, documents[path], rubric_of(feedback.rubric)))
-    return found
+        store.append(Filed(feedback, documents[path], rubric_of(feedback.rubric)))
+    return store
 
 
 def document_of(file: Path, feedback: Feedback) -> Path:

@@ -70,12 +70,12 @@ def structure(blocks: Blocks, name: str, sha256: str) -> Document:
     """
     kept = [replace(block, text=text) for block in blocks.blocks if (text := _composed(block.text))]
     pieces = _joined(_Telling(kept, blocks.title).pieces(), Words(block.text for block in kept))
-    found = [piece.text for piece in pieces if piece.kind in ("title", "paragraph", "abstract")]
+    texts = [piece.text for piece in pieces if piece.kind in ("title", "paragraph", "abstract")]
     return Document(
         name=name,
         format=blocks.format,
         sha256=sha256,
-        language=language_of(found),
+        language=language_of(texts),
         pages=blocks.pages,
         pieces=tuple(pieces),
         notes=blocks.notes,
@@ -103,12 +103,12 @@ class _Telling:
         self._abstract = next((block for block in blocks[:60] if _ABSTRACT.match(block.text)), None)
 
     def pieces(self) -> list[Piece]:
-        found: list[Piece] = []
+        pieces: list[Piece] = []
         part = "front" if self._starts_with_front() else "body"
         for index, block in enumerate(self._blocks):
             made, part = self._tell(index, block, part)
-            found += made
-        return _without_table_heads(found)
+            pieces += made
+        return _without_table_heads(pieces)
 
     def _tell(self, index: int, block: Block, part: str) -> tuple[list[Piece], str]:
         """Return the pieces of one block, and the part of the document that the next one is in."""
@@ -238,12 +238,12 @@ class _Telling:
 
 def _without_table_heads(pieces: Sequence[Piece]) -> list[Piece]:
     """Turn headings without a number right above the inside of a table into a part of it."""
-    found = list(pieces)
-    for place in range(len(found) - 1, 0, -1):
-        head, below = found[place - 1], found[place]
+    checked = list(pieces)
+    for place in range(len(checked) - 1, 0, -1):
+        head, below = checked[place - 1], checked[place]
         if head.kind == "heading" and below.kind == "float" and not _NUMBER.match(head.text):
-            found[place - 1] = head.model_copy(update={"kind": "float", "level": 0})
-    return found
+            checked[place - 1] = head.model_copy(update={"kind": "float", "level": 0})
+    return checked
 
 
 def _plain_title(blocks: Sequence[Block], first: Sequence[int]) -> set[int]:
@@ -257,25 +257,25 @@ def _plain_title(blocks: Sequence[Block], first: Sequence[int]) -> set[int]:
 
 def _joined(pieces: Sequence[Piece], words: Words) -> list[Piece]:
     """Join the lines of a title, and paragraphs, abstracts and references that a column or a page cuts in two."""
-    found: list[Piece] = []
+    joined: list[Piece] = []
     last: dict[str, int] = {}
     for piece in pieces:
         if piece.kind == "heading":
             last.clear()
-        if piece.kind == "title" and found and found[-1].kind == "title":
-            text, places = words.join(found[-1].text, piece.text), found[-1].places + piece.places
-            found[-1] = piece.model_copy(update={"text": text, "places": places})
+        if piece.kind == "title" and joined and joined[-1].kind == "title":
+            text, places = words.join(joined[-1].text, piece.text), joined[-1].places + piece.places
+            joined[-1] = piece.model_copy(update={"text": text, "places": places})
             continue
         before = last.get(piece.kind)
-        if before is not None and _goes_on(found[before], piece):
-            old = found[before]
+        if before is not None and _goes_on(joined[before], piece):
+            old = joined[before]
             text, places = words.join(old.text, piece.text), old.places + piece.places
-            found[before] = old.model_copy(update={"text": text, "places": places})
+            joined[before] = old.model_copy(update={"text": text, "places": places})
             continue
         if piece.kind in ("paragraph", "abstract", "reference"):
-            last[piece.kind] = len(found)
-        found.append(piece)
-    return found
+            last[piece.kind] = len(joined)
+        joined.append(piece)
+    return joined
 
 
 def _goes_on(above: Piece, piece: Piece) -> bool:

@@ -20,15 +20,15 @@ def find_edits(source: str) -> list[Edit]:
         UserError: `source` is not Python 3.
     """
     tree = Tree(source)
-    found: dict[tuple[int, int, str], Edit] = {}
+    edits: dict[tuple[int, int, str], Edit] = {}
     for node in tree.nodes:
         for kind, mutate in mutations_of(node):
             for draft in mutate(node, tree):
                 edit = _finish(kind, draft, source)
                 if _proposes_what_stands_there(edit, source):
                     continue
-                found.setdefault((edit.start, edit.stop, edit.replacement), edit)
-    return sorted(found.values(), key=lambda edit: (edit.start, edit.stop))
+                edits.setdefault((edit.start, edit.stop, edit.replacement), edit)
+    return sorted(edits.values(), key=lambda edit: (edit.start, edit.stop))
 
 
 def _proposes_what_stands_there(edit: Edit, source: str) -> bool:

@@ -86,15 +86,15 @@ def judge(critique: Critique, tamper: Tamper) -> Judgement:
     verdicts = [Verdict.MISSED] * len(tamper.bugs)
     labels = []
     for comment in critique.comments:
-        found = [verdict_on(comment, bug, tamper.answer) for bug in tamper.bugs]
-        news = any(now and not before for now, before in zip(found, verdicts, strict=True))
+        caught = [verdict_on(comment, bug, tamper.answer) for bug in tamper.bugs]
+        news = any(now and not before for now, before in zip(caught, verdicts, strict=True))
         if news:
             labels.append(Label.REAL)
-        elif any(found) or (comment.span is not None and is_style_remark(comment.text)):
+        elif any(caught) or (comment.span is not None and is_style_remark(comment.text)):
             labels.append(Label.NITPICK)
         else:
             labels.append(Label.FAKE)
-        verdicts = [max(pair) for pair in zip(found, verdicts, strict=True)]
+        verdicts = [max(pair) for pair in zip(caught, verdicts, strict=True)]
     return Judgement(tuple(verdicts), tuple(labels))
 
 

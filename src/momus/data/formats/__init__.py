@@ -52,7 +52,7 @@ def detect(rows: Sequence[Any], name: str) -> Format:
     fields = list(dict.fromkeys(str(key) for row in rows if isinstance(row, dict) for key in row))
     if not fields:
         raise UserError(f"{name}: its rows are neither objects with named fields nor strings")
-    found = ", ".join(fields[:12]) + ", …" * (len(fields) > 12)
+    names = ", ".join(fields[:12]) + ", …" * (len(fields) > 12)
     raise UserError(
-        f"{name}: no known format has the fields {found}: rename them, or say --format (docs/guides/data.md)"
+        f"{name}: no known format has the fields {names}: rename them, or say --format (docs/guides/data.md)"
     )

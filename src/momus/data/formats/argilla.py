@@ -153,15 +153,15 @@ def _ranks(value: Any, fields: Mapping[str, str], question: str) -> dict[str, fl
         if not all(name in fields for name in value):
             return {}  # several labels
         value = [{"rank": rank, "value": name} for rank, name in enumerate(value, 1)]
-    found: dict[str, float] = {}
+    by_name: dict[str, float] = {}
     for item in value:
         entry = object_at(item, question)
         name = as_text(get(entry, "value", question), f"{question}.value")
         if name not in fields:
             raise BadRecordError(question, f"ranks {name!r}, which is no field of the record")
         if entry.get("rank") is not None:
-            found[name] = as_number(entry["rank"], f"{question}.rank")
-    return found if len(found) > 1 else {}
+            by_name[name] = as_number(entry["rank"], f"{question}.rank")
+    return by_name if len(by_name) > 1 else {}
 
 
 def _prompt_field(fields: Mapping[str, str], judged: Any) -> str:

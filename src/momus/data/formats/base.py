@@ -99,10 +99,10 @@ def as_number(value: Any, field: str) -> float:
 def as_truth(value: Any, field: str) -> bool:
     """Return `value` as true or false."""
     known = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
-    found = known.get(str(value).lower()) if isinstance(value, bool | int | float | str) else None
-    if found is None:
+    truth = known.get(str(value).lower()) if isinstance(value, bool | int | float | str) else None
+    if truth is None:
         raise BadRecordError(field, f"is {shown(value)}: must be true or false")
-    return found
+    return truth
 
 
 def list_of(row: Row, field: str, at: str = "") -> Sequence[Any]:

@@ -189,14 +189,14 @@ def _outermost(parent: Element, tag: str) -> Iterator[Element]:
 
 
 def _styles(root: Element | None) -> dict[str, Style]:
-    found: dict[str, Style] = {}
+    styles: dict[str, Style] = {}
     for style in root.iter(f"{_W}style") if root is not None else ():
         named = style.find(f"{_W}name")
         known = style_named(named.get(f"{_W}val", "") if named is not None else "")
         properties = style.find(f"{_W}pPr")
         outlined = _outlined(properties) if properties is not None else None
-        found[style.get(f"{_W}styleId", "")] = known if known.hint or outlined is None else outlined
-    return found
+        styles[style.get(f"{_W}styleId", "")] = known if known.hint or outlined is None else outlined
+    return styles
 
 
 def _outlined(properties: Element) -> Style | None:

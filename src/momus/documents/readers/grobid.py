@@ -86,7 +86,7 @@ def _ask(path: Path, data: bytes, url: str, seconds: int) -> bytes:
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Accept": "application/xml"}
     try:
         request = urllib.request.Request(url, body, headers)
-        found, status = _answered(request, seconds)
+        answer, status = _answered(request, seconds)
     except urllib.error.HTTPError as error:
         if error.code == _BUSY:
             raise UserError(f"GROBID at {url}: still busy after {_ATTEMPTS} attempts: try again later") from error
@@ -95,9 +95,9 @@ def _ask(path: Path, data: bytes, url: str, seconds: int) -> bytes:
         raise UserError(f"GROBID at {url}: no answer: {getattr(error, 'reason', error) or error!r}") from error
     if status == _NOTHING:
         raise UserError(f"{path}: GROBID at {url} found no text in it")
-    if len(found) > _MOST:
+    if len(answer) > _MOST:
         raise UserError(f"{path}: GROBID at {url} answered with more than {_MOST // MB} MB")
-    return found
+    return answer
 
 
 def _answered(request: urllib.request.Request, seconds: int) -> tuple[bytes, int]:
@@ -124,12 +124,12 @@ def _parsed(path: Path, answer: bytes, url: str) -> Element:
 
 
 def _measures(root: Element) -> dict[int, tuple[float, float]]:
-    found = {}
+    sizes = {}
     for surface in root.iterfind(f"./{_TEI}facsimile/{_TEI}surface"):
         number, width, height = (surface.get(name, "") for name in ("n", "lrx", "lry"))
         if number.isdigit() and re.fullmatch(_DECIMAL, width) and re.fullmatch(_DECIMAL, height):
-            found[int(number)] = (float(width), float(height))
-    return {number: sides for number, sides in found.items() if all(sides)}
+            sizes[int(number)] = (float(width), float(height))
+    return {number: sides for number, sides in sizes.items() if all(sides)}
 
 
 def _pieces(root: Element, sheets: Sheets) -> Iterator[Piece]:
@@ -190,8 +190,8 @@ def _made(
 def _places(coords: str, sheets: Sheets) -> tuple[Place, ...]:
     """Join the boxes of lines into one for each column that they run through; without measures only pages are known."""
     columns: list[tuple[int, list[float]]] = []
-    for found in _LINE.finditer(coords):
-        page, (left, top, width, height) = int(found[1]), map(float, found[2].split(","))
+    for match in _LINE.finditer(coords):
+        page, (left, top, width, height) = int(match[1]), map(float, match[2].split(","))
         if columns and columns[-1][0] == page and top + height > columns[-1][1][3] - height:  # not up by a line
             box = columns[-1][1]
             box[:] = [min(box[0], left), min(box[1], top), max(box[2], left + width), max(box[3], top + height)]

@@ -131,13 +131,13 @@ def _heads(pages: Sequence[Page]) -> set[tuple[int, Run]]:
     """Find running heads, page numbers and other things that come again in the upper or lower margin."""
     marginal = [(page, run) for page in pages for run in _apart(page)]
     again = Counter(form for form, _ in {(_form(page, run), page.number) for page, run in marginal})
-    found = {
+    repeated = {
         (page.number, run)
         for page, run in marginal
         if again[_form(page, run)] >= max(2, 0.2 * len(pages)) or _PAGE_NUMBER.fullmatch(run.text)
     }
     usual = body_size((run.size, len(run.text)) for page in pages for run in page.runs)
-    return found | {(page.number, run) for page in pages[1:] for run in _topmost(page, usual)}
+    return repeated | {(page.number, run) for page in pages[1:] for run in _topmost(page, usual)}
 
 
 def _apart(page: Page) -> list[Run]:
@@ -192,13 +192,13 @@ def _columns(page: Page, runs: Sequence[Run]) -> list[list[Run]]:
             group.clear()
         return done
 
-    found = []
+    blocks = []
     for run in ordered:
         side = 0 if run.left < middle < run.right else 1 if run.right <= middle else 2
         if (side == 0 and (groups[1] or groups[2])) or (side and groups[0]):
-            found += flush()
+            blocks += flush()
         groups[side].append(run)
-    return found + flush()
+    return blocks + flush()
 
 
 def _gutter(page: Page, runs: Sequence[Run]) -> float | None:
@@ -308,8 +308,8 @@ def _breaks(group: Sequence[Line], line: Line, pitch: float) -> bool:
 
 def _item(text: str) -> str:
     """Return how a text is marked as an item of a list, its number aside; "" where it is not."""
-    found = _ITEM.match(text)
-    return re.sub(r"\d+|[a-z가-하]", "#", found.group().strip()) if found else ""
+    match = _ITEM.match(text)
+    return re.sub(r"\d+|[a-z가-하]", "#", match.group().strip()) if match else ""
 
 
 def _block(group: Sequence[Line], words: Words) -> Block:

@@ -41,12 +41,12 @@ class Words:
         self._known, self._parts, self._prefixes = Counter[str](), set[str](), set[str]()
         broken, spaced, unspaced = False, 0, 0
         for line in lines:
-            found = [word.casefold() for word in _WORD.findall(line)]
+            words = [word.casefold() for word in _WORD.findall(line)]
             first = int(broken and bool(_NEXT.match(line)))
             korean = bool(_KOREAN_END.search(line.rstrip()))
             spaced, unspaced = spaced + (korean and line.endswith(" ")), unspaced + (korean and not line.endswith(" "))
             broken = line.rstrip().endswith("-") or (korean and not line.endswith(" "))
-            for word in found[first : -1 if broken else None]:
+            for word in words[first : -1 if broken else None]:
                 self._known[word] += 1
                 parts = word.split("-")
                 self._parts.update(parts)

@@ -177,11 +177,11 @@ def same_method(name: str, other: str, node: cst.Call, tree: Tree) -> bool:
 
 def _names(node: cst.CSTNode) -> list[cst.Name]:
     """Return all names in a node."""
-    found: list[cst.Name] = []
+    names: list[cst.Name] = []
     pending = [node]
     while pending:
         current = pending.pop()
         if isinstance(current, cst.Name):
-            found.append(current)
+            names.append(current)
         pending += current.children
-    return found
+    return names
