@@ -8,6 +8,8 @@ from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 import momus
 
 ROOT = Path(momus.__file__).parent
@@ -148,3 +150,76 @@ def test_help_is_immediate_and_names_every_command():
     assert all(f"  {command} " in done.stdout for command in COMMANDS)
     assert done.stderr == ""
     assert min(spent) < 0.3
+
+
+# What fills a folder that `atomic_directory` yields through a library's own writer.
+FILLS_A_FOLDER = {
+    "momus.lm.models", "momus.lm.pointer", "momus.lm.pointer_reward", "momus.runtime.adapters", "momus.runtime.runs",
+    "momus.search.reward_export", "momus.tiny.pretrain",
+}  # fmt: skip
+ALLOWED_WRITES = {
+    ("momus.cli", "open"),  # the null device, in place of a closed stream
+    ("momus.cli", "O_WRONLY"),
+    ("momus.runtime.runs", "rename"),  # a damaged checkpoint, put aside
+}
+LIBRARY_WRITERS = {"save_file", "save_pretrained"}
+WRITERS = {
+    "write_text", "write_bytes", "touch", "rename", "symlink_to", "hardlink_to", "truncate", "mkfifo", "mkdir",
+    "makedirs", "copyfile", "copyfileobj", "copytree", "copy2", "move", "mkstemp", "mkdtemp", "NamedTemporaryFile",
+    "TemporaryFile", "TemporaryDirectory", "savez", "savez_compressed", "savetxt", "tofile", "to_csv",
+    "to_parquet", "write_parquet", "write_csv", "write_table", "extractall",
+}  # fmt: skip
+WRITING_FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND", "O_TRUNC"}
+OPENERS = {"open", "fdopen", "ZipFile", "TarFile", "GzipFile"}
+
+
+def _writes(source: str) -> set[str]:
+    """Return what in a module's source writes files, as the names of flags and calls."""
+    nodes = list(ast.walk(ast.parse(source)))
+    ours = {
+        alias.asname or alias.name
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module == "momus.files"
+        for alias in node.names
+    }
+    written = {node.attr for node in nodes if isinstance(node, ast.Attribute) and node.attr in WRITING_FLAGS}
+    for call in (node for node in nodes if isinstance(node, ast.Call)):
+        name = ast.unparse(call.func).rpartition(".")[2]
+        path_replace = name == "replace" and isinstance(call.func, ast.Attribute) and len(call.args) == 1
+        arguments = [*call.args, *(option.value for option in call.keywords if option.arg == "mode")]
+        modes = [argument.value for argument in arguments if isinstance(argument, ast.Constant)]
+        computed = any(isinstance(argument, ast.IfExp) for argument in arguments)
+        opened = name in OPENERS and (computed or any(set("wax+") & set(str(mode)[:3]) for mode in modes))
+        saves = ast.unparse(call.func) in ("torch.save", "np.save", "json.dump", "yaml.dump")
+        if name in (WRITERS | LIBRARY_WRITERS) - ours or (path_replace and not call.keywords) or opened or saves:
+            written.add(name)
+    return written
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'open(name, "w")', 'path.open(mode="ab")', 'path.write_text("x")', "partial.replace(path)", "json.dump(x, f)",
+        "os.open(name, os.O_CREAT | os.O_RDWR)", 'path.open("r" if old else "w")', "tempfile.mkstemp()",
+        "model.save_pretrained(folder)", "shutil.move(a, b)", 'zipfile.ZipFile(path, "w")',
+    ],
+)  # fmt: skip
+def test_a_line_that_writes_a_file_is_found(line):
+    assert _writes(line)
+
+
+@pytest.mark.parametrize("line", ['open(name, "rb")', "path.open()", 'text.replace("a", "b")', "replace(x, a=1)"])
+def test_a_line_that_writes_none_is_not(line):
+    assert not _writes(line)
+
+
+def test_only_files_opens_a_file_to_write_it():
+    writers = {
+        (name, call)
+        for name, path in FILES.items()
+        if _room(name) != "files"
+        for call in _writes(path.read_text(encoding="utf-8"))
+    }
+    library = {(name, call) for name, call in writers if call in LIBRARY_WRITERS}
+    assert {name for name, _ in library} == FILLS_A_FOLDER
+    assert writers - library == ALLOWED_WRITES

@@ -10,6 +10,7 @@ import pytest
 from momus.critics.dataset import critique_dataset
 from momus.critics.shard import CritiqueConfig, TaskCritiques
 from momus.errors import UserError
+from momus.files import DirectoryLock
 from momus.records import Prompt, Task, write_jsonl
 from momus.search.rain.dataset import RainAnswer, run
 
@@ -76,3 +77,30 @@ def test_a_result_that_no_run_is_known_to_have_written_is_neither_replaced_nor_t
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / result).write_text('{"mine": 1}\n')
     refused(own, tmp_path / "out", f"{result} is there")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_of_two_commands_in_one_directory_one_works_and_the_other_is_refused(name: str, tmp_path: Path) -> None:
+    command, _, _ = COMMANDS[name]
+    out = tmp_path / "out"
+    command(out)
+    with DirectoryLock(out):
+        refused(command, out, "another command is at work in")
+    command(out)
+
+
+@pytest.mark.parametrize("half", [b"", b"\n", b'{"index": 0', b"{}\n"])
+def test_a_part_that_is_empty_or_cut_short_is_done_again(half: bytes, tmp_path: Path) -> None:
+    for command, part, result in (
+        (rain, "searches/000000.jsonl", "answers.jsonl"),
+        (critique, "shards/0-1.jsonl", "critiques.jsonl"),
+    ):
+        out = tmp_path / result
+        command(out)
+        whole = contents(out)
+        [part] = [name for name in whole if name.startswith(part.split("/")[0])]
+        for damaged in ([part], [result], [part, result]):
+            for name in damaged:
+                (out / name).write_bytes(half)
+            command(out)
+            assert contents(out)[result] == whole[result]

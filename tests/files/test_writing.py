@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import shutil
+import signal
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +18,16 @@ from pathlib import Path
 import pytest
 
 from momus.errors import UserError
-from momus.files import atomic_directory, atomic_file, restore_directory, write_json, write_lines, write_text, writing
+from momus.files import (
+    atomic_directory,
+    atomic_file,
+    locks,
+    restore_directory,
+    write_json,
+    write_lines,
+    write_text,
+    writing,
+)
 from momus.files.locks import lock
 from support.dying import at_call
 
@@ -81,6 +93,24 @@ def test_a_write_that_fails_or_is_killed_at_any_call_leaves_the_old_or_the_new(
         raise AssertionError("it never came to an end")
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_writer_killed_at_a_random_instant_leaves_the_old_or_the_new(tmp_path: Path, name: str) -> None:
+    place, texts, chance = tmp_path / "there", [letter * 200_000 + "\n" for letter in "ab"], random.Random(0)
+    WRITERS[name](place, texts[0])
+    for _ in range(25):
+        child = os.fork()
+        if child == 0:
+            while True:
+                for text in texts:
+                    WRITERS[name](place, text)
+        time.sleep(chance.uniform(0, 0.03))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert text_in(place) in texts
+    WRITERS[name](place, OLD)
+    assert text_in(place) == OLD and [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
 def test_an_error_on_the_way_leaves_nothing_behind(tmp_path: Path) -> None:
     for write in (atomic_file, atomic_directory):
         with pytest.raises(RuntimeError), write(tmp_path / "thing"):  # type: ignore[operator]
@@ -138,12 +168,12 @@ def test_a_file_whose_name_was_taken_over_before_the_lock_is_not_written_into(
     path = tmp_path / "thing"
 
     def late(file: object, place: Path) -> None:
-        monkeypatch.setattr(writing, "lock", lock)
+        monkeypatch.setattr(locks, "lock", lock)
         place.rename(path)  # the other writer was faster
         path.write_text("theirs")
         lock(file, place)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(writing, "lock", late)
+    monkeypatch.setattr(locks, "lock", late)
     with atomic_file(path) as file:
         assert path.read_text() == "theirs"
         file.write(b"mine")

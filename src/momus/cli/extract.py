@@ -48,11 +48,11 @@ def command(
     ledger = Ledger(out.with_name(out.name + ".ledger"), {**extractor.identity(), "seed": seed})
     with ledger, bar("Reviews") as progress:
         done = extract_reviews(found, extractor, ledger, progress)
+        if done.reviews or not done.failed:
+            write_jsonl(out, done.reviews)
+        ledger.remove()
     if done.failed and not done.reviews:
-        ledger.path.unlink()
         raise UserError(f"the model gave no answer that can be read to any of {len(done.failed)} reviews: try another")
-    write_jsonl(out, done.reviews)
-    ledger.path.unlink()
     say(f"{done.points} points were extracted; {len(done.reviews)} reviews are in {out}")
     if done.rejected:
         say(f"{len(done.rejected)} points rejected: their quotes are not in the review, such as")

@@ -200,9 +200,9 @@ class Compare:
         with ledger, bar("Prompts") as tell:
             asked = [with_suffix(own, self.suffix) for own in prompts if isinstance(own, Prompt)]
             found, unfit = answer_all(Comparison(rain, grader, self.seed, reward), asked, ledger, tell)
-        if found:
-            write_jsonl(self.out, found)
-        ledger.path.unlink()
+            if found:
+                write_jsonl(self.out, found)
+            ledger.remove()
         if not found:
             raise UserError(f"none of the {unfit} prompts fits the model")
         print_ways(summarise(found), len(prompts) - unfit)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from momus.errors import UserError
-from momus.files.locks import lock
+from momus.files.locks import open_locked
 from momus.files.run_directory import changed, plain
 from momus.files.writing import disk_errors
 
@@ -37,9 +37,8 @@ class Ledger(Mapping[str, Any]):
         self._done: dict[str, Any] = {}
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b", buffering=0)
+            self._file = open_locked(path, "a+b", buffering=0)
             try:
-                lock(self._file, path)
                 self._read(plain(settings))
             except BaseException:
                 self._file.close()
@@ -71,6 +70,11 @@ class Ledger(Mapping[str, Any]):
             finally:
                 self._file.close()
 
+    def remove(self) -> None:
+        """Delete the file, once what it was kept for is written; the ledger is closed."""
+        self.path.unlink()
+        self._file.close()
+
     def __enter__(self) -> Ledger:
         return self
 
@@ -81,7 +85,7 @@ class Ledger(Mapping[str, Any]):
 
     def _read(self, settings: dict[str, Any]) -> None:
         self._file.seek(0)
-        data, first = self._file.readall(), _line({"settings": settings})
+        data, first = self._file.read(), _line({"settings": settings})
         if len(data) < len(first) and first.startswith(data):  # new, or cut off in its first line
             self._file.truncate(0)
             self._append(first)

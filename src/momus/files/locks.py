@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +40,31 @@ def lock(file: IO[Any], place: Path) -> None:
         if error.errno not in _NO_LOCKS:
             raise
         warnings.warn(f"the file system of {place} has no locks: let only one command work there", stacklevel=2)
+
+
+def open_locked(path: Path, mode: str, buffering: int = -1) -> IO[bytes]:
+    """Open a file, created if need be, and lock it; it still has its name when it is locked.
+
+    Args:
+        path: The file.
+        mode: As for `open`, to append to a binary file.
+        buffering: As for `open`.
+
+    Raises:
+        UserError: Another process holds it.
+    """
+    while True:
+        file = path.open(mode, buffering)
+        try:
+            lock(file, path)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):  # not renamed or removed before the lock
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 class DirectoryLock:

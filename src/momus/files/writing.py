@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from momus.errors import UserError
-from momus.files.locks import lock
+from momus.files.locks import open_locked
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXTS = ("No space left", "Disk quota exceeded")
@@ -43,8 +43,9 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".tmp")
-        with _opened(partial) as file:
+        with open_locked(partial, "ab") as file:
             try:
+                file.truncate(0)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -164,23 +165,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _opened(path: Path) -> IO[bytes]:
-    """Open a file to write, emptied and locked, under the name that it has when it is locked."""
-    while True:
-        file = path.open("ab")
-        try:
-            lock(file, path)
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):  # not renamed by another writer before the lock
-                file.truncate(0)
-                return file
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            file.close()
-            raise
-        file.close()
 
 
 def _swap(one: Path, other: Path) -> bool:

@@ -82,15 +82,18 @@ class RewardModel(nn.Module):
         """Return what branches' scores have besides what the states give, [number of branches]: here nothing."""
         return 0.0
 
-    def save(self, path: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
+    def save(self, path: Path, state: Mapping[str, torch.Tensor] | None = None, tokenizer: Any = None) -> None:
         """Write a directory of config.json, model.safetensors and the head's description.
 
         Args:
             path: The directory.
             state: The tensors to write, where they are not the module's own.
+            tokenizer: Its tokenizer, to be written with it.
         """
         with atomic_directory(path) as folder:
             self._write(folder, state or self.state_dict())
+            if tokenizer is not None:
+                tokenizer.save_pretrained(folder)
 
     def _write(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
         self.backbone.config.save_pretrained(folder)  # type: ignore[union-attr,operator]

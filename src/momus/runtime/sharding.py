@@ -224,7 +224,7 @@ def save(model: nn.Module, path: Path, tokenizer: Any = None) -> None:
     def write() -> None:
         tensors = merged(model, state)
         if isinstance(model, RewardModel):
-            model.save(path, tensors)
+            model.save(path, tensors, tokenizer)
             return
         with torch.device("meta"):  # a model of the same kind, plain again, to write the files with
             plain = AutoModelForCausalLM.from_config(model.config)

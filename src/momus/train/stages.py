@@ -26,7 +26,7 @@ from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, fingerprint
 from momus.lm.tree import TokenTree
 from momus.runtime import costs
-from momus.runtime.processes import device, is_main_process, on_main_process
+from momus.runtime.processes import device, is_main_process
 from momus.runtime.runs import Progress, Run
 from momus.runtime.sharding import describe, gathered, prepare, save
 from momus.stats.bootstrap import Interval, mean_interval
@@ -280,8 +280,6 @@ def _finish(
     """Write a stage's models, then its summary, by which it is done."""
     for name, model in models.items():
         save(model, out / name, base.chat.tokenizer)
-        if isinstance(model, RewardModel):
-            on_main_process(lambda: bool(base.chat.tokenizer.save_pretrained(out / "model")))
     summary = {
         "stage": stage,
         "started_from": base.name,
