@@ -160,6 +160,8 @@ FILLS_A_FOLDER = {
 ALLOWED_WRITES = {
     ("momus.cli", "open"),  # the null device, in place of a closed stream
     ("momus.cli", "O_WRONLY"),
+    ("momus.label.sqlite", "mkdir"),  # a database, which SQLite writes durably itself
+    ("momus.label.schema", "move"),
     ("momus.runtime.runs", "rename"),  # a damaged checkpoint, put aside
 }
 LIBRARY_WRITERS = {"save_file", "save_pretrained"}
