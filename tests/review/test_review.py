@@ -201,6 +201,25 @@ def test_comments_land_on_their_lines(tmp_path):
     assert short.omitted == 2
 
 
+def test_comments_that_say_nothing_or_propose_what_stands_there_are_dropped_and_counted(tmp_path):
+    path = tmp_path / "code.py"
+    path.write_text("def mean(values):\n    total = sum(values)\n    return total / len(values)\n")
+    text = (
+        "```\ntotal = sum(values)\n```\n-\n\n"
+        "```\nreturn total / len(values)\n```\nShould be `total / len(values)`: `values` is the wrong variable.\n\n"
+        "```\nreturn total / len(values)\n```\nFails for an empty list."
+    )
+    critic = SimpleNamespace(
+        dial=LengthDial(), fits=_everything_fits, write=lambda tasks: [written(task.answer, text) for task in tasks]
+    )
+    (review,) = _reviews([path], critic)
+    assert [finding.text for finding in review.findings] == ["Fails for an empty list."]
+    assert review.vacuous == 2
+    console = Console(file=io.StringIO(), width=200)
+    print_review(review, console)
+    assert "2 comments left out: saying nothing, or proposing what already stands there" in console.file.getvalue()
+
+
 def test_directories_are_searched_without_what_is_not_the_users(tmp_path):
     for name in ["a.py", "pkg/b.py", ".venv/c.py", "pkg/__pycache__/d.py", "myenv/e.py", "notes.txt"]:
         path = tmp_path / name

@@ -88,6 +88,10 @@ def _notes(review: FileReview) -> list[str]:
     notes = []
     if review.unanchored:
         notes.append(f"{_count(review.unanchored, 'comment')} left out: the quote is not in the code")
+    if review.vacuous:
+        notes.append(
+            f"{_count(review.vacuous, 'comment')} left out: saying nothing, or proposing what already stands there"
+        )
     if review.omitted:
         notes.append(f"{_count(review.omitted, 'more comment')} not shown")
     if review.unread:

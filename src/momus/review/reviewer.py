@@ -8,10 +8,12 @@ from pathlib import Path
 
 from momus.critics.critic import Critic
 from momus.critics.open import CONFIDENCE
+from momus.critics.vacuous import drop_vacuous, is_vacuous
 from momus.critique import Critique, lines_of
 from momus.records import Task
 from momus.review.files import Source, read_source, source_of, spelled
 from momus.review.units import Unit, units, windows
+from momus.search.result import SearchResult
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class FileReview:
     """What was found in one file, ordered by line.
 
     `unanchored` counts comments whose quote is not in the code (dropped, never guessed at), `omitted` those
-    beyond the limit asked for, and `unread` holds the lines too long for the critic.
+    beyond the limit asked for, `vacuous` those that say nothing or propose what already stands there (dropped), and
+    `unread` holds the lines too long for the critic.
     """
 
     path: Path
@@ -38,6 +41,7 @@ class FileReview:
     units: int
     unanchored: int = 0
     omitted: int = 0
+    vacuous: int = 0
     unread: tuple[int, ...] = ()
 
 
@@ -78,7 +82,8 @@ def review_code(
 def _review(source: Source, critic: Critic, setting: float, max_comments: int | None) -> FileReview:
     parts, unread = _parts(source, critic.fits)
     written = critic.write([_task(part, source) for part in parts]) if parts else []
-    critiques = [critic.dial.choose(result, part.text, setting) for part, result in zip(parts, written, strict=True)]
+    chosen = [_choose(critic, result, part.text, setting) for part, result in zip(parts, written, strict=True)]
+    critiques = [critique for critique, _ in chosen]
     findings = {f for part, critique in zip(parts, critiques, strict=True) for f in _findings(part, critique)}
     kept = sorted(findings, key=lambda finding: (finding.line, finding.end_line, finding.text))
     return FileReview(
@@ -87,8 +92,16 @@ def _review(source: Source, critic: Critic, setting: float, max_comments: int | 
         units=len(parts),
         unanchored=sum(len(critique.unanchored) for critique in critiques),
         omitted=len(kept) - len(kept[:max_comments]),
+        vacuous=sum(vacuous for _, vacuous in chosen),
         unread=tuple(unread),
     )
+
+
+def _choose(critic: Critic, written: SearchResult, answer: str, setting: float) -> tuple[Critique, int]:
+    """Return the critique at a setting, vacuous comments aside, and how many of those would have been in it."""
+    would_be = critic.dial.choose(written, answer, setting)
+    critique = critic.dial.choose(drop_vacuous(written, answer), answer, setting)
+    return critique, sum(is_vacuous(comment, answer) for comment in would_be.anchored)
 
 
 def tasks_of(source: Source, fits: Callable[[Task], bool]) -> tuple[list[Task], list[int]]:

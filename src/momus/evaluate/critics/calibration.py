@@ -9,6 +9,7 @@ from scipy.special import gammaincinv
 
 from momus.critics.calibration import Calibration, OperatingPoint
 from momus.critics.critic import Critic
+from momus.critics.vacuous import drop_vacuous
 from momus.errors import UserError
 from momus.evaluate.critics.measure import measure
 from momus.records import Tamper
@@ -47,7 +48,8 @@ def calibrate(
     results: list[SearchResult] = []
     for start in range(0, len(tampers), AT_ONCE):
         chunk = tampers[start : start + AT_ONCE]
-        results += critic.write([tamper.task.model_copy(update={"answer": tamper.answer}) for tamper in chunk])
+        written = critic.write([tamper.task.model_copy(update={"answer": tamper.answer}) for tamper in chunk])
+        results += [drop_vacuous(result, tamper.answer) for result, tamper in zip(written, chunk, strict=True)]
         progress(len(results), len(tampers))
     settings = _choose_settings({setting for result in results for setting in critic.dial.settings(result)})
     critiques = {
