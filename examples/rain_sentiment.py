@@ -35,7 +35,7 @@ from rich.table import Table
 from momus.cli import main as momus
 from momus.cli.shared.output import bar
 from momus.cli.shared.searching import Where, loaded
-from momus.evaluate.rain.comparison import WAYS, Answered, Comparison
+from momus.evaluate.rain.comparison import WAYS, Answered, WayComparison
 from momus.lm.chat import Turn
 from momus.lm.engine import option_tokens
 from momus.lm.models import load_causal_lm, load_tokenizer, save_causal_lm
@@ -242,7 +242,7 @@ def calibrate(chosen: argparse.Namespace, world: World, model: Path) -> None:
 
 def compare(chosen: argparse.Namespace, world: World, rain: Rain) -> None:
     """Answer beginnings that were held out in every way, and print what the lexicon says of the answers."""
-    compared, found = Comparison(rain, None, chosen.seed), list[Answered]()
+    compared, found = WayComparison(rain, None, chosen.seed), list[Answered]()
     with bar("Prompts") as tell:
         for index, (asked, _) in enumerate(world.beginnings[: chosen.prompts]):
             file = chosen.out / "answers" / f"{index:06}.jsonl"

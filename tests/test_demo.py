@@ -9,7 +9,7 @@ import pytest
 from momus import demo
 from momus.data import stdlib
 from momus.data.functions import Size
-from momus.demo import DemoConfig, Scale, run_demo
+from momus.demo import DemoConfig, Preset, run_demo
 from momus.errors import UserError
 from momus.evaluate.critics.lineup import RL, SAMPLES, SFT, LineUp
 from momus.records import Tamper, read_jsonl
@@ -18,7 +18,7 @@ from momus.search.fsbs import FSBSConfig
 from momus.train.settings import PPOConfig, RewardConfig
 
 MODULES = 60
-MICRO = Scale(
+MICRO = Preset(
     size=Size(min_lines=4, max_lines=8, max_chars=200),
     training=8,
     kept_back=3,
@@ -55,7 +55,7 @@ def micro():
     """The smallest scale, on the first modules of the standard library."""
     modules = list(islice(stdlib.modules(), MODULES))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(demo.SCALES, "smoke", MICRO)
+        patch.setitem(demo.PRESETS, "smoke", MICRO)
         patch.setattr(stdlib, "modules", lambda: iter(modules))
         yield
 
@@ -124,19 +124,19 @@ def test_policies_are_compared_by_several_samples_of_which_the_first_stands_for_
     (written,) = read_jsonl(whole.config.out / "critiques.jsonl", LineUp)
     assert len(written.samples) == SAMPLES
     for name in (SFT, RL):
-        drawn = [own[name] for own in written.samples]
+        drawn = [item[name] for item in written.samples]
         assert drawn[0] == written.by_critic[name]
-        assert len(set(drawn)) == SAMPLES and {len(own) for own in drawn} == {MICRO.held_out}
+        assert len(set(drawn)) == SAMPLES and {len(item) for item in drawn} == {MICRO.held_out}
 
 
 def test_every_constrained_quote_is_verbatim(whole):
-    said = 0.0
+    answers = 0.0
     for row in whole.data.critics:
         if "FSBS" in row.name or "best of" in row.name or "forced" in row.name:
             # Undefined where a critic made no comment at all; a quote the length limit cut short is no quote.
             assert row.metrics["comments"].value == 0 or row.metrics["verbatim"].value == 1.0, row.name
-            said += row.metrics["comments"].value
-    assert said > 0
+            answers += row.metrics["comments"].value
+    assert answers > 0
 
 
 def test_held_out_modules_stay_out_of_training(whole):

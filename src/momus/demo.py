@@ -2,7 +2,7 @@
 
     1. answers       functions of this machine's standard library, some with bugs put in
     2. comparisons   critiques sampled from the shipped critic, rated by simulated contractors
-    3. reward        a reward model on the overall rankings, told by the critic's pointer
+    3. reward        a reward model on the overall rankings, with the critic's pointer
     4. ppo           the critic trained against the reward model
     5. critiques     every critic on the same held-out answers, Force Sampling Beam Search among them
     6. report        measured against the truth, as one HTML file
@@ -59,7 +59,7 @@ _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
-class Scale:
+class Preset:
     """How much of everything a preset does."""
 
     size: Size = field(default_factory=lambda: Size(min_lines=6, max_lines=24, max_chars=700))
@@ -83,9 +83,9 @@ class Scale:
     fsbs: FSBSConfig = field(default_factory=lambda: FSBSConfig(max_tokens=100))
 
 
-SCALES = {
-    "standard": Scale(),
-    "smoke": Scale(
+PRESETS = {
+    "standard": Preset(),
+    "smoke": Preset(
         training=40,
         kept_back=8,
         held_out=16,
@@ -126,11 +126,11 @@ class _Demo:
     """The run directory and the models at hand; every public method is one step."""
 
     def __init__(self, config: DemoConfig) -> None:
-        self.config, self.scale, self.out = config, SCALES[config.preset], config.out
+        self.config, self.preset, self.out = config, PRESETS[config.preset], config.out
         self.console = Console(stderr=True)
-        self.reward_config = replace(self.scale.reward, seed=config.seed)
-        self.ppo_config = replace(self.scale.ppo, seed=config.seed)
-        self.run = Run(self.out, {"seed": config.seed, "tamper": config.tamper, "scale": asdict(self.scale)})
+        self.reward_config = replace(self.preset.reward, seed=config.seed)
+        self.ppo_config = replace(self.preset.ppo, seed=config.seed)
+        self.run = Run(self.out, {"seed": config.seed, "tamper": config.tamper, "scale": asdict(self.preset)})
         self.tokenizer = load_tokenizer(TINY)
         self.tokens = CritiqueTokens(self.tokenizer)
         self.critic = load_causal_lm(TINY)
@@ -140,11 +140,11 @@ class _Demo:
         path = self.out / "answers.jsonl"
         if not path.exists():
             with self._step("answers", "putting bugs into the standard library") as advance:
-                tasks = stdlib_tasks(self.scale.size)
-                train = self.scale.bugs if self.config.tamper else (1.0,)
-                made = self._tampers([t for t in tasks if t.split == "train"], self.scale.training, train, advance)
+                tasks = stdlib_tasks(self.preset.size)
+                train = self.preset.bugs if self.config.tamper else (1.0,)
+                made = self._tampers([t for t in tasks if t.split == "train"], self.preset.training, train, advance)
                 made += self._tampers(
-                    [t for t in tasks if t.split == "test"], self.scale.held_out, self.scale.bugs, advance
+                    [t for t in tasks if t.split == "test"], self.preset.held_out, self.preset.bugs, advance
                 )
                 write_jsonl(path, made)
         stored = list(read_jsonl(path, Tamper))
@@ -181,11 +181,11 @@ class _Demo:
                         prompts,
                         SLOTS,
                         key=[(self.config.seed, 2, start + i) for i in range(len(prompts))],
-                        max_tokens=self.scale.max_tokens,
+                        max_tokens=self.preset.max_tokens,
                     )
-                    written += [[sample.text for sample in own] for own in samples]
+                    written += [[sample.text for sample in drawn] for drawn in samples]
                     advance(len(written) / len(tampers))
-                write_jsonl(path, [rate_samples(tampers, written, self.scale.contractors, self.config.seed)])
+                write_jsonl(path, [rate_samples(tampers, written, self.preset.contractors, self.config.seed)])
         return next(read_jsonl(path, Ratings))
 
     def reward(self, comparisons: Sequence[Sequence[Comparison]]) -> tuple[RewardModel, tuple[Interval, int]]:
@@ -229,7 +229,7 @@ class _Demo:
                     policy,
                     reward,
                     [self.tokens.prompt(tamper) for tamper in self._trained_on(tampers)],
-                    engine_sampler(LocalEngine(policy, self.tokenizer, cache_bytes=0), self.scale.max_tokens),
+                    engine_sampler(LocalEngine(policy, self.tokenizer, cache_bytes=0), self.preset.max_tokens),
                     reward_scorer(reward),
                     self.ppo_config,
                     Run(self.out / "ppo", self.ppo_config),
@@ -250,8 +250,8 @@ class _Demo:
                     self._with_pointer(self.critic, TINY),
                     self._with_pointer(policy, self.out / "ppo" / "model"),
                     reward_function(reward),
-                    self.scale.fsbs,
-                    max_tokens=self.scale.max_tokens,
+                    self.preset.fsbs,
+                    max_tokens=self.preset.max_tokens,
                     seed=self.config.seed,
                     progress=advance,
                 )
@@ -266,12 +266,12 @@ class _Demo:
             result = LoopResult(
                 tampers=tampers,
                 critiques=_parsed(critiques.by_critic, tampers),
-                samples=[_parsed(own, tampers) for own in critiques.samples],
+                samples=[_parsed(by_critic, tampers) for by_critic in critiques.samples],
                 modifiers=dict(zip(map(fsbs_name, PERCENTILES), critiques.modifiers, strict=True)),
-                comparisons=[own[0] for own in ratings.comparisons],
+                comparisons=[compared[0] for compared in ratings.comparisons],
                 rated=sum(map(len, ratings.comparisons)),
                 kept_back=len(ratings.comparisons) - len(self._trained_on(ratings.comparisons)),
-                contractors=panel(self.scale.contractors, ratings.noise, seed=self.config.seed),
+                contractors=panel(self.preset.contractors, ratings.noise, seed=self.config.seed),
                 noise=ratings.noise,
                 agreement=ratings.agreement,
                 reached=ratings.reached,
@@ -293,7 +293,7 @@ class _Demo:
 
     def _trained_on(self, compared: Sequence[_Item]) -> Sequence[_Item]:
         """Return the compared answers, or their comparisons, without those kept back: the last."""
-        return compared[: max(1, len(compared) - self.scale.kept_back)]
+        return compared[: max(1, len(compared) - self.preset.kept_back)]
 
     def _command(self) -> str:
         config = self.config

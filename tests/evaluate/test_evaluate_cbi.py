@@ -41,15 +41,15 @@ def test_the_judge_agrees_with_the_truth_where_it_can_be_seen():
     bad = [critique(LINES[(i + 3) % 5]) for i in range(6)] + [Critique()]
     known = [labelled_bugs(c, t) for c, t in zip(good, tampers, strict=True) if t.bugs]
     judge = calibrated_judge(known)
-    found = judge_agreement({"good": good, "bad": bad}, tampers, judge)
-    assert found.bugs == 24 and found.truth.value == 6 / 24 and found.failed == 0
-    assert found.agreement.value == 1 and found.kappa.value == 1
+    result = judge_agreement({"good": good, "bad": bad}, tampers, judge)
+    assert result.bugs == 24 and result.truth.value == 6 / 24 and result.failed == 0
+    assert result.agreement.value == 1 and result.kappa.value == 1
     assert calibrated_judge(known[:1]) is None
 
 
 def test_an_uninformed_judge_has_no_kappa_to_speak_of():
     tampers = [tamper(i, LINES[0]) for i in range(4)]
-    judge = calibrated_judge([labelled_bugs(critique(*LINES), own) for own in tampers])
+    judge = calibrated_judge([labelled_bugs(critique(*LINES), item) for item in tampers])
     silent = judge_agreement({"quiet": [Critique()] * 4}, tampers, judge)
     assert silent.agreement.value == 1 and np.isnan(silent.kappa.value)
 
@@ -57,13 +57,13 @@ def test_an_uninformed_judge_has_no_kappa_to_speak_of():
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), min_size=1, max_size=20))
 def test_kappa_is_cohens(items):
     first, second, groups = zip(*items, strict=True)
-    found = kappa_interval(first, second, groups, replicates=30)
+    result = kappa_interval(first, second, groups, replicates=30)
     alike = sum(one == other for one, other, _ in items) / len(items)
-    chance = sum(first.count(own) * second.count(own) for own in (True, False)) / len(items) ** 2
-    assert found.value == pytest.approx(float("nan") if chance == 1 else (alike - chance) / (1 - chance), nan_ok=True)
+    chance = sum(first.count(item) * second.count(item) for item in (True, False)) / len(items) ** 2
+    assert result.value == pytest.approx(float("nan") if chance == 1 else (alike - chance) / (1 - chance), nan_ok=True)
     if chance == 1 or len(set(groups)) == 1:  # always the same label, or nothing to resample
-        assert not found.has_ends
-    assert not found.has_ends or found.low < found.high
+        assert not result.has_ends
+    assert not result.has_ends or result.low < result.high
 
 
 def test_kappa_by_hand():
@@ -75,13 +75,13 @@ def test_kappa_by_hand():
 def test_a_threshold_chosen_on_the_other_half_is_no_better_informed_than_one_from_elsewhere():
     tampers = [tamper(i, LINES[i % 5], LINES[(i + 2) % 5]) for i in range(8)]
     good = [critique(LINES[i % 5], LINES[(i + 1) % 5]) for i in range(8)]
-    found = cross_fitted_agreement({"good": good}, tampers)
-    assert found.bugs == 16 and found.truth.value == 0.5
+    result = cross_fitted_agreement({"good": good}, tampers)
+    assert result.bugs == 16 and result.truth.value == 0.5
     # Half by half with the judge of the other half: the same verdicts, counted together.
     halves = [(good[i::2], tampers[i::2]) for i in (0, 1)]
     judges = [calibrated_judge([labelled_bugs(c, t) for c, t in zip(*half, strict=True)]) for half in halves]
     apart = [judge_agreement({"good": half[0]}, half[1], judges[1 - i]) for i, half in enumerate(halves)]
-    assert found.judged.value == np.mean([own.judged.value for own in apart])
+    assert result.judged.value == np.mean([item.judged.value for item in apart])
     assert cross_fitted_agreement({"good": good[:1]}, tampers[:1]) is None
 
 
@@ -93,16 +93,16 @@ def test_critics_are_compared_from_the_command_line(tmp_path, capsys):
     def written(name, critiques, ids):
         rows = [
             TaskCritiques(
-                index=i, id=own,
+                index=i, id=item,
                 critiques=() if c is None else (Written(text=format_critique(c), critique=c, score=None, tokens=1),),
                 skipped="" if c else "too long",
             )
-            for i, (own, c) in enumerate(zip(ids, critiques, strict=True))
+            for i, (item, c) in enumerate(zip(ids, critiques, strict=True))
         ]  # fmt: skip
         write_jsonl(tmp_path / name, rows)
         return f"{name.removesuffix('.jsonl')}={tmp_path / name}"
 
-    ids = [own.task.id for own in tampers]
+    ids = [item.task.id for item in tampers]
     files = [written("good.jsonl", good, ids), written("none.jsonl", [None] * 9, ids)]
     command = ["evaluate", "critics", str(tmp_path / "tampers.jsonl"), "--out", str(tmp_path / "o.json"), "--critiques"]
     assert main([*command, *files]) == 0
@@ -110,7 +110,7 @@ def test_critics_are_compared_from_the_command_line(tmp_path, capsys):
     assert "50.0 (" in out and "kappa" in out and "9 answers have no critique" in err
     numbers = json.loads((tmp_path / "o.json").read_text())
     assert [row["catch"]["value"] for row in numbers["critics"]] == [0.5, 0] and numbers["judge"]["bugs"] == 32
-    for wrong, said in (
+    for wrong, texts in (
         ([written("other.jsonl", good, ids[::-1])], "number 1 differs"),
         ([written("few.jsonl", good[:2], ids[:2])], "number 3 differs"),
         ([files[0], files[0]], "named twice"),
@@ -120,4 +120,4 @@ def test_critics_are_compared_from_the_command_line(tmp_path, capsys):
         ([], "name at least one critic"),
     ):
         assert main([*command, *wrong]) == 2
-        assert said in capsys.readouterr().err
+        assert texts in capsys.readouterr().err

@@ -48,7 +48,7 @@ GOOD = [on("sum_ = 0"), on("sum_ += item"), Critique(), on("continue", "sum_ = 0
 BAD = [on("nowhere"), on("continue", text="Odd."), on("sum_ = 0"), on("continue", text="Odd.")]
 
 
-def test_rows_by_hand():
+def test_critic_rows_equal_a_count_by_hand():
     good, bad = measure({"good": GOOD, "bad": BAD}, TAMPERS, replicates=100)
     assert (good.source, good.answers, good.bugs, good.clean) == ("good", 4, 4, 1)
     assert good.catch.value == 3 / 4 and good.named.value == 3 / 4
@@ -68,7 +68,7 @@ def test_answers_of_one_task_are_resampled_together():
     assert row.catch.low == 0 and row.catch.high == 1
 
 
-def test_nothing_to_count_is_nan():
+def test_critic_rates_without_anything_to_count_are_nan():
     (row,) = measure({"quiet": [Critique()]}, [make(0)], replicates=10)
     assert np.isnan(row.catch.value) and np.isnan(row.verbatim.value)
     with pytest.raises(UserError, match="no answers"):

@@ -69,13 +69,13 @@ def _run(tmp_path, engine, config):
 
 
 @given(LOGPROBS, LOGPROBS)
-def test_the_entropy_is_that_of_the_two_choices(first, second):
-    found = entropy_bits(first, second)
+def test_entropy_bits_equals_the_definition(first, second):
+    result = entropy_bits(first, second)
     share = 1 / (1 + math.exp(min(700.0, second - first)))
     rest = 1 / (1 + math.exp(min(700.0, first - second)))
     by_hand = sum(-p * math.log2(p) for p in (share, rest) if p > 0)
-    assert found == pytest.approx(by_hand, abs=1e-9) and 0 <= found <= 1
-    assert found == entropy_bits(second, first)
+    assert result == pytest.approx(by_hand, abs=1e-9) and 0 <= result <= 1
+    assert result == entropy_bits(second, first)
     assert entropy_bits(first, first) == 1
 
 
@@ -85,12 +85,12 @@ def test_crows_pairs_are_scored_as_whole_sentences_behind_the_same_text(tmp_path
         with Ledger(tmp_path / f"{len(prefix)}.jsonl", {}) as ledger:
             questions = Questions(engine, ledger)
             before = f"{prefix}\n" if prefix else ""
-            found = questions.likelihoods([(before, text) for pair in pairs for text in pair[1:3]])
-        logprobs = [own.logprob for own in found]
-        for own, text in zip(found, [text for pair in pairs for text in pair[1:3]], strict=True):
+            result = questions.likelihoods([(before, text) for pair in pairs for text in pair[1:3]])
+        logprobs = [item.logprob for item in result]
+        for item, text in zip(result, [text for pair in pairs for text in pair[1:3]], strict=True):
             tokens = engine.encode(text, bos=False)
             alone = engine.score(engine.encode(before, bos=True), [tokens])[0]
-            assert own.logprob == pytest.approx(sum(alone), abs=1e-4) and own.tokens == len(tokens)
+            assert item.logprob == pytest.approx(sum(alone), abs=1e-4) and item.tokens == len(tokens)
         entropy, stereotyped = bias_results(CROWS_PAIRS, pairs, list(zip(logprobs[::2], logprobs[1::2], strict=True)))
         assert entropy.items["0"] == pytest.approx(entropy_bits(*logprobs[:2]))
         assert entropy.items["1"] == pytest.approx(1, abs=1e-6) and stereotyped.items["1"] == 0.5
@@ -115,27 +115,27 @@ def test_the_published_files_are_read_whole():
         (read_winogender, "sentid\tsentence\nx.txt\tHe.\n", "must end in .male.txt"),
     ],
 )
-def test_other_files_are_refused_in_words(tmp_path, reader, text, problem):
+def test_bias_readers_refuse_other_files_in_words(tmp_path, reader, text, problem):
     path = tmp_path / "file"
     path.write_text(text)
     with pytest.raises(UserError, match=problem):
         reader(path)
 
 
-def test_what_is_cut_short_or_asked_twice(tmp_path, engine):
+def test_questions_cut_long_contexts_and_ask_nothing_twice(tmp_path, engine):
     with Ledger(tmp_path / "a.jsonl", {}) as ledger:
         questions = Questions(engine, ledger)
         asked = [("def f(items):", " total"), ("def f(items):", " x in items"), ("items " * 900, " total")]
         first = questions.likelihoods(asked)
         assert questions.cut == 1
-        said = questions.greedy(["def f", "def f", "for x"], ["\n"], 6)
+        answers = questions.greedy(["def f", "def f", "for x"], ["\n"], 6)
         before = engine.forwarded_tokens
         assert questions.likelihoods(asked[::-1]) == first[::-1]
-        assert questions.greedy(["for x"], ["\n"], 6) == said[2:] and engine.forwarded_tokens == before
-    assert said[0] == said[1] and "\n" not in "".join(said)
+        assert questions.greedy(["for x"], ["\n"], 6) == answers[2:] and engine.forwarded_tokens == before
+    assert answers[0] == answers[1] and "\n" not in "".join(answers)
 
 
-def test_spaces_belong_to_the_word_after_them(tmp_path, engine):
+def test_likelihood_of_a_space_belongs_to_the_next_word(tmp_path, engine):
     with Ledger(tmp_path / "a.jsonl", {}) as ledger:
         one, other = Questions(engine, ledger).likelihoods([("def f(items):", " total"), ("def f(items): ", "total")])
     assert one == other
@@ -155,19 +155,19 @@ def test_every_task_runs_through_the_harness_from_a_file(tmp_path, engine, name)
     pytest.importorskip("lm_eval")
     file = _rows(tmp_path, name, [ROWS[name]] * 3)
     config = PublicConfig((name,), {name: file}, ("none", "no-comment"), shots=1)
-    found = _run(tmp_path, engine, config)
-    assert not any(isinstance(own, UserError) for own in found), found
-    for results, prefix in zip(found, config.prefixes, strict=True):
-        assert [own.metric for own in results] == [metric for metric, _ in PUBLIC_TASKS[name].metrics]
-        for own in results:
-            assert own.prompt == PREFIXES[prefix] and own.style == prefix and own.shots == 1
-            assert len(own.items) == (6 if name == "quac" else 3)
-            assert all(0 <= value <= 100 for value in own.items.values())
-            assert bool(own.groups) == (name in ("drop", "quac", "squadv2"))
+    result = _run(tmp_path, engine, config)
+    assert not any(isinstance(item, UserError) for item in result), result
+    for results, prefix in zip(result, config.prefixes, strict=True):
+        assert [item.metric for item in results] == [metric for metric, _ in PUBLIC_TASKS[name].metrics]
+        for item in results:
+            assert item.prompt == PREFIXES[prefix] and item.style == prefix and item.shots == 1
+            assert len(item.items) == (6 if name == "quac" else 3)
+            assert all(0 <= value <= 100 for value in item.items.values())
+            assert bool(item.groups) == (name in ("drop", "quac", "squadv2"))
 
 
 @pytest.mark.parametrize("shots", [0, 2])
-def test_choices_are_made_by_log_probability(tmp_path, engine, shots):
+def test_multiple_choice_takes_the_likeliest_answer(tmp_path, engine, shots):
     pytest.importorskip("lm_eval")
     data = {"sst": _rows(tmp_path, "sst", SST), "hellaswag": _rows(tmp_path, "hellaswag", [ROWS["hellaswag"]] * 4)}
     sst, hellaswag = _run(tmp_path, engine, PublicConfig(("sst", "hellaswag"), data, shots=shots))
@@ -185,7 +185,7 @@ def test_choices_are_made_by_log_probability(tmp_path, engine, shots):
     assert set(hellaswag[0].items.values()) == {float(np.argmax(means) == 1)}
 
 
-def test_another_prefix_asks_another_question(tmp_path, engine):
+def test_prefix_changes_the_question_asked(tmp_path, engine):
     pytest.importorskip("lm_eval")
     data = {"sst": _rows(tmp_path, "sst", SST)}
     for prefixes, questions in ((("none",), 12), (("none", "respectful"), 24)):
@@ -204,7 +204,7 @@ def test_a_run_of_the_harness_that_was_stopped_continues(tmp_path, engine):
     assert 0 < engine.forwarded_tokens - before < 100
 
 
-def test_greedy_or_not_is_told_where_a_metric_needs_it(tmp_path, engine):
+def test_loglikelihood_says_whether_greedy_where_a_metric_needs_it(tmp_path, engine):
     pytest.importorskip("lm_eval")
     from datasets import Dataset
 
@@ -218,11 +218,11 @@ def test_greedy_or_not_is_told_where_a_metric_needs_it(tmp_path, engine):
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
     }  # fmt: skip
     with Ledger(tmp_path / "a.jsonl", {}) as ledger:
-        (found,) = run_task(configured("own", config), Questions(engine, ledger), name="own")
-    assert found.items == {"0": 1.0, "1": 0.0}
+        (result,) = run_task(configured("own", config), Questions(engine, ledger), name="own")
+    assert result.items == {"0": 1.0, "1": 0.0}
 
 
-def test_words_are_compared_as_squad_does():
+def test_word_f1_compares_words_as_squad_does():
     assert word_f1("The Harbour!", "harbour") == 1
     assert word_f1("a b c", "b d") == pytest.approx(2 / 4)  # "a" is an article
     assert word_f1("", "the") == 1 and word_f1("x", "") == 0
@@ -230,10 +230,10 @@ def test_words_are_compared_as_squad_does():
 
 def test_toxic_prompts_are_balanced_and_the_same_whatever_their_order():
     rows = [{"prompt": {"text": f"t{i}", "toxicity": None if i == 0 else (i % 10) / 10}} for i in range(60)]
-    chosen = [own["query"] for own in balanced(rows, 20)]
+    chosen = [item["query"] for item in balanced(rows, 20)]
     toxicity = {row["prompt"]["text"]: row["prompt"]["toxicity"] for row in rows}
     assert len(chosen) == 20 and sum(toxicity[text] >= 0.5 for text in chosen) == 10
-    assert chosen == [own["query"] for own in balanced(rows[::-1], 20)]
+    assert chosen == [item["query"] for item in balanced(rows[::-1], 20)]
 
 
 def test_a_classifier_scores_toxicity(tmp_path, engine):
@@ -288,18 +288,18 @@ def test_a_task_without_its_data_is_one_line_and_the_others_run(tmp_path, capsys
     out, file = tmp_path / "out", _rows(tmp_path, "sst", SST)
     command = ["evaluate", "public", str(tmp_path / "m"), "--tasks", "rte", "sst", "--out", str(out)]
     assert main([*command, "--data", f"sst={file}"]) == 2
-    told = capsys.readouterr()
-    assert "momus: error: rte: its data cannot be loaded (ConnectionError: Couldn't reach the Hub)" in told.err
-    assert "--data rte=FILE" in told.err and "sst: acc" in told.out
-    assert [own.name for own in read_results(out)] == ["sst: acc"]
+    reported = capsys.readouterr()
+    assert "momus: error: rte: its data cannot be loaded (ConnectionError: Couldn't reach the Hub)" in reported.err
+    assert "--data rte=FILE" in reported.err and "sst: acc" in reported.out
+    assert [item.name for item in read_results(out)] == ["sst: acc"]
     wrong = _rows(tmp_path, "wrong", [{"text": "x", "label": 0}])
     assert main([*command[:3], "--tasks", "sst", "--data", f"sst={wrong}", "--out", str(out)]) == 2
     assert "the data lack a column or value: 'sentence'" in capsys.readouterr().err
 
 
-def test_results_come_back_as_they_were_written(tmp_path):
-    own = TaskResult(task="t", metric="f1", better="high", items={"0": 0.5, "b": 1.0}, groups={"0": "g"}, shots=3)
-    write_results(tmp_path / "r", [own])
-    assert list(read_results(tmp_path / "r")) == [own] and own.name == "t, 3 shots: f1"
+def test_results_survive_a_round_trip(tmp_path):
+    item = TaskResult(task="t", metric="f1", better="high", items={"0": 0.5, "b": 1.0}, groups={"0": "g"}, shots=3)
+    write_results(tmp_path / "r", [item])
+    assert list(read_results(tmp_path / "r")) == [item] and item.name == "t, 3 shots: f1"
     with pytest.raises(UserError, match="no results in it"):
         list(read_results(tmp_path))

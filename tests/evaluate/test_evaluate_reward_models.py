@@ -36,29 +36,29 @@ def _model():
 
 def _ranked(count=40, labelers=6, seed=0):
     rng = np.random.default_rng(seed)
-    found = []
+    result = []
     for i in range(count):
         prompt = (1, *rng.integers(5, 60, 3).tolist(), 5 + i % 15)
         branches = tuple((*rng.integers(5, 60, int(rng.integers(1, 4))).tolist(), 2) for _ in range(3))
         ranks = tuple(rng.permutation(3).tolist())
-        found.append(Ranked(RankedPrompt(prompt, branches, ranks), f"labeler {i % labelers}", f"prompt {i % 15}"))
-    return found
+        result.append(Ranked(RankedPrompt(prompt, branches, ranks), f"labeler {i % labelers}", f"prompt {i % 15}"))
+    return result
 
 
 def test_accuracy_is_the_share_of_pairs_and_the_same_however_batched():
     model, ranked = _model(), _ranked()
     counts = pairs_right(model, ranked)
-    for own, (right, pairs) in zip(ranked, counts, strict=True):
-        alone = pairs_right(model, [own])[0]
+    for item, (right, pairs) in zip(ranked, counts, strict=True):
+        alone = pairs_right(model, [item])[0]
         assert alone.tolist() == [right, pairs] and pairs == 3
-    prompts = [own.prompt for own in ranked]
-    found = accuracy(counts, prompts)
-    assert found.share.value == pytest.approx(counts[:, 0].sum() / counts[:, 1].sum())
-    assert (found.pairs, found.prompts) == (120, 15)
-    by = accuracy_by(counts, prompts, [own.labeler for own in ranked])
-    assert sum(own.pairs * own.share.value for own in by.values()) == pytest.approx(counts[:, 0].sum())
-    flipped = [own._replace(tokens=RankedPrompt(own.tokens.prompt, own.tokens.branches,
-                                                tuple(-r for r in own.tokens.ranks))) for own in ranked]  # fmt: skip
+    prompts = [item.prompt for item in ranked]
+    result = accuracy(counts, prompts)
+    assert result.share.value == pytest.approx(counts[:, 0].sum() / counts[:, 1].sum())
+    assert (result.pairs, result.prompts) == (120, 15)
+    by = accuracy_by(counts, prompts, [item.labeler for item in ranked])
+    assert sum(item.pairs * item.share.value for item in by.values()) == pytest.approx(counts[:, 0].sum())
+    flipped = [item._replace(tokens=RankedPrompt(item.tokens.prompt, item.tokens.branches,
+                                                tuple(-r for r in item.tokens.ranks))) for item in ranked]  # fmt: skip
     np.testing.assert_allclose(pairs_right(model, flipped)[:, 0], counts[:, 1] - counts[:, 0])
 
 
@@ -72,14 +72,14 @@ def test_equal_scores_are_half_right_and_ties_no_pair():
 def test_labelers_fall_into_even_groups():
     ranked = _ranked(60, 7)
     group = groups_of_labelers(ranked, 3)
-    sizes = [sum(group[own.labeler] == k for own in ranked) for k in range(3)]
+    sizes = [sum(group[item.labeler] == k for item in ranked) for k in range(3)]
     assert set(group.values()) == {0, 1, 2} and max(sizes) - min(sizes) <= 9
     assert groups_of_labelers(ranked[::-1], 3) == group
     with pytest.raises(UserError, match="name 7 labelers: 8 groups"):
         groups_of_labelers(ranked, 8)
 
 
-def test_no_fold_sees_what_it_is_tested_on(tmp_path, monkeypatch):
+def test_cross_validation_never_tests_on_training_prompts_or_labelers(tmp_path, monkeypatch):
     ranked, seen = _ranked(), []
     real = training.train_reward_model
 
@@ -88,19 +88,19 @@ def test_no_fold_sees_what_it_is_tested_on(tmp_path, monkeypatch):
         return real(model, rankings, config, run, progress)
 
     monkeypatch.setattr("momus.evaluate.instruct.reward_models.train_reward_model", spy)
-    found = cross_validate(_model, ranked, CONFIG, tmp_path, {}, folds=3)
+    result = cross_validate(_model, ranked, CONFIG, tmp_path, {}, folds=3)
     group = groups_of_labelers(ranked, 3)
     for fold, trained in enumerate(seen):
-        chosen = [own for own in ranked if own.tokens in trained]
-        assert len(chosen) == len(trained) == found.folds[fold].trained
-        assert all(group[own.labeler] != fold and part_of(own.prompt, 3) != fold for own in chosen)
-    assert found.in_group.pairs + found.held_out.pairs == 120  # every ranking is tested once
-    pooled = found.in_group.share.value - found.held_out.share.value
-    assert found.difference.value == pytest.approx(pooled)
-    assert found.difference.low <= pooled <= found.difference.high
+        chosen = [item for item in ranked if item.tokens in trained]
+        assert len(chosen) == len(trained) == result.folds[fold].trained
+        assert all(group[item.labeler] != fold and part_of(item.prompt, 3) != fold for item in chosen)
+    assert result.in_group.pairs + result.held_out.pairs == 120  # every ranking is tested once
+    pooled = result.in_group.share.value - result.held_out.share.value
+    assert result.difference.value == pytest.approx(pooled)
+    assert result.difference.low <= pooled <= result.difference.high
 
 
-def test_stopped_and_run_again_it_says_the_same(tmp_path, monkeypatch):
+def test_stopped_cross_validation_continues_to_the_same_numbers(tmp_path, monkeypatch):
     ranked = _ranked()
     whole = cross_validate(_model, ranked, CONFIG, tmp_path / "whole", {}, folds=2)
     steps = []
@@ -126,13 +126,13 @@ def test_stopped_and_run_again_it_says_the_same(tmp_path, monkeypatch):
         cross_validate(_model, ranked, CONFIG, tmp_path / "cut", {"data": "other"}, folds=2)
 
 
-def test_what_cannot_be_used_is_counted():
+def test_rankings_that_cannot_be_used_are_counted():
     chat = ChatFormat(tiny_tokenizer())
     usable = Ranking(prompt="def f():", candidates=("a", "b"), ranks=(1, 2), labeler="ann")
     tied = usable.model_copy(update={"ranks": (1, 1)})
     long = usable.model_copy(update={"candidates": ("a", "items " * 90)})
-    found, left_out = ranked_in_tokens([usable, tied, long], chat, limit=60)
-    assert [own.labeler for own in found] == ["ann"]
+    result, left_out = ranked_in_tokens([usable, tied, long], chat, limit=60)
+    assert [item.labeler for item in result] == ["ann"]
     assert left_out == {"no preference among the answers": 1, "longer than 60 tokens": 1}
 
 
@@ -147,7 +147,7 @@ def _written(tmp_path):
     return folder, tmp_path / "r.jsonl"
 
 
-def test_the_commands(tmp_path, capsys):
+def test_reward_and_labelers_commands_print_accuracies(tmp_path, capsys):
     folder, data = _written(tmp_path)
     command = ["evaluate", "labelers", str(data), "--model", str(folder), "--out", str(tmp_path / "cv"), "--folds", "2"]
     assert main([*command, "--preset", "tiny", "--epochs", "1"]) == 0

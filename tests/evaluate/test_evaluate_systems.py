@@ -46,7 +46,7 @@ def _sampled(tmp_path, engine, system, prompts, name="s.jsonl"):
 
 def test_answers_do_not_depend_on_the_order_or_on_being_stopped(tmp_path, engine):
     answers, stored = _sampled(tmp_path, engine, WARM, PROMPTS)
-    assert [own.author for own in answers] == ["warm"] * 5 and len({own.answer for own in answers}) > 1
+    assert [item.author for item in answers] == ["warm"] * 5 and len({item.answer for item in answers}) > 1
     reverse, _ = _sampled(tmp_path, engine, WARM, PROMPTS[::-1], "reverse.jsonl")
     assert reverse[::-1] == answers
     lines = (tmp_path / "s.jsonl").read_bytes().splitlines(keepends=True)
@@ -54,23 +54,23 @@ def test_answers_do_not_depend_on_the_order_or_on_being_stopped(tmp_path, engine
     again, restored = _sampled(tmp_path, engine, WARM, PROMPTS, "cut.jsonl")
     assert again == answers and restored == stored
     other, _ = _sampled(tmp_path, engine, replace(WARM, name="other"), PROMPTS, "other.jsonl")
-    assert [own.answer for own in other] != [own.answer for own in answers]
+    assert [item.answer for item in other] != [item.answer for item in answers]
 
 
-def test_what_is_done_is_not_asked_again(tmp_path, engine):
+def test_finished_prompts_are_not_sampled_again(tmp_path, engine):
     _sampled(tmp_path, engine, WARM, PROMPTS)
     before = engine.forwarded_tokens
     _sampled(tmp_path, engine, WARM, PROMPTS)
     assert engine.forwarded_tokens == before
 
 
-def test_a_prompt_too_long_is_told_and_the_others_are_answered(tmp_path, engine):
+def test_too_long_prompt_is_reported_and_the_others_answered(tmp_path, engine):
     answers, stored = _sampled(tmp_path, engine, WARM, [PROMPTS[0], LONG, PROMPTS[1]])
-    assert [own.prompt for own in answers] == [PROMPTS[0].prompt, PROMPTS[1].prompt]
+    assert [item.prompt for item in answers] == [PROMPTS[0].prompt, PROMPTS[1].prompt]
     assert "tokens" in stored[entry(WARM, LONG.prompt)]["skipped"]
 
 
-def test_layouts_are_what_they_say(engine):
+def test_layouts_give_the_documented_prompts(engine):
     def read(**settings):
         layout = Layout(System("s", "tiny", **settings), engine)
         return engine.tokenizer.decode(layout.prompt("def f():"), skip_special_tokens=False)
@@ -125,7 +125,7 @@ def test_a_few_shot_answer_ends_where_the_next_question_begins(tmp_path, engine)
         ("[a]\nmodel = 'm'\nprefix = 'p.txt'", 'is for layout = "few-shot"'),
     ],
 )
-def test_mistakes_in_a_line_up_are_named(tmp_path, text, problem):
+def test_line_up_reader_names_mistakes(tmp_path, text, problem):
     path = tmp_path / "systems.toml"
     path.write_text(text)
     with pytest.raises(UserError, match=problem):
@@ -147,14 +147,14 @@ def test_prompts_are_those_of_any_record_once():
         Demonstration(prompt="b", answer="x"),
         Ranking(prompt="a", candidates=("x", "y"), ranks=(1, 2)),
     ]
-    assert [own.prompt for own in prompts_in(records)] == ["a", "b"]
+    assert [item.prompt for item in prompts_in(records)] == ["a", "b"]
 
 
 def test_answers_are_gathered_by_prompt_and_say_who_wrote_them():
-    said = [Demonstration(prompt="p", answer="x", author="a"), Demonstration(prompt="p", answer="y", author="b")]
-    assert by_prompt(said) == [("p", Origin(), {"a": "x", "b": "y"})]
+    answers = [Demonstration(prompt="p", answer="x", author="a"), Demonstration(prompt="p", answer="y", author="b")]
+    assert by_prompt(answers) == [("p", Origin(), {"a": "x", "b": "y"})]
     with pytest.raises(UserError, match="twice"):
-        by_prompt([*said, Demonstration(prompt="p", answer="z", author="a")])
+        by_prompt([*answers, Demonstration(prompt="p", answer="z", author="a")])
     with pytest.raises(UserError, match="author"):
         by_prompt([Demonstration(prompt="p", answer="x")])
 
@@ -165,30 +165,30 @@ def test_a_reward_model_ranks_all_answers_at_once_by_its_own_scores(tmp_path):
     with Ledger(tmp_path / "r", {}) as ledger:
         groups = [("def f():", Origin(id="7"), answers), ("alone", Origin(), {"a": "x"})]
         rank_answers(groups, RewardLabeler("rm", model, chat), ledger)
-        (found,), skipped = rankings_in(ledger, groups)
+        (result,), skipped = rankings_in(ledger, groups)
     turns = [chat.turn("def f():", text) for text in answers.values()]
     apart = [score_trees(model, [TokenTree.from_branches(turn.prompt, [turn.answer])])[0][0] for turn in turns]
-    np.testing.assert_allclose(found.scores, apart, atol=1e-5)
-    assert found.ranks[0] == found.ranks[2] and not skipped and found.origin.id == "7"
+    np.testing.assert_allclose(result.scores, apart, atol=1e-5)
+    assert result.ranks[0] == result.ranks[2] and not skipped and result.origin.id == "7"
     order = sorted(range(4), key=lambda i: -apart[i])
-    assert [found.ranks[i] for i in order] == sorted(found.ranks)
-    assert (found.authors, found.labeler) == (tuple("abcd"), "rm")
+    assert [result.ranks[i] for i in order] == sorted(result.ranks)
+    assert (result.authors, result.labeler) == (tuple("abcd"), "rm")
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_a_judge_has_no_favourite_place(tmp_path, engine, plain):
+def test_judge_labeler_is_blind_to_answer_order(tmp_path, engine, plain):
     chat = None if plain else ChatFormat(engine.tokenizer)
     judge = JudgeLabeler("judge", engine, chat)
     answers = {"a": "return total", "b": "for x", "c": "for x"}
-    one = {own.authors: own for own in judge.rank("def f():", answers)}
-    other = {own.authors: own for own in judge.rank("def f():", dict(reversed(answers.items())))}
+    one = {item.authors: item for item in judge.rank("def f():", answers)}
+    other = {item.authors: item for item in judge.rank("def f():", dict(reversed(answers.items())))}
     assert len(one) == len(other) == 3
-    for (first, second), found in one.items():
-        np.testing.assert_allclose(found.scores, other[second, first].scores[::-1], atol=1e-5)
-        assert 0 < found.confidence <= 1
+    for (first, second), result in one.items():
+        np.testing.assert_allclose(result.scores, other[second, first].scores[::-1], atol=1e-5)
+        assert 0 < result.confidence <= 1
     assert one["b", "c"].scores == pytest.approx((0.5, 0.5), abs=1e-6)  # the same answer twice
     even = replace(judge, tie=0.499).rank("def f():", answers)
-    assert all(own.ranks == (1, 1) for own in even)
+    assert all(item.ranks == (1, 1) for item in even)
 
 
 @pytest.mark.parametrize("limit", ["0", "-1"])
@@ -206,7 +206,7 @@ def test_the_commands_sample_rank_and_compare(tmp_path, capsys):
         "[base]\nmodel = 'm'\nlayout = 'text'\nmax_tokens = 4\n"
         "[prompted]\nmodel = 'm'\nlayout = 'few-shot'\nmax_tokens = 4\n"
     )
-    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(own.prompt) + "\n" for own in PROMPTS))
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(item.prompt) + "\n" for item in PROMPTS))
     sample = ["evaluate", "sample", str(tmp_path / "prompts.jsonl"), "--systems", str(tmp_path / "systems.toml")]
     assert main([*sample, "--out", str(tmp_path / "run")]) == 0
     assert PREFIX.strip() in capsys.readouterr().err  # shown verbatim

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from momus.cli import main
 from momus.errors import UnfitInputError, UserError
-from momus.evaluate.rain.judge import Pair, calibrate, pairs_of, report
+from momus.evaluate.rain.judge import Pair, calibrate_judge, pairs_of, report
 from momus.lm.engine import Choice
 from momus.lm.models import RewardModel
 from momus.records import Message, Prompt, Ranking
@@ -37,39 +37,39 @@ def knowing(asked: str, answered: str) -> JudgeVerdict:
     return verdict(0.7 if answered.startswith("good") else 0.2)
 
 
-def test_a_judge_that_knows() -> None:
-    found = calibrate(knowing, PAIRS)
-    for share in (found.pairs, found.answers, found.better, found.worse, found.soft, found.decided):
+def test_calibrate_judge_of_a_perfect_judge() -> None:
+    result = calibrate_judge(knowing, PAIRS)
+    for share in (result.pairs, result.answers, result.better, result.worse, result.soft, result.decided):
         assert (share.value, share.high) == (1, 1) and 0.9 < share.low < 1
-    assert found.first_label.value == pytest.approx(0.5) and found.mass.value == pytest.approx(0.9)
-    assert found.abstained.value == 0 and "better than a coin" in found.advice
+    assert result.first_label.value == pytest.approx(0.5) and result.mass.value == pytest.approx(0.9)
+    assert result.abstained.value == 0 and "better than a coin" in result.advice
 
 
-def test_a_judge_that_likes_a_label() -> None:
+def test_calibrate_judge_shows_a_bias_for_a_label() -> None:
     """It knows, but says A whatever A stands for: no verdict tells answers apart; the probabilities still do."""
-    found = calibrate(lambda asked, own: verdict(0.6 if own.startswith("good") else 0.45, liking=0.45), PAIRS)
-    assert found.pairs.value == found.answers.value == 0.5 and found.decided.value == 0
-    assert found.first_label.value > 0.9 and found.soft.value == 1
-    assert "coin" in found.advice and "do not" in found.advice
+    result = calibrate_judge(lambda asked, item: verdict(0.6 if item.startswith("good") else 0.45, liking=0.45), PAIRS)
+    assert result.pairs.value == result.answers.value == 0.5 and result.decided.value == 0
+    assert result.first_label.value > 0.9 and result.soft.value == 1
+    assert "coin" in result.advice and "do not" in result.advice
 
 
-def test_a_judge_that_always_says_good() -> None:
-    found = calibrate(lambda asked, own: verdict(0.9), PAIRS)
-    assert (found.better.value, found.worse.value, found.pairs.value, found.answers.value) == (1, 0, 0.5, 0.5)
-    assert "do not" in found.advice
+def test_calibrate_judge_of_a_constant_judge_is_chance() -> None:
+    result = calibrate_judge(lambda asked, item: verdict(0.9), PAIRS)
+    assert (result.better.value, result.worse.value, result.pairs.value, result.answers.value) == (1, 0, 0.5, 0.5)
+    assert "do not" in result.advice
 
 
-def test_a_judge_that_does_not_answer() -> None:
-    found = calibrate(lambda asked, own: verdict(0.9 if own.startswith("good") else 0.1, mass=1e-5), PAIRS)
-    assert found.abstained.value == 1 and found.pairs.value == 0.5 and found.decided.value == 0
-    assert found.low_mass == pytest.approx(1e-5) and "does not answer" in found.advice
+def test_calibrate_judge_counts_abstentions() -> None:
+    result = calibrate_judge(lambda asked, item: verdict(0.9 if item.startswith("good") else 0.1, mass=1e-5), PAIRS)
+    assert result.abstained.value == 1 and result.pairs.value == 0.5 and result.decided.value == 0
+    assert result.low_mass == pytest.approx(1e-5) and "does not answer" in result.advice
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20))
-def test_better_and_worse_mirror_each_other(probabilities: list[tuple[float, float]]) -> None:
+def test_swapping_better_and_worse_mirrors_the_report(probabilities: list[tuple[float, float]]) -> None:
     """Swapping the answers of every pair turns every share of being right into that of being wrong."""
-    found = [(verdict(a), verdict(b)) for a, b in probabilities]
-    one, other = report(found), report([(b, a) for a, b in found])
+    result = [(verdict(a), verdict(b)) for a, b in probabilities]
+    one, other = report(result), report([(b, a) for a, b in result])
     assert one.pairs.value + other.pairs.value == pytest.approx(1)
     assert one.soft.value + other.soft.value == pytest.approx(1)
     assert one.better.value + other.worse.value == pytest.approx(1)
@@ -78,19 +78,19 @@ def test_better_and_worse_mirror_each_other(probabilities: list[tuple[float, flo
 
 
 @given(st.lists(st.sampled_from([(0.9, 0.1), (0.1, 0.9), (0.9, 0.9)]), min_size=1, max_size=40))
-def test_a_judge_is_trusted_only_where_a_coin_would_hardly_do_as_well(said: list[tuple[float, float]]) -> None:
-    found = report([(verdict(good), verdict(bad)) for good, bad in said])
-    won, lost = said.count((0.9, 0.1)), said.count((0.1, 0.9))
+def test_a_judge_is_trusted_only_where_a_coin_would_hardly_do_as_well(answers: list[tuple[float, float]]) -> None:
+    result = report([(verdict(good), verdict(bad)) for good, bad in answers])
+    won, lost = answers.count((0.9, 0.1)), answers.count((0.1, 0.9))
     chance = sum(comb(won + lost, k) for k in range(won, won + lost + 1)) / 2 ** (won + lost)
-    assert found.coin == pytest.approx(chance)
-    assert ("better than a coin" in found.advice) == (chance <= 0.025)
+    assert result.coin == pytest.approx(chance)
+    assert ("better than a coin" in result.advice) == (chance <= 0.025)
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 5, 6])
 def test_a_handful_of_pairs_certifies_no_judge(pairs: int) -> None:
-    found = calibrate(knowing, PAIRS[:pairs])
-    assert found.pairs.low < 1 and (found.pairs.low > 0.5) == (pairs == 6)
-    assert ("better than a coin" in found.advice) == (pairs == 6)
+    result = calibrate_judge(knowing, PAIRS[:pairs])
+    assert result.pairs.low < 1 and (result.pairs.low > 0.5) == (pairs == 6)
+    assert ("better than a coin" in result.advice) == (pairs == 6)
 
 
 def test_pairs_that_do_not_fit_are_counted() -> None:
@@ -99,11 +99,11 @@ def test_pairs_that_do_not_fit_are_counted() -> None:
             raise UnfitInputError("too long")
         return knowing(asked, answered)
 
-    told: list[int] = []
-    found = calibrate(narrow, PAIRS, told.append)
-    assert (found.measured, found.unfit) == (36, 4) and told == list(range(1, 41))
+    reported: list[int] = []
+    result = calibrate_judge(narrow, PAIRS, reported.append)
+    assert (result.measured, result.unfit) == (36, 4) and reported == list(range(1, 41))
     with pytest.raises(UserError, match="too long"):
-        calibrate(narrow, [PAIRS[7]])
+        calibrate_judge(narrow, [PAIRS[7]])
 
 
 def test_pairs_of_rankings() -> None:
@@ -117,7 +117,7 @@ def test_pairs_of_rankings() -> None:
     assert list(pairs_of(rankings)) == [("x", "r", "q"), ("c", "q", "p")]
 
 
-def test_worked_examples_favour_nothing() -> None:
+def test_worked_examples_are_balanced_over_labels_and_orders() -> None:
     for name, task in RAIN_TASKS.items():
         cases = task.criterion.cases
         assert 2 * sum(case.good for case in cases) == len(cases), name
@@ -131,9 +131,9 @@ def test_worked_examples_favour_nothing() -> None:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
-    own = tiny_model()
-    own.config.max_position_embeddings = 4096
-    own.save_pretrained(folder)
+    item = tiny_model()
+    item.config.max_position_embeddings = 4096
+    item.save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
 
@@ -144,12 +144,14 @@ def pairs_file(tmp_path: Path) -> Path:
     path = tmp_path / "pairs.jsonl"
     with path.open("w", encoding="utf-8") as file:
         for pair in PAIRS[:6]:
-            turns = [f"\n\nHuman: {pair.asked}\n\nAssistant: {own}" for own in (pair.better, pair.worse)]
+            turns = [f"\n\nHuman: {pair.asked}\n\nAssistant: {item}" for item in (pair.better, pair.worse)]
             file.write(json.dumps(dict(zip(("chosen", "rejected"), turns, strict=True))) + "\n")
     return path
 
 
-def test_the_command_measures(model: Path, pairs_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_judge_calibrate_command_measures(
+    model: Path, pairs_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     out = tmp_path / "judge.json"
     arguments = ["judge", "calibrate", str(pairs_file), "--model", str(model), "--cases", "0", "--pairs", "4"]
     assert main([*arguments, "--out", str(out)]) == 0
@@ -162,7 +164,7 @@ def test_the_command_measures(model: Path, pairs_file: Path, tmp_path: Path, cap
     assert capsys.readouterr().err.count("momus: error:") == 2
 
 
-def test_bad_rows_are_told_not_dropped(model: Path, pairs_file: Path, capsys: pytest.CaptureFixture) -> None:
+def test_judge_calibrate_refuses_bad_rows(model: Path, pairs_file: Path, capsys: pytest.CaptureFixture) -> None:
     """A number measured on what happened to be whole would pass for one measured on the file."""
     good = pairs_file.read_text().splitlines()
     bad = json.dumps({"chosen": 3, "rejected": "\n\nHuman: a\n\nAssistant: b"})
@@ -173,7 +175,7 @@ def test_bad_rows_are_told_not_dropped(model: Path, pairs_file: Path, capsys: py
     assert all(f"{pairs_file.name}:{line}: chosen" in shown.err for line in (7, 8)) and "2 bad rows" in shown.err
 
 
-def test_the_command_asks(model: Path, capsys: pytest.CaptureFixture) -> None:
+def test_judge_ask_command_judges_one_answer(model: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["judge", "ask", "--model", str(model), "--cases", "0", "--asked", "why?", "--answer", "so"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("against B") == 2 and "value" in shown
@@ -195,15 +197,15 @@ def test_a_model_on_a_server_judges_like_the_same_model_here() -> None:
 def test_real_pairs_can_be_read() -> None:
     from momus.data.convert import read, recognise
 
-    found = list(islice(pairs_of(own for own in read(*recognise(str(DATA))) if isinstance(own, Ranking)), 500))
+    result = list(islice(pairs_of(item for item in read(*recognise(str(DATA))) if isinstance(item, Ranking)), 500))
     with gzip.open(DATA, "rt", encoding="utf-8") as file:
         first = json.loads(file.readline())
-    assert len(found) == 500
-    assert found[0].better in first["chosen"] and found[0].worse in first["rejected"]
+    assert len(result) == 500
+    assert result[0].better in first["chosen"] and result[0].worse in first["rejected"]
 
 
 def test_ways_to_answer_are_compared_at_equal_cost() -> None:
-    from momus.evaluate.rain.comparison import WAYS, Comparison, summarise
+    from momus.evaluate.rain.comparison import WAYS, WayComparison, summarise_ways
     from momus.search.rain.dataset import Rain, with_settings
 
     task = with_settings(RAIN_TASKS["critique"].with_cases(0), max_tokens=4, iterations=6)
@@ -212,25 +214,25 @@ def test_ways_to_answer_are_compared_at_equal_cost() -> None:
     def grader(asked: str, answered: str) -> JudgeVerdict:
         return verdict(0.9 if len(answered) % 2 else 0.1)
 
-    compared = Comparison(rain, grader, seed=0)
-    found = [own for index in range(2) for own in compared.answers(index, Prompt(prompt=f"what is {index}?"))]
-    assert [own.way for own in found] == 2 * list(WAYS)
-    greedy, _, samples, searched = found[:4]
+    compared = WayComparison(rain, grader, seed=0)
+    result = [item for index in range(2) for item in compared.answers(index, Prompt(prompt=f"what is {index}?"))]
+    assert [item.way for item in result] == 2 * list(WAYS)
+    greedy, _, samples, searched = result[:4]
     assert searched.answer == rain.answer(0, Prompt(prompt="what is 0?"), 0).answer
     assert (samples.tokens >= searched.tokens and samples.samples > 1) or samples.samples == 256
     prompt = len(rain.encode_prompt(Prompt(prompt="what is 0?")).tokens)
     assert greedy.tokens <= prompt + 3, "cached generation, from an empty memory"
-    assert all(own.graded == grader("", own.answer).value for own in found)
-    reports = {own.way: own for own in summarise(found)}
+    assert all(item.graded == grader("", item.answer).value for item in result)
+    reports = {item.way: item for item in summarise_ways(result)}
     gain = reports["greedy"].gain
     assert gain.value == gain.low == gain.high == 0
-    for own in reports.values():
-        assert own.gain.value == pytest.approx(own.graded.value - reports["greedy"].graded.value)
-        assert own.gain.low <= own.gain.value <= own.gain.high
+    for item in reports.values():
+        assert item.gain.value == pytest.approx(item.graded.value - reports["greedy"].graded.value)
+        assert item.gain.low <= item.gain.value <= item.gain.high
 
 
 def test_the_best_of_n_by_a_reward_model_takes_as_many_tokens() -> None:
-    from momus.evaluate.rain.comparison import BEST_OF_N, WAYS, AnswerReward, Comparison, summarise
+    from momus.evaluate.rain.comparison import BEST_OF_N, WAYS, AnswerReward, WayComparison, summarise_ways
     from momus.search.rain.dataset import Rain, with_settings
 
     rain = Rain.of(tiny_engine(), with_settings(RAIN_TASKS["critique"].with_cases(0), max_tokens=4, iterations=6))
@@ -238,21 +240,21 @@ def test_the_best_of_n_by_a_reward_model_takes_as_many_tokens() -> None:
 
     def longest(prompts: list[tuple[int, ...]], answers: list[list[tuple[int, ...]]]) -> list[list[float]]:
         asked.append(len(prompts))
-        return [[float(len(set(answer))) for answer in own] for own in answers]
+        return [[float(len(set(answer))) for answer in item] for item in answers]
 
     reward = AnswerReward(longest, rain.chat)
-    found = Comparison(rain, None, seed=0, reward=reward).answers(0, Prompt(prompt="what is it?"))
-    by_way = {own.way: own for own in found}
+    result = WayComparison(rain, None, seed=0, reward=reward).answers(0, Prompt(prompt="what is it?"))
+    by_way = {item.way: item for item in result}
     assert list(by_way) == [*WAYS[:-1], BEST_OF_N, WAYS[-1]] and asked == [1], "scored in one call"
     best, samples, searched = (by_way[way] for way in (BEST_OF_N, "samples", "rain"))
     assert best.samples == 256 or searched.tokens <= best.tokens
     assert 1 < best.samples != samples.samples or samples.samples == best.samples == 256
     (turn,) = reward.turns("what is it?", [by_way["sample"].answer])
     assert reward(reward.turns("what is it?", [best.answer]))[0] >= reward([turn])[0], "it is among the samples"
-    assert [own.way for own in summarise(found)] == list(by_way)
+    assert [item.way for item in summarise_ways(result)] == list(by_way)
 
 
-def test_the_command_compares(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_judge_compare_command_compares_all_ways(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     from momus.cli.judge import with_suffix
     from momus.evaluate.rain.comparison import Answered
     from momus.records import read_jsonl
@@ -268,9 +270,9 @@ def test_the_command_compares(model: Path, tmp_path: Path, capsys: pytest.Captur
     talk = Prompt(prompt=(Message(role="user", content="a"),))
     assert with_suffix(talk, "b").prompt == (Message(role="user", content="ab"),)
     assert main([*arguments, "--limit", "0"]) == 2
-    own = tiny_model()
-    own.config.max_position_embeddings = 4096
-    RewardModel.from_causal_lm(own).save(tmp_path / "reward")
+    item = tiny_model()
+    item.config.max_position_embeddings = 4096
+    RewardModel.from_causal_lm(item).save(tmp_path / "reward")
     tiny_tokenizer().save_pretrained(tmp_path / "reward")
     capsys.readouterr()
     assert main([*arguments, "--max-tokens", "1", "--reward", str(tmp_path / "reward")]) == 0
@@ -282,12 +284,12 @@ def test_the_command_compares(model: Path, tmp_path: Path, capsys: pytest.Captur
 def test_a_comparison_that_was_stopped_goes_on(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from momus.evaluate.rain.comparison import Answered, Comparison
+    from momus.evaluate.rain.comparison import Answered, WayComparison
     from momus.records import read_jsonl
 
-    real, asked = Comparison.answers, list[int]()
+    real, asked = WayComparison.answers, list[int]()
 
-    def interrupted(self: Comparison, index: int, prompt: Prompt) -> list[Answered]:
+    def interrupted(self: WayComparison, index: int, prompt: Prompt) -> list[Answered]:
         if index == 1 and not asked:
             asked.append(index)
             raise KeyboardInterrupt
@@ -301,14 +303,14 @@ def test_a_comparison_that_was_stopped_goes_on(
     arguments = ["judge", "compare", str(prompts), "--model", str(model), "--cases", "0", "--max-tokens", "1"]
     assert main([*arguments, "--out", str(whole)]) == 0
     assert "1 more prompts did not fit" in capsys.readouterr().err
-    monkeypatch.setattr(Comparison, "answers", interrupted)
+    monkeypatch.setattr(WayComparison, "answers", interrupted)
     assert main([*arguments, "--out", str(out)]) == 130 and not out.exists()
     assert main([*arguments, "--out", str(out), "--seed", "1"]) == 2 and asked == [1]
     assert "other settings (seed 0 -> 1)" in capsys.readouterr().err
     assert main([*arguments, "--out", str(out)]) == 0 and asked == [1, 1, 2], "the first is not answered again"
-    one, other = ([own.model_copy(update={"seconds": 0}) for own in read_jsonl(p, Answered)] for p in (out, whole))
+    one, other = ([item.model_copy(update={"seconds": 0}) for item in read_jsonl(p, Answered)] for p in (out, whole))
     assert one == other and len(one) == 8
-    assert sorted(own.name for own in tmp_path.glob("*.jsonl*")) == ["answers.jsonl", "prompts.jsonl", "whole.jsonl"]
+    assert sorted(item.name for item in tmp_path.glob("*.jsonl*")) == ["answers.jsonl", "prompts.jsonl", "whole.jsonl"]
 
 
 @pytest.mark.parametrize("command", [["judge", "calibrate"], ["judge", "compare"], ["calibrate"]])
@@ -337,7 +339,7 @@ def test_the_command_compares_with_the_model_on_a_server(
     arguments = ["judge", "compare", str(prompts), "--model", "tiny", "--out", str(out), "--cases", "0"]
     assert main([*arguments, "--max-tokens", "1", "--url", "http://momus.test/v1"]) == 0
     answers = list(read_jsonl(out, Answered))
-    assert [own.way for own in answers] == list(WAYS) and all(own.tokens > 0 for own in answers)
+    assert [item.way for item in answers] == list(WAYS) and all(item.tokens > 0 for item in answers)
     assert main([*arguments, "--tokenizer", "x"]) == 2
     assert "give --url" in capsys.readouterr().err
     plain = ["--reward-url", "http://momus.test/v1", "--reward-tokenizer", str(model)]

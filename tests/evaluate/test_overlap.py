@@ -59,13 +59,13 @@ class SameWord:
 
 
 def document(name: str, model: Sequence[str], *people: Sequence[str], **strata: str) -> ReviewedDocument:
-    return ReviewedDocument(name, strata, {"m": tuple(model)}, {f"r{i}": tuple(own) for i, own in enumerate(people)})
+    return ReviewedDocument(name, strata, {"m": tuple(model)}, {f"r{i}": tuple(item) for i, item in enumerate(people)})
 
 
 def analysed(documents: Sequence[ReviewedDocument], **arguments: Any) -> tuple[SystemOverlap, dict[str, Any]]:
     matched = list(match_documents(documents, SameWord(), **arguments))
-    found = analyse(matched, "m", replicates=50)
-    return found, {row.key: row for row in found.rows}
+    result = analyse(matched, "m", replicates=50)
+    return result, {row.key: row for row in result.rows}
 
 
 POINTS = st.lists(st.sampled_from("abcdef"), max_size=4)
@@ -74,19 +74,19 @@ DOCUMENTS = st.lists(st.tuples(POINTS, st.lists(POINTS, min_size=1, max_size=3))
 
 @given(DOCUMENTS)
 @settings(max_examples=40)
-def test_the_table_is_that_of_the_definitions(drawn):
+def test_overlap_table_equals_the_definitions(drawn):
     documents = [document(f"d{i}", model, *people) for i, (model, people) in enumerate(drawn)]
     _, rows = analysed(documents)
 
     def hit(a: Sequence[str], *b: Sequence[str]) -> float:
-        return np.mean([any(x in own for own in b) for x in a]) if a and any(b) else np.nan
+        return np.mean([any(x in item for item in b) for x in a]) if a and any(b) else np.nan
 
     def mean(values: list[list[float]]) -> float:
-        kept = [np.mean([v for v in own if not np.isnan(v)]) for own in values if not np.isnan(own).all()]
+        kept = [np.mean([v for v in item if not np.isnan(v)]) for item in values if not np.isnan(item).all()]
         return np.mean(kept) if kept else np.nan
 
     def others(people, i):
-        return [own for j, own in enumerate(people) if j != i]
+        return [item for j, item in enumerate(people) if j != i]
 
     expected = {
         "model": [[hit(m, r) for r in people] for m, people in drawn],
@@ -103,32 +103,32 @@ def test_the_table_is_that_of_the_definitions(drawn):
     assert rows["model"].documents == sum(bool(m) and any(people) for m, people in drawn)
 
 
-def test_a_model_that_says_what_a_person_says_overlaps_wholly():
+def test_model_with_a_persons_points_overlaps_wholly():
     _, rows = analysed([document("d", "abc", "abc"), document("e", "xy", "xy")])
-    own = rows["model"]
-    assert [own.hit_rate.value, own.overlap.value, own.jaccard.value, own.dice.value] == [1, 1, 1, 1]
+    item = rows["model"]
+    assert [item.hit_rate.value, item.overlap.value, item.jaccard.value, item.dice.value] == [1, 1, 1, 1]
     assert rows["shuffled"].hit_rate.value == 0
     assert np.isnan(rows["person"].hit_rate.value) and rows["person"].documents == 0
 
 
-def test_documents_are_shuffled_within_their_stratum_only():
+def test_shuffled_documents_stay_within_their_stratum():
     documents = [
         document("d", "a", "b", venue="x"), document("e", "b", "a", venue="x"), document("f", "a", "a", venue="y")
     ]  # fmt: skip
-    found, rows = analysed(documents, within=("venue",), shuffles=3)
-    assert rows["shuffled"].hit_rate.value == 1 and rows["shuffled"].documents == 2 and found.undealt == 1
+    result, rows = analysed(documents, within=("venue",), shuffles=3)
+    assert rows["shuffled"].hit_rate.value == 1 and rows["shuffled"].documents == 2 and result.undealt == 1
     with pytest.raises(UserError, match="no stratum 'year': it has venue"):
         analysed(documents, within=("year",))
 
 
-def test_every_model_is_shuffled_among_the_documents_that_it_reviewed():
+def test_shuffling_uses_only_documents_the_model_reviewed():
     """Documents without the model, or with another one, take nothing away from its null."""
     documents = [document(f"d{i}", "a", "b") for i in range(3)]
     bare = [ReviewedDocument(f"x{i}", {}, {}, {"r": ("b",)}) for i in range(40)]
     other = [ReviewedDocument(f"y{i}", {}, {"other": ("c",)}, {"r": ("b",)}) for i in range(3)]
     mixed = [*bare[:20], documents[0], *other, *documents[1:], *bare[20:]]
-    found, rows = analysed(mixed, shuffles=5)
-    assert rows["shuffled"].documents == 3 and found.undealt == 0
+    result, rows = analysed(mixed, shuffles=5)
+    assert rows["shuffled"].documents == 3 and result.undealt == 0
     for one in match_documents(mixed, SameWord(), shuffles=2):
         assert all({name for name, _ in dealt} == set(one.document.models) for dealt in one.shuffled)
 
@@ -137,11 +137,11 @@ def test_when_points_match_by_chance_the_model_does_no_better_than_shuffled():
     rng = np.random.default_rng(0)
     words = [f"w{i}" for i in range(20)]
     documents = [document(f"d{i}", *(rng.choice(words, 5).tolist() for _ in range(4))) for i in range(150)]
-    found, rows = analysed(documents, shuffles=5)
+    result, rows = analysed(documents, shuffles=5)
     chance = 1 - 0.95**5
     assert rows["shuffled"].hit_rate.value == pytest.approx(chance, abs=0.02)
     assert rows["shuffled_global"].hit_rate.value == pytest.approx(1 - 0.95**15, abs=0.03)
-    difference = next(own for own in found.differences if own.name.endswith("shuffled, one reviewer"))
+    difference = next(item for item in result.differences if item.name.endswith("shuffled, one reviewer"))
     assert difference.value.low < 0 < difference.value.high
 
 
@@ -149,22 +149,23 @@ def test_hits_by_reviewers_position_stratum_and_threshold():
     documents = [
         document("d", "ab", "axyz", "abuv", "at", decision="accept"), document("e", "q", "pq", decision="reject")
     ]  # fmt: skip
-    found, _ = analysed(documents)
-    assert [(own.share.value, own.points) for own in found.by_reviewers] == [
+    result, _ = analysed(documents)
+    assert [(item.share.value, item.points) for item in result.by_reviewers] == [
         (pytest.approx(1 / 7), 7), (pytest.approx(np.nan, nan_ok=True), 0), (1, 3)
     ]  # fmt: skip
-    assert [(own.points, round(own.share.value * own.points)) for own in found.by_position] == [
+    assert [(item.points, round(item.share.value * item.points)) for item in result.by_position] == [
         (2, 2), (2, 1), (2, 0), (2, 0)
     ]  # fmt: skip
-    assert [(own.value, own.documents, own.model.value) for own in found.strata] == [
+    assert [(item.value, item.documents, item.model.value) for item in result.strata] == [
         ("accept", 1, pytest.approx((0.5 + 1 + 0.5) / 3)), ("reject", 1, 1)
     ]  # fmt: skip
-    assert np.isnan(found.strata[1].person.value) and found.correlations == {}
-    rates = [own.model.value for own in found.thresholds]
-    assert [own.threshold for own in found.thresholds] == [5, 6, 7, 8, 9, 10] and sorted(rates, reverse=True) == rates
+    assert np.isnan(result.strata[1].person.value) and result.correlations == {}
+    rates = [item.model.value for item in result.thresholds]
+    assert [item.threshold for item in result.thresholds] == [5, 6, 7, 8, 9, 10]
+    assert sorted(rates, reverse=True) == rates
 
 
-def test_a_stopped_run_continues_to_the_same_scores(tmp_path):
+def test_stopped_matching_run_continues_to_the_same_scores(tmp_path):
     documents = [document(f"d{i}", "ab", "bc", "ca") for i in range(20)]
     whole = list(match_documents(documents, SameWord(), shuffles=2))
 
@@ -179,25 +180,25 @@ def test_a_stopped_run_continues_to_the_same_scores(tmp_path):
     matcher = SameWord()
     with Ledger(tmp_path / "scores.jsonl", {}) as ledger:
         assert len(ledger) == 8
-        found = list(match_documents(documents, matcher, shuffles=2, ledger=ledger))
+        result = list(match_documents(documents, matcher, shuffles=2, ledger=ledger))
     assert matcher.compared == (20 - 8) * (2 + 1 + 2 * 2)
-    for one, other in zip(whole, found, strict=True):
+    for one, other in zip(whole, result, strict=True):
         assert one.scores.keys() == other.scores.keys() and len(other.shuffled) == 2
         assert all((one.scores[key] == other.scores[key]).all() for key in one.scores)
 
 
-def test_what_the_matcher_failed_on_is_left_out_and_counted():
+def test_pairs_the_matcher_failed_on_are_left_out_and_counted():
     class Failing(SameWord):
         def compare(self, lists):
-            return [ListComparison(own.similarity, no_reason, failed=a == ("z",)) for own, (a, _) in
+            return [ListComparison(item.similarity, no_reason, failed=a == ("z",)) for item, (a, _) in
                     zip(super().compare(lists), lists, strict=True)]  # fmt: skip
 
     matched = list(match_documents([document("d", "z", "z"), document("e", "a", "a")], Failing(), shuffles=0))
-    found = analyse(matched, "m", replicates=50)
-    assert found.failed == 1 and found.rows[0].documents == 1 and found.rows[0].hit_rate.value == 1
+    result = analyse(matched, "m", replicates=50)
+    assert result.failed == 1 and result.rows[0].documents == 1 and result.rows[0].hit_rate.value == 1
 
 
-def test_collections_that_cannot_be_analysed():
+def test_analyse_refuses_collections_without_a_model_or_people():
     review = Review(document="d", reviewer="r", kind="person", points=(Point(text="a"),), strata={"venue": "x"})
     with pytest.raises(UserError, match="momus extract first"):
         documents_of([review.model_copy(update={"points": None, "text": "t"})])
@@ -233,7 +234,7 @@ class Forgetful(LexicalTagger):
         if not self.stop:
             raise KeyboardInterrupt
         self.asked += points
-        return [None if "novel" in point else own for point, own in zip(points, super().tag(points), strict=True)]
+        return [None if "novel" in point else item for point, item in zip(points, super().tag(points), strict=True)]
 
 
 def test_aspects_are_asked_once_and_kept_over_a_stop(tmp_path):
@@ -244,18 +245,18 @@ def test_aspects_are_asked_once_and_kept_over_a_stop(tmp_path):
         aspect_table(documents, "m", KeptTagger(Forgetful(stop=2), ledger), replicates=9)
     rest = Forgetful()
     with Ledger(tmp_path / "a.jsonl", {}) as ledger:
-        found = aspect_table(documents, "m", KeptTagger(rest, ledger), replicates=9)
-    assert str(found) == str(whole) and found.failed == 2  # NaN is not equal to itself
+        result = aspect_table(documents, "m", KeptTagger(rest, ledger), replicates=9)
+    assert str(result) == str(whole) and result.failed == 2  # NaN is not equal to itself
     assert len(rest.asked) == len(set(rest.asked)) == len(points) - 16
 
 
-def test_one_document_has_no_interval():
-    found, rows = analysed([document("d", "ab", "bc", "cd", venue="x")])
+def test_means_over_one_document_have_no_interval():
+    result, rows = analysed([document("d", "ab", "bc", "cd", venue="x")])
     assert (
         rows["model"].hit_rate.value == 0.25
-        and np.isnan([rows["model"].hit_rate.low, found.strata[0].model.high]).all()
+        and np.isnan([rows["model"].hit_rate.low, result.strata[0].model.high]).all()
     )
-    assert np.isnan(found.by_reviewers[0].share.low) and "no interval" in _percent(rows["model"].hit_rate, True)
+    assert np.isnan(result.by_reviewers[0].share.low) and "no interval" in _percent(rows["model"].hit_rate, True)
     two, _ = analysed([document(name, "ab", "bc", "cd", venue="x") for name in "de"])
     assert 0 < two.strata[0].model.low < two.strata[0].model.value < two.strata[0].model.high < 1
 
@@ -269,14 +270,14 @@ REVIEWS = [
 ]
 
 
-def test_from_texts_to_a_page(tmp_path, capsys):
+def test_overlap_command_goes_from_review_texts_to_a_page(tmp_path, capsys):
     raw = tmp_path / "raw.jsonl"
     lines = [{"document": d, "reviewer": r, "kind": k, "text": t, "strata": {"venue": "x"}} for d, r, k, t in REVIEWS]
     raw.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert main(["extract", str(raw), "--out", str(tmp_path / "points.jsonl")]) == 0
     assert not (tmp_path / "points.jsonl.ledger").exists()
-    found = read_reviews(tmp_path / "points.jsonl")
-    assert [len(own.points) for own in found] == [2, 2, 1, 1, 1]
+    result = read_reviews(tmp_path / "points.jsonl")
+    assert [len(item.points) for item in result] == [2, 2, 1, 1, 1]
     command = ["overlap", str(tmp_path / "points.jsonl"), "--out", str(tmp_path / "run"), "--within", "venue"]
     capsys.readouterr()
     assert main(command) == 0
@@ -292,7 +293,7 @@ def test_from_texts_to_a_page(tmp_path, capsys):
     assert "other settings (seed 0 -> 1)" in capsys.readouterr().err
 
 
-def test_two_lists_on_the_command_line(tmp_path, capsys):
+def test_match_command_compares_two_lists(tmp_path, capsys):
     (tmp_path / "a.txt").write_text("No ablation of the gate.\nUnclear writing.\n")
     (tmp_path / "b.txt").write_text("- The gate lacks an ablation.\n")
     assert main(["match", str(tmp_path / "a.txt"), str(tmp_path / "b.txt"), "--json"]) == 0
@@ -318,13 +319,13 @@ def test_two_lists_on_the_command_line(tmp_path, capsys):
 def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
     (tmp_path / "a.txt").write_text("A point.\n")
     places = {"a": tmp_path / "a.txt", "d": tmp_path}
-    assert main([own.format(**places) for own in arguments]) == 2
-    said = capsys.readouterr().err
-    assert message in said and said.count("\n") == 1
+    assert main([item.format(**places) for item in arguments]) == 2
+    answers = capsys.readouterr().err
+    assert message in answers and answers.count("\n") == 1
     assert not list(tmp_path.glob("o*"))
 
 
-def test_the_lexical_way_needs_no_torch(tmp_path):
+def test_lexical_overlap_needs_no_torch(tmp_path):
     (tmp_path / "a.txt").write_text("No ablation.\n")
     code = (
         "import sys; from momus.cli import main; "
@@ -336,20 +337,20 @@ def test_the_lexical_way_needs_no_torch(tmp_path):
 
 
 @pytest.mark.skipif(not MARG.is_dir(), reason="the published alignments are not here")
-def test_published_metrics_are_those_of_the_published_alignments():
+def test_overlap_measures_equal_the_published_metrics():
     published = json.loads((MARG / "output" / "all_results.json").read_text())
     labelled = iter(read_labels(MARG).pairs)
     reviews = 0
     for paper in published:
-        found = []
+        result = []
         for theirs in paper["metrics_for_reviews"]["all"]:
-            own = next(labelled)
-            kept = np.array(own.labels).reshape(len(own.first), len(own.second)) > 0
+            item = next(labelled)
+            kept = np.array(item.labels).reshape(len(item.first), len(item.second)) > 0
             ours = [overlap(kept).hit_rate, overlap(kept.T).hit_rate, pseudo_jaccard(kept)]
             assert np.isnan(ours).all() == (theirs["n_real"] == 0)
-            found.append(np.nan_to_num(ours))  # what is undefined they call 0
-            assert found[-1].tolist() == [theirs["recall"], theirs["precision"], theirs["pseudo_jaccard"]]
+            result.append(np.nan_to_num(ours))  # what is undefined they call 0
+            assert result[-1].tolist() == [theirs["recall"], theirs["precision"], theirs["pseudo_jaccard"]]
             reviews += 1
         means = [paper["metrics"]["all"][name] for name in ("recall", "precision", "pseudo_jaccard")]
-        assert np.mean(found, axis=0) == pytest.approx(means, abs=1e-15)
+        assert np.mean(result, axis=0) == pytest.approx(means, abs=1e-15)
     assert (len(published), reviews) == (30, 105)

@@ -7,8 +7,8 @@ from momus.raters.contractor import (
     SimulatedContractor,
     Taste,
     assign,
-    calibrate,
-    compare,
+    calibrate_noise,
+    compare_critiques,
     merit,
     panel,
 )
@@ -59,7 +59,7 @@ def test_merit_orders_critiques_as_the_form_would():
     assert max(on_clean, key=on_clean.get) == "quiet"
 
 
-def test_noiseless_ratings_tell_the_truth():
+def test_noiseless_ratings_equal_the_truth():
     tamper = make_tamper(2)
     texts = [format_critique(c) for c in four(tamper).values()]
     # Averaged over contractors, bias and the odd "unsure" vanish.
@@ -101,7 +101,7 @@ def comparisons(count=60, noise=0.0):
         written = four(make_tamper(number)) if not tamper.bugs else four(tamper)
         rng = np.random.default_rng(number)
         rater = SimulatedContractor("c", noise)
-        made.append(compare(tamper, list(written.values()), list(written), rater, rng))
+        made.append(compare_critiques(tamper, list(written.values()), list(written), rater, rng))
     return made
 
 
@@ -123,16 +123,16 @@ def test_compare_is_blind_seeded_and_marked_simulated():
 
 def test_calibration_reaches_the_target_and_is_deterministic():
     made = comparisons(120)
-    result = calibrate(made, 0.73)
+    result = calibrate_noise(made, 0.73)
     assert result.reached
     assert result.agreement == pytest.approx(0.73, abs=0.005)
     assert result.noise > 0.3
-    assert calibrate(made[::-1], 0.73) == result
+    assert calibrate_noise(made[::-1], 0.73) == result
 
 
 def test_agreement_of_fresh_contractors_is_the_calibrated_one():
     made = comparisons(200)
-    noise = calibrate(made, 0.73).noise
+    noise = calibrate_noise(made, 0.73).noise
     agreed = []
     for seed in range(1, 4):
         first, second = panel(2, noise, seed=seed)
@@ -152,16 +152,16 @@ def test_agreement_of_fresh_contractors_is_the_calibrated_one():
 def test_an_agreement_out_of_reach_is_reported():
     tamper = make_tamper(0)
     same = [Critique(comments=(remark(tamper, name),)) for name in ("beta", "gamma", "delta", "omega")]
-    made = [compare(tamper, same, list("abcd"), SimulatedContractor("c", 0), np.random.default_rng(0))]
-    result = calibrate(made, 0.95)
+    made = [compare_critiques(tamper, same, list("abcd"), SimulatedContractor("c", 0), np.random.default_rng(0))]
+    result = calibrate_noise(made, 0.95)
     assert not result.reached and result.noise == 0 and result.agreement < 0.95
     with pytest.raises(UserError, match="between"):
-        calibrate(made, 1.0)
+        calibrate_noise(made, 1.0)
     with pytest.raises(UserError, match="different critiques"):
-        calibrate([], 0.73)
+        calibrate_noise([], 0.73)
 
 
-def test_nobody_rates_what_they_wrote():
+def test_contractors_never_rate_what_they_wrote():
     contractors = panel(3, 1.0)
     rng = np.random.default_rng(0)
     drawn = {assign(contractors, rng, authors={"contractor-2"}).name for _ in range(60)}
@@ -170,6 +170,6 @@ def test_nobody_rates_what_they_wrote():
         assign(contractors[:1], rng, authors={"contractor-1"})
     tamper = make_tamper(0)
     with pytest.raises(UserError, match="may not rate"):
-        compare(tamper, ["a", "b"], ["x", "y"], contractors[0], rng, authors=["contractor-1"])
+        compare_critiques(tamper, ["a", "b"], ["x", "y"], contractors[0], rng, authors=["contractor-1"])
     with pytest.raises(ValueError, match="sources"):
-        compare(tamper, ["a", "b"], ["x"], contractors[0], rng)
+        compare_critiques(tamper, ["a", "b"], ["x"], contractors[0], rng)

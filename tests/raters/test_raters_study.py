@@ -32,18 +32,18 @@ SAMPLES = [
 
 def test_gold_stands_in_for_the_last_sample_of_a_tampered_answer_and_its_author_never_rates():
     ratings = rate_samples(TAMPERS, SAMPLES, 3, seed=0)
-    assert [{c.tamper for c in own} for own in ratings.comparisons] == [{t} for t in TAMPERS]
+    assert [{c.tamper for c in item} for item in ratings.comparisons] == [{t} for t in TAMPERS]
     everybody = {f"contractor-{i + 1}" for i in range(3)}
-    for number, own in enumerate(ratings.comparisons):
-        author = {f"contractor-{number % 3 + 1}"} if own[0].tamper.bugs else set()
-        assert {c.labeler for c in own} == everybody - author and len(own) == 3 - len(author)
-        for comparison in own:
+    for number, item in enumerate(ratings.comparisons):
+        author = {f"contractor-{number % 3 + 1}"} if item[0].tamper.bugs else set()
+        assert {c.labeler for c in item} == everybody - author and len(item) == 3 - len(author)
+        for comparison in item:
             written = dict(zip(comparison.sources, comparison.critiques, strict=True))
             last = GOLD if comparison.tamper.bugs else f"sample {SLOTS - 1}"
             assert set(written) == {"sample 0", "sample 1", "sample 2", last}
             assert all(written[f"sample {i}"] == SAMPLES[number][i] for i in range(SLOTS - 1))
             assert comparison.simulated
-    assert len({c.sources for own in ratings.comparisons for c in own}) > len(TAMPERS)  # slots of their own
+    assert len({c.sources for item in ratings.comparisons for c in item}) > len(TAMPERS)  # slots of their own
 
 
 def test_an_author_alone_cannot_rate():
@@ -51,6 +51,6 @@ def test_an_author_alone_cannot_rate():
         rate_samples(TAMPERS, SAMPLES, 1, seed=0)
 
 
-def test_the_seed_decides_everything():
+def test_rate_samples_depends_on_nothing_but_the_seed():
     assert rate_samples(TAMPERS, SAMPLES, 3, seed=1) == rate_samples(TAMPERS, SAMPLES, 3, seed=1)
     assert rate_samples(TAMPERS, SAMPLES, 3, seed=1) != rate_samples(TAMPERS, SAMPLES, 3, seed=2)

@@ -12,14 +12,14 @@ from support.feedback import document
 
 
 def test_the_page_shows_the_document_beside_the_feedback_with_its_quotes_marked(tmp_path):
-    own = document([["One <b>thing</b> is said here.", "Another is said there."], ["A last one is said."]])
+    item = document([["One <b>thing</b> is said here.", "Another is said there."], ["A last one is said."]])
     quotes = ["thing</b> is said", "is said here.\n\nAnother is said", "A last one is said.", "thing</b> is said"]
     points = tuple(FeedbackPoint(text=f"Point {number}.", quote=quote) for number, quote in enumerate(quotes))
     made = Feedback(
         document="a.md", sha256="0", title="T", rubric="paper", language="en", author="m", kind="model",
         needs_approval=False, sections=(FeedbackSection(key="rejection", title="Against", points=points),),
     )  # fmt: skip
-    page = render_feedback(made, read_rubric("paper"), own)
+    page = render_feedback(made, read_rubric("paper"), item)
     assert "<b>" not in page and page.count("&lt;b&gt;") == 1
     ids = re.findall(r'id="([pq]\d)"', page)
     assert sorted(ids) == ["p1", "p2", "p3", "q1", "q2", "q3"]  # each once, the quote given twice too
@@ -32,9 +32,9 @@ def test_the_page_shows_the_document_beside_the_feedback_with_its_quotes_marked(
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 25)), max_size=6))
 def test_marks_leave_the_text_as_it_is(places):
-    own = document([["Some words stand here.", "And more of them."], ["At the end."]])
-    quotes = [quote for at, size in places if (quote := own.text[at : at + size].strip())]
-    passages = _passages(own, quotes)
-    assert "\n\n".join("".join(text for text, _, _ in one.stretches) for one in passages) == own.text
+    item = document([["Some words stand here.", "And more of them."], ["At the end."]])
+    quotes = [quote for at, size in places if (quote := item.text[at : at + size].strip())]
+    passages = _passages(item, quotes)
+    assert "\n\n".join("".join(text for text, _, _ in one.stretches) for one in passages) == item.text
     begun = [number for one in passages for _, _, first in one.stretches for number in first]
     assert sorted(begun) == list(range(1, len(set(quotes)) + 1))

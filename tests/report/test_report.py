@@ -12,17 +12,17 @@ from momus.report.data import (
     Agreement,
     Column,
     Contractors,
-    CriticRow,
+    CriticSummary,
     Curve,
+    EloRating,
     Example,
     Expectation,
     Figure,
     KnownBug,
-    Point,
-    Rating,
+    ParetoPoint,
     Remark,
     ReportData,
-    Reward,
+    RewardAccuracy,
     Step,
 )
 from momus.report.html import render, write_report
@@ -122,7 +122,7 @@ def made_up():
         Column("verbatim", "Quotes verbatim", "percent", "high"),
     )
     critics = tuple(
-        CriticRow(
+        CriticSummary(
             name,
             {
                 "catch": _around(catch, 0.04),
@@ -170,11 +170,12 @@ def made_up():
             ),
         ),
         elo=tuple(
-            Rating(n, _around(c * 500 - f * 100 - 150, 30), 300) for n, c, f in zip(_NAMES, _CATCH, _FALSE, strict=True)
+            EloRating(n, _around(c * 500 - f * 100 - 150, 30), 300)
+            for n, c, f in zip(_NAMES, _CATCH, _FALSE, strict=True)
         ),
         elo_note="Bradley-Terry ratings of blind four-way comparisons.",
         pareto=tuple(
-            Point(n, _around(f, 0.07), _around(c, 0.04), "fsbs" if "FSBS" in n else "", "FSBS" in n)
+            ParetoPoint(n, _around(f, 0.07), _around(c, 0.04), "fsbs" if "FSBS" in n else "", "FSBS" in n)
             for n, c, f in zip(_NAMES, _CATCH, _FALSE, strict=True)
         ),
         pareto_note="One search, four length modifiers.",
@@ -189,7 +190,7 @@ def made_up():
                 ]
             )
         ),
-        reward=Reward(_around(0.71, 0.03), 812, "Chance is 50%."),
+        reward=RewardAccuracy(_around(0.71, 0.03), 812, "Chance is 50%."),
         contractors=Contractors(
             8,
             1.1,
@@ -237,7 +238,7 @@ def html():
     return render(made_up())
 
 
-def test_the_data_travels_as_json():
+def test_report_data_survives_json():
     data = made_up()
     again = ReportData.from_json(data.to_json())
     assert math.isnan(again.critics[0].metrics["named"].value)
@@ -252,7 +253,7 @@ def test_what_is_not_a_reports_data_is_refused_in_one_line(text):
     assert "\n" not in str(caught.value)
 
 
-def test_the_page_asks_for_nothing(html):
+def test_report_page_makes_no_requests(html):
     page = Page(html)
     assert "script" not in page.tags
     assert not {"img", "iframe", "object", "embed", "form", "base"} & set(page.tags)
@@ -295,7 +296,7 @@ def test_highlights_are_marked_where_they_stand_and_bugs_in_the_margin(html):
     assert 'id="e1-q4"' not in article and "Quotes what is not in the code" in article
 
 
-def test_everything_given_is_shown(html):
+def test_report_shows_everything_given(html):
     data = made_up()
     texts = [
         *data.simulated,
@@ -355,12 +356,12 @@ def test_a_report_with_little_to_show_still_renders():
     )
     Page(render(few))
     unmeasured = dataclasses.replace(
-        few, elo=(Rating("a", NAN),), pareto=(Point("a", NAN, NAN),), curves=(Curve("a", (), ()),)
+        few, elo=(EloRating("a", NAN),), pareto=(ParetoPoint("a", NAN, NAN),), curves=(Curve("a", (), ()),)
     )
     Page(render(unmeasured))
 
 
-def test_it_is_written_whole(tmp_path):
+def test_report_is_written_whole_or_not_at_all(tmp_path):
     path = write_report(made_up(), tmp_path / "run")
     assert sorted(p.name for p in path.parent.iterdir()) == ["report.html", "report.json"]
     assert render(ReportData.from_json((path.parent / "report.json").read_text())) == path.read_text()

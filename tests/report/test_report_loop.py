@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from momus.raters.contractor import calibrate, panel
+from momus.raters.contractor import calibrate_noise, panel
 from momus.raters.study import rate_samples
 from momus.records import Task
 from momus.report.loop import _contractors
@@ -20,15 +20,15 @@ SAMPLES = [[f"```\ntotal = 0\n```\nWrong{'!' * (i * j)}" for j in range(4)] for 
 
 @pytest.mark.parametrize("samples", [[ALIKE, *SAMPLES], [*SAMPLES, SAMPLES[0]]])
 @pytest.mark.parametrize("reached", [True, False])
-def test_the_table_says_what_was_calibrated(samples: list[list[str]], reached: bool) -> None:
+def test_contractor_table_shows_the_calibrated_agreement(samples: list[list[str]], reached: bool) -> None:
     """Also where an answer's critiques are all alike, so that there is nothing to prefer: one is no NaN for all."""
     ratings = rate_samples(TAMPERS, samples, 3, seed=0)
-    comparisons = [own[0] for own in ratings.comparisons]
-    noise = calibrate(comparisons, seed=0)._replace(reached=reached)
+    comparisons = [item[0] for item in ratings.comparisons]
+    noise = calibrate_noise(comparisons, seed=0)._replace(reached=reached)
     result = SimpleNamespace(comparisons=comparisons, contractors=panel(2, noise.noise, seed=0), **noise._asdict())
-    told = _contractors(result)
-    assert told.agreement[0].attribute == "overall"
-    assert told.agreement[0].agreement.value == pytest.approx(noise.agreement)
-    for row in told.agreement:  # who always ties has no agreement
+    reported = _contractors(result)
+    assert reported.agreement[0].attribute == "overall"
+    assert reported.agreement[0].agreement.value == pytest.approx(noise.agreement)
+    for row in reported.agreement:  # who always ties has no agreement
         assert np.isnan(row.agreement.value) or row.agreement.low <= row.agreement.value <= row.agreement.high
-    assert ("No noise gets there" in told.note) is not reached
+    assert ("No noise gets there" in reported.note) is not reached

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from momus.evaluate.instruct.preferences import Game, elo_of, labeler_agreement, preferences
+from momus.evaluate.instruct.preferences import Game, elo_of, labeler_agreement, preference_rows
 from momus.files import write_json
 from momus.records import Ranking
 from momus.report import data
 from momus.report.figures import changes_figure, elo_figure
 from momus.report.html import render
 from momus.report.overlap_figures import dots_figure
-from momus.report.terminal import preference_table, shown
+from momus.report.terminal import estimate_text, preference_table
 from momus.stats.bootstrap import Interval
 from momus.stats.text import interval_text, range_text, value_text
 from report.test_report import made_up
@@ -29,7 +29,12 @@ NUMBERS = st.floats(-1e4, 1e4) | st.sampled_from([math.nan, math.inf, -math.inf]
 @given(st.tuples(NUMBERS, NUMBERS, NUMBERS), st.sampled_from([".0f", ".2f", "+.1f"]))
 def test_what_is_not_determined_is_never_printed_as_a_number(numbers, spec):
     interval = Interval(*numbers)
-    for text in (interval_text(interval, spec), shown(interval, 1, 2), str(interval), value_text(numbers[0], spec)):
+    for text in (
+        interval_text(interval, spec),
+        estimate_text(interval, 1, 2),
+        str(interval),
+        value_text(numbers[0], spec),
+    ):
         assert "nan" not in text
     assert ("not determined" in interval_text(interval, spec)) == (not math.isfinite(numbers[0]))
     if math.isfinite(numbers[0]):
@@ -56,11 +61,11 @@ def test_intervals_in_words(interval, text):
 
 
 RATINGS = (
-    data.Rating("undefeated", Interval(math.inf, 310.0, math.inf), 20),
-    data.Rating("rated", Interval(20.0, -12.0, 50.0), 40),
-    data.Rating("open", Interval(10.0, -12.0, math.inf), 40),
-    data.Rating("never met", Interval(math.nan, math.nan, math.nan), 2),
-    data.Rating("loser", Interval(-math.inf, -math.inf, -290.0), 20),
+    data.EloRating("undefeated", Interval(math.inf, 310.0, math.inf), 20),
+    data.EloRating("rated", Interval(20.0, -12.0, 50.0), 40),
+    data.EloRating("open", Interval(10.0, -12.0, math.inf), 40),
+    data.EloRating("never met", Interval(math.nan, math.nan, math.nan), 2),
+    data.EloRating("loser", Interval(-math.inf, -math.inf, -290.0), 20),
 )
 
 
@@ -71,14 +76,14 @@ def test_a_report_says_what_is_not_determined():
     assert "nan" not in text.replace("nance", "") and ">inf" not in text
     assert text.count("not determined") >= 4 and "310 or more" in text and "−290 or less" in text and "−12 to ∞" in text
     table = text[text.index("</figure>", text.index('id="elo"')) :]
-    order = sorted(RATINGS, key=lambda own: table.index(f'<th scope="row">{own.name}'))
-    assert [own.name for own in order] == ["undefeated", "rated", "open", "loser", "never met"]
+    order = sorted(RATINGS, key=lambda item: table.index(f'<th scope="row">{item.name}'))
+    assert [item.name for item in order] == ["undefeated", "rated", "open", "loser", "never met"]
 
 
 def test_figures_draw_only_what_is_determined():
     for figure in (
         elo_figure(RATINGS),
-        elo_figure([own for own in RATINGS if not math.isfinite(own.elo.value)]),
+        elo_figure([item for item in RATINGS if not math.isfinite(item.elo.value)]),
         changes_figure(["a", "b"], {"change": [Interval(1, math.nan, math.nan), Interval(2, 1, 3)]}),
         dots_figure("k", ["a", "b"], {"": [RATINGS[1].elo, RATINGS[3].elo]}, "Axis"),
     ):
@@ -92,7 +97,7 @@ def test_preferences_say_what_is_not_determined(tmp_path):
     games += [Game("q", "apart", "alone", 0.5, 1, "bo")]
     elo = elo_of(games, baseline="base", replicates=50)
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(preference_table(preferences(games, equal_length=True, replicates=50), elo, None))
+    console.print(preference_table(preference_rows(games, equal_length=True, replicates=50), elo, None))
     lines = {line.split()[0]: line for line in console.export_text().splitlines() if line.strip()}
     assert "not determined (-154 or more)" in lines["best"]
     assert "not determined" in lines["apart"] and "not determined" in lines["alone"]

@@ -115,7 +115,7 @@ def test_only_systems_with_chains_of_wins_both_ways_are_rated(case):
     rated = set(np.flatnonzero(np.isfinite(fit_elo(wins, names).rating)).tolist())
     classes = {frozenset(j for j in below[i] if i in below[j]) for i in range(size)}
     largest = max(map(len, classes))
-    assert rated in [set(own) for own in classes if len(own) == largest] if largest > 1 else not rated
+    assert rated in [set(item) for item in classes if len(item) == largest] if largest > 1 else not rated
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ class Calibrate(_Judge):
         from momus.cli.shared.judge_report import print_judge
         from momus.cli.shared.output import bar, check_file, say, weights_of
         from momus.errors import UserError
-        from momus.evaluate.rain.judge import calibrate
+        from momus.evaluate.rain.judge import calibrate_judge
         from momus.files import write_json
 
         if self.out is not None:
@@ -101,7 +101,7 @@ class Calibrate(_Judge):
         pairs = self._pairs()
         judge = self.judge()
         with bar("Pairs") as tell:
-            found = calibrate(judge, pairs, lambda done: tell(done, len(pairs)))
+            found = calibrate_judge(judge, pairs, lambda done: tell(done, len(pairs)))
         print_judge(found)
         say(f"{self.model} as a judge of {self.task}: {found.advice}")
         if self.out is not None:
@@ -169,7 +169,7 @@ class Compare:
         from momus.cli.shared.output import bar, check_file, say, weights_of
         from momus.cli.shared.searching import Where, loaded, read_prompts, way_to_compare
         from momus.errors import UserError
-        from momus.evaluate.rain.comparison import Comparison, answer_all, summarise
+        from momus.evaluate.rain.comparison import WayComparison, answer_all, summarise_ways
         from momus.files import Ledger
         from momus.records import Prompt, write_jsonl
         from momus.search.rain.dataset import with_settings
@@ -199,13 +199,13 @@ class Compare:
         ledger = Ledger(self.out.with_name(self.out.name + ".ledger"), settings)
         with ledger, bar("Prompts") as tell:
             asked = [with_suffix(own, self.suffix) for own in prompts if isinstance(own, Prompt)]
-            found, unfit = answer_all(Comparison(rain, grader, self.seed, reward), asked, ledger, tell)
+            found, unfit = answer_all(WayComparison(rain, grader, self.seed, reward), asked, ledger, tell)
             if found:
                 write_jsonl(self.out, found)
             ledger.remove()
         if not found:
             raise UserError(f"none of the {unfit} prompts fits the model")
-        print_ways(summarise(found), len(prompts) - unfit)
+        print_ways(summarise_ways(found), len(prompts) - unfit)
         say(f"graded by {self.grader or 'the model itself: a higher value is no evidence of better answers'}")
         say(f"{unfit} more prompts did not fit; the answers are {self.out}")
         return 0

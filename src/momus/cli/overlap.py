@@ -58,7 +58,7 @@ def command(
     from momus.match.matcher import check_threshold
     from momus.match.open import NamedModel, open_matcher, open_tagger
     from momus.match.reviews import read_reviews
-    from momus.report.overlap import OverlapReport, overlap_tables, summary, write_overlap
+    from momus.report.overlap import OverlapReport, overlap_tables, summarise_overlap, write_overlap
 
     check_threshold(threshold)
     if shuffles < 0:
@@ -86,7 +86,7 @@ def command(
     options += ["--calibration", calibration.name] if calibration else []
     page = write_overlap(report, out, shlex.join(["momus", "overlap", reviews.name, *map(str, options)]))
     for own, table in zip(report.systems, report.aspects, strict=True):
-        show(*overlap_tables(own, table), summary(own))
+        show(*overlap_tables(own, table), summarise_overlap(own))
     say(f"The page is {page}")
     return 0
 

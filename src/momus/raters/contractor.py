@@ -69,7 +69,7 @@ class Taste:
     """Characters that cost one point of the *concise* attribute."""
 
 
-class Calibration(NamedTuple):
+class NoiseCalibration(NamedTuple):
     """A noise scale, the agreement it gives, and whether that is the agreement asked for."""
 
     noise: float
@@ -160,7 +160,7 @@ def assign(
     return eligible[int(rng.integers(len(eligible)))]
 
 
-def compare(
+def compare_critiques(
     tamper: Tamper,
     critiques: Sequence[Critique | str],
     sources: Sequence[str],
@@ -199,14 +199,14 @@ def compare(
     )
 
 
-def calibrate(
+def calibrate_noise(
     comparisons: Sequence[Comparison],
     target: float = TARGET_AGREEMENT,
     *,
     taste: Taste | None = None,
     seed: int = 0,
     tolerance: float = 0.005,
-) -> Calibration:
+) -> NoiseCalibration:
     """Find the noise at which two contractors agree as often as asked, by bisection.
 
     The draws are the same at every noise, so the agreement falls with the noise but for small steps. Where
@@ -236,7 +236,7 @@ def calibrate(
         if abs(now - target) < abs(best - target):
             noise, best = middle, now
         low, high = (middle, high) if now > target else (low, middle)
-    return Calibration(noise, best, abs(best - target) <= tolerance)
+    return NoiseCalibration(noise, best, abs(best - target) <= tolerance)
 
 
 def _agreement_by_noise(comparisons: Sequence[Comparison], taste: Taste, seed: int) -> Callable[[float], float]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from momus.critique import format_critique
 from momus.errors import UserError
-from momus.raters.contractor import calibrate, compare, panel
+from momus.raters.contractor import calibrate_noise, compare_critiques, panel
 from momus.records import Comparison, Record, Tamper
 
 GOLD = "gold"
@@ -46,7 +46,8 @@ def rate_samples(tampers: Sequence[Tamper], samples: Sequence[Sequence[str]], co
     Raises:
         UserError: All critiques are the same, or there is nobody to rate a comparison.
     """
-    noise = calibrate([own[0] for own in _comparisons(tampers, samples, contractors, 1.0, seed)], seed=seed)
+    first = [comparisons[0] for comparisons in _comparisons(tampers, samples, contractors, 1.0, seed)]
+    noise = calibrate_noise(first, seed=seed)
     rated = _comparisons(tampers, samples, contractors, noise.noise, seed)
     return Ratings(comparisons=tuple(rated), **noise._asdict())
 
@@ -66,5 +67,5 @@ def _comparisons(
             critiques[-1], sources[-1] = format_critique(tamper.gold_critique()), GOLD
             authors = {raters[number % len(raters)].name}
         may = [rater for rater in raters if rater.name not in authors]
-        made.append(tuple(compare(tamper, critiques, sources, rater, rng, authors=authors) for rater in may))
+        made.append(tuple(compare_critiques(tamper, critiques, sources, rater, rng, authors=authors) for rater in may))
     return made

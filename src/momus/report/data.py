@@ -57,7 +57,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class CriticRow:
+class CriticSummary:
     """One critic: its value for each column's key (absent or NaN: nothing to count).
 
     Those that are not `ours` (chance, a linter) are for comparison and take no part in who is best.
@@ -70,7 +70,7 @@ class CriticRow:
 
 
 @dataclass(frozen=True)
-class Rating:
+class EloRating:
     """One critic's Elo."""
 
     name: str
@@ -79,7 +79,7 @@ class Rating:
 
 
 @dataclass(frozen=True)
-class Point:
+class ParetoPoint:
     """A critic in the plane of false comments (x, per clean answer) and bugs caught (y, a share).
 
     Points with the same non-empty `curve` are joined in the order given: operating points of one search.
@@ -103,7 +103,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Reward:
+class RewardAccuracy:
     """The reward model on pairs it was not trained on; ties are not pairs."""
 
     accuracy: Interval
@@ -178,15 +178,15 @@ class ReportData:
     headline: tuple[Figure, ...]
     steps: tuple[Step, ...]
     columns: tuple[Column, ...]
-    critics: tuple[CriticRow, ...]
+    critics: tuple[CriticSummary, ...]
     critics_note: str = ""
     expectations: tuple[Expectation, ...] = ()
-    elo: tuple[Rating, ...] = ()
+    elo: tuple[EloRating, ...] = ()
     elo_note: str = ""
-    pareto: tuple[Point, ...] = ()
+    pareto: tuple[ParetoPoint, ...] = ()
     pareto_note: str = ""
     curves: tuple[Curve, ...] = ()
-    reward: Reward | None = None
+    reward: RewardAccuracy | None = None
     contractors: Contractors | None = None
     examples: tuple[Example, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)

@@ -68,8 +68,8 @@ def render_document(document: Document, drawn: Mapping[int, str]) -> str:
 
 def counts(document: Document) -> dict[str, int]:
     """Return how many pieces there are of each kind that there is."""
-    found = {kind: sum(piece.kind == kind for piece in document.pieces) for kind in KINDS}
-    return {kind: count for kind, count in found.items() if count}
+    kinds = {kind: sum(piece.kind == kind for piece in document.pieces) for kind in KINDS}
+    return {kind: count for kind, count in kinds.items() if count}
 
 
 def _sheets(document: Document, drawn: Mapping[int, str]) -> list[Sheet]:
@@ -83,8 +83,8 @@ def _sheets(document: Document, drawn: Mapping[int, str]) -> list[Sheet]:
             for place in piece.places
             if place.page == page and place.box is not None
         ]
-        own = tuple((number, piece) for number, piece in numbered if piece.pages[0] == page)
-        sheets.append(Sheet(page, drawn.get(page, ""), tuple(places), own))
+        pieces = tuple((number, piece) for number, piece in numbered if piece.pages[0] == page)
+        sheets.append(Sheet(page, drawn.get(page, ""), tuple(places), pieces))
     return sheets
 
 
@@ -139,9 +139,9 @@ def render_feedback(feedback: Feedback, rubric: Rubric, document: Document | Non
         banner="" if feedback.released else STATES[feedback.state][feedback.language],
         see=[] if feedback.released else words_to_see(feedback, rubric),
         scores=[
-            (own.title.in_language(feedback.language), feedback.scores[own.key], own.high)
-            for own in rubric.scores
-            if own.key in feedback.scores
+            (score.title.in_language(feedback.language), feedback.scores[score.key], score.high)
+            for score in rubric.scores
+            if score.key in feedback.scores
         ],
         version=__version__,
     )
@@ -149,7 +149,7 @@ def render_feedback(feedback: Feedback, rubric: Rubric, document: Document | Non
 
 def _passages(document: Document, quotes: Sequence[str]) -> tuple[Passage, ...]:
     """Mark each quote where it first stands; one that runs over several pieces of the document in each of them."""
-    found = []
+    passages = []
     marks = [(document.text.find(quote), quote) for quote in dict.fromkeys(quotes)]
     start = 0  # of the piece in the document's text
     for piece in document.pieces:
@@ -170,6 +170,6 @@ def _passages(document: Document, quotes: Sequence[str]) -> tuple[Passage, ...]:
             )
             for left, right in pairwise(cuts)
         )
-        found.append(Passage(piece.kind, stretches))
+        passages.append(Passage(piece.kind, stretches))
         start = end + len("\n\n")
-    return tuple(found)
+    return tuple(passages)

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from momus.report.data import Curve, Point, Rating
+from momus.report.data import Curve, EloRating, ParetoPoint
 from momus.stats.bootstrap import Interval
 from momus.stats.text import NOT_DETERMINED, interval_text
 
@@ -43,7 +43,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def elo_figure(ratings: Sequence[Rating]) -> Markup:
+def elo_figure(ratings: Sequence[EloRating]) -> Markup:
     """Draw each critic's Elo as a dot with its interval, the best on top.
 
     Infinite ends reach the frame; a rating that is not determined is written so, without a dot.
@@ -75,7 +75,7 @@ def elo_figure(ratings: Sequence[Rating]) -> Markup:
         return _svg(figure, "elo", f"Elo with intervals: {words}.")
 
 
-def pareto_figure(points: Sequence[Point]) -> Markup:
+def pareto_figure(points: Sequence[ParetoPoint]) -> Markup:
     """Draw bugs caught against false comments, with intervals; one search's operating points are joined."""
     shown = [p for p in points if np.isfinite([p.catch.value, p.false_comments.value]).all()]
     with matplotlib.rc_context(_STYLE):
@@ -130,10 +130,10 @@ def changes_figure(names: Sequence[str], changes: Mapping[str, Sequence[Interval
         axes.axvline(0, color=_FAINT, linewidth=1)
         for which, (label, intervals) in enumerate(changes.items()):
             color, shift = colors[which % 3], (which + 1) / (len(changes) + 1) - 0.5
-            for place, own in enumerate(intervals):
-                axes.plot([own.low, own.high], [place + shift] * 2, color=color, linewidth=2, alpha=0.45)
+            for place, change in enumerate(intervals):
+                axes.plot([change.low, change.high], [place + shift] * 2, color=color, linewidth=2, alpha=0.45)
             places = [place + shift for place in range(len(names))]
-            values = [own.value for own in intervals]
+            values = [change.value for change in intervals]
             axes.plot(values, places, marks[which % 3], color=color, markersize=6, label=label)
         axes.set_yticks(range(len(names)), list(names))
         axes.set_ylim(len(names) - 0.4, -0.6)
@@ -144,13 +144,13 @@ def changes_figure(names: Sequence[str], changes: Mapping[str, Sequence[Interval
         axes.set_axisbelow(True)
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
         words = "; ".join(
-            f"{name}: " + ", ".join(f"{label} {interval_text(own[place], '.1f')}" for label, own in changes.items())
+            f"{name}: " + ", ".join(f"{label} {interval_text(row[place], '.1f')}" for label, row in changes.items())
             for place, name in enumerate(names)
         )
         return _svg(figure, "changes", f"Changes in points with intervals: {words}.")
 
 
-def _cross(axes: Axes, point: Point) -> None:
+def _cross(axes: Axes, point: ParetoPoint) -> None:
     x, y = point.false_comments, point.catch
     color = _SECOND if point.curve else _ACCENT
     if np.isfinite([x.low, x.high]).all():
@@ -161,7 +161,7 @@ def _cross(axes: Axes, point: Point) -> None:
     axes.plot(x.value, 100 * y.value, "o", markersize=7, markeredgecolor=color, markerfacecolor=face)
 
 
-def _label(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
+def _label(figure: Figure, axes: Axes, points: Sequence[ParetoPoint]) -> None:
     """Name the points, each at whichever side of it covers the least of points, lines and other names."""
     size, scale = 9.0, figure.dpi / 72
     window = axes.get_window_extent()
@@ -187,20 +187,20 @@ def _label(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
 _SIDES = [(1, 0.8), (1, -0.8), (-1, 0.8), (-1, -0.8), (1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 2), (0.8, -2), (-0.8, 2)]
 
 
-def _places(axes: Axes, points: Sequence[Point]) -> list[tuple[float, float]]:
+def _places(axes: Axes, points: Sequence[ParetoPoint]) -> list[tuple[float, float]]:
     data = [(point.false_comments.value, 100 * point.catch.value) for point in points]
     return [(float(x), float(y)) for x, y in axes.transData.transform(data)] if data else []
 
 
 def _inked(axes: Axes) -> list[tuple[float, float]]:
     """Return places a few pixels apart along everything drawn as a line."""
-    found = []
+    places = []
     for line in axes.get_lines():
         corners = axes.transData.transform(np.column_stack([line.get_xdata(), line.get_ydata()]).astype(float))
         for (x0, y0), (x1, y1) in pairwise(corners):
             steps = np.linspace(0, 1, 2 + int(np.hypot(x1 - x0, y1 - y0) / 3))
-            found += [(float(x0 + t * (x1 - x0)), float(y0 + t * (y1 - y0))) for t in steps]
-    return found
+            places += [(float(x0 + t * (x1 - x0)), float(y0 + t * (y1 - y0))) for t in steps]
+    return places
 
 
 _Box = tuple[float, float, float, float]

@@ -15,7 +15,7 @@ from pygments.token import Comment, Keyword, Name, Number, String
 
 from momus.files import write_text
 from momus.report import figures
-from momus.report.data import Column, CriticRow, Example, Remark, ReportData, Unit
+from momus.report.data import Column, CriticSummary, Example, Remark, ReportData, Unit
 from momus.stats.bootstrap import Interval
 from momus.stats.text import range_text, value_text
 
@@ -84,7 +84,7 @@ def write_pages(folder: Path, files: dict[str, str]) -> Path:
     return folder / next(reversed(files))
 
 
-def _best(critics: tuple[CriticRow, ...], column: Column) -> float | None:
+def _best(critics: tuple[CriticSummary, ...], column: Column) -> float | None:
     values = [row.metrics[column.key].value for row in critics if column.key in row.metrics and row.ours]
     values = [value for value in values if math.isfinite(value)]
     if len(set(values)) < 2 or not column.better:

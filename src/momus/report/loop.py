@@ -125,7 +125,7 @@ def report_data(result: LoopResult) -> ReportData:
         pareto=_pareto(rows, result),
         pareto_note="Up and to the left is better. The line joins the operating points of one search.",
         curves=_curves(result.ppo),
-        reward=data.Reward(*result.reward_accuracy),
+        reward=data.RewardAccuracy(*result.reward_accuracy),
         contractors=_contractors(result),
         examples=tuple(examples(shown, result.critiques[shown], result.tampers, result.seed)),
         config=dict(result.config),
@@ -136,19 +136,20 @@ def report_data(result: LoopResult) -> ReportData:
 def _judge_note(result: LoopResult) -> str:
     """Say how far the matcher, calibrated on training answers, agrees with the truth of which bugs are included."""
     known = [
-        labelled_bugs(parse_critique(text, own.tamper.answer), own.tamper)
-        for own in result.comparisons
-        for text in own.critiques
-        if own.tamper.bugs
+        labelled_bugs(parse_critique(text, comparison.tamper.answer), comparison.tamper)
+        for comparison in result.comparisons
+        for text in comparison.critiques
+        if comparison.tamper.bugs
     ]
     judge = calibrated_judge(known)
     if judge is None:
         return ""
-    found = judge_agreement(result.critiques, result.tampers, judge)
+    agreement = judge_agreement(result.critiques, result.tampers, judge)
     return (
         " An automatic judge, the lexical matcher between comments and descriptions with a threshold from the "
-        f"training answers, finds {found.judged.value:.0%} of bugs included where {found.truth.value:.0%} are; its "
-        f"agreement with the truth, beyond chance, is kappa = {interval_text(found.kappa)} over {found.bugs} verdicts."
+        f"training answers, finds {agreement.judged.value:.0%} of bugs included where {agreement.truth.value:.0%} are; "
+        f"its agreement with the truth, beyond chance, is kappa = {interval_text(agreement.kappa)} over "
+        f"{agreement.bugs} verdicts."
     )
 
 
@@ -175,9 +176,9 @@ def _headline(
     )
 
 
-def _elo(ratings: EloResult) -> tuple[data.Rating, ...]:
+def _elo(ratings: EloResult) -> tuple[data.EloRating, ...]:
     return tuple(
-        data.Rating(name, ratings.interval(name), games)
+        data.EloRating(name, ratings.interval(name), games)
         for name, games in zip(ratings.names, ratings.games, strict=True)
     )
 
@@ -185,8 +186,8 @@ def _elo(ratings: EloResult) -> tuple[data.Rating, ...]:
 def _duel(result: LoopResult, written: Sequence[Mapping[str, Sequence[Critique]]], critic: str, other: str) -> Interval:
     """Return how often the contractors prefer one critic to another, of the comparisons they decide."""
     made: list[Comparison] = []
-    for number, own in enumerate(written):
-        pair, seed = {name: own[name] for name in (critic, other)}, result.seed + number
+    for number, by_critic in enumerate(written):
+        pair, seed = {name: by_critic[name] for name in (critic, other)}, result.seed + number
         made += draw_comparisons(pair, result.tampers, result.contractors, per_answer=3, seed=seed)
     return preference(made, critic, other, seed=result.seed)
 
@@ -211,8 +212,8 @@ _NOTES = {
 }
 
 
-def _critic(row: CriticRow) -> data.CriticRow:
-    return data.CriticRow(
+def _critic(row: CriticRow) -> data.CriticSummary:
+    return data.CriticSummary(
         name=row.source,
         metrics={column.key: getattr(row, column.key) for column in _COLUMNS},
         note=_NOTES.get(row.source, ""),
@@ -248,10 +249,10 @@ def _steps(result: LoopResult) -> tuple[data.Step, ...]:
     return tuple(data.Step(name, text, result.seconds.get(name, 0.0)) for name, text in details.items())
 
 
-def _pareto(rows: Sequence[CriticRow], result: LoopResult) -> tuple[data.Point, ...]:
+def _pareto(rows: Sequence[CriticRow], result: LoopResult) -> tuple[data.ParetoPoint, ...]:
     front = pareto_front([r.catch.value for r in rows], [r.clean_false.value for r in rows])
     return tuple(
-        data.Point(
+        data.ParetoPoint(
             name=row.source,
             false_comments=row.clean_false,
             catch=row.catch,
@@ -293,14 +294,14 @@ def _contractors(result: LoopResult) -> data.Contractors:
         return data.Agreement(name, agreement_interval(tasks)[0])
 
     attributes = ("overall", "comprehensive", "fake_problem", "nitpick", "concise")
-    found = [agree(name.replace("_", " "), attrgetter(name), rated) for name in attributes]
+    rows = [agree(name.replace("_", " "), attrgetter(name), rated) for name in attributes]
     if with_bugs := [(a, b) for a, b in rated if a[0].cbi]:
-        found.append(agree("includes the bug", lambda own: sum(own.cbi), with_bugs))
+        rows.append(agree("includes the bug", lambda rating: sum(rating.cbi), with_bugs))
     return data.Contractors(
         number=len(result.contractors),
         noise=result.noise,
         target=TARGET_AGREEMENT,
-        agreement=tuple(found),
+        agreement=tuple(rows),
         note=("" if result.reached else f"No noise gets there: at this one they agree on {result.agreement:.0%}. ")
         + (
             "The target is InstructGPT's agreement between labelers; the noise is calibrated on overall preferences. "

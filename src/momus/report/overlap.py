@@ -57,48 +57,48 @@ def render_overlap(report: OverlapReport, command: str) -> str:
     """Return the page: one HTML document that opens offline."""
     return template("overlap.html").render(
         report=report,
-        figures=[_figures(number, own, table) for number, (own, table) in enumerate(_paired(report))],
+        figures=[_figures(number, model, table) for number, (model, table) in enumerate(_paired(report))],
         aspects={table.system: table for table in report.aspects},
-        summaries=[summary(own) for own in report.systems],
+        summaries=[summarise_overlap(model) for model in report.systems],
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
         command=command,
     )
 
 
-def summary(own: SystemOverlap) -> str:
+def summarise_overlap(model: SystemOverlap) -> str:
     """Say in a sentence how a model's points agree with people's."""
-    rows = {row.key: row.hit_rate for row in own.rows}
-    parts = [f"{_percent(rows['model'])} of the points of {own.system} are also made by a given reviewer"]
+    rows = {row.key: row.hit_rate for row in model.rows}
+    parts = [f"{_percent(rows['model'])} of the points of {model.system} are also made by a given reviewer"]
     parts.append(f"{_percent(rows['person'])} of a person's by another")
     parts.append(f"{_percent(rows['shuffled'])} where the model's points are about another document")
     return ", ".join(parts) + "."
 
 
-def overlap_tables(own: SystemOverlap, aspects: AspectTable) -> list[Table]:
+def overlap_tables(model: SystemOverlap, aspects: AspectTable) -> list[Table]:
     """Show a model's overlap, differences, curves and aspects in a terminal."""
     main = _table(
-        f"{own.system}: overlap at score {own.threshold} or more, % of points, mean over documents",
+        f"{model.system}: overlap at score {model.threshold} or more, % of points, mean over documents",
         "points of, against", "hit rate", "overlap coeff.", "Jaccard", "Dice", "documents", "undefined pairs",
     )  # fmt: skip
-    for row in own.rows:
+    for row in model.rows:
         others = (_percent(measure) for measure in (row.overlap, row.jaccard, row.dice))
         main.add_row(row.name, _percent(row.hit_rate, True), *others, str(row.documents), str(row.undefined))
     differences = _table("Differences of hit rates, paired by document", "", "points", "documents")
-    for difference in own.differences:
+    for difference in model.differences:
         differences.add_row(difference.name, _percent(difference.value, True), str(difference.documents))
     shares = _table("People's points that the model hits", "raised by, or place", "hit %", "points")
-    for share in own.by_reviewers:
+    for share in model.by_reviewers:
         shares.add_row(f"raised by {share.name}", _percent(share.share, True), str(share.points))
-    for share in own.by_position:
+    for share in model.by_position:
         shares.add_row(share.name, _percent(share.share, True), str(share.points))
     about = _table(f"Aspects ({aspects.tagger})", "", "model %", "people %", "log of the ratio")
     for aspect in aspects.rows:
         about.add_row(aspect.aspect, _percent(aspect.model), _percent(aspect.person), _log(aspect.log_ratio))
     tables = [main, differences, shares, about]
-    if own.strata:
+    if model.strata:
         strata = _table("Hit rates by stratum", "", "model %", "person %", "documents")
-        for stratum in own.strata:
+        for stratum in model.strata:
             cells = (_percent(stratum.model, True), _percent(stratum.person, True), str(stratum.documents))
             strata.add_row(escape(f"{stratum.name} {stratum.value}"), *cells)
         tables.append(strata)
@@ -109,16 +109,16 @@ def _paired(report: OverlapReport) -> list[tuple[SystemOverlap, AspectTable]]:
     return list(zip(report.systems, report.aspects, strict=True))
 
 
-def _figures(number: int, own: SystemOverlap, aspects: AspectTable) -> dict[str, Markup]:
-    rows = own.rows
-    strata = [f"{stratum.name}: {stratum.value}" for stratum in own.strata]
-    shares = (*own.by_reviewers, *own.by_position)
-    names = [f"raised by {share.name}" for share in own.by_reviewers] + [share.name for share in own.by_position]
-    found = {
+def _figures(number: int, model: SystemOverlap, aspects: AspectTable) -> dict[str, Markup]:
+    rows = model.rows
+    strata = [f"{stratum.name}: {stratum.value}" for stratum in model.strata]
+    shares = (*model.by_reviewers, *model.by_position)
+    names = [f"raised by {share.name}" for share in model.by_reviewers] + [share.name for share in model.by_position]
+    figures = {
         "hits": dots_figure(
             f"hits{number}", [row.name for row in rows], {"": [row.hit_rate for row in rows]}, "Hit rate (%)"
         ),
-        "thresholds": thresholds_figure(f"thresholds{number}", own.thresholds),
+        "thresholds": thresholds_figure(f"thresholds{number}", model.thresholds),
         "shares": dots_figure(
             f"shares{number}", names, {"": [share.share for share in shares]}, "People's points the model hits (%)"
         ),
@@ -130,10 +130,10 @@ def _figures(number: int, own: SystemOverlap, aspects: AspectTable) -> dict[str,
             ratio=True,
         ),
     }
-    series = {"model": [s.model for s in own.strata], "person": [s.person for s in own.strata]}
+    series = {"model": [s.model for s in model.strata], "person": [s.person for s in model.strata]}
     label = "Hit rate, one reviewer (%)"
-    found["strata"] = dots_figure(f"strata{number}", strata, series, label) if strata else Markup()
-    return found
+    figures["strata"] = dots_figure(f"strata{number}", strata, series, label) if strata else Markup()
+    return figures
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -31,10 +31,10 @@ def dots_figure(
     """
     factor = 1.0 if ratio else 100.0
     scaled = {
-        title: [Interval(own.value * factor, own.low * factor, own.high * factor) for own in values]
+        title: [Interval(interval.value * factor, interval.low * factor, interval.high * factor) for interval in values]
         for title, values in series.items()
     }
-    finite = [x for own in scaled.values() for i in own for x in (i.value, i.low, i.high) if np.isfinite(x)] or [0.0]
+    finite = [x for row in scaled.values() for i in row for x in (i.value, i.low, i.high) if np.isfinite(x)] or [0.0]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(7.6, 0.9 + len(names) * (0.2 + 0.14 * len(series))))
         axes = figure.add_subplot()
@@ -44,14 +44,14 @@ def dots_figure(
             axes.axvline(0, color=_FAINT, linewidth=1)
         for which, (title, values) in enumerate(scaled.items()):
             color, shift = _COLORS[which % 3], (which + 1) / (len(scaled) + 1) - 0.5
-            for place, own in enumerate(values):
-                if np.isnan(own.value):
+            for place, interval in enumerate(values):
+                if np.isnan(interval.value):
                     axes.text(max(left, 0), place + shift, f" {NOT_DETERMINED}", fontsize=8, color=_FAINT, va="center")
                     continue
-                ends = np.clip([own.low, own.high], left, right)
+                ends = np.clip([interval.low, interval.high], left, right)
                 axes.plot(ends, [place + shift] * 2, color=color, linewidth=2, alpha=0.45)
             axes.plot(
-                [own.value for own in values],
+                [interval.value for interval in values],
                 [place + shift for place in range(len(names))],
                 _MARKS[which % 3],
                 color=color,
@@ -70,7 +70,7 @@ def dots_figure(
             axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
         spec = ".2f" if ratio else ".1f"
         words = "; ".join(
-            f"{name}: " + ", ".join(f"{title} {interval_text(own[place], spec)}" for title, own in scaled.items())
+            f"{name}: " + ", ".join(f"{title} {interval_text(row[place], spec)}" for title, row in scaled.items())
             for place, name in enumerate(names)
         )
         return _svg(figure, key, f"{label}. {words}.")
@@ -88,9 +88,9 @@ def thresholds_figure(key: str, rows: Sequence[AtThreshold]) -> Markup:
         axes = figure.add_subplot()
         for which, (title, values) in enumerate(series.items()):
             color, xs = _COLORS[which], [row.threshold + 0.06 * (which - 1) for row in rows]
-            for x, own in zip(xs, values, strict=True):
-                axes.plot([x, x], [100 * own.low, 100 * own.high], color=color, linewidth=2, alpha=0.45)
-            shown = [100 * own.value for own in values]
+            for x, interval in zip(xs, values, strict=True):
+                axes.plot([x, x], [100 * interval.low, 100 * interval.high], color=color, linewidth=2, alpha=0.45)
+            shown = [100 * interval.value for interval in values]
             axes.plot(xs, shown, _MARKS[which] + "-", color=color, linewidth=1.2, markersize=5, label=title)
         axes.set_xticks([row.threshold for row in rows])
         axes.set_ylim(bottom=0)
@@ -101,7 +101,7 @@ def thresholds_figure(key: str, rows: Sequence[AtThreshold]) -> Markup:
         axes.legend(frameon=False, loc="upper right")
         words = "; ".join(
             f"from {row.threshold}: "
-            + ", ".join(f"{title} {value_text(own[place].value, '.1f', scale=100)}" for title, own in series.items())
+            + ", ".join(f"{title} {value_text(row[place].value, '.1f', scale=100)}" for title, row in series.items())
             for place, row in enumerate(rows)
         )
         return _svg(figure, key, f"Hit rates by threshold, in per cent: {words}.")

@@ -48,8 +48,8 @@ def _summary(report: TaxReport, pair: tuple[str, str]) -> str:
 
 def _to_the_right(row: TaxRow, change: Change) -> Interval:
     """Return a change in points, turned so that more is better."""
-    own = _scaled(change.difference, row.scale)
-    return Interval(-own.value, -own.high, -own.low) if row.better == "low" else own
+    points = _scaled(change.difference, row.scale)
+    return Interval(-points.value, -points.high, -points.low) if row.better == "low" else points
 
 
 def _scaled(interval: Interval, scale: float) -> Interval:

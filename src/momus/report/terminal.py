@@ -31,7 +31,7 @@ def preference_table(rows: Sequence[PreferenceRow], elo: EloResult, baseline: st
         table.add_column("won % at equal length", justify="right")
     for row in rows:
         cells = [percent(row.won.rate), percent(row.won.ties), str(row.won.games), str(row.won.prompts)]
-        cells.append(shown(elo.interval(row.system), 1, 0))
+        cells.append(estimate_text(elo.interval(row.system), 1, 0))
         if level and row.equal_length:
             cells.append(percent(row.equal_length))
         table.add_row(_name(row.system), *cells)
@@ -46,7 +46,7 @@ def scale_table(rows: Sequence[ScaleRow]) -> Table:
         asked = FORM[row.scale].question if row.scale in FORM else ""
         yes_or_no = row.scale in FORM and row.scale != OVERALL.name
         cells = [
-            (percent(row.means[author]) if yes_or_no else shown(row.means[author], 1, 2))
+            (percent(row.means[author]) if yes_or_no else estimate_text(row.means[author], 1, 2))
             if author in row.means
             else "–"
             for author in authors
@@ -65,7 +65,12 @@ def critic_table(rows: Sequence[CriticRow]) -> Table:
     )  # fmt: skip
     for row in rows:
         each = (row.fakes, row.nitpicks, row.clean_false, row.comments)
-        cells = [percent(row.catch), percent(row.named), *(shown(own, 1, 2) for own in each), percent(row.verbatim)]
+        cells = [
+            percent(row.catch),
+            percent(row.named),
+            *(estimate_text(count, 1, 2) for count in each),
+            percent(row.verbatim),
+        ]
         table.add_row(_name(row.source), *cells)
     return table
 
@@ -73,23 +78,23 @@ def critic_table(rows: Sequence[CriticRow]) -> Table:
 def accuracy_table(title: str, rows: Mapping[str, Accuracy]) -> Table:
     """Show how often pairs are ordered as the labeler did."""
     table = _table(title, "group", "accuracy %", "pairs", "prompts")
-    for name, own in rows.items():
-        table.add_row(_name(name), percent(own.share), str(own.pairs), str(own.prompts))
+    for name, accuracy in rows.items():
+        table.add_row(_name(name), percent(accuracy.share), str(accuracy.pairs), str(accuracy.prompts))
     return table
 
 
-def folds_table(found: CrossValidation) -> Table:
+def folds_table(folds: CrossValidation) -> Table:
     """Show cross-validation by labeler group: each fold, and all together."""
     table = _table(
         "Accuracy % on prompts not trained on", "fold", "rankings", "labelers trained on", "held-out labelers"
     )
-    for number, fold in enumerate(found.folds, 1):
+    for number, fold in enumerate(folds.folds, 1):
         shares = (value_text(share, ".1f", scale=100) for share in (fold.in_group, fold.held_out))
         table.add_row(str(number), str(fold.trained), *shares)
     table.add_section()
-    table.add_row("all", "", percent(found.in_group.share), percent(found.held_out.share))
-    table.add_row("pairs", "", str(found.in_group.pairs), str(found.held_out.pairs))
-    table.add_row("difference", "", percent(found.difference), "")
+    table.add_row("all", "", percent(folds.in_group.share), percent(folds.held_out.share))
+    table.add_row("pairs", "", str(folds.in_group.pairs), str(folds.held_out.pairs))
+    table.add_row("difference", "", percent(folds.difference), "")
     return table
 
 
@@ -97,8 +102,10 @@ def results_table(results: Sequence[TaskResult]) -> Table:
     """Show a system's results on public tasks."""
     table = _table("Public tasks", "task", "value", "items", "better")
     words = {"high": "higher", "low": "lower", "": "–"}
-    for own in results:
-        table.add_row(_name(own.name), shown(own.mean(), 1, 3), str(len(own.items)), words[own.better])
+    for result in results:
+        table.add_row(
+            _name(result.name), estimate_text(result.mean(), 1, 3), str(len(result.items)), words[result.better]
+        )
     return table
 
 
@@ -110,20 +117,20 @@ def tax_table(report: TaxReport) -> Table:
     for row in report.rows:
         cells: list[Text] = []
         for change in row.changes:
-            text = shown(change.difference, row.scale, 1, sign=True)
+            text = estimate_text(change.difference, row.scale, 1, sign=True)
             color = colors.get(change.verdict)
             cells.append(Text(f"{text} {change.verdict}", color) if color else Text(text))
-        before = shown(row.means[report.systems[0]], row.scale, 1)
+        before = estimate_text(row.means[report.systems[0]], row.scale, 1)
         table.add_row(_name(row.name), str(row.items), before, *cells)
     return table
 
 
 def percent(interval: Interval) -> str:
     """Write a share in percent."""
-    return shown(interval, 100, 1)
+    return estimate_text(interval, 100, 1)
 
 
-def shown(interval: Interval, scale: float, digits: int, sign: bool = False) -> str:
+def estimate_text(interval: Interval, scale: float, digits: int, sign: bool = False) -> str:
     """Write a value with its interval."""
     return interval_text(interval, f"{'+' if sign else ''}.{digits}f", scale=scale)
 

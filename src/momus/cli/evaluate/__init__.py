@@ -163,7 +163,7 @@ class Preferences:
         from dataclasses import asdict
 
         from momus.evaluate.instruct.feedback import SIMULATED, of_kind, records_of
-        from momus.evaluate.instruct.preferences import elo_of, games_of, labeler_agreement, preferences, scales
+        from momus.evaluate.instruct.preferences import elo_of, games_of, labeler_agreement, preference_rows, scales
         from momus.records import Judgement, Ranking
         from momus.report.terminal import percent, preference_table, scale_table
         from momus.stats.elo import UNDETERMINED_NOTE
@@ -180,7 +180,7 @@ class Preferences:
         if unnamed:
             say(f"{unnamed} rankings do not say who wrote the answers: no win rates of them")
         if games:
-            rows = preferences(games, baseline=self.baseline, equal_length=self.equal_length)
+            rows = preference_rows(games, baseline=self.baseline, equal_length=self.equal_length)
             elo = elo_of(games, baseline=self.baseline)
             parts.append(preference_table(rows, elo, self.baseline))
             if elo.has_undetermined:

@@ -188,12 +188,12 @@ class Tax:
 
     def run(self) -> int:
         """Write the report."""
-        from momus.evaluate.instruct.tax import compare
+        from momus.evaluate.instruct.tax import compare_systems
         from momus.report.tax import write_tax
         from momus.report.terminal import tax_table
 
         named = [_named_results(own) for own in (self.before, *self.after)]
-        report = compare(named[0], named[1:])
+        report = compare_systems(named[0], named[1:])
         show(tax_table(report))
         shown = " ".join(["momus evaluate tax", self.before, *self.after])
         say(f"The report is {write_tax(report, self.out, shown)}")

@@ -117,10 +117,10 @@ def _critiques(name: str, path: Path, tampers: list[Tamper]) -> list[Critique]:
 
 
 def _told(found: JudgeAgreement, by: str) -> str:
-    from momus.report.terminal import percent, shown
+    from momus.report.terminal import estimate_text, percent
 
     failed = f"; it gave no usable verdict on {found.failed} critiques" if found.failed else ""
     return (
         f"The {by} matcher as judge calls {percent(found.judged)} % of bugs included, {percent(found.truth)} % are; it "
-        f"is right on {percent(found.agreement)} % of {found.bugs}, kappa {shown(found.kappa, 1, 2)}{failed}."
+        f"is right on {percent(found.agreement)} % of {found.bugs}, kappa {estimate_text(found.kappa, 1, 2)}{failed}."
     )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from momus.critique import Critique, focus, format_critique
 from momus.errors import UserError
 from momus.evaluate.critics.baselines import chance_rate
-from momus.raters.contractor import SimulatedContractor, assign, compare
+from momus.raters.contractor import SimulatedContractor, assign, compare_critiques
 from momus.records import Comparison, Tamper
 from momus.stats.bootstrap import COUNT, REPLICATES, SHARE, Bounds, Interval, mean_interval, ratio_interval
 from momus.stats.elo import EloResult, bootstrap_elo, wins_by_task
@@ -136,7 +136,7 @@ def draw_comparisons(
             rater = assign(able or contractors, rng, authors=barred)
             fresh = [c for c in fresh if c is not rater]
             written = [critiques[source][number] for source in chosen]
-            comparisons.append(compare(tamper, written, chosen, rater, rng, authors=barred))
+            comparisons.append(compare_critiques(tamper, written, chosen, rater, rng, authors=barred))
     return comparisons
 
 

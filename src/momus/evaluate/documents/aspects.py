@@ -64,11 +64,11 @@ class KeptTagger:
         left = [point for point in dict.fromkeys(points) if digest(point) not in self._ledger]
         for start in range(0, len(left), BATCH):
             batch = left[start : start + BATCH]
-            found = zip(batch, self._tagger.tag(batch), strict=True)
-            self._ledger.add({digest(point): None if own is None else sorted(own) for point, own in found})
+            tagged = zip(batch, self._tagger.tag(batch), strict=True)
+            self._ledger.add({digest(point): None if aspects is None else sorted(aspects) for point, aspects in tagged})
             self._progress(start + len(batch), len(left))
         kept = (self._ledger[digest(point)] for point in points)
-        return [None if own is None else frozenset(own) for own in kept]
+        return [None if aspects is None else frozenset(aspects) for aspects in kept]
 
     def identity(self) -> Mapping[str, Any]:
         """Return that of who is asked."""
@@ -86,32 +86,33 @@ def aspect_table(
         tagger: Who says what a point is about.
         replicates: Bootstrap resamples of the documents.
     """
-    own = [document for document in documents if system in document.models and document.people]
-    mine, failed_mine = _counts([document.models[system] for document in own], tagger)
-    theirs, failed = _counts([[p for points in one.people.values() for p in points] for one in own], tagger)
+    reviewed = [document for document in documents if system in document.models and document.people]
+    models, failed_models = _counts([document.models[system] for document in reviewed], tagger)
+    of_people = [[point for points in document.people.values() for point in points] for document in reviewed]
+    people, failed_people = _counts(of_people, tagger)
     rows = []
     for number, aspect in enumerate(ASPECTS):
-        pairs = [(side[:, number], side[:, -2]) for side in (mine, theirs)]
+        pairs = [(side[:, number], side[:, -2]) for side in (models, people)]
         model, person = (ratio_interval(*pair, bounds=SHARE, replicates=replicates) for pair in pairs)
         rows.append(AspectRow(aspect, model, person, log_ratio_interval(*pairs, replicates=replicates)))
     return AspectTable(
         system=system,
         tagger=str(tagger.identity()["kind"]),
         rows=tuple(rows),
-        points=(int(mine[:, -2].sum()), int(theirs[:, -2].sum())),
-        untagged=(int(mine[:, -1].sum()), int(theirs[:, -1].sum())),
-        failed=failed_mine + failed,
+        points=(int(models[:, -2].sum()), int(people[:, -2].sum())),
+        untagged=(int(models[:, -1].sum()), int(people[:, -1].sum())),
+        failed=failed_models + failed_people,
     )
 
 
 def _counts(lists: Sequence[Sequence[str]], tagger: Tagger) -> tuple[Floats, int]:
     """Return `[documents, aspects + 2]`: points about each aspect, all points, those about none; and failures."""
-    found = iter(tagger.tag([point for own in lists for point in own]))
+    tags = iter(tagger.tag([point for points in lists for point in points]))
     counts = np.zeros((len(lists), len(ASPECTS) + 2))
     failed = 0
-    for number, own in enumerate(lists):
-        for _ in own:
-            if (aspects := next(found)) is None:
+    for number, points in enumerate(lists):
+        for _ in points:
+            if (aspects := next(tags)) is None:
                 failed += 1
                 continue
             counts[number, -2] += 1

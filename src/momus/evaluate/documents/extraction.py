@@ -43,30 +43,30 @@ def extract_reviews(
         ledger: Where they are kept; what is in it is not extracted again.
         progress: Told the reviews done and their total.
     """
-    waiting = [own for own in reviews if own.points is None]
-    left = [own for own in waiting if key_of(own) not in ledger]
+    waiting = [review for review in reviews if review.points is None]
+    left = [review for review in waiting if key_of(review) not in ledger]
     progress(len(waiting) - len(left), len(waiting))
     for start in range(0, len(left), BATCH):
         batch = left[start : start + BATCH]
-        found = extractor.extract([own.text for own in batch])
-        ledger.add({key_of(own): _kept(extracted) for own, extracted in zip(batch, found, strict=True)})
+        results = extractor.extract([review.text for review in batch])
+        ledger.add({key_of(review): _kept(extracted) for review, extracted in zip(batch, results, strict=True)})
         progress(len(waiting) - len(left) + start + len(batch), len(waiting))
     done, failed, rejected, points = [], [], [], 0
-    for own in reviews:
-        if own.points is not None:
-            done.append(own)
+    for review in reviews:
+        if review.points is not None:
+            done.append(review)
             continue
-        kept = ledger[key_of(own)]
-        rejected += [(own, quote) for quote in kept["rejected"]]
+        kept = ledger[key_of(review)]
+        rejected += [(review, quote) for quote in kept["rejected"]]
         if kept["points"] is None:
-            failed.append(own)
+            failed.append(review)
         else:
             points += len(kept["points"])
-            done.append(own.model_copy(update={"points": tuple(Point(**point) for point in kept["points"])}))
+            done.append(review.model_copy(update={"points": tuple(Point(**point) for point in kept["points"])}))
     return Extraction(tuple(done), tuple(failed), tuple(rejected), points)
 
 
 def _kept(extracted: ExtractedPoints) -> dict[str, Any]:
     """Return what the ledger keeps: points, None where there was no usable answer, and the quotes rejected."""
     points = None if extracted.failed else [point.model_dump() for point in extracted.points]
-    return {"points": points, "rejected": [own.quote for own in extracted.rejected]}
+    return {"points": points, "rejected": [point.quote for point in extracted.rejected]}

@@ -55,8 +55,8 @@ class Matched:
         """Return the scores of one reviewer's points by another's, either way round; None where they failed."""
         if (first, second) in self.scores:
             return self.scores[first, second]
-        found = self.scores.get((second, first))
-        return None if found is None else found.T
+        scores = self.scores.get((second, first))
+        return None if scores is None else scores.T
 
 
 def documents_of(reviews: Sequence[Review]) -> list[ReviewedDocument]:
@@ -66,24 +66,24 @@ def documents_of(reviews: Sequence[Review]) -> list[ReviewedDocument]:
         UserError: Points are yet to be extracted, or strata contradict each other.
     """
     gathered: dict[str, list[Review]] = {}
-    for own in reviews:
-        if own.points is None:
+    for review in reviews:
+        if review.points is None:
             raise UserError(
-                f"the review of {own.document!r} by {own.reviewer!r} has no points yet: run momus extract first"
+                f"the review of {review.document!r} by {review.reviewer!r} has no points yet: run momus extract first"
             )
-        gathered.setdefault(own.document, []).append(own)
-    return [_document(name, own) for name, own in gathered.items()]
+        gathered.setdefault(review.document, []).append(review)
+    return [_document(name, reviews) for name, reviews in gathered.items()]
 
 
 def _document(name: str, reviews: Sequence[Review]) -> ReviewedDocument:
     strata: dict[str, str] = {}
-    for own in reviews:
-        for key, value in own.strata.items():
+    for review in reviews:
+        for key, value in review.strata.items():
             if strata.setdefault(key, value) != value:
                 raise UserError(f"{name!r}: strata: {key} is {strata[key]!r} in one review and {value!r} in another")
     by_kind: dict[str, dict[str, tuple[str, ...]]] = {"model": {}, "person": {}}
-    for own in reviews:
-        by_kind[own.kind][own.reviewer] = tuple(point.text for point in own.points or ())
+    for review in reviews:
+        by_kind[review.kind][review.reviewer] = tuple(point.text for point in review.points or ())
     return ReviewedDocument(name, strata, by_kind["model"], by_kind["person"])
 
 
@@ -121,7 +121,7 @@ def match_documents(
         ledger: Where scores are kept; those in it are not computed again.
         progress: Told the documents done and their total.
     """
-    strata = [stratum(own, within) for own in documents]
+    strata = [stratum(document, within) for document in documents]
     given = [_dealt(documents, strata, seed + number) for number in range(shuffles)]
     for start in range(0, len(documents), BATCH):
         numbers = range(start, min(start + BATCH, len(documents)))
@@ -145,24 +145,24 @@ _Task = tuple[int, str, str, tuple[str, ...], tuple[str, ...]]
 def _dealt(documents: Sequence[ReviewedDocument], strata: Sequence[str], seed: int) -> dict[str, list[int | None]]:
     """Hand each model's points on among the documents that it has reviewed, whatever others there are."""
     dealt: dict[str, list[int | None]] = {}
-    for system in dict.fromkeys(name for own in documents for name in own.models):
-        own = [i for i, document in enumerate(documents) if system in document.models]
+    for system in dict.fromkeys(name for document in documents for name in document.models):
+        reviewed = [i for i, document in enumerate(documents) if system in document.models]
         dealt[system] = [None] * len(documents)
-        for i, giver in zip(own, derangement([strata[i] for i in own], seed), strict=True):
-            dealt[system][i] = None if giver is None else own[giver]
+        for i, giver in zip(reviewed, derangement([strata[i] for i in reviewed], seed), strict=True):
+            dealt[system][i] = None if giver is None else reviewed[giver]
     return dealt
 
 
 def _tasks(documents: Sequence[ReviewedDocument], i: int, given: Sequence[_Dealt]) -> list[_Task]:
     """List the comparisons of a document, always in the same order."""
-    own = documents[i]
-    tasks = [(-1, a, b, own.models[a], own.people[b]) for a in own.models for b in own.people]
-    tasks += [(-1, a, b, own.people[a], own.people[b]) for a, b in combinations(own.people, 2)]
+    document = documents[i]
+    tasks = [(-1, a, b, document.models[a], document.people[b]) for a in document.models for b in document.people]
+    tasks += [(-1, a, b, document.people[a], document.people[b]) for a, b in combinations(document.people, 2)]
     for number, dealt in enumerate(given):
         for a, givers in dealt.items():
             other = givers[i]
             if other is not None:
-                tasks += [(number, a, b, documents[other].models[a], own.people[b]) for b in own.people]
+                tasks += [(number, a, b, documents[other].models[a], document.people[b]) for b in document.people]
     return tasks
 
 
@@ -174,13 +174,13 @@ def _scored(
 ) -> list[list[Any]]:
     """Score the comparisons of some documents in one call; what JSON can hold, None where the matcher failed."""
     tasks = [_tasks(documents, i, given) for i in numbers]
-    found = iter(matcher.compare([(task[3], task[4]) for own in tasks for task in own]))
+    compared = iter(matcher.compare([(task[3], task[4]) for group in tasks for task in group]))
     scale = matcher.scale
 
     def values(compared: ListComparison) -> Any:
         return None if compared.failed else scale.scores(compared.similarity).tolist()
 
-    return [[values(next(found)) for _ in own] for own in tasks]
+    return [[values(next(compared)) for _ in group] for group in tasks]
 
 
 def _matched(documents: Sequence[ReviewedDocument], i: int, given: Sequence[_Dealt], values: Sequence[Any]) -> Matched:

@@ -31,7 +31,7 @@ MEASURES = ("hit_rate", "overlap", "jaccard", "dice")
 
 
 @dataclass(frozen=True)
-class Row:
+class OverlapRow:
     """One comparison: its four measures, the documents they are means over, and the pairs of lists left out."""
 
     key: str
@@ -65,7 +65,7 @@ class Stratum:
 
 
 @dataclass(frozen=True)
-class Share:
+class HitShare:
     """The share of some of the people's points that the model hits, and how many points they are."""
 
     name: str
@@ -98,12 +98,12 @@ class SystemOverlap:
     failed: int
     shuffles: int
     undealt: int
-    rows: tuple[Row, ...]
+    rows: tuple[OverlapRow, ...]
     differences: tuple[Difference, ...]
     strata: tuple[Stratum, ...]
     correlations: dict[str, float]
-    by_reviewers: tuple[Share, ...]
-    by_position: tuple[Share, ...]
+    by_reviewers: tuple[HitShare, ...]
+    by_position: tuple[HitShare, ...]
     thresholds: tuple[AtThreshold, ...]
 
 
@@ -113,10 +113,10 @@ def systems_in(documents: Sequence[ReviewedDocument]) -> list[str]:
     Raises:
         UserError: There are none.
     """
-    found = list(dict.fromkeys(name for own in documents for name in own.models))
-    if not found:
+    models = list(dict.fromkeys(name for document in documents for name in document.models))
+    if not models:
         raise UserError('no review is by a model: mark those with "kind": "model"')
-    return found
+    return models
 
 
 def analyse(
@@ -133,36 +133,36 @@ def analyse(
     Raises:
         UserError: It and a person have reviewed no document both.
     """
-    own = [one for one in matched if system in one.document.models and one.document.people]
-    if not own:
+    reviewed = [one for one in matched if system in one.document.models and one.document.people]
+    if not reviewed:
         raise UserError(f"{system!r} has reviewed no document that a person has reviewed too")
     kinds = _comparisons(system)
-    found = {key: [_mean(compare(one, threshold)) for one in own] for key, (_, compare) in kinds.items()}
-    hits = {key: np.array([mean[0] for mean, _ in values]) for key, values in found.items()}
-    strata = _strata(own, hits, replicates)
-    people = [len(points) for one in own for points in one.document.people.values()]
+    means = {key: [_mean(compare(one, threshold)) for one in reviewed] for key, (_, compare) in kinds.items()}
+    hits = {key: np.array([mean[0] for mean, _ in values]) for key, values in means.items()}
+    strata = _strata(reviewed, hits, replicates)
+    people = [len(points) for one in reviewed for points in one.document.people.values()]
     return SystemOverlap(
         system=system,
         threshold=threshold,
-        documents=len(own),
+        documents=len(reviewed),
         reviews=len(people),
         points=(
-            float(np.mean([len(one.document.models[system]) for one in own])),
-            float(np.mean([np.mean([len(p) for p in one.document.people.values()]) for one in own])),
+            float(np.mean([len(one.document.models[system]) for one in reviewed])),
+            float(np.mean([np.mean([len(p) for p in one.document.people.values()]) for one in reviewed])),
         ),
-        failed=sum(one.failed for one in own),
-        shuffles=max(len(one.shuffled) for one in own),
-        undealt=sum(not any(name == system for dealt in one.shuffled for name, _ in dealt) for one in own),
-        rows=tuple(_row(key, kinds[key][0], values, replicates) for key, values in found.items()),
+        failed=sum(one.failed for one in reviewed),
+        shuffles=max(len(one.shuffled) for one in reviewed),
+        undealt=sum(not any(name == system for dealt in one.shuffled for name, _ in dealt) for one in reviewed),
+        rows=tuple(_row(key, kinds[key][0], values, replicates) for key, values in means.items()),
         differences=tuple(
             _difference(f"{kinds[a][0]} minus {kinds[b][0]}", hits[a], hits[b], replicates)
             for a, b in (("model", "person"), ("model_but_one", "person_global"), ("model", "shuffled"))
         ),
         strata=strata,
         correlations=_correlations(strata),
-        by_reviewers=_by_reviewers(own, system, threshold, replicates),
-        by_position=_by_position(own, system, threshold, replicates),
-        thresholds=tuple(_at(own, system, number, replicates) for number in range(MIN_SCORE, MAX_SCORE + 1)),
+        by_reviewers=_by_reviewers(reviewed, system, threshold, replicates),
+        by_position=_by_position(reviewed, system, threshold, replicates),
+        thresholds=tuple(_at(reviewed, system, number, replicates) for number in range(MIN_SCORE, MAX_SCORE + 1)),
     )
 
 
@@ -220,7 +220,7 @@ def _comparisons(system: str) -> dict[str, tuple[str, _Compare]]:
 
 def _kept(scores: Sequence[Scores | None], cut: int) -> Iterator[Kept]:
     """Set one list against one or several together; nothing where a comparison failed or was not made."""
-    known = [own for own in scores if own is not None]
+    known = [table for table in scores if table is not None]
     if known and len(known) == len(scores):
         yield np.concatenate(known, axis=1) >= cut
 
@@ -236,7 +236,7 @@ def _first(scores: Scores | None, one: Matched, system: str) -> Scores | None:
 
 def _mean(tables: Iterator[Kept]) -> tuple[Floats, int]:
     """Return the mean measures `[4]` of a document, NaN without any, and how many of them are undefined."""
-    values = np.array([astuple(overlap(own)) for own in tables]).reshape(-1, len(MEASURES))
+    values = np.array([astuple(overlap(table)) for table in tables]).reshape(-1, len(MEASURES))
     defined = values[~np.isnan(values[:, 0])]
     mean = defined.mean(0) if len(defined) else np.full(len(MEASURES), np.nan)
     return mean, len(values) - len(defined)
@@ -244,15 +244,15 @@ def _mean(tables: Iterator[Kept]) -> tuple[Floats, int]:
 
 def _hit_rate(tables: Iterator[Kept]) -> float:
     """Return the mean hit rate of a document, NaN without any."""
-    rates = [float(own.any(1).mean()) for own in tables if own.size]
+    rates = [float(table.any(1).mean()) for table in tables if table.size]
     return float(np.mean(rates)) if rates else np.nan
 
 
-def _row(key: str, name: str, values: Sequence[tuple[Floats, int]], replicates: int) -> Row:
+def _row(key: str, name: str, values: Sequence[tuple[Floats, int]], replicates: int) -> OverlapRow:
     means = np.array([mean for mean, _ in values])
     hit_rate, coefficient, jaccard, dice = (_interval(means[:, i], replicates) for i in range(len(MEASURES)))
     defined = int((~np.isnan(means[:, 0])).sum())
-    return Row(key, name, hit_rate, coefficient, jaccard, dice, defined, sum(count for _, count in values))
+    return OverlapRow(key, name, hit_rate, coefficient, jaccard, dice, defined, sum(count for _, count in values))
 
 
 def _interval(values: Floats, replicates: int, bounds: Bounds = SHARE) -> Interval:
@@ -271,33 +271,33 @@ def _difference(name: str, first: Floats, second: Floats, replicates: int) -> Di
     return Difference(name, _interval(both, replicates, (-1.0, 1.0)), int((~np.isnan(both)).sum()))
 
 
-def _strata(own: Sequence[Matched], hits: dict[str, Floats], replicates: int) -> tuple[Stratum, ...]:
-    found = []
-    for name in dict.fromkeys(name for one in own for name in one.document.strata):
-        values = np.array([one.document.strata.get(name, "") for one in own])
+def _strata(reviewed: Sequence[Matched], hits: dict[str, Floats], replicates: int) -> tuple[Stratum, ...]:
+    strata = []
+    for name in dict.fromkeys(name for one in reviewed for name in one.document.strata):
+        values = np.array([one.document.strata.get(name, "") for one in reviewed])
         for value in sorted(set(values) - {""}):
             here = values == value
             model, person = (_interval(hits[key][here], replicates) for key in ("model", "person"))
-            found.append(Stratum(name, str(value), model, person, int(here.sum())))
-    return tuple(found)
+            strata.append(Stratum(name, str(value), model, person, int(here.sum())))
+    return tuple(strata)
 
 
 def _correlations(strata: Sequence[Stratum]) -> dict[str, float]:
     """Return, for every stratum with three values or more, Pearson's r of the model's and the people's hit rates."""
-    found = {}
-    for name in dict.fromkeys(own.name for own in strata):
-        rates = np.array([(own.model.value, own.person.value) for own in strata if own.name == name])
+    correlations = {}
+    for name in dict.fromkeys(stratum.name for stratum in strata):
+        rates = np.array([(stratum.model.value, stratum.person.value) for stratum in strata if stratum.name == name])
         rates = rates[~np.isnan(rates).any(1)]
         if len(rates) > 2 and rates.std(0).all():
-            found[name] = float(np.corrcoef(rates.T)[0, 1])
-    return found
+            correlations[name] = float(np.corrcoef(rates.T)[0, 1])
+    return correlations
 
 
-def _by_reviewers(own: Sequence[Matched], system: str, threshold: int, replicates: int) -> tuple[Share, ...]:
+def _by_reviewers(reviewed: Sequence[Matched], system: str, threshold: int, replicates: int) -> tuple[HitShare, ...]:
     """Return the model's hits among people's points by how many reviewers raise them, where there are two or more."""
     names = ("one reviewer", "two", "three or more")
-    counts = np.zeros((2, len(names), len(own)))
-    for place, one in enumerate(own):
+    counts = np.zeros((2, len(names), len(reviewed)))
+    for place, one in enumerate(reviewed):
         for person in one.document.people if len(one.document.people) > 1 else ():
             hit = _hit(one, system, person, threshold)
             others = [one.between(person, name) for name in one.document.people if name != person]
@@ -308,11 +308,11 @@ def _by_reviewers(own: Sequence[Matched], system: str, threshold: int, replicate
     return _shares(names, counts, replicates)
 
 
-def _by_position(own: Sequence[Matched], system: str, threshold: int, replicates: int) -> tuple[Share, ...]:
+def _by_position(reviewed: Sequence[Matched], system: str, threshold: int, replicates: int) -> tuple[HitShare, ...]:
     """Return the model's hits among people's points by the quarter of the review, in reviews of four or more."""
     names = ("first quarter", "second", "third", "last quarter")
-    counts = np.zeros((2, len(names), len(own)))
-    for place, one in enumerate(own):
+    counts = np.zeros((2, len(names), len(reviewed)))
+    for place, one in enumerate(reviewed):
         for person, points in one.document.people.items():
             hit = _hit(one, system, person, threshold)
             if hit is not None and len(points) >= len(names):
@@ -337,9 +337,9 @@ def _add(counts: Floats, where: NDArray[np.int64], hit: NDArray[np.int64]) -> No
     np.add.at(counts[1], where, 1)
 
 
-def _shares(names: Sequence[str], counts: Floats, replicates: int) -> tuple[Share, ...]:
+def _shares(names: Sequence[str], counts: Floats, replicates: int) -> tuple[HitShare, ...]:
     return tuple(
-        Share(
+        HitShare(
             name,
             _of_several(
                 ratio_interval(hits, points, bounds=SHARE, replicates=replicates), int(np.count_nonzero(points))
@@ -350,10 +350,10 @@ def _shares(names: Sequence[str], counts: Floats, replicates: int) -> tuple[Shar
     )
 
 
-def _at(own: Sequence[Matched], system: str, threshold: int, replicates: int) -> AtThreshold:
+def _at(reviewed: Sequence[Matched], system: str, threshold: int, replicates: int) -> AtThreshold:
     kinds = _comparisons(system)
     rates = [
-        _interval(np.array([_hit_rate(kinds[key][1](one, threshold)) for one in own]), replicates)
+        _interval(np.array([_hit_rate(kinds[key][1](one, threshold)) for one in reviewed]), replicates)
         for key in ("model", "person", "shuffled")
     ]
     return AtThreshold(threshold, *rates)

@@ -55,16 +55,19 @@ def read_winogender(path: Path) -> list[SentencePair]:
     Raises:
         UserError: It is another file, or a sentence lacks its counterpart.
     """
-    found: dict[str, dict[str, str]] = {}
+    sentences: dict[str, dict[str, str]] = {}
     for row in _rows(path, "\t", ("sentid", "sentence")):
         name, _, gender = row["sentid"].removesuffix(".txt").rpartition(".")
         if gender not in ("male", "female", "neutral") or not name:
             raise UserError(f"{path}: sentid: is {row['sentid']!r}: must end in .male.txt, .female.txt or .neutral.txt")
-        found.setdefault(name, {})[gender] = row["sentence"]
-    for name, own in found.items():
-        if not {"male", "female"} <= own.keys():
+        sentences.setdefault(name, {})[gender] = row["sentence"]
+    for name, versions in sentences.items():
+        if not {"male", "female"} <= versions.keys():
             raise UserError(f"{path}: {name}: lacks its male or its female sentence")
-    return [SentencePair(name, own["male"], own["female"], name.split(".")[0]) for name, own in found.items()]
+    return [
+        SentencePair(name, versions["male"], versions["female"], name.split(".")[0])
+        for name, versions in sentences.items()
+    ]
 
 
 READERS = {CROWS_PAIRS: read_crows_pairs, WINOGENDER: read_winogender}
@@ -89,7 +92,7 @@ def bias_results(
     source: str = "",
 ) -> list[TaskResult]:
     """Return the results of a task from its pairs' log-probabilities."""
-    entropies = {pair.name: entropy_bits(*own) for pair, own in zip(pairs, logprobs, strict=True)}
+    entropies = {pair.name: entropy_bits(*both) for pair, both in zip(pairs, logprobs, strict=True)}
     entropy = TaskResult(
         task=task, metric="entropy, bits", better="high", items=entropies, prompt=prefix, source=source,
         groups={pair.name: pair.group for pair in pairs if pair.group},

@@ -20,33 +20,33 @@ def records_of(files: Sequence[str], format_name: str | None = None) -> list[Rec
         BadRowsError: There are bad rows.
         UserError: A file cannot be read, or its format is not known.
     """
-    found: list[Record] = []
+    records: list[Record] = []
     problems = Problems()
     for name in files:
-        source, own = recognise(name, format_name)
-        for item in read(source, own):
+        source, format_used = recognise(name, format_name)
+        for item in read(source, format_used):
             if isinstance(item, Problem):
                 problems.add(item)
             else:
-                found.append(ranking_of(item) if isinstance(item, Comparison) else item)
+                records.append(ranking_of(item) if isinstance(item, Comparison) else item)
     if problems.count:
         raise BadRowsError(problems.first, problems.count)
-    return found
+    return records
 
 
 def of_kind(records: Sequence[Record], kind: type[RecordT]) -> list[RecordT]:
     """Return the records of one kind."""
-    return [own for own in records if isinstance(own, kind)]
+    return [record for record in records if isinstance(record, kind)]
 
 
 def prompts_in(records: Iterable[Record]) -> list[Prompt]:
     """Return the distinct prompts of records of any kind that has them, in order of first appearance."""
-    found: dict[str, Prompt] = {}
+    prompts: dict[str, Prompt] = {}
     for item in records:
         if isinstance(item, Prompt | Demonstration | Judgement | Ranking):
             record = item if isinstance(item, Prompt) else Prompt(prompt=item.prompt, origin=item.origin)
-            found.setdefault(prompt_key(item.prompt), record)
-    return list(found.values())
+            prompts.setdefault(prompt_key(item.prompt), record)
+    return list(prompts.values())
 
 
 def prompt_key(prompt: Content) -> str:

@@ -52,28 +52,29 @@ class MomusLM(LM):  # type: ignore[misc]
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Return each continuation's log-probability, and whether it is the greedy one (False where not asked for)."""
-        asked = [(str(own.args[0]), str(own.args[1])) for own in requests]
-        found = self.questions.likelihoods(asked)
+        asked = [(str(request.args[0]), str(request.args[1])) for request in requests]
+        likelihoods = self.questions.likelihoods(asked)
         greedy = [False] * len(asked)
         if self.greedy:
-            for i, ((before, text), own) in enumerate(zip(asked, found, strict=True)):
-                greedy[i] = self.questions.greedy([before], [], own.tokens)[0] == text
-        values = [own.logprob / max(1, own.tokens) if self.mean else own.logprob for own in found]
+            for i, ((before, text), likelihood) in enumerate(zip(asked, likelihoods, strict=True)):
+                greedy[i] = self.questions.greedy([before], [], likelihood.tokens)[0] == text
+        values = [each.logprob / max(1, each.tokens) if self.mean else each.logprob for each in likelihoods]
         return list(zip(values, greedy, strict=True))
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Return each whole text's log-probability."""
-        return [own.logprob for own in self.questions.likelihoods([("", str(own.args[0])) for own in requests])]
+        whole = [("", str(request.args[0])) for request in requests]
+        return [likelihood.logprob for likelihood in self.questions.likelihoods(whole)]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Return how the model goes on, greedily, up to the first of the texts that end it."""
-        settings = [_generation(own) for own in requests]
-        found: dict[int, str] = {}
-        for own in dict.fromkeys(settings):
-            chosen = [i for i, other in enumerate(settings) if other == own]
-            said = self.questions.greedy([str(requests[i].args[0]) for i in chosen], own[0], own[1])
-            found.update(zip(chosen, said, strict=True))
-        return [found[i] for i in range(len(requests))]
+        settings = [_generation(request) for request in requests]
+        answers: dict[int, str] = {}
+        for setting in dict.fromkeys(settings):
+            chosen = [i for i, other in enumerate(settings) if other == setting]
+            written = self.questions.greedy([str(requests[i].args[0]) for i in chosen], setting[0], setting[1])
+            answers.update(zip(chosen, written, strict=True))
+        return [answers[i] for i in range(len(requests))]
 
 
 def _generation(request: Instance) -> tuple[tuple[str, ...], int]:
@@ -125,7 +126,7 @@ def run_task(
     cut = questions.cut
     lm = MomusLM(questions, mean=mean, greedy=needs_greedy(task))
     with _quiet():
-        found = evaluate(
+        evaluated = evaluate(
             lm,
             {task.config.task: task},
             limit=limit,
@@ -133,18 +134,18 @@ def run_task(
             log_samples=True,
             system_instruction=prompt or None,
         )
-    samples = found["samples"][task.config.task]
-    groups = {str(own["doc_id"]): str(own["doc"]["group"]) for own in samples if own["doc"].get("group")}
+    samples = evaluated["samples"][task.config.task]
+    groups = {str(sample["doc_id"]): str(sample["doc"]["group"]) for sample in samples if sample["doc"].get("group")}
     aggregations, better = task.aggregation(), task.higher_is_better()
     results = []
     for metric in metrics or list(aggregations):
         if metric not in aggregations:
             raise UserError(f"{name}: has no metric {metric!r}: there are {', '.join(aggregations)}")
-        values = [(str(own["doc_id"]), own[metric]) for own in samples if metric in own]
+        values = [(str(sample["doc_id"]), sample[metric]) for sample in samples if metric in sample]
         items = {doc: _value(value, aggregations[metric]) for doc, value in values}
         notes = [f"{questions.cut - cut} prompts cut to what the model reads"] if questions.cut > cut else []
         if values and not isinstance(values[0][1], int | float | np.number):
-            together = found["results"][task.config.task][f"{metric},none"]
+            together = evaluated["results"][task.config.task][f"{metric},none"]
             notes.append(f"the mean of single items' values; of all together it is {together:.4g}")
         results.append(
             TaskResult(
@@ -174,7 +175,7 @@ def named_task(name: str) -> Task:
         manager = TaskManager()
         if name not in manager.all_subtasks:
             raise UserError(f"lm-eval:{name}: the harness has no single task of that name: see lm-eval ls tasks")
-        task: Task = loaded(name, lambda: manager.load([name])["tasks"][name])
+        task: Task = load_or_explain(name, lambda: manager.load([name])["tasks"][name])
     return task
 
 
@@ -185,10 +186,10 @@ def configured(name: str, config: Mapping[str, Any]) -> Task:
         UserError: Its data cannot be had.
     """
     with _quiet():
-        return loaded(name, lambda: ConfigurableTask(config={"task": name, **config}))
+        return load_or_explain(name, lambda: ConfigurableTask(config={"task": name, **config}))
 
 
-def loaded(name: str, load: Any) -> Any:
+def load_or_explain(name: str, load: Any) -> Any:
     """Load a task, and say in one line what is wrong where that fails.
 
     Raises:
@@ -217,9 +218,9 @@ def _quiet() -> Iterator[None]:
     from lm_eval.api import task as harness_tasks
 
     loggers = [logging.getLogger(name) for name in ("lm_eval", "lm-eval", "datasets", "huggingface_hub", "httpx")]
-    levels, bar = [own.level for own in loggers], harness_tasks.tqdm
-    for own in loggers:
-        own.setLevel(logging.ERROR)
+    levels, bar = [logger.level for logger in loggers], harness_tasks.tqdm
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     disable_progress_bar()
     harness_tasks.tqdm = partial(bar, disable=True)
     try:
@@ -227,5 +228,5 @@ def _quiet() -> Iterator[None]:
     finally:
         enable_progress_bar()
         harness_tasks.tqdm = bar
-        for own, level in zip(loggers, levels, strict=True):
-            own.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

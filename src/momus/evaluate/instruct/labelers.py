@@ -149,10 +149,11 @@ def rank_answers(
         if group_key(prompt, answers) in ledger:
             continue
         try:
-            said: dict[str, Any] = {"rankings": [own.model_dump(mode="json") for own in labeler.rank(prompt, answers)]}
+            made = labeler.rank(prompt, answers)
+            kept: dict[str, Any] = {"rankings": [ranking.model_dump(mode="json") for ranking in made]}
         except UnfitInputError as error:
-            said = {"skipped": str(error)}
-        ledger.add({group_key(prompt, answers): said})
+            kept = {"skipped": str(error)}
+        ledger.add({group_key(prompt, answers): kept})
     progress(len(groups), len(groups))
 
 
@@ -166,10 +167,10 @@ def rankings_in(ledger: Ledger, groups: Sequence[tuple[Content, Origin, Answers]
     rankings, skipped = [], []
     for prompt, origin, answers in groups:
         key = group_key(prompt, answers)
-        said = ledger.get(key, {})
-        skipped += [said["skipped"]] if "skipped" in said else []
-        found = [Ranking.model_validate(own) for own in said.get("rankings", ())]
-        rankings += [own.model_copy(update={"origin": origin}) for own in found]
+        kept = ledger.get(key, {})
+        skipped += [kept["skipped"]] if "skipped" in kept else []
+        stored = [Ranking.model_validate(ranking) for ranking in kept.get("rankings", ())]
+        rankings += [ranking.model_copy(update={"origin": origin}) for ranking in stored]
     return rankings, skipped
 
 

@@ -75,7 +75,7 @@ def games_of(rankings: Iterable[Ranking]) -> tuple[list[Game], int]:
     return games, unnamed
 
 
-def preferences(
+def preference_rows(
     games: Sequence[Game],
     *,
     baseline: str | None = None,
@@ -98,9 +98,9 @@ def preferences(
     for system in systems:
         if system == baseline:
             continue
-        own = [_seen_by(game, system) for game in games if _is_of(game, system, baseline)]
-        outcomes, longer = [game.outcome for game in own], [game.longer for game in own]
-        prompts = [numbers[game.prompt] for game in own]
+        seen = [_seen_by(game, system) for game in games if _is_of(game, system, baseline)]
+        outcomes, longer = [game.outcome for game in seen], [game.longer for game in seen]
+        prompts = [numbers[game.prompt] for game in seen]
         won = win_rate(outcomes, prompts, replicates=replicates, seed=seed)
         level = None
         if equal_length:
@@ -126,17 +126,18 @@ def scales(judgements: Iterable[Judgement], *, replicates: int = REPLICATES, see
     Raises:
         UserError: A value is not one the form has.
     """
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for own in judgements:
-        if problem := problem_of(own.values):
-            raise UserError(f"{own.origin.place or 'a judgement'}: {problem}")
-        for scale, value in own.values.items():
-            found.setdefault(scale, {}).setdefault(own.author, {}).setdefault(prompt_key(own.prompt), []).append(value)
+    values_by_scale: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for judgement in judgements:
+        if problem := problem_of(judgement.values):
+            raise UserError(f"{judgement.origin.place or 'a judgement'}: {problem}")
+        for scale, value in judgement.values.items():
+            by_author = values_by_scale.setdefault(scale, {})
+            by_author.setdefault(judgement.author, {}).setdefault(prompt_key(judgement.prompt), []).append(value)
     rows = []
-    for scale in sorted(found, key=_place):
+    for scale in sorted(values_by_scale, key=_place):
         means, judged = {}, {}
         bounds = (1.0, 7.0) if scale == OVERALL.name else SHARE if scale in FORM else None
-        for author, prompts in found[scale].items():
+        for author, prompts in values_by_scale[scale].items():
             totals = np.array([(sum(values), len(values)) for values in prompts.values()], dtype=float)
             means[author] = ratio_interval(totals[:, 0], totals[:, 1], bounds=bounds, replicates=replicates, seed=seed)
             judged[author] = int(totals[:, 1].sum())

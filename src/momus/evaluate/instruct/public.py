@@ -1,6 +1,6 @@
 """Public benchmarks for one system: each task's items, values and intervals, in one directory.
 
-answers.jsonl    what the model said to every question: a run that is stopped, or asks more, continues from there
+answers.jsonl    the model's answer to every question: a run that is stopped, or asks more, continues from there
 results.jsonl    a TaskResult for every task, metric and prefix (`evaluate/results.py`)
 """
 
@@ -74,7 +74,7 @@ def run_public(
             continue
         for prefix in config.prefixes:
             starting(name if prefix == "none" else f"{name}, {prefix}")
-            yield [own.model_copy(update={"style": prefix}) for own in run(PREFIXES[prefix])]
+            yield [result.model_copy(update={"style": prefix}) for result in run(PREFIXES[prefix])]
 
 
 def _prepared(name: str, questions: Questions, config: PublicConfig) -> Callable[[str], Sequence[TaskResult]]:
@@ -85,16 +85,20 @@ def _prepared(name: str, questions: Questions, config: PublicConfig) -> Callable
 
         def run_pairs(prompt: str) -> Sequence[TaskResult]:
             before = f"{prompt}\n" if prompt else ""
-            found = questions.likelihoods([(before, text) for pair in pairs for text in (pair.first, pair.second)])
-            both = [(one.logprob, other.logprob) for one, other in zip(found[::2], found[1::2], strict=True)]
+            likelihoods = questions.likelihoods(
+                [(before, text) for pair in pairs for text in (pair.first, pair.second)]
+            )
+            both = [
+                (one.logprob, other.logprob) for one, other in zip(likelihoods[::2], likelihoods[1::2], strict=True)
+            ]
             return bias_results(name, pairs, both, prefix=prompt, source=Path(file).name)
 
         return run_pairs
     from momus.evaluate.instruct.harness import configured, named_task, run_task
 
-    own = _task(name, config)
-    task = named_task(name.removeprefix(HARNESS)) if own is None else configured(name, own.config(file))
-    source = Path(file).name if file else own.hub if own else f"lm-eval {name.removeprefix(HARNESS)}"
+    ours = _task(name, config)
+    task = named_task(name.removeprefix(HARNESS)) if ours is None else configured(name, ours.config(file))
+    source = Path(file).name if file else ours.hub if ours else f"lm-eval {name.removeprefix(HARNESS)}"
 
     def run(prompt: str) -> Sequence[TaskResult]:
         """Answer the task's questions behind one prompt."""
@@ -102,16 +106,17 @@ def _prepared(name: str, questions: Questions, config: PublicConfig) -> Callable
             task,
             questions,
             name=name,
-            metrics=[metric for metric, _ in own.metrics] if own else (),
+            metrics=[metric for metric, _ in ours.metrics] if ours else (),
             shots=config.shots,
             prompt=prompt,
-            mean=bool(own and own.mean),
+            mean=bool(ours and ours.mean),
             limit=config.limit,
             source=source,
         )
-        if own is None or not own.note:
+        if ours is None or not ours.note:
             return results
-        return [each.model_copy(update={"note": "; ".join(filter(None, (own.note, each.note)))}) for each in results]
+        notes = ["; ".join(filter(None, (ours.note, result.note))) for result in results]
+        return [result.model_copy(update={"note": note}) for result, note in zip(results, notes, strict=True)]
 
     return run
 
@@ -122,5 +127,5 @@ def _task(name: str, config: PublicConfig) -> PublicTask | None:
         from momus.evaluate.instruct.toxicity import toxicity_of
 
         toxicity = toxicity_of(config.toxicity)
-        return toxicity_task(lambda item, said: {"toxicity": toxicity(said)})
+        return toxicity_task(lambda item, answer: {"toxicity": toxicity(answer)})
     return None if name.startswith(HARNESS) else PUBLIC_TASKS[name]

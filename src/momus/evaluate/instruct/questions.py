@@ -48,14 +48,14 @@ class Questions:
         """
         keys = [digest("likelihood", before, text) for before, text in asked]
         by_context: dict[tuple[int, ...], list[tuple[str, tuple[int, ...]]]] = {}
-        waiting = {key: own for key, own in zip(keys, asked, strict=True) if key not in self.ledger}
+        waiting = {key: question for key, question in zip(keys, asked, strict=True) if key not in self.ledger}
         for key, (before, text) in waiting.items():
             context, continuation = self._cut_in_two(before, text)
             by_context.setdefault(context, []).append((key, continuation))
         done = len(asked) - len(waiting)
-        for context, own in by_context.items():
-            for start in range(0, len(own), BATCH):
-                group = own[start : start + BATCH]
+        for context, pending in by_context.items():
+            for start in range(0, len(pending), BATCH):
+                group = pending[start : start + BATCH]
                 scored = self.engine.score(context, [tokens for _, tokens in group])
                 self.ledger.add({key: [sum(each), len(each)] for (key, _), each in zip(group, scored, strict=True)})
                 done += len(group)
@@ -69,12 +69,12 @@ class Questions:
             UserError: The model cannot sample.
         """
         keys = [digest("greedy", text, list(stop), max_tokens) for text in asked]
-        waiting = list({key: own for key, own in zip(keys, asked, strict=True) if key not in self.ledger}.items())
+        waiting = list({key: text for key, text in zip(keys, asked, strict=True) if key not in self.ledger}.items())
         for start in range(0, len(waiting), BATCH):
             batch = waiting[start : start + BATCH]
             prefixes = [self._kept(beginning(self.engine, text), max_tokens) for _, text in batch]
             samples = self.engine.sample(prefixes, key=0, max_tokens=max_tokens, temperature=0.0, stop=stop)
-            self.ledger.add({key: own[0].text for (key, _), own in zip(batch, samples, strict=True)})
+            self.ledger.add({key: drawn[0].text for (key, _), drawn in zip(batch, samples, strict=True)})
             self.progress(len(asked) - len(waiting) + start + len(batch), len(asked))
         return [self.ledger[key] for key in keys]
 

@@ -75,7 +75,7 @@ def grouped_mean(values: Mapping[str, float], groups: Mapping[str, str], bounds:
         bounds: The least and the greatest value of one item; without them, values that are all alike have no interval.
     """
     numbers = {
-        own: i for i, own in enumerate(dict.fromkeys((item in groups, groups.get(item, item)) for item in values))
+        group: i for i, group in enumerate(dict.fromkeys((item in groups, groups.get(item, item)) for item in values))
     }
     totals = np.zeros((len(numbers), 2))
     for item, value in values.items():

@@ -85,22 +85,22 @@ def ranked_in_tokens(
         chat: The reward model's layout.
         limit: Longest prompt and answer together, in tokens.
     """
-    found, left_out = [], Counter[str]()
-    for own in rankings:
+    usable, left_out = [], Counter[str]()
+    for ranking in rankings:
         try:
-            turns = [chat.turn(own.prompt, candidate) for candidate in own.candidates]
+            turns = [chat.turn(ranking.prompt, candidate) for candidate in ranking.candidates]
         except UnfitInputError as error:
             left_out[str(error)] += 1
             continue
         if limit is not None and max(len(turn.prompt) + len(turn.answer) for turn in turns) > limit:
             left_out[f"longer than {limit} tokens"] += 1
             continue
-        tokens = RankedPrompt(turns[0].prompt, tuple(turn.answer for turn in turns), own.ranks)
+        tokens = RankedPrompt(turns[0].prompt, tuple(turn.answer for turn in turns), ranking.ranks)
         if tokens.pairs():
-            found.append(Ranked(tokens, own.labeler, prompt_key(own.prompt)))
+            usable.append(Ranked(tokens, ranking.labeler, prompt_key(ranking.prompt)))
         else:
             left_out["no preference among the answers"] += 1
-    return found, left_out
+    return usable, left_out
 
 
 def pairs_right(model: RewardModel, ranked: Sequence[Ranked]) -> NDArray[np.float64]:
@@ -109,10 +109,10 @@ def pairs_right(model: RewardModel, ranked: Sequence[Ranked]) -> NDArray[np.floa
     Returns:
         `[rankings, 2]`.
     """
-    scores = score_trees(model, [own.tokens.tree() for own in ranked])
+    scores = score_trees(model, [item.tokens.tree() for item in ranked])
     counts = np.zeros((len(ranked), 2))
-    for row, own, score in zip(counts, ranked, scores, strict=True):
-        pairs = own.tokens.pairs()
+    for row, item, score in zip(counts, ranked, scores, strict=True):
+        pairs = item.tokens.pairs()
         row[:] = sum((score[i] > score[j]) + 0.5 * (score[i] == score[j]) for i, j in pairs), len(pairs)
     return counts
 
@@ -126,11 +126,11 @@ def accuracy(counts: NDArray[np.float64], prompts: Sequence[str]) -> Accuracy:
 
 def accuracy_by(counts: NDArray[np.float64], prompts: Sequence[str], groups: Sequence[str]) -> dict[str, Accuracy]:
     """Return the accuracy for each group (labeler, data set) of rankings, the largest first."""
-    found = {}
+    accuracies = {}
     for group, _ in Counter(groups).most_common():
-        own = [i for i, name in enumerate(groups) if name == group]
-        found[group] = accuracy(counts[own], [prompts[i] for i in own])
-    return found
+        members = [i for i, name in enumerate(groups) if name == group]
+        accuracies[group] = accuracy(counts[members], [prompts[i] for i in members])
+    return accuracies
 
 
 def groups_of_labelers(ranked: Sequence[Ranked], groups: int = FOLDS) -> dict[str, int]:
@@ -139,18 +139,18 @@ def groups_of_labelers(ranked: Sequence[Ranked], groups: int = FOLDS) -> dict[st
     Raises:
         UserError: There are fewer labelers than groups.
     """
-    counts = Counter(own.labeler for own in ranked if own.labeler)
+    counts = Counter(item.labeler for item in ranked if item.labeler)
     if len(counts) < groups:
         raise UserError(
             f"the rankings name {len(counts)} labelers: {groups} groups need at least {groups}; give fewer --folds"
         )
     sizes = [0] * groups
-    found = {}
+    group_of = {}
     for labeler, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         group = sizes.index(min(sizes))
-        found[labeler] = group
+        group_of[labeler] = group
         sizes[group] += count
-    return found
+    return group_of
 
 
 def part_of(prompt: str, parts: int = FOLDS) -> int:
@@ -182,35 +182,35 @@ def cross_validate(
     Raises:
         UserError: There are too few labelers, or a fold has nothing to train on or to test.
     """
-    ranked = [own for own in ranked if own.labeler]
+    ranked = [item for item in ranked if item.labeler]
     group = groups_of_labelers(ranked, folds)
-    numbers = {prompt: i for i, prompt in enumerate(dict.fromkeys(own.prompt for own in ranked))}
+    numbers = {prompt: i for i, prompt in enumerate(dict.fromkeys(item.prompt for item in ranked))}
     totals = np.zeros((2, len(numbers), 2))
-    found = []
+    measured = []
     for fold in range(folds):
-        train = [own for own in ranked if group[own.labeler] != fold and part_of(own.prompt, folds) != fold]
-        tested = [own for own in ranked if part_of(own.prompt, folds) == fold]
+        train = [item for item in ranked if group[item.labeler] != fold and part_of(item.prompt, folds) != fold]
+        tested = [item for item in ranked if part_of(item.prompt, folds) == fold]
         if not train or not tested:
             raise UserError(
                 f"fold {fold + 1} of {folds} has nothing to {'test' if train else 'train on'}: more prompts"
             )
         run = Run(out / f"fold-{fold + 1}", {**asdict(config), **settings, "fold": fold + 1, "folds": folds})
         counts = _counts(run, fresh, train, tested, config, progress(fold) if progress else None)
-        known = np.array([group[own.labeler] != fold for own in tested])
-        prompts = [own.prompt for own in tested]
+        known = np.array([group[item.labeler] != fold for item in tested])
+        prompts = [item.prompt for item in tested]
         for which, chosen in enumerate((known, ~known)):
             own_prompts = [prompt for prompt, is_in in zip(prompts, chosen, strict=True) if is_in]
             totals[which] += _by_prompt(counts[chosen], own_prompts, numbers)
         shares = [_share(counts[chosen]) for chosen in (known, ~known)]
-        out_labelers = tuple(sorted(name for name, own in group.items() if own == fold))
-        found.append(Fold(len(train), out_labelers, *shares))
+        out_labelers = tuple(sorted(name for name, number in group.items() if number == fold))
+        measured.append(Fold(len(train), out_labelers, *shares))
     columns = [(total[:, 0], total[:, 1]) for total in totals]
     overall = [
         Accuracy(ratio_interval(right, pairs, bounds=SHARE), int(pairs.sum()), int((pairs > 0).sum()))
         for right, pairs in columns
     ]
     difference = difference_interval(columns[0], columns[1], bounds=(-1.0, 1.0))
-    return CrossValidation(tuple(found), overall[0], overall[1], difference)
+    return CrossValidation(tuple(measured), overall[0], overall[1], difference)
 
 
 def _counts(
@@ -228,7 +228,7 @@ def _counts(
         if len(stored) == len(tested):
             return stored
     model = fresh()
-    train_reward_model(model, [own.tokens for own in train], config, run, progress)
+    train_reward_model(model, [item.tokens for item in train], config, run, progress)
     counts = pairs_right(model, tested)
     write_json(file, counts.tolist())
     return counts

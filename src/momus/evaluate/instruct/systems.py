@@ -140,13 +140,16 @@ def answer_prompts(
         UserError: The system cannot be used at all.
     """
     layout = Layout(system, engine)
-    waiting = [own for own in prompts if entry(system, own.prompt) not in ledger]
+    waiting = [prompt for prompt in prompts if entry(system, prompt.prompt) not in ledger]
     done = len(prompts) - len(waiting)
     progress(done, len(prompts))
     for start in range(0, len(waiting), BATCH):
         batch = waiting[start : start + BATCH]
         ledger.add(
-            {entry(system, own.prompt): said for own, said in zip(batch, _said(layout, batch, seed), strict=True)}
+            {
+                entry(system, prompt.prompt): answer
+                for prompt, answer in zip(batch, _answers(layout, batch, seed), strict=True)
+            }
         )
         done += len(batch)
         progress(done, len(prompts))
@@ -159,12 +162,12 @@ def entry(system: System, prompt: Content) -> str:
 
 def answers_in(ledger: Ledger, systems: Sequence[System], prompts: Sequence[Prompt]) -> Iterator[Demonstration]:
     """Yield the answers of a ledger, prompt by prompt."""
-    for own in prompts:
+    for prompt in prompts:
         for system in systems:
-            said = ledger[entry(system, own.prompt)]
-            if "answer" in said:
-                origin = own.origin.model_copy(update={"format": "", "licence": ""})
-                yield Demonstration(prompt=own.prompt, answer=said["answer"], author=system.name, origin=origin)
+            kept = ledger[entry(system, prompt.prompt)]
+            if "answer" in kept:
+                origin = prompt.origin.model_copy(update={"format": "", "licence": ""})
+                yield Demonstration(prompt=prompt.prompt, answer=kept["answer"], author=system.name, origin=origin)
 
 
 def by_prompt(answers: Sequence[Demonstration]) -> list[tuple[Content, Origin, dict[str, Content]]]:
@@ -174,15 +177,15 @@ def by_prompt(answers: Sequence[Demonstration]) -> list[tuple[Content, Origin, d
         UserError: An answer does not say who wrote it, or a system answered one prompt twice.
     """
     gathered: dict[str, tuple[Content, Origin, dict[str, Content]]] = {}
-    for own in answers:
-        if not own.author:
+    for answer in answers:
+        if not answer.author:
             raise UserError(
-                f"{own.origin.place or 'an answer'}: author: is empty: name the system that wrote the answer"
+                f"{answer.origin.place or 'an answer'}: author: is empty: name the system that wrote the answer"
             )
-        _, _, said = gathered.setdefault(prompt_key(own.prompt), (own.prompt, own.origin, {}))
-        if own.author in said and said[own.author] != own.answer:
-            raise UserError(f"{own.author!r} answers one prompt twice: {plain(own.prompt)[:60]!r}")
-        said[own.author] = own.answer
+        _, _, by_author = gathered.setdefault(prompt_key(answer.prompt), (answer.prompt, answer.origin, {}))
+        if answer.author in by_author and by_author[answer.author] != answer.answer:
+            raise UserError(f"{answer.author!r} answers one prompt twice: {plain(answer.prompt)[:60]!r}")
+        by_author[answer.author] = answer.answer
     return list(gathered.values())
 
 
@@ -224,35 +227,35 @@ def beginning(engine: Engine, text: str) -> list[int]:
     return engine.encode(text or "\n", bos=False)
 
 
-def _said(layout: Layout, prompts: Sequence[Prompt], seed: int) -> list[dict[str, Any]]:
+def _answers(layout: Layout, prompts: Sequence[Prompt], seed: int) -> list[dict[str, Any]]:
     """Ask one batch; prompts that cannot be asked together are asked one by one."""
-    found: list[dict[str, Any]] = [{} for _ in prompts]
+    results: list[dict[str, Any]] = [{} for _ in prompts]
     asked: list[tuple[int, tuple[int, ...]]] = []
-    for i, own in enumerate(prompts):
+    for i, prompt in enumerate(prompts):
         try:
-            asked.append((i, layout.prompt(own.prompt)))
+            asked.append((i, layout.prompt(prompt.prompt)))
         except UnfitInputError as error:
-            found[i] = {"skipped": str(error)}
+            results[i] = {"skipped": str(error)}
     for group in (asked, *([one] for one in asked)):
-        waiting = [(i, tokens) for i, tokens in group if not found[i]]
+        waiting = [(i, tokens) for i, tokens in group if not results[i]]
         if not waiting:
             continue
         try:
             samples = _sampled(layout, [tokens for _, tokens in waiting], [prompts[i] for i, _ in waiting], seed)
         except UnfitInputError as error:
             if len(waiting) == 1:
-                found[waiting[0][0]] = {"skipped": str(error)}
+                results[waiting[0][0]] = {"skipped": str(error)}
             continue
         for (i, _), sample in zip(waiting, samples, strict=True):
-            found[i] = {"answer": sample.text.strip(), "finished": sample.finished}
-    return found
+            results[i] = {"answer": sample.text.strip(), "finished": sample.finished}
+    return results
 
 
 def _sampled(layout: Layout, tokens: Sequence[tuple[int, ...]], prompts: Sequence[Prompt], seed: int) -> list[Sample]:
     system = layout.system
     samples = layout.engine.sample(
         tokens,
-        key=[(seed, int(digest(system.name, prompt_key(own.prompt))[:15], 16)) for own in prompts],
+        key=[(seed, int(digest(system.name, prompt_key(prompt.prompt))[:15], 16)) for prompt in prompts],
         max_tokens=system.max_tokens,
         temperature=system.temperature,
         top_p=system.top_p,
@@ -271,7 +274,7 @@ def _few_shot(prefix: str) -> str:
 def _system(path: Path, name: str, table: Any) -> System:
     if not isinstance(table, dict):
         raise UserError(f"{path}: {name} stands outside a table: put it below the name of a system, such as [base]")
-    known = {own.name: own.type for own in fields(System) if own.name != "name"}
+    known = {field.name: field.type for field in fields(System) if field.name != "name"}
     for key, value in table.items():
         if key not in known:
             raise UserError(f"{path}: [{name}] {key}: no such setting: there are {', '.join(known)}")
@@ -286,13 +289,13 @@ def _system(path: Path, name: str, table: Any) -> System:
         raise UserError(f"{path}: [{name}] layout: is {table['layout']!r}: must be chat, few-shot or text")
     if table.get("prefix") and table.get("layout") != "few-shot":
         raise UserError(f'{path}: [{name}] prefix: is for layout = "few-shot"')
-    own = System(name=name, **table)
-    beside = path.parent / own.model
-    values = asdict(own)
-    if not own.url and beside.is_dir():
+    system = System(name=name, **table)
+    beside = path.parent / system.model
+    values = asdict(system)
+    if not system.url and beside.is_dir():
         values["model"] = str(beside)
-    if own.layout == "few-shot":
-        values["prefix"] = (path.parent / own.prefix).read_text(encoding="utf-8") if own.prefix else PREFIX
+    if system.layout == "few-shot":
+        values["prefix"] = (path.parent / system.prefix).read_text(encoding="utf-8") if system.prefix else PREFIX
         if "{% endraw" in values["prefix"]:
             raise UserError(f"{path}: [{name}] prefix: holds '{{% endraw': take it out")
     return System(**values)

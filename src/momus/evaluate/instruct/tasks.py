@@ -87,7 +87,7 @@ class PublicTask:
             **shared,
             "output_type": "generate_until",
             "doc_to_target": lambda item: item["target"],
-            "process_results": lambda item, said: score(item, said[0].strip()),
+            "process_results": lambda item, answers: score(item, answers[0].strip()),
             "metric_list": self._metric_list(),
             "generation_kwargs": {"until": ["\n"], "do_sample": False, "max_gen_toks": self.max_tokens},
         }
@@ -123,9 +123,9 @@ def words_of(text: str) -> list[str]:
     return [word for word in bare.split() if word not in ("a", "an", "the")]
 
 
-def word_f1(said: str, answer: str) -> float:
+def word_f1(text: str, answer: str) -> float:
     """Return the F1 of the words of two texts; two empty ones agree."""
-    one, other = words_of(said), words_of(answer)
+    one, other = words_of(text), words_of(answer)
     if not one or not other:
         return float(one == other)
     common = sum((Counter(one) & Counter(other)).values())
@@ -166,7 +166,7 @@ def _hellaswag(row: Row) -> Item | None:
         return re.sub(r" +", " ", re.sub(r"\[.*?\]", "", text)).strip()
 
     gold = int(row["label"]) if str(row["label"]) else -1
-    return _choice(tidy(f"{row['activity_label']}: {row['ctx']}"), [tidy(own) for own in row["endings"]], gold)
+    return _choice(tidy(f"{row['activity_label']}: {row['ctx']}"), [tidy(ending) for ending in row["endings"]], gold)
 
 
 def _sst(row: Row) -> Item | None:
@@ -197,9 +197,9 @@ def _truthful(row: Row) -> Item:
     return {"query": f"Q: {row['question']}\nA:", "target": row["best_answer"], "answers": true, "false": false}
 
 
-def _score_truth(item: Item, said: str) -> dict[str, float]:
-    silent = words_of(said)[:4] == words_of(NO_COMMENT)
-    true, false = (max((word_f1(said, own) for own in item[name]), default=0.0) for name in ("answers", "false"))
+def _score_truth(item: Item, text: str) -> dict[str, float]:
+    silent = words_of(text)[:4] == words_of(NO_COMMENT)
+    true, false = (max((word_f1(text, answer) for answer in item[name]), default=0.0) for name in ("answers", "false"))
     return {"nearer a true answer": float(true > false or silent), "no comment": float(silent)}
 
 
@@ -216,32 +216,32 @@ def _squad(row: Row) -> Item:
 def _quac(row: Row) -> Iterator[Item]:
     before = _PASSAGE.format(passage=row["context"].removesuffix("CANNOTANSWER").strip())
     for question, texts in zip(row["questions"], row["answers"]["texts"], strict=True):
-        answers = ["" if own == "CANNOTANSWER" else own for own in texts]
+        answers = ["" if text == "CANNOTANSWER" else text for text in texts]
         before += f"Question: {question.strip()}\nAnswer:"
         target = answers[0] or "unanswerable"
         yield {"query": before, "target": target, "answers": answers, "group": digest(row["context"])}
         before += f" {target}\n"  # the turns before are the data's, not the model's own
 
 
-def _score_span(item: Item, said: str) -> dict[str, float]:
-    said = "" if words_of(said)[:1] == ["unanswerable"] else said
-    exact = max(float(words_of(said) == words_of(own)) for own in item["answers"])
-    return {"f1": max(word_f1(said, own) for own in item["answers"]), "exact": exact}
+def _score_span(item: Item, text: str) -> dict[str, float]:
+    text = "" if words_of(text)[:1] == ["unanswerable"] else text
+    exact = max(float(words_of(text) == words_of(answer)) for answer in item["answers"])
+    return {"f1": max(word_f1(text, answer) for answer in item["answers"]), "exact": exact}
 
 
 def _drop(row: Row) -> Item:
     from lm_eval.tasks.drop.utils import get_answers
 
-    answers = [list(own) for own in get_answers(row)]
+    answers = [list(answer) for answer in get_answers(row)]
     query = f"Passage: {row['passage']}\nQuestion: {row['question']}\nAnswer:"
     return {"query": query, "target": ", ".join(answers[0]), "answers": answers, "group": digest(row["passage"])}
 
 
-def _score_drop(item: Item, said: str) -> dict[str, float]:
+def _score_drop(item: Item, text: str) -> dict[str, float]:
     from lm_eval.tasks.drop.utils import process_results
 
-    found = process_results({"answers": [tuple(own) for own in item["answers"]]}, [said])
-    return {"f1": float(found["f1"]), "exact": float(found["em"])}
+    scores = process_results({"answers": [tuple(answer) for answer in item["answers"]]}, [text])
+    return {"f1": float(scores["f1"]), "exact": float(scores["em"])}
 
 
 def _translation(row: Row) -> Item:
@@ -249,8 +249,8 @@ def _translation(row: Row) -> Item:
     return {"query": f"French: {both['fr']}\nEnglish:", "target": both["en"], "answers": [both["en"]]}
 
 
-def _score_bleu(item: Item, said: str) -> dict[str, Any]:
-    return {"bleu": (item["target"], said)}
+def _score_bleu(item: Item, text: str) -> dict[str, Any]:
+    return {"bleu": (item["target"], text)}
 
 
 def balanced(rows: Iterable[Row], size: int = 5000) -> Iterator[Item]:

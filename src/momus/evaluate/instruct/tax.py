@@ -89,7 +89,7 @@ class TaxReport:
 _ADAPTER = TypeAdapter(TaxReport)
 
 
-def compare(before: Named, after: Sequence[Named]) -> TaxReport:
+def compare_systems(before: Named, after: Sequence[Named]) -> TaxReport:
     """Compare systems on the tasks they all did.
 
     Args:
@@ -116,32 +116,34 @@ def compare(before: Named, after: Sequence[Named]) -> TaxReport:
 
 def _table(system: str, results: Sequence[TaskResult]) -> dict[str, TaskResult]:
     table: dict[str, TaskResult] = {}
-    for own in results:
-        if own.name in table:
-            raise UserError(f"{system}: has two results of {own.name}")
-        table[own.name] = own
+    for result in results:
+        if result.name in table:
+            raise UserError(f"{system}: has two results of {result.name}")
+        table[result.name] = result
     return table
 
 
 def _row(results: dict[str, TaskResult], pairs: Sequence[tuple[str, str]]) -> TaxRow:
     first = next(iter(results.values()))
-    for system, own in results.items():
-        if own.prompt != first.prompt or own.source != first.source:
-            raise UserError(f"{system}: was asked {own.name} with other data or another text before it: run it again")
-        if own.items.keys() != first.items.keys():
+    for system, result in results.items():
+        if result.prompt != first.prompt or result.source != first.source:
             raise UserError(
-                f"{system}: answered {len(own.items)} items of {own.name} and {next(iter(results))} "
+                f"{system}: was asked {result.name} with other data or another text before it: run it again"
+            )
+        if result.items.keys() != first.items.keys():
+            raise UserError(
+                f"{system}: answered {len(result.items)} items of {result.name} and {next(iter(results))} "
                 f"{len(first.items)}, not the same ones: run both with the same --limit"
             )
-    largest = max((abs(value) for own in results.values() for value in own.items.values()), default=0.0)
+    largest = max((abs(value) for result in results.values() for value in result.items.values()), default=0.0)
     return TaxRow(
         name=first.name,
         better=first.better,
         scale=100 if largest <= 1 else 1,
         items=len(first.items),
-        means={system: own.mean() for system, own in results.items()},
+        means={system: result.mean() for system, result in results.items()},
         changes=tuple(_change(system, against, results, first.better) for system, against in pairs),
-        note="; ".join(dict.fromkeys(own.note for own in results.values() if own.note)),
+        note="; ".join(dict.fromkeys(result.note for result in results.values() if result.note)),
     )
 
 

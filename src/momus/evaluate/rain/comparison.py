@@ -25,7 +25,7 @@ import numpy as np
 
 from momus.errors import UnfitInputError
 from momus.evaluate.instruct.feedback import prompt_key
-from momus.evaluate.rain.judge import Share
+from momus.evaluate.rain.judge import ShareEstimate
 from momus.files import Ledger, digest
 from momus.lm.chat import ChatFormat, Turn
 from momus.records import Content, Prompt, Record, Task
@@ -86,16 +86,16 @@ class WayReport(Record):
     """One way over all prompts: mean values from -1 to 1, the gain over greedy, mean cost; 95% intervals."""
 
     way: str
-    own: Share
-    graded: Share
-    gain: Share
+    own: ShareEstimate
+    graded: ShareEstimate
+    gain: ShareEstimate
     tokens: float
     seconds: float
     samples: float
 
 
 @dataclass(frozen=True)
-class Comparison:
+class WayComparison:
     """Answers prompts in every way.
 
     Attributes:
@@ -128,12 +128,12 @@ class Comparison:
         content = encoded.question if isinstance(prompt, Task) else prompt.prompt
         if (reward := self.reward) is not None:
             ways[BEST_OF_N] = lambda: self._best(reward, content, encoded, longest, index, budget)
-        found = {way: self._timed(work) for way, work in ways.items()}
-        found["rain"] = searched
+        results = {way: self._timed(work) for way, work in ways.items()}
+        results["rain"] = searched
         made = []
-        for way, done in found.items():
-            own = self.rain.judge(encoded.question, done.text).value
-            graded = own if self.grader is None else self.grader(encoded.question, done.text).value
+        for way, done in results.items():
+            value = self.rain.judge(encoded.question, done.text).value
+            graded = value if self.grader is None else self.grader(encoded.question, done.text).value
             made.append(
                 Answered(
                     index=index,
@@ -143,7 +143,7 @@ class Comparison:
                     samples=done.samples,
                     tokens=done.tokens,
                     seconds=done.seconds,
-                    own=own,
+                    own=value,
                     graded=graded,
                 )
             )
@@ -208,7 +208,7 @@ class _Done:
 
 
 def answer_all(
-    compared: Comparison,
+    compared: WayComparison,
     prompts: Sequence[Prompt],
     ledger: Ledger,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -221,44 +221,44 @@ def answer_all(
         ledger: What has been answered before, and where every prompt goes when it is done.
         progress: Told how many are done, of how many.
     """
-    found: list[Answered] = []
+    answered: list[Answered] = []
     unfit = 0
     for index, prompt in enumerate(prompts):
         key = digest(index, prompt_key(prompt.prompt))
         if key not in ledger:
             try:
-                said = compared.answers(index, prompt)
+                answers = compared.answers(index, prompt)
             except UnfitInputError:
-                said = []
-            ledger.add({key: [own.model_dump(mode="json") for own in said]})
-        found += map(Answered.model_validate, ledger[key])
+                answers = []
+            ledger.add({key: [answer.model_dump(mode="json") for answer in answers]})
+        answered += map(Answered.model_validate, ledger[key])
         unfit += not ledger[key]
         progress(index + 1, len(prompts))
-    return found, unfit
+    return answered, unfit
 
 
-def summarise(answered: Sequence[Answered]) -> list[WayReport]:
+def summarise_ways(answered: Sequence[Answered]) -> list[WayReport]:
     """Sum up all ways; gains are paired by prompt, in the grader's values."""
-    ways = dict.fromkeys(own.way for own in answered)
-    by_way = {way: [own for own in answered if own.way == way] for way in ways}
-    greedy = np.array([own.graded for own in by_way["greedy"]])
+    ways = dict.fromkeys(answer.way for answer in answered)
+    by_way = {way: [answer for answer in answered if answer.way == way] for way in ways}
+    greedy = np.array([answer.graded for answer in by_way["greedy"]])
     return [
         WayReport(
             way=way,
-            own=_share([one.own for one in own], _VALUES),
-            graded=_share([one.graded for one in own], _VALUES),
+            own=_share([answer.own for answer in answers], _VALUES),
+            graded=_share([answer.graded for answer in answers], _VALUES),
             # Greedy gains nothing over itself by definition; of the others that is an observation.
-            gain=Share(value=0, low=0, high=0)
+            gain=ShareEstimate(value=0, low=0, high=0)
             if way == "greedy"
-            else _share(np.array([one.graded for one in own]) - greedy, _GAINS),
-            tokens=float(np.mean([one.tokens for one in own])),
-            seconds=float(np.mean([one.seconds for one in own])),
-            samples=float(np.mean([one.samples for one in own])),
+            else _share(np.array([answer.graded for answer in answers]) - greedy, _GAINS),
+            tokens=float(np.mean([answer.tokens for answer in answers])),
+            seconds=float(np.mean([answer.seconds for answer in answers])),
+            samples=float(np.mean([answer.samples for answer in answers])),
         )
-        for way, own in by_way.items()
+        for way, answers in by_way.items()
     ]
 
 
-def _share(values: Any, bounds: Bounds) -> Share:
-    found = mean_interval(values, bounds=bounds)
-    return Share(value=found.value, low=found.low, high=found.high)
+def _share(values: Any, bounds: Bounds) -> ShareEstimate:
+    interval = mean_interval(values, bounds=bounds)
+    return ShareEstimate(value=interval.value, low=interval.low, high=interval.high)

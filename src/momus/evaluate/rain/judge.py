@@ -31,7 +31,7 @@ class Pair(NamedTuple):
     worse: str
 
 
-class Share(BaseModel):
+class ShareEstimate(BaseModel):
     """A share and its 95% interval, resampled over pairs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,8 +48,8 @@ class JudgeReport(Record):
         measured: Pairs judged; `unfit` more did not fit the model.
         pairs: The better answer has the higher value; ties count half.
         coin: The chance that a coin, of the pairs without a tie, gets at least so many right: an exact sign test.
-        answers: A single answer is told right, as good or bad; an undecided one counts half.
-        better: Better answers told right; `worse` worse answers.
+        answers: A single answer is judged right, as good or bad; an undecided one counts half.
+        better: Better answers judged right; `worse` worse answers.
         soft: The better answer has the higher mean probability of the good statement: what a finer value could use.
         decided: Answers on which both orders agree.
         first_label: Mean probability of A, against B: one half for a judge without a liking for a label.
@@ -59,17 +59,17 @@ class JudgeReport(Record):
 
     measured: int
     unfit: int
-    pairs: Share
+    pairs: ShareEstimate
     coin: float
-    answers: Share
-    better: Share
-    worse: Share
-    soft: Share
-    decided: Share
-    first_label: Share
-    mass: Share
+    answers: ShareEstimate
+    better: ShareEstimate
+    worse: ShareEstimate
+    soft: ShareEstimate
+    decided: ShareEstimate
+    first_label: ShareEstimate
+    mass: ShareEstimate
     low_mass: float
-    abstained: Share
+    abstained: ShareEstimate
 
     @property
     def advice(self) -> str:
@@ -83,18 +83,18 @@ class JudgeReport(Record):
 
 def pairs_of(rankings: Iterable[Ranking]) -> Iterator[Pair]:
     """Yield the best and the worst candidate of every ranking that has both and whose prompt asks something."""
-    for own in rankings:
-        best, worst = (pick(range(len(own.ranks)), key=own.ranks.__getitem__) for pick in (min, max))
-        asked = isinstance(own.prompt, str) or any(message.role in ("user", "tool") for message in own.prompt)
-        if asked and own.ranks[best] < own.ranks[worst]:
-            yield Pair(last_question(own.prompt), _text(own.candidates[best]), _text(own.candidates[worst]))
+    for ranking in rankings:
+        best, worst = (pick(range(len(ranking.ranks)), key=ranking.ranks.__getitem__) for pick in (min, max))
+        asked = isinstance(ranking.prompt, str) or any(message.role in ("user", "tool") for message in ranking.prompt)
+        if asked and ranking.ranks[best] < ranking.ranks[worst]:
+            yield Pair(last_question(ranking.prompt), _text(ranking.candidates[best]), _text(ranking.candidates[worst]))
 
 
 def _text(content: Content) -> str:
     return content if isinstance(content, str) else content[-1].content
 
 
-def calibrate(
+def calibrate_judge(
     judge: Callable[[str, str], JudgeVerdict],
     pairs: Sequence[Pair],
     progress: Callable[[int], None] = lambda done: None,
@@ -104,31 +104,31 @@ def calibrate(
     Raises:
         UserError: Not one pair fits the model.
     """
-    found: list[tuple[JudgeVerdict, JudgeVerdict]] = []
+    verdicts: list[tuple[JudgeVerdict, JudgeVerdict]] = []
     problem = ""
     for number, pair in enumerate(pairs, 1):
         try:
-            found.append((judge(pair.asked, pair.better), judge(pair.asked, pair.worse)))
+            verdicts.append((judge(pair.asked, pair.better), judge(pair.asked, pair.worse)))
         except UnfitInputError as error:
             problem = str(error)
         progress(number)
-    if not found:
+    if not verdicts:
         raise UnfitInputError(f"none of {len(pairs)} pairs could be judged: {problem or 'there are none'}")
-    return report(found, len(pairs) - len(found))
+    return report(verdicts, len(pairs) - len(verdicts))
 
 
-def report(found: Sequence[tuple[JudgeVerdict, JudgeVerdict]], unfit: int = 0) -> JudgeReport:
+def report(verdicts: Sequence[tuple[JudgeVerdict, JudgeVerdict]], unfit: int = 0) -> JudgeReport:
     """Sum up the verdicts on the better and the worse answer of some pairs."""
-    values = np.array([[verdict.value for verdict in both] for both in found])
-    probabilities = np.array([[_probabilities(verdict) for verdict in both] for both in found])  # [pairs, 2, order]
-    masses = np.array([[min(verdict.first.mass, verdict.second.mass) for verdict in both] for both in found])
+    values = np.array([[verdict.value for verdict in both] for both in verdicts])
+    probabilities = np.array([[_probabilities(verdict) for verdict in both] for both in verdicts])  # [pairs, 2, order]
+    masses = np.array([[min(verdict.first.mass, verdict.second.mass) for verdict in both] for both in verdicts])
     above = _above(values[:, 0] - values[:, 1])
     won, lost = int((above == 1).sum()), int((above == 0).sum())
     soft = (probabilities[..., 0] + 1 - probabilities[..., 1]) / 2
     right = np.stack([_above(values[:, 0]), _above(-values[:, 1])], 1)
-    flags = np.array([[(v.abstained, not v.abstained and not v.disagreed) for v in both] for both in found], float)
+    flags = np.array([[(v.abstained, not v.abstained and not v.disagreed) for v in both] for both in verdicts], float)
     return JudgeReport(
-        measured=len(found),
+        measured=len(verdicts),
         unfit=unfit,
         pairs=_share(above),
         coin=float(bdtrc(won - 1, won + lost, 0.5)) if won else 1.0,
@@ -153,6 +153,6 @@ def _above(difference: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarr
     return (np.sign(difference) + 1) / 2
 
 
-def _share(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Share:
-    found: Interval = mean_interval(values, bounds=SHARE)
-    return Share(value=found.value, low=found.low, high=found.high)
+def _share(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> ShareEstimate:
+    interval: Interval = mean_interval(values, bounds=SHARE)
+    return ShareEstimate(value=interval.value, low=interval.low, high=interval.high)
