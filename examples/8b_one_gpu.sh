@@ -7,8 +7,9 @@
 #   MODEL  a folder or a name on the hub, of 8B or so; --pad-token names an unused token of its vocabulary
 #   DATA   a folder with demonstrations.jsonl, rankings.jsonl and prompts.jsonl (`momus data convert`), and text/*.txt
 #
-# The base is held once in bfloat16 (16 GB) by the policy and its reference, which is the policy with its adapter off,
-# and once more by the reward and value models. Learning rates are not the paper's, which trained all weights.
+# The base is held once in bfloat16 (16 GB) by the policy and its reference, which have an adapter each, and once more by
+# the reward and value models. Learning rates are not the paper's, which trained all weights. Every step continues the
+# adapter of the one before, so that OUT/ppo/adapter over MODEL, as published, is what ships.
 set -euo pipefail
 model="$1" data="$2" out="$3"
 common=(--precision bf16 --gradient-checkpointing --lora --lora.rank 64 --pad-token "${PAD_TOKEN:-<|finetune_right_pad_id|>}")
@@ -16,9 +17,9 @@ common=(--precision bf16 --gradient-checkpointing --lora --lora.rank 64 --pad-to
 momus train sft --preset before-ppo "${common[@]}" --model "$model" --data "$data/demonstrations.jsonl" \
     --pretraining "$data"/text/*.txt --learning-rate 1e-4 --out "$out/sft"
 
-momus train reward "${common[@]}" --model "$out/sft/model" --data "$data/rankings.jsonl" \
+momus train reward "${common[@]}" --model "$out/sft/adapter" --data "$data/rankings.jsonl" \
     --demonstrations "$data/demonstrations.jsonl" --learning-rate 1e-4 --out "$out/reward"
 
-momus train ppo "${common[@]}" --model "$out/sft/model" --reward "$out/reward/model" --data "$data/prompts.jsonl" \
+momus train ppo "${common[@]}" --model "$out/sft/adapter" --reward "$out/reward/adapter" --data "$data/prompts.jsonl" \
     --pretraining "$data"/text/*.txt --ptx-coefficient 27.8 --policy-learning-rate 2e-5 --value-learning-rate 1e-4 \
     --out "$out/ppo"

@@ -4,22 +4,37 @@ import copy
 import dataclasses
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import nn
 
 from momus.errors import UserError
 from momus.lm.forward import branch_logprobs, leaf_scores, token_logprobs
+from momus.lm.local import adapters
+from momus.lm.local.adapters import is_adapter
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, save_causal_lm
 from momus.lm.tree import TokenTree
-from momus.runtime.adapters import Reference, add_adapter, copy_of, is_base, unfreeze, value_of, without_adapter
+from momus.runtime.adapters import (
+    Reference,
+    add_adapter,
+    copy_of,
+    is_base,
+    reward_model_of,
+    unfreeze,
+    value_of,
+    without_adapter,
+    write_adapter,
+)
 from momus.runtime.runs import Run
 from momus.runtime.settings import LoRA, Setup
-from momus.runtime.sharding import describe, prepare, save, save_adapter
+from momus.runtime.sharding import describe, prepare, save, save_adapter, save_merged
 from momus.train.ppo import train_policy
 from momus.train.ppo_networks import PPONetworks
 from momus.train.reward import RankedPrompt, train_reward_model
@@ -134,8 +149,11 @@ def test_the_reference_is_the_policy_as_it_was(tmp_path: Path) -> None:
     assert history[0]["kl"] == 0.0 and history[1]["kl"] != 0.0
     assert torch.equal(reference.logprobs(TREES, 1.0), before)
     assert not torch.equal(token_logprobs(policy, TREES).logprobs, before)
-    with pytest.raises(UserError, match="trained before"):
-        Reference(policy)
+    trained = token_logprobs(policy, TREES).logprobs
+    kept = Reference(policy)  # of an adapter that was trained before: the base with a frozen copy of it
+    ppo(tmp_path / "again", policy, None)
+    assert torch.equal(kept.logprobs(TREES, 1.0), trained)
+    assert not torch.equal(token_logprobs(policy, TREES).logprobs, trained)
 
 
 @pytest.mark.parametrize("judged", [False, True])
@@ -209,6 +227,133 @@ def test_alone_and_merged_it_is_the_same_reward_model(tmp_path: Path) -> None:
         for name in ("merged", "adapter"):
             found = RewardModel.load(tmp_path / f"{name}{step}").eval()
             torch.testing.assert_close(leaf_scores(found, TREES), expected, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=8, phases=(Phase.generate,))
+@given(seed=st.integers(0, 2**31), scale=st.sampled_from([1e-6, 1e-4, 1e-2]), reward=st.booleans())
+def test_an_update_of_any_size_survives_being_saved_from_bf16(seed: int, scale: float, reward: bool) -> None:
+    """Whole and alone, over a base that was published in float32, and whatever bfloat16 would keep of the sum."""
+    with TemporaryDirectory() as folder:
+        out = Path(folder)
+        published = load_causal_lm(saved(out / "base", llama()))
+        model = reward_model_of(load_causal_lm(out / "base")) if reward else load_causal_lm(out / "base")
+        prepare(model, Setup(precision="bf16", adapter=LoRA(rank=2)))
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in model.named_parameters():
+            if ".lora_B" in name:
+                parameter.data.normal_(0, scale, generator=generator)
+        save_adapter(model, out / "adapter")
+        save_merged(model, out / "adapter", out / "merged")
+        assert (
+            is_adapter(out / "adapter") and json.loads((out / "merged/config.json").read_text())["dtype"] == "float32"
+        )
+        read = RewardModel.load if reward else load_causal_lm
+        before, after = (published.base_model.state_dict(), read(out / "merged"))
+        after = (after.backbone if reward else after.base_model).state_dict()
+        layers = dict((model.backbone if reward else model.base_model).named_modules())
+        for name, weight in before.items():
+            layer = layers[name.rpartition(".")[0]]
+            if not hasattr(layer, "lora_A"):
+                assert torch.equal(after[name], weight)  # not rounded with the rest of the base
+                continue
+            a, b = (getattr(layer, f"lora_{part}")["default"].weight for part in "AB")
+            torch.testing.assert_close(after[name] - weight, 16 * b @ a, atol=1.2e-7, rtol=1e-3)
+
+
+@settings(max_examples=8, phases=(Phase.generate,))
+@given(data=st.data(), dtype=st.sampled_from([torch.bfloat16, torch.float16]))
+def test_a_base_in_another_precision_is_accepted_with_a_line_and_any_other_refused(data, dtype: torch.dtype) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        lines: list[str] = []
+        patch.setattr(adapters._LOG, "warning", lambda text, *values: lines.append(text % values))
+        out = Path(folder)
+        base = saved(out / "base", llama())
+        write_adapter(model := add_adapter(load_causal_lm(base), LoRA(rank=2)), out / "adapter", model.state_dict())
+        load_causal_lm(out / "adapter")
+        assert not lines
+        saved(base, llama().to(dtype))
+        load_causal_lm(out / "adapter")
+        assert len(lines) == 1 and "in another precision" in lines[0]
+        other = llama()
+        weight = data.draw(st.sampled_from(list(other.parameters())))
+        place = data.draw(st.integers(0, weight.numel() - 1))
+        with torch.no_grad():  # by no more than bfloat16 can tell
+            weight.view(-1)[place] = weight.view(-1)[place] * 1.01 + 1e-5
+        saved(base, other.to(dtype) if data.draw(st.booleans()) else other)
+        with pytest.raises(UserError, match=r"another model than .* is now: its weights are not those"):
+            load_causal_lm(out / "adapter")
+        saved(base, llama(vocab=65))
+        with pytest.raises(UserError, match="its tensors have other names or shapes"):
+            load_causal_lm(out / "adapter")
+        saved(base, gpt2())
+        with pytest.raises(UserError, match="llama, not gpt2"):
+            load_causal_lm(out / "adapter")
+        assert len(lines) == 1
+
+
+def test_a_base_with_another_tokenizer_is_refused(tmp_path: Path) -> None:
+    tokenizer, other = tiny_tokenizer(), copy.deepcopy(tiny_tokenizer())
+    save_causal_lm(tiny_model(), tmp_path / "base", tokenizer)
+    model = prepare(load_causal_lm(tmp_path / "base"), ADAPTER)
+    save_adapter(model, tmp_path / "adapter", tokenizer)
+    load_causal_lm(tmp_path / "adapter")
+    other.add_tokens(["another"])
+    save_causal_lm(tiny_model(), tmp_path / "base", other)
+    with pytest.raises(UserError, match="another vocabulary"):
+        load_causal_lm(tmp_path / "adapter")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"base_model_name_or_path": 3}', '{"base_model_name_or_path": "/nowhere"}']
+)
+def test_a_damaged_adapter_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "adapter_config.json").write_text(content)
+    with pytest.raises(UserError, match=r"adapter|/nowhere"):
+        load_causal_lm(tmp_path)
+
+
+def test_an_adapter_is_continued_by_its_own_settings(tmp_path: Path) -> None:
+    saved(tmp_path / "base", llama())
+    setup = Setup(adapter=LoRA(rank=3, alpha=5, targets=("q_proj", "v_proj")))
+    save_adapter(shaken(prepare(load_causal_lm(tmp_path / "base"), setup)), tmp_path / "adapter")
+    expected = token_logprobs(load_causal_lm(tmp_path / "adapter"), TREES).logprobs
+    for given_again in (Setup(adapter=LoRA()), setup):
+        model = prepare(load_causal_lm(tmp_path / "adapter"), given_again)
+        assert describe(model)["adapter"]["rank"] == 3 and describe(model)["adapter"]["targets"] == ["q_proj", "v_proj"]
+        assert {n for n, p in model.named_parameters() if p.requires_grad} == {
+            n for n, _ in model.named_parameters() if ".lora_" in n
+        }
+        torch.testing.assert_close(token_logprobs(model, TREES).logprobs, expected)
+    for wrong in (LoRA(rank=4), LoRA(alpha=6), LoRA(dropout=0.1), LoRA(targets=("q_proj",))):
+        with pytest.raises(UserError, match="the adapter to continue has"):
+            prepare(load_causal_lm(tmp_path / "adapter"), Setup(adapter=wrong))
+    whole = prepare(load_causal_lm(tmp_path / "adapter"), Setup())  # no adapter is to be trained
+    assert not any(".lora_" in name for name, _ in whole.named_parameters())
+    assert all(p.requires_grad for p in whole.parameters())
+    torch.testing.assert_close(token_logprobs(whole, TREES).logprobs, expected, atol=1e-5, rtol=1e-5)
+    save(whole, tmp_path / "whole")
+    torch.testing.assert_close(
+        token_logprobs(load_causal_lm(tmp_path / "whole"), TREES).logprobs, expected, atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_reward_model_goes_on_from_a_policys_adapter(tmp_path: Path, kind: str) -> None:
+    base = saved(tmp_path / "base", MODELS[kind]())
+    save_adapter(shaken(prepare(load_causal_lm(base), ADAPTER)), tmp_path / "sft")
+    policy, merged = load_causal_lm(tmp_path / "sft"), prepare(load_causal_lm(tmp_path / "sft"), Setup())
+    torch.manual_seed(1)
+    expected = leaf_scores(RewardModel.from_causal_lm(merged), TREES)
+    torch.manual_seed(1)
+    model = prepare(reward_model_of(policy), ADAPTER)
+    torch.testing.assert_close(leaf_scores(model, TREES), expected, atol=1e-5, rtol=1e-5)
+    config = RewardConfig.tiny(epochs=2, prompts_per_batch=3, learning_rate=1e-2)
+    train_reward_model(model, RANKINGS, config, Run(tmp_path / "run", config))
+    save_adapter(model, tmp_path / "reward")
+    stored = json.loads((tmp_path / "reward/adapter_config.json").read_text())
+    assert stored["base_model_name_or_path"] == str(base.absolute())
+    loaded = RewardModel.load(tmp_path / "reward").eval()
+    torch.testing.assert_close(leaf_scores(loaded, TREES), leaf_scores(model, TREES), atol=1e-5, rtol=1e-5)
 
 
 def test_an_engine_samples_from_an_adapted_policy() -> None:

@@ -9,13 +9,17 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from momus.cli import main
+from momus.cli.train import command_for
+from momus.lm.forward import score_trees
 from momus.lm.local.engine import LocalEngine
-from momus.lm.models import RewardModel, save_causal_lm
+from momus.lm.models import RewardModel, load_causal_lm, save_causal_lm
 from momus.lm.remote.server import Server
 from momus.records import Demonstration, Origin, Prompt, Ranking, read_jsonl, write_jsonl
 from momus.runtime.settings import Setup
@@ -23,8 +27,9 @@ from momus.train import sft
 from momus.train.bases import open_base
 from momus.train.reward import RankedPrompt
 from momus.train.rlhf import GoldLabeler, _joined, _ranked
-from momus.train.settings import LoopConfig, PPOConfig, RewardConfig, SFTConfig, TextConfig
-from momus.train.texts import Gathered, prompts
+from momus.train.settings import LoopConfig, PPOConfig, RewardConfig, SFTConfig, TextConfig, for_adapter
+from momus.train.sft import demonstration_trees, mean_loss
+from momus.train.texts import Gathered, demonstrations, prompts
 from support import forked
 from support.openai_server import URL
 from support.reloading import Reloading
@@ -133,6 +138,55 @@ def test_an_adapter_is_merged_into_what_is_saved(here: Path, tmp_path: Path) -> 
     )
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert before.keys() == after.keys() and changed and all("q_proj" in name for name in changed)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_one_adapter_goes_through_all_three_steps(here: Path, tmp_path: Path, precision: str) -> None:
+    """Over the published base; what the summaries say is so of the models that were saved."""
+    adapted = ["--lora", "--lora.rank", "2", "--precision", precision]
+    sft, reward, ppo = (tmp_path / step for step in ("sft", "reward", "ppo"))
+    demos = here / "demos.jsonl"
+    assert train("sft", here, sft, *adapted, "--data", demos, "--epochs", "2") == 0
+    more = ["--data", here / "rankings.jsonl", "--demonstrations", demos]
+    assert train("reward", here, reward, *adapted, *more, model=sft / "adapter") == 0
+    more = ["--data", here / "prompts.jsonl", "--reward", reward / "adapter"]
+    assert train("ppo", here, ppo, *adapted, *more, *PPO, model=sft / "adapter") == 0
+
+    summaries = {folder.name: json.loads((folder / "summary.json").read_text()) for folder in (sft, reward, ppo)}
+    for folder, name in ((sft, "adapter"), (reward, "adapter"), (ppo, "adapter"), (ppo, "ema-adapter")):
+        stored = json.loads((folder / name / "adapter_config.json").read_text())
+        assert stored["base_model_name_or_path"] == str(here / "base") and stored["r"] == 2
+        tensors = load_file(folder / name / "adapter_model.safetensors")
+        assert all(".lora_" in key and tensor.dtype == torch.float32 for key, tensor in tensors.items())
+    assert summaries["ppo"]["adapter"] == str(ppo / "adapter")
+
+    base = open_base(str(here / "base"), TextConfig(60, 12), Setup())
+    data = demonstrations([str(demos)], base.chat, TextConfig(60, 12))
+    expected = mean_loss(load_causal_lm(sft / "model"), data.held_out)
+    assert summaries["sft"]["result"]["saved"]["valid_loss"] == pytest.approx(expected, rel=1e-6)
+    assert mean_loss(load_causal_lm(sft / "adapter"), data.held_out) == pytest.approx(expected, rel=1e-5)
+    assert expected < mean_loss(load_causal_lm(here / "base"), data.held_out)
+    for name in ("model", "adapter"):
+        judge = RewardModel.load(reward / name).eval()
+        scores = [score for tree in score_trees(judge, demonstration_trees(data.train)) for score in tree]
+        assert np.mean(scores) == pytest.approx(0, abs=1e-4)
+        assert float(judge.bias) == pytest.approx(summaries["reward"]["result"]["bias_that_centres_demonstrations"])
+
+    first = summaries["ppo"]["result"]["first"]
+    assert first["kl"] == 0  # the reference is the fine-tuned model, not the base
+    one, other = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (sft, ppo))
+    assert one.keys() == other.keys() and any(not torch.equal(one[key], other[key]) for key in one)
+
+
+def test_an_adapter_learns_at_ten_times_the_rate_unless_told(here: Path, tmp_path: Path, capsys) -> None:
+    options = ["--data", here / "demos.jsonl", "--epochs", "1"]
+    for given, rate in (([], 1e-2), (["--learning-rate", "1e-4"], 1e-4)):
+        assert train("sft", here, tmp_path / str(rate), *options, "--lora", *given) == 0
+        summary = json.loads((tmp_path / str(rate) / "summary.json").read_text())
+        assert summary["config"]["learning_rate"] == pytest.approx(rate)
+    assert callable(command_for(["rlhf", "--lora"]))
+    assert for_adapter(SFTConfig()).learning_rate == pytest.approx(10 * SFTConfig().learning_rate)
+    assert for_adapter(PPOConfig()).value_learning_rate == pytest.approx(10 * PPOConfig().value_learning_rate)
 
 
 def test_a_mixture_of_tasks_is_a_baseline_of_the_evaluation(here: Path, tmp_path: Path, capsys) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
@@ -18,12 +18,23 @@ from tyro.conf import arg, subcommand
 
 from momus.errors import UserError
 from momus.runtime.settings import LoRA, Setup
-from momus.train.settings import LoopConfig, PPOConfig, RewardConfig, ServerConfig, SFTConfig, Steps, TextConfig
+from momus.train.settings import (
+    LoopConfig,
+    PPOConfig,
+    RewardConfig,
+    ServerConfig,
+    SFTConfig,
+    Steps,
+    TextConfig,
+    for_adapter,
+)
 
 if TYPE_CHECKING:
     from momus.cli.shared.train_report import Report
     from momus.train.bases import Base
     from momus.train.rollout_server import Rollouts
+
+_CONFIGS = (SFTConfig, RewardConfig, PPOConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +42,7 @@ class _Stage:
     """What all steps have in common."""
 
     model: str
-    """The model to start from: a folder, or a name on the Hugging Face hub."""
+    """The model to start from: a folder, or a name on the Hugging Face hub; an adapter is continued with --lora."""
     out: Path
     """The run directory; run again with the same options it continues."""
     chat_template: Path | None = None
@@ -47,7 +58,8 @@ class _Stage:
     gradient_checkpointing: bool = False
     """Compute layers again in the backward pass: less memory, same results."""
     lora: bool = False
-    """Train an adapter of low rank instead of all weights; it is merged into the model that is saved."""
+    """Train an adapter of low rank instead of all weights, at ten times the rate by default. OUT/adapter holds it,
+    to be continued as --model, and OUT/model both merged."""
     adapter: Annotated[LoRA, arg(name="lora")] = field(default_factory=LoRA)
     texts: Annotated[TextConfig, arg(name="")] = field(default_factory=TextConfig)
 
@@ -269,10 +281,10 @@ class Rlhf(_Sampling):
 
 
 def command_for(arguments: Sequence[str]) -> Callable[..., int]:
-    """Return the command, its defaults those of the preset that the arguments name."""
-    preset = _preset(arguments)
+    """Return the command, its defaults those of the preset that the arguments name, and of adapters with --lora."""
+    preset, lora = _preset(arguments), "--lora" in arguments
     commands = tuple(
-        Annotated[kind, subcommand(kind.__name__.lower(), default=_defaults(kind, preset))]
+        Annotated[kind, subcommand(kind.__name__.lower(), default=_defaults(kind, preset, lora))]
         for kind in (Sft, Reward, Ppo, Rlhf)
     )
 
@@ -319,11 +331,15 @@ def _preset(arguments: Sequence[str]) -> str:
     return chosen.preset
 
 
-def _defaults(kind: type[_Stage], preset: str) -> _Stage:
-    """Return a command with a preset's settings, and what has to be given still missing."""
+def _defaults(kind: type[_Stage], preset: str, lora: bool) -> _Stage:
+    """Return a command with a preset's settings, adapters' learning rates if asked, and what must be given missing."""
     required = {item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING}
     settings: dict[str, Any] = dict.fromkeys(required, tyro.MISSING)
     presets = kind.presets()
     if preset in presets:
         settings |= {"preset": preset, **presets[preset]()}
-    return kind(**settings)
+    stage = kind(**settings)
+    if not lora:
+        return stage
+    configs: dict[str, Any] = {name: value for name, value in vars(stage).items() if isinstance(value, _CONFIGS)}
+    return replace(stage, **{name: for_adapter(config) for name, config in configs.items()})

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GgufConfig
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationConfig, GgufConfig
 from transformers.utils.logging import disable_progress_bar
 
 from momus.errors import UserError
 from momus.files import atomic_directory, fill_json
 from momus.lm.codec import read_tokenizer, refuse_run
 from momus.lm.gguf import check_memory, pretrained
+from momus.lm.local.adapters import HEAD_WEIGHTS_FILE, base_name, is_adapter, load_adapter, state_digest
 
 if TYPE_CHECKING:
     from momus.lm.pointer import PointerNetwork
@@ -33,9 +34,6 @@ R = TypeVar("R", bound="RewardModel")
 
 HEAD_FILE = "reward_head.json"
 POINTED = "pointed"  # the kind of reward model that is told by a pointer (`pointer_reward.py`)
-ADAPTER_FILE = "adapter_config.json"
-ADAPTER_BASE_FILE = "adapter_base.json"
-ADAPTER_HEAD_FILE = "reward_head.safetensors"
 
 disable_progress_bar()  # ours are enough
 
@@ -96,7 +94,9 @@ class RewardModel(nn.Module):
                 tokenizer.save_pretrained(folder)
 
     def _write(self, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
-        self.backbone.config.save_pretrained(folder)  # type: ignore[union-attr,operator]
+        config: Any = self.backbone.config
+        config.dtype = next(value.dtype for name, value in state.items() if name.startswith("backbone."))
+        config.save_pretrained(folder)
         save_file({name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors")
         fill_json(folder / HEAD_FILE, {"kind": self.kind, "version": 1})
 
@@ -111,12 +111,17 @@ class RewardModel(nn.Module):
             raise UserError(
                 f"the reward model in {path} is told by a critic's pointer: only critiques can be scored by it"
             )
-        if (path / ADAPTER_FILE).is_file():
-            base = Path(_base_name(path))
-            own = (base / HEAD_FILE).is_file()
-            model = cls.load(base) if own else cls.from_causal_lm(load_causal_lm(str(base)))
-            _add_adapter(model.backbone, path)
-            model.load_state_dict(load_file(path / ADAPTER_HEAD_FILE), strict=False)
+        if is_adapter(path):
+            base, revision = base_name(path)
+            if (Path(base) / HEAD_FILE).is_file():
+                model = cls.load(Path(base))
+            else:
+                model = cls(load_causal_lm(base, revision=revision).base_model)
+            load_adapter(model.backbone, path)
+            try:
+                model.load_state_dict(load_file(path / HEAD_WEIGHTS_FILE), strict=False)
+            except Exception as error:
+                raise UserError(f"cannot load the reward model in {path}: {_one_line(error)}") from error
             return model
         return cls._read(path, cls)
 
@@ -146,10 +151,15 @@ def reward_kind(path: Path) -> str:
         raise UserError(f"cannot read {path / HEAD_FILE}: {_one_line(error)}") from error
 
 
-def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32) -> Any:
+def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, revision: str | None = None) -> Any:
     """Load a causal language model from a local directory or the hub (safetensors only), or from a GGUF file.
 
     A directory may hold an adapter of peft, which is put into its base. The weights of a GGUF file are unpacked.
+
+    Args:
+        path: The directory, the name on the hub, or the file.
+        dtype: What its weights are held in.
+        revision: The commit, branch or tag on the hub.
 
     Raises:
         UserError: There is no such model, or it cannot be read, or it is not whole, or an adapter's base is gone or
@@ -157,14 +167,19 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     """
     if (Path(path) / HEAD_FILE).is_file():
         raise UserError(f"{path} holds a reward model: name a language model, such as the one it was trained from")
-    if (Path(path) / ADAPTER_FILE).is_file():
-        model = load_causal_lm(_base_name(Path(path)))
-        _add_adapter(model, Path(path))
+    if is_adapter(path):
+        base, commit = base_name(Path(path))
+        model = load_causal_lm(base, revision=commit)
+        load_adapter(model, Path(path))
+        if (Path(path) / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(path)
         return model.to(dtype).eval()
     name, options = pretrained(path)
     if options:
         check_memory(Path(path), dtype.itemsize)
         options["quantization_config"] = GgufConfig(dequantize=True)  # packed weights could not be trained or saved
+    if revision is not None:
+        options["revision"] = revision
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
             name, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
@@ -178,29 +193,9 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32) -> Any:
             f"{path} holds no whole language model: it lacks {len(lacking)} of the tensors that its config.json "
             f"asks for, such as {lacking[0]}"
         )
+    # What an adapter will name as its base: from anywhere, and the file where it is in one.
+    model.config._name_or_path = str(Path(path).absolute()) if Path(path).exists() else str(path)
     return model.eval()
-
-
-def _base_name(path: Path) -> str:
-    """Return the name of the model that an adapter was made for."""
-    name = json.loads((path / ADAPTER_FILE).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not name:
-        raise UserError(
-            f"{path} does not say what its adapter belongs to: set base_model_name_or_path in {ADAPTER_FILE}"
-        )
-    return str(name)
-
-
-def _add_adapter(base: Any, path: Path) -> None:
-    """Put the adapter in a directory into a model, which must be the one it was trained on, where it says which."""
-    file = path / ADAPTER_BASE_FILE
-    expected = json.loads(file.read_text(encoding="utf-8"))["sha256"] if file.is_file() else None
-    if expected not in (None, fingerprint(base)):
-        raise UserError(f"the adapter in {path} was trained on another model than {_base_name(path)} is now")
-    try:
-        base.load_adapter(str(path))
-    except Exception as error:
-        raise UserError(f"cannot load the adapter in {path}: {_one_line(error)}") from error
 
 
 def load_tokenizer(path: str | Path) -> Any:
@@ -270,10 +265,7 @@ def within(model: Any, work: Callable[[], T]) -> T:
 
 def fingerprint(module: nn.Module) -> str:
     """Return the SHA-256 of a module's parameters and buffers, in float32."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return state_digest(module.state_dict())
 
 
 def save_causal_lm(

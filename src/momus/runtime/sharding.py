@@ -7,8 +7,8 @@ For a command::
     with together():                                   # the failure of one process is the end of all, in one line
         run = Run(out, {**asdict(config), "model": describe(policy)})
         fine_tune(policy, examples, config, run)
-        save(policy, out / "model", tokenizer)         # whole and merged; every process calls it, one writes
-        save_adapter(policy, out / "adapter")          # if it has one
+        save(policy, out / "model", tokenizer)         # whole, an adapter merged; every process calls it, one writes
+        save_adapter(policy, out / "adapter", tokenizer)    # if it has one
 
 and for a stage, between making its copies of a model and its optimizers: `place(model)`.
 
@@ -33,14 +33,23 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from momus.errors import UserError
-from momus.lm.models import RewardModel, save_causal_lm
-from momus.runtime.adapters import add_adapter, base_of, has_adapter, is_base, merged, write_adapter
+from momus.lm.models import RewardModel, load_causal_lm, save_causal_lm
+from momus.runtime.adapters import (
+    add_adapter,
+    base_of,
+    continue_adapter,
+    has_adapter,
+    is_base,
+    merge_adapter,
+    merged,
+    write_adapter,
+)
 from momus.runtime.processes import device, is_shard, on_main_process, sharded, world_size
 from momus.runtime.settings import Setup
 from momus.runtime.states import module_state
@@ -52,12 +61,15 @@ T = TypeVar("T")
 def prepare(model: Model, setup: Setup) -> Model:
     """Set a freshly loaded model up for training, in place, and put it on this process's device.
 
-    A model that is going to lie in shards stays where it is until a stage places it.
+    A model that was loaded with an adapter goes on with it where one is to be trained; else it is merged. A model that
+    is going to lie in shards stays where it is until a stage places it.
 
     Raises:
-        UserError: The precision is none that is offered, or peft is missing.
+        UserError: The precision is none that is offered, peft is missing, or as `continue_adapter`.
     """
-    if setup.adapter is not None:
+    if has_adapter(model):
+        model = merge_adapter(model) if setup.adapter is None else continue_adapter(model, setup.adapter)
+    elif setup.adapter is not None:
         add_adapter(model, setup.adapter)
     if _launched_precision(setup) == "bf16":
         for name, parameter in model.named_parameters():
@@ -214,27 +226,44 @@ def gathered(model: Any) -> Iterator[None]:
 
 
 def save(model: nn.Module, path: Path, tokenizer: Any = None) -> None:
-    """Write a language, reward or value model whole, an adapter merged into it; every process has to call this.
+    """Write a language, reward or value model whole, an adapter merged in float32; every process has to call this.
 
     Raises:
         UserError: The disk is full.
     """
     state = module_state(model, all_of_it=True)
+    on_main_process(lambda: _write_whole(model, merged(model, state), path, tokenizer))
+
+
+def save_merged(model: Any, adapter: Path, path: Path, tokenizer: Any = None) -> None:
+    """Write a model whole: the adapter of it that was saved, merged in float32 into its base as it was published.
+
+    Every process has to call this.
+
+    Raises:
+        UserError: Its base is gone or another, or the disk is full.
+    """
 
     def write() -> None:
-        tensors = merged(model, state)
-        if isinstance(model, RewardModel):
-            model.save(path, tensors, tokenizer)
-            return
-        with torch.device("meta"):  # a model of the same kind, plain again, to write the files with
-            plain = AutoModelForCausalLM.from_config(model.config)
-        plain.generation_config = model.generation_config
-        save_causal_lm(plain, path, tokenizer, tensors)
+        whole = (RewardModel.load if isinstance(model, RewardModel) else load_causal_lm)(adapter)
+        _write_whole(model, merge_adapter(whole).state_dict(), path, tokenizer)
 
     on_main_process(write)
 
 
-def save_adapter(model: nn.Module, path: Path) -> None:
+def _write_whole(model: Any, tensors: dict[str, Tensor], path: Path, tokenizer: Any) -> None:
+    """Write a model of the kind and with the settings of `model`, without an adapter, from all of its tensors."""
+    if isinstance(model, RewardModel):
+        model.save(path, tensors, tokenizer)
+        return
+    dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+    with torch.device("meta"):  # a model of the same kind, plain again, to write the files with
+        plain = AutoModelForCausalLM.from_config(model.config, dtype=dtype)
+    plain.generation_config = model.generation_config
+    save_causal_lm(plain, path, tokenizer, tensors)
+
+
+def save_adapter(model: nn.Module, path: Path, tokenizer: Any = None) -> None:
     """Write a model's adapter alone, and the head of a reward model; every process has to call this.
 
     Raises:
@@ -243,4 +272,4 @@ def save_adapter(model: nn.Module, path: Path) -> None:
     if not has_adapter(model):
         raise UserError("the model has no adapter to save")
     state = module_state(model, all_of_it=True)
-    on_main_process(lambda: write_adapter(model, path, state))
+    on_main_process(lambda: write_adapter(model, path, state, tokenizer))

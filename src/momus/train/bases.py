@@ -13,6 +13,7 @@ from momus.lm.chat import ChatFormat
 from momus.lm.codec import read_tokenizer
 from momus.lm.end_tokens import read_end_tokens
 from momus.lm.gguf import pretrained
+from momus.lm.local.adapters import base_name, is_adapter
 from momus.lm.models import RewardModel, check_padding, load_causal_lm
 from momus.runtime.settings import Setup
 from momus.train.settings import TextConfig
@@ -59,7 +60,7 @@ def open_base(
     """Open a model's tokenizer and settings, without its weights, and check that they can be trained with.
 
     Args:
-        name: A folder, a name on the hub or a GGUF file.
+        name: A folder with a model or an adapter, a name on the hub or a GGUF file.
         config: The lengths there are to be room for.
         setup: How the model will be held.
         template: A file with a Jinja chat template, in place of the tokenizer's own.
@@ -84,7 +85,7 @@ def open_base(
         raise UserError(f"--chat-template {template}: cannot be read: {error}") from error
     chat = ChatFormat(tokenizer, text)
     tokenizer.chat_template = chat.template  # is saved with what is trained
-    source, options = pretrained(name)
+    source, options = pretrained(base_name(Path(name))[0] if is_adapter(name) else name)
     try:
         positions = getattr(AutoConfig.from_pretrained(source, **options), "max_position_embeddings", None)
     except (OSError, ValueError) as error:

@@ -40,7 +40,7 @@ from momus.train.bases import Base
 from momus.train.reward import RankedPrompt
 from momus.train.sampling import prompt_indices
 from momus.train.settings import LoopConfig, Steps, TextConfig
-from momus.train.stages import MEASURED, Report, as_dict, run_ppo, run_reward, run_sft, write_summary
+from momus.train.stages import MEASURED, Report, adapter_folder, as_dict, run_ppo, run_reward, run_sft, write_summary
 from momus.train.texts import Asked, Gathered, Tokens, describe_rankings, keep_apart, rankings
 
 if TYPE_CHECKING:
@@ -130,8 +130,10 @@ def run_rlhf(
     summaries: dict[str, Any] = {
         "sft": run_sft(base, material.demonstrations, steps.sft, out / "sft", report, **options)["result"]
     }
-    supervised = replace(base, name=str(out / "sft" / "model"))
+    continued = adapter_folder if base.setup.adapter else (lambda folder: folder / "model")
+    supervised = replace(base, name=str(continued(out / "sft")))
     policies, known, waiting, sources = {"sft": supervised}, Gathered[RankedPrompt]("rankings"), "", []
+    model = str(out / "sft" / "model")
     for number in range(1, loop.rounds + 1):
         name = f"round-{number}"
         given = material.rankings[number - 1] if number <= len(material.rankings) else None
@@ -147,16 +149,16 @@ def run_rlhf(
         folder = out / name / "reward"
         rewarded = run_reward(supervised, known, steps.reward, folder, report, demonstrations=demonstrations)
         report.say(f"Step 3, round {number}: PPO")
-        judge, into = folder / "model", out / name / "ppo"
+        judge, into = continued(folder), out / name / "ppo"
         done = run_ppo(supervised, judge, material.prompts, steps.ppo, into, report, rollouts=rollouts, **options)
         summaries[name] = {"reward": rewarded["result"], "ppo": done["result"]}
-        policies[name] = replace(base, name=done["model"])
+        policies[name], model = replace(base, name=str(continued(into))), done["model"]
     summary = {
         "stage": "rlhf",
         "started_from": base.name,
         "rankings_by": sources,
         "waiting_for": waiting and f"rankings of {waiting}",
-        "model": policies[list(policies)[-1]].name,
+        "model": model,
         "gold_score_on_held_out_prompts": _gold_scores(policies, material.prompts, loop, texts, labeler),
         "steps": summaries,
         "config": {"loop": asdict(loop), "texts": asdict(texts)},

@@ -1,8 +1,11 @@
 """The three steps of InstructGPT as commands run them: from a model and tokens to a directory with a better model.
 
-Every stage is one run directory (`train/runs.py`) with two things more, written when it is done: `model/`, a directory
-that transformers loads (and `ema/` for PPO), and `summary.json`, what was trained on what and what came out. A
-stage that is done is not done again; one that was interrupted goes on.
+Every stage is one run directory (`runtime/runs.py`) with two things more, written when it is done: `model/`, a
+directory that transformers loads (and `ema/` for PPO), and `summary.json`, what was trained on what and what came out.
+What is reported of the finished model is measured on what was saved, loaded again. With an adapter, `adapter/` (and
+`ema-adapter/`) holds it alone: what the next stage starts from to continue it, and what to ship beside the published
+base. `model/` is then the two merged in float32. A stage that is done is not done again; one that was interrupted goes
+on.
 """
 
 from __future__ import annotations
@@ -23,19 +26,20 @@ from momus.files import write_json
 from momus.lm.chat import Turn
 from momus.lm.forward import score_trees
 from momus.lm.local.engine import LocalEngine
-from momus.lm.models import RewardModel, fingerprint
+from momus.lm.models import RewardModel, fingerprint, load_causal_lm
 from momus.lm.tree import TokenTree
 from momus.runtime import costs
-from momus.runtime.processes import device, is_main_process
+from momus.runtime.adapters import has_adapter, reward_model_of
+from momus.runtime.processes import device, is_main_process, sharded
 from momus.runtime.runs import Progress, Run
-from momus.runtime.sharding import describe, gathered, prepare, save
+from momus.runtime.sharding import describe, gathered, place, prepare, save, save_adapter, save_merged
 from momus.stats.bootstrap import Interval, mean_interval
 from momus.train.bases import Base, load_reward_for_policy
 from momus.train.ppo import train_policy
 from momus.train.reward import RankedPrompt, center, pair_accuracy, train_reward_model
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.settings import PPOConfig, RewardConfig, SFTConfig
-from momus.train.sft import demonstration_trees, fine_tune
+from momus.train.sft import demonstration_trees, fine_tune, mean_loss
 from momus.train.texts import Asked, Gathered, Tokens, digest
 
 if TYPE_CHECKING:
@@ -103,6 +107,8 @@ def run_sft(
             held_out=data.held_out,
             score=score if judge else None,
         )
+    saved = _save(out, "model", model, base)
+    measured = {"valid_loss": mean_loss(saved, data.held_out, config.token_budget)} if data.held_out else {}
     epochs = [line for line in history if "best_epoch" in line]
     chosen = "reward score" if judge else "validation loss" if data.held_out else "nothing"
     result = {
@@ -111,9 +117,10 @@ def run_sft(
         "epochs": [{key: line[key] for key in ("epoch", "valid_loss", "score") if key in line} for line in epochs],
         "epoch_kept": epochs[-1]["best_epoch"],
         "epoch_chosen_by": chosen if config.keep == "best" else "nothing",
+        "saved": measured | ({"score": score(saved, 0)} if judge else {}),
         "cost": _cost(base, model, history),
     }
-    return _finish(out, "sft", base, config, {"demonstrations": data.summary()}, result, {"model": model})
+    return _finish(out, "sft", base, config, {"demonstrations": data.summary()}, result)
 
 
 def run_reward(
@@ -131,16 +138,22 @@ def run_reward(
         UserError: As `train_reward_model`.
     """
     language_model, start = _loaded(base, config.seed)
-    model = prepare(RewardModel.from_causal_lm(language_model), base.setup)
+    model = prepare(reward_model_of(language_model), base.setup)
     del language_model
     run = _run(out, "reward", base, start, model, config, [data.digest(), digest(demonstrations)])
     if (done := _finished(out)) is not None:
         return done
     with report.watch("Reward model", run) as progress:
         history = train_reward_model(model, data.train, config, run, progress)
-    with gathered(model):
-        bias = center(model, demonstration_trees(demonstrations), config.token_budget) if demonstrations else None
-        accuracy, _ = pair_accuracy(model, data.held_out, config.token_budget)
+    saved = _save(out, "model", model, base)
+    bias = None
+    with gathered(saved):
+        if demonstrations:
+            bias = center(saved, demonstration_trees(demonstrations), config.token_budget)
+        accuracy, _ = pair_accuracy(saved, data.held_out, config.token_budget)
+    if bias is not None:
+        model.bias.copy_(saved.bias)
+        _write(out, "model", model, base)
     result = {
         "steps": len(history),
         "loss": history[-1]["loss"],
@@ -148,7 +161,7 @@ def run_reward(
         "bias_that_centres_demonstrations": bias,
         "cost": _cost(base, model, history),
     }
-    return _finish(out, "reward", base, config, {"rankings": data.summary()}, result, {"model": model})
+    return _finish(out, "reward", base, config, {"rankings": data.summary()}, result)
 
 
 def run_ppo(
@@ -195,10 +208,10 @@ def run_ppo(
             progress=progress,
         )
     models = {"model": result.policy} | ({"ema": result.ema} if result.ema is not None else {})
-    after = {
-        name: as_dict(measure(base, model, judge, asked, max_answer, config.seed, config.token_budget))
-        for name, model in models.items()
-    }
+    after = {}
+    for name, trained in models.items():
+        saved = _save(out, name, trained, base)
+        after[name] = as_dict(measure(base, saved, judge, asked, max_answer, config.seed, config.token_budget))
     shown = ("score", "kl", "length", "finished")
     measured = {
         "iterations": len(result.history),
@@ -207,7 +220,7 @@ def run_ppo(
         "held_out_score": {"before": as_dict(before), **after},
         "cost": _cost(base, policy, result.history),
     }
-    return _finish(out, "ppo", base, config, {"prompts": data.summary()}, measured, models)
+    return _finish(out, "ppo", base, config, {"prompts": data.summary()}, measured)
 
 
 # What they are measured by
@@ -268,23 +281,38 @@ def _finished(out: Path) -> dict[str, Any] | None:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
+def adapter_folder(out: Path, name: str = "model") -> Path:
+    """Return where a stage that trains adapters leaves that of one of its models."""
+    return out / ("adapter" if name == "model" else f"{name}-adapter")
+
+
+def _save(out: Path, name: str, model: Any, base: Base) -> Any:
+    """Write a trained model and return what was written, loaded again: what the summary reports is measured on it."""
+    _write(out, name, model, base)
+    saved = (RewardModel.load if isinstance(model, RewardModel) else load_causal_lm)(out / name)
+    return place(saved if sharded() else saved.to(device())).eval()
+
+
+def _write(out: Path, name: str, model: Any, base: Base) -> None:
+    """Write a trained model: whole, and with an adapter also that alone."""
+    tokenizer = base.chat.tokenizer
+    if has_adapter(model):
+        save_adapter(model, adapter_folder(out, name), tokenizer)
+        save_merged(model, adapter_folder(out, name), out / name, tokenizer)
+    else:
+        save(model, out / name, tokenizer)
+
+
 def _finish(
-    out: Path,
-    stage: str,
-    base: Base,
-    config: Any,
-    data: Mapping[str, Any],
-    result: Mapping[str, Any],
-    models: Mapping[str, Any],
+    out: Path, stage: str, base: Base, config: Any, data: Mapping[str, Any], result: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write a stage's models, then its summary, by which it is done."""
-    for name, model in models.items():
-        save(model, out / name, base.chat.tokenizer)
+    """Write a stage's summary, by which it is done."""
     summary = {
         "stage": stage,
         "started_from": base.name,
         **({"chat_date": base.chat.pinned_date.isoformat()} if base.chat.pinned_date else {}),
         "model": str(out / "model"),
+        **({"adapter": str(adapter_folder(out))} if base.setup.adapter else {}),
         "data": dict(data),
         "result": dict(result),
         "config": asdict(config),

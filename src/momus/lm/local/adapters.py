@@ -1,0 +1,174 @@
+"""Adapters on disk, in peft's format, and the base model that each belongs to.
+
+An adapter means nothing without the weights it was trained over. So its folder says, beside peft's own
+`adapter_config.json` and `adapter_model.safetensors`, what those were (`adapter_base.json`): the architecture, the
+tokenizer, the revision on the hub, and digests of the weights as they are and rounded to 16 bits. The same weights
+published in another precision are accepted, and the log says so in one line; any other model is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from momus.errors import UserError
+from momus.files import fill_json
+from momus.lm.codec import read_tokenizer
+
+_LOG = logging.getLogger(__name__)
+
+CONFIG_FILE = "adapter_config.json"
+BASE_FILE = "adapter_base.json"
+HEAD_WEIGHTS_FILE = "reward_head.safetensors"
+
+PART = ".lora_"
+"""What the names of an adapter's tensors contain."""
+BASE_LAYER = ".base_layer."
+"""What stands in the names of adapted weights, in place of a dot."""
+
+
+@dataclass(frozen=True)
+class BaseIdentity:
+    """What the base model of an adapter is known by.
+
+    Attributes:
+        weights: SHA-256 of all tensors' names and values, in float32.
+        architecture: The model type, and a digest of all tensors' names and shapes; "" where it was not recorded.
+        bfloat16: Like `weights`, with the values rounded to bfloat16.
+        float16: Like `weights`, with the values rounded to float16.
+        tokenizer: Digest of the vocabulary, "" where it was not recorded.
+        revision: The commit on the hub that it was loaded from, "" for other models.
+    """
+
+    weights: str
+    architecture: str = ""
+    bfloat16: str = ""
+    float16: str = ""
+    tokenizer: str = ""
+    revision: str = ""
+
+
+def state_digest(state: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> str:
+    """Return the SHA-256 of named tensors, their values in `dtype`."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        digest.update(name.encode())
+        values = tensor.detach().to(device="cpu", dtype=dtype).contiguous()  # no copy where it is so already
+        digest.update(values.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def base_state(module: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a model without its adapter, by the names of a model that never had one."""
+    state = module.state_dict()
+    return {name.replace(BASE_LAYER, "."): tensor for name, tensor in state.items() if PART not in name}
+
+
+def identify(module: Any) -> BaseIdentity:
+    """Return what the base of an adapter in `module` is known by; an adapter that is in it already does not count."""
+    state = base_state(module)
+    shapes = repr([(name, tuple(tensor.shape)) for name, tensor in state.items()])
+    return BaseIdentity(
+        weights=state_digest(state),
+        architecture=f"{module.config.model_type} {hashlib.sha256(shapes.encode()).hexdigest()[:16]}",
+        bfloat16=state_digest(state, torch.bfloat16),
+        float16=state_digest(state, torch.float16),
+        revision=getattr(module.config, "_commit_hash", None) or "",
+    )
+
+
+def vocabulary_digest(tokenizer: Any) -> str:
+    """Return the SHA-256 of a tokenizer's vocabulary."""
+    return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
+
+
+def is_adapter(path: str | Path) -> bool:
+    """Return whether a folder holds an adapter."""
+    return (Path(path) / CONFIG_FILE).is_file()
+
+
+def base_name(path: Path) -> tuple[str, str | None]:
+    """Return the name of the model that an adapter was made for, and its revision on the hub where one is stated.
+
+    Raises:
+        UserError: The folder does not say.
+    """
+    config = _read(path / CONFIG_FILE)
+    name, revision = config.get("base_model_name_or_path"), config.get("revision")
+    if not name or not isinstance(name, str):
+        raise UserError(
+            f"{path} does not say what its adapter belongs to: set base_model_name_or_path in {CONFIG_FILE}"
+        )
+    return name, None if revision is None or Path(name).exists() else str(revision)
+
+
+def load_adapter(base: Any, path: Path) -> None:
+    """Put the adapter in a folder into the model it was trained over, in place.
+
+    The identity of the base stays with the model, as `base_identity`.
+
+    Raises:
+        UserError: It was trained over another model, or cannot be read.
+    """
+    name, _ = base_name(path)
+    base.base_identity = identify(base)
+    if (path / BASE_FILE).is_file():
+        recorded = _read(path / BASE_FILE)
+        fields = BaseIdentity.__dataclass_fields__.keys() & recorded.keys()
+        expected = BaseIdentity(**{"weights": recorded.get("sha256", ""), **{key: recorded[key] for key in fields}})
+        found = base.base_identity
+        if expected.tokenizer:
+            with suppress(UserError):  # a base without a tokenizer
+                found = replace(found, tokenizer=vocabulary_digest(read_tokenizer(name)))
+        _check(expected, found, path, name)
+        base.base_identity = replace(found, tokenizer=expected.tokenizer)
+    try:
+        base.load_adapter(str(path))
+    except Exception as error:
+        raise UserError(f"cannot load the adapter in {path}: {' '.join(str(error).split())[:300]}") from error
+
+
+def write_base(folder: Path, identity: BaseIdentity) -> None:
+    """Write what the base of the adapter in a folder is known by."""
+    content = {"version": 2, "sha256": identity.weights, **asdict(identity)}
+    fill_json(folder / BASE_FILE, content)
+
+
+def _check(expected: BaseIdentity, found: BaseIdentity, path: Path, name: str) -> None:
+    """Refuse a base that the adapter in `path` was not trained over; log one line where it only is rounded otherwise.
+
+    Raises:
+        UserError: It is another model.
+    """
+    other = f"the adapter in {path} was trained on another model than {name} is now"
+    if expected.architecture and expected.architecture != found.architecture:
+        kinds = [identity.architecture.partition(" ")[0] for identity in (expected, found)]
+        how = f"{kinds[0]}, not {kinds[1]}" if kinds[0] != kinds[1] else "its tensors have other names or shapes"
+        raise UserError(f"{other}: {how}")
+    if expected.tokenizer and found.tokenizer not in ("", expected.tokenizer):
+        raise UserError(f"{other}: its tokenizer has another vocabulary")
+    if expected.weights == found.weights:
+        return
+    if not expected.bfloat16 or (expected.bfloat16 != found.bfloat16 and expected.float16 != found.float16):
+        at = [f" (revision {identity.revision[:12]})" if identity.revision else "" for identity in (expected, found)]
+        raise UserError(f"{other}: its weights{at[1]} are not those{at[0]} that it was trained over")
+    _LOG.warning("%s has the weights that the adapter in %s was trained over, in another precision", name, path)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {file}: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"cannot read {file}: it holds no JSON object")
+    return content
