@@ -118,7 +118,7 @@ def test_a_data_set_of_the_hub(monkeypatch, capsys, tmp_path):
     assert asked == [("some/pairs", "first", True)]
     places = ["some/pairs:first[train]:1", "some/pairs:first[train]:2", "some/pairs:first[test]:1"]
     assert list(source.rows()) == [Row(place, row) for place, row in zip(places, PAIRS, strict=True)]
-    Split.__iter__ = lambda own: broken()
+    Split.__iter__ = lambda self: broken()
     assert main(["data", "convert", "some/pairs", "--out", str(tmp_path / "out.jsonl")]) == 2
     assert capsys.readouterr().err == "momus: error: some/pairs[train]: gone away\n"
     assert not (tmp_path / "out.jsonl").exists()
@@ -135,7 +135,9 @@ def test_places_are_lines(tmp_path):
 
 @QUICK
 @given(
-    st.lists(st.recursive(st.none() | st.integers() | st.text(), lambda own: st.lists(own, max_size=3), max_leaves=5)),
+    st.lists(
+        st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+    ),
     st.integers(1, 9),
     st.sampled_from([None, 1]),
 )
@@ -152,10 +154,10 @@ def test_an_array_is_read_the_same_whatever_the_size_of_the_chunks(tmp_path, mon
 
 
 def test_a_watched_source_is_the_same_and_tells_every_thousandth_row():
-    rows, told = [Row(f"r:{number}", number) for number in range(2500)], []
-    source = sources.watched(sources.Source("r", "", "", lambda: iter(rows)), told.append)
+    rows, counted = [Row(f"r:{number}", number) for number in range(2500)], []
+    source = sources.watched(sources.Source("r", "", "", lambda: iter(rows)), counted.append)
     assert list(source.rows()) == rows
-    assert told == [1000, 2000]
+    assert counted == [1000, 2000]
 
 
 DAMAGED = {
@@ -231,11 +233,11 @@ def test_csv_problems(tmp_path):
 
 
 def test_inspect_says_what_there_is(tmp_path, capsys):
-    own = {"winner": "tie", "model_a": "x", "model_b": "y", "turn": 1, "judge": "me", "license": "cc-by-nc-4.0"}
+    common = {"winner": "tie", "model_a": "x", "model_b": "y", "turn": 1, "judge": "me", "license": "cc-by-nc-4.0"}
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a\u001b"}]
     other = [talk[0], {"role": "assistant", "content": ""}]
     path = tmp_path / "arena.jsonl"
-    path.write_text(lines([{**own, "conversation_a": talk, "conversation_b": other}]) + "{}\n")
+    path.write_text(lines([{**common, "conversation_a": talk, "conversation_b": other}]) + "{}\n")
     (tmp_path / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# Card\n")
     assert main(["data", "inspect", str(path)]) == 0
     shown = capsys.readouterr().out
@@ -269,7 +271,7 @@ def test_several_kinds_must_be_chosen_from(tmp_path, capsys):
     assert "holds rankings and demonstrations: choose with --kind" in capsys.readouterr().err
     assert not out.exists()
     assert main(["data", "convert", str(path), "--out", str(out), "--kind", "rankings"]) == 0
-    assert [own.ranks for own in read_jsonl(out, Ranking)] == [(1, 1)]
+    assert [ranking.ranks for ranking in read_jsonl(out, Ranking)] == [(1, 1)]
     assert main(["data", "convert", str(path), "--out", str(path)]) == 2
     assert main(["data", "convert", str(path), "--out", str(out), "--kind", "prompts"]) == 2
 
@@ -282,7 +284,7 @@ content = text | st.lists(message, max_size=3).map(tuple)
 @st.composite
 def rankings(draw):
     size = draw(st.integers(2, 9))
-    several = lambda own: st.lists(own, min_size=size, max_size=size).map(tuple)  # noqa: E731
+    several = lambda element: st.lists(element, min_size=size, max_size=size).map(tuple)  # noqa: E731
     return Ranking(
         prompt=draw(content),
         candidates=draw(several(content)),
@@ -306,7 +308,7 @@ def test_rankings_come_back_k_wise_with_ties(tmp_path, records):
 
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda own: st.lists(own, max_size=3) | st.dictionaries(st.text(max_size=5), own, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
 FIELDS = (
@@ -338,11 +340,11 @@ bad_row = st.dictionaries(st.sampled_from(FIELDS), shaped | junk, max_size=8)
 @settings(max_examples=300, deadline=None)
 @given(bad_row | junk)
 def test_no_row_is_a_traceback(value):
-    for own in FORMATS:
-        if isinstance(value, own.row_type):
-            assert own.detect(value) in (True, False)
+    for known in FORMATS:
+        if isinstance(value, known.row_type):
+            assert known.detect(value) in (True, False)
         source = sources.Source("rows", "", "", lambda: iter([Row("rows:1", value)]))
-        for item in read(source, own):
+        for item in read(source, known):
             if isinstance(item, Problem):
                 assert str(item).startswith("rows:1: ")
             else:
@@ -385,12 +387,12 @@ def test_code_is_taken_from_responses_at_least_half_python(response, answer):
 def test_chat_logs_become_tasks(tmp_path):
     path, out = tmp_path / "logs.jsonl", tmp_path / "tasks.jsonl"
     talk = [("human", "Hi"), ("gpt", "Hello"), ("human", "Double it."), ("gpt", f"```python\n{CODE}```")]
-    path.write_text(lines([{"conversations": [{"from": who, "value": said} for who, said in talk]}]))
+    path.write_text(lines([{"conversations": [{"from": who, "value": text} for who, text in talk]}]))
     assert main(["data", "convert", str(path), "--out", str(out), "--kind", "tasks"]) == 0
     [task] = map(json.loads, out.read_text().splitlines())
     assert (task["id"], task["question"], task["answer"]) == ("logs.jsonl:1#3", "Double it.", CODE.rstrip())
 
 
 def test_a_demonstration_of_plain_text_becomes_a_task():
-    own = Demonstration(prompt="Double it.", answer=f"```python\n{CODE}```", origin=Origin(place="f:1"))
-    assert [task.question for task in tasks_of(own)] == ["Double it."]
+    demonstration = Demonstration(prompt="Double it.", answer=f"```python\n{CODE}```", origin=Origin(place="f:1"))
+    assert [task.question for task in tasks_of(demonstration)] == ["Double it."]

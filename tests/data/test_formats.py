@@ -30,20 +30,20 @@ def turn(role: str, text: str) -> dict[str, str]:
     return {"role": role, "content": text}
 
 
-def said(speaker: str, text: str) -> dict[str, str]:
+def spoken_by(speaker: str, text: str) -> dict[str, str]:
     return {"from": speaker, "value": text}
 
 
 def records_of(*rows, name=None):
     """Read rows in the format they are found to be in."""
-    own = detect(rows, "rows")
-    assert name in (None, own.name)
-    together = [list(rows)] if own.together else rows
-    return [record for row in together for record in own.read(row)]
+    source_format = detect(rows, "rows")
+    assert name in (None, source_format.name)
+    together = [list(rows)] if source_format.together else rows
+    return [record for row in together for record in source_format.read(row)]
 
 
 def plain(content: Content) -> str:
-    return content if isinstance(content, str) else " | ".join(own.content for own in content)
+    return content if isinstance(content, str) else " | ".join(part.content for part in content)
 
 
 ASK, YES, NO = turn("user", "Is it?"), turn("assistant", "Yes."), turn("assistant", "No.")
@@ -209,13 +209,13 @@ TREE = node(
 )
 
 
-def flat(own, parent=None):
-    yield {key: value for key, value in own.items() if key != "replies"} | {
+def flat(node, parent=None):
+    yield {key: value for key, value in node.items() if key != "replies"} | {
         "parent_id": parent,
         "message_tree_id": "p",
     }
-    for reply in own["replies"]:
-        yield from flat(reply, own["message_id"])
+    for reply in node["replies"]:
+        yield from flat(reply, node["message_id"])
 
 
 def test_oasst_keeps_all_ranked_replies_together_and_drops_what_models_wrote():
@@ -237,8 +237,8 @@ def test_alpaca_with_the_columns_of_llama_factory():
     [record] = records_of(row, name="alpaca")
     assert (record.prompt, record.answer) == ("Add.\n\n1 2", "3")
     [record] = records_of({**row, "system": "Be brief.", "history": [["Hi", "Hello"]], "input": ""})
-    assert [own.content for own in record.prompt] == ["Be brief.", "Hi"]
-    assert [own.content for own in record.answer] == ["Hello", "Add.", "3"]
+    assert [message.content for message in record.prompt] == ["Be brief.", "Hi"]
+    assert [message.content for message in record.answer] == ["Hello", "Add.", "3"]
     [record] = records_of({"instruction": "Add.", "input": "", "chosen": "3", "rejected": "4"})
     assert record.candidates == ("3", "4")
     [record] = records_of({**row, "kto_tag": False})
@@ -246,11 +246,17 @@ def test_alpaca_with_the_columns_of_llama_factory():
 
 
 def test_sharegpt():
-    turns = [said("human", "Hi"), said("gpt", "Hello"), said("human", "Bye"), said("gpt", "Bye"), said("human", "?")]
+    turns = [
+        spoken_by("human", "Hi"),
+        spoken_by("gpt", "Hello"),
+        spoken_by("human", "Bye"),
+        spoken_by("gpt", "Bye"),
+        spoken_by("human", "?"),
+    ]
     [record] = records_of({"id": "s", "conversations": turns}, name="sharegpt")
     assert record.prompt == (user("Hi"),)
     assert record.answer == (assistant("Hello"), user("Bye"), assistant("Bye"))
-    pair = {"conversations": turns[:1], "chosen": said("gpt", "A"), "rejected": said("gpt", "B")}
+    pair = {"conversations": turns[:1], "chosen": spoken_by("gpt", "A"), "rejected": spoken_by("gpt", "B")}
     [record] = records_of(pair)
     assert (record.prompt, record.candidates) == ((user("Hi"),), ("A", "B"))
 
@@ -323,14 +329,14 @@ def test_k_few_shot_pairs_are_k_demonstrations_each_after_the_others(letters, as
     pairs = [(f"{letter}{number}?", f"{letter}{number}!") for number, letter in enumerate(letters)]
     row = {"id": "i", "instruction": "Shout.", "examples": [{asked: q, answered: a} for q, a in pairs], "labeler": "L"}
     records = records_of(row, name="few-shot")
-    assert [own.answer for own in records] == [answer for _, answer in pairs]
-    assert {(own.origin.group, own.author) for own in records} == {("i", "L")}
-    assert len({own.origin.id for own in records}) == len(pairs)
-    for own, (query, answer) in zip(records, pairs, strict=True):
-        assert own.prompt.startswith("Shout.\n\n") and own.prompt.endswith(f"{query}\n\nResponse:\n")
-        assert answer not in own.prompt
+    assert [record.answer for record in records] == [answer for _, answer in pairs]
+    assert {(record.origin.group, record.author) for record in records} == {("i", "L")}
+    assert len({record.origin.id for record in records}) == len(pairs)
+    for record, (query, answer) in zip(records, pairs, strict=True):
+        assert record.prompt.startswith("Shout.\n\n") and record.prompt.endswith(f"{query}\n\nResponse:\n")
+        assert answer not in record.prompt
         others = [other for other in pairs if other != (query, answer)]
-        shown = [own.prompt.index(f"Query:\n{q}\n\nResponse:\n{a}\n") for q, a in others]
+        shown = [record.prompt.index(f"Query:\n{q}\n\nResponse:\n{a}\n") for q, a in others]
         assert shown == sorted(shown)
 
 
@@ -425,7 +431,7 @@ def test_a_format_is_found_though_some_rows_are_bad():
 
 
 def test_names_of_formats_differ():
-    assert len({own.name for own in FORMATS}) == len(FORMATS)
+    assert len({known.name for known in FORMATS}) == len(FORMATS)
 
 
 def real(name):
@@ -436,26 +442,26 @@ def real(name):
 
 
 def test_real_hh_rlhf():
-    source, own = recognise(real("hh-rlhf/harmless-base-test.jsonl.gz"))
-    summary = summarise(source, own)
-    assert own.name == "hh-rlhf"
+    source, source_format = recognise(real("hh-rlhf/harmless-base-test.jsonl.gz"))
+    summary = summarise(source, source_format)
+    assert source_format.name == "hh-rlhf"
     assert summary.records == Counter(Ranking=2312)
     assert summary.problems.count == 0
-    records = [record for record in read(source, own) if isinstance(record, Ranking)]
+    records = [record for record in read(source, source_format) if isinstance(record, Ranking)]
     assert summary.empty == 4
     assert sum(len(record.prompt) == 1 for record in records) == 662
-    assert sum(any(isinstance(own, tuple) for own in record.candidates) for record in records) == 5
+    assert sum(any(isinstance(answer, tuple) for answer in record.candidates) for record in records) == 5
     with gzip.open(source.name, "rt", encoding="utf-8") as file:
         for line, record in zip(file, records, strict=True):
             best = record.candidates[0]
             turns = (*record.prompt, *((assistant(best),) if isinstance(best, str) else best))
-            spoken = "".join(f"{'Human' if own.role == 'user' else 'Assistant'}:{own.content}" for own in turns)
+            spoken = "".join(f"{'Human' if turn.role == 'user' else 'Assistant'}:{turn.content}" for turn in turns)
             assert "".join(spoken.split()) == "".join(json.loads(line)["chosen"].split())
 
 
 def test_real_oasst():
-    source, own = recognise(real("oasst/en_100_tree.jsonl"))
-    records = list(read(source, own))
+    source, source_format = recognise(real("oasst/en_100_tree.jsonl"))
+    records = list(read(source, source_format))
     rankings = [record for record in records if isinstance(record, Ranking)]
     kept = ranked = 0
     for line in Path(source.name).read_text(encoding="utf-8").splitlines():
@@ -475,8 +481,8 @@ def test_real_oasst():
 
 
 def test_real_prompts():
-    source, own = recognise(real("oasst/prompt_lottery_en_250_text.jsonl"))
-    assert summarise(source, own).records == Counter(Prompt=250)
+    source, source_format = recognise(real("oasst/prompt_lottery_en_250_text.jsonl"))
+    assert summarise(source, source_format).records == Counter(Prompt=250)
 
 
 def test_tasks_are_not_taken_for_anything_else():

@@ -19,7 +19,7 @@ def prompts(*pairs):
 
 def chosen(given, rules, tests=None):
     counts = Counter()
-    return [own.prompt for own in choose(given, rules, tests, counts)], counts
+    return [record.prompt for record in choose(given, rules, tests, counts)], counts
 
 
 def test_the_first_of_a_common_prefix_stays():
@@ -52,10 +52,10 @@ def test_what_holds_of_any_prompts(pairs):
     rules = PromptRules(prefix=3, per_user=4, valid=0.3, test=0.3)
     counts = Counter()
     left = list(choose(prompts(*pairs), rules, None, counts))
-    assert max(Counter(own.origin.user for own in left).values(), default=0) <= 4
-    assert all(own.split == split_of(own.origin.user, rules) for own in left)
+    assert max(Counter(record.origin.user for record in left).values(), default=0) <= 4
+    assert all(record.split == split_of(record.origin.user, rules) for record in left)
     assert counts.total() == len(pairs)
-    assert [own.prompt for own in choose(left, rules, None, Counter())] == [own.prompt for own in left]
+    assert [record.prompt for record in choose(left, rules, None, Counter())] == [record.prompt for record in left]
 
 
 def test_splits_have_their_shares():
@@ -71,7 +71,7 @@ def test_the_command(tmp_path, capsys):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     evaluation.write_text(json.dumps({"prompt": f"x {LONG}", "completion": "y"}) + "\n")
     assert main(["data", "prompts", str(path), "--out", str(out), "--against", str(evaluation)]) == 0
-    assert [own.prompt for own in read_jsonl(out, Prompt)] == ["prompt 0", "prompt 1", "prompt 2"]
+    assert [record.prompt for record in read_jsonl(out, Prompt)] == ["prompt 0", "prompt 1", "prompt 2"]
     shown = capsys.readouterr().err
     assert "3 with the beginning of another" in shown
     assert "1 in an evaluation set" in shown

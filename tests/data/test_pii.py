@@ -83,7 +83,7 @@ def test_the_quick_look_beforehand_misses_nothing(redactor, parts):
     text, everything = " ".join(parts), re.compile("")
     quick = redactor.find(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(personal, "_KINDS", tuple((kind, everything, *own) for kind, _, *own in personal._KINDS))
+        patch.setattr(personal, "_KINDS", tuple((kind, everything, *rest) for kind, _, *rest in personal._KINDS))
         patch.setattr(personal, "_DIGITS", everything)
         assert redactor.find(text) == quick
 
@@ -91,10 +91,12 @@ def test_the_quick_look_beforehand_misses_nothing(redactor, parts):
 def test_only_the_training_split_is_changed():
     talk = (Message(role="system", content="Be brief."), Message(role="user", content="I am me@example.com"))
     prompts = [
-        Prompt(prompt=own, split=split) for split in ("train", "valid", "test") for own in (talk, "010-1234-5678")
+        Prompt(prompt=content, split=split)
+        for split in ("train", "valid", "test")
+        for content in (talk, "010-1234-5678")
     ]
     done = list(redact_training(prompts))
-    assert [own for own, _ in done[2:]] == prompts[2:]
+    assert [prompt for prompt, _ in done[2:]] == prompts[2:]
     assert [counts for _, counts in done] == [{"EMAIL": 1}, {"PHONE": 1}, {}, {}, {}, {}]
     assert [turn.content for turn in done[0][0].prompt] == ["Be brief.", "I am [EMAIL]"]
 
@@ -108,15 +110,15 @@ def test_the_command_says_what_and_where(tmp_path, capsys):
     # All of one user, whose name puts them into the training split.
     path, out = rows(tmp_path / "p.jsonl", ["one", "two me@example.com", "three"]), tmp_path / "out.jsonl"
     assert main(["data", "prompts", path, "--out", str(out)]) == 0
-    assert [own.prompt for own in read_jsonl(out, Prompt)] == ["one", "two [EMAIL]", "three"]
+    assert [record.prompt for record in read_jsonl(out, Prompt)] == ["one", "two [EMAIL]", "three"]
     [report] = read_jsonl(tmp_path / "out.report.json", PromptReport)
     assert (report.counts, report.personal) == ({"train": 3}, {"EMAIL": 1})
-    assert [(own.place, own.kinds) for own in report.places] == [("p.jsonl:2", {"EMAIL": 1})]
+    assert [(record.place, record.kinds) for record in report.places] == [("p.jsonl:2", {"EMAIL": 1})]
     shown = capsys.readouterr().err
     assert "1 [EMAIL] for personal data" in shown
     assert "1 training prompts with personal data" in shown
     assert main(["data", "prompts", path, "--out", str(out), "--keep-personal"]) == 0
-    assert [own.prompt for own in read_jsonl(out, Prompt)] == ["one", "two me@example.com", "three"]
+    assert [record.prompt for record in read_jsonl(out, Prompt)] == ["one", "two me@example.com", "three"]
     [report] = read_jsonl(tmp_path / "out.report.json", PromptReport)
     assert (report.personal, report.places) == (None, None)
 
@@ -124,7 +126,7 @@ def test_the_command_says_what_and_where(tmp_path, capsys):
 def test_regions_are_those_named(tmp_path, capsys):
     path, out = rows(tmp_path / "p.jsonl", ["call 010-1234-5678"]), tmp_path / "out.jsonl"
     assert main(["data", "prompts", path, "--out", str(out), "--regions", "US"]) == 0
-    assert [own.prompt for own in read_jsonl(out, Prompt)] == ["call 010-1234-5678"]
+    assert [record.prompt for record in read_jsonl(out, Prompt)] == ["call 010-1234-5678"]
     capsys.readouterr()
     assert main(["data", "prompts", path, "--out", str(out), "--regions", "Korea"]) == 2
     assert capsys.readouterr().err.startswith("momus: error: no country 'Korea': name it by the two capital letters")
@@ -138,6 +140,6 @@ def test_several_processes_write_what_one_writes(tmp_path):
         out = tmp_path / workers / "out.jsonl"
         options = ["--workers", workers, "--per-user", "2000"]
         assert main(["data", "prompts", path, "--out", str(out), *options]) == 0
-        written.append([own.read_bytes() for own in (out, out.with_suffix(".report.json"))])
+        written.append([path.read_bytes() for path in (out, out.with_suffix(".report.json"))])
     assert written[0] == written[1]
     assert written[0][0].count(b"[EMAIL]") == 866

@@ -70,7 +70,7 @@ def started(tmp_path):
         command = [sys.executable, str(path), str(pids), str(seconds)]
         parents.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True))
         wait_for(lambda: len(list(pids.iterdir())) == 2)
-        return parents[0], lambda: any(alive(int(own.name)) for own in pids.iterdir())
+        return parents[0], lambda: any(alive(int(entry.name)) for entry in pids.iterdir())
 
     yield start
     for parent in parents:

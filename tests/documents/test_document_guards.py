@@ -69,7 +69,14 @@ def test_word_text_is_read_once_wherever_it_stands(tmp_path):
     moved = _p(f"<w:moveFrom>{_r('moved')}</w:moveFrom>", _r("left")) + _p(f"<w:moveTo>{_r('moved')}</w:moveTo>")
     linked = _p(f"<w:hyperlink>{_r('linked')}</w:hyperlink>")
     found = read_document(papers.docx(tmp_path / "a.docx", [], table + boxed + moved + linked))
-    assert [own.text for own in found.pieces] == ["outer inner | beside", "around", "boxed", "left", "moved", "linked"]
+    assert [piece.text for piece in found.pieces] == [
+        "outer inner | beside",
+        "around",
+        "boxed",
+        "left",
+        "moved",
+        "linked",
+    ]
     assert any("tracked changes" in note for note in found.notes)
 
 
@@ -77,7 +84,7 @@ def test_a_page_that_word_notes_twice_is_one_page(tmp_path):
     broken, noted = '<w:r><w:br w:type="page"/></w:r>', "<w:r><w:lastRenderedPageBreak/></w:r>"
     body = _p(_r("One."), broken) + _p(noted, _r("Two.")) + _p(noted, _r("Three."))
     found = read_document(papers.docx(tmp_path / "a.docx", [], body))
-    assert found.pages == 3 and [found.page_of(own) for own in ("One.", "Two.", "Three.")] == [1, 2, 3]
+    assert found.pages == 3 and [found.page_of(passage) for passage in ("One.", "Two.", "Three.")] == [1, 2, 3]
 
 
 def test_every_format_has_a_longest_text(tmp_path):

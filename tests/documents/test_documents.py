@@ -114,7 +114,7 @@ def test_docx(tmp_path):
     found = read_document(path)
     assert found.title == "A Title" and found.format == "docx"
     assert [(section.heading, section.level) for section in found.sections] == [("Background & aims", 1), ("Detail", 2)]
-    assert [own.text for own in found.sections[1].paragraphs] == ["More text.", "a | a", "kept", "Next page."]
+    assert [part.text for part in found.sections[1].paragraphs] == ["More text.", "a | a", "kept", "Next page."]
     assert found.captions[0].text == "Plan of the room"
     assert found.page_of("Next page.") == 2 and any("tracked changes" in note for note in found.notes)
 
@@ -140,14 +140,14 @@ def test_markdown_and_text(tmp_path):
     path.write_text("# Title\n\nFirst *words*\nof it.\n\n## Part\n\n- one\n- two\n\n```\ncode  here\n```\n")
     found = read_document(path)
     assert found.title == "Title"
-    assert [own.text for own in found.sections[1].paragraphs] == ["- one", "- two", "code  here"]
+    assert [part.text for part in found.sections[1].paragraphs] == ["- one", "- two", "code  here"]
     assert found.sections[0].paragraphs[0].text == "First words of it."
     korean = "나의 실험 보고서\n\n1. 서론\n\n물은 왜 어는가? 그것이 궁금했다.\n\n2. 결론\n\n차가우면 언다.\n"
     for encoding in ("utf-8", "utf-8-sig", "cp949", "utf-16"):
         path = tmp_path / f"{encoding}.txt"
         path.write_bytes(korean.encode(encoding))
         found = read_document(path)
-        assert found.title == "나의 실험 보고서" and [own.heading for own in found.sections] == ["1. 서론", "2. 결론"]
+        assert found.title == "나의 실험 보고서" and [part.heading for part in found.sections] == ["1. 서론", "2. 결론"]
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
@@ -184,7 +184,7 @@ def test_a_hyphen_at_the_end_of_a_line_goes_or_stays(words, data):
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "lines", "said"),
+    ("elsewhere", "lines", "joined"),
     [
         ("the state-of-the-art", ["a state-", "of-the-art one"], "a state-of-the-art one"),
         ("", ["a state-", "of-the-art one"], "a state-of-the-art one"),
@@ -201,8 +201,8 @@ def test_a_hyphen_at_the_end_of_a_line_goes_or_stays(words, data):
         ("", ["the Bradley-", "Terry model"], "the Bradley-Terry model"),
     ],
 )
-def test_the_document_decides_on_a_hyphen(elsewhere, lines, said):
-    assert Words([elsewhere, *lines]).joined(lines) == said
+def test_the_document_decides_on_a_hyphen(elsewhere, lines, joined):
+    assert Words([elsewhere, *lines]).joined(lines) == joined
 
 
 def test_halves_of_broken_words_are_no_evidence():
@@ -212,7 +212,7 @@ def test_halves_of_broken_words_are_no_evidence():
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "lines", "said"),
+    ("elsewhere", "lines", "joined"),
     [
         (["그 실험은 다만 하나"], ["실험", "은 다", "만 한 번"], "실험은 다만 한 번"),  # words that stand elsewhere
         (["그 결과 또는 논의 뒤"], ["새 결과", "논의 뒤"], "새 결과 논의 뒤"),
@@ -222,8 +222,8 @@ def test_halves_of_broken_words_are_no_evidence():
         ([], ["물은", "A 컵에", "3도였다"], "물은 A 컵에 3도였다"),
     ],
 )
-def test_korean_lines_may_end_inside_a_word(elsewhere, lines, said):
-    assert Words([*elsewhere, *lines]).joined(lines) == said
+def test_korean_lines_may_end_inside_a_word(elsewhere, lines, joined):
+    assert Words([*elsewhere, *lines]).joined(lines) == joined
 
 
 @pytest.mark.parametrize("font", ["HYSMyeongJo-Medium", "HYGothic-Medium"])
@@ -336,10 +336,10 @@ SMALL = Limits(file_bytes=2_000_000, unpacked_bytes=20_000_000, members=100, pag
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_one_line(name, tmp_path):
-    make, said = BAD[name]
+    make, message = BAD[name]
     with pytest.raises(UserError) as caught:
         read_document(make(tmp_path / name), SMALL)
-    assert said in str(caught.value) and name in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and name in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_packed_file_with_a_password_is_refused(tmp_path):

@@ -47,8 +47,8 @@ def paper(tmp_path):
 
 @pytest.fixture
 def scripted(monkeypatch):
-    def use(said, longest=10**9):
-        engine = Scripted(said if callable(said) else lambda *_: said, longest)
+    def use(reply, longest=10**9):
+        engine = Scripted(reply if callable(reply) else lambda *_: reply, longest)
         monkeypatch.setattr(cli, "_asker", lambda *_: JsonAsker(EngineChat(engine)))
         return engine
 
@@ -71,13 +71,13 @@ WORDS = st.integers(1, 40).map(lambda n: " ".join(["A sentence has five words."]
 
 @given(st.lists(st.lists(WORDS, min_size=1, max_size=4), min_size=1, max_size=5), st.integers(60, 400))
 def test_an_excerpt_keeps_the_budget_and_every_section(sections, budget):
-    own = document(sections)
-    found = excerpt(own, tokens, budget)
+    whole = document(sections)
+    found = excerpt(whole, tokens, budget)
     assert tokens(found.text) <= budget
     for number in range(len(sections)):
         assert f"# Part {number}" in found.text
     kept = [block for block in re.split(r"\n\n", found.text) if not block.startswith(("#", "Title"))]
-    assert all(block.replace(CUT, "").strip() in own.text for block in kept)
+    assert all(block.replace(CUT, "").strip() in whole.text for block in kept)
     assert (found.share == 1) == (CUT not in found.text)
     if found.share < 1:  # nobody is cut to less than what a shorter section has in full, but for half a sentence
         bodies = [tokens(body.replace(CUT, "")) for body in re.split(r"# Part \d+\n*", found.text)[1:]]
@@ -103,7 +103,7 @@ def test_a_rubric_that_ships_asks_for_what_it_reads(name, language):
     assert "Some text." in text and ("in Korean:" in text) == (language == "ko")
     word = "이 보고서는 이것을 잘 설명하고 있어요." if language == "ko" else "It is said well here."
     found = read_answer(json.loads(answer(name, word=word)), form, language)
-    assert found is not None and set(found[0]) == {own.key for own in form.sections}
+    assert found is not None and set(found[0]) == {section.key for section in form.sections}
     assert read_answer(json.loads(answer(name, word=word)), form, "en" if language == "ko" else "ko") is None
     shape = json.loads(text[text.rindex('{"sections"') :])
     assert set(shape["sections"]) == set(found[0])
@@ -112,10 +112,12 @@ def test_a_rubric_that_ships_asks_for_what_it_reads(name, language):
 def test_answers_are_read_leniently_but_not_blindly():
     form = read_rubric("iclr")
     good = json.loads(answer("iclr"))
-    by_title = {own.title.en: [f"A {own.key} point."] for own in form.sections} | {"scores": dict(good["scores"])}
+    by_title = {section.title.en: [f"A {section.key} point."] for section in form.sections} | {
+        "scores": dict(good["scores"])
+    }
     assert read_answer(by_title, form, "en")[0]["summary"][0].point == "A summary point."
     listed = {
-        "sections": [{"key": key, "points": own} for key, own in good["sections"].items()],
+        "sections": [{"key": key, "points": points} for key, points in good["sections"].items()],
         "scores": good["scores"],
     }
     assert read_answer(listed, form, "en") == read_answer(good, form, "en")
@@ -134,7 +136,7 @@ def test_answers_are_read_leniently_but_not_blindly():
 
 
 def test_quotes_are_checked_and_have_pages(tmp_path):
-    own = document([["First part says this here."], ["The second part  says that, clearly."]])
+    source = document([["First part says this here."], ["The second part  says that, clearly."]])
     form = read_rubric("paper")
     good, bad, tiny = "the second part says “that”".replace("“", "").replace("”", ""), "what nobody has written", "says"
     entries, _ = read_answer(
@@ -142,14 +144,14 @@ def test_quotes_are_checked_and_have_pages(tmp_path):
          "acceptance": ["Three."], "rejection": [{"point": "Four.", "quote": tiny}], "suggestions": ["Five."]},
         form, "en",
     )  # fmt: skip
-    sections, struck = checked(entries, form, own, "en")
+    sections, struck = checked(entries, form, source, "en")
     assert [point.quote for point in sections[0].points] == ["The second part  says that", ""]
     assert sections[0].points[0].page == 2
     assert [lost.quote for lost in struck] == [bad, tiny] and not any(lost.dropped for lost in struck)
     must = form.model_copy(
         update={"sections": tuple(part.model_copy(update={"quote": "must"}) for part in form.sections)}
     )
-    sections, struck = checked(entries, must, own, "en")
+    sections, struck = checked(entries, must, source, "en")
     assert [len(part.points) for part in sections] == [1, 0, 0, 0] and all(lost.dropped for lost in struck)
 
 
@@ -160,20 +162,20 @@ LINE = st.text(st.characters(blacklist_categories=["C", "Z"]), min_size=1, max_s
 
 @given(st.lists(st.tuples(LINE, st.lists(LINE, max_size=2), st.booleans()), min_size=5, max_size=5))
 def test_markdown_is_read_as_it_was_written(tmp_path_factory, points):
-    form, own = read_rubric("pupil"), document([[QUOTE, *(text for text, _, _ in points)]])
+    form, source = read_rubric("pupil"), document([[QUOTE, *(text for text, _, _ in points)]])
     entries = {
         part.key: [{"point": text, "details": details, "quote": QUOTE if quoted and part.quote != "no" else ""}]
         for part, (text, details, quoted) in zip(form.sections, points, strict=True)
     }
-    sections, struck = checked(read_answer(entries, form, "en")[0], form, own, "en")
+    sections, struck = checked(read_answer(entries, form, "en")[0], form, source, "en")
     made = Feedback(
         document="a.md", sha256="0", title="T", rubric="pupil", language="en", author="me", kind="person",
         needs_approval=True, sections=sections,
     )  # fmt: skip
     path = tmp_path_factory.getbasetemp() / "round.md"
     path.write_text(to_markdown(made, form), encoding="utf-8")
-    back, _ = read_given(path, own, form, "en")
-    assert not struck and checked(back, form, own, "en") == (sections, ())
+    back, _ = read_given(path, source, form, "en")
+    assert not struck and checked(back, form, source, "en") == (sections, ())
 
 
 def test_a_model_is_asked_and_what_it_says_is_written(paper, scripted, capsys):
@@ -182,19 +184,19 @@ def test_a_model_is_asked_and_what_it_says_is_written(paper, scripted, capsys):
     assert len(engine.asked) == 2 and "Quoting halved" in engine.asked[0]
     found = read_feedback(paper.with_name("paper.md.feedback.json"))
     assert (found.state, found.author, found.kind, found.share) == ("final", "some", "model", 1)
-    assert [own.title for own in found.sections][2] == "Reasons for rejection"
+    assert [section.title for section in found.sections][2] == "Reasons for rejection"
     assert found.sections[2].points[0].quote == QUOTE and found.sections[2].points[0].details == ("One.", "Two.")
     assert QUOTE in paper.with_name("paper.md.feedback.md").read_text()
     assert QUOTE in paper.with_name("paper.md.feedback.html").read_text()
     assert "Reasons for rejection" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("said", ["nothing", answer("paper", word="전혀 다른 말로 쓴 글입니다.")])
-def test_no_answer_is_one_line_and_leaves_nothing(said, paper, scripted, capsys):
-    scripted(said)
+@pytest.mark.parametrize("reply", ["nothing", answer("paper", word="전혀 다른 말로 쓴 글입니다.")])
+def test_no_answer_is_one_line_and_leaves_nothing(reply, paper, scripted, capsys):
+    scripted(reply)
     assert main(["feedback", str(paper), "--model", "some", "--budget", "100000"]) == 2
     assert "gave no feedback of the asked form" in capsys.readouterr().err
-    assert [own.name for own in paper.parent.iterdir()] == ["paper.md"]
+    assert [file.name for file in paper.parent.iterdir()] == ["paper.md"]
 
 
 def test_a_budget_spreads_over_the_sections(paper, scripted, capsys):
@@ -238,7 +240,7 @@ def report(tmp_path):
 
 
 def _files(folder):
-    return sorted(own.name for own in folder.iterdir())
+    return sorted(file.name for file in folder.iterdir())
 
 
 def test_a_pupils_report_stays_a_draft_until_a_teacher_approves(report, scripted, capsys):
@@ -269,9 +271,9 @@ def test_a_pupils_report_stays_a_draft_until_a_teacher_approves(report, scripted
 def test_an_approval_holds_only_for_what_was_approved():
     point = FeedbackPoint(text="You ask a good question.")
     form = read_rubric("pupil")
-    own = document([["Some text that can be quoted."]])
+    source = document([["Some text that can be quoted."]])
     entries = read_answer({part.key: [point.text] for part in form.sections}, form, "en")[0]
-    sections, _ = checked(entries, form, own, "en")
+    sections, _ = checked(entries, form, source, "en")
     made = Feedback(
         document="a.md", sha256="0", title="T", rubric="pupil", language="en", author="m", kind="model",
         needs_approval=True, sections=sections,
@@ -304,7 +306,7 @@ def test_an_edit_cannot_quote_what_is_not_there(report, tmp_path, scripted):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ([], "--given FILE --by NAME"),
         (
@@ -318,11 +320,11 @@ def test_an_edit_cannot_quote_what_is_not_there(report, tmp_path, scripted):
         (["--given", "paper.md", "--by", "me"], "not feedback of the rubric 'paper'"),
     ],
 )
-def test_mistakes_are_one_line(options, said, paper, monkeypatch, capsys):
+def test_mistakes_are_one_line(options, message, paper, monkeypatch, capsys):
     monkeypatch.chdir(paper.parent)
     assert main(["feedback", "paper.md", *options]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
 
 
 def test_a_rubric_of_ones_own(paper, scripted, capsys):
@@ -343,17 +345,17 @@ def test_a_store_becomes_data_that_training_reads(tmp_path, scripted, capsys):
     """Three documents, feedback by a person and a model, a teacher's decisions: demonstrations, rankings, reviews."""
     folder = tmp_path / "store"
     for number in range(3):
-        own = folder / f"class{number}"
-        own.mkdir(parents=True)
-        (own / "report.md").write_text(PAPER.replace("Forty", f"Forty{number}"))
-        (own / "by-hand.txt").write_text(
+        folder_of_class = folder / f"class{number}"
+        folder_of_class.mkdir(parents=True)
+        (folder_of_class / "report.md").write_text(PAPER.replace("Forty", f"Forty{number}"))
+        (folder_of_class / "by-hand.txt").write_text(
             "\n".join(f"## {part.key}\n- A kind word." for part in read_rubric("pupil").sections)
         )
-        base = ["feedback", str(own / "report.md"), "--rubric", "pupil", "--budget", "9999"]
-        assert main([*base, "--given", str(own / "by-hand.txt"), "--by", "Ms Kim"]) == 0
+        base = ["feedback", str(folder_of_class / "report.md"), "--rubric", "pupil", "--budget", "9999"]
+        assert main([*base, "--given", str(folder_of_class / "by-hand.txt"), "--by", "Ms Kim"]) == 0
         scripted(answer("pupil", "", f"You did this well {number}."))
         assert main([*base, "--model", "m"]) == 0
-        hand, machine = own / "report.md.Ms-Kim.feedback.json", own / "report.md.feedback.json"
+        hand, machine = folder_of_class / "report.md.Ms-Kim.feedback.json", folder_of_class / "report.md.feedback.json"
         assert main(["feedback", "approve", str(hand), "--by", "Ms Kim", "--grade", "6"]) == 0
         word = "approve" if number else "return"
         assert main(["feedback", word, str(machine), "--by", "Ms Kim", "--grade", "3"]) == 0
@@ -361,13 +363,13 @@ def test_a_store_becomes_data_that_training_reads(tmp_path, scripted, capsys):
     assert main(["feedback", "export", str(folder), "--out", str(out), "--budget", "3000"]) == 0
     assert "5 demonstrations, 3 rankings, 6 reviews" in " ".join(capsys.readouterr().err.split())
     shown = list(read_jsonl(out / "demonstrations.jsonl", Demonstration))
-    assert all(read_answer(json.loads(own.answer), read_rubric("pupil"), "en") for own in shown)
-    assert {own.author for own in shown} == {"Ms Kim", "m"}
+    assert all(read_answer(json.loads(record.answer), read_rubric("pupil"), "en") for record in shown)
+    assert {record.author for record in shown} == {"Ms Kim", "m"}
     ranked = list(read_jsonl(out / "rankings.jsonl", Ranking))
-    assert all(own.labeler == "Ms Kim" and len(own.candidates) == 2 for own in ranked)
-    for own in ranked:
-        assert own.authors[own.ranks.index(0)] == "Ms Kim" and sorted(own.ranks) == [0, 1]
-    assert {own.kind for own in read_reviews_of_one(out)} == {"person", "model"}
+    assert all(record.labeler == "Ms Kim" and len(record.candidates) == 2 for record in ranked)
+    for record in ranked:
+        assert record.authors[record.ranks.index(0)] == "Ms Kim" and sorted(record.ranks) == [0, 1]
+    assert {record.kind for record in read_reviews_of_one(out)} == {"person", "model"}
     chat = ChatFormat(tiny_tokenizer())
     wide = TextConfig(max_prompt=10_000, max_answer=10_000, held_out=0)
     assert len(demonstrations([str(out / "demonstrations.jsonl")], chat, wide).train) >= 3
@@ -386,15 +388,15 @@ def read_reviews_of_one(out):
 
 def test_without_a_grade_there_is_no_place_among_graded_answers():
     form = read_rubric("pupil")
-    own = document([["Some text that can be quoted."]], sha256="1")
+    source = document([["Some text that can be quoted."]], sha256="1")
 
     def filed(word, change, grade):
-        sections, _ = checked(read_answer({p.key: [word] for p in form.sections}, form, "en")[0], form, own, "en")
+        sections, _ = checked(read_answer({p.key: [word] for p in form.sections}, form, "en")[0], form, source, "en")
         made = Feedback(
             document="a.md", sha256="1", title="T", rubric="pupil", language="en", author=word, kind="model",
             needs_approval=True, sections=sections,
         )  # fmt: skip
-        return Filed(change(made, "Ms Kim", NOW, grade=grade), own, form)
+        return Filed(change(made, "Ms Kim", NOW, grade=grade), source, form)
 
     store = [filed("fine", approve, 5), filed("unsaid", approve, None), filed("better", approve, 6)]
     (ranked,) = store_rankings(store, tokens, 9999)
@@ -423,9 +425,9 @@ def test_edited_feedback_keeps_what_was_first_written(report, tmp_path, scripted
     scripted(PUPIL)
     main(["feedback", str(report), "--model", "m", "--rubric", "pupil", "--budget", "9999"])
     made, form = read_feedback(tmp_path / "보고서.md.feedback.json"), read_rubric("pupil")
-    own = document([["물은 두 시간 뒤에 얼었고 소금물은 얼지 않았다."]])
+    source = document([["물은 두 시간 뒤에 얼었고 소금물은 얼지 않았다."]])
     path = tmp_path / "edited.md"
     path.write_text(to_markdown(made, form).replace("쉬워요", "좋아요"))
-    once = edited(made, path, own, form)
+    once = edited(made, path, source, form)
     path.write_text(to_markdown(once, form).replace("좋아요", "참 좋아요"))
-    assert edited(once, path, own, form).written == made.sections
+    assert edited(once, path, source, form).written == made.sections

@@ -134,10 +134,10 @@ def test_what_it_answers_becomes_a_document(file, server):
     found = read_with_grobid(file, url + "/")
     assert (found.title, found.pages, found.language) == ("Bees that count", 3, "en")
     assert found.abstract == "Background: Bees may count.\n\nWe looked."
-    assert [(own.heading, own.level) for own in found.sections] == [
+    assert [(part.heading, part.level) for part in found.sections] == [
         ("1. Introduction", 1), ("2.1 How we looked", 2), ("Results", 1), ("Acknowledgements", 1), ("A More bees", 1)
     ]  # fmt: skip
-    texts = [[own.text for own in section.paragraphs] for section in found.sections]
+    texts = [[part.text for part in section.paragraphs] for section in found.sections]
     assert texts[0] == ["Some count [1], see Fig. 1 ."] and texts[3] == ["We thank A Fund."]
     assert texts[1] == ["We counted what they count:", "c = 4 (1)", "where c is a count.", "sugar water"]
     assert _kinds(found, "caption") == ["Fig. 1 A bee that counts.", "Table 1: How far bees count."]
@@ -181,7 +181,7 @@ def test_a_busy_server_is_asked_again(file, server):
 
 
 @pytest.mark.parametrize(
-    ("code", "body", "said"),
+    ("code", "body", "message"),
     [
         (200, "<a/>", "not TEI"),
         (200, TEI[:2000], "not TEI"),
@@ -193,12 +193,12 @@ def test_a_busy_server_is_asked_again(file, server):
         (500, "[TIMEOUT] PDF to XML conversion timed out", "refused it: 500"),
     ],
 )
-def test_what_it_cannot_do_is_one_line(code, body, said, file, server, capsys):
+def test_what_it_cannot_do_is_one_line(code, body, message, file, server, capsys):
     url, handler = server
     handler.answers = [(code, body)]
     assert main(["document", str(file), "--grobid", url]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
 
 
 def test_what_is_not_for_it(tmp_path, file):

@@ -72,8 +72,8 @@ def test_paraphrases_score_above_strangers():
     first = ["The paper lacks an ablation of the gating module.", "The writing is unclear in section 3."]
     second = ["Section 3 is hard to follow and unclear.", "No ablation study of the gate is given."]
     found = find_matches(LexicalMatcher(), first, second)
-    assert {(own.first, own.second) for own in found} == {(0, 1), (1, 0)}
-    assert "ablation" in next(own.reason for own in found if own.first == 0)
+    assert {(pair.first, pair.second) for pair in found} == {(0, 1), (1, 0)}
+    assert "ablation" in next(pair.reason for pair in found if pair.first == 0)
     korean = ["선행 연구와의 비교가 부족하다.", "데이터의 출처를 밝히지 않았다."]
     answers = ["데이터 출처가 없다.", "기존 선행연구를 비교하지 않음"]
     similarity = LexicalMatcher().compare([(korean, answers)])[0].similarity
@@ -209,7 +209,7 @@ def test_a_real_sentence_encoder_on_this_machine(tmp_path):
     encoder.save(str(tmp_path / "encoder"))
     matcher = EmbeddingMatcher(sentence_encoder(str(tmp_path / "encoder")), "tiny")
     found = find_matches(matcher, ["range(1, n)", "total += x"], ["return total", "range(1, n)"], 10)
-    assert [(own.first, own.second) for own in found] == [(0, 1)]
+    assert [(pair.first, pair.second) for pair in found] == [(0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_agreement_on_real_labels(place, least):
     if not (DATA / place).exists():
         pytest.skip(f"{place} is not here")
     labels = read_labels(DATA / place)
-    texts = dict.fromkeys(text for own in labels.pairs for side in (own.first, own.second) for text in side)
+    texts = dict.fromkeys(text for pair in labels.pairs for side in (pair.first, pair.second) for text in side)
     found = calibrate_matcher(LexicalMatcher().fit(texts), labels.pairs, labels.same_from, place, replicates=200)
     for name, value in least.items():
         assert getattr(found, name).value > value

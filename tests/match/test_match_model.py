@@ -89,7 +89,7 @@ def test_a_second_look_without_an_answer_is_a_failure_of_its_list_alone():
 def test_a_truthful_model_is_believed_whatever_the_order(kind):
     matcher = kind(JsonAsker(EngineChat(Scripted(truthful))), "scripted")
     both = [(A, B), (B, A), (A, []), (A[::-1], B)]
-    found = [matcher.scale.scores(own.similarity) for own in matcher.compare(both)]
+    found = [matcher.scale.scores(comparison.similarity) for comparison in matcher.compare(both)]
     np.testing.assert_array_equal(found[0], SAME)
     np.testing.assert_array_equal(found[1], SAME.T)
     assert found[2].shape == (4, 0)
@@ -129,7 +129,7 @@ def test_a_pair_has_the_score_that_enough_readings_give_it(readings):
     scores = matcher.scale.scores(matcher.compare([lists])[0].similarity)
     for i in range(2):
         for j in range(2):
-            given_ = [max((s for a, b, s in own if (a, b) == (i, j)), default=0) for own in readings] + [0, 0]
+            given_ = [max((s for a, b, s in pairs if (a, b) == (i, j)), default=0) for pairs in readings] + [0, 0]
             assert scores[i, j] == sorted(given_)[-2]
 
 
@@ -137,7 +137,7 @@ def test_a_pair_has_the_score_that_enough_readings_give_it(readings):
 def test_no_usable_answer_is_a_failure_not_a_zero(kind):
     engine = Scripted(lambda question, _: "I would rather not.")
     found = kind(JsonAsker(EngineChat(engine)), "mute").compare([(A, B), (A, [])])
-    assert [own.failed for own in found] == [True, False]
+    assert [comparison.failed for comparison in found] == [True, False]
     assert len(engine.asked) == 2 * (5 if kind is VotingMatcher else 1)
     with pytest.raises(UserError, match="no answer that can be read"):
         find_matches(kind(JsonAsker(EngineChat(engine)), "mute"), A, B)
@@ -145,11 +145,14 @@ def test_no_usable_answer_is_a_failure_not_a_zero(kind):
 
 def test_a_second_attempt_is_another_sample_and_what_is_too_long_is_left_alone():
     engine = Scripted(lambda question, number: '{"pairs": []}' if number > 2 else "hm")
-    assert not any(own.failed for own in ModelMatcher(JsonAsker(EngineChat(engine)), "late").compare([(A, B), (B, A)]))
+    assert not any(
+        comparison.failed
+        for comparison in ModelMatcher(JsonAsker(EngineChat(engine)), "late").compare([(A, B), (B, A)])
+    )
     assert len(set(engine.keys)) == len(engine.keys) == 4
     long = Scripted(truthful, longest=1500)
     found = ModelMatcher(JsonAsker(EngineChat(long)), "short").compare([(A, B), (["data " * 300], B)])
-    assert [own.failed for own in found] == [False, True]
+    assert [comparison.failed for comparison in found] == [False, True]
 
 
 def test_an_answer_depends_on_its_question_alone():
@@ -256,7 +259,7 @@ def test_points_without_support_are_rejected_and_counted():
     found = verify_quotes(REVIEW, entries)
     assert [point.text for point in found.points] == ["No ablation."]
     assert found.points[0].quote == "There is no “ablation” of the\n  gating module"
-    assert [own.text for own in found.rejected] == ["Invented.", "Nothing quoted.", "Quoted too little."]
+    assert [comment.text for comment in found.rejected] == ["Invented.", "Nothing quoted.", "Quoted too little."]
     answer = json.dumps({"points": [{"point": p, "quote": q} for p, q in entries] + ["?", {"point": 3}]})
     (extracted,) = ModelExtractor(JsonAsker(EngineChat(Scripted(lambda question, _: answer))), "m").extract([REVIEW])
     assert extracted == found
@@ -286,9 +289,9 @@ def test_aspects_by_words_and_by_a_model():
     number = ASPECTS.index("Novelty") + 1
     engine = Scripted(lambda question, _: f'{{"aspects": [{number}, 99, "x"]}}' if "Novelty is" in question else "no")
     assert ModelTagger(JsonAsker(EngineChat(engine)), "m").tag(points[:2]) == [{"Novelty"}, None]
-    for said, told in (("[]", set()), ("[99]", None)):
-        engine = Scripted(lambda *_, said=said: f'{{"aspects": {said}}}')
-        assert ModelTagger(JsonAsker(EngineChat(engine)), "m").tag(points[:1]) == [told]
+    for reply, tags in (("[]", set()), ("[99]", None)):
+        engine = Scripted(lambda *_, reply=reply: f'{{"aspects": {reply}}}')
+        assert ModelTagger(JsonAsker(EngineChat(engine)), "m").tag(points[:1]) == [tags]
 
 
 def test_a_real_model_and_a_server_are_asked_alike_in_the_chat_format():

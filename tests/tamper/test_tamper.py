@@ -312,9 +312,9 @@ def test_removed_blocks_leave_no_hole() -> None:
 
 def test_descriptions_name_the_repair() -> None:
     source = "def f(n):\n    for i in range(1, n):\n        if i <= n:\n            return i\n    return None\n"
-    said = {edit.kind: edit.description for edit in find_edits(source)}
-    assert said["comparison_boundary"].startswith("Should be `i <= n`: ")
-    assert said["range_bound"].startswith("Should be `range(1, n)`: ")
+    descriptions = {edit.kind: edit.description for edit in find_edits(source)}
+    assert descriptions["comparison_boundary"].startswith("Should be `i <= n`: ")
+    assert descriptions["range_bound"].startswith("Should be `range(1, n)`: ")
 
 
 INVALID = {
