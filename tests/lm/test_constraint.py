@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from momus.critique import parse_critique
 from momus.errors import UserError
 from momus.lm.constraint import QuoteState, VerbatimQuotes, Vocabulary, quotable_texts
+from momus.lm.token_set import TokenSet
 from support.tiny import tiny_engine, tiny_tokenizer
 
 ANSWER = (
@@ -168,3 +169,29 @@ def test_a_random_model_quotes_only_lines(written: str) -> None:
         quoted += len(comments)
         assert {comment.highlight for comment in comments} <= {*LINES, GROWN}
     assert quoted >= (16 if written else 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sets(st.integers(0, 30)), st.booleans())
+def test_a_token_set_is_the_set_it_stands_for(listed: set[int], excluded: bool) -> None:
+    tokens = TokenSet(listed, 31, excluded)
+    expected = set(range(31)) - listed if excluded else listed
+    assert list(tokens) == sorted(expected) and len(tokens) == len(expected)
+    assert all((token in tokens) == (token in expected) for token in range(-2, 34))
+    assert tokens == TokenSet(set(range(31)) - listed, 31, not excluded)
+
+
+def test_critiques_hold_few_tokens_at_a_large_vocabulary() -> None:
+    """Outside quotes all share one list of what is banned; in them only what goes on with a line is allowed."""
+    large = Vocabulary([*AWKWARD.pieces, *(f" word{i}".encode() for i in range(150_000))])
+    rules = [VerbatimQuotes(ANSWER, large) for _ in range(28)]
+    text = f"Some words.\n\n```\n{LINES[0]}\n```\nWrong.\n\n```\n"
+    held: dict[int, int] = {}
+    for rule in rules:
+        state = rule.start()
+        for byte in text.encode():
+            allowed = rule.allowed(state)
+            if allowed is not None:
+                held[id(allowed.tokens)] = allowed.tokens.nbytes
+            state = rule.advance(state, large.by_piece[bytes([byte])][0])
+    assert sum(held.values()) < 500_000

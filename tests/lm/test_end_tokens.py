@@ -15,6 +15,7 @@ from momus.lm.chat import PLAIN, ChatFormat
 from momus.lm.end_tokens import end_tokens, read_end_tokens
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import load_causal_lm, save_causal_lm
+from momus.lm.token_set import TokenSet
 from momus.runtime.settings import Setup
 from momus.train.bases import open_base
 from momus.train.settings import TextConfig
@@ -49,8 +50,8 @@ class Only:
     def start(self) -> None:
         return None
 
-    def allowed(self, state: object) -> list[int]:
-        return [self.token]
+    def allowed(self, state: object) -> TokenSet:
+        return TokenSet([self.token], self.token + 1)
 
     def choice_log_odds(self, state: object) -> None:
         return None

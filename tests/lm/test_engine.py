@@ -16,7 +16,7 @@ from momus.errors import UserError
 from momus.lm.engine import Engine, Sample, choose_in_both_orders, prompt_keys, uniforms
 from momus.lm.local.engine import LocalEngine
 from momus.lm.local.radix import RadixCache, group_by_length
-from momus.lm.sampling import draw
+from momus.lm.local.sampling import draw
 from support.openai_server import OpenAIServer
 from support.tiny import tiny_engine, tiny_model, tiny_tokenizer
 

@@ -26,6 +26,7 @@ from momus.lm.remote.probe import FORCE, probe
 from momus.lm.remote.server import KEY_VARIABLE, Server
 from momus.lm.remote.wire import Reply, Request, ServerToken, read_reply
 from momus.lm.tiny import TINY
+from momus.lm.token_set import TokenSet
 from support.openai_server import URL, OpenAIServer
 from support.tiny import tiny_engine, tiny_tokenizer
 
@@ -175,8 +176,8 @@ class _Allowed:
     def start(self) -> None:
         return None
 
-    def allowed(self, state: object) -> list[int]:
-        return self.tokens
+    def allowed(self, state: object) -> TokenSet:
+        return TokenSet(self.tokens, len(LOCAL.vocabulary))
 
     def choice_log_odds(self, state: object) -> None:
         return None

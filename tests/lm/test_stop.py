@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from momus.errors import UserError
 from momus.lm.engine import Engine, Sample
 from momus.lm.stop import StopStrings, cut_at_stop
+from momus.lm.token_set import TokenSet
 from support.openai_server import OpenAIServer
 from support.tiny import tiny_engine, tiny_tokenizer
 
@@ -63,8 +64,8 @@ class Script:
     def start(self) -> int:
         return 0
 
-    def allowed(self, state: Any) -> list[int]:
-        return [self.tokens[state]]
+    def allowed(self, state: Any) -> TokenSet:
+        return TokenSet([self.tokens[state]], len(LOCAL.vocabulary))
 
     def choice_log_odds(self, state: Any) -> None:
         return None

@@ -14,6 +14,7 @@ from momus.lm.chat import ChatFormat
 from momus.lm.constraint import VerbatimQuotes
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import load_causal_lm, save_causal_lm
+from momus.lm.token_set import TokenSet
 
 QUESTIONS = [
     "What is the capital of France?",
@@ -91,3 +92,17 @@ def test_constrained_quotes_are_verbatim(engine: LocalEngine) -> None:
     critiques = [parse_critique(f"```\n{sample.text}", CODE) for group in samples for sample in group]
     quotes = [comment.highlight for critique in critiques for comment in critique.comments]
     assert quotes and set(quotes) <= lines
+
+
+def test_28_constraints_hold_few_tokens(engine: LocalEngine) -> None:
+    text = "Look at this.\n\n```\nreturn total / 2\n```\nIt should divide by `len(values)`.\n\n```\ntotal = 0\n```\nNo."
+    tokens = engine.encode(text, bos=False)
+    held: dict[int, TokenSet] = {}
+    for rule in [VerbatimQuotes(CODE, engine.vocabulary) for _ in range(28)]:
+        state = rule.start()
+        for token in tokens:
+            allowed = rule.allowed(state)
+            if allowed is not None:
+                held[id(allowed)] = allowed
+            state = rule.advance(state, token)
+    assert sum(allowed.tokens.nbytes for allowed in held.values()) < 4 * 2**20

@@ -19,6 +19,7 @@ from momus.errors import UserError
 from momus.lm.local.engine import LocalEngine
 from momus.lm.remote.engine import RemoteEngine
 from momus.lm.remote.server import Server
+from momus.lm.token_set import TokenSet
 
 URL = "http://momus.test/v1"
 KNOWN = {
@@ -60,14 +61,14 @@ class _Only:
     """The constraint that a `logit_bias` of ±100 is."""
 
     def __init__(self, bias: dict[str, float], size: int) -> None:
-        self.tokens = [int(token) for token, value in bias.items() if value == 100]
-        if not self.tokens:
-            self.tokens = [token for token in range(size) if str(token) not in bias]
+        self.tokens = TokenSet([int(token) for token, value in bias.items() if value == 100], size)
+        if not len(self.tokens):
+            self.tokens = TokenSet(map(int, bias), size, excluded=True)
 
     def start(self) -> None:
         return None
 
-    def allowed(self, state: object) -> list[int]:
+    def allowed(self, state: object) -> TokenSet:
         return self.tokens
 
     def choice_log_odds(self, state: object) -> None:

@@ -8,12 +8,14 @@ tokenizer, however that one merges newlines, fences and code.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from momus.critique import FENCE, Span, quotable
 from momus.errors import UnfitInputError, UserError
+from momus.lm.token_set import TokenSet
 
 State = Hashable
 
@@ -28,7 +30,7 @@ class Constraint(Protocol):
     def start(self) -> State:
         """Return the state before the first token."""
 
-    def allowed(self, state: State) -> Sequence[int] | None:
+    def allowed(self, state: State) -> TokenSet | None:
         """Return the tokens allowed in a state, at least one, or None for all."""
 
     def choice_log_odds(self, state: State) -> Sequence[float] | None:
@@ -46,6 +48,7 @@ class Vocabulary:
 
     def __init__(self, pieces: Sequence[bytes | None]) -> None:
         self.pieces = tuple(pieces)
+        self._outside: dict[tuple[int, bool], tuple[TokenSet | None, tuple[int, ...]]] = {}
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> Vocabulary:
@@ -88,13 +91,39 @@ class Vocabulary:
         """Length of the longest piece, in bytes."""
         return max(map(len, self.by_piece), default=0)
 
-    @cached_property
-    def with_newline(self) -> tuple[tuple[bytes, int], ...]:
-        """The pieces with a newline, and their tokens: the only ones that can end a quote and go on."""
-        return tuple((piece, token) for token, piece in enumerate(self.pieces) if piece and b"\n" in piece)
+    def starting_with(self, text: bytes) -> list[tuple[bytes, int]]:
+        """Return the pieces that begin with some text that ends in a newline, and their tokens."""
+        pieces, tokens = self._with_newline
+        places = range(bisect_left(pieces, text), bisect_left(pieces, text[:-1] + bytes([_NEWLINE + 1])))
+        return [(pieces[i], tokens[i]) for i in places]
+
+    def outside_quotes(self, ticks: int, can_quote: bool) -> tuple[TokenSet | None, tuple[int, ...]]:
+        """Return what may come next outside a quote, whatever the answer; found once for all critiques.
+
+        Args:
+            ticks: The backticks just written; see `QuoteState`.
+            can_quote: Whether there is anything that can be quoted.
+
+        Returns:
+            The tokens allowed, None for all, and those among them that open a quote and go on in it, which is for the
+            answer to allow.
+        """
+        if (ticks, can_quote) not in self._outside:
+            read = {token: read_outside(ticks, self.pieces[token] or b"", can_quote) for token in self._with_tick}
+            banned = [token for token, after in read.items() if after is None]
+            going_on = tuple(token for token, after in read.items() if after is not None and after[1])
+            allowed = TokenSet(banned, len(self), excluded=True) if banned else None
+            self._outside[ticks, can_quote] = allowed, going_on
+        return self._outside[ticks, can_quote]
 
     @cached_property
-    def breaking(self) -> tuple[int, ...]:
+    def _with_newline(self) -> tuple[list[bytes], list[int]]:
+        """The pieces with a newline, sorted, and their tokens: the only ones that can end a quote and go on."""
+        found = sorted((piece, token) for token, piece in enumerate(self.pieces) if piece and b"\n" in piece)
+        return [piece for piece, _ in found], [token for _, token in found]
+
+    @cached_property
+    def _with_tick(self) -> tuple[int, ...]:
         """The tokens with a backtick in them: the only ones that can open a fence."""
         return tuple(token for token, piece in enumerate(self.pieces) if piece and _TICK in piece)
 
@@ -163,7 +192,7 @@ class VerbatimQuotes:
         """Return the state after `written`."""
         return self._start
 
-    def allowed(self, state: State) -> Sequence[int] | None:
+    def allowed(self, state: State) -> TokenSet | None:
         """Return the tokens that keep every quote verbatim; None where all do."""
         assert isinstance(state, QuoteState)
         return self._allowed(state)
@@ -192,26 +221,30 @@ class VerbatimQuotes:
             raise ValueError(f"token {token} is not allowed here")
         return after
 
-    def _find_allowed(self, state: QuoteState) -> Sequence[int] | None:
+    def _find_allowed(self, state: QuoteState) -> TokenSet | None:
+        vocabulary = self._vocabulary
         if state.quote is None and state.ticks < 3:
-            banned = {t for t in self._vocabulary.breaking if not self._legal(state, t)}
-            return [t for t in range(len(self._vocabulary)) if t not in banned] if banned else None
-        rests = list(self._rests(state).values()) if state.quote is not None else [b"\n"]
-        ahead = self._vocabulary.longest + 1
+            allowed, going_on = vocabulary.outside_quotes(state.ticks, bool(self._endings))
+            banned = [token for token in going_on if self._read(state, vocabulary.pieces[token] or b"") is None]
+            if not banned:
+                return allowed
+            return TokenSet([*banned, *(allowed.tokens.tolist() if allowed else ())], len(vocabulary), excluded=True)
+        if state.quote is None:  # a fence is open: its newline, and then a quote from its beginning
+            rests = [b"\n" + rest for rest in self._rests(state._replace(quote=b"")).values()]
+        else:
+            rests = list(self._rests(state).values())
+        ahead = vocabulary.longest + 1
         inside = {rest[:size] for rest in rests for size in range(1, min(len(rest), ahead))}
-        index = self._vocabulary.by_piece
-        tokens = {token for piece in inside & index.keys() for token in index[piece]}
-        # A piece may also end a quote (or a fence) and go on: try those that could.
-        ends = tuple(rest for rest in rests if len(rest) < ahead)
-        across = (token for piece, token in self._vocabulary.with_newline if piece.startswith(ends))
-        tokens.update(token for token in across if self._legal(state, token))
+        tokens = {token for piece in inside & vocabulary.by_piece.keys() for token in vocabulary.by_piece[piece]}
+        # A piece may also end a quote and go on: what then follows is read where it has a backtick.
+        for rest in (rest for rest in rests if len(rest) < ahead):
+            for piece, token in vocabulary.starting_with(rest):
+                if _TICK not in piece[len(rest) :] or self._read(state, piece) is not None:
+                    tokens.add(token)
         if not tokens:
             what = "the tokenizer has no token for a character of the answer: quotes cannot be constrained"
             raise UnfitInputError(what)
-        return sorted(tokens)
-
-    def _legal(self, state: QuoteState, token: int) -> bool:
-        return self._read(state, self._vocabulary.pieces[token] or b"") is not None
+        return TokenSet(tokens, len(vocabulary))
 
     def _rests(self, state: QuoteState) -> dict[int, bytes]:
         """What may still follow inside a quote, by target, up to and with the newline after its closing fence."""
@@ -229,27 +262,53 @@ class VerbatimQuotes:
 
     def _read(self, state: QuoteState, text: bytes) -> QuoteState | None:
         """Return the state after some bytes, or None where they break the rules."""
-        quote, ticks, used, target = state
-        for byte in text:
-            if quote is not None:
-                quote += bytes([byte])
-                now = QuoteState(quote, 0, used, target)
-                live = [i for i in self._open(now) if self._endings[i].startswith(quote)]
-                if not live:
+        while text:
+            if state.quote is None:
+                after = read_outside(state.ticks, text, bool(self._endings))
+                if after is None:
                     return None
-                if quote == self._endings[live[0]]:
-                    quote, ticks, used, target = None, 0, used | {live[0]}, None
-            elif byte == _NEWLINE:
-                quote, ticks = (b"", 0) if ticks == 3 else (None, 0)
-            elif ticks == 3:
-                return None
-            elif byte == _TICK:
-                ticks += 1 if ticks >= 0 else -1
-                if ticks < -3 or (ticks == 3 and not self._endings):
-                    return None
+                ticks, quoted = after
+                state = state._replace(quote=None if quoted is None else b"", ticks=ticks)
+                text = quoted or b""
+                continue
+            rests = self._rests(state)
+            closed = next((i for i, rest in rests.items() if text.startswith(rest)), None)
+            if closed is not None:
+                text = text[len(rests[closed]) :]
+                state = QuoteState(None, 0, state.used | {closed})
+            elif any(rest.startswith(text) for rest in rests.values()):
+                return state._replace(quote=(state.quote or b"") + text)
             else:
-                ticks = _IN_LINE
-        return QuoteState(quote, ticks, used, target)
+                return None
+        return state
+
+
+def read_outside(ticks: int, text: bytes, can_quote: bool) -> tuple[int, bytes | None] | None:
+    """Read bytes outside a quote: up to their end, or up to where a quote begins.
+
+    Args:
+        ticks: The backticks just written before; see `QuoteState`.
+        text: The bytes.
+        can_quote: Whether a quote may begin at all.
+
+    Returns:
+        The backticks after it, and None, or the bytes that are already in a quote; None in all where there are three
+        backticks that are not a line of their own.
+    """
+    for place, byte in enumerate(text, 1):
+        if byte == _NEWLINE:
+            if ticks == 3:
+                return 0, text[place:]
+            ticks = 0
+        elif ticks == 3:
+            return None
+        elif byte == _TICK:
+            ticks += 1 if ticks >= 0 else -1
+            if ticks < -3 or (ticks == 3 and not can_quote):
+                return None
+        else:
+            ticks = _IN_LINE
+    return ticks, None
 
 
 def quotable_texts(answer: str) -> Iterator[tuple[int, str]]:

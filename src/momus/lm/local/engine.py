@@ -40,9 +40,9 @@ from momus.lm.forward import backbone_of, branch_logprobs
 from momus.lm.local.decoding import DecodingBatch
 from momus.lm.local.fork import forking, windows_of
 from momus.lm.local.radix import CachedPrefix, RadixCache, group_by_length, parameter_sample, prefill_mask, stack_padded
+from momus.lm.local.sampling import draw
 from momus.lm.local.shared_prefix import logits_after
 from momus.lm.out_of_memory import run_within_memory
-from momus.lm.sampling import draw
 from momus.lm.stop import StopStrings
 from momus.lm.tree import Tokens, TokenTree
 
@@ -372,9 +372,12 @@ def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Sett
     open_to[:, settings.vocabulary :] = float("-inf")
     for i, row in enumerate(rows):
         if row.constraint is not None and (allowed := row.constraint.allowed(row.state)) is not None:
-            index = torch.tensor(allowed, device=logits.device)
-            open_to[i] = float("-inf")
-            open_to[i, index] = logits[i, index]
+            index = torch.from_numpy(allowed.tokens).to(logits.device)
+            if allowed.excluded:
+                open_to[i, index] = float("-inf")
+            else:
+                open_to[i] = float("-inf")
+                open_to[i, index] = logits[i, index]
     if settings.temperature == 0:
         picked = open_to.argmax(-1)
     else:

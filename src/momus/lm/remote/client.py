@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ class ModelClient:
         prompt: Sequence[int],
         size: int,
         key: tuple[int, ...],
-        only: Sequence[int] | None,
+        only: Collection[int] | None,
         settings: Settings,
     ) -> tuple[list[Token], bool]:
         """Ask for some tokens, of which `only` are allowed next; returns them, and whether the last is an end."""
@@ -125,7 +125,7 @@ class ModelClient:
             sent = text
         return Request(sent, size, chat=self.chat, **{"extra": self.can.extra, **fields})
 
-    def bias(self, only: Sequence[int]) -> dict[int, float]:
+    def bias(self, only: Collection[int]) -> dict[int, float]:
         """Return the smaller bias that leaves only some tokens: on them, or against all others."""
         if 2 * len(only) <= len(self.codec.vocabulary):
             return dict.fromkeys(only, FORCE)

@@ -23,7 +23,7 @@ what was asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from momus.errors import UnfitInputError, UserError
@@ -203,12 +203,12 @@ class RemoteEngine:
         # What may have to be thrown away is asked for in small parts; through chat there is but one.
         thrifty = rule is not None or (settings.stops.strings and not self.capabilities.stop and not self._chat)
         window = _WINDOW if thrifty else settings.max_tokens
-        only: Sequence[int] | None = None  # what the next token must be one of
+        only: Collection[int] | None = None  # what the next token must be one of
         while len(written) < settings.max_tokens:
             size = 1 if only is not None else min(window, settings.max_tokens - len(written))
             prompt = [*prefix, *(token for token, _ in written)]
             found, ended = await self._asker.go_on(prompt, size, (*key, len(written)), only, settings)
-            again: Sequence[int] | None = None
+            again: Collection[int] | None = None
             for place, one in enumerate(found, 1):
                 if rule and rule.choice_log_odds(state) is not None:
                     raise UserError("a model on a server cannot have its quotes drawn by a pointer")
