@@ -160,7 +160,9 @@ FILLS_A_FOLDER = {
 ALLOWED_WRITES = {
     ("momus.cli", "open"),  # the null device, in place of a closed stream
     ("momus.cli", "O_WRONLY"),
-    ("momus.label.sqlite", "mkdir"),  # a database, which SQLite writes durably itself
+    ("momus.lm.chats.cache", "mkdir"),  # databases, which SQLite writes durably itself
+    ("momus.lm.chats.cache", "touch"),
+    ("momus.label.sqlite", "mkdir"),
     ("momus.label.schema", "move"),
     ("momus.runtime.runs", "rename"),  # a damaged checkpoint, put aside
 }
