@@ -2,9 +2,8 @@
 
 import pytest
 
-from momus.label.connect import open_database
 from momus.label.people import People
-from momus.label.schema import migrate
+from momus.label.schema import migrate, open_database
 from momus.label.store import Store
 from support.databases import postgres_programs, postgresql_server
 

@@ -12,16 +12,15 @@ import pytest
 
 from momus.label import database as database_module
 from momus.label.audit import seal
-from momus.label.connect import open_database
 from momus.label.people import People
 from momus.label.rules import NewItem
-from momus.label.schema import migrate
+from momus.label.schema import migrate, open_database
 from momus.label.store import Store
 from momus.label.verify import verify
 
 WORKER = """
 import sys
-from momus.label.connect import open_database
+from momus.label.schema import open_database
 from momus.label.store import Store
 
 address, person, log = sys.argv[1:]
@@ -82,7 +81,7 @@ def test_six_writers_and_many_kills_leave_exactly_k_judgements_and_lose_none(fil
 
 def test_two_processes_seal_one_chain(filled):
     database, address, _ = filled
-    code = "import sys; from momus.label.connect import open_database; from momus.label.audit import seal; " \
+    code = "import sys; from momus.label.schema import open_database; from momus.label.audit import seal; " \
         "print(seal(open_database(sys.argv[1])))"  # fmt: skip
     others = [subprocess.Popen([sys.executable, "-c", code, address], stdout=subprocess.PIPE) for _ in range(2)]
     sealed = seal(database) + sum(int(other.communicate()[0]) for other in others)

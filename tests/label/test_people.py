@@ -4,10 +4,9 @@ import pytest
 
 from momus.errors import UserError
 from momus.label.audit import digest, log, seal
-from momus.label.connect import open_database
 from momus.label.people import IDLE_SECONDS, INVITATION_SECONDS, SESSION_SECONDS
 from momus.label.rules import NewItem, RefusedError
-from momus.label.schema import SCHEMA_VERSION, back_up, migrate
+from momus.label.schema import SCHEMA_VERSION, back_up, migrate, open_database
 from momus.label.store import Store
 from momus.label.verify import verify
 

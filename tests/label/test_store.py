@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from momus.errors import UserError
-from momus.label.connect import open_database
 from momus.label.people import People
 from momus.label.rules import NewItem, RefusedError, standing
-from momus.label.schema import migrate
+from momus.label.schema import migrate, open_database
 from momus.label.store import LEASE_SECONDS, Store
 from momus.label.verify import verify
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "overlap": "Measure how far a model's feedback agrees with people's.",
     "document": "Show what is read of a PDF, DOCX, HWPX, Markdown or text file.",
     "feedback": "Give structured feedback on a document, each point with a quote; approve drafts.",
+    "label": "Collect judgements of people in a browser; export them for training and evaluation.",
     "data": "Inspect and convert demonstrations, rankings and judgements of other projects.",
     "pretrain": "Train the small critic that ships with Momus, from nothing.",
     "doctor": "Say what this machine, and a model server, can do.",
@@ -46,6 +47,7 @@ _EXTRAS = {
     "data": {"markdown_it", "phonenumbers", "pyarrow"},
     "documents": {"PIL", "defusedxml", "pypdfium2"},
     "evaluate": {"datasets", "lm_eval"},
+    "label": {"multipart", "nh3", "psycopg", "python_multipart", "starlette", "uvicorn"},
     "remote": {"httpx2"},
     "train": {"gguf", "jinja2", "matplotlib", "pygments", "safetensors", "tokenizers", "torch", "transformers"},
 }

@@ -205,6 +205,8 @@ def keep(transaction: Transaction, lease: Lease, content: Any, active: float) ->
     transaction.run("DELETE FROM draft WHERE lease = ?", lease.token)
     log(transaction, lease.person, "submit", identity, text)
     recount(transaction, lease.item)
+    if lease.kind == "review":
+        apply_verdict(transaction, lease.payload["submission"], lease.person, content["verdict"], content["note"])
     gold = {"gold": lease.gold} if lease.purpose == "training" else {}
     return {"id": identity, "status": status, "revision": revision, **gold}
 
@@ -217,6 +219,20 @@ def recount(transaction: Transaction, item: int) -> None:
         "WHEN purpose = 'real' AND want <= ? THEN 'done' ELSE 'open' END WHERE number = ?",
         accepted, accepted, item,
     )  # fmt: skip
+
+
+def apply_verdict(transaction: Transaction, submission: str, reviewer: str, verdict: str, note: str) -> None:
+    """Add a verdict on a submission and count its item again; RefusedError 404 where there is no such submission."""
+    item = transaction.value("SELECT item FROM submission WHERE id = ?", submission)
+    if item is None:
+        raise RefusedError(404, "no such submission")
+    transaction.row(f"SELECT number FROM item WHERE number = ?{transaction.for_update}", item)
+    transaction.run(
+        "INSERT INTO review (submission, reviewer, verdict, note, at) VALUES (?, ?, ?, ?, ?)",
+        submission, reviewer, verdict, note, transaction.now(),
+    )  # fmt: skip
+    log(transaction, reviewer, "review", submission, [verdict, note])
+    recount(transaction, item)
 
 
 def last_verdict(transaction: Transaction, submission: str) -> str | None:

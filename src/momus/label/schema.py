@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from momus.errors import UserError
-from momus.label.database import Database, Transaction
+from momus.label.database import Clock, Database, Transaction
 from momus.label.sqlite import SQLite
 
 _V1 = """
@@ -68,6 +68,21 @@ _SERIAL = {
     "sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT",
     "postgresql": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
 }
+
+
+def open_database(address: str, clock: Clock | None = None) -> Database:
+    """Open a database: a path, or `postgresql://…`.
+
+    Raises:
+        UserError: There is none there, or it cannot be used.
+    """
+    if address.startswith(("postgresql://", "postgres://")):
+        from momus.label.postgresql import PostgreSQL
+
+        return PostgreSQL(address, clock)
+    if "://" in address:
+        raise UserError(f"--database {address}: a path (SQLite), or postgresql://…")
+    return SQLite(Path(address), clock)
 
 
 def migrate(database: Database) -> None:

@@ -37,6 +37,7 @@ from momus.label.rules import (
     RefusedError,
     Verdict,
     add_item,
+    apply_verdict,
     check_active,
     find_lease,
     find_room,
@@ -44,7 +45,6 @@ from momus.label.rules import (
     insert_lease,
     keep,
     last_verdict,
-    recount,
     to_json,
 )
 
@@ -68,11 +68,20 @@ class Queue:
 
 @dataclass
 class Store:
-    """The rules of assignment over a database."""
+    """The rules of assignment over a database.
+
+    Attributes:
+        database: Where everything is.
+        lease_seconds: How long a lease lives without a sign of life.
+        gold_every: One in so many items is a gold one, as far as there are any.
+        review_share: So large a share of submissions becomes an item of the kind "review", for anybody else.
+        random: Draws arrangements and samples.
+    """
 
     database: Database
     lease_seconds: float = LEASE_SECONDS
     gold_every: int = GOLD_EVERY
+    review_share: float = 0.0
     random: Random = field(default_factory=secrets.SystemRandom)
 
     def add_items(self, items: Sequence[NewItem], batch: str, actor: str) -> int:
@@ -193,6 +202,8 @@ class Store:
                 raise RefusedError(409, f"this task was {'submitted' if lease.state == 'done' else 'declined'} already")
             kept = check(lease.kind, lease.payload, lease.arrangement, content)
             answer = keep(transaction, lease, kept, active)
+            if lease.kind != "review" and self.random.random() < self.review_share:
+                add_item(transaction, _check_of(answer["id"], lease, kept), "checks", "momus")
             transaction.run(
                 "INSERT INTO reply VALUES (?, ?, ?, ?, ?)", person, request, wanted, to_json(answer), transaction.now()
             )
@@ -243,20 +254,7 @@ class Store:
 
     def review(self, submission: str, reviewer: str, verdict: Verdict, note: str) -> None:
         """Add a verdict; one that is returned or rejected no longer counts, and its item is open again."""
-
-        def work(transaction: Transaction) -> None:
-            item = transaction.value("SELECT item FROM submission WHERE id = ?", submission)
-            if item is None:
-                raise RefusedError(404, "no such submission")
-            transaction.row(f"SELECT number FROM item WHERE number = ?{transaction.for_update}", item)
-            transaction.run(
-                "INSERT INTO review (submission, reviewer, verdict, note, at) VALUES (?, ?, ?, ?, ?)",
-                submission, reviewer, verdict, note, transaction.now(),
-            )  # fmt: skip
-            log(transaction, reviewer, "review", submission, [verdict, note])
-            recount(transaction, item)
-
-        self.database.write(work)
+        self.database.write(lambda transaction: apply_verdict(transaction, submission, reviewer, verdict, note))
 
     def queues(self, person: str) -> list[Queue]:
         """Return what there is to do for a labeler, a line for each kind that has items."""
@@ -330,3 +328,10 @@ class Store:
             transaction.run("UPDATE draft SET lease = ? WHERE lease = ?", token, lapsed["token"])
         self._extend(transaction, token)
         return find_lease(transaction, token, person)
+
+
+def _check_of(submission: str, lease: Lease, content: Any) -> NewItem:
+    """Return the item that has somebody else check a submission."""
+    payload = {"submission": submission, "kind": lease.kind, "payload": lease.payload,
+               "arrangement": lease.arrangement, "content": content}  # fmt: skip
+    return NewItem("review", payload, authors=(lease.person,))

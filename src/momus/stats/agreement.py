@@ -63,3 +63,63 @@ def _count_agreements(pairs: Iterable[ScorePair]) -> tuple[float, int]:
             agreed += (float(np.sign(product)) + 1) / 2
             total += 1
     return agreed, total
+
+
+def krippendorff_alpha(ratings: Sequence[Sequence[float | None]], level: str = "ordinal") -> float:
+    """Return Krippendorff's alpha: 1 is perfect agreement, 0 what chance would give, less is systematic disagreement.
+
+    Krippendorff, Content Analysis (2004), chapter 11: `1 - observed / expected` disagreement over the coincidence
+    matrix of pairs of values that were given to the same unit, each unit weighted by 1 / (values - 1).
+
+    Args:
+        ratings: For each rater one value per unit; None where a rater did not rate a unit.
+        level: "nominal" (values differ or not), "ordinal" (by how many values lie between), or "interval".
+
+    Returns:
+        NaN when no unit has two values, or when all values are the same and nothing could have differed.
+    """
+    units = [[value for value in unit if value is not None] for unit in zip(*ratings, strict=True)]
+    units = [unit for unit in units if len(unit) > 1]
+    values = sorted({value for unit in units for value in unit})
+    if len(values) < 2:
+        return float("nan")
+    coincidences = np.zeros((len(values), len(values)))
+    for unit in units:
+        counts = np.array([unit.count(value) for value in values], dtype=float)
+        coincidences += (np.outer(counts, counts) - np.diag(counts)) / (len(unit) - 1)
+    totals = coincidences.sum(axis=0)
+    if level == "nominal":
+        distance = 1 - np.eye(len(values))
+    elif level == "ordinal":
+        middle = np.cumsum(totals) - totals / 2
+        distance = (middle[:, None] - middle[None, :]) ** 2
+    elif level == "interval":
+        distance = np.subtract.outer(np.array(values), np.array(values)) ** 2
+    else:
+        raise ValueError(f"level {level!r}: nominal, ordinal or interval")
+    expected = float((np.outer(totals, totals) * distance).sum()) / float(totals.sum() - 1)
+    return 1 - float((coincidences * distance).sum()) / expected
+
+
+def kendall_w(ranks: Sequence[Sequence[float]]) -> float:
+    """Return Kendall's coefficient of concordance of several rankings of the same things, corrected for ties.
+
+    Kendall and Babington Smith (1939). With m rankings of n things, R_i the sum of thing i's (mean) ranks and T_j the
+    sum of t^3 - t over the ties of ranking j: `W = 12 S / (m^2 (n^3 - n) - m sum T_j)`, S the squared deviations of R.
+
+    Args:
+        ranks: For each rater a number for each thing, lower is better; equal numbers are ties.
+
+    Returns:
+        0 (no concordance) to 1; NaN for fewer than two raters or things, or when everybody ties everything.
+    """
+    from scipy.stats import rankdata
+
+    table = np.array([rankdata(rater) for rater in ranks], dtype=float)
+    if table.ndim != 2 or min(table.shape) < 2:
+        return float("nan")
+    raters, things = table.shape
+    ties = sum(float(count**3 - count) for rater in table for count in np.unique(rater, return_counts=True)[1])
+    deviation = float(((table.sum(axis=0) - raters * (things + 1) / 2) ** 2).sum())
+    possible = raters**2 * (things**3 - things) - raters * ties
+    return 12 * deviation / possible if possible > 0 else float("nan")

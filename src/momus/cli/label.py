@@ -1,0 +1,299 @@
+"""`momus label`: the workbench, where people demonstrate, rank, tamper, compare and write critiques."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, subcommand
+
+from momus.errors import UserError
+
+if TYPE_CHECKING:
+    from momus.label.database import Database
+
+_KIND = Literal[
+    "demonstration", "prompt", "ranking", "edit", "break", "tamper", "found", "critique", "comparison", "survey"
+]
+
+
+@dataclass(frozen=True)
+class _OnDatabase:
+    database: str = "label.db"
+    """A path (SQLite), or postgresql://…"""
+
+    def open(self) -> Database:
+        """Open the database, which must be there."""
+        from momus.label.serve import open_store
+
+        if "://" not in self.database and not Path(self.database).exists():
+            raise UserError(f"--database {self.database}: no such file; momus label serve or import makes one")
+        return open_store(self.database)
+
+
+@dataclass(frozen=True)
+class Serve(_OnDatabase):
+    """Serve the workbench. The first start prints a link that signs its owner in."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on; for others to reach it, put a proxy with TLS before it and give --public-url."""
+    port: int = 8765
+    """The port."""
+    public_url: str | None = None
+    """Where labelers reach it, such as https://label.example.org."""
+    review_share: float = 0.0
+    """So large a share of submissions is checked by somebody else; the paper's median is 0.14."""
+    model: str | None = None
+    """A model that labelers can ask while they work: its folder or its name on the hub; with --url its name there."""
+    url: str | None = None
+    """An OpenAI-compatible server."""
+
+    def run(self) -> int:
+        """Print where it is and serve until interrupted."""
+        from momus.cli.shared.output import say
+        from momus.label.probe import open_models
+        from momus.label.serve import ServeConfig, open_store, owner_link, serve, site_of
+
+        if not 0 <= self.review_share <= 1:
+            raise UserError(f"--review-share {self.review_share}: from 0 to 1")
+        config = ServeConfig(self.database, self.host, self.port, self.public_url, self.review_share)
+        site = site_of(config)
+        models = open_models(self.model, self.url)
+        database = open_store(self.database)
+        link = owner_link(database, site, "first")
+        database.close()
+        say(f"The workbench is at {site.origins[0]}/ (Ctrl+C ends it; nothing is lost).")
+        if link:
+            say(f"It has no owner yet. This link signs you in as its owner, once, within 15 minutes:\n{link}")
+        serve(config, models)
+        return 0
+
+
+@dataclass(frozen=True)
+class Import(_OnDatabase):
+    """Add items to be judged: records of Momus, or anything `momus data` reads, turned into tasks of one kind."""
+
+    file: Positional[str] = ""
+    """The records; the formats of `momus data convert`, or JSON Lines of the kind's own items."""
+    kind: _KIND = "ranking"
+    """What labelers are to do with them."""
+    want: int = 1
+    """How many judgements each item gets."""
+    batch: str = ""
+    """A name for what is added together; by default the file's name. The same item is added to a batch once."""
+    purpose: Literal["real", "gold", "training"] = "real"
+    """Gold items check labelers among the real ones; training items come first and show their expected result."""
+    critiques: tuple[str, ...] = ()
+    """NAME=FILE for each writer of critiques (momus critique, momus label export): of the kind critique the first is
+    what a random half starts from, of the kind comparison up to four are compared."""
+    preview: int = 0
+    """Show the first so many items, and add nothing."""
+    demo: bool = False
+    """Add one small item of every kind, to try the workbench."""
+
+    def run(self) -> int:
+        """Add them and say how many were new."""
+        import json
+
+        from momus.cli.shared.output import say
+        from momus.label.importing import authors_by_task, demo_items, read_items, without_authors
+        from momus.label.serve import open_store
+        from momus.label.store import Store
+
+        if self.want < 1:
+            raise UserError(f"--want {self.want}: must be at least 1")
+        if bool(self.file) == self.demo:
+            raise UserError("name a file of records, or give --demo")
+        critiques = {name: Path(path) for name, _, path in (pair.partition("=") for pair in self.critiques)}
+        items = demo_items() if self.demo else read_items(self.file, self.kind, self.want, self.purpose, critiques)
+        if self.preview:
+            for item in items[: self.preview]:
+                print(json.dumps({"kind": item.kind, **item.payload}, ensure_ascii=False))
+            say(f"{len(items)} items; nothing was added")
+            return 0
+        database = open_store(self.database)
+        try:
+            batch = self.batch or ("demo" if self.demo else Path(self.file).name)
+            barred = without_authors(items, authors_by_task(database))
+            added = Store(database).add_items(barred, batch, "terminal")
+        finally:
+            database.close()
+        say(f"{added} items added, {len(items) - added} were there already")
+        return 0
+
+
+@dataclass(frozen=True)
+class Export(_OnDatabase):
+    """Write the judgements as records that `momus train` and `momus evaluate` read."""
+
+    out: Positional[Path] = Path("labels")
+    """The folder to write; one that is there already is refused."""
+
+    def run(self) -> int:
+        """Write them and say what there is."""
+        from momus.cli.shared.output import say
+        from momus.label.exporting import export
+
+        database = self.open()
+        try:
+            counts = export(database, self.out)
+        finally:
+            database.close()
+        for name, count in counts.items():
+            print(f"{self.out / name}\t{count}")
+        say(f"{sum(counts.values())} records, described in {self.out / 'README.md'}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Invite(_OnDatabase):
+    """Print invitation links, each for one person, once."""
+
+    count: int = 1
+    """How many."""
+    owner: bool = False
+    """For an owner, who sees and may do everything; such a link works for 15 minutes."""
+    labeler: str | None = None
+    """A new link for an account there is: its pseudonym."""
+    public_url: str | None = None
+    """Where labelers reach the workbench."""
+    port: int = 8765
+    """Its port, where there is no --public-url."""
+
+    def run(self) -> int:
+        """Print the links."""
+        from momus.label.people import INVITATION_SECONDS, OWNER_INVITATION_SECONDS, People
+        from momus.label.serve import ServeConfig, site_of
+
+        site = site_of(ServeConfig(self.database, port=self.port, public_url=self.public_url))
+        database = self.open()
+        try:
+            for _ in range(self.count):
+                seconds = OWNER_INVITATION_SECONDS if self.owner else INVITATION_SECONDS
+                role: Literal["owner", "labeler"] = "owner" if self.owner else "labeler"
+                token = People(database).invite(role, "terminal", self.labeler, seconds)
+                print(f"{site.origins[0]}/join/{token}")
+        finally:
+            database.close()
+        return 0
+
+
+@dataclass(frozen=True)
+class Status(_OnDatabase):
+    """Print progress, labelers and agreement."""
+
+    csv: bool = False
+    """As CSV."""
+    json: bool = False
+    """As one JSON object."""
+
+    def run(self) -> int:
+        """Print the tables."""
+        import json
+
+        from rich.table import Table
+
+        from momus.cli.shared.output import show
+        from momus.label.overview import as_csv, overview
+
+        database = self.open()
+        try:
+            shown = overview(database)
+        finally:
+            database.close()
+        if self.csv:
+            print(as_csv(shown), end="")
+        elif self.json:
+            print(json.dumps(shown, ensure_ascii=False))
+        else:
+            for name in ("progress", "people", "agreement"):
+                if rows := shown[name]:
+                    table = Table(*rows[0], title=name, title_justify="left")
+                    for row in rows:
+                        table.add_row(*map(_cell, row.values()))
+                    show(table)
+        return 0
+
+
+@dataclass(frozen=True)
+class Verify(_OnDatabase):
+    """Check the audit log's chain, and the judgements against it. Exits with 1 if anything is wrong."""
+
+    def run(self) -> int:
+        """Print what is wrong, or the last seal."""
+        from momus.label.verify import verify
+
+        database = self.open()
+        try:
+            problems, count, last = verify(database)
+        finally:
+            database.close()
+        for problem in problems:
+            print(problem)
+        if not problems:
+            print(f"{count} entries, last seal {last}")
+        return 1 if problems else 0
+
+
+@dataclass(frozen=True)
+class Backup(_OnDatabase):
+    """Copy an SQLite workbench, whole, while it is in use. A copy is restored by serving it."""
+
+    out: Positional[Path] = Path("label.backup.db")
+    """The copy; a file that is there already is refused."""
+
+    def run(self) -> int:
+        """Make the copy."""
+        from momus.label.schema import back_up
+        from momus.label.sqlite import SQLite
+
+        database = self.open()
+        try:
+            if not isinstance(database, SQLite):
+                raise UserError("--database: PostgreSQL is backed up with pg_dump")
+            back_up(database, self.out)
+        finally:
+            database.close()
+        return 0
+
+
+@dataclass(frozen=True)
+class Erase(_OnDatabase):
+    """Erase a person's name and unfinished work; judgements stay under the pseudonym, and the log stays verifiable."""
+
+    labeler: Positional[str] = ""
+    """The pseudonym."""
+
+    def run(self) -> int:
+        """Erase the name."""
+        from momus.label.people import People
+
+        database = self.open()
+        try:
+            People(database).erase(self.labeler, "terminal")
+        finally:
+            database.close()
+        return 0
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+_Action = (
+    Annotated[Serve, subcommand("serve")]
+    | Annotated[Import, subcommand("import")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Invite, subcommand("invite")]
+    | Annotated[Status, subcommand("status")]
+    | Annotated[Verify, subcommand("verify")]
+    | Annotated[Backup, subcommand("backup")]
+    | Annotated[Erase, subcommand("erase")]
+)
+
+
+def command(action: Annotated[_Action, tyro.conf.arg(name="")]) -> int:
+    """Collect judgements of people in a browser (docs/guides/labeling.md)."""
+    return action.run()

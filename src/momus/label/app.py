@@ -1,0 +1,340 @@
+"""The workbench's pages and its small JSON interface; security.py decides who gets here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from momus.errors import UserError
+from momus.label import audit, overview
+from momus.label.database import Database
+from momus.label.kinds import KINDS, check
+from momus.label.people import INVITATION_SECONDS, SESSION_SECONDS, People, Role
+from momus.label.probe import Models, Probes
+from momus.label.rules import RefusedError
+from momus.label.security import Endpoint, Limiter, Shield, Site, body_of, guarded
+from momus.label.store import Store
+from momus.label.texts import LANGUAGES, Words
+from momus.label.views import arrange, view
+
+SEAL_SECONDS = 2.0
+_PAGES = Environment(loader=PackageLoader("momus.label"), autoescape=True)
+
+
+def make_app(database: Database, store: Store, site: Site, models: Models | None = None) -> Starlette:
+    """Return the application.
+
+    Args:
+        database: A migrated database.
+        store: The rules of assignment over it.
+        site: Where it is reached.
+        models: What labelers may ask while they work; None leaves those buttons out.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        sealing = asyncio.create_task(_seal_now_and_then(database))
+        yield
+        sealing.cancel()
+        with suppress(asyncio.CancelledError):
+            await sealing
+        await run_in_threadpool(audit.seal, database)
+
+    static = StaticFiles(directory=Path(str(files("momus.label") / "static")))
+    app = Starlette(
+        routes=[
+            *(Route(path, guarded(endpoint, role), methods=[method]) for method, path, endpoint, role in ROUTES),
+            Mount("/static", static),
+        ],
+        middleware=[Middleware(Shield, site=site)],
+        exception_handlers={HTTPException: _show_error, UserError: _show_error, Exception: _show_error},
+        lifespan=lifespan,
+    )
+    app.state.site = site
+    app.state.store = store
+    app.state.people = People(database)
+    app.state.probes = Probes(database, models) if models else None
+    app.state.joins = Limiter(20, 60)
+    app.state.asks = Limiter(20, 60)
+    app.state.requests = Limiter(1200, 60)
+    return app
+
+
+async def _seal_now_and_then(database: Database) -> None:
+    while True:
+        await asyncio.sleep(SEAL_SECONDS)
+        with suppress(Exception):  # a database that is away now is tried again
+            await run_in_threadpool(audit.seal, database)
+
+
+def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page in the reader's language."""
+    person = getattr(request.state, "person", None)
+    words = Words(person.language if person else _wanted_language(request))
+    html = _PAGES.get_template(f"{name}.html").render(
+        words=words, t=words.all, person=person, nonce=request.scope.get("nonce", ""), languages=LANGUAGES,
+        path=request.url.path, **values,
+    )  # fmt: skip
+    return HTMLResponse(html, status)
+
+
+def _wanted_language(request: Request) -> str:
+    wanted = request.headers.get("accept-language", "")[:2].lower()
+    return wanted if wanted in LANGUAGES else "en"
+
+
+async def _show_error(request: Request, error: Exception) -> Response:
+    """Answer what went wrong, in one line, as JSON or as a page; what was not foreseen says nothing about itself."""
+    status, headers = 500, {}
+    text = "the server failed; your work is kept"
+    if isinstance(error, RefusedError):
+        status, text = error.status, str(error)
+    elif isinstance(error, UserError):
+        status, text = 400, str(error)
+    elif isinstance(error, HTTPException):
+        status, text, headers = error.status_code, error.detail, dict(error.headers or {})
+    words = Words(_wanted_language(request))
+    if status == 401 and not request.url.path.startswith("/api/"):
+        return page(request, "signin", 401)
+    text = words.get(f"error.{status}", words.get(text, text)) if text in words.all or status == 404 else text
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"error": text}, status, headers)
+    response = page(request, "error", status, message=text)
+    response.headers.update(headers)
+    return response
+
+
+async def home(request: Request) -> Response:
+    """Show what there is to do."""
+    queues = await run_in_threadpool(request.app.state.store.queues, request.state.person.id)
+    return page(request, "home", queues=queues)
+
+
+async def show_join(request: Request) -> Response:
+    """Show what an invitation is for; looking at it does not use it."""
+    request.app.state.joins.check(request.app.state.site.client(request))
+    invitation = await run_in_threadpool(request.app.state.people.invitation, request.path_params["token"])
+    return page(request, "join", 200 if invitation else 404, invitation=invitation)
+
+
+async def join(request: Request) -> Response:
+    """Use an invitation and begin a session."""
+    request.app.state.joins.check(request.app.state.site.client(request))
+    form = await request.form()
+    language = str(form.get("language", "en"))
+    name = " ".join(str(form.get("name", "")).split())[:100]
+    people: People = request.app.state.people
+    language = language if language in LANGUAGES else "en"
+    key = await run_in_threadpool(people.join, request.path_params["token"], name or "?", language)
+    if key is None:
+        return page(request, "join", 404, invitation=None)
+    if old := request.cookies.get(request.app.state.site.cookie):
+        await run_in_threadpool(people.leave, old)
+    response = RedirectResponse("/", 303)
+    site: Site = request.app.state.site
+    response.set_cookie(
+        site.cookie, key, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="lax", secure=site.secure
+    )
+    return response
+
+
+async def leave(request: Request) -> Response:
+    """End the session."""
+    site: Site = request.app.state.site
+    await run_in_threadpool(request.app.state.people.leave, request.cookies[site.cookie])
+    response = RedirectResponse("/", 303)
+    response.delete_cookie(site.cookie, path="/", httponly=True, samesite="lax", secure=site.secure)
+    return response
+
+
+async def set_language(request: Request) -> Response:
+    """Change the language of the pages."""
+    language = str((await request.form()).get("language", ""))
+    if language in LANGUAGES:
+        await run_in_threadpool(request.app.state.people.set_language, request.state.person.id, language)
+    return RedirectResponse("/", 303)
+
+
+async def next_task(request: Request) -> Response:
+    """Hand out the next task of a kind."""
+    kind = str((await request.form()).get("kind", ""))
+    if kind not in KINDS:
+        raise HTTPException(404, "error.404")
+    lease = await run_in_threadpool(request.app.state.store.claim, request.state.person.id, kind, arrange)
+    if lease is None:
+        return page(request, "error", 404, message=Words(request.state.person.language)["error.empty"])
+    return RedirectResponse(f"/work/{lease.token}", 303)
+
+
+async def work(request: Request) -> Response:
+    """Show a task."""
+    lease = await run_in_threadpool(
+        request.app.state.store.lease, request.path_params["token"], request.state.person.id
+    )
+    if lease.state in ("done", "declined"):
+        return RedirectResponse("/mine", 303)
+    words = Words(request.state.person.language)
+    task = {
+        "token": lease.token,
+        "view": view(lease.kind, lease.payload, lease.arrangement, words, request.app.state.probes is not None),
+        "draft": lease.draft,
+        "revision": lease.draft_revision,
+        "lease": request.app.state.store.lease_seconds,
+        "csrf": request.state.person.csrf,
+        "words": {key: text for key, text in words.all.items() if key.startswith(("ui.", "key."))},
+    }
+    return page(request, "work", task=task, title=words[f"kind.{lease.kind}"])
+
+
+async def heartbeat(request: Request) -> Response:
+    """Keep a lease alive."""
+    seconds = await run_in_threadpool(
+        request.app.state.store.heartbeat, request.path_params["token"], request.state.person.id
+    )
+    return JSONResponse({"seconds": seconds})
+
+
+async def save_draft(request: Request) -> Response:
+    """Save unfinished work."""
+    request.app.state.requests.check(request.state.person.id)
+    body = await body_of(request, {"revision": int, "content": dict})
+    revision = await run_in_threadpool(
+        request.app.state.store.save_draft, request.path_params["token"], request.state.person.id,
+        body["revision"], body["content"],
+    )  # fmt: skip
+    return JSONResponse({"revision": revision})
+
+
+async def submit(request: Request) -> Response:
+    """Accept a judgement, once."""
+    body = await body_of(request, {"request": str, "content": dict, "active": (int, float)})
+    if not 8 <= len(body["request"]) <= 64:
+        raise UserError("request: 8 to 64 characters")
+    answer = await run_in_threadpool(
+        request.app.state.store.submit, request.path_params["token"], request.state.person.id, body["request"],
+        body["content"], max(0.0, min(float(body["active"]), 86400.0)), check,
+    )  # fmt: skip
+    return JSONResponse(answer)
+
+
+async def decline(request: Request) -> Response:
+    """Give a task back."""
+    body = await body_of(request, {"reason": str})
+    store: Store = request.app.state.store
+    await run_in_threadpool(store.decline, request.path_params["token"], request.state.person.id, body["reason"][:1000])
+    return JSONResponse({})
+
+
+async def ask(request: Request) -> Response:
+    """Have a model asked, in the background."""
+    if request.app.state.probes is None:
+        raise HTTPException(404, "error.404")
+    request.app.state.asks.check(request.state.person.id)
+    body = await body_of(request, {"request": str, "content": dict})
+    token, person = request.path_params["token"], request.state.person.id
+    lease = await run_in_threadpool(request.app.state.store.lease, token, person)
+    await run_in_threadpool(request.app.state.probes.start, lease, body["request"], body["content"])
+    return JSONResponse({}, 202)
+
+
+async def answer_of(request: Request) -> Response:
+    """Return what a model answered, or null while it has not."""
+    if request.app.state.probes is None:
+        raise HTTPException(404, "error.404")
+    token, person = request.path_params["token"], request.state.person.id
+    await run_in_threadpool(request.app.state.store.lease, token, person)
+    result = await run_in_threadpool(request.app.state.probes.result, token, request.path_params["request"])
+    return JSONResponse({"result": result})
+
+
+async def mine(request: Request) -> Response:
+    """Show a labeler's own submissions."""
+    rows = await run_in_threadpool(overview.submissions_by, request.app.state.store.database, request.state.person.id)
+    return page(request, "mine", rows=rows, hours=sum(row["active"] for row in rows) / 3600)
+
+
+async def correct(request: Request) -> Response:
+    """Open a submission again."""
+    submission = str((await request.form()).get("submission", ""))
+    lease = await run_in_threadpool(request.app.state.store.reopen, submission, request.state.person.id)
+    return RedirectResponse(f"/work/{lease.token}", 303)
+
+
+async def status(request: Request) -> Response:
+    """Show the owner how it goes."""
+    shown = await run_in_threadpool(overview.overview, request.app.state.store.database)
+    return page(request, "status", shown=shown)
+
+
+async def status_csv(request: Request) -> Response:
+    """Return the same numbers as CSV."""
+    shown = await run_in_threadpool(overview.overview, request.app.state.store.database)
+    headers = {"Content-Disposition": 'attachment; filename="status.csv"'}
+    return Response(overview.as_csv(shown), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def people(request: Request) -> Response:
+    """Show who works here."""
+    rows = await run_in_threadpool(request.app.state.people.everybody)
+    return page(request, "people", rows=rows, link=None)
+
+
+async def invite(request: Request) -> Response:
+    """Make a link, for somebody new or for an account there is, and show it once."""
+    accounts: People = request.app.state.people
+    person = str((await request.form()).get("person", "")) or None
+    role: Role = "labeler"
+    make = partial(accounts.invite, role, request.state.person.id, person, INVITATION_SECONDS)
+    token = await run_in_threadpool(make)
+    rows = await run_in_threadpool(accounts.everybody)
+    return page(request, "people", rows=rows, link=f"{request.app.state.site.origins[0]}/join/{token}")
+
+
+async def set_state(request: Request) -> Response:
+    """Pause an account, or let it go on."""
+    form = await request.form()
+    state, person = str(form.get("state", "")), str(form.get("person", ""))
+    if state not in ("active", "paused") or person == request.state.person.id:
+        raise HTTPException(403, "error.403")
+    await run_in_threadpool(request.app.state.people.set_state, person, state, request.state.person.id)
+    return RedirectResponse("/people", 303)
+
+
+ROUTES: tuple[tuple[str, str, Endpoint, Role | None], ...] = (
+    ("GET", "/join/{token}", show_join, None),
+    ("POST", "/join/{token}", join, None),
+    ("GET", "/", home, "labeler"),
+    ("POST", "/leave", leave, "labeler"),
+    ("POST", "/language", set_language, "labeler"),
+    ("POST", "/next", next_task, "labeler"),
+    ("GET", "/work/{token}", work, "labeler"),
+    ("GET", "/mine", mine, "labeler"),
+    ("POST", "/correct", correct, "labeler"),
+    ("POST", "/api/work/{token}/heartbeat", heartbeat, "labeler"),
+    ("PUT", "/api/work/{token}/draft", save_draft, "labeler"),
+    ("POST", "/api/work/{token}/submission", submit, "labeler"),
+    ("POST", "/api/work/{token}/decline", decline, "labeler"),
+    ("POST", "/api/work/{token}/probe", ask, "labeler"),
+    ("GET", "/api/work/{token}/probe/{request}", answer_of, "labeler"),
+    ("GET", "/status", status, "owner"),
+    ("GET", "/status.csv", status_csv, "owner"),
+    ("GET", "/people", people, "owner"),
+    ("POST", "/people/invite", invite, "owner"),
+    ("POST", "/people/state", set_state, "owner"),
+)
+"""Method, path, endpoint, and who may call it; a path that is not here is answered with 404."""

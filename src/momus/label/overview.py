@@ -1,0 +1,213 @@
+"""Numbers about the work: for the owner's page, its CSV and `momus label status`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any
+
+from momus.label import kinds
+from momus.label.database import Database, Row, Transaction
+from momus.label.rules import last_verdict, standing
+from momus.label.views import prefill_use, prefilled_comments
+from momus.stats.agreement import krippendorff_alpha, preference_agreement
+
+Table = dict[str, Any]
+
+
+def submissions_by(database: Database, person: str) -> list[Row]:
+    """Return a labeler's submissions, newest first, each with its `state`; only the last revision of each."""
+
+    def work(transaction: Transaction) -> list[Row]:
+        rows = transaction.rows(
+            "SELECT submission.id, kind, status, submitted, active FROM submission JOIN item ON item.number = "
+            "submission.item WHERE person = ? AND NOT EXISTS (SELECT 1 FROM submission AS later WHERE "
+            "later.supersedes = submission.id) ORDER BY submitted DESC LIMIT 200",
+            person,
+        )
+        return [
+            {
+                **row,
+                "state": last_verdict(transaction, row["id"]) or row["status"],
+                "when": datetime.fromtimestamp(row["submitted"], UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            }
+            for row in rows
+        ]
+
+    return database.read(work)
+
+
+def overview(database: Database) -> Table:
+    """Return progress by kind, labelers, agreement and the use of prefills."""
+    return database.read(_overview)
+
+
+def _overview(transaction: Transaction) -> Table:
+    progress = transaction.rows(
+        "SELECT kind, count(*) AS items, sum(CASE WHEN purpose = 'real' THEN want ELSE 0 END) AS wanted, "
+        "sum(CASE WHEN purpose = 'real' THEN accepted ELSE 0 END) AS accepted FROM item GROUP BY kind ORDER BY kind"
+    )
+    day = transaction.now() - 86400
+    work = transaction.rows(
+        "SELECT kind, item.purpose, item.gold, submission.* FROM submission JOIN item ON item.number = submission.item"
+    )
+    declined = {
+        row["kind"]: row["n"]
+        for row in transaction.rows(
+            "SELECT kind, count(*) AS n FROM lease JOIN item ON item.number = lease.item "
+            "WHERE lease.state = 'declined' GROUP BY kind"
+        )
+    }
+    for row in progress:
+        of_kind = [submission for submission in work if submission["kind"] == row["kind"]]
+        row["wanted"], row["accepted"] = int(row["wanted"]), int(row["accepted"])
+        row["surplus"] = sum(submission["status"] == "surplus" for submission in of_kind)
+        row["declined"] = declined.get(row["kind"], 0)
+        row["day"] = sum(submission["submitted"] > day for submission in of_kind)
+        row["median"] = round(median(s["active"] for s in of_kind) / 60, 1) if of_kind else None
+    held = transaction.value("SELECT count(*) AS n FROM lease WHERE state = 'held' AND expires > ?", transaction.now())
+    return {
+        "progress": progress,
+        "pending": held,
+        "people": _people(transaction, work),
+        "agreement": list(_agreement(transaction)),
+        "prefill": _prefill(transaction),
+    }
+
+
+def _people(transaction: Transaction, work: list[Row]) -> list[Row]:
+    by_person: dict[str, list[Row]] = defaultdict(list)
+    for row in work:
+        by_person[row["person"]].append(row)
+    people = []
+    for row in transaction.rows("SELECT id, name FROM person ORDER BY created"):
+        own = by_person.get(row["id"], [])
+        checks = [
+            matches_gold(s["kind"], json.loads(s["content"]), json.loads(s["arrangement"]), json.loads(s["gold"]))
+            for s in own if s["purpose"] == "gold" and s["gold"]
+        ]  # fmt: skip
+        people.append({
+            **row,
+            "submitted": sum(s["revision"] == 0 for s in own),
+            "hours": round(sum(s["active"] for s in own) / 3600, 2),
+            "gold": f"{sum(checks)}/{len(checks)}" if checks else "",
+        })  # fmt: skip
+    return people
+
+
+def matches_gold(kind: str, content: Table, arrangement: Table, gold: Table) -> bool:
+    """Whether a judgement agrees with the expected one.
+
+    Rankings: no pair the other way round. Comparisons: every rating within one point. Anything else: whatever fields
+    are expected are the same. Expected ranks and ratings are in the item's own order.
+    """
+    if kind == "ranking" and "ranks" in gold:
+        ranks, wanted = in_item_order(content["ranks"], arrangement), gold["ranks"]
+        pairs = [(i, j) for i in range(len(ranks)) for j in range(i)]
+        return all((ranks[i] - ranks[j]) * (wanted[i] - wanted[j]) >= 0 for i, j in pairs)
+    if kind == "comparison" and "ratings" in gold:
+        ratings = in_item_order(content["ratings"], arrangement)
+        return all(
+            abs(rating[name] - wanted[name]) <= 1
+            for rating, wanted in zip(ratings, gold["ratings"], strict=True)
+            for name in kinds.ATTRIBUTES if name in wanted
+        )  # fmt: skip
+    return all(content.get(name) == value for name, value in gold.items())
+
+
+def in_item_order(values: list[Any], arrangement: Table) -> list[Any]:
+    """Turn values in the order shown back into the order of the item."""
+    order = arrangement["order"]
+    return [values[order.index(i)] for i in range(len(order))]
+
+
+def _agreement(transaction: Transaction) -> Iterator[Row]:
+    """Yield agreement on every attribute of comparisons and rankings, over items with two or more judgements."""
+    values: dict[str, list[dict[str, list[float]]]] = defaultdict(list)
+    for item in transaction.rows(
+        "SELECT number, kind FROM item WHERE kind IN ('comparison', 'ranking') AND accepted > 1 AND purpose = 'real'"
+    ):
+        judged: dict[str, dict[str, list[float]]] = defaultdict(dict)
+        for row in standing(transaction, item["number"]):
+            content, arrangement = json.loads(row["content"]), json.loads(row["arrangement"])
+            for name, scores in _scores(item["kind"], content, arrangement).items():
+                judged[name][row["person"]] = scores
+        for name, by_person in judged.items():
+            values[f"{item['kind']}: {name}"].append(by_person)
+    for name, items in sorted(values.items()):
+        pairs = [
+            (scores[i], scores[j])
+            for by_person in items
+            for scores in [[by_person[person] for person in sorted(by_person)]]
+            for i in range(len(scores)) for j in range(i)
+        ]  # fmt: skip
+        labelers = sorted({person for by_person in items for person in by_person})
+        ratings = [
+            [by_person[p][i] if p in by_person else None for by_person in items for i in range(_length(by_person))]
+            for p in labelers
+        ]
+        yield {
+            "measure": name, "n": len(items), "pairwise": preference_agreement(pairs),
+            "alpha": krippendorff_alpha(ratings, "ordinal"),
+        }  # fmt: skip
+
+
+def _length(by_person: dict[str, list[float]]) -> int:
+    return len(next(iter(by_person.values())))
+
+
+def _scores(kind: str, content: Table, arrangement: Table) -> dict[str, list[float]]:
+    """Return the values of each attribute, higher is more, in the item's order."""
+    if kind == "ranking":
+        cards = in_item_order(content["cards"], arrangement)
+        ranks = in_item_order(content["ranks"], arrangement)
+        return {"order": [-float(rank) for rank in ranks], "overall": [float(card["overall"]) for card in cards]}
+    ratings = in_item_order(content["ratings"], arrangement)
+    scores = {name: [float(rating[name]) for rating in ratings] for name in kinds.ATTRIBUTES}
+    if ratings and ratings[0]["cbi"]:
+        scores["cbi"] = [float(value) for rating in ratings for value in rating["cbi"]]
+    return scores
+
+
+def _prefill(transaction: Transaction) -> Row:
+    """Return what became of prefilled comments (CriticGPT, figure 4), and comments written with and without them."""
+    total = dict.fromkeys(("shown", "kept", "edited", "deleted", "added", "with", "without", "blank"), 0)
+    for row in transaction.rows(
+        "SELECT payload, content, submission.arrangement FROM submission JOIN item ON item.number = submission.item "
+        "WHERE kind = 'critique' AND NOT EXISTS (SELECT 1 FROM submission AS later WHERE later.supersedes = "
+        "submission.id)"
+    ):
+        content = kinds.Critique.model_validate(json.loads(row["content"]))
+        if not json.loads(row["arrangement"]).get("prefilled"):
+            total["without"] += 1
+            total["blank"] += len(content.comments)
+            continue
+        before = prefilled_comments(kinds.CritiqueItem.model_validate(json.loads(row["payload"])))
+        use = prefill_use(before, content.comments)
+        total["with"] += 1
+        total["shown"] += len(before)
+        for name in ("kept", "edited", "deleted", "added"):
+            total[name] += use[name]
+    return total
+
+
+def as_csv(shown: Table) -> str:
+    """Return the tables one after the other; cells that a spreadsheet would run as formulas are quoted."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    for name in ("progress", "people", "agreement"):
+        rows = shown[name]
+        writer.writerow([name, *rows[0]] if rows else [name])
+        writer.writerows(["", *(_harmless(value) for value in row.values())] for row in rows)
+    writer.writerow(["prefill", *shown["prefill"]])
+    writer.writerow(["", *shown["prefill"].values()])
+    return out.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
