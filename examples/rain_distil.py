@@ -33,7 +33,7 @@ from momus.errors import UserError
 from momus.lm.tiny import TINY
 from momus.records import Task, read_jsonl, write_jsonl
 from momus.search.rain.answer import AnswerReader
-from momus.search.rain.dataset import Rain, RainAnswer, with_settings
+from momus.search.rain.dataset import Rain, RainAnswer
 from momus.search.rain.tasks import RAIN_TASKS
 
 RAW = (
@@ -98,7 +98,7 @@ def run(*arguments: object) -> None:
 
 def compare(chosen: argparse.Namespace, out: Path, searched: list[Task], held_out: list[Task]) -> None:
     """Print values and costs before, searched and after."""
-    task = with_settings(RAIN_TASKS["critique"].with_cases(chosen.cases), max_tokens=chosen.max_tokens)
+    task = RAIN_TASKS["critique"].with_cases(chosen.cases).with_settings(max_tokens=chosen.max_tokens)
     before, after = (loaded(Where(str(folder)), task) for folder in (chosen.model, out / "sft" / "model"))
     answers = [own for own in read_jsonl(out / "rain" / "answers.jsonl", RainAnswer) if not own.skipped]
     engine = before.writer.engine

@@ -42,7 +42,7 @@ from momus.lm.models import load_causal_lm, load_tokenizer, save_causal_lm
 from momus.lm.tree import common_prefix
 from momus.records import Demonstration, Prompt, Ranking, Record, read_jsonl, write_jsonl
 from momus.runtime.runs import Run
-from momus.search.rain.dataset import Rain, with_settings
+from momus.search.rain.dataset import Rain
 from momus.search.rain.judge import encode_plain
 from momus.search.rain.tasks import RAIN_TASKS, RainTask
 from momus.stats.bootstrap import SHARE, Interval, difference_interval, mean_interval, ratio_interval
@@ -379,7 +379,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     chosen.out.mkdir(parents=True, exist_ok=True)
     training, held_out = worlds(chosen.seed)
-    task = with_settings(RAIN_TASKS["sentiment"].with_cases(CASES), max_tokens=chosen.max_tokens)
+    task = RAIN_TASKS["sentiment"].with_cases(CASES).with_settings(max_tokens=chosen.max_tokens)
     model = train(chosen, training, task)
     calibrate(chosen, held_out, model)
     compare(chosen, held_out, loaded(Where(str(model)), task))

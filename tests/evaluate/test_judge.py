@@ -206,9 +206,9 @@ def test_real_pairs_can_be_read() -> None:
 
 def test_ways_to_answer_are_compared_at_equal_cost() -> None:
     from momus.evaluate.rain.comparison import WAYS, WayComparison, summarise_ways
-    from momus.search.rain.dataset import Rain, with_settings
+    from momus.search.rain.dataset import Rain
 
-    task = with_settings(RAIN_TASKS["critique"].with_cases(0), max_tokens=4, iterations=6)
+    task = RAIN_TASKS["critique"].with_cases(0).with_settings(max_tokens=4, iterations=6)
     rain = Rain.of(tiny_engine(), task)
 
     def grader(asked: str, answered: str) -> JudgeVerdict:
@@ -233,9 +233,9 @@ def test_ways_to_answer_are_compared_at_equal_cost() -> None:
 
 def test_the_best_of_n_by_a_reward_model_takes_as_many_tokens() -> None:
     from momus.evaluate.rain.comparison import BEST_OF_N, WAYS, AnswerReward, WayComparison, summarise_ways
-    from momus.search.rain.dataset import Rain, with_settings
+    from momus.search.rain.dataset import Rain
 
-    rain = Rain.of(tiny_engine(), with_settings(RAIN_TASKS["critique"].with_cases(0), max_tokens=4, iterations=6))
+    rain = Rain.of(tiny_engine(), RAIN_TASKS["critique"].with_cases(0).with_settings(max_tokens=4, iterations=6))
     asked: list[int] = []
 
     def longest(prompts: list[tuple[int, ...]], answers: list[list[tuple[int, ...]]]) -> list[list[float]]:

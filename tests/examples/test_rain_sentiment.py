@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from momus.lm.local.engine import LocalEngine
 from momus.records import Prompt
-from momus.search.rain.dataset import Rain, with_settings
+from momus.search.rain.dataset import Rain
 from momus.search.rain.tasks import RAIN_TASKS
 from momus.train.sft import demonstration_trees
 from support.tiny import tiny_engine
 
 EXAMPLE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "rain_sentiment.py"))
 TRAINING, HELD_OUT = EXAMPLE["worlds"](0)
-TASK = with_settings(RAIN_TASKS["sentiment"].with_cases(EXAMPLE["CASES"]), max_tokens=4, iterations=4)
+TASK = RAIN_TASKS["sentiment"].with_cases(EXAMPLE["CASES"]).with_settings(max_tokens=4, iterations=4)
 
 
 def test_the_worlds_have_nothing_in_common_and_every_sentence_its_truth() -> None:

@@ -14,7 +14,7 @@ from momus.lm.local.branches import write_branches
 from momus.lm.remote.engine import RemoteEngine
 from momus.records import Prompt
 from momus.search.rain.answer import EncodedPrompt
-from momus.search.rain.dataset import Rain, with_settings
+from momus.search.rain.dataset import Rain
 from momus.search.rain.judge import Case, Criterion, JudgeVerdict, SelfJudge
 from momus.search.rain.models import RemoteWriter, attention_encoder
 from momus.search.rain.result import RainResult
@@ -132,7 +132,7 @@ def test_what_does_not_fit_is_told_before_it_is_asked() -> None:
 
 def test_a_run_over_a_server_says_how_siblings_were_compared() -> None:
     _, engine = served()
-    task = with_settings(RAIN_TASKS["critique"].with_cases(0), max_tokens=3, iterations=4)
+    task = RAIN_TASKS["critique"].with_cases(0).with_settings(max_tokens=3, iterations=4)
     rain = Rain.of(engine, task)
     assert rain.encoder is None and attention_encoder(rain.writer) is None
     first, second = (rain.answer(0, Prompt(prompt="why?"), 0) for _ in range(2))

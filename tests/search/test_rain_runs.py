@@ -17,14 +17,13 @@ from momus.search.rain.dataset import (
     SearchedSet,
     demonstrations,
     preferences,
-    with_settings,
 )
 from momus.search.rain.tasks import RAIN_TASKS
 from support.openai_server import OpenAIServer
 from support.rain_reference import reference_rain
 from support.tiny import tiny_engine, tiny_model, tiny_tokenizer
 
-TASK = with_settings(RAIN_TASKS["critique"].with_cases(0), max_tokens=4, iterations=8)
+TASK = RAIN_TASKS["critique"].with_cases(0).with_settings(max_tokens=4, iterations=8)
 QUICK = ["--cases", "0", "--max-tokens", "3", "--iterations", "6"]
 
 

@@ -172,13 +172,12 @@ class Compare:
         from momus.evaluate.rain.comparison import WayComparison, answer_all, summarise_ways
         from momus.files import Ledger
         from momus.records import Prompt, write_jsonl
-        from momus.search.rain.dataset import with_settings
         from momus.search.rain.tasks import RAIN_TASKS
 
         if min(self.limit, self.max_tokens) < 1:
             raise UserError("--limit and --max-tokens must be at least 1")
         check_file(self.out)
-        task = with_settings(RAIN_TASKS[self.task], max_tokens=self.max_tokens).with_cases(self.cases)
+        task = RAIN_TASKS[self.task].with_settings(max_tokens=self.max_tokens).with_cases(self.cases)
         prompts = read_prompts([self.file], [], self.task, self.limit)
         embeddings = way_to_compare(None, self.url)
         rain = loaded(Where(self.model, self.url, self.tokenizer), task, embeddings=embeddings)

@@ -78,7 +78,6 @@ def command(
     from momus.cli.shared.output import say, weights_of
     from momus.cli.shared.rain_report import exported, tell
     from momus.cli.shared.searching import Where, loaded, read_prompts, way_to_compare
-    from momus.search.rain.dataset import with_settings
     from momus.search.rain.result import Budget
     from momus.search.rain.tasks import RAIN_TASKS
 
@@ -94,7 +93,7 @@ def command(
         raise UserError(f"--iterations {iterations}: must be at least 2")
     if budget_seconds is not None and not budget_seconds > 0:
         raise UserError(f"--budget-seconds {budget_seconds:g}: must be above 0")
-    chosen = with_settings(RAIN_TASKS[task], max_tokens=max_tokens, threshold=threshold, iterations=iterations)
+    chosen = RAIN_TASKS[task].with_settings(max_tokens=max_tokens, threshold=threshold, iterations=iterations)
     chosen = chosen.with_cases(cases)
     prompts = read_prompts(files, prompt, task, limit)
     where = Where(_model(model, url, task), url, tokenizer, device, precision, memory)

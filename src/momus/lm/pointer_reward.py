@@ -140,13 +140,17 @@ class PointerRewardModel(RewardModel):
         return cls._read(path, lambda backbone: cls(backbone, pointer, tokenizer))
 
 
-def load_reward(path: Path) -> RewardModel:
-    """Load a reward model of critiques, with a pointer or without.
+def load_reward(path: str | Path) -> RewardModel:
+    """Load a reward model, with a critic's pointer or without.
+
+    Args:
+        path: Its folder.
 
     Raises:
         UserError: The directory does not hold a reward model.
     """
-    return PointerRewardModel.load(path) if reward_kind(path) == POINTED else RewardModel.load(path)
+    folder = Path(path)
+    return PointerRewardModel.load(folder) if reward_kind(folder) == POINTED else RewardModel.load(folder)
 
 
 def _prompt(tree: TokenTree, branch: npt.NDArray[np.int64]) -> Tokens:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -304,9 +304,3 @@ def demonstrations(answers: Sequence[RainAnswer], author: str) -> Iterator[Demon
     for answer in answers:
         if answer.stopped == "end" and answer.sets and answer.sets[-1].met and answer.answer.strip():
             yield Demonstration(prompt=answer.prompt, answer=answer.answer, author=author)
-
-
-def with_settings(task: RainTask, **changed: Any) -> RainTask:
-    """Change a task's settings where a value is given."""
-    given = {name: value for name, value in changed.items() if value is not None}
-    return replace(task, config=replace(task.config, **given))

@@ -36,6 +36,15 @@ class RainTask:
             raise UserError(f"--cases {most}: must be at least 0")
         return replace(self, criterion=replace(self.criterion, cases=self.criterion.cases[:most]))
 
+    def with_settings(self, **changed: Any) -> RainTask:
+        """Change the settings that are given, by their names in `RainConfig`; None leaves one as it is.
+
+        Raises:
+            UserError: They do not go together.
+        """
+        settings = {name: value for name, value in changed.items() if value is not None}
+        return replace(self, config=replace(self.config, **settings))
+
     def stored(self) -> dict[str, Any]:
         """Return settings and criterion as run directories hold them, under the names that they have always had."""
         return {
