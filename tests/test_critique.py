@@ -26,6 +26,7 @@ _PIECES = [
     "```",
     "````",
     "```L2",
+    "```L2-note",
     "\n",
     "\n\n",
     " ",
@@ -65,7 +66,11 @@ def _anchored_critiques(draw):
     cuts = st.integers(0, len(answer))
     quotes = st.tuples(cuts, cuts).map(lambda cut: answer[min(cut) : max(cut)]) | _TEXT
     comment = _legal(
-        lambda h, t, n: Comment(highlight=h, text=t, span=anchor(h, answer, n), line=n), quotes, _TEXT, _LINE_NUMBERS
+        lambda h, t, n, s: Comment(highlight=h, text=t, span=anchor(h, answer, n), line=n, severity=s if n else None),
+        quotes,
+        _TEXT,
+        _LINE_NUMBERS,
+        st.sampled_from([None, "error", "warning", "note"]),
     )
     comments = draw(st.lists(comment, max_size=4))
     closing = draw(st.just("") | _TEXT)

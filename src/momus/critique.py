@@ -10,9 +10,9 @@ a text, and optionally a closing remark (CriticGPT, arXiv 2407.00215, section 2.
 
     Everything else looks right.
 
-Where the quote stands more than once, the fence may name the line it starts on, counted from 1: ```` ```L12 ````. The
-same text is what people write, what models generate and what the reward model reads. Rules that make
-parsing and formatting inverse of each other:
+Beside the opening fence may stand the line that the quote starts on, counted from 1, and how bad the problem is:
+```` ```L12-error ````. The same text is what people write, what models generate and what the reward model reads. Rules
+that make parsing and formatting inverse of each other:
 
 * a highlight is any non-blank text that does not start or end with a newline; its fence is as long as it
   needs to be (three backticks, or one more than the longest run inside);
@@ -30,7 +30,7 @@ and the shipped critic do. Such a comment is about its last line; `focus` return
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -38,7 +38,10 @@ FENCE = "```"
 NO_PROBLEMS = "No problems found."
 
 _OPENING = re.compile(r"\s*(`{3,})([\w+-]*)\s*")
-_LINE = re.compile(r"L([1-9][0-9]{0,8})")
+_PLACE = re.compile(r"L([1-9][0-9]{0,8})(?:-(error|warning|note))?")
+
+Severity = Literal["error", "warning", "note"]
+"""How bad a problem is: the levels of SARIF."""
 _BLANK_LINES = re.compile(r"\n[ \t]*\n")
 
 
@@ -58,7 +61,7 @@ class Comment(BaseModel):
 
     `span` is where the highlight stands in the answer, or None when it does not occur there (unanchored) or
     when no answer was given to anchor to. `line` is the number of the line it starts on, from 1, as written; None
-    where none was.
+    where none was. `severity` can only be written beside a line.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,11 +70,12 @@ class Comment(BaseModel):
     text: str
     span: Span | None = None
     line: Annotated[int, Field(ge=1, lt=10**9)] | None = None
+    severity: Severity | None = None
 
     @model_serializer(mode="wrap")
-    def _without_no_line(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_none(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = serialize(self)
-        return {name: value for name, value in fields.items() if name != "line" or value is not None}
+        return {name: value for name, value in fields.items() if name == "span" or value is not None}
 
     @model_validator(mode="after")
     def _legal(self) -> Comment:
@@ -79,6 +83,8 @@ class Comment(BaseModel):
             raise ValueError("a highlight must not be blank")
         if self.highlight.startswith("\n") or self.highlight.endswith("\n"):
             raise ValueError("a highlight must not start or end with a newline")
+        if self.severity is not None and self.line is None:
+            raise ValueError("a comment with a severity needs a line")
         if not _is_paragraph(self.text):
             raise ValueError("a comment's text must be one paragraph without fences")
         return self
@@ -184,6 +190,7 @@ def format_critique(critique: Critique) -> str:
     for comment in critique.comments:
         fence = _fence_for(comment.highlight)
         place = "" if comment.line is None else f"L{comment.line}"
+        place += "" if comment.severity is None else f"-{comment.severity}"
         blocks.append(f"{fence}{place}\n{comment.highlight}\n{fence}\n{comment.text}")
     if critique.closing:
         blocks.append(critique.closing)
@@ -206,14 +213,16 @@ def parse_critique(text: str, answer: str) -> Critique:
     sections = _sections(text)
     for section in sections:
         paragraphs = _paragraphs(section.prose)
-        highlight, line = section.highlight, section.line
+        highlight, place = section.highlight, _PLACE.fullmatch(section.label)
         if highlight is None or not highlight.strip():
             closing += paragraphs
             continue
         size = 1 if section is sections[-1] else len(paragraphs)
         closing += paragraphs[size:]
         text = "\n".join(paragraphs[:size]) or "-"
-        comments.append(Comment(highlight=highlight, text=text, span=anchor(highlight, answer, line), line=line))
+        line = int(place[1]) if place else None
+        span, severity = anchor(highlight, answer, line), cast("Severity | None", place and place[2])
+        comments.append(Comment(highlight=highlight, text=text, span=span, line=line, severity=severity))
     return Critique(comments=tuple(comments), closing="\n\n".join(closing))
 
 
@@ -237,23 +246,22 @@ def lines_of(span: Span, answer: str) -> range:
 
 
 class _Section(NamedTuple):
-    """A highlight, the number of its line if named, and the prose after it; before the first there is none."""
+    """A highlight, what stood beside its opening fence, and the prose after it; before the first there is none."""
 
     highlight: str | None
-    line: int | None
+    label: str
     prose: str
 
 
 def _sections(text: str) -> list[_Section]:
     """Cut a critique into sections; the one without a highlight is left out if blank."""
-    quotes: list[tuple[str | None, int | None]] = [(None, None)]
+    quotes: list[tuple[str | None, str]] = [(None, "")]
     proses: list[list[str]] = [[]]
     fence: re.Match[str] | None = None
     quote: list[str] = []
     for line in [*text.split("\n"), None]:
         if fence is not None and (line is None or line.strip() == fence[1]):
-            named = _LINE.fullmatch(fence[2])
-            quotes.append((_trim_newlines(quote), int(named[1]) if named else None))
+            quotes.append((_trim_newlines(quote), fence[2]))
             proses.append([])
             fence, quote = None, []
         elif line is None:

@@ -357,4 +357,5 @@ def test_json_is_versioned_and_complete(tmp_path):
         "function": "Shape.area",
         "quote": "    return self.width * self.height",
         "text": "Look at `return`.",
+        "severity": None,
     }

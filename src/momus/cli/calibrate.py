@@ -13,7 +13,10 @@ def command(
     paths: Positional[list[Path]],
     out: Path = Path("calibration.json"),
     tampers: Path | None = None,
-    model: Path | None = None,
+    model: str | None = None,
+    url: str | None = None,
+    rules: Path | None = None,
+    samples: int | None = None,
     reward: Path | None = None,
     reward_url: str | None = None,
     reward_tokenizer: str | None = None,
@@ -30,7 +33,12 @@ def command(
             the standard library's modules that the shipped critic never saw.
         out: Where the operating points go.
         tampers: JSON Lines of Tamper records with known bugs, and clean ones, in place of inserting any.
-        model: Directory of the critic; the shipped one by default.
+        model: A critic's directory; or a model that chats: its directory, GGUF file or name on the hub, with --url its
+            name on the server. The shipped critic by default.
+        url: A server with an OpenAI-compatible or Anthropic-style API; its key is read from MOMUS_API_KEY.
+        rules: A file with the house's own rules, for a model that chats.
+        samples: Reviews by a model that chats of each function: with more than one, the dial is the share that must
+            agree on a line. By default one, at temperature 0.
         reward: Directory of a reward model: the critic then searches (Force Sampling Beam Search), and its dial is the
             length modifier. Without one it reviews several times, and its dial is the share that must agree.
         reward_url: The base URL of a server with a reward model, in place of a directory.
@@ -42,6 +50,7 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from momus.cli.shared.output import check_file
+    from momus.cli.shared.prompting import read_prompting
     from momus.critics.open import open_critic
     from momus.errors import UserError
     from momus.evaluate.critics.calibration import calibrate
@@ -55,7 +64,8 @@ def command(
     check_file(out)
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
-    critic = open_critic(model, RewardSource(reward, reward_url, reward_tokenizer))
+    source = RewardSource(reward, reward_url, reward_tokenizer)
+    critic = open_critic(model, source, url=url, prompted=read_prompting(rules, samples))
     known, data, skipped = gather(paths, tampers, critic, answers, seed)
     console = Console(stderr=True)
     print_skipped(skipped, console)

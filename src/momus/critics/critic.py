@@ -38,7 +38,7 @@ class Critic(Protocol):
         """Return whether the task and a critique of it fit the critic's context; parts of what fits must fit."""
 
     def write(self, tasks: Sequence[Task]) -> Sequence[SearchResult]:
-        """Write one or more critiques of every task, in order, scored and anchored to its answer."""
+        """Write critiques of every task, in order, scored and anchored to its answer; none where it could not."""
 
     def identity(self) -> Mapping[str, Any]:
         """Return all that decides what it writes, weights by their digests, as what JSON can hold."""
@@ -62,8 +62,8 @@ class LengthDial:
 
     def choose(self, written: SearchResult, answer: str, setting: float) -> Critique:
         """Return the critique with the best score, every highlight adding `setting` to it."""
-        return choose_best(written, setting).critique
+        return choose_best(written, setting).critique if written.candidates else Critique()
 
     def settings(self, written: SearchResult) -> Iterable[float]:
         """Return one modifier between any two at which the choice changes, and one beyond each end."""
-        return take_midpoints(find_ties(written))
+        return take_midpoints(find_ties(written)) if written.candidates else ()

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from momus.critics.calibration import describe_promise, read_calibration
 from momus.critics.critic import Critic
+from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critics.trained import SearchCritic, VotingCritic
 from momus.errors import UserError
+from momus.lm.chats.open import open_chat
+from momus.lm.chats.protocol import refuse_continuing
 from momus.lm.tiny import TINY
 from momus.search.result import RewardSource
 
@@ -16,29 +19,50 @@ SHIPPED = Path(__file__).with_name("calibration.json")
 """What was measured of the shipped critic."""
 
 CONFIDENCE = 0.75
-"""The voting critic's setting where nobody asks for another: quiet rather than complete (see calibration.json)."""
+"""The setting of a critic that votes where nobody asks for another: quiet rather than complete (calibration.json)."""
 
 
-def open_critic(model: Path | None = None, reward: RewardSource | None = None) -> Critic:
-    """Open a critic: the searching one where there is a reward model, else the voting one.
+def open_critic(
+    model: str | Path | None = None,
+    reward: RewardSource | None = None,
+    *,
+    url: str | None = None,
+    prompted: PromptedConfig | None = None,
+) -> Critic:
+    """Open a critic.
+
+    A model with a chat template, and any model on a server, is prompted. One that was trained by Momus searches where
+    there is a reward model, and else votes.
 
     Args:
-        model: Directory of the critic; the shipped one by default.
+        model: The model's folder, GGUF file or name on the hub, or its name on the server; the shipped one by default.
         reward: Where the reward model is, if anywhere.
+        url: A server with an OpenAI-compatible or Anthropic-style API.
+        prompted: How a prompted model is asked.
 
     Raises:
-        UserError: A directory does not hold the model it should.
+        UserError: A directory does not hold the model it should, or the options do not go together.
     """
+    source = reward or RewardSource()
+    if url is not None or (model is not None and _has_chat_template(model)):
+        chat = open_chat(None if model is None else str(model), url)
+        if source:
+            raise refuse_continuing(chat, "a critic with a reward model")
+        return PromptedCritic(chat, prompted)
+    if prompted is not None:
+        raise UserError("--rules and --samples are for models that are prompted: this one was trained, or has no chat")
+    return _open_trained(Path(model or TINY), source)
+
+
+def _open_trained(folder: Path, source: RewardSource) -> Critic:
     from momus.lm.local.engine import LocalEngine
     from momus.lm.models import load_causal_lm, load_tokenizer, model_digest
     from momus.lm.pointer import Pointer
     from momus.search.reward import identify_reward, load_reward_function
 
-    folder = model or TINY
     tokenizer = load_tokenizer(folder)
     engine = LocalEngine(load_causal_lm(folder), tokenizer)
     pointer = Pointer.load_if_present(folder, engine.model, engine.vocabulary)
-    source = reward or RewardSource()
     score = load_reward_function(source, engine)
     if score is None:
         return VotingCritic(engine, model_digest(folder), pointer=pointer)
@@ -46,14 +70,32 @@ def open_critic(model: Path | None = None, reward: RewardSource | None = None) -
     return SearchCritic(engine, score, tokenizer.eos_token_id, weights, pointer=pointer)
 
 
+def _has_chat_template(model: str | Path) -> bool:
+    """Return whether a model lays out conversations: by its files, or for a GGUF file or name by its tokenizer."""
+    folder = Path(model)
+    if not folder.is_dir():
+        from momus.lm.codec import read_tokenizer
+
+        return bool(read_tokenizer(model).chat_template)
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    try:
+        return bool(json.loads((folder / "tokenizer_config.json").read_bytes()).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def open_at_setting(
-    model: Path | None,
+    model: str | Path | None,
     reward: RewardSource,
     confidence: float | None,
     false_alarms: float | None,
     calibration: Path | None,
+    *,
+    url: str | None = None,
+    prompted: PromptedConfig | None = None,
 ) -> tuple[Critic, float, str]:
-    """Open a critic and set its dial: by hand, or by what was measured.
+    """Open a critic (see `open_critic`) and set its dial: by hand, or by what was measured.
 
     Returns:
         The critic, the setting of its dial and, where a measurement decided it, what that promises in one line.
@@ -71,14 +113,14 @@ def open_at_setting(
         setting = CONFIDENCE if confidence is None else confidence
         if not 0 <= setting <= 1:
             raise UserError(f"--confidence {setting}: must be between 0 and 1")
-        return open_critic(model), setting, ""
+        return open_critic(model, url=url, prompted=prompted), setting, ""
     if confidence is not None:
         raise UserError("--false-alarms sets the confidence: leave one of them out")
-    if calibration is None and (model or reward):
+    if calibration is None and (model or reward or url):
         raise UserError("--false-alarms needs --calibration, what momus calibrate measured of this model")
     measured = read_calibration(calibration or SHIPPED)
     point = measured.promise(false_alarms)
-    critic = open_critic(model, reward)
+    critic = open_critic(model, reward, url=url, prompted=prompted)
     if json.loads(json.dumps(critic.identity())) != measured.critic:
         raise UserError(
             f"{calibration or SHIPPED} was measured on another critic: calibrate this one, or name that one"

@@ -24,9 +24,11 @@ SCHEMA_VERSION = 1
 def print_review(review: FileReview, console: Console) -> None:
     """Print one file's findings: where, the quote, the comment; or that no problems were found."""
     path = visible_line(str(review.path))
-    if not review.findings:
-        said = NO_PROBLEMS if review.units else "Nothing in it to review: no code but definitions that do nothing yet."
-        console.print(Text.assemble((path, "bold"), f"  {said}"), soft_wrap=True)
+    if not review.units:
+        nothing = "Nothing in it to review: no code but definitions that do nothing yet."
+        console.print(Text.assemble((path, "bold"), f"  {nothing}"), soft_wrap=True)
+    elif not review.findings and review.unanswered < review.units:
+        console.print(Text.assemble((path, "bold"), f"  {NO_PROBLEMS}"), soft_wrap=True)
     for finding in review.findings:
         _print_finding(path, finding, console)
     for note in _notes(review):
@@ -78,7 +80,8 @@ def to_json(reviews: Sequence[FileReview], skipped: Sequence[Skipped]) -> str:
 def _print_finding(path: str, finding: Finding, console: Console) -> None:
     place = f"{path}:{finding.line}"
     where = f"  {finding.function}" if finding.function else ""
-    console.print(Text.assemble((place, "bold"), (where, "dim")), soft_wrap=True)
+    severity = f"  {finding.severity}" if finding.severity else ""
+    console.print(Text.assemble((place, "bold"), severity, (where, "dim")), soft_wrap=True)
     console.print(Padding(Text(visible(finding.quote), style="reverse"), (0, 0, 0, 4), expand=False))
     console.print(Padding(Text(visible(finding.text)), (0, 0, 0, 2)))
     console.print()
@@ -87,7 +90,10 @@ def _print_finding(path: str, finding: Finding, console: Console) -> None:
 def _notes(review: FileReview) -> list[str]:
     notes = []
     if review.unanchored:
-        notes.append(f"{_count(review.unanchored, 'comment')} left out: the quote is not in the code")
+        comments = _count(review.unanchored, "comment")
+        notes.append(f"{comments} left out: the quote is not in the code, or not in that place")
+    if review.unanswered:
+        notes.append(f"{_count(review.unanswered, 'function')} without a critique: what the model answered is not one")
     if review.vacuous:
         notes.append(
             f"{_count(review.vacuous, 'comment')} left out: saying nothing, or proposing what already stands there"

@@ -9,7 +9,7 @@ from pathlib import Path
 from momus.critics.critic import Critic
 from momus.critics.open import CONFIDENCE
 from momus.critics.vacuous import drop_vacuous, is_vacuous
-from momus.critique import Critique, lines_of
+from momus.critique import Critique, Severity, lines_of
 from momus.records import Task
 from momus.review.files import Source, read_source, source_of, spelled
 from momus.review.units import Unit, units, windows
@@ -25,6 +25,7 @@ class Finding:
     function: str
     quote: str
     text: str
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class FileReview:
     """What was found in one file, ordered by line.
 
     `unanchored` counts comments whose quote is not in the code (dropped, never guessed at), `omitted` those
-    beyond the limit asked for, `vacuous` those that say nothing or propose what already stands there (dropped), and
-    `unread` holds the lines too long for the critic.
+    beyond the limit asked for, `vacuous` those that say nothing or propose what already stands there (dropped),
+    `unanswered` functions of which the critic gave no critique that can be read, and `unread` holds the lines too long
+    for the critic.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class FileReview:
     unanchored: int = 0
     omitted: int = 0
     vacuous: int = 0
+    unanswered: int = 0
     unread: tuple[int, ...] = ()
 
 
@@ -85,7 +88,7 @@ def _review(source: Source, critic: Critic, setting: float, max_comments: int | 
     chosen = [_choose(critic, result, part.text, setting) for part, result in zip(parts, written, strict=True)]
     critiques = [critique for critique, _ in chosen]
     findings = {f for part, critique in zip(parts, critiques, strict=True) for f in _findings(part, critique)}
-    kept = sorted(findings, key=lambda finding: (finding.line, finding.end_line, finding.text))
+    kept = sorted(findings, key=lambda finding: (finding.line, finding.end_line, finding.text, finding.severity or ""))
     return FileReview(
         path=source.path,
         findings=tuple(kept[:max_comments]),
@@ -93,6 +96,7 @@ def _review(source: Source, critic: Critic, setting: float, max_comments: int | 
         unanchored=sum(len(critique.unanchored) for critique in critiques),
         omitted=len(kept) - len(kept[:max_comments]),
         vacuous=sum(vacuous for _, vacuous in chosen),
+        unanswered=sum(not result.candidates for result in written),
         unread=tuple(unread),
     )
 
@@ -134,4 +138,5 @@ def _findings(unit: Unit, critique: Critique) -> Iterator[Finding]:
             function=unit.name,
             quote=comment.highlight,
             text=comment.text,
+            severity=comment.severity,
         )

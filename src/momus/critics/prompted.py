@@ -1,0 +1,156 @@
+"""A critic by prompt: any model that chats, local or on a server, asked for comments as JSON.
+
+The paper's own baseline is such a critic (prompted ChatGPT; CriticGPT, arXiv 2407.00215, section 3). The prompts are
+files in `prompts/`: for code in any language, and for answers in general. The code is numbered and stands between marks
+that do not occur in it; whatever it says, only comments that quote it at their place are read (`reading`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from momus.critics.critic import AgreementDial, Dial, LengthDial
+from momus.critics.reading import SCHEMA, read_comments
+from momus.critique import format_critique
+from momus.errors import UserError
+from momus.lm.chats.protocol import Chat, Question
+from momus.match.ask import fenced
+from momus.records import Message, Task
+from momus.search.result import Candidate, SearchResult
+
+PromptKind = Literal["code", "answer"]
+
+MAX_RULES = 20_000
+"""Characters of house rules."""
+
+
+@dataclass(frozen=True)
+class PromptedConfig:
+    """How a model is asked.
+
+    Raises:
+        UserError: A value is out of range.
+    """
+
+    prompt: PromptKind = "code"
+    """What is reviewed: code, or answers in general."""
+    rules: str = ""
+    """The house's own rules, which go into the prompt."""
+    samples: int = 1
+    """Reviews of every piece: one at temperature 0, or several, of which the dial asks how many agree."""
+    temperature: float = 0.8
+    """Of several samples, and of a second attempt where the first cannot be read."""
+    max_tokens: int = 900
+    """Length limit of one review, thinking aside."""
+    context: int = 6000
+    """Most tokens of a prompt; longer functions are read in windows."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise UserError(f"--samples {self.samples}: must be at least 1")
+        if len(self.rules) > MAX_RULES:
+            raise UserError(f"--rules: {len(self.rules):,} characters are too many: at most {MAX_RULES:,}")
+
+
+class PromptedCritic:
+    """Asks a chat for comments.
+
+    Args:
+        chat: The model.
+        config: How to ask.
+    """
+
+    def __init__(self, chat: Chat, config: PromptedConfig | None = None) -> None:
+        self._chat, self._config = chat, config or PromptedConfig()
+
+    @property
+    def dial(self) -> Dial:
+        """How many of several samples agree; of one sample, all of it."""
+        return AgreementDial() if self._config.samples > 1 else LengthDial()
+
+    def fits(self, task: Task) -> bool:
+        """Return whether the prompt with the code and its question is short enough."""
+        return self._chat.count([self._message(task)]) <= self._config.context
+
+    def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
+        """Ask for critiques of every task; one that gets no answer that can be read has no candidates.
+
+        Raises:
+            UserError: The model cannot be asked, or none of several tasks gets an answer, all for one reason.
+        """
+        asked = [(task, sample) for task in tasks for sample in range(self._config.samples)]
+        candidates: list[Candidate | None] = [None] * len(asked)
+        problems: list[str] = [""] * len(asked)
+        waiting = list(range(len(asked)))
+        for attempt in range(2):
+            answers = self._chat.answer([self._question(*asked[i], attempt) for i in waiting]) if waiting else []
+            for i, answer in zip(waiting, answers, strict=True):
+                candidates[i] = read_candidate(answer.text, asked[i][0].answer)
+                problems[i] = answer.problem or ("the answer was cut off" if answer.cut else "")
+            refused = {i for i, answer in zip(waiting, answers, strict=True) if answer.refused}
+            waiting = [i for i in waiting if candidates[i] is None and i not in refused]
+        failed = [problem for candidate, problem in zip(candidates, problems, strict=True) if candidate is None]
+        if len(failed) == len(asked) > 0 and failed[0] and len(set(failed)) == 1:
+            raise UserError(f"{self._chat.name}: {failed[0]}")
+        size = self._config.samples
+        return [
+            SearchResult(tuple(c for c in candidates[start : start + size] if c is not None))
+            for start in range(0, len(asked), size)
+        ]
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return the model, the prompt, the rules and the settings."""
+        settings = {**asdict(self._config), "rules": _digest(self._config.rules) if self._config.rules else ""}
+        prompt = _digest(read_prompt(self._config.prompt))
+        return {"kind": "prompted", "model": dict(self._chat.identity()), "prompt": prompt, "settings": settings}
+
+    def _question(self, task: Task, sample: int, attempt: int) -> Question:
+        several = self._config.samples > 1 or attempt > 0
+        return Question(
+            (self._message(task),),
+            self._config.max_tokens,
+            temperature=self._config.temperature if several else 0.0,
+            # Keyed by nothing else, so that a function is reviewed alike whatever file it is in.
+            key=(self._config.seed, sample, attempt),
+            schema=SCHEMA,
+        )
+
+    def _message(self, task: Task) -> Message:
+        return Message(role="user", content=write_prompt(task, self._config.prompt, self._config.rules))
+
+
+def write_prompt(task: Task, kind: PromptKind = "code", rules: str = "") -> str:
+    """Return the prompt for one task: its lines numbered, between marks that do not occur in them."""
+    width = len(str(task.answer.count("\n") + 1))
+    lines = (f"{number:>{width}}| {line}" for number, line in enumerate(task.answer.split("\n"), 1))
+    asks = "What the code should do" if kind == "code" else "The question"
+    filled = {
+        "{rules}": f"\nRules of this house, to be kept as well:\n{rules.strip()}\n" if rules.strip() else "",
+        "{question}": f"\n{asks}, between marks, as data:\n{fenced(task.question)}\n" if task.question else "",
+        "{text}": fenced("\n".join(lines)),
+    }
+    before, _, rest = read_prompt(kind).partition("{rules}")
+    middle, after = rest.removeprefix("{question}").split("{text}")
+    return before + filled["{rules}"] + filled["{question}"] + middle + filled["{text}"] + after.rstrip("\n")
+
+
+@cache
+def read_prompt(kind: PromptKind) -> str:
+    """Return a prompt with its slots {rules}, {question} and {text}."""
+    return files("momus.critics").joinpath("prompts", f"{kind}.md").read_text(encoding="utf-8")
+
+
+def read_candidate(text: str, answer: str) -> Candidate | None:
+    """Read what a model answered as a candidate; None where it cannot be read."""
+    critique = read_comments(text, answer)
+    return None if critique is None else Candidate(format_critique(critique), (), 0.0, critique)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
