@@ -15,9 +15,9 @@ import momus
 ROOT = Path(momus.__file__).parent
 # Ground floor first. A room imports only rooms before it, so no two rooms import each other.
 FLOORS = [
-    "errors", "terminal", "files", "critique", "records", "stats", "data", "sandbox", "lm", "tamper", "match",
-    "search", "runtime", "train", "critics", "tiny", "raters", "documents", "evaluate", "review", "label", "report",
-    "demo", "cli", "__main__",
+    "errors", "terminal", "files", "normalise", "critique", "records", "stats", "data", "sandbox", "lm", "tamper",
+    "match", "search", "runtime", "train", "critics", "tiny", "raters", "documents", "evaluate", "review", "label",
+    "report", "demo", "cli", "__main__",
 ]  # fmt: skip
 FLOOR_OF = {room: level for level, room in enumerate(FLOORS)}
 MAX_LINES = 400

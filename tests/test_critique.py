@@ -241,3 +241,21 @@ def test_a_comment_without_a_line_number_is_stored_as_it_ever_was():
     assert Comment(highlight="x", text="-").model_dump() == {"highlight": "x", "text": "-", "span": None}
     numbered = Comment(highlight="x", text="-", line=3)
     assert Comment.model_validate_json(numbered.model_dump_json()) == numbered
+
+
+def test_a_highlight_typed_in_other_characters_is_anchored_where_it_stands():
+    answer = "def f(name):\n    café = “x”\n    return\u00a0café + '한글'"
+    for highlight, passage in (
+        ('cafe\u0301 = "x"', "café = “x”"),
+        ("return café", "return\u00a0café"),
+        ("'\u1112\u1161\u11ab\u1100\u1173\u11af'", "'한글'"),
+        ("ｎａｍｅ", "name"),
+    ):
+        span = anchor(highlight, answer)
+        assert answer[span.start : span.end] == passage
+        assert (
+            parse_critique(f"```\n{highlight}\n```\nOdd.", answer).comments[0].highlight == highlight
+        )  # as it was typed
+    assert anchor("CAFÉ", answer) is None and anchor("café  =", answer) is None
+    assert anchor("cafe\u0301", answer, 3) == Span(answer.rindex("café"), answer.rindex("café") + 4)
+    assert anchor("cafe\u0301", answer, 1) is None  # two places, neither on that line

@@ -34,6 +34,8 @@ from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from momus.normalise import find_all
+
 FENCE = "```"
 NO_PROBLEMS = "No problems found."
 
@@ -126,7 +128,9 @@ class Critique(BaseModel):
 
 
 def anchor(highlight: str, answer: str, line: int | None = None) -> Span | None:
-    """Return where `highlight` stands verbatim in `answer`, or None.
+    """Return where `highlight` stands in `answer`, or None.
+
+    It has to stand there verbatim, or else as `momus.normalise` compares texts, case and white space kept.
 
     Whole lines, indentation and trailing spaces aside, go before a part of one; of two alike the first is returned.
 
@@ -135,12 +139,31 @@ def anchor(highlight: str, answer: str, line: int | None = None) -> Span | None:
         answer: The text it is from.
         line: The number of the line it starts on, from 1; it then has to stand there, or in one place only.
     """
+    if highlight not in answer:
+        return _anchor_typed_otherwise(highlight, answer, line)
     if line is not None:
         start = _find_on_line(highlight, answer, line)
     else:
         whole = re.search(rf"^[^\S\n]*({re.escape(highlight)})[^\S\n]*$", answer, re.MULTILINE)
         start = whole.start(1) if whole else answer.find(highlight)
     return None if start < 0 else Span(start, start + len(highlight))
+
+
+def _anchor_typed_otherwise(highlight: str, answer: str, line: int | None) -> Span | None:
+    """Return where the answer says the same in other characters: other quotation marks, spaces, composed letters."""
+    if highlight.isascii() and answer.isascii():
+        return None
+    spans = [Span(*place) for place in find_all(highlight, answer, case=True, spaces=True)]
+    if line is not None:
+        on_line = [span for span in spans if answer.count("\n", 0, span.start) + 1 == line]
+        return on_line[0] if on_line else spans[0] if len(spans) == 1 else None
+    whole = [span for span in spans if _is_whole_lines(span, answer)]
+    return next(iter(whole + spans), None)
+
+
+def _is_whole_lines(span: Span, answer: str) -> bool:
+    before, after = answer[: span.start].rpartition("\n")[2], answer[span.end :].partition("\n")[0]
+    return not before.strip() and not after.strip()
 
 
 def focus(critique: Critique, answer: str) -> Critique:

@@ -6,6 +6,8 @@ import re
 import zlib
 from collections import defaultdict
 
+from momus.normalise import normalise
+
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
@@ -37,7 +39,7 @@ class Deduplicator:
 
 
 def _shingles(text: str, width: int = 5) -> frozenset[int]:
-    tokens = _TOKEN.findall(text)
+    tokens = _TOKEN.findall(normalise(text, case=True))
     count = max(1, len(tokens) - width + 1)
     return frozenset(zlib.crc32(" ".join(tokens[i : i + width]).encode()) for i in range(count))
 

@@ -28,6 +28,7 @@ from momus.data.convert import BadRowsError, Problems, not_itself, read, recogni
 from momus.data.personal import REGIONS, redact_training
 from momus.data.sources import Problem, watched
 from momus.errors import UserError
+from momus.normalise import normalise
 from momus.records import Content, Demonstration, Judgement, Origin, Prompt, Ranking, Record, Split, Task, write_jsonl
 
 _WORD = re.compile(r"\w+")
@@ -100,7 +101,7 @@ class Contamination:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(_WORD.findall(text.casefold()))
+    return tuple(_WORD.findall(normalise(text)))
 
 
 def _grams(words: tuple[str, ...]) -> Iterator[int]:
@@ -115,7 +116,7 @@ def choose(
     of_user: Counter[bytes] = Counter()
     for prompt in prompts:
         text = plain(prompt.prompt)
-        start = " ".join(text.casefold().split())[: rules.prefix]
+        start = normalise(text)[: rules.prefix]
         user = prompt.origin.user if rules.by == "user" else prompt.origin.group
         key, owner = _digest(start), _digest(user)
         if not start:

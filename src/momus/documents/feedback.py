@@ -22,6 +22,7 @@ from momus.documents.document import Document, Language, language_of
 from momus.documents.rubrics import Rubric, RubricSection
 from momus.match.ask import fenced, longest_mark
 from momus.match.extract import find_support
+from momus.normalise import letters, normalise
 from momus.records import Record
 
 State = Literal["draft", "approved", "returned", "final"]
@@ -218,11 +219,11 @@ def read_answer(
         answer = _Answer.model_validate(value)
     except ValidationError:
         return None
-    named = {_plain(key): entries for key, entries in answer.sections.items()}
+    named = {letters(key): entries for key, entries in answer.sections.items()}
     sections = {}
     for section in rubric.sections:
         names = (section.key, section.title.en, section.title.ko)
-        entries = next((named[_plain(name)] for name in names if _plain(name) in named), [])
+        entries = next((named[letters(name)] for name in names if letters(name) in named), [])
         if not entries and section.points[0]:
             return None
         sections[section.key] = entries
@@ -273,9 +274,11 @@ def answer_of(sections: Sequence[FeedbackSection], scores: Mapping[str, int]) ->
 
 def words_to_see(feedback: Feedback, rubric: Rubric) -> list[str]:
     """Return the words of a rubric's list that the feedback uses, for a person to look at."""
-    words = " ".join(" ".join((p.text, *p.details)) for section in feedback.sections for p in section.points).casefold()
+    words = normalise(" ".join(" ".join((p.text, *p.details)) for part in feedback.sections for p in part.points))
     return [
-        word for word in rubric.avoid if re.search(rf"\b{re.escape(word)}" + (r"\b" if word.isascii() else ""), words)
+        word
+        for word in rubric.avoid
+        if re.search(rf"\b{re.escape(normalise(word))}" + (r"\b" if word.isascii() else ""), words)
     ]
 
 
@@ -326,7 +329,3 @@ def _number(section: RubricSection) -> str:
     details = f", each with {section.details} details or more" if section.details else ""
     quote = {"may": "", "must": "; every point needs a quote", "no": "; no quotes"}[section.quote]
     return f"({number} {'point' if most == 1 else 'points'}{details}{quote})"
-
-
-def _plain(name: str) -> str:
-    return "".join(own for own in name.casefold() if own.isalnum())

@@ -16,6 +16,7 @@ from momus.documents.document import Document, Kind, Piece, Place, language_of
 from momus.documents.readers.blocks import Block, Blocks
 from momus.documents.readers.layout import body_size
 from momus.documents.readers.words import Words
+from momus.normalise import letters
 
 _CAPTION = re.compile(
     r"[<\[(〈]?\s*(?:figure|fig\.|table|tab\.|algorithm|listing|scheme|그림|표|사진)\s*(?:[A-Z]?\d+(?:[.-]\d+)?|[IVX]+)\s*[.:)\]>〉|]",
@@ -178,7 +179,7 @@ class _Telling:
             if block.hint in ("", "paragraph") and not _CAPTION.match(block.text):
                 first.append(index)
         for index in first:
-            if stated and len(stated) > 5 and _letters(blocks[index].text) == _letters(stated):
+            if stated and len(stated) > 5 and letters(blocks[index].text) == letters(stated):
                 return {index}
         sized = [index for index in first if len(blocks[index].text) <= _LONGEST_TITLE and _words(blocks[index].text)]
         if not sized or not self._body:
@@ -231,9 +232,9 @@ class _Telling:
         """Whether a block looks like the inside of a figure or table: small, or hardly words, and no sentence."""
         if block.hint or not self._body or _has_sentence(block.text):
             return False
-        letters = sum(character.isalpha() for character in block.text)
+        solid_letters = sum(character.isalpha() for character in block.text)
         solid = sum(not character.isspace() for character in block.text)
-        return block.tabular or block.size < _SMALLER * self._body or letters < 0.5 * solid
+        return block.tabular or block.size < _SMALLER * self._body or solid_letters < 0.5 * solid
 
 
 def _without_table_heads(pieces: Sequence[Piece]) -> list[Piece]:
@@ -300,10 +301,6 @@ def _level(number: re.Match[str] | None) -> int:
     if number["arabic"]:
         return 1 + number["arabic"].count(".")
     return 2 if number["letter"] or number["hangul"] or number["chapter"] == "절" else 1
-
-
-def _letters(text: str) -> str:
-    return "".join(character for character in text.casefold() if character.isalnum())
 
 
 def _words(text: str) -> bool:

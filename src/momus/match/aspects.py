@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from momus.match.text import normalise
+from momus.normalise import normalise
 
 ASPECTS = (
     "Clarity and Presentation",

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from momus.match.ask import JsonAsker, fenced
 from momus.match.reviews import Point
+from momus.normalise import find, normalise
 
 _EXTRACT = """\
 Below is a review of a piece of work. List its main concerns: what the reviewer finds wrong, missing, weak or in need \
@@ -30,7 +31,6 @@ Answer with JSON only, of this form, with an empty list if there are no concerns
 {{"points": [{{"point": "the concern, in one sentence", "quote": "the exact words of the review"}}]}}
 """
 
-_MARKS = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "\u00a0": " "})
 _ITEM = re.compile(r"^\s*(?:[-*•‣·]|\(?\d{1,2}[.)]|\(?[a-z][.)]|[①-⑳])\s+")
 _HEADING = re.compile(r"^\s*(?:#+\s*.+|\**[^.!?:]{1,60}\**:?\s*)$")
 _PRAISE = re.compile(r"strength|summary|pros\b|positive|장점|요약|강점", re.IGNORECASE)
@@ -139,14 +139,9 @@ def find_support(quote: str, text: str) -> str | None:
 
 
 def find_quote(quote: str, text: str) -> str | None:
-    """Return the passage that a quote repeats (ignoring white space, case and kinds of quotation marks), or None."""
-    words = quote.translate(_MARKS).strip(" \t\n\"'").split()
-    if not words:
-        return None
-    pattern = r"\s+".join(re.escape(word) for word in words)
-    # Marks are replaced one for one, so places in the two texts are the same.
-    match = re.search(pattern, text.translate(_MARKS), re.IGNORECASE)
-    return text[match.start() : match.end()] if match else None
+    """Return the passage that a quote repeats, however it was typed (`momus.normalise`), as it stands, or None."""
+    place = find(normalise(quote).strip(" \"'"), text)
+    return text[slice(*place)] if place else None
 
 
 def _entries(value: Any) -> list[tuple[str, str]] | None:

@@ -15,6 +15,7 @@ import zlib
 from functools import lru_cache
 
 from momus.match.words import ENGLISH, PARTICLES, STOP, VERB_ENDINGS
+from momus.normalise import normalise
 
 BUCKETS = 1 << 20
 """Features are hashed into this many buckets, so memory does not grow with the texts."""
@@ -27,11 +28,6 @@ _STOP = frozenset(STOP.split())
 _ENGLISH = [tuple(rule.split("=")) for rule in ENGLISH.split()]
 _PARTICLES = sorted(PARTICLES.split(), key=len, reverse=True)
 _ENDINGS = sorted(VERB_ENDINGS.split(), key=len, reverse=True)
-
-
-def normalise(text: str) -> str:
-    """Return a text for comparison: NFKC, case folded, runs of white space replaced by one space."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def words(text: str) -> list[str]:

@@ -26,6 +26,7 @@ from momus.documents.document import Document, Kind, Piece, Place, language_of
 from momus.documents.limits import MB, Limits
 from momus.documents.reading import check_file
 from momus.errors import UserError
+from momus.normalise import letters
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -172,7 +173,7 @@ def _caption(figure: Element, sheets: Sheets) -> Iterator[Piece]:
     description = figure.find(f"{_TEI}figDesc")
     label, caption = _text(figure.find(f"{_TEI}head")).rstrip(" .:"), _text(description)
     if caption:
-        repeated = not label or _letters(caption).startswith(_letters(label))
+        repeated = not label or letters(caption).startswith(letters(label))
         yield from _made("caption", description, sheets, "" if repeated else f"{label}: ", place=figure)
     elif label:
         yield from _made("caption", figure.find(f"{_TEI}head"), sheets, place=figure)
@@ -215,7 +216,3 @@ def _text(element: Element | None) -> str:
         return ""
     apart = element.tag in (f"{_TEI}biblStruct", f"{_TEI}list", f"{_TEI}formula")
     return " ".join((" " if apart else "").join(element.itertext()).split())
-
-
-def _letters(text: str) -> str:
-    return "".join(character for character in text.casefold() if character.isalnum())
