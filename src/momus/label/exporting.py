@@ -98,7 +98,8 @@ def _records(item: Row, payload: Any, row: Row, content: Any) -> Iterator[tuple[
         )  # fmt: skip
     elif kind in ("prompt", "break"):
         yield "prompts", records.Prompt(prompt=content["prompt"], origin=origin.model_copy(update={"user": person}))
-        yield kind + "s", json.dumps({**content, "labeler": person, "item": group}, ensure_ascii=False)
+        name = "breaks" if kind == "break" else "written_prompts"
+        yield name, json.dumps({**content, "labeler": person, "item": group}, ensure_ascii=False)
     elif kind == "ranking":
         yield from _ranking_records(item, payload, row, content, origin)
     elif kind in ("tamper", "found"):
