@@ -14,6 +14,7 @@ from momus.lm.chats.messages import MessagesChat, MessagesServer
 from momus.lm.chats.open import open_chat
 from momus.lm.chats.protocol import Question, without_thinking
 from momus.lm.chats.server import ServerChat
+from momus.lm.remote.engine import RemoteEngine
 from momus.lm.remote.server import KEY_VARIABLE, Server
 from momus.records import Message
 from support.hosted import SHAPES, HostedServer, Said, listening
@@ -171,6 +172,34 @@ def test_a_question_is_named_by_all_it_depends_on() -> None:
     ]  # fmt: skip
     assert len({question.digest for question in (base, *others)}) == 8
     assert base.digest == Question.of("x", 9).digest
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_doctor_says_what_every_shape_of_server_can_do(shape: str, capsys: pytest.CaptureFixture[str]) -> None:
+    server = HostedServer(shape, lambda *_: Said('{"word": "qz"}', "hm" if shape != "vllm" else ""))
+    with listening(server) as url:
+        assert main(["doctor", "--url", url, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["server"]
+    messages = shape.startswith("anthropic")
+    assert said["asked"] == ("messages" if messages else "chat") and said["model"] == "m"
+    assert said["structured"] == ("output_config" if messages else "structured_outputs" if "structured_outputs" in str(
+        said["structured"]) else "response_format")  # fmt: skip
+    assert said["temperature"] == (shape not in ("openai-reasoning", "anthropic-new"))
+    assert said["missing"]["answers to messages (matching, feedback, prompted critics)"] == []
+    assert said["missing"]["verbatim quotes (FSBS, best of n, review)"]
+    assert (shape in ("anthropic", "anthropic-new", "openai-reasoning")) or said["several"]
+
+
+def test_a_tokenizer_is_not_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("huggingface_hub.utils._http.http_backoff", connect)
+    server = HostedServer("vllm", model="org/model")
+    with pytest.raises(UserError, match="needs the tokenizer of 'org/model', which is not on this machine") as caught:
+        RemoteEngine(Server(URL, "org/model", http_client=server.transport))
+    assert "\n" not in str(caught.value)
+    assert server.bodies == []
 
 
 @pytest.mark.parametrize(

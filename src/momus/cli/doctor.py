@@ -23,7 +23,8 @@ def command(
     The server is asked about twenty short questions; an API key is taken from MOMUS_API_KEY.
 
     Args:
-        url: The base URL of an OpenAI-compatible server, such as http://localhost:8000/v1.
+        url: The base URL of an OpenAI-compatible server, such as http://localhost:8000/v1, or of one with Anthropic's
+            Messages API.
         model: The model's name there, if it serves several.
         chat: Probe its chat API even where it has text completions.
         json: Print one JSON object instead of tables.
@@ -102,11 +103,22 @@ def _shipped() -> str:
 
 
 def _server(url: str, model: str | None, chat: bool) -> dict[str, Any]:
+    from momus.lm.chats.messages import MessagesServer
+    from momus.lm.chats.open import api_of, is_no_path
+    from momus.lm.chats.probe import probe_messages
     from momus.lm.remote.probe import USES, probe
-    from momus.lm.remote.server import Server
+    from momus.lm.remote.server import RefusedError, Server
 
-    server = Server(url, model, timeout=120, retries=1)
-    can = probe(server, chat)
+    settings: dict[str, Any] = {"timeout": 120, "retries": 1}
+    messages = api_of(url) == "messages"
+    server = (MessagesServer if messages else Server)(url, model, **settings)
+    try:
+        can = probe_messages(server) if messages else probe(server, chat)
+    except RefusedError as error:
+        if messages or not is_no_path(error):
+            raise
+        server = MessagesServer(url, server.model, **settings)
+        can = probe_messages(server)
     return {
         "url": url,
         "model": server.model,
@@ -137,9 +149,8 @@ def _print_server(server: dict[str, Any], console: Console) -> None:
 
     from momus.lm.remote.probe import CAPABILITIES
 
-    about = (
-        f"{server['model']} at {server['url']}, asked for {server['asked']}, {server['latency'] * 1e3:.0f} ms a token"
-    )
+    latency = f"{server['latency'] * 1e3:.0f} ms {'an answer' if server['asked'] == 'messages' else 'a token'}"
+    about = f"{server['model']} at {server['url']}, asked for {server['asked']}, {latency}"
     table = Table(escape(about), "", "for")
     for name, (title, purpose, _) in CAPABILITIES.items():
         value = server[name]

@@ -130,6 +130,27 @@ def read_tokenizer(source: str | Path) -> Any:
         raise UserError(f"cannot load a tokenizer from {source}: {line}") from error
 
 
+def read_server_tokenizer(model: str, url: str) -> Any:
+    """Load the tokenizer of a model on a server from what this machine has: its folder, or an earlier download.
+
+    A model's name on a server is the server's affair, so it is not looked up on the hub.
+
+    Raises:
+        UserError: It is not here.
+    """
+    from transformers import AutoTokenizer
+
+    if Path(model).exists():
+        return read_tokenizer(model)
+    try:
+        return AutoTokenizer.from_pretrained(model, local_files_only=True)
+    except Exception as error:
+        raise UserError(
+            f"to continue texts, {url} needs the tokenizer of {' '.join(model.split())[:80]!r}, which is not on this "
+            "machine: name a folder or a name on the hub as the tokenizer, or download it once"
+        ) from error
+
+
 def refuse_run(source: str | Path) -> None:
     """Refuse a run directory where the model in it is meant.
 

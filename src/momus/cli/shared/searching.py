@@ -79,8 +79,7 @@ def _served(url: str, model: str | None, tokenizer: str | None) -> RemoteEngine:
     from momus.lm.remote.engine import RemoteEngine
     from momus.lm.remote.server import Server
 
-    server = Server(url, model)
-    return RemoteEngine(server, read_tokenizer(tokenizer or server.model))
+    return RemoteEngine(Server(url, model), None if tokenizer is None else read_tokenizer(tokenizer))
 
 
 def way_to_compare(embeddings: str | None, url: str | None) -> str:

@@ -33,7 +33,7 @@ def open_chat(model: str | None, url: str | None = None, *, api: Api = "auto", *
         UserError: The model cannot be loaded, or the server not be reached, or it has none of these APIs.
     """
     if url is not None:
-        return _on_server(model, url, _api_of(url) if api == "auto" else api, settings)
+        return _on_server(model, url, api_of(url) if api == "auto" else api, settings)
     if model is None:
         raise UserError("a model is needed: its folder, its name on the hub, or a server that has it")
     from momus.lm.local.load import load_local_engine
@@ -43,13 +43,18 @@ def open_chat(model: str | None, url: str | None = None, *, api: Api = "auto", *
     return EngineChat(engine, engine.tokenizer, model, lambda: model_digest(path) if path.exists() else "")
 
 
-def _api_of(url: str) -> Api:
+def api_of(url: str) -> Api:
     """Return the API that a URL names by its host or path, "auto" where it names none."""
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
     if parts.hostname == _MESSAGES_HOST or path.endswith("/messages") or "/anthropic" in path:
         return "messages"
     return "chat" if path.endswith("/chat/completions") else "auto"
+
+
+def is_no_path(error: RefusedError) -> bool:
+    """Whether a refusal says that a server does not have an API."""
+    return error.status in _NO_PATH and error.code != "model_not_found"
 
 
 def _on_server(model: str | None, url: str, api: Api, settings: dict[str, Any]) -> Chat:
@@ -64,7 +69,7 @@ def _on_server(model: str | None, url: str, api: Api, settings: dict[str, Any]) 
             chat.answer([Question.of("Say yes.", 8)])
             return chat
     except RefusedError as error:
-        if error.status not in _NO_PATH or error.code == "model_not_found":
+        if not is_no_path(error):
             raise
     return _without_chat(server, url, api, settings)
 
@@ -77,7 +82,7 @@ def _without_chat(server: Server, url: str, api: Api, settings: dict[str, Any]) 
             chat.answer([Question.of("Say yes.", 8)])
             return chat
         except RefusedError as error:
-            if error.status not in _NO_PATH or error.code == "model_not_found":
+            if not is_no_path(error):
                 raise
     tokenizer = _tokenizer(server.model)
     if tokenizer is None:

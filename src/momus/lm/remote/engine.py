@@ -28,7 +28,7 @@ from typing import Any
 
 from momus.errors import UnfitInputError, UserError
 from momus.lm.branches import Branch, BranchPlan, check_length
-from momus.lm.codec import ServerCodec
+from momus.lm.codec import ServerCodec, read_server_tokenizer
 from momus.lm.constraint import Constraint, Vocabulary
 from momus.lm.engine import Choice, Key, Sample, check_sampling, constraint_per_prefix, option_tokens, prompt_keys
 from momus.lm.remote.branches import RemoteBranches
@@ -47,7 +47,8 @@ class RemoteEngine:
 
     Args:
         server: The server and its model, or the base URL of a server with only one.
-        tokenizer: The model's fast tokenizer, or its name or folder; by default the model's name on the server.
+        tokenizer: The model's fast tokenizer, or its name or folder; by default the one that this machine has of the
+            model's name on the server.
         chat: Send every prefix as a user's message and take the reply for its continuation. Only for whole replies:
             there is no continuing what is already begun.
         cache_size: Prefixes whose likeliest next tokens are kept, for searches that come back to them; 0 for none.
@@ -64,7 +65,9 @@ class RemoteEngine:
         self, server: Server | str, tokenizer: Any = None, *, chat: bool = False, cache_size: int = 10_000
     ) -> None:
         self._server, self._chat = Server(server) if isinstance(server, str) else server, chat
-        self._codec = ServerCodec(self._server.model if tokenizer is None else tokenizer)
+        if tokenizer is None:
+            tokenizer = read_server_tokenizer(self._server.model, self._server.url)
+        self._codec = ServerCodec(tokenizer)
         self.capabilities = probe(self._server, chat)
         self._asker = ModelClient(self._server, self._codec, self.capabilities, chat)
         self._branches = RemoteBranches(self._asker, cache_size)

@@ -103,6 +103,7 @@ CAPABILITIES = {
 }
 
 USES = {
+    "answers to messages (matching, feedback, prompted critics)": ("chat",),
     "sampling": ("completions",),
     "verbatim quotes (FSBS, best of n, review)": ("completions", "token_prompts", "logprobs", "logit_bias"),
     "A/B judgements (RAIN self-evaluation)": ("completions", "top_logprobs"),
