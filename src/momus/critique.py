@@ -59,7 +59,7 @@ class Span(NamedTuple):
 
 
 class Comment(BaseModel):
-    """One highlight and what is said about it.
+    """One highlight and a text about it.
 
     `span` is where the highlight stands in the answer, or None when it does not occur there (unanchored) or
     when no answer was given to anchor to. `line` is the number of the line it starts on, from 1, as written; None
@@ -317,8 +317,8 @@ def _find_on_line(highlight: str, answer: str, line: int) -> int:
     lines = answer.split("\n")
     if line <= len(lines):
         start = sum(len(before) + 1 for before in lines[: line - 1])
-        if (found := answer.find(highlight, start, start + len(lines[line - 1]) + len(highlight))) >= 0:
-            return found
+        if (place := answer.find(highlight, start, start + len(lines[line - 1]) + len(highlight))) >= 0:
+            return place
     first = answer.find(highlight)
     return first if answer.find(highlight, first + 1) < 0 else -1
 

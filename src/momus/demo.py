@@ -30,7 +30,7 @@ from momus.critique import Critique, format_critique, parse_critique
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
-from momus.evaluate.critics.lineup import PERCENTILES, Critic, LineUp, fsbs_name, line_up
+from momus.evaluate.critics.lineup import PERCENTILES, CriticModel, LineUp, fsbs_name, line_up
 from momus.files import write_json
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
@@ -287,9 +287,9 @@ class _Demo:
         self.console.print(f"The report is [bold]{path}[/bold]")
         return path
 
-    def _with_pointer(self, model: Any, folder: Path) -> Critic:
+    def _with_pointer(self, model: Any, folder: Path) -> CriticModel:
         engine = LocalEngine(model, self.tokenizer)
-        return Critic(engine, Pointer.load_if_present(folder, model, engine.vocabulary))
+        return CriticModel(engine, Pointer.load_if_present(folder, model, engine.vocabulary))
 
     def _trained_on(self, compared: Sequence[_Item]) -> Sequence[_Item]:
         """Return the compared answers, or their comparisons, without those kept back: the last."""

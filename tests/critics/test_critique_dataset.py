@@ -77,22 +77,22 @@ def whole(files, config, tmp_path_factory):
 
 def test_every_task_is_there_in_order_with_its_best_critique(whole, files, tmp_path):
     (tmp_path / "critiques.jsonl").write_bytes(whole)
-    found = list(read_jsonl(tmp_path / "critiques.jsonl", TaskCritiques))
+    tasks = list(read_jsonl(tmp_path / "critiques.jsonl", TaskCritiques))
     records = read_records(Path("tasks"), (files / "tasks.jsonl").read_bytes())
-    assert [own.index for own in found] == list(range(TASKS))
-    assert [own.id for own in found] == ["long" if i == 5 else f"t{i}" for i in range(TASKS)]
-    assert found[5].critiques == () and "too long: a prompt of" in found[5].skipped
-    for own, record in zip(found, records, strict=True):
-        if own.index != 5:
-            (written,) = own.critiques
-            assert not own.skipped and written.score is not None and written.tokens > 1
+    assert [task.index for task in tasks] == list(range(TASKS))
+    assert [task.id for task in tasks] == ["long" if i == 5 else f"t{i}" for i in range(TASKS)]
+    assert tasks[5].critiques == () and "too long: a prompt of" in tasks[5].skipped
+    for task, record in zip(tasks, records, strict=True):
+        if task.index != 5:
+            (written,) = task.critiques
+            assert not task.skipped and written.score is not None and written.tokens > 1
             assert written.critique.comments, "fsbs forces a highlight"
             assert all(comment.highlight in record.answer for comment in written.critique.anchored)
 
 
 @pytest.mark.parametrize("shard", [1, 16])
 def test_the_size_of_a_shard_changes_nothing(whole, files, config, tmp_path, shard):
-    path = critique_dataset(files / "tasks.jsonl", tmp_path / "run", config, shard=shard)
+    path = critique_dataset(files / "tasks.jsonl", tmp_path / "run", config, shard_size=shard)
     assert path.read_bytes() == whole
     size = -(-shard // BATCH) * BATCH
     assert len(list((tmp_path / "run" / "shards").iterdir())) == -(-TASKS // size)
@@ -124,7 +124,7 @@ def interrupted(after, error):
 def test_an_interrupted_run_keeps_its_shards_and_continues(whole, files, config, tmp_path, error):
     out, seen = tmp_path / "run", []
     with pytest.raises(type(error)):
-        critique_dataset(files / "tasks.jsonl", out, config, shard=8, runner=interrupted(1, error))
+        critique_dataset(files / "tasks.jsonl", out, config, shard_size=8, runner=interrupted(1, error))
     assert [file.name for file in (out / "shards").iterdir()] == ["00000.jsonl"]
     assert not (out / "critiques.jsonl").exists()
     (out / "shards" / "00001.jsonl").write_text("cut sho")  # not a whole shard: done again
@@ -133,9 +133,11 @@ def test_an_interrupted_run_keeps_its_shards_and_continues(whole, files, config,
         seen.extend(shard.number for shard in shards)
         yield from in_process(config, shards)
 
-    path = critique_dataset(files / "tasks.jsonl", out, config, shard=8, runner=runner)
+    path = critique_dataset(files / "tasks.jsonl", out, config, shard_size=8, runner=runner)
     assert (seen, path.read_bytes()) == ([1, 2], whole)
-    critique_dataset(files / "tasks.jsonl", out, config, shard=8, runner=interrupted(0, AssertionError("done again")))
+    critique_dataset(
+        files / "tasks.jsonl", out, config, shard_size=8, runner=interrupted(0, AssertionError("done again"))
+    )
 
 
 def test_a_run_is_refused_to_another_input_or_other_settings(files, config, tmp_path):
@@ -150,7 +152,7 @@ def test_a_run_is_refused_to_another_input_or_other_settings(files, config, tmp_
         with pytest.raises(UserError, match=words):
             critique_dataset(*arguments, **options)
 
-    refused("seed 0 -> 7, shard 32 -> 8", tasks, out, replace(quick, seed=7), shard=5)
+    refused("seed 0 -> 7, shard 32 -> 8", tasks, out, replace(quick, seed=7), shard_size=5)
     refused("another --reward", tasks, out, replace(quick, reward=None))
     refused("another --model", tasks, out, replace(quick, model=files / "reward"))
     with pytest.MonkeyPatch.context() as patch:
@@ -188,7 +190,7 @@ def test_samples_are_all_kept_and_named_by_the_seed_and_the_place_in_the_input(f
 
     def written(name, config):
         path = critique_dataset(tasks, tmp_path / name, config)
-        return [[own.text for own in found.critiques] for found in read_jsonl(path, TaskCritiques)]
+        return [[critique.text for critique in task.critiques] for task in read_jsonl(path, TaskCritiques)]
 
     first, second = written("run", config)
     assert len(first) == len(second) == 3 and first != second
@@ -200,8 +202,8 @@ def test_as_in_the_paper_quotes_are_forced_but_may_be_anything(files, config, tm
     write_jsonl(tasks, [task(0), task(1), task(2)])
 
     def quoted(name, config):
-        found = read_jsonl(critique_dataset(tasks, tmp_path / name, config), TaskCritiques)
-        return [comment.span is not None for own in found for w in own.critiques for comment in w.critique.comments]
+        results = read_jsonl(critique_dataset(tasks, tmp_path / name, config), TaskCritiques)
+        return [comment.span is not None for task in results for w in task.critiques for comment in w.critique.comments]
 
     longer = replace(config, max_tokens=40)
     kept = quoted("kept", longer)
@@ -212,12 +214,12 @@ def test_as_in_the_paper_quotes_are_forced_but_may_be_anything(files, config, tm
 def test_one_answer_that_cannot_be_searched_costs_only_itself(files, config, tmp_path):
     tasks = tmp_path / "tasks.jsonl"
     write_jsonl(tasks, [task(0), Task(id="blank", question="", answer=""), task(2)])
-    found = list(read_jsonl(critique_dataset(tasks, tmp_path / "run", config), TaskCritiques))
-    assert [bool(own.critiques) for own in found] == [True, False, True]
-    assert "without lines" in found[1].skipped
+    results = list(read_jsonl(critique_dataset(tasks, tmp_path / "run", config), TaskCritiques))
+    assert [bool(task.critiques) for task in results] == [True, False, True]
+    assert "without lines" in results[1].skipped
 
 
-def test_a_model_that_diverged_is_no_fault_of_the_answers(files, config, tmp_path):
+def test_a_diverged_model_fails_the_run_and_not_single_answers(files, config, tmp_path):
     model = tiny_model()
     model.lm_head.weight.data.fill_(float("nan"))
     save_causal_lm(model, tmp_path / "model", tiny_tokenizer())
@@ -237,7 +239,7 @@ BAD = {
 }
 
 
-def test_every_bad_line_is_told_on_a_line_of_its_own(tmp_path, capsys):
+def test_every_bad_line_has_a_line_in_the_error(tmp_path, capsys):
     path = tmp_path / "tasks.jsonl"
     good = task(1).model_dump_json().encode()
     path.write_bytes(b"\n".join([good, b"", *BAD]))
@@ -273,7 +275,7 @@ def test_wrong_options_are_one_line(files, tmp_path, capsys, options, words):
     assert words in error and error.count("\n") == 1
 
 
-def test_without_ray_it_says_what_to_install(monkeypatch, files, config, tmp_path):
+def test_without_ray_the_error_names_what_to_install(monkeypatch, files, config, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'momus\[ray\]'"):
         critique_dataset(files / "tasks.jsonl", tmp_path / "run", config, runner=on_ray)
@@ -320,13 +322,13 @@ def test_ray_gives_the_same_bytes_although_workers_are_killed(ray_here, whole, f
         alive = [actor for actor in actors if actor["ActorClassName"] == "Worker" and actor["State"] == "ALIVE"]
         return [actor["Pid"] for actor in alive]
 
-    path = critique_dataset(files / "tasks.jsonl", tmp_path / "run", config, shard=8, runner=on_ray_killing)
+    path = critique_dataset(files / "tasks.jsonl", tmp_path / "run", config, shard_size=8, runner=on_ray_killing)
     assert killed
     assert path.read_bytes() == whole
 
 
 @pytest.mark.slow
-def test_ray_passes_on_mistakes_in_one_line(ray_here, files, config, tmp_path):
+def test_user_errors_on_ray_are_one_line(ray_here, files, config, tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{}")
@@ -343,13 +345,13 @@ def test_control_c_ends_with_130_and_the_same_command_continues(whole, files, co
     out = tmp_path / "run"
     options = [str(files / "tasks.jsonl"), "--out", str(out), "--model", str(config.model)]
     options += ["--reward", str(config.reward), "--method", "fsbs", "--n", "2", "--max-tokens", "16", "--shard", "8"]
-    process = forked.start(main, ["critique", *options], stderr=tmp_path / "said")
+    process = forked.start(main, ["critique", *options], stderr=tmp_path / "stderr")
     while not (out / "shards" / "00000.jsonl").exists():
-        assert process.is_alive(), (tmp_path / "said").read_text()
+        assert process.is_alive(), (tmp_path / "stderr").read_text()
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGINT)
     assert forked.finish(process) == 130
-    assert (tmp_path / "said").read_text() == "momus: interrupted\n"
+    assert (tmp_path / "stderr").read_text() == "momus: interrupted\n"
     assert not (out / "critiques.jsonl").exists()
     assert main(["critique", *options]) == 0
     assert (out / "critiques.jsonl").read_bytes() == whole

@@ -85,8 +85,8 @@ class _SuspiciousCritic:
 
 @pytest.fixture(scope="module")
 def known():
-    found = [f for m in (queue, heapq, shelve) for f in functions_of_file(Path(m.__file__), Size(max_lines=12))]
-    tasks = [Task(id=f.name, question=f.question, answer=f.answer) for f in found]
+    functions = [f for m in (queue, heapq, shelve) for f in functions_of_file(Path(m.__file__), Size(max_lines=12))]
+    tasks = [Task(id=f.name, question=f.question, answer=f.answer) for f in functions]
     return list(tamper_tasks(tasks, (0.5, 0.5), random.Random(0)))
 
 
@@ -113,7 +113,7 @@ def test_more_false_alarms_buy_more_bugs_and_the_points_are_in_that_order(measur
 
 @given(st.floats(0, 12))
 @settings(max_examples=50)
-def test_a_promise_is_kept_by_its_interval_and_no_kept_one_catches_more(measured, asked):
+def test_a_promised_point_keeps_to_the_limit_and_none_that_does_catches_more(measured, asked):
     try:
         point = measured.promise(asked)
     except UserError:
@@ -124,7 +124,7 @@ def test_a_promise_is_kept_by_its_interval_and_no_kept_one_catches_more(measured
     assert point.caught.value == max(p.caught.value for p in kept)
 
 
-def test_no_false_alarm_seen_is_no_promise_of_none(known, measured):
+def test_without_a_false_alarm_the_bound_is_still_above_zero(known, measured):
     silent = measured.points[0]
     assert silent.false_alarms.value == 0.0
     clean = sum(not t.bugs for t in known)
@@ -158,13 +158,13 @@ NOWHERE = RewardSource()
         ((None, NOWHERE, None, 0.2, Path("missing.json")), "run momus calibrate first"),
     ],
 )
-def test_options_that_do_not_go_together(options, message):
+def test_options_that_exclude_each_other_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         open_at_setting(*options)
 
 
 def test_calibrate_then_review_by_promise(tmp_path, capsys):
-    """As a user would, on code of one's own."""
+    """As a user would, on their code."""
     code, out = tmp_path / "code.py", tmp_path / "c.json"
     bodies = ("total += x", "total -= x * 2", "total = max(total, x)", "total ^= x")
     code.write_text(
@@ -189,7 +189,7 @@ def test_calibrate_then_review_by_promise(tmp_path, capsys):
 
 @given(st.integers(1, 400), st.integers(0, 30))
 def test_the_fewer_were_seen_the_lower_what_is_promised_and_never_below_the_exact_bound(clean, seen):
-    """Resampling alone promised less after one false comment than after none, and missed twice as often as it said."""
+    """Resampling alone promised less after one false comment than after none, and missed twice as often as promised."""
 
     def promised(count):
         measured = mean_interval(

@@ -195,5 +195,5 @@ def test_one_reason_for_all_is_the_error():
 def test_the_identity_tells_prompts_rules_and_settings_apart():
     chat = SimpleNamespace(identity=lambda: {"model": "m"})
     configs = [PromptedConfig(), PromptedConfig(rules="x"), PromptedConfig(samples=2), PromptedConfig(prompt="answer")]
-    told = [json.dumps(PromptedCritic(chat, config).identity(), sort_keys=True) for config in configs]
-    assert len(set(told)) == 4
+    identities = [json.dumps(PromptedCritic(chat, config).identity(), sort_keys=True) for config in configs]
+    assert len(set(identities)) == 4

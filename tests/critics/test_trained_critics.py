@@ -31,16 +31,16 @@ critiques = st.lists(st.builds(lambda c: Critique(comments=tuple(c)), st.lists(c
 
 
 @given(critiques, st.sampled_from([0.0, 0.25, 0.5, 1.0]))
-def test_a_line_is_kept_exactly_when_enough_reviews_quote_it(found, confidence):
-    merged = merge_by_majority(found, ANSWER, confidence)
-    votes = Counter(line for critique in found for line in {c.highlight for c in critique.anchored})
-    expected = [line for line in LINES if line in votes and votes[line] >= confidence * len(found)]
+def test_a_line_is_kept_exactly_when_enough_reviews_quote_it(critiques, confidence):
+    merged = merge_by_majority(critiques, ANSWER, confidence)
+    votes = Counter(line for critique in critiques for line in {c.highlight for c in critique.anchored})
+    expected = [line for line in LINES if line in votes and votes[line] >= confidence * len(critiques)]
     assert [comment.highlight for comment in merged.comments] == expected
 
 
 @given(critiques)
-def test_asking_for_more_confidence_only_takes_comments_away(found):
-    kept = [set(merge_by_majority(found, ANSWER, share).comments) for share in (0.0, 0.3, 0.6, 1.0)]
+def test_asking_for_more_confidence_only_takes_comments_away(critiques):
+    kept = [set(merge_by_majority(critiques, ANSWER, share).comments) for share in (0.0, 0.3, 0.6, 1.0)]
     assert all(more >= less for more, less in itertools.pairwise(kept))
 
 
@@ -70,7 +70,7 @@ def critic():
     return VotingCritic(engine, model_digest(TINY), VotingConfig(samples=4, max_tokens=60))
 
 
-def test_the_shipped_critic_quotes_verbatim_and_does_not_mind_company(critic):
+def test_the_shipped_critic_quotes_verbatim_and_does_not_depend_on_other_tasks(critic):
     tasks = [Task(id="f", question="", answer=ANSWER), Task(id="g", question="", answer=ANSWER.replace("f(", "gg("))]
     first, _ = critic.write(tasks)
     comments = critic.dial.choose(first, ANSWER, 0.0).comments
@@ -78,6 +78,6 @@ def test_the_shipped_critic_quotes_verbatim_and_does_not_mind_company(critic):
     assert critic.write(tasks[:1]) == [first] == critic.write(tasks[::-1])[1:]
 
 
-def test_what_is_too_long_does_not_fit(critic):
+def test_a_task_that_is_too_long_does_not_fit(critic):
     assert critic.fits(Task(id="f", question="", answer=ANSWER))
     assert not critic.fits(Task(id="f", question="", answer=ANSWER * 40))

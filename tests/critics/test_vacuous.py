@@ -1,4 +1,4 @@
-"""Comments that say nothing: found, and nothing else taken for one."""
+"""Comments that say nothing are recognised, and no others."""
 
 import heapq
 import queue

@@ -163,7 +163,7 @@ def test_ruff_finds_and_quotes():
     assert ruff([]) == []
 
 
-def test_without_ruff_the_user_is_told(monkeypatch, tmp_path):
+def test_without_ruff_the_error_names_it(monkeypatch, tmp_path):
     monkeypatch.setattr(baselines.sys, "prefix", str(tmp_path))
     monkeypatch.setattr(baselines.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="pip install ruff"):

@@ -100,7 +100,7 @@ def _deny(monkeypatch, denied):
     monkeypatch.setattr(os, "open", refusing(open_))
 
 
-def test_what_may_not_be_read_is_told(folder, monkeypatch):
+def test_unreadable_files_and_folders_are_reported(folder, monkeypatch):
     (folder / "closed").mkdir()
     (folder / "secret.py").write_text(CODE)
     _deny(monkeypatch, {folder / "closed", folder / "secret.py"})
@@ -113,7 +113,7 @@ def test_what_may_not_be_read_is_told(folder, monkeypatch):
         read_sources([folder / "closed"])
 
 
-def test_a_directory_of_nothing_but_closed_ones_says_why(tmp_path, monkeypatch):
+def test_a_directory_of_unreadable_folders_is_refused_with_the_reason(tmp_path, monkeypatch):
     (tmp_path / "closed").mkdir()
     _deny(monkeypatch, {tmp_path / "closed"})
     with pytest.raises(UserError, match=r"no Python files in this directory .*closed: cannot be read"):

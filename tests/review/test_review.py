@@ -111,12 +111,12 @@ def test_what_a_file_runs_outside_its_functions_is_a_unit_of_its_own(tmp_path):
         "if LIMIT > 2:\n    print(f(LIMIT))\n"
     )
     (tmp_path / "m.py").write_text(text)
-    found = list(units(read_source(tmp_path / "m.py")))
-    assert [(unit.name, unit.lines) for unit in found] == [("f", (7, 8)), ("", (4, 15, 16))]
-    assert found[1].text == "LIMIT = 3\nif LIMIT > 2:\n    print(f(LIMIT))"
+    cut = list(units(read_source(tmp_path / "m.py")))
+    assert [(unit.name, unit.lines) for unit in cut] == [("f", (7, 8)), ("", (4, 15, 16))]
+    assert cut[1].text == "LIMIT = 3\nif LIMIT > 2:\n    print(f(LIMIT))"
 
 
-def test_a_file_of_stubs_is_not_said_to_have_no_problems(tmp_path, capsys):
+def test_a_file_of_stubs_is_not_reported_as_free_of_problems(tmp_path, capsys):
     print_review(FileReview(tmp_path / "m.py", (), units=0), Console(width=200))
     assert "Nothing in it to review" in capsys.readouterr().out
 
@@ -233,7 +233,7 @@ def test_directories_are_searched_without_what_is_not_the_users(tmp_path):
     assert [(file.path.name, "Python 2" in file.reason) for file in skipped] == [("old.py", True)]
 
 
-def test_declared_encodings_and_line_ends_are_honoured(tmp_path):
+def test_declared_encodings_and_line_endings_are_kept(tmp_path):
     path = tmp_path / "latin.py"
     path.write_bytes("# -*- coding: latin-1 -*-\r\nx = 'é'\r\n".encode("latin-1"))
     assert read_source(path).text == "# -*- coding: latin-1 -*-\nx = 'é'\n"
@@ -301,8 +301,8 @@ def test_what_a_dial_was_measured_on_can_be_written_whatever_its_name(tmp_path):
         odd.write_text(CODE)
     except OSError:
         pytest.skip("no such names here")
-    found, where, _ = answers([odd], None, SimpleNamespace(fits=lambda task: True), 9, seed=0)
-    assert all(own.model_dump_json() for own in found)
+    tampers, where, _ = answers([odd], None, SimpleNamespace(fits=lambda task: True), 9, seed=0)
+    assert all(tamper.model_dump_json() for tamper in tampers)
     assert where.encode().endswith(b"caf\\xe9.py, bugs inserted")
 
 
@@ -337,7 +337,7 @@ def test_the_terminal_shows_place_quote_and_comment_and_no_escapes(tmp_path):
     assert "1 comment on 2 functions in 1 file." in text
 
 
-def test_no_problems_found_is_said(tmp_path):
+def test_no_problems_found_is_printed(tmp_path):
     path = tmp_path / "code.py"
     path.write_text("x = 1\n")
     out = io.StringIO()

@@ -1,4 +1,4 @@
-"""Why a file does not parse is told truly: newer syntax by its version, Python 2 as that, a mistake as a mistake."""
+"""A file that does not parse: the error names newer syntax by its version, Python 2 as that, a mistake as a mistake."""
 
 import ast
 import sys
@@ -37,7 +37,7 @@ def explained(text: str) -> str:
 
 
 @pytest.mark.parametrize("text", NEWER)
-def test_newer_syntax_is_told_with_the_version_that_has_it(text):
+def test_newer_syntax_is_reported_with_the_version_that_has_it(text):
     version, proposal = NEWER[text]
     if sys.version_info >= version:
         ast.parse(text)
@@ -46,10 +46,10 @@ def test_newer_syntax_is_told_with_the_version_that_has_it(text):
 
 
 @pytest.mark.parametrize("text", PYTHON_2)
-def test_python_2_is_told_as_that(text):
+def test_python_2_is_reported_as_python_2(text):
     assert "this looks like Python 2" in explained(text)
 
 
 @pytest.mark.parametrize("text", MISTAKES)
-def test_a_mistake_is_told_as_one(text):
+def test_a_syntax_error_is_reported_as_one(text):
     assert explained(text).startswith("syntax error: ")

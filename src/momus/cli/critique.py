@@ -87,20 +87,20 @@ def command(
     runner = partial(on_ray, workers=workers) if ray else in_process
     try:
         with _progress() as progress:
-            path = critique_dataset(tasks, out, config, shard=shard, runner=runner, progress=progress)
+            path = critique_dataset(tasks, out, config, shard_size=shard, runner=runner, progress=progress)
     except BadLinesError as error:
         for problem in error.problems[:_SHOWN]:
             print("momus: error:", problem, file=sys.stderr)
         if len(error.problems) > _SHOWN:
             print(f"momus: error: {len(error.problems) - _SHOWN} more bad lines in {tasks}", file=sys.stderr)
         return error.exit_code
-    _tell_outcome(path)
+    _print_outcome(path)
     return 0
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal while the work goes on; yields what is told the tasks done and all of them."""
+    """Show a bar on a terminal while the work goes on; yields what to call with the tasks done and their total."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -124,12 +124,12 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
-def _tell_outcome(path: Path) -> None:
-    """Say where the critiques are, and how many tasks have none and why."""
+def _print_outcome(path: Path) -> None:
+    """Print where the critiques are, and how many tasks have none and why."""
     from momus.critics.shard import TaskCritiques
     from momus.records import read_jsonl
 
-    skipped = [own for own in read_jsonl(path, TaskCritiques) if own.skipped]
+    skipped = [task for task in read_jsonl(path, TaskCritiques) if task.skipped]
     if skipped:
         first = skipped[0]
         print(f"{len(skipped)} tasks have no critique; the first, {first.id!r}: {first.skipped}", file=sys.stderr)

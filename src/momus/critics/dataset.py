@@ -58,7 +58,7 @@ def critique_dataset(
     out: Path,
     config: CritiqueConfig,
     *,
-    shard: int = 32,
+    shard_size: int = 32,
     runner: Runner | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Path:
@@ -68,9 +68,9 @@ def critique_dataset(
         tasks: JSON Lines of `Task` or `Tamper` records.
         out: The run directory.
         config: How critiques are written.
-        shard: Tasks that are written to disk together, rounded up to whole batches of `BATCH`.
+        shard_size: Tasks that are written to disk together, rounded up to whole batches of `BATCH`.
         runner: Does the shards; in this process by default.
-        progress: Told how far it is.
+        progress: Called with the tasks done and their total.
 
     Returns:
         The path of the critiques.
@@ -79,27 +79,27 @@ def critique_dataset(
         BadLinesError: Lines of the input are not records.
         UserError: `out` holds a run with another input or other settings, or one that is at work.
     """
-    if shard < 1:
-        raise UserError(f"--shard {shard}: must be at least 1")
+    if shard_size < 1:
+        raise UserError(f"--shard {shard_size}: must be at least 1")
     data = tasks.read_bytes()
     records = read_records(tasks, data)
-    size = -(-shard // BATCH) * BATCH
+    size = -(-shard_size // BATCH) * BATCH
     shards = cut(records, size)
     settings = _settings(config, hashlib.sha256(data).hexdigest(), size)
     files = {"tasks": tasks, "model": config.model, "reward": config.reward}
     with _opened(out, settings, {name: str(path.resolve()) for name, path in files.items() if path}):
         joined = out / RESULT
         if not is_whole(joined, TaskCritiques, len(records)):
-            missing = [own for own in shards if not _is_done(out, own)]
-            done = len(records) - sum(len(own.tasks) for own in missing)
+            missing = [shard for shard in shards if not _is_done(out, shard)]
+            done = len(records) - sum(len(shard.tasks) for shard in missing)
             progress(done, len(records))
             if missing:
-                with closing((runner or in_process)(config, missing)) as found:
-                    for own, critiques in found:
-                        write_jsonl(_file(out, own), critiques)
+                with closing((runner or in_process)(config, missing)) as finished:
+                    for shard, critiques in finished:
+                        write_jsonl(_file(out, shard), critiques)
                         done += len(critiques)
                         progress(done, len(records))
-            join_jsonl([_file(out, own) for own in shards], joined)
+            join_jsonl([_file(out, shard) for shard in shards], joined)
     return joined
 
 

@@ -50,23 +50,23 @@ def on_ray(
         import ray
     except ModuleNotFoundError as error:
         raise UserError("--ray needs Ray: pip install 'momus[ray]'") from error
-    own = not ray.is_initialized()
-    if own:
+    started_here = not ray.is_initialized()
+    if started_here:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # Ray raises the bare type where a machine is too slow to start it
             raise UserError(f"cannot reach or start Ray: {error}") from error
     try:
-        count = min(_fitting(int(ray.cluster_resources().get("CPU", 0)), config.threads, workers), len(shards))
+        count = min(_count_workers(int(ray.cluster_resources().get("CPU", 0)), config.threads, workers), len(shards))
         remote = ray.remote(num_cpus=config.threads, max_restarts=-1, max_task_retries=RETRIES)(Worker)
-        yield from _shared_out([remote.remote(config) for _ in range(count)], shards)
+        yield from _share_out([remote.remote(config) for _ in range(count)], shards)
     finally:
-        if own:
+        if started_here:
             ray.shutdown()
 
 
-def _fitting(cpus: int, threads: int, workers: int | None) -> int:
+def _count_workers(cpus: int, threads: int, workers: int | None) -> int:
     """Return how many workers to start."""
     most = cpus // threads
     if not most or (workers or 0) > most:
@@ -75,7 +75,7 @@ def _fitting(cpus: int, threads: int, workers: int | None) -> int:
     return workers or most
 
 
-def _shared_out(
+def _share_out(
     actors: Sequence[Any], shards: Sequence[Shard]
 ) -> Generator[tuple[Shard, list[TaskCritiques]], None, None]:
     """Keep every worker at one shard at a time."""
@@ -86,19 +86,19 @@ def _shared_out(
     while running:
         done, _ = ray.wait(list(running), num_returns=1)
         actor, shard = running.pop(done[0])
-        found = _result(done[0], shard)
+        critiques = _result(done[0], shard)
         following = next(waiting, None)
         if following is not None:
             running[actor.critiques.remote(following)] = (actor, following)
-        yield shard, found
+        yield shard, critiques
 
 
 def _result(reference: Any, shard: Shard) -> list[TaskCritiques]:
     import ray
 
     try:
-        found: list[TaskCritiques] = ray.get(reference)
-        return found
+        critiques: list[TaskCritiques] = ray.get(reference)
+        return critiques
     except ray.exceptions.RayTaskError as error:
         # The cause alone: Ray's own error carries the worker's traceback in its text.
         raise error.cause if isinstance(error.cause, UserError) else error from None

@@ -91,7 +91,7 @@ class CritiqueConfig:
 
     @property
     def samples(self) -> int:
-        """The number in force: `n`, or the method's own."""
+        """The number in force: `n`, or the method's default."""
         return SAMPLES[self.method] if self.n is None else self.n
 
     def fsbs(self) -> FSBSConfig:
@@ -152,21 +152,21 @@ class ShardCritic:
     def __call__(self, shard: Shard) -> list[TaskCritiques]:
         """Return the critiques of every task of a shard, in order."""
         return [
-            found
+            critiques
             for start in range(0, len(shard.tasks), BATCH)
-            for found in self._batch(shard.first + start, shard.tasks[start : start + BATCH])
+            for critiques in self._batch(shard.first + start, shard.tasks[start : start + BATCH])
         ]
 
     def _batch(self, first: int, tasks: Sequence[Task | Tamper]) -> Iterator[TaskCritiques]:
         # A new engine has read nothing: what one remembers decides how a sum is cut up, and so its last bits.
         engine = LocalEngine(self._model, self._tokenizer)
-        subjects = dict(enumerate(encode_tasks(engine, tasks), first))
-        problems = {index: problem for index, own in subjects.items() if (problem := self._too_long(own))}
-        fitting = [index for index in subjects if index not in problems]
-        searched = add_line_odds([subjects[index] for index in fitting], self._pointer)
-        found = self._search(engine, dict(zip(fitting, searched, strict=True)))
+        encoded = dict(enumerate(encode_tasks(engine, tasks), first))
+        problems = {index: problem for index, task in encoded.items() if (problem := self._too_long(task))}
+        fitting = [index for index in encoded if index not in problems]
+        with_odds = add_line_odds([encoded[index] for index in fitting], self._pointer)
+        results = self._search(engine, dict(zip(fitting, with_odds, strict=True)))
         for index, task in enumerate(tasks, first):
-            result = problems[index] if index in problems else found[index]
+            result = problems[index] if index in problems else results[index]
             skipped, kept = (result, ()) if isinstance(result, str) else ("", self._kept(result))
             yield TaskCritiques(
                 index=index,
@@ -175,35 +175,35 @@ class ShardCritic:
                 skipped=skipped,
             )
 
-    def _too_long(self, subject: EncodedTask) -> str:
-        """Say why a prompt cannot be read; empty when it can."""
+    def _too_long(self, task: EncodedTask) -> str:
+        """Return why a prompt cannot be read; "" when it can."""
         limit = getattr(self._model.config, "max_position_embeddings", None)
-        size, more = len(subject.prompt), self._config.max_tokens
+        size, more = len(task.prompt), self._config.max_tokens
         if limit is None or size + more <= limit:
             return ""
         return f"too long: a prompt of {size} tokens and {more} more for the critique, where the model reads {limit}"
 
-    def _search(self, engine: LocalEngine, subjects: dict[int, EncodedTask]) -> dict[int, SearchResult | str]:
+    def _search(self, engine: LocalEngine, tasks: dict[int, EncodedTask]) -> dict[int, SearchResult | str]:
         """Search one batch; where an answer does not fit, each task alone, so that only those at fault go without."""
-        if not subjects:
+        if not tasks:
             return {}
         try:
-            return dict(zip(subjects, self._searched(engine, subjects), strict=True))
+            return dict(zip(tasks, self._search_together(engine, tasks), strict=True))
         except UnfitInputError as error:
-            if len(subjects) == 1:
-                return dict.fromkeys(subjects, str(error))
-        alone = [self._search(LocalEngine(self._model, self._tokenizer), {i: own}) for i, own in subjects.items()]
-        return {index: result for own in alone for index, result in own.items()}
+            if len(tasks) == 1:
+                return dict.fromkeys(tasks, str(error))
+        alone = [self._search(LocalEngine(self._model, self._tokenizer), {i: task}) for i, task in tasks.items()]
+        return {index: result for results in alone for index, result in results.items()}
 
-    def _searched(self, engine: LocalEngine, subjects: dict[int, EncodedTask]) -> list[SearchResult]:
-        config, given = self._config, list(subjects.values())
-        keys: list[int | tuple[int, ...]] = [(config.seed, index) for index in subjects]
+    def _search_together(self, engine: LocalEngine, tasks: dict[int, EncodedTask]) -> list[SearchResult]:
+        config, encoded = self._config, list(tasks.values())
+        keys: list[int | tuple[int, ...]] = [(config.seed, index) for index in tasks]
         if config.method == "fsbs":
-            return force_sampling_beam_search(engine, self._reward, given, config.fsbs(), key=keys)
+            return force_sampling_beam_search(engine, self._reward, encoded, config.fsbs(), key=keys)
         return best_of_n(
             engine,
             self._reward,
-            given,
+            encoded,
             config.samples,
             key=keys,
             max_tokens=config.max_tokens,

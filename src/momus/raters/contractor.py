@@ -38,7 +38,7 @@ from momus.critique import Critique, format_critique, parse_critique
 from momus.errors import UserError
 from momus.records import Comparison, Rating, Tamper
 from momus.stats.agreement import preference_agreement
-from momus.tamper.truth import Judgement, Verdict, judge
+from momus.tamper.truth import CritiqueTruth, Verdict, judge
 
 Floats = NDArray[np.float64]
 
@@ -127,7 +127,7 @@ class SimulatedContractor:
         return draws
 
 
-def merit(judgement: Judgement, text: str, taste: Taste) -> float:
+def merit(judgement: CritiqueTruth, text: str, taste: Taste) -> float:
     """Return how good a critique is overall, in points; see the module's formula."""
     return (
         taste.located * judgement.located
@@ -275,7 +275,7 @@ def _write(draw: _Draw, noise: float) -> Rating:
     )
 
 
-def _latent(judgement: Judgement, text: str, relative_merit: float, taste: Taste) -> Floats:
+def _latent(judgement: CritiqueTruth, text: str, relative_merit: float, taste: Taste) -> Floats:
     """Return the noiseless ratings: cbi per bug, comprehensive, nitpick, fake problem, concise, overall."""
     covered = [_COVERED[v] for v in judgement.verdicts]
     return np.array(

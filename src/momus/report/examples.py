@@ -9,7 +9,7 @@ from typing import Literal
 from momus.critique import Critique, lines_of
 from momus.records import Tamper
 from momus.report.data import Example, KnownBug, Remark
-from momus.tamper.truth import Judgement, Label, judge
+from momus.tamper.truth import CritiqueTruth, Label, judge
 
 EXAMPLES = 12
 
@@ -44,7 +44,7 @@ def examples(critic: str, critiques: Sequence[Critique], tampers: Sequence[Tampe
     return chosen
 
 
-def _example(critic: str, tamper: Tamper, critique: Critique, judgement: Judgement) -> Example:
+def _example(critic: str, tamper: Tamper, critique: Critique, judgement: CritiqueTruth) -> Example:
     bugs, caught, fakes = len(tamper.bugs), judgement.located, judgement.fakes
     outcome: Literal["win", "partial", "failure"]
     if not bugs:

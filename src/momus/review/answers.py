@@ -43,7 +43,7 @@ def answers(
         raise UserError("name Python files, or --tampers with known bugs, not both")
     rng, skipped = random.Random(f"calibrate {seed}"), list[Skipped]()
     if tampers is not None:
-        known = [t for t in read_jsonl(tampers, Tamper) if critic.fits(_read(t))]
+        known = [t for t in read_jsonl(tampers, Tamper) if critic.fits(_task_to_read(t))]
         rng.shuffle(known)
         digest = hashlib.sha256(tampers.read_bytes()).hexdigest()[:12]
         return known[:most], f"{spelled(Path(tampers.name))} (sha256 {digest})", skipped
@@ -55,13 +55,13 @@ def answers(
         tasks = [task for task in stdlib_tasks(Size(max_chars=10_000, max_lines=80)) if task.split == "test"]
         where = "held-out modules of the standard library"
     rng.shuffle(tasks)
-    made: list[Tamper] = []
-    for own in _with_bugs(tasks, rng):
-        if critic.fits(_read(own)):
-            made.append(own)
-        if len(made) == most:
+    fitting: list[Tamper] = []
+    for tampered in _with_bugs(tasks, rng):
+        if critic.fits(_task_to_read(tampered)):
+            fitting.append(tampered)
+        if len(fitting) == most:
             break
-    return made, f"{where}, bugs inserted", skipped
+    return fitting, f"{where}, bugs inserted", skipped
 
 
 def _with_bugs(tasks: Sequence[Task], rng: random.Random) -> Iterator[Tamper]:
@@ -74,5 +74,5 @@ def _with_bugs(tasks: Sequence[Task], rng: random.Random) -> Iterator[Tamper]:
             yield made
 
 
-def _read(tamper: Tamper) -> Task:
+def _task_to_read(tamper: Tamper) -> Task:
     return tamper.task.model_copy(update={"answer": tamper.answer})

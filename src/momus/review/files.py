@@ -81,12 +81,12 @@ def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Skipped]]:
     sources, skipped, seen = list[Source](), list[Skipped](), set[str]()
     for named in paths:
         inside = os.path.isdir(named)  # noqa: PTH112 (Path.is_dir raises where a parent may not be searched)
-        found, unreadable = _python_files(named) if inside else ([named], [])
+        files, unreadable = _python_files(named) if inside else ([named], [])
         skipped += unreadable
-        if not found:
+        if not files:
             why = f" ({unreadable[0].path}: {unreadable[0].reason})" if unreadable else ""
             raise UserError(f"{named}: no Python files in this directory{why}")
-        for path in found:
+        for path in files:
             if (real := os.path.realpath(path)) in seen:  # which is the path itself where links lead in a circle
                 continue
             seen.add(real)
@@ -156,7 +156,7 @@ def _python_files(root: Path) -> tuple[list[Path], list[Skipped]]:
     Raises:
         UserError: The directory itself cannot be read.
     """
-    found, unreadable, pending = list[Path](), list[Skipped](), [root]
+    files, unreadable, pending = list[Path](), list[Skipped](), [root]
     while pending:
         folder = pending.pop()
         try:
@@ -169,8 +169,8 @@ def _python_files(root: Path) -> tuple[list[Path], list[Skipped]]:
             continue
         folders = [Path(entry) for entry in entries if _is_directory(entry) and not entry.is_symlink()]
         pending += [inner for inner in reversed(folders) if not _ignored(inner)]
-        found += [Path(entry) for entry in entries if entry.name.endswith(".py") and not _is_directory(entry)]
-    return found, unreadable
+        files += [Path(entry) for entry in entries if entry.name.endswith(".py") and not _is_directory(entry)]
+    return files, unreadable
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

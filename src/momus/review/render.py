@@ -43,9 +43,9 @@ def print_skipped(skipped: Sequence[Skipped], console: Console) -> None:
 
 def print_summary(reviews: Sequence[FileReview], skipped: Sequence[Skipped], console: Console) -> None:
     """Print the last line: how much was read and found."""
-    found = sum(len(review.findings) for review in reviews)
+    findings = sum(len(review.findings) for review in reviews)
     pieces = sum(review.units for review in reviews)
-    parts = [f"{_count(found, 'comment')} on {_count(pieces, 'function')} in {_count(len(reviews), 'file')}"]
+    parts = [f"{_count(findings, 'comment')} on {_count(pieces, 'function')} in {_count(len(reviews), 'file')}"]
     for thing, is_directory in (("file", False), ("folder", True)):
         if number := sum(file.is_directory == is_directory for file in skipped):
             parts.append(f"{_count(number, thing)} skipped")

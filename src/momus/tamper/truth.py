@@ -44,7 +44,7 @@ class Label(Enum):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class CritiqueTruth:
     """The truth about one critique: a verdict per bug and a label per comment, both in the order given."""
 
     verdicts: tuple[Verdict, ...]
@@ -76,7 +76,7 @@ class Judgement:
         return self.labels.count(Label.FAKE)
 
 
-def judge(critique: Critique, tamper: Tamper) -> Judgement:
+def judge(critique: Critique, tamper: Tamper) -> CritiqueTruth:
     """Say which bugs a critique includes and what each of its comments is worth.
 
     Args:
@@ -95,7 +95,7 @@ def judge(critique: Critique, tamper: Tamper) -> Judgement:
         else:
             labels.append(Label.FAKE)
         verdicts = [max(pair) for pair in zip(caught, verdicts, strict=True)]
-    return Judgement(tuple(verdicts), tuple(labels))
+    return CritiqueTruth(tuple(verdicts), tuple(labels))
 
 
 def verdict_on(comment: Comment, bug: Bug, answer: str) -> Verdict:

@@ -61,51 +61,53 @@ class Critics:
         if agreement is None:
             show("Too few bugs are both included and missed to choose the judge's threshold: give --calibration.")
         else:
-            show(_told(agreement, self.by))
+            show(_describe_agreement(agreement, self.by))
         if self.out:
             rated = {"critics": [asdict(row) for row in rows], "judge": agreement and asdict(agreement)}
             write_json(self.out, rated, indent=1)
         return 0
 
     def _judge(self, critiques: dict[str, list[Critique]], tampers: list[Tamper]) -> JudgeAgreement | None:
-        from momus.evaluate.critics.cbi import cross_fitted_agreement, described, judge_agreement
+        from momus.evaluate.critics.cbi import compared_texts, cross_fitted_agreement, judge_agreement
         from momus.match.open import NamedModel, open_matcher
 
         if self.by == "lexical" and self.calibration is None:
             return cross_fitted_agreement(critiques, tampers, seed=self.seed)
         model = NamedModel(self.model, self.url, self.seed)
-        matcher = open_matcher(self.by, model, self.calibration, described(critiques, tampers))
+        matcher = open_matcher(self.by, model, self.calibration, compared_texts(critiques, tampers))
         return judge_agreement(critiques, tampers, matcher, seed=self.seed)
 
 
 def _named(critiques: tuple[str, ...]) -> list[tuple[str, Path]]:
     """Split NAME=FILE, each name once."""
-    found: dict[str, Path] = {}
-    for own in critiques:
-        name, equals, path = own.partition("=")
+    files: dict[str, Path] = {}
+    for option in critiques:
+        name, equals, path = option.partition("=")
         if not (name and equals and path):
-            raise UserError(f"--critiques {own}: give each critic as NAME=FILE")
-        if name in found:
+            raise UserError(f"--critiques {option}: give each critic as NAME=FILE")
+        if name in files:
             raise UserError(f"--critiques: {name} is named twice")
-        found[name] = Path(path)
-    if not found:
+        files[name] = Path(path)
+    if not files:
         raise UserError("--critiques: name at least one critic, as NAME=FILE")
-    return list(found.items())
+    return list(files.items())
 
 
 def _critiques(name: str, path: Path, tampers: list[Tamper]) -> list[Critique]:
-    """Read one critic's critiques, one for each answer in their order; where it has none it said nothing."""
+    """Read one critic's critiques, one for each answer in their order; where it has none, one without comments."""
     from momus.critics.shard import TaskCritiques
     from momus.critique import Critique, parse_critique
     from momus.records import read_jsonl
 
     written = list(read_jsonl(path, TaskCritiques))
-    own, of = [row.id for row in written], [tamper.task.id for tamper in tampers]
-    if own != of:
-        place = next((i for i, (a, b) in enumerate(zip(own, of, strict=False)) if a != b), min(len(own), len(of)))
+    ids, expected = [row.id for row in written], [tamper.task.id for tamper in tampers]
+    if ids != expected:
+        place = next(
+            (i for i, (a, b) in enumerate(zip(ids, expected, strict=False)) if a != b), min(len(ids), len(expected))
+        )
         raise UserError(
-            f"{path}: these are not critiques of these answers ({len(own)} of {len(of)}; number {place + 1} differs): "
-            "run momus critique on the same file"
+            f"{path}: these are not critiques of these answers ({len(ids)} of {len(expected)}; number {place + 1} "
+            "differs): run momus critique on the same file"
         )
     if silent := sum(not row.critiques for row in written):
         say(f"{name}: {silent} answers have no critique; they count as answers it found nothing in")
@@ -116,11 +118,12 @@ def _critiques(name: str, path: Path, tampers: list[Tamper]) -> list[Critique]:
     ]
 
 
-def _told(found: JudgeAgreement, by: str) -> str:
+def _describe_agreement(agreement: JudgeAgreement, by: str) -> str:
     from momus.report.terminal import estimate_text, percent
 
-    failed = f"; it gave no usable verdict on {found.failed} critiques" if found.failed else ""
+    failed = f"; it gave no usable verdict on {agreement.failed} critiques" if agreement.failed else ""
     return (
-        f"The {by} matcher as judge calls {percent(found.judged)} % of bugs included, {percent(found.truth)} % are; it "
-        f"is right on {percent(found.agreement)} % of {found.bugs}, kappa {estimate_text(found.kappa, 1, 2)}{failed}."
+        f"The {by} matcher as judge calls {percent(agreement.judged)} % of bugs included, {percent(agreement.truth)} % "
+        f"are; it is right on {percent(agreement.agreement)} % of {agreement.bugs}, "
+        f"kappa {estimate_text(agreement.kappa, 1, 2)}{failed}."
     )

@@ -85,11 +85,12 @@ def ruff(tampers: Sequence[Tamper]) -> list[Critique]:
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
     if done.returncode:
         raise UserError(f"ruff failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    findings_of: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for finding in json.loads(done.stdout):
-        found[Path(finding["filename"]).name].append(finding)
+        findings_of[Path(finding["filename"]).name].append(finding)
     return [
-        Critique(comments=_comments(found[name], tamper.answer)) for name, tamper in zip(names, tampers, strict=True)
+        Critique(comments=_comments(findings_of[name], tamper.answer))
+        for name, tamper in zip(names, tampers, strict=True)
     ]
 
 

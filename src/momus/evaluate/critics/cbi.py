@@ -54,7 +54,7 @@ def labelled_bugs(critique: Critique, tamper: Tamper) -> LabelledLists:
     ]
     return LabelledLists(
         document=tamper.task.id,
-        first=tuple(_described(tamper)),
+        first=tuple(_describe_bugs(tamper)),
         second=tuple(f"{comment.highlight}\n{comment.text}" for comment in critique.comments),
         labels=tuple(map(tuple, labels)),
     )
@@ -62,12 +62,12 @@ def labelled_bugs(critique: Critique, tamper: Tamper) -> LabelledLists:
 
 def calibrated_judge(labelled: Sequence[LabelledLists]) -> LexicalMatcher | None:
     """Fit the lexical matcher to labelled bugs and choose its threshold on them; None where they do not suffice."""
-    matcher = LexicalMatcher().fit({text for own in labelled for side in (own.first, own.second) for text in side})
+    matcher = LexicalMatcher().fit({text for each in labelled for side in (each.first, each.second) for text in side})
     try:
-        found = calibrate_matcher(matcher, labelled, 1, "bugs", replicates=1)
+        calibration = calibrate_matcher(matcher, labelled, 1, "bugs", replicates=1)
     except UserError:
         return None
-    return matcher.scaled(ScoreScale(found.threshold))
+    return matcher.scaled(ScoreScale(calibration.threshold))
 
 
 def judge_agreement(
@@ -89,7 +89,7 @@ def cross_fitted_agreement(critiques: Critiques, tampers: Sequence[Tamper], *, s
 
     None where the labels of a half do not suffice to choose one.
     """
-    places = {task: place for place, task in enumerate(dict.fromkeys(own.task.id for own in tampers))}
+    places = {task: place for place, task in enumerate(dict.fromkeys(tamper.task.id for tamper in tampers))}
     halves: list[list[LabelledLists]] = [[], []]
     for item in _items(critiques, tampers):
         halves[places[item.document] % 2].append(item)
@@ -99,7 +99,7 @@ def cross_fitted_agreement(critiques: Critiques, tampers: Sequence[Tamper], *, s
     return _agreement([(halves[0], second), (halves[1], first)], seed)
 
 
-def described(critiques: Critiques, tampers: Sequence[Tamper]) -> set[str]:
+def compared_texts(critiques: Critiques, tampers: Sequence[Tamper]) -> set[str]:
     """Return every text a judge compares: the bugs as comments, and the critiques' comments."""
     return {text for item in _items(critiques, tampers) for side in (item.first, item.second) for text in side}
 
@@ -114,20 +114,21 @@ def _items(critiques: Critiques, tampers: Sequence[Tamper]) -> list[LabelledList
 
 
 def _agreement(parts: Sequence[tuple[Sequence[LabelledLists], Matcher]], seed: int) -> JudgeAgreement:
-    """Compare verdicts with the truth, every part's by a matcher of its own."""
+    """Compare verdicts with the truth; each part has its matcher."""
     judged: list[bool] = []
     truth: list[bool] = []
     tasks: list[str] = []
     failed = 0
     for items, matcher in parts:
-        for own, compared in zip(items, matcher.compare([(own.first, own.second) for own in items]), strict=True):
+        compared_items = matcher.compare([(item.first, item.second) for item in items])
+        for item, compared in zip(items, compared_items, strict=True):
             if compared.failed:
                 failed += 1
                 continue
             scores = matcher.scale.scores(compared.similarity)
             judged += [bool((row >= SAME_SCORE).any()) for row in scores]
-            truth += [any(row) for row in own.labels]
-            tasks += [own.document] * len(own.first)
+            truth += [any(row) for row in item.labels]
+            tasks += [item.document] * len(item.first)
     return JudgeAgreement(
         kappa=kappa_interval(judged, truth, tasks, seed=seed),
         agreement=_share([a == b for a, b in zip(judged, truth, strict=True)], tasks, seed),
@@ -138,13 +139,13 @@ def _agreement(parts: Sequence[tuple[Sequence[LabelledLists], Matcher]], seed: i
     )
 
 
-def _described(tamper: Tamper) -> list[str]:
+def _describe_bugs(tamper: Tamper) -> list[str]:
     """Return each bug as the comment its author would write: its first line and its description."""
-    found = []
-    for bug in tamper.bugs:
-        start, end = quotable(bug.spans[0], tamper.answer)
-        found.append(f"{tamper.answer[start:end]}\n{bug.description}")
-    return found
+    quotes = [quotable(bug.spans[0], tamper.answer) for bug in tamper.bugs]
+    return [
+        f"{tamper.answer[quote.start : quote.end]}\n{bug.description}"
+        for quote, bug in zip(quotes, tamper.bugs, strict=True)
+    ]
 
 
 def _share(which: Sequence[bool], tasks: Sequence[str], seed: int) -> Interval:

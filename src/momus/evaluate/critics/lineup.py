@@ -52,7 +52,7 @@ def best_of_name(count: int) -> str:
     return f"RL, best of {count}"
 
 
-class Critic(NamedTuple):
+class CriticModel(NamedTuple):
     """A model that writes critiques and, where it has one, its pointer to the lines it is made to quote."""
 
     engine: Engine
@@ -75,8 +75,8 @@ class LineUp(Record):
 
 def line_up(
     tampers: Sequence[Tamper],
-    sft: Critic,
-    rl: Critic,
+    sft: CriticModel,
+    rl: CriticModel,
     reward: RewardFunction,
     fsbs: FSBSConfig,
     *,
@@ -103,38 +103,38 @@ def line_up(
     samples: list[dict[str, list[str]]] = [{SFT: [], RL: []} for _ in range(SAMPLES)]
     forced = replace(fsbs, n=1, k=1, d=1, temperature=0.0)
     count = fsbs.candidates
-    found: list[SearchResult] = []
+    searched: list[SearchResult] = []
     for start in range(0, len(tampers), _AT_ONCE):
         chunk = tampers[start : start + _AT_ONCE]
-        subjects = encode_tasks(sft.engine, chunk)
-        by_sft, by_rl = add_line_odds(subjects, sft.pointer), add_line_odds(subjects, rl.pointer)
+        encoded = encode_tasks(sft.engine, chunk)
+        by_sft, by_rl = add_line_odds(encoded, sft.pointer), add_line_odds(encoded, rl.pointer)
         keys: list[Key] = [(seed, 5, start + i) for i in range(len(chunk))]
         drawn = {
             name: best_of_n(
-                critic.engine, zero_reward, subjects, SAMPLES, key=keys, max_tokens=max_tokens, verbatim=False
+                critic.engine, zero_reward, encoded, SAMPLES, key=keys, max_tokens=max_tokens, verbatim=False
             )
             for name, critic in ((SFT, sft), (RL, rl))
         }
         for name, results in drawn.items():
-            for number, own in enumerate(samples):
-                own[name].extend(result.candidates[number].text for result in results)
+            for number, sample in enumerate(samples):
+                sample[name].extend(result.candidates[number].text for result in results)
         written = {
             SFT: drawn[SFT],
-            greedy_name(SFT): decode_greedily(sft.engine, subjects, max_tokens=max_tokens, verbatim=False),
+            greedy_name(SFT): decode_greedily(sft.engine, encoded, max_tokens=max_tokens, verbatim=False),
             FORCED: force_sampling_beam_search(sft.engine, zero_reward, by_sft, forced, key=0),
             RL: drawn[RL],
-            greedy_name(RL): decode_greedily(rl.engine, subjects, max_tokens=max_tokens, verbatim=False),
+            greedy_name(RL): decode_greedily(rl.engine, encoded, max_tokens=max_tokens, verbatim=False),
             best_of_name(count): best_of_n(rl.engine, reward, by_rl, count, key=keys, max_tokens=max_tokens),
         }
         for name, results in written.items():
             texts.setdefault(name, []).extend(choose_best(result).text for result in results)
-        found += force_sampling_beam_search(rl.engine, reward, by_rl, fsbs, key=keys)
-        progress(len(found) / len(tampers))
-    modifiers = choose_modifiers(found, PERCENTILES)
+        searched += force_sampling_beam_search(rl.engine, reward, by_rl, fsbs, key=keys)
+        progress(len(searched) / len(tampers))
+    modifiers = choose_modifiers(searched, PERCENTILES)
     for percentile, modifier in zip(PERCENTILES, modifiers, strict=True):
-        texts[fsbs_name(percentile)] = [choose_best(result, modifier).text for result in found]
+        texts[fsbs_name(percentile)] = [choose_best(result, modifier).text for result in searched]
     return LineUp(
-        by_critic={name: tuple(own) for name, own in texts.items()},
+        by_critic={name: tuple(critiques) for name, critiques in texts.items()},
         modifiers=tuple(modifiers),
-        samples=tuple({name: tuple(texts) for name, texts in own.items()} for own in samples),
+        samples=tuple({name: tuple(texts) for name, texts in sample.items()} for sample in samples),
     )

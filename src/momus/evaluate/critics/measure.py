@@ -24,7 +24,7 @@ from momus.raters.contractor import SimulatedContractor, assign, compare_critiqu
 from momus.records import Comparison, Tamper
 from momus.stats.bootstrap import COUNT, REPLICATES, SHARE, Bounds, Interval, mean_interval, ratio_interval
 from momus.stats.elo import EloResult, bootstrap_elo, wins_by_task
-from momus.tamper.truth import Judgement, judge
+from momus.tamper.truth import CritiqueTruth, judge
 
 SLOTS = 4
 
@@ -87,13 +87,13 @@ def first_line_rates(critiques: Sequence[Critique], tampers: Sequence[Tamper]) -
 
     Over the answers with exactly one bug.
     """
-    found, chance = [], []
+    located, chance = [], []
     for critique, tamper in zip(critiques, tampers, strict=True):
         if len(tamper.bugs) == 1:
             first = Critique(comments=focus(critique, tamper.answer).comments[:1])
-            found.append(float(judge(first, tamper).located))
+            located.append(float(judge(first, tamper).located))
             chance.append(chance_rate(tamper))
-    return mean_interval(found, bounds=SHARE), mean_interval(chance, bounds=SHARE)
+    return mean_interval(located, bounds=SHARE), mean_interval(chance, bounds=SHARE)
 
 
 def draw_comparisons(
@@ -212,7 +212,7 @@ def _row(source: str, written: Sequence[Critique], tampers: Sequence[Tamper], re
     ones = [1] * len(tampers)
     bugs = [len(tamper.bugs) for tamper in tampers]
     clean = [int(not tamper.bugs) for tamper in tampers]
-    said = [len(critique.comments) for critique in written]
+    counts = [len(critique.comments) for critique in written]
     return CriticRow(
         source=source,
         catch=rate([j.located for j in judgements], bugs, SHARE),
@@ -220,16 +220,16 @@ def _row(source: str, written: Sequence[Critique], tampers: Sequence[Tamper], re
         fakes=rate([j.fakes for j in judgements], ones, COUNT),
         nitpicks=rate([j.nitpicks for j in judgements], ones, COUNT),
         clean_false=rate([_on_clean(j) for j in judgements], clean, COUNT),
-        comments=rate(said, ones, COUNT),
+        comments=rate(counts, ones, COUNT),
         length=rate([len(format_critique(critique)) for critique in written], ones, None),
-        verbatim=rate([len(critique.anchored) for critique in written], said, SHARE),
+        verbatim=rate([len(critique.anchored) for critique in written], counts, SHARE),
         answers=len(tampers),
         bugs=sum(bugs),
         clean=sum(clean),
     )
 
 
-def _on_clean(judgement: Judgement) -> int:
+def _on_clean(judgement: CritiqueTruth) -> int:
     return 0 if judgement.verdicts else judgement.fakes
 
 
