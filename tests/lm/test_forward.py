@@ -17,16 +17,16 @@ from momus.lm.forward import (
     score_trees,
     token_logprobs,
     token_values,
+    trees_from_rows,
 )
 from momus.lm.models import (
     RewardModel,
-    check_padding,
     load_causal_lm,
     load_tokenizer,
     save_causal_lm,
 )
 from momus.lm.tree import TokenTree
-from support.tiny import VOCAB, gpt2, llama
+from support.tiny import VOCAB, gpt2, llama, tiny_tokenizer
 
 MODELS = {"llama": llama(), "llama-eager": llama(attention="eager"), "gpt2": gpt2()}
 TREES = [
@@ -196,8 +196,27 @@ def test_what_is_named_in_place_of_a_model_is_said(tmp_path) -> None:
             load(tmp_path / "run")
 
 
-def test_padding_must_differ_from_the_end_of_text() -> None:
-    check_padding(0, 2)
-    for pad, eos in [(2, 2), (None, 2), (0, None)]:
-        with pytest.raises(UserError, match=r"add_special_tokens|eos_token"):
-            check_padding(pad, eos)
+def test_a_tokenizer_needs_an_end_of_text_token_and_no_other_padding(tmp_path) -> None:
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(tmp_path)
+    assert load_tokenizer(tmp_path).pad_token_id == tokenizer.eos_token_id
+    tokenizer.pad_token = tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"no end-of-text token: set tokenizer.eos_token"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("pad", [None, 0, 2])
+def test_every_token_has_a_gradient_whatever_the_model_pads_with(tmp_path, pad: int | None) -> None:
+    made = llama()
+    made.config.pad_token_id = pad
+    save_causal_lm(made, tmp_path / "model")
+    reward = RewardModel.from_causal_lm(made)
+    reward.save(tmp_path / "reward")
+    model = load_causal_lm(tmp_path / "model")
+    token_logprobs(model, trees_from_rows([[1, 5, 2, 0, 7, 2]])).logprobs.sum().backward()
+    assert model.get_input_embeddings().weight.grad[[1, 5, 2, 0, 7]].any(1).all()
+    value = RewardModel.load(tmp_path / "reward")
+    token_values(value, [TokenTree.from_branches([1, 2, 5], [[0, 7, 2]])]).sum().backward()
+    assert value.backbone.get_input_embeddings().weight.grad[[1, 2, 0, 7]].any(1).all()

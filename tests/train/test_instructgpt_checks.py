@@ -18,11 +18,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from momus.errors import UserError
 from momus.lm.chat import ChatFormat
 from momus.lm.forward import token_logprobs, token_values, trees_from_rows
 from momus.lm.local.engine import LocalEngine
-from momus.lm.models import RewardModel, check_padding
+from momus.lm.models import RewardModel
 from momus.lm.tree import TokenTree
 from momus.runtime.runs import Run
 from momus.train.advantages import apply_eos_penalty, gae, kl_estimate_k1, kl_estimate_k3, token_rewards, whiten
@@ -48,10 +47,9 @@ from support.stages import (
 from support.tiny import gpt2, llama, tiny_engine, tiny_tokenizer
 
 
-def test_01_padding_is_not_the_end_of_text_and_the_end_of_text_is_trained() -> None:
-    tokenizer = tiny_tokenizer()
-    with pytest.raises(UserError, match="never learn to stop"):
-        check_padding(tokenizer.eos_token_id, tokenizer.eos_token_id)
+def test_01_the_end_of_text_is_trained_though_it_is_the_padding_token() -> None:
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.pad_token = tokenizer.eos_token
     turn = ChatFormat(tokenizer).turn("def f(items):", "return total")
     assert turn.answer[-1] == tokenizer.eos_token_id  # every token of an answer is trained
     (tree,) = trees_from_rows([[*turn.prompt, *turn.answer]])

@@ -20,10 +20,10 @@ from momus.lm.forward import token_logprobs, trees_from_rows
 from momus.lm.tree import TokenTree
 from momus.runtime.runs import Run
 from momus.train.sampling import by_task, epoch_order
-from momus.train.settings import SFTConfig
-from momus.train.sft import _step, demonstration_trees, fine_tune, mean_loss
+from momus.train.settings import PAPER_DROPOUT, SFTConfig
+from momus.train.sft import _step, demonstration_trees, dropout_of, fine_tune, mean_loss
 from support.stages import demonstrations
-from support.tiny import VOCAB, llama
+from support.tiny import VOCAB, gpt2, llama
 
 tokens = st.lists(st.integers(3, VOCAB - 1), min_size=1, max_size=6).map(tuple)
 turns = st.tuples(tokens, tokens).map(lambda pair: (Turn((1, *pair[0]), (*pair[1], 2)),))
@@ -48,9 +48,9 @@ def gradients(model: nn.Module, trees: list[TokenTree], token_budget: int) -> li
 def test_the_defaults_are_the_papers() -> None:
     paper = SFTConfig()
     assert (paper.epochs, paper.demonstrations_per_batch, paper.learning_rate) == (16, 32, 9.65e-6)
-    assert (paper.dropout, paper.final_fraction, paper.betas) == (0.2, 0.1, (0.9, 0.95))
+    assert (PAPER_DROPOUT, paper.final_fraction, paper.betas) == (0.2, 0.1, (0.9, 0.95))
     before_ppo = SFTConfig.for_ppo()
-    assert (before_ppo.epochs, before_ppo.pretraining_share, before_ppo.dropout) == (2, 0.1, 0.2)
+    assert (before_ppo.epochs, before_ppo.pretraining_share, before_ppo.dropout) == (2, 0.1, None)
     assert (paper.keep, before_ppo.keep) == ("best", "last")
 
 
@@ -264,3 +264,13 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
             config(**wrong)
     with pytest.raises(UserError, match="lower learning_rate"):
         fine_tune(llama(), demonstrations(40), config(learning_rate=1e30, epochs=9), Run(tmp_path / "wild", {}))
+
+
+@given(rate=st.sampled_from([0.0, 0.05, 0.3]), given_rate=st.sampled_from([None, 0.0, 0.1]))
+def test_dropout_is_the_papers_only_where_the_model_has_dropout(rate: float, given_rate: float | None) -> None:
+    settings = config(dropout=given_rate)
+    expected = given_rate if given_rate is not None else PAPER_DROPOUT if rate else 0.0
+    assert dropout_of(gpt2(dropout=rate), settings) == expected
+    model = llama()
+    model.config.attention_dropout = rate
+    assert dropout_of(model, settings) == expected

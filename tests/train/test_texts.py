@@ -1,5 +1,6 @@
 """Records to tokens: the limits, what is left out and why, what stays together, and what is held out."""
 
+import copy
 import json
 from collections import Counter
 from dataclasses import replace
@@ -199,6 +200,22 @@ def test_pretraining_pieces_are_the_texts_cut(tmp_path_factory, texts, length) -
     own = [[1, *tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True), 2] for text in texts]
     lost = sum(len(tokens) % length == 1 for tokens in own)  # a last piece of one token predicts nothing
     assert sum(map(len, pieces)) + lost == sum(map(len, own))
+
+
+def test_pretraining_texts_do_not_begin_with_the_header_of_chat_messages(tmp_path: Path) -> None:
+    """ChatML's <|im_start|> is SmolLM2's beginning-of-text token."""
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ bos_token + m.role + '\\n' + m.content + eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ bos_token + 'assistant\\n' }}{% endif %}"
+    )
+    (tmp_path / "text.txt").write_text("a b", encoding="utf-8")
+    (piece,) = pretraining([str(tmp_path / "text.txt")], ChatFormat(tokenizer), ALL).train
+    assert piece == (*tokenizer.encode("a b", add_special_tokens=False), tokenizer.eos_token_id)
+    tokenizer.chat_template = tokenizer.chat_template.replace("bos_token + m", "(bos_token if loop.first else '') + m")
+    tokenizer.chat_template = tokenizer.chat_template.replace("{{ bos_token + 'as", "{{ 'as")
+    (whole,) = pretraining([str(tmp_path / "text.txt")], ChatFormat(tokenizer), ALL).train
+    assert whole == (tokenizer.bos_token_id, *piece)
 
 
 def test_pretraining_texts_come_from_rows_too(tmp_path: Path) -> None:

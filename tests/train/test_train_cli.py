@@ -390,17 +390,39 @@ def test_mistakes_are_one_line_and_leave_nothing(here: Path, rewarded: Path, tmp
     assert not out.exists()
 
 
-def test_a_tokenizer_that_pads_with_its_end_is_refused_unless_another_is_named(
-    here: Path, tmp_path: Path, capsys
+def test_a_tokenizer_may_pad_with_its_end_and_another_token_that_is_named_reaches_the_model(
+    here: Path, tmp_path: Path
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(here / "base")
     tokenizer.pad_token = tokenizer.eos_token
     save_causal_lm(tiny_model(), tmp_path / "base", tokenizer)
     options = ["--data", here / "demos.jsonl", "--epochs", "1"]
-    refused(capsys, train("sft", here, tmp_path / "sft", *options, model=tmp_path / "base"), "--pad-token")
-    named = ["--pad-token", "<|pad|>"]
-    assert train("sft", here, tmp_path / "sft", *options, *named, model=tmp_path / "base") == 0
-    assert AutoTokenizer.from_pretrained(tmp_path / "sft" / "model").pad_token == "<|pad|>"
+    end, pad = tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|pad|>")
+    for name, named, expected in (("sft", [], end), ("padded", ["--pad-token", "<|pad|>"], pad)):
+        base = open_base(str(tmp_path / "base"), TextConfig(60, 12), Setup(), pad_token=named[-1] if named else None)
+        assert base.load().get_input_embeddings().padding_idx == (pad if named else None)
+        for adapted in ([], ["--lora"]):
+            out = tmp_path / f"{name}{len(adapted)}"
+            assert train("sft", here, out, *options, *named, *adapted, model=tmp_path / "base") == 0
+            saved = AutoModelForCausalLM.from_pretrained(out / "model")
+            assert AutoTokenizer.from_pretrained(out / "model").pad_token_id == expected
+            assert saved.config.pad_token_id == saved.generation_config.pad_token_id == expected
+
+
+def test_every_turn_is_refused_where_it_changes_nothing(here: Path, tmp_path: Path, capsys) -> None:
+    options = ["--data", here / "demos.jsonl", "--every-turn"]
+    refused(capsys, train("sft", here, tmp_path / "out", *options), "--every-turn changes nothing", "leave it out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interval_of_one_held_out_prompt_is_not_determined(here: Path, rewarded: Path, tmp_path: Path) -> None:
+    asked = (Prompt(prompt=f"is {n} odd?", split="train" if n else "valid") for n in range(9))
+    write_jsonl(tmp_path / "prompts.jsonl", asked)
+    options = ["--data", tmp_path / "prompts.jsonl", "--reward", rewarded / "model", "--held-out", "0", *PPO]
+    assert train("ppo", here, tmp_path / "ppo", *options) == 0
+    scores = json.loads((tmp_path / "ppo" / "summary.json").read_text())["result"]["held_out_score"]
+    for score in scores.values():
+        assert score["value"] is not None and score["low"] is None and score["high"] is None
 
 
 @pytest.mark.parametrize(("step", "config"), [("sft", SFTConfig), ("reward", RewardConfig), ("ppo", PPOConfig)])

@@ -48,7 +48,7 @@ class _Stage:
     chat_template: Path | None = None
     """A file with a Jinja chat template; by default the tokenizer's own, or without one "User: …, Assistant: …"."""
     pad_token: str | None = None
-    """A token of the vocabulary to pad with, where the tokenizer has none besides its end-of-text token."""
+    """A token of the vocabulary that the saved model pads with. Training pads nothing, and does without."""
     track: tuple[str, ...] = ()
     """Where metrics go besides the terminal and metrics.jsonl: tensorboard, wandb, trackio."""
     pretraining_tokens: float | None = None

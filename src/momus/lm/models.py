@@ -129,7 +129,9 @@ class RewardModel(nn.Module):
     def _read(path: Path, made: Callable[[nn.Module], R]) -> R:
         """Make a reward model of the backbone described in a directory, and read its tensors."""
         try:
-            model = made(AutoModel.from_config(AutoConfig.from_pretrained(path), dtype=torch.float32))
+            model = made(
+                _train_all_tokens(AutoModel.from_config(AutoConfig.from_pretrained(path), dtype=torch.float32))
+            )
             model.load_state_dict(load_file(path / "model.safetensors"))
         except Exception as error:
             raise UserError(f"cannot load the reward model in {path}: {_one_line(error)}") from error
@@ -193,38 +195,37 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, revisio
             f"{path} holds no whole language model: it lacks {len(lacking)} of the tensors that its config.json "
             f"asks for, such as {lacking[0]}"
         )
+    _train_all_tokens(model)
     # What an adapter will name as its base: from anywhere, and the file where it is in one.
     model.config._name_or_path = str(Path(path).absolute()) if Path(path).exists() else str(path)
     return model.eval()
 
 
+def _train_all_tokens(model: Any) -> Any:
+    """Let every token's embedding have a gradient: nothing is padded here, and many models pad with their end."""
+    model.get_input_embeddings().padding_idx = None
+    return model
+
+
 def load_tokenizer(path: str | Path) -> Any:
-    """Load a tokenizer from a local directory, the hub or a GGUF file and check its padding token.
+    """Load a tokenizer from a local directory, the hub or a GGUF file.
 
     Raises:
-        UserError: There is no such tokenizer, or padding and end-of-text are the same token.
+        UserError: There is no such tokenizer, or it has no end-of-text token.
     """
     tokenizer = read_tokenizer(path)
-    check_padding(tokenizer.pad_token_id, tokenizer.eos_token_id, str(path))
+    check_end(tokenizer, path)
     return tokenizer
 
 
-def check_padding(pad_id: int | None, eos_id: int | None, name: str = "the model") -> None:
-    """Refuse a tokenizer whose padding token is its end-of-text token, or that lacks either.
-
-    A model trained with such a tokenizer has the end of its answers masked out and never learns to stop.
+def check_end(tokenizer: Any, name: str | Path) -> None:
+    """Refuse a tokenizer without an end-of-text token.
 
     Raises:
-        UserError: With the lines that fix it.
+        UserError: With the line that fixes it.
     """
-    if eos_id is None:
+    if tokenizer.eos_token_id is None:
         raise UserError(f"{name} has no end-of-text token: set tokenizer.eos_token to the one that ends a text")
-    if pad_id is None or pad_id == eos_id:
-        problem = "no padding token" if pad_id is None else "its end-of-text token as padding token"
-        raise UserError(
-            f"{name} has {problem}, so a model would never learn to stop: run tokenizer.add_special_tokens"
-            "({'pad_token': '<|pad|>'}) and model.resize_token_embeddings(len(tokenizer)), then save both"
-        )
 
 
 def model_digest(path: Path) -> str:

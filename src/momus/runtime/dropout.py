@@ -26,6 +26,12 @@ _LINEAR = {"Add", "Mul", "Div", "View", "UnsafeView", "ReshapeAlias", "Alias", "
 """What autograd calls operations that dropout may as well come before, if they are sums or have one operand."""
 
 
+def has_dropout(config: Any) -> bool:
+    """Return whether a model was trained with dropout, as its configuration (of transformers) says."""
+    rates = {name: value for name, value in config.to_dict().items() if "drop" in name and isinstance(value, float)}
+    return any(value > 0 for name, value in rates.items() if not name.startswith(("summary_", "classifier_")))
+
+
 @contextmanager
 def residual_dropout(model: Any, probability: float) -> Iterator[None]:
     """Drop what each layer's attention and feed-forward network add to the residual stream, while training.

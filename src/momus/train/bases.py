@@ -14,7 +14,7 @@ from momus.lm.codec import read_tokenizer
 from momus.lm.end_tokens import read_end_tokens
 from momus.lm.gguf import pretrained
 from momus.lm.local.adapters import base_name, is_adapter
-from momus.lm.models import RewardModel, check_padding, load_causal_lm
+from momus.lm.models import RewardModel, check_end, load_causal_lm
 from momus.runtime.settings import Setup
 from momus.train.settings import TextConfig
 
@@ -45,7 +45,11 @@ class Base:
                 "they do not belong together, or the model lacks resize_token_embeddings"
             )
         model.generation_config.eos_token_id = sorted(self.ends)
-        model.generation_config.pad_token_id = self.chat.tokenizer.pad_token_id
+        pad = self.chat.tokenizer.pad_token_id
+        if pad is not None:
+            model.config.pad_token_id = model.generation_config.pad_token_id = pad
+            if pad not in self.ends:
+                model.get_input_embeddings().padding_idx = pad
         return model
 
 
@@ -64,7 +68,7 @@ def open_base(
         config: The lengths there are to be room for.
         setup: How the model will be held.
         template: A file with a Jinja chat template, in place of the tokenizer's own.
-        pad_token: A token of the vocabulary to pad with, where the tokenizer has none of its own.
+        pad_token: A token of the vocabulary for the saved model to pad with; nothing is padded in training.
         pretraining_tokens: On how many tokens the model was trained before, if that is known.
 
     Raises:
@@ -75,10 +79,7 @@ def open_base(
         if pad_token not in tokenizer.get_vocab():
             raise UserError(f"--pad-token {pad_token!r}: no token of {name}: name one that is, and that no text uses")
         tokenizer.pad_token = pad_token
-    try:
-        check_padding(tokenizer.pad_token_id, tokenizer.eos_token_id, name)
-    except UserError as error:
-        raise UserError(f"{error}; or name a token of its vocabulary that no text uses with --pad-token") from error
+    check_end(tokenizer, name)
     try:
         text = template.read_text(encoding="utf-8") if template else None
     except (OSError, UnicodeDecodeError) as error:

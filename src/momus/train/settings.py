@@ -17,6 +17,9 @@ from momus.runtime.ranges import check_ranges
 KL_ERROR_CLIP = 0.2
 """The error that moves PPO's KL coefficient is clipped to this (Ziegler et al., arXiv 1909.08593, §2.2)."""
 
+PAPER_DROPOUT = 0.2
+"""Residual dropout of InstructGPT's fine-tuning (C.1)."""
+
 ADAPTER_RATE = 10.0
 """Adapters learn best at about ten times the learning rate of full fine-tuning, whatever their rank (Schulman et al.,
 "LoRA Without Regret", Thinking Machines Lab 2025; likewise Biderman et al., arXiv 2405.09673)."""
@@ -68,8 +71,10 @@ class SFTConfig:
     """Peak learning rate (C.1; 5.03e-6 for 175B)."""
     final_fraction: float = 0.1
     """The cosine schedule ends at this fraction of the peak (C.1)."""
-    dropout: float = 0.2
-    """Residual dropout (C.1)."""
+    dropout: float | None = None
+    """Residual dropout. None: the paper's 0.2 (C.1) where the model's configuration has dropout, as GPT-3's ancestors
+    do, and 0 where it has none: a deliberate difference, for dropout ruins models that were pretrained without it
+    (SmolLM2-135M's loss goes from 1.9 to 8 and more, and training learns nothing)."""
     pretraining_share: float = 0.0
     """Share of a batch's trained tokens that are of pretraining texts: 0.1 before PPO (C.3)."""
     per_task: int | None = None

@@ -23,7 +23,8 @@ demonstrations of each task, and the next epoch the ones that follow.
 
 Differences from the paper: demonstrations of one prompt are consecutive in an epoch's order, so that they can share
 it; the pretraining mix is a share of the trained tokens, as the paper only says 10 %; AdamW without weight decay; the
-gradient is clipped, which the paper inherits from GPT-3 if at all.
+gradient is clipped, which the paper inherits from GPT-3 if at all; a model whose configuration has no dropout gets none
+(`SFTConfig.dropout`), where the paper's 0.2 would ruin it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from momus.lm.forward import token_logprobs, trees_from_rows
 from momus.lm.tree import TokenTree, pack
 from momus.runtime.best import BestEpoch
 from momus.runtime.costs import training_flops
-from momus.runtime.dropout import residual_dropout
+from momus.runtime.dropout import has_dropout, residual_dropout
 from momus.runtime.processes import (
     accumulate_gradients,
     fail_together,
@@ -54,7 +55,7 @@ from momus.runtime.runs import Progress, Run
 from momus.runtime.sharding import place
 from momus.train.sampling import Epochs, by_task, draw_texts_by_share, epoch_order
 from momus.train.schedules import cosine, set_learning_rate
-from momus.train.settings import SFTConfig
+from momus.train.settings import PAPER_DROPOUT, SFTConfig
 
 Turns = Sequence[Turn]
 """One demonstration: its trained turns, usually one."""
@@ -108,7 +109,7 @@ def fine_tune(
     checkpoints = BestEpoch(run, model, optimizer, epochs.steps_each, choose)
     done = checkpoints.restore()
     model.train()
-    with residual_dropout(model, config.dropout):
+    with residual_dropout(model, dropout_of(model, config)):
         for step, epoch, chosen in epochs.batches(lambda e: epoch_order(prompts, limited, (config.seed, e)), done):
             set_learning_rate([optimizer], cosine(step / epochs.steps, config.final_fraction))
             trees = demonstration_trees([demonstrations[i] for i in chosen])
@@ -150,6 +151,13 @@ def _step(
     rate = optimizer.param_groups[0]["lr"]
     flops = training_flops(model, trees)
     return {"loss": loss, "grad_norm": norm, "learning_rate": rate, "tokens": tokens, "flops": flops}
+
+
+def dropout_of(model: Any, config: SFTConfig) -> float:
+    """Return the rate of residual dropout: as set, else the paper's where the model was pretrained with dropout."""
+    if config.dropout is not None:
+        return config.dropout
+    return PAPER_DROPOUT if has_dropout(model.config) else 0.0
 
 
 def demonstration_trees(demonstrations: Sequence[Turns]) -> list[TokenTree]:

@@ -38,8 +38,8 @@ from momus.train.bases import Base, load_reward_for_policy
 from momus.train.ppo import train_policy
 from momus.train.reward import RankedPrompt, center, pair_accuracy, train_reward_model
 from momus.train.rollout import engine_sampler, reward_scorer
-from momus.train.settings import PPOConfig, RewardConfig, SFTConfig
-from momus.train.sft import demonstration_trees, fine_tune, mean_loss
+from momus.train.settings import PAPER_DROPOUT, PPOConfig, RewardConfig, SFTConfig
+from momus.train.sft import demonstration_trees, dropout_of, fine_tune, mean_loss
 from momus.train.texts import Asked, Gathered, Tokens, digest
 
 if TYPE_CHECKING:
@@ -92,6 +92,11 @@ def run_sft(
     if (done := _finished(out)) is not None:
         return done
 
+    dropout = dropout_of(model, config)
+    if config.dropout is None and not dropout:
+        kind = model.config.model_type
+        report.say(f"Residual dropout is 0, not the paper's {PAPER_DROPOUT}: this {kind} model has none (--dropout)")
+
     def score(trained: Any, _: int) -> float:
         return measure(base, trained, judge, asked, max_answer, config.seed, config.token_budget).value
 
@@ -114,6 +119,7 @@ def run_sft(
     result = {
         "steps": len(history),
         "loss": history[-1]["loss"],
+        "dropout": dropout,
         "epochs": [{key: line[key] for key in ("epoch", "valid_loss", "score") if key in line} for line in epochs],
         "epoch_kept": epochs[-1]["best_epoch"],
         "epoch_chosen_by": chosen if config.keep == "best" else "nothing",

@@ -80,12 +80,16 @@ def demonstrations(
     """Read demonstrations; `every_turn` trains all of the assistant's turns of an answer, not only the last.
 
     Raises:
-        UserError: A file cannot be read or holds none, or the chat template is at fault.
+        UserError: A file cannot be read or holds none, or the chat template is at fault, or `every_turn` would change
+            nothing.
         BadRowsError: There are bad rows and they are not to be skipped.
     """
+    longest = 0
 
     def made(record: Demonstration) -> tuple[Turn, ...]:
+        nonlocal longest
         turns = chat.turns(record.prompt, record.answer, every_turn)
+        longest = max(longest, len(turns))
         fit = tuple(turn for turn in turns if not _too_long(turn, config))
         if not fit:
             raise _LeftOutError(_too_long(turns[-1], config))
@@ -93,6 +97,11 @@ def demonstrations(
 
     found: Gathered[tuple[Turn, ...]] = Gathered("demonstrations")
     _gather(files, Demonstration, made, config, found)
+    if every_turn and longest < 2:
+        raise UserError(
+            "--every-turn changes nothing here: no answer has several turns of the assistant (of a conversation tree "
+            "each is a demonstration of its own): leave it out"
+        )
     keep_apart(found, lambda turns: {turn.prompt for turn in turns})
     every = [turn for turns in found.train for turn in turns]
     found.about = {
@@ -211,7 +220,7 @@ def pretraining(files: Sequence[DataSource], chat: ChatFormat, config: TextConfi
     """Read pretraining texts and cut them into pieces, at most as long as the longest prompt and answer together.
 
     A `.txt` file is one document; of other files each row's text is one. A document begins with the
-    beginning-of-text token, if there is one, and ends with the end-of-text token.
+    beginning-of-text token, if there is one that does nothing else, and ends with the end-of-text token.
 
     Raises:
         UserError: A file cannot be read, or holds nothing.
@@ -219,7 +228,7 @@ def pretraining(files: Sequence[DataSource], chat: ChatFormat, config: TextConfi
     """
     found: Gathered[Tokens] = Gathered("pretraining texts")
     length = config.max_prompt + config.max_answer
-    start, end = chat.tokenizer.bos_token_id, chat.tokenizer.eos_token_id
+    start, end = _document_start(chat), chat.tokenizer.eos_token_id
     for document in _documents(files, config, found):
         tokens = chat.tokenizer.encode(document, add_special_tokens=False, split_special_tokens=True)
         whole = [int(t) for t in (start, *tokens, end) if t is not None]
@@ -230,6 +239,13 @@ def pretraining(files: Sequence[DataSource], chat: ChatFormat, config: TextConfi
         raise UserError(f"{_names(files)}: no text in it")
     found.about = {"tokens": sum(map(len, found.train))}
     return found
+
+
+def _document_start(chat: ChatFormat) -> int | None:
+    """Return the token that documents begin with: none where the tokenizer's opens every message of a chat (ChatML)."""
+    start: int | None = chat.tokenizer.bos_token_id
+    turn = chat.turn("a", "b")
+    return None if (*turn.prompt, *turn.answer).count(start) > 1 else start
 
 
 def _documents(files: Sequence[DataSource], config: TextConfig, found: Gathered[Tokens]) -> Iterator[str]:
