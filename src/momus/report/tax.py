@@ -9,6 +9,7 @@ from momus import __version__
 from momus.evaluate.instruct.tax import FEWEST, Change, TaxReport, TaxRow
 from momus.report.figures import changes_figure
 from momus.report.html import template, write_pages
+from momus.report.terminal import items_text
 from momus.stats.bootstrap import Interval
 from momus.stats.text import range_text, value_text
 
@@ -31,6 +32,7 @@ def render_tax(report: TaxReport, command: str) -> str:
         fewest=FEWEST,
         value_text=_value_text,
         range_text=_range_text,
+        items_text=items_text,
     )
 
 

@@ -109,6 +109,20 @@ def results_table(results: Sequence[TaskResult]) -> Table:
     return table
 
 
+def systems_table(results: Mapping[str, Sequence[TaskResult]]) -> Table:
+    """Show what several systems scored: a section for each task, a row for each system."""
+    table = _table("Given answers", "task", "system", "value", "items", "better")
+    words = {"high": "higher", "low": "lower", "": "–"}
+    for name in dict.fromkeys(result.name for each in results.values() for result in each):
+        for system, each in results.items():
+            for result in each:
+                if result.name == name:
+                    mean = estimate_text(result.mean(), *((1, 1) if result.counts else (1, 3)))
+                    table.add_row(_name(name), _name(system), mean, str(len(result.items)), words[result.better])
+        table.add_section()
+    return table
+
+
 def tax_table(report: TaxReport) -> Table:
     """Show what changed on every task."""
     names = [f"{system} − {against}" for system, against in report.pairs]
@@ -119,10 +133,17 @@ def tax_table(report: TaxReport) -> Table:
         for change in row.changes:
             text = estimate_text(change.difference, row.scale, 1, sign=True)
             color = colors.get(change.verdict)
-            cells.append(Text(f"{text} {change.verdict}", color) if color else Text(text))
+            enough = f", {items_text(change.enough)} would show it" if change.enough and not color else ""
+            back = f", {interval_text(change.recovered, '.0f', scale=100)} % won back" if change.recovered else ""
+            cells.append(Text(f"{text} {change.verdict}{back}", color) if color else Text(text + enough + back))
         before = estimate_text(row.means[report.systems[0]], row.scale, 1)
         table.add_row(_name(row.name), str(row.items), before, *cells)
     return table
+
+
+def items_text(number: int) -> str:
+    """Write about how many items there have to be, two digits of it."""
+    return f"about {float(f'{number:.2g}'):,.0f} items" if number <= 100_000 else "over 100,000 items"
 
 
 def percent(interval: Interval) -> str:

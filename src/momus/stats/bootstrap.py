@@ -11,7 +11,7 @@ interval instead (`exact_if_degenerate`); without bounds the ends of the interva
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -189,6 +189,29 @@ def difference_interval(
     value = float(top.sum() / bottom.sum() - other_top.sum() / other_bottom.sum())
     tasks = int(np.count_nonzero((bottom > 0) & (other_bottom > 0)))
     return interval_of_draws(value, draws, level, tasks=tasks, bounds=bounds)
+
+
+def statistic_interval(
+    totals: Floats,
+    statistic: Callable[[Floats], Floats],
+    *,
+    replicates: int = REPLICATES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Return any statistic of sums over tasks, with its bootstrap interval.
+
+    Args:
+        totals: `[sums, tasks]`: what each task adds to every sum.
+        statistic: Turns sums `[sums, ...]` into values `[...]`.
+        replicates: Number of resamples of the tasks.
+        level: Coverage of the interval.
+        seed: Two calls with the same seed resample the same tasks.
+    """
+    if not totals.shape[1]:
+        return Interval(np.nan, np.nan, np.nan)
+    value = float(statistic(totals.sum(1)))
+    return interval_of_draws(value, statistic(resampled(totals, replicates, seed)), level)
 
 
 def interval_of_draws(

@@ -116,14 +116,16 @@ class Labelers:
 
 @dataclass(frozen=True)
 class Public:
-    """Measure a language model on public tasks, through EleutherAI's lm-eval and offline from files."""
+    """Measure a language model on public tasks, or score answers to them that somebody else generated."""
 
-    model: Positional[str]
-    """A folder, or a name on the hub; with --url its name on that server."""
-    tasks: tuple[str, ...]
-    """Which tasks (docs/guides/evaluation.md), or lm-eval:NAME for any of the harness's own."""
     out: Path
-    """The run directory; run again it continues, and asks no question twice."""
+    """The run directory; run again it continues, and asks no question twice. With --answers: a folder a system."""
+    model: Positional[str] = ""
+    """A folder, or a name on the hub; with --url its name on that server. None with --answers."""
+    tasks: tuple[str, ...] = ()
+    """Which tasks (docs/guides/evaluation.md), or lm-eval:NAME for any of the harness's own."""
+    answers: tuple[str, ...] = ()
+    """Score the answers in these files, each FILE or TASK=FILE, instead of asking a model."""
     data: tuple[str, ...] = ()
     """TASK=FILE: a task's items from a file instead of the hub."""
     prefix: tuple[str, ...] = ("none",)
@@ -139,6 +141,10 @@ class Public:
 
     def run(self) -> int:
         """Run the tasks; those that cannot be run are told, and the exit code is then 2."""
+        if self.answers:
+            return self._score_answers()
+        if not self.model or not self.tasks:
+            raise UserError("momus evaluate public needs MODEL and --tasks, or --answers FILE")
         from momus.evaluate.instruct.public import PublicConfig, run_public
         from momus.evaluate.instruct.questions import Questions
         from momus.evaluate.instruct.results import write_results
@@ -164,6 +170,24 @@ class Public:
         show(results_table(results), *notes)
         say(f"The results are {write_results(self.out, results)}")
         return UserError.exit_code if failed else 0
+
+    def _score_answers(self) -> int:
+        from momus.evaluate.instruct.answers import folder_of, score_answers
+        from momus.evaluate.instruct.results import write_results
+        from momus.report.terminal import systems_table
+
+        if self.model or self.tasks:
+            raise UserError("--answers scores given answers: no MODEL and no --tasks with it")
+        by_system = score_answers(self.answers)
+        folders = {system: self.out / folder_of(system) for system in by_system}
+        if len(set(folders.values())) < len(folders):
+            raise UserError(f"--answers: systems whose folders would have one name: {', '.join(folders)}")
+        for system, results in by_system.items():
+            write_results(folders[system], results)
+        notes = {f"{result.task}: {result.note}": None for each in by_system.values() for result in each if result.note}
+        show(systems_table(by_system), *notes, "In brackets: 95 % intervals, items (or their passages) resampled.")
+        say(f"The results of {len(by_system)} systems are in {self.out}: compare them with momus evaluate tax")
+        return 0
 
     def _files(self) -> Mapping[str, str]:
         files = {}

@@ -10,14 +10,17 @@ import numpy as np
 from pydantic import Field
 
 from momus.errors import UserError
+from momus.evaluate.instruct.bleu import corpus_bleu
 from momus.records import Record, read_jsonl, write_jsonl
-from momus.stats.bootstrap import SHARE, Bounds, Interval, ratio_interval
+from momus.stats.bootstrap import SHARE, Bounds, Floats, Interval, ratio_interval, statistic_interval
 
 RESULTS = "results.jsonl"
+CORPUS_BLEU = "corpus bleu"
+"""The metric whose value is not a mean over items: BLEU of all of them together."""
 
 _SHARES = {
     "acc", "acc_norm", "em", "exact", "exact_match", "f1", "mc1", "toxicity", "no comment", "nearer a true answer",
-    "stereotyped likelier", "entropy, bits", "true", "informative", "true and informative",
+    "stereotyped likelier", "entropy, bits", "true", "informative", "true and informative", "word f1",
 }  # fmt: skip
 """Metrics whose value of one item lies between 0 and 1."""
 
@@ -32,6 +35,7 @@ class TaskResult(Record):
         prompt: The text put before every prompt, verbatim, and `style` its name.
         shots: Examples put before every prompt.
         items: The value of every item by its name in the data.
+        counts: What every item adds to the counts of `CORPUS_BLEU` (`bleu.py`), for that metric.
         groups: What each item belongs to (a passage, a template), where several belong to one: that is what is
             resampled, for such items are not independent. Items that are not here stand for themselves.
         source: Where the items came from.
@@ -42,6 +46,7 @@ class TaskResult(Record):
     metric: str
     better: Literal["high", "low", ""]
     items: dict[str, float]
+    counts: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     prompt: str = ""
     style: str = "none"
     shots: int = 0
@@ -57,8 +62,19 @@ class TaskResult(Record):
         return f"{self.task}{style}{shots}: {self.metric}"
 
     def mean(self) -> Interval:
-        """Return the mean over items with its interval."""
+        """Return the mean over items with its interval, or BLEU of all items together."""
+        if self.counts:
+            return statistic_interval(grouped_counts(self.counts, self.groups), corpus_bleu)
         return grouped_mean(self.items, self.groups, self.bounds)
+
+    def minus(self, other: TaskResult) -> Interval:
+        """Return this result's mean (or BLEU) minus another's on the same items, resampled for both at once."""
+        if self.counts and other.counts:
+            both = {item: (*counts, *other.counts[item]) for item, counts in self.counts.items()}
+            return statistic_interval(grouped_counts(both, self.groups), _bleu_difference)
+        changes = {item: self.items[item] - value for item, value in other.items.items()}
+        bounds = (self.bounds[0] - self.bounds[1], self.bounds[1] - self.bounds[0]) if self.bounds else None
+        return grouped_mean(changes, self.groups, bounds)
 
     @property
     def bounds(self) -> Bounds | None:
@@ -81,6 +97,41 @@ def grouped_mean(values: Mapping[str, float], groups: Mapping[str, str], bounds:
     for item, value in values.items():
         totals[numbers[item in groups, groups.get(item, item)]] += value, 1
     return ratio_interval(totals[:, 0], totals[:, 1], bounds=bounds if len(totals) > 1 else None)
+
+
+def grouped_counts(counts: Mapping[str, tuple[float, ...]], groups: Mapping[str, str]) -> Floats:
+    """Return the sums of counts over each group of items, `[counts, groups]`."""
+    sums: dict[tuple[bool, str], Floats] = {}
+    for item, values in counts.items():
+        group = item in groups, groups.get(item, item)
+        sums[group] = sums.get(group, np.zeros(len(values))) + values
+    return np.stack(list(sums.values()), axis=1)
+
+
+def recovered(before: TaskResult, lost: TaskResult, after: TaskResult) -> Interval:
+    """Return what share of one system's loss another wins back: (after − lost) / (before − lost), paired by item.
+
+    Resamples in which nothing was lost are left out: it is for losses whose interval leaves 0 out.
+    """
+
+    def share(sums: Floats) -> Floats:
+        first, second, third = (corpus_bleu(part) if before.counts else part[0] for part in np.split(sums, 3))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio: Floats = np.where(sign * (first - second) > 0, (third - second) / (first - second), np.nan)
+        return ratio
+
+    sign = -1 if before.better == "low" else 1
+    systems = (before, lost, after)
+    rows = {
+        item: tuple(number for result in systems for number in (result.counts.get(item) or (result.items[item],)))
+        for item in before.items
+    }
+    return statistic_interval(grouped_counts(rows, before.groups), share)
+
+
+def _bleu_difference(sums: Floats) -> Floats:
+    one, other = np.split(sums, 2)
+    return corpus_bleu(one) - corpus_bleu(other)
 
 
 def write_results(folder: Path, results: list[TaskResult]) -> Path:

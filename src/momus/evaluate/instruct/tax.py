@@ -12,13 +12,14 @@ says how many there are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
 from momus.errors import UserError
-from momus.evaluate.instruct.results import TaskResult, grouped_mean
+from momus.evaluate.instruct.results import TaskResult, recovered
 from momus.stats.bootstrap import Interval
 
 FEWEST = 6
@@ -32,12 +33,18 @@ Named = tuple[str, Sequence[TaskResult]]
 
 @dataclass(frozen=True)
 class Change:
-    """One system's mean minus an earlier one's, over the items both answered."""
+    """One system's mean minus an earlier one's, over the items both answered.
+
+    `enough` is how many such items would show a change of this size four times in five, its interval leaving 0 out.
+    `recovered` is the share of the earlier system's loss that this one wins back, where that is worse than the first.
+    """
 
     system: str
     against: str
     difference: Interval
     verdict: Verdict
+    enough: int | None = None
+    recovered: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -142,20 +149,38 @@ def _row(results: dict[str, TaskResult], pairs: Sequence[tuple[str, str]]) -> Ta
         scale=100 if largest <= 1 else 1,
         items=len(first.items),
         means={system: result.mean() for system, result in results.items()},
-        changes=tuple(_change(system, against, results, first.better) for system, against in pairs),
+        changes=_changes(results, first.better, pairs),
         note="; ".join(dict.fromkeys(result.note for result in results.values() if result.note)),
     )
 
 
+def _changes(
+    results: dict[str, TaskResult], better: Literal["high", "low", ""], pairs: Sequence[tuple[str, str]]
+) -> tuple[Change, ...]:
+    """Return all changes of a task, with what is won back of every loss."""
+    before = next(iter(results))
+    changes = {pair: _change(*pair, results, better) for pair in pairs}
+    for (system, against), change in changes.items():
+        if against != before and changes[against, before].verdict == "worse":
+            share = recovered(results[before], results[against], results[system])
+            changes[system, against] = replace(change, recovered=share)
+    return tuple(changes.values())
+
+
 def _change(system: str, against: str, results: dict[str, TaskResult], better: Literal["high", "low", ""]) -> Change:
-    new, old, groups = results[system].items, results[against].items, results[system].groups
-    changes = {item: new[item] - old[item] for item in old}
-    bounds = results[system].bounds
-    least_and_most = (bounds[0] - bounds[1], bounds[1] - bounds[0]) if bounds else None
-    difference = grouped_mean(changes, groups, least_and_most)
-    differing = {groups.get(item, item) for item, change in changes.items() if change}
+    new, old = results[system], results[against]
+    difference = new.minus(old)
+    differing = {new.groups.get(item, item) for item, value in old.items.items() if new.items[item] != value}
     verdict: Verdict = "unclear"
     if len(differing) >= FEWEST and (difference.low > 0 or difference.high < 0):
         up = difference.low > 0
         verdict = "changed" if not better else "better" if up == (better == "high") else "worse"
-    return Change(system, against, difference, verdict)
+    return Change(system, against, difference, verdict, _enough(difference, len(old.items)))
+
+
+def _enough(difference: Interval, items: int) -> int | None:
+    """Return how many items would show a change of this size, by the width of its interval; None where it has none."""
+    if not difference.has_ends or not difference.value:
+        return None
+    error = (difference.high - difference.low) / (2 * 1.96)
+    return ceil(items * ((1.96 + 0.84) * error / difference.value) ** 2)
