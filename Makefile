@@ -8,13 +8,14 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-remote test-real lint docs
+.PHONY: help setup demo test test-browser test-remote test-real lint docs
 
 help:
 	@echo 'make demo   set up .venv and run the whole loop (DEMO_ARGS="--preset smoke --seed 1" passes options on)'
 	@echo 'make test   set up .venv and run the tests'
 	@echo 'make test-remote   run the remote engine against the server that MOMUS_REMOTE_URL names (docs/guides/servers.md)'
 	@echo 'make test-real   run the tests on real models, in the folder that MOMUS_REAL_MODELS names (CONTRIBUTING.md)'
+	@echo 'make test-browser   run the workbench in Chromium (Debian: apt install chromium fonts-nanum)'
 	@echo 'make lint   set up .venv and run ruff and mypy'
 	@echo 'make docs   set up .venv and build this documentation as a site: site/index.html'
 
@@ -33,6 +34,9 @@ test-remote: $(STAMP)
 # One process: a model of half a billion parameters takes 2 GB, and they would fight over the cores.
 test-real: $(STAMP)
 	$(BIN)/python -m pytest tests/real -rs -v --timeout 1800
+
+test-browser: $(STAMP)
+	MOMUS_TEST_BROWSER=1 $(BIN)/python -m pytest tests/label/test_browser.py -v
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

@@ -164,7 +164,7 @@ function code(spec, context) {
   const { t, nonce, changed } = context;
   const node = el("div", { class: "merge" }, el("div", { class: "heads", "aria-hidden": "true" }, el("span", {}, t["ui.original"]), el("span", {}, t["ui.changed"])));
   const editor = context.sideBySide({ parent: node, original: spec.original, text: spec.original, label: t["ui.changed"], originalLabel: t["ui.original"], nonce, code: !spec.prose, changed });
-  node.append(el("button", { type: "button", onclick: () => editor.set(spec.original) }, t["ui.reset"]));
+  node.append(el("div", { class: "heads" }, el("span", { class: "hint" }, t["ui.tab"]), el("button", { type: "button", onclick: () => editor.set(spec.original) }, t["ui.reset"])));
   return {
     node, value: editor.text, set: editor.set, focus: editor.focus, selectedLines: editor.selectedLines,
     missing: () => editor.text() === spec.original,

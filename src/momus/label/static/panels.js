@@ -20,7 +20,7 @@ const turns = prose;
 function code(spec, node, { t }) {
   const hint = el("p", { class: "hint", "aria-live": "polite", hidden: true }, t["ui.pickfirst"]);
   const buttons = spec.lines.map((line, i) => el("button", {
-    type: "button", tabindex: i ? "-1" : "0", "aria-label": `${format(t["ui.line"], i + 1)}: ${line}`,
+    type: "button", tabindex: i ? "-1" : "0", "aria-label": `${i + 1}: ${line}`,
     onclick: () => pick(i), onkeydown: (event) => move(event, i),
   }, String(i + 1)));
   const items = spec.lines.map((line, i) => el("li", {}, buttons[i], el("span", {}, line || " ")));
