@@ -181,7 +181,7 @@ function probe(spec, { t, ask, fields }) {
     button.disabled = false;
     if (result.error) out.textContent = format(t["ui.noanswer"], result.error);
     else if (result.text !== undefined) { out.textContent = ""; fields[spec.fills].set(result.text); fields[spec.fills].focus(); }
-    else out.replaceChildren(el("p", {}, format(t["ui.caught"], result.count, result.of)), ...result.critiques.map((critique) => el("details", {}, el("summary", {}, critique.split("\n")[0].slice(0, 80)), el("pre", { class: "prose" }, critique))));
+    else out.replaceChildren(el("p", {}, format(t["ui.caught"], result.count, result.of)), ...result.critiques.map((critique) => el("details", {}, el("summary", {}, critique.split("\n").find((line) => line.trim() && !line.includes("```"))?.slice(0, 80) ?? ""), el("pre", { class: "prose" }, critique))));
   } }, spec.label);
   return { node: el("div", {}, button, out), value: () => undefined, set: () => {}, missing: () => false, focus: () => button.focus() };
 }

@@ -26,7 +26,7 @@ function code(spec, node, { t }) {
   const items = spec.lines.map((line, i) => el("li", {}, buttons[i], el("span", {}, line || " ")));
   for (const mark of spec.marks) for (let i = mark.first; i <= mark.last; i++) {
     items[i - 1].classList.add("marked");
-    if (i === mark.first) items[i - 1].append(el("b", { class: "tag" }, `Bug ${mark.name}`));
+    if (i === mark.first) items[i - 1].append(el("b", { class: "tag" }, format(t["ui.bug"], mark.name)));
   }
   node.append(hint, el("ol", { class: spec.prose ? "code wrap" : "code", "aria-label": spec.label }, items));
   let first = null, range = null, listener = null;
