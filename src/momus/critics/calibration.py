@@ -14,10 +14,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from momus.errors import UserError
-from momus.records import Record
+from momus.records import Record, read_model
 from momus.stats.bootstrap import Interval
 from momus.terminal import visible_line
 
@@ -66,11 +66,9 @@ def read_calibration(path: Path) -> Calibration:
         UserError: It is missing or something else.
     """
     try:
-        return Calibration.model_validate_json(path.read_bytes())
+        return read_model(path, Calibration, "not what momus calibrate writes")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}: run momus calibrate first") from error
-    except ValidationError as error:
-        raise UserError(f"{path}: not what momus calibrate writes") from error
 
 
 def describe_promise(calibration: Calibration, point: OperatingPoint, asked: float) -> str:

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from momus import __version__
 from momus.critics.shard import BATCH, CritiqueConfig, Shard, ShardCritic, TaskCritiques
 from momus.errors import UserError
-from momus.files import CONFIG, DirectoryLock, changed, open_run_directory, plain
+from momus.files import CONFIG, DirectoryLock, JsonError, changed, open_run_directory, parse_json, plain
 from momus.lm.codec import Codec
 from momus.lm.models import load_tokenizer, model_digest
 from momus.records import Tamper, Task, is_whole, join_jsonl, write_jsonl
@@ -152,11 +152,10 @@ _EXAMPLE = '{"id": "f", "question": "", "answer": "def f(): …"}'
 def _record(line: bytes) -> Task | Tamper:
     """Read one line; the message of a ValueError says what to mend."""
     try:
-        value = json.loads(line)
-    except UnicodeDecodeError:
-        raise ValueError("not UTF-8 text: save the file as UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg}): write one record a line, such as {_EXAMPLE}") from None
+        value = parse_json(line)
+    except JsonError as error:
+        advice = f": write one record a line, such as {_EXAMPLE}" if str(error).startswith("not JSON") else ""
+        raise ValueError(f"{error}{advice}") from None
     if not isinstance(value, dict):
         raise ValueError(f"not a record: write one a line, such as {_EXAMPLE}")
     try:

@@ -7,22 +7,17 @@ leaves nothing to go on with (a truncated gzip file, a Git LFS pointer) is a Use
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import json
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from momus.data.arrow import arrow_rows, is_saved_dataset, parquet_rows, saved_files
 from momus.data.licences import licence_beside
 from momus.errors import UserError
-
-LONGEST = 64 << 20
-"""The longest row that is read, in characters: memory stays bounded whatever the file holds."""
+from momus.files import LONGEST, JsonDecoder, JsonError, json_lines, open_bytes, parse_json
 
 _CHUNK = 1 << 16
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".txt")
@@ -124,7 +119,7 @@ def _kind(path: Path) -> str:
     for magic, words in _OTHER_MAGIC.items():
         if head.startswith(magic):
             raise UserError(f"{path}: {words} first")
-    with _text_bytes(path) as file:
+    with open_bytes(path) as file:
         head = file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
     if not head:
         raise UserError(f"{path}: empty")
@@ -135,81 +130,22 @@ def _kind(path: Path) -> str:
         return "JSON array"
     if head.startswith((b"{", b'"', b"[")) or suffix in (".json", ".jsonl", ".ndjson"):
         one_line, newline, _ = head.partition(b"\n")
-        if suffix == ".json" and newline and head.startswith(b"{") and _parsed(one_line, "")[1] is not None:
+        if suffix == ".json" and newline and head.startswith(b"{") and not _is_json(one_line):
             return "JSON"
         return "JSON Lines"
     raise UserError(f"{path}: neither JSON nor Parquet; a table must be named .csv or .tsv")
 
 
-class _Checked(io.RawIOBase):
-    """Bytes of a gzip file, whose damage is told in words."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = gzip.GzipFile(path)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            data = self._file.read(len(buffer))
-        except EOFError as error:
-            raise UserError(f"{self._path}: the gzip file ends too early: download it again") from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(f"{self._path}: the gzip file is damaged: download it again") from error
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-def _text_bytes(path: Path) -> IO[bytes]:
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
-    return io.BufferedReader(_Checked(path), _CHUNK) if zipped else path.open("rb")
-
-
-def _parsed(text: str | bytes, place: str) -> tuple[Any, Problem | None]:
-    """Return a JSON value and None, or None and the problem with it."""
-    constants: list[str] = []
-    try:
-        value = json.loads(text, parse_constant=constants.append)
-    except UnicodeDecodeError:
-        return None, Problem(place, "", "not UTF-8 text: save the file as UTF-8")
-    except json.JSONDecodeError as error:
-        return None, Problem(place, "", f"not JSON: {error.msg} at character {error.pos + 1}")
-    except (RecursionError, ValueError):
-        return None, Problem(place, "", "JSON nested too deeply, or with a number too long to read")
-    return (None, _constant(constants[0], place)) if constants else (value, None)
-
-
-def _constant(name: str, place: str) -> Problem:
-    return Problem(place, "", f"{name} is not JSON: write null, or leave the field out")
-
-
 def _lines(path: Path) -> Iterator[Row | Problem]:
-    with _text_bytes(path) as file:
-        number = 0
-        while line := file.readline(LONGEST + 1):
-            number += 1
-            if len(line) > LONGEST:
-                raise UserError(f"{path}:{number}: a line of more than {LONGEST >> 20} MiB: is this JSON Lines?")
-            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if not line.strip():
-                continue
-            place = f"{path.name}:{number}"
-            value, problem = _parsed(line, place)
-            yield Row(place, value) if problem is None else problem
+    for number, value in json_lines(path):
+        place = f"{path.name}:{number}"
+        yield Problem(place, "", str(value)) if isinstance(value, JsonError) else Row(place, value)
 
 
 def _json_values(path: Path, array: bool) -> Iterator[Row | Problem]:
     """Yield the elements of a JSON array, or JSON values one after another, without holding them all."""
-    constants: list[str] = []
-    decoder = json.JSONDecoder(parse_constant=constants.append)
-    with _text_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+    decoder = JsonDecoder()
+    with open_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
         held, more, item = text.read(_CHUNK), True, 0
         at = len(held) - len(held.lstrip()) + array
         line = 1 + held.count("\n", 0, at)
@@ -219,19 +155,16 @@ def _json_values(path: Path, array: bool) -> Iterator[Row | Problem]:
             at = start
             if array and held.startswith("]", at):
                 return
-            constants.clear()
             end = None
             try:
-                value, end = decoder.raw_decode(held, at)
+                value, end, problem = decoder.decode_at(held, at)
                 failure = ""
-            except json.JSONDecodeError as error:
-                failure = error.msg
-            except (RecursionError, ValueError):
-                failure = "nested too deeply, or a number too long to read"
+            except JsonError as error:
+                failure = str(error)
             # A number, and a value that fails, may go on in what has not been read yet.
             if more and (end is None or end == len(held)):
                 if len(held) - at > LONGEST:
-                    raise UserError(f"{path}:{line}: not JSON: {failure or 'a value that does not end'}")
+                    raise UserError(f"{path}:{line}: {failure or 'a value that does not end'}")
                 try:
                     chunk = text.read(max(_CHUNK, len(held) - at))
                 except UnicodeDecodeError as error:
@@ -243,12 +176,20 @@ def _json_values(path: Path, array: bool) -> Iterator[Row | Problem]:
                     if array:
                         raise UserError(f"{path}:{line}: the array does not end: is the file complete?")
                     return
-                raise UserError(f"{path}:{line}: not JSON: {failure}; nothing after it can be read")
+                raise UserError(f"{path}:{line}: {failure}; nothing after it can be read")
             item += 1
             place = f"{path.name}:{line} (item {item})"
-            yield _constant(constants[0], place) if constants else Row(place, value)
+            yield Problem(place, "", str(problem)) if problem is not None else Row(place, value)
             line += held.count("\n", at, end)
             at = end
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        parse_json(text)
+    except JsonError:
+        return False
+    return True
 
 
 def _skip(text: str, at: int, signs: str) -> int:
@@ -259,7 +200,7 @@ def _skip(text: str, at: int, signs: str) -> int:
 
 def _table(path: Path, separator: str) -> Iterator[Row | Problem]:
     csv.field_size_limit(LONGEST)
-    with _text_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+    with open_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         reader = csv.reader(text, delimiter=separator, strict=True)
         names: list[str] | None = None
         while True:

@@ -7,14 +7,11 @@ is changed. The command line and the workbench both go through `approve` and `gi
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
-
-from pydantic import ValidationError
 
 from momus.documents.document import Document, Language
 from momus.documents.feedback import (
@@ -27,6 +24,7 @@ from momus.documents.feedback import (
 from momus.documents.rubrics import Rubric
 from momus.errors import UserError
 from momus.lm.chats.reading import json_values
+from momus.records import read_model
 
 STATES: Mapping[str, Mapping[Language, str]] = {
     "draft": {"en": "Draft: not for passing on before it is approved", "ko": "초안: 승인 전에는 전달하지 않습니다"},
@@ -124,15 +122,9 @@ def read_feedback(path: Path) -> Feedback:
         UserError: There is none, or it is something else.
     """
     try:
-        return Feedback.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return read_model(path, Feedback, "not a .feedback.json file")
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not JSON: name a .feedback.json file") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "feedback"
-        raise UserError(f"{path}: {field}: {first['msg']}") from error
 
 
 def _decided(

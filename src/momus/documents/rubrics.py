@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from momus.documents.document import Language
 from momus.errors import UserError
+from momus.records import describe
 
 
 class _Strict(BaseModel):
@@ -121,9 +122,7 @@ def read_rubric(name: str) -> Rubric:
 def _parse(name: str, source: str, text: str) -> Rubric:
     try:
         return Rubric.model_validate({**tomllib.loads(text), "source": source})
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{name}: not TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "rubric"
-        raise UserError(f"{name}: {field}: {first['msg']}") from error
+        raise UserError(f"{name}: {describe(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name}: not TOML: {error}") from error

@@ -1,4 +1,4 @@
-"""The only way to write: atomic and durable files and directories, locks, run directories, ledgers and logs.
+"""Files: strangers' JSON in, and the only way to write: atomic files and directories, locks, run directories, ledgers.
 
 No other module opens a file to write it, so that a command killed at any instant leaves what was there before or what
 was to be there, and two commands never write in one place.
@@ -7,6 +7,16 @@ was to be there, and two commands never write in one place.
 from momus.files.ledger import Ledger, digest
 from momus.files.locks import DirectoryLock
 from momus.files.log import Log
+from momus.files.reading import (
+    LONGEST,
+    JsonDecoder,
+    JsonError,
+    json_lines,
+    open_bytes,
+    parse_json,
+    read_json,
+    surrogate_in,
+)
 from momus.files.run_directory import CONFIG, changed, open_run_directory, plain
 from momus.files.writing import (
     atomic_directory,
@@ -22,7 +32,10 @@ from momus.files.writing import (
 
 __all__ = [
     "CONFIG",
+    "LONGEST",
     "DirectoryLock",
+    "JsonDecoder",
+    "JsonError",
     "Ledger",
     "Log",
     "atomic_directory",
@@ -30,10 +43,15 @@ __all__ = [
     "changed",
     "digest",
     "fill_json",
+    "json_lines",
+    "open_bytes",
     "open_run_directory",
+    "parse_json",
     "plain",
+    "read_json",
     "restore_directory",
     "scratch_directory",
+    "surrogate_in",
     "write_bytes",
     "write_json",
     "write_lines",

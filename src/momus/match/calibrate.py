@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict
 
 from momus.errors import UserError
 from momus.match.matcher import Matcher, ScoreScale
 from momus.match.reviews import LabelledLists
-from momus.records import Record
+from momus.records import Record, read_model
 from momus.stats import detection
 from momus.stats.bootstrap import REPLICATES, Interval
 
@@ -139,11 +139,9 @@ def read_match_calibration(path: Path) -> MatchCalibration:
         UserError: The file is missing or is no calibration.
     """
     try:
-        return MatchCalibration.model_validate_json(path.read_bytes())
+        return read_model(path, MatchCalibration, "not what momus match calibrate writes")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}: run momus match calibrate first") from error
-    except ValidationError as error:
-        raise UserError(f"{path}: not what momus match calibrate writes") from error
 
 
 def read_scale(path: Path, identity: Mapping[str, Any]) -> ScoreScale:

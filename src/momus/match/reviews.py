@@ -8,17 +8,17 @@ sentence pairs of KLUE-STS (similarity labelled by people, 0 to 5).
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from momus.errors import UserError
+from momus.files import read_json
 from momus.records import Record, read_jsonl
 
 MARG = Path("output") / "all_results.json"
@@ -115,10 +115,7 @@ def read_points(path: Path) -> list[str]:
         lines = [line.strip().lstrip("-*•").strip() for line in _text(path).splitlines()]
         return [line for line in lines if line]
     if path.suffix == ".json":
-        try:
-            points = json.loads(_text(path))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}: not JSON: {error.msg}") from error
+        points = read_json(path)
         if not isinstance(points, list) or not all(isinstance(point, str) for point in points):
             raise UserError(f"{path}: must be an array of strings, one for each point")
         return points
@@ -171,7 +168,7 @@ def _laid_out(path: Path, layout: str) -> Iterator[None]:
 
 
 def _marg_reviews(path: Path) -> Iterator[Review]:
-    for paper in _json(path):
+    for paper in read_json(path):
         generated = paper["generated_comments"]["all"]
         for number, comments in enumerate(paper["reference_comments"], 1):
             yield _review(paper["doc_id"], f"reviewer {number}", "person", comments)
@@ -185,8 +182,8 @@ def _review(document: str, reviewer: str, kind: Literal["person", "model"], comm
 
 def _marg_labels(path: Path) -> Iterator[LabelledLists]:
     """Yield each review against the generated comments; pairs that are not aligned are labelled 0."""
-    aligned = _json(path.with_name("all_aligns.json"))
-    for paper, reviews in zip(_json(path), aligned, strict=True):
+    aligned = read_json(path.with_name("all_aligns.json"))
+    for paper, reviews in zip(read_json(path), aligned, strict=True):
         generated = paper["generated_comments"]["all"]
         for comments, pairs in zip(paper["reference_comments"], reviews, strict=True):
             labels = [[0.0] * len(generated) for _ in comments]
@@ -201,7 +198,7 @@ def _marg_labels(path: Path) -> Iterator[LabelledLists]:
 
 
 def _klue_labels(path: Path) -> Iterator[LabelledLists]:
-    rows = _json(path)
+    rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "sentence1" in row for row in rows):
         raise UserError(f"{path}: not KLUE-STS: rows with sentence1, sentence2 and labels are needed")
     for row in rows:
@@ -209,13 +206,6 @@ def _klue_labels(path: Path) -> Iterator[LabelledLists]:
         yield LabelledLists(
             document=row["guid"], first=(row["sentence1"],), second=(row["sentence2"],), labels=((label,),)
         )
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON: {error.msg}") from error
 
 
 def _text(path: Path) -> str:

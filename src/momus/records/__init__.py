@@ -5,7 +5,7 @@ Records are immutable and travel as JSON Lines, one record a line. The words are
 *rating* holds the six attributes of CriticGPT's form (arXiv 2407.00215, table 2), each from 1 to 7.
 """
 
-from momus.records.jsonl import RecordT, is_whole, join_jsonl, read_jsonl, write_jsonl
+from momus.records.jsonl import RecordT, describe, is_whole, join_jsonl, read_jsonl, read_model, write_jsonl
 from momus.records.types import (
     SCHEMA_VERSION,
     Bug,
@@ -51,8 +51,10 @@ __all__ = [
     "Tamper",
     "Task",
     "ToolCall",
+    "describe",
     "is_whole",
     "join_jsonl",
     "read_jsonl",
+    "read_model",
     "write_jsonl",
 ]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from momus.errors import UserError
-from momus.files import atomic_file, write_lines
+from momus.files import JsonError, atomic_file, json_lines, read_json, write_lines
 from momus.records.types import Record
 
 RecordT = TypeVar("RecordT", bound=Record)
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_LONGEST_FIELD = 200
 
 
 def write_jsonl(path: Path, records: Iterable[Record]) -> None:
@@ -27,20 +29,34 @@ def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
     Raises:
         UserError: A line is not a record of that kind; the message names the file, line and field.
     """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                yield kind.model_validate(json.loads(line))
-            except UnicodeDecodeError as error:
-                raise UserError(f"{path}:{number}: not UTF-8 text") from error
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}:{number}: not JSON: {error.msg}") from error
-            except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(map(str, first["loc"])) or "record"
-                raise UserError(f"{path}:{number}: {field}: {first['msg']}") from error
+    for number, value in json_lines(path):
+        if isinstance(value, JsonError):
+            raise UserError(f"{path}:{number}: {value}")
+        try:
+            yield kind.model_validate(value)
+        except ValidationError as error:
+            raise UserError(f"{path}:{number}: {describe(error)}") from error
+
+
+def read_model(path: Path, kind: type[ModelT], what: str) -> ModelT:
+    """Read one pydantic model from a JSON file; `what` names it in what is said of a wrong one.
+
+    Raises:
+        UserError: The file does not hold one; the message names the file and the field.
+        OSError: It cannot be read.
+    """
+    value = read_json(path)
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise UserError(f"{path}: {what}: {describe(error)}") from error
+
+
+def describe(error: ValidationError) -> str:
+    """Return the first thing that is wrong with a record, and its field, on one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(map(str, first["loc"]))[:_LONGEST_FIELD]
+    return f"{field or 'record'}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def is_whole(path: Path, kind: type[Record], count: int) -> bool:

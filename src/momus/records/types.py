@@ -26,7 +26,7 @@ Scale = Annotated[int, Field(ge=1, le=7)]
 class Record(BaseModel):
     """Base of all records: immutable, versioned, unknown fields refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = SCHEMA_VERSION
 
@@ -106,7 +106,7 @@ class Labeling(BaseModel):
         revision: 0 for a first judgement, and one more each time the labeler corrected it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rationale: str = ""
     order: tuple[int, ...] = ()
@@ -176,7 +176,7 @@ class Comparison(Labeled):
 class ToolCall(BaseModel):
     """One call of a tool by the assistant; `arguments` is a JSON object as text, `id` what its result refers to."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     arguments: str = "{}"
@@ -197,7 +197,7 @@ class Message(BaseModel):
         train: Whether this turn may be learned from; False is what other formats write as `weight: 0`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
@@ -260,7 +260,7 @@ class Origin(BaseModel):
     splits (a conversation tree, a problem), `user` whoever wrote the prompt, `split` the source's own.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: str = ""
     place: str = ""

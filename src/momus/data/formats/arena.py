@@ -7,7 +7,6 @@ becomes a Demonstration by its model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 from momus.data.formats.base import (
@@ -26,6 +25,7 @@ from momus.data.formats.base import (
     text_of,
 )
 from momus.data.formats.conversation import common_prompt, conversation, is_conversation, split_answer
+from momus.files import parse_json
 from momus.records import Demonstration, Message, Origin, Ranking
 
 
@@ -92,7 +92,7 @@ def _turns(row: Row, field: str) -> Sequence[str]:
     value = get(row, field)
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = parse_json(value)
         except (ValueError, RecursionError) as error:
             raise BadRecordError(field, "is not a list of turns written as JSON") from error
     if not isinstance(value, list) or not value:

@@ -13,6 +13,7 @@ from typing import Any
 
 from momus.data.formats.base import BadRecordError, Row, as_text, get, kind_of, object_at, path_of, shown, text_of
 from momus.data.formats.unread import leave_out
+from momus.files import parse_json
 from momus.records import Content, Message, ToolCall
 
 ROLES = {
@@ -111,12 +112,12 @@ def tools_of(value: Any, field: str) -> tuple[str, ...]:
         return ()
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = parse_json(value)
         except (ValueError, RecursionError) as error:
             raise BadRecordError(field, "is not a list of tools written as JSON") from error
     if not isinstance(value, list):
         raise BadRecordError(field, f"is {kind_of(value)}: must be a list of tools")
-    tools = [json.loads(tool) if isinstance(tool, str) and tool.startswith("{") else tool for tool in value]
+    tools = [parse_json(tool) if isinstance(tool, str) and tool.startswith("{") else tool for tool in value]
     return tuple(_as_json(object_at(tool, f"{field}[{n}]")) for n, tool in enumerate(tools))
 
 
@@ -217,7 +218,7 @@ def _tool_call(value: Any, field: str) -> ToolCall:
     if isinstance(arguments, str):
         text = as_text(arguments, f"{field}.arguments") or "{}"
         try:
-            object_at(json.loads(text), f"{field}.arguments")
+            object_at(parse_json(text), f"{field}.arguments")
         except (ValueError, RecursionError) as error:
             raise BadRecordError(f"{field}.arguments", "is not an object written as JSON") from error
     else:
@@ -234,7 +235,7 @@ def _tool_call(value: Any, field: str) -> ToolCall:
 def _spoken_calls(text: str) -> tuple[ToolCall, ...]:
     """Return the calls that a text is, as JSON; none where it is something else."""
     try:
-        value = json.loads(text)
+        value = parse_json(text)
         calls = value if isinstance(value, list) else [value]
         return tuple(_tool_call(call, "value") for call in calls)
     except (ValueError, RecursionError, BadRecordError):

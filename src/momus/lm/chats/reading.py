@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
+
+from momus.files import JsonDecoder, JsonError
 
 _THOUGHT = "</think>"
 """Ends the reasoning that some models write before their answer; JSON in the reasoning is not the answer."""
@@ -21,13 +22,14 @@ def json_values(text: str) -> Iterator[Any]:
 
     Reasoning before the answer is skipped.
     """
-    decoder = json.JSONDecoder()
+    decoder = JsonDecoder()
     mended = _TRAILING_COMMA.sub(lambda match: match[1] or "", text.rpartition(_THOUGHT)[2])
     place = 0
     while (start := _START.search(mended, place)) is not None:
         try:
-            value, place = decoder.raw_decode(mended, start.start())
-        except (ValueError, RecursionError):
+            value, place, problem = decoder.decode_at(mended, start.start())
+        except JsonError:
             place = start.start() + 1
         else:
-            yield value
+            if problem is None:
+                yield value

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx2
 
 from momus.errors import UserError
+from momus.files import surrogate_in
 
 T = TypeVar("T")
 
@@ -261,10 +262,13 @@ class Connection:
 
     def _json(self, data: bytes) -> Any:
         try:
-            return json.loads(data) if data.strip() else None
+            value = json.loads(data) if data.strip() else None
         except (ValueError, RecursionError) as error:
             shown = data[:60].decode(errors="replace")
             raise self._other_answer(f"no JSON: {shown!r}") from error
+        if (field := surrogate_in(value)) is not None:
+            raise self._other_answer(f"{field}holds half a character (a lone surrogate)")
+        return value
 
     def _other_answer(self, why: str) -> UserError:
         return UserError(f"{self._shown} does not answer as its API does: {self._clean(why)}")
