@@ -249,7 +249,7 @@ def test_every_bad_line_has_a_line_in_the_error(tmp_path, capsys):
     for number, (line, words) in enumerate(zip(lines, BAD.values(), strict=True), 3):
         assert line.startswith(f"momus: error: {path}:{number}: ") and words in line
     assert not (tmp_path / "run").exists()
-    with pytest.raises(BadLinesError, match=r":3: not JSON .* \(and 6 more bad lines\)"):
+    with pytest.raises(BadLinesError, match=r":3: not JSON.* \(and 6 more bad lines\)"):
         read_records(path, path.read_bytes())
     with pytest.raises(UserError, match="holds no tasks"):
         read_records(path, b"\n \n")

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,10 +36,15 @@ class JsonError(ValueError):
 
 
 class JsonDecoder:
-    """Decodes JSON values, one after another."""
+    """Decodes JSON values, one after another.
 
-    def __init__(self) -> None:
+    Args:
+        any_number: Take numbers that are not finite too, where nothing of them is kept.
+    """
+
+    def __init__(self, any_number: bool = False) -> None:
         self._refused: list[str] = []
+        self._any_number = any_number
         self._decoder = json.JSONDecoder(
             parse_constant=self._constant, parse_float=self._float, parse_int=self._whole_number
         )
@@ -65,12 +70,14 @@ class JsonDecoder:
             return value, end, JsonError(f"{field}holds half a character (a lone surrogate): repair the text")
         return value, end, None
 
-    def _constant(self, name: str) -> None:
-        self._refused.append(f"{name} is not JSON: write null, or leave the field out")
+    def _constant(self, name: str) -> float:
+        if not self._any_number:
+            self._refused.append(f"{name} is not JSON: write null, or leave the field out")
+        return float(name)
 
     def _float(self, digits: str) -> float:
         number = float(digits)
-        if not math.isfinite(number):
+        if not math.isfinite(number) and not self._any_number:
             self._refused.append(f"the number {_short(digits)} is too large to be kept")
         return number
 
@@ -81,8 +88,8 @@ class JsonDecoder:
         return int(digits)
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Return a JSON value.
+def parse_json(text: str | bytes, any_number: bool = False) -> Any:
+    """Return a JSON value; `any_number` as in `JsonDecoder`.
 
     Raises:
         JsonError: It is no JSON, no UTF-8 text, or cannot be kept as it is.
@@ -93,7 +100,7 @@ def parse_json(text: str | bytes) -> Any:
         except UnicodeDecodeError as error:
             raise JsonError("not UTF-8 text: save the file as UTF-8") from error
     start = len(text) - len(text.lstrip(_SPACE))
-    value, end, problem = JsonDecoder().decode_at(text, start)
+    value, end, problem = JsonDecoder(any_number).decode_at(text, start)
     if text[end:].strip(_SPACE):
         raise JsonError(f"not JSON: more after the value, at character {end + 1}")
     if problem is not None:
@@ -101,15 +108,15 @@ def parse_json(text: str | bytes) -> Any:
     return value
 
 
-def read_json(path: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> Any:
-    """Return the JSON value in a file.
+def read_json(path: Path, any_number: bool = False) -> Any:
+    """Return the JSON value in a file; `any_number` as in `JsonDecoder`.
 
     Raises:
         UserError: It holds none that can be kept; the message names the file.
         OSError: It cannot be read.
     """
     try:
-        return parse_json(read(path))
+        return parse_json(path.read_bytes(), any_number)
     except JsonError as error:
         raise UserError(f"{path}: {error}") from error
 

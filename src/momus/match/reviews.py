@@ -168,7 +168,7 @@ def _laid_out(path: Path, layout: str) -> Iterator[None]:
 
 
 def _marg_reviews(path: Path) -> Iterator[Review]:
-    for paper in read_json(path):
+    for paper in read_json(path, any_number=True):  # which has some, in fields that are not read
         generated = paper["generated_comments"]["all"]
         for number, comments in enumerate(paper["reference_comments"], 1):
             yield _review(paper["doc_id"], f"reviewer {number}", "person", comments)
@@ -182,8 +182,8 @@ def _review(document: str, reviewer: str, kind: Literal["person", "model"], comm
 
 def _marg_labels(path: Path) -> Iterator[LabelledLists]:
     """Yield each review against the generated comments; pairs that are not aligned are labelled 0."""
-    aligned = read_json(path.with_name("all_aligns.json"))
-    for paper, reviews in zip(read_json(path), aligned, strict=True):
+    aligned = read_json(path.with_name("all_aligns.json"), any_number=True)
+    for paper, reviews in zip(read_json(path, any_number=True), aligned, strict=True):
         generated = paper["generated_comments"]["all"]
         for comments, pairs in zip(paper["reference_comments"], reviews, strict=True):
             labels = [[0.0] * len(generated) for _ in comments]

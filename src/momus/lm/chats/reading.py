@@ -22,7 +22,7 @@ def json_values(text: str) -> Iterator[Any]:
 
     Reasoning before the answer is skipped.
     """
-    decoder = JsonDecoder()
+    decoder = JsonDecoder(any_number=True)
     mended = _TRAILING_COMMA.sub(lambda match: match[1] or "", text.rpartition(_THOUGHT)[2])
     place = 0
     while (start := _START.search(mended, place)) is not None:
