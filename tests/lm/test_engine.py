@@ -277,6 +277,23 @@ def test_draw_matches_the_distribution() -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3000), st.sampled_from([1.0, 0.999, 0.9, 0.3, 1e-6]), st.booleans())
+def test_draw_inverts_the_cumulative_distribution(seed: int, size: int, top_p: float, alike: bool) -> None:
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(0, 4, (3, size)).astype(float) if alike else rng.exponential(size=(3, size)) ** 3
+    weights[:, rng.integers(size)] = 5.0
+    probabilities = torch.from_numpy(weights / weights.sum(-1, keepdims=True)).float()
+    noise = torch.from_numpy(rng.random(3))
+    for row, drawn, number in zip(probabilities.double(), draw(probabilities, noise, top_p), noise, strict=True):
+        order = row.sort(descending=True, stable=True).indices
+        kept = order[row[order].cumsum(0) - row[order] < top_p]
+        allowed = torch.zeros_like(row).scatter(0, kept, row[kept])
+        below = float(allowed[: int(drawn)].sum() / allowed.sum())
+        assert allowed[drawn] > 0
+        assert below - 1e-9 <= float(number) <= below + float(allowed[drawn] / allowed.sum()) + 1e-9
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), max_size=12), st.integers(0, 4))
 def test_memory_finds_the_longest_prefix(stored: list[tuple[int, ...]], room: int) -> None:
     cache = RadixCache(max_bytes=10**9 if room == 4 else room * 40)

@@ -365,24 +365,28 @@ def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
 
 
 def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Settings) -> tuple[list[int], list[float]]:
-    """Choose the next token of every row from logits [R, V]; returns tokens and their log-probabilities."""
+    """Choose the next token of every row from float32 logits [R, V]; returns tokens and their log-probabilities.
+
+    What may not come next is struck out in place: of the rest, and so of what is picked, the logits stay.
+    """
     total = _total(logits)
     left = [row.choose(step, settings.temperature) for row in rows]
-    open_to = logits.clone()
-    open_to[:, settings.vocabulary :] = float("-inf")
+    logits[:, settings.vocabulary :] = float("-inf")
     for i, row in enumerate(rows):
         if row.constraint is not None and (allowed := row.constraint.allowed(row.state)) is not None:
             index = torch.from_numpy(allowed.tokens).to(logits.device)
             if allowed.excluded:
-                open_to[i, index] = float("-inf")
+                logits[i, index] = float("-inf")
             else:
-                open_to[i] = float("-inf")
-                open_to[i, index] = logits[i, index]
+                kept = logits[i, index]
+                logits[i] = float("-inf")
+                logits[i, index] = kept
     if settings.temperature == 0:
-        picked = open_to.argmax(-1)
+        picked = logits.argmax(-1)
     else:
         noise = torch.tensor(left, dtype=torch.float64, device=logits.device)
-        picked = draw((open_to / settings.temperature).softmax(-1), noise, settings.top_p)
+        scaled = logits if settings.temperature == 1 else logits / settings.temperature
+        picked = draw(scaled.softmax(-1), noise, settings.top_p)
     logprobs = logits.gather(-1, picked[:, None])[:, 0] - total
     return picked.tolist(), logprobs.tolist()
 
