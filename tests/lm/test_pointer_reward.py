@@ -1,4 +1,4 @@
-"""A reward model told by the pointer: what it is told, that this adds to the score, what it learns, that it stays."""
+"""A reward model with a pointer: what it counts, that this adds to the score, what it learns, that it stays."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def model(worth: tuple[float, float] = (2.0, -0.5)) -> PointerRewardModel:
     return made
 
 
-def chances(own: PointerRewardModel) -> list[float]:
+def chances(reward: PointerRewardModel) -> list[float]:
     """What the pointer gives each line, asked directly."""
-    pointer = Pointer(own._pointer.network, Vocabulary.from_tokenizer(TOKENIZER))
+    pointer = Pointer(reward._pointer.network, Vocabulary.from_tokenizer(TOKENIZER))
     return torch.tensor(pointer.line_log_odds([prompt()], [ANSWER])[0]).sigmoid().tolist()
 
 
-def test_it_is_told_of_expected_bugs_and_of_comments() -> None:
-    own = model()
-    p = chances(own)
+def test_it_counts_expected_bugs_and_comments() -> None:
+    reward = model()
+    p = chances(reward)
     assert max(p) - min(p) > 0.02
     critiques = [
         critique(),
@@ -77,54 +77,54 @@ def test_it_is_told_of_expected_bugs_and_of_comments() -> None:
         critique("nowhere in it"),
         critique("\n".join(LINES[3:5])),  # two lines: the likelier
     ]
-    (told,) = own.told([TokenTree.from_branches(prompt(), critiques)])
+    (counts,) = reward.expected_counts([TokenTree.from_branches(prompt(), critiques)])
     expected = [(0, 0), (p[1], 1), (p[3] + p[4], 2), (p[1], 2), (0, 1), (max(p[3:5]), 1)]
-    assert told == pytest.approx(np.array(expected), abs=1e-5)
+    assert counts == pytest.approx(np.array(expected), abs=1e-5)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(5)), st.booleans())
 def test_neither_order_nor_merging_nor_neighbours_change_the_score(order: list[int], merged: bool) -> None:
-    own = model()
-    torch.nn.init.normal_(own.head.weight, std=0.3)
+    reward = model()
+    torch.nn.init.normal_(reward.head.weight, std=0.3)
     critiques = [critique(), critique(LINES[1]), critique(LINES[1], LINES[4]), critique(LINES[5]), critique("x")]
-    alone = [score_trees(own, [TokenTree.from_branches(prompt(), [c])])[0][0] for c in critiques]
+    alone = [score_trees(reward, [TokenTree.from_branches(prompt(), [c])])[0][0] for c in critiques]
     shuffled = [critiques[i] for i in order]
     other = prompt("x = 1\ny = 2")
     if merged:
-        found = reward_function(own)([other, prompt()], [[critique("x = 1")], shuffled])[1]
+        found = reward_function(reward)([other, prompt()], [[critique("x = 1")], shuffled])[1]
     else:
         trees = [TokenTree.from_branches(other, [critique("x = 1")]), TokenTree.from_branches(prompt(), shuffled)]
-        found = score_trees(own, trees)[1]
+        found = score_trees(reward, trees)[1]
     assert found == pytest.approx([alone[i] for i in order], abs=1e-4)
 
 
-def test_what_it_is_told_comes_on_top_of_a_plain_reward_models_score() -> None:
-    own = model()
-    torch.nn.init.normal_(own.head.weight, std=0.3)
-    plain = RewardModel(own.backbone)
-    plain.head.weight.data.copy_(own.head.weight)
+def test_what_the_pointer_adds_comes_on_top_of_a_plain_reward_models_score() -> None:
+    reward = model()
+    torch.nn.init.normal_(reward.head.weight, std=0.3)
+    plain = RewardModel(reward.backbone)
+    plain.head.weight.data.copy_(reward.head.weight)
     trees = [TokenTree.from_branches(prompt(), [critique(LINES[1]), critique()])]
-    p = chances(own)
-    (with_pointer,), (without,) = score_trees(own, trees), score_trees(plain.eval(), trees)
+    p = chances(reward)
+    (with_pointer,), (without,) = score_trees(reward, trees), score_trees(plain.eval(), trees)
     assert with_pointer == pytest.approx([without[0] + 2.0 * p[1] - 0.5, without[1]], abs=1e-4)
-    assert set(dict(own.named_parameters())) == set(dict(plain.named_parameters())), "the pointer is not trained"
+    assert set(dict(reward.named_parameters())) == set(dict(plain.named_parameters())), "the pointer is not trained"
 
 
 def test_an_empty_answer_and_one_with_fences_are_read_from_the_prompt() -> None:
-    own = model()
+    reward = model()
     for answer in ("", "a = '''\n```\n'''", "x\n"):
-        (told,) = own.told([TokenTree.from_branches(prompt(answer), [critique()])])
-        assert told.tolist() == [[0.0, 0.0]]
-        assert own._known[prompt(answer)][0] == answer
+        (counts,) = reward.expected_counts([TokenTree.from_branches(prompt(answer), [critique()])])
+        assert counts.tolist() == [[0.0, 0.0]]
+        assert reward._known[prompt(answer)][0] == answer
     asked = (TOKENIZER.bos_token_id, *encode(critique_prompt("Mend\n```python\nx = 2\n```\nplease.", ANSWER)))
-    own.told([TokenTree.from_branches(asked, [critique()])])
-    assert own._known[asked][0] == ANSWER, "a question may hold code too"
+    reward.expected_counts([TokenTree.from_branches(asked, [critique()])])
+    assert reward._known[asked][0] == ANSWER, "a question may hold code too"
     with pytest.raises(UserError, match="this is none"):
-        own.told([TokenTree.from_branches(encode("Hello"), [critique()])])
+        reward.expected_counts([TokenTree.from_branches(encode("Hello"), [critique()])])
 
 
-def rankings(own: PointerRewardModel, worth: tuple[float, float], count: int) -> list[RankedPrompt]:
+def rankings(reward: PointerRewardModel, worth: tuple[float, float], count: int) -> list[RankedPrompt]:
     """Rankings by labelers who go by expected bugs and comments at known worths, with the noise of equation 1."""
     rng = random.Random(0)
     quotable = [i for i, line in enumerate(LINES) if line.strip()]
@@ -132,29 +132,31 @@ def rankings(own: PointerRewardModel, worth: tuple[float, float], count: int) ->
     for number in range(count):
         critiques = tuple(critique(*(LINES[i] for i in rng.sample(quotable, k))) for k in (0, 1, 2, 3))
         at = (*prompt(), number % len(TOKENIZER))  # hardly the same prompt twice
-        (told,) = own.told([TokenTree.from_branches(prompt(), critiques)])
-        noisy = told @ np.array(worth) + np.array([-np.log(-np.log(rng.random())) for _ in critiques])
+        (counts,) = reward.expected_counts([TokenTree.from_branches(prompt(), critiques)])
+        noisy = counts @ np.array(worth) + np.array([-np.log(-np.log(rng.random())) for _ in critiques])
         made.append(RankedPrompt(at, critiques, tuple((-noisy).argsort().argsort().tolist())))
     return made
 
 
 def test_it_learns_what_the_pointers_word_is_worth(monkeypatch) -> None:
     """Worths come back within their sampling error, and brute force finds no lower loss around them."""
-    own = model((0.0, 0.0))
-    drawn = rankings(own, (3.0, -1.0), 300)
-    real = own.told
+    reward = model((0.0, 0.0))
+    drawn = rankings(reward, (3.0, -1.0), 300)
+    real = reward.expected_counts
     monkeypatch.setattr(
-        own, "told", lambda trees: real([TokenTree.from_branches(prompt(), _branches(tree)) for tree in trees])
+        reward,
+        "expected_counts",
+        lambda trees: real([TokenTree.from_branches(prompt(), _branches(tree)) for tree in trees]),
     )
-    right, comment = learn_worth(own, drawn)
-    assert (right, comment) == pytest.approx(own.worth.tolist(), abs=1e-5)
+    right, comment = learn_worth(reward, drawn)
+    assert (right, comment) == pytest.approx(reward.worth.tolist(), abs=1e-5)
     assert comment == pytest.approx(-1.0, abs=0.5) and right == pytest.approx(3.0, abs=1.2)
 
     def loss(worth: tuple[float, float]) -> float:
         total = 0.0
         for ranking in drawn:
-            (told,) = real([TokenTree.from_branches(prompt(), ranking.branches)])
-            scores = told @ np.array(worth)
+            (counts,) = real([TokenTree.from_branches(prompt(), ranking.branches)])
+            scores = counts @ np.array(worth)
             total += np.mean([np.log1p(np.exp(scores[b] - scores[a])) for a, b in ranking.pairs()])
         return total / len(drawn) + 0.5e-3 * float(np.square(worth).sum())
 
@@ -174,16 +176,16 @@ def test_without_a_preference_there_is_nothing_to_learn() -> None:
 
 
 def test_it_is_saved_whole_and_read_only_by_what_can_use_it(tmp_path) -> None:
-    own = model()
-    torch.nn.init.normal_(own.head.weight, std=0.3)
-    own.save(tmp_path / "reward")
+    reward = model()
+    torch.nn.init.normal_(reward.head.weight, std=0.3)
+    reward.save(tmp_path / "reward")
     trees = [TokenTree.from_branches(prompt(), [critique(LINES[1]), critique(), critique(LINES[4], LINES[5])])]
     again = load_reward(tmp_path / "reward")
     assert isinstance(again, PointerRewardModel)
-    assert score_trees(again, trees)[0] == pytest.approx(score_trees(own, trees)[0], abs=0.05)  # half precision
-    with pytest.raises(UserError, match="told by a critic's pointer"):
+    assert score_trees(again, trees)[0] == pytest.approx(score_trees(reward, trees)[0], abs=0.05)  # half precision
+    with pytest.raises(UserError, match="reads a critic's pointer"):
         RewardModel.load(tmp_path / "reward")
-    RewardModel(own.backbone).save(tmp_path / "plain")
+    RewardModel(reward.backbone).save(tmp_path / "plain")
     assert type(load_reward(tmp_path / "plain")) is RewardModel
     (tmp_path / "reward" / "pointer.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match="cannot load the pointer"):
@@ -193,26 +195,26 @@ def test_it_is_saved_whole_and_read_only_by_what_can_use_it(tmp_path) -> None:
 def test_what_a_prompt_is_worth_does_not_depend_on_what_was_asked_before(monkeypatch) -> None:
     """To the last bit: a run that was interrupted starts without anything known."""
     prompts = [prompt("\n".join(LINES[:size])) for size in range(1, 7)]
-    trees = [TokenTree.from_branches(own, [critique(LINES[0])]) for own in prompts]
-    own = model()
-    together = [told.tolist() for told in own.told(trees)]
+    trees = [TokenTree.from_branches(reward, [critique(LINES[0])]) for reward in prompts]
+    reward = model()
+    together = [counts.tolist() for counts in reward.expected_counts(trees)]
     monkeypatch.setattr("momus.lm.pointer_reward.REMEMBERED", 2)
     fresh = model()
-    assert [fresh.told([tree])[0].tolist() for tree in trees] == together
+    assert [fresh.expected_counts([tree])[0].tolist() for tree in trees] == together
 
 
 def test_worths_stay_exact_in_half_precision() -> None:
-    own = model((1 / 3, -1 / 7)).to(torch.bfloat16)
-    assert own.worth.dtype == torch.float32 and own.worth.tolist() == pytest.approx([1 / 3, -1 / 7], abs=1e-7)
-    assert own.head.weight.dtype == torch.bfloat16
-    assert own.added([TokenTree.from_branches(prompt(), [critique(LINES[1])])]).dtype == torch.float32
+    reward = model((1 / 3, -1 / 7)).to(torch.bfloat16)
+    assert reward.worth.dtype == torch.float32 and reward.worth.tolist() == pytest.approx([1 / 3, -1 / 7], abs=1e-7)
+    assert reward.head.weight.dtype == torch.bfloat16
+    assert reward.added([TokenTree.from_branches(prompt(), [critique(LINES[1])])]).dtype == torch.float32
 
 
-def test_who_cannot_use_it_is_told_in_a_line(tmp_path, capsys) -> None:
-    own = model()
-    own.save(tmp_path / "reward")
+def test_who_cannot_use_it_reads_one_line(tmp_path, capsys) -> None:
+    reward = model()
+    reward.save(tmp_path / "reward")
     with pytest.raises(UserError, match="no form that servers load"):
-        export_classifier(own, TOKENIZER, tmp_path / "exported")
+        export_classifier(reward, TOKENIZER, tmp_path / "exported")
     other = PreTrainedTokenizerFast.from_pretrained(TINY)
     with pytest.raises(UserError, match="other tokens"):
         load_reward_function(RewardSource(tmp_path / "reward"), Codec(other))

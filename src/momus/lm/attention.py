@@ -196,15 +196,15 @@ def _alike(runs: list[Segment]) -> list[list[Segment]]:
     """Group runs so that padding them to one size wastes little."""
     groups: list[list[Segment]] = []
     needed = queries = keys = 0
-    for run in sorted(runs, key=lambda run: (bool(len(run.above)), len(run.own), len(run.above))):
-        above, own = len(run.above), len(run.own)
-        widest = max(queries, own), max(keys, above)
+    for run in sorted(runs, key=lambda run: (bool(len(run.above)), len(run.indices), len(run.above))):
+        above, size = len(run.above), len(run.indices)
+        widest = max(queries, size), max(keys, above)
         padded = (len(groups[-1]) + 1 if groups else 1) * widest[0] * (sum(widest) or 1)
-        cells = own * (above + own)
+        cells = size * (above + size)
         apart = not groups or bool(len(groups[-1][0].above)) != bool(above)
         if apart or padded > WASTE * (needed + cells):
             groups.append([run])
-            needed, queries, keys = cells, own, above
+            needed, queries, keys = cells, size, above
         else:
             groups[-1].append(run)
             needed, queries, keys = needed + cells, *widest
@@ -212,14 +212,14 @@ def _alike(runs: list[Segment]) -> list[list[Segment]]:
 
 
 def _block(runs: list[Segment], device: torch.device) -> SegmentBlock:
-    size, width = max(len(run.own) for run in runs), max(len(run.above) for run in runs)
+    size, width = max(len(run.indices) for run in runs), max(len(run.above) for run in runs)
     queries, keys = np.zeros((len(runs), size), np.int64), np.zeros((len(runs), width + size), np.int64)
     real = np.zeros((len(runs), size), np.bool_)
-    for row, (above, own) in enumerate((run.above, run.own) for run in runs):
-        queries[row, : len(own)] = own
+    for row, (above, indices) in enumerate((run.above, run.indices) for run in runs):
+        queries[row, : len(indices)] = indices
         keys[row, width - len(above) : width] = above
-        keys[row, width : width + len(own)] = own
-        real[row, : len(own)] = True
+        keys[row, width : width + len(indices)] = indices
+        real[row, : len(indices)] = True
     heights = np.array([len(run.above) for run in runs], np.int64)
     return SegmentBlock(*(torch.from_numpy(array).to(device) for array in (queries, keys, heights, real)))
 

@@ -35,7 +35,7 @@ PLAIN = """\
 """Our own layout for models without one: `User: …`, a blank line, `Assistant: …` and the end-of-text token."""
 
 PINNED_DATE = date(2026, 1, 1)
-"""The day that templates which name one are told, so that the same data give the same tokens tomorrow."""
+"""The day that templates which ask for one read, so that the same data give the same tokens tomorrow."""
 
 _GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")  # a tag of transformers
 
@@ -60,16 +60,16 @@ class ChatFormat:
     Attributes:
         template: The template in use.
         end_id: The token that ends an answer.
-        pinned_date: The day it is told in place of today, where it asks for one.
+        pinned_date: The day it reads in place of today's, where it asks for one.
 
     Raises:
-        UserError: The template cannot be used: it is no Jinja, leaves out what is said, or draws at random.
+        UserError: The template cannot be used: it is no Jinja, leaves out a message, or draws at random.
     """
 
     def __init__(self, tokenizer: Any, template: str | None = None) -> None:
         self.tokenizer = tokenizer
-        own = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN
-        self.template: str = own if template is None else template
+        default = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN
+        self.template: str = default if template is None else template
         special = {token.content: (i, token) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         self._special = {text: int(i) for text, (i, _) in special.items()}
         # A token may take the spaces around it with it, and the longest wins: as the tokenizer cuts.
@@ -103,10 +103,10 @@ class ChatFormat:
             UnfitInputError: The template refuses the conversation, or the answer is not the assistant's.
             UserError: The template is at fault: what it writes before an answer is not how the whole begins.
         """
-        before, said = _messages(prompt, "user"), _messages(answer, "assistant")
-        if not said or said[-1].role != "assistant":
+        before, answered = _messages(prompt, "user"), _messages(answer, "assistant")
+        if not answered or answered[-1].role != "assistant":
             raise UnfitInputError("the answer does not end in the assistant's turn")
-        messages, back = self._hidden([*before, *said])
+        messages, back = self._hidden([*before, *answered])
         head = self._laid_out(messages[: len(before)], ask=True)
         whole = self._laid_out(messages, ask=False)
         if not whole.startswith(head):
@@ -115,15 +115,15 @@ class ChatFormat:
         _check_kept(messages[len(before) :], whole[len(head) :], reasoning=True)
         tokens = self._head(head, back)
         together = self._encode(whole, back)
-        own = together[len(tokens) :]
+        rest = together[len(tokens) :]
         if tuple(together[: len(tokens)]) != tokens:  # the answer's first characters merge with what is before it
-            own = self._encode(whole[len(head) :], back)
-            if self._as_text([*tokens, *own]) != self._as_text(together):
+            rest = self._encode(whole[len(head) :], back)
+            if self._as_text([*tokens, *rest]) != self._as_text(together):
                 raise UnfitInputError(
                     "the tokenizer writes the answer's beginning otherwise by itself than after the prompt: let the "
                     "chat template's generation prompt end in a special token or a line break, not in a space"
                 )
-        return Turn(tokens, self._ended(own))
+        return Turn(tokens, self._up_to_end(rest))
 
     def turns(self, prompt: Content, answer: Content, every: bool = False) -> tuple[Turn, ...]:
         """Return what to train of a demonstration: the answer's last turn, or every one of the assistant's in it.
@@ -135,10 +135,10 @@ class ChatFormat:
             UnfitInputError: As `turn`, or there is nothing to train: an answer is blank.
             UserError: As `turn`.
         """
-        before, said = _messages(prompt, "user"), _messages(answer, "assistant")
-        messages = [*before, *said]
+        before, answered = _messages(prompt, "user"), _messages(answer, "assistant")
+        messages = [*before, *answered]
         places = [i for i in range(len(before), len(messages)) if messages[i].role == "assistant"]
-        if not said or not places or places[-1] != len(messages) - 1:
+        if not answered or not places or places[-1] != len(messages) - 1:
             raise UnfitInputError("the answer does not end in the assistant's turn")
         places = [i for i in (places if every else places[-1:]) if messages[i].train]
         if not places:
@@ -196,11 +196,11 @@ class ChatFormat:
 
     def _hidden(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
         """Put private characters in place of special tokens spelled out in texts; returns how to put them back."""
-        said = "".join(text for message in messages for text in message.texts())
-        spelled = sorted({_matched(found) for found in self._cut.finditer(said)}, key=len, reverse=True)
+        texts = "".join(text for message in messages for text in message.texts())
+        spelled = sorted({_matched(found) for found in self._cut.finditer(texts)}, key=len, reverse=True)
         if not spelled:
             return list(messages), {}
-        free = (chr(code) for code in _PRIVATE if chr(code) not in said)
+        free = (chr(code) for code in _PRIVATE if chr(code) not in texts)
         stand_in = dict(zip(spelled, free, strict=False))
         hide = re.compile("|".join(map(re.escape, spelled)))
         hidden = [
@@ -236,7 +236,7 @@ class ChatFormat:
                 tokens += self.tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=True)
         return tokens
 
-    def _ended(self, answer: list[int]) -> tuple[int, ...]:
+    def _up_to_end(self, answer: list[int]) -> tuple[int, ...]:
         """Cut what a template writes after the answer's end, or add the end where it writes none."""
         if not self._ends:
             return (*answer, self.end_id)
@@ -256,7 +256,7 @@ def _messages(content: Content, role: str) -> list[Message]:
 
 
 def _pinned(template: str) -> tuple[str, bool]:
-    """Return a template in which `strftime_now` tells `PINNED_DATE`, and whether it asks for a date at all.
+    """Return a template in which `strftime_now` returns `PINNED_DATE`, and whether it asks for a date at all.
 
     Raises:
         UserError: It draws at random, or builds the form of a date: other tokens the next time.
@@ -275,8 +275,8 @@ def _pinned(template: str) -> tuple[str, bool]:
         raise UserError(
             "the chat template reads the clock: write the date into it, or give another with --chat-template"
         )
-    told = json.dumps({form: PINNED_DATE.strftime(form) for form in forms})
-    macro = "{% macro strftime_now(form) +%}{{ " + told + "[form] }}{% endmacro +%}" if clocks else ""
+    dates = json.dumps({form: PINNED_DATE.strftime(form) for form in forms})
+    macro = "{% macro strftime_now(form) +%}{{ " + dates + "[form] }}{% endmacro +%}" if clocks else ""
     return macro + template, bool(clocks) or "date_string" in find_undeclared_variables(tree)
 
 

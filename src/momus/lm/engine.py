@@ -78,7 +78,7 @@ class Engine(Protocol):
         Args:
             prefixes: Token sequences, none empty.
             n: Continuations per prefix.
-            key: Names the randomness. One key serves all prefixes, told apart by their index; a list gives
+            key: Names the randomness. One key serves all prefixes, which their index distinguishes; a list gives
                 each prefix its own, so that its samples do not depend on what else is in the call.
             max_tokens: Longest continuation, in tokens.
             temperature: 0 takes the likeliest token.
@@ -188,10 +188,10 @@ def prompt_keys(key: Key | list[Key], prompts: int) -> list[tuple[int, ...]]:
     if isinstance(key, list):
         if len(key) != prompts:
             raise UserError(f"{len(key)} keys for {prompts} prompts: give one each, or a single key for all")
-        keys = [_as_tuple(own) for own in key]
+        keys = [_as_tuple(part) for part in key]
     else:
         keys = [(*_as_tuple(key), index) for index in range(prompts)]
-    if any(part < 0 for own in keys for part in own):
+    if any(number < 0 for parts in keys for number in parts):
         raise UserError("random keys must be non-negative integers")
     return keys
 

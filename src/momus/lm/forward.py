@@ -109,7 +109,7 @@ def _numerical_problem(backbone: Any) -> str:
         backbone.train(training)
         backbone.config._attn_implementation = before  # rows, and the model itself, attend as they did
     if layout.windows != windows:  # longer than the few tokens tried, it would not show in the numbers
-        return f"a {backbone.config.model_type} model keeps to a window that its attention is not told of"
+        return f"a {backbone.config.model_type} model keeps to a window that its attention is not given"
     off = ((found - expected).norm() / expected.norm()).item()
     limit = 1e-4 if expected.dtype == backbone.dtype else 3e-2
     return "" if off < limit else f"a {backbone.config.model_type} model differs on them by {off:.1e}"
@@ -204,8 +204,8 @@ def branch_logprobs(
     for group in pack([len(tree) for tree in trees], token_budget):
         chosen = [trees[i] for i in group]
         flat = token_logprobs(model, chosen, temperature).logprobs
-        for index, own in zip(group, split_branches(flat, chosen), strict=True):
-            result[index] = own
+        for index, logprobs in zip(group, split_branches(flat, chosen), strict=True):
+            result[index] = logprobs
     return result
 
 
@@ -250,7 +250,7 @@ def score_trees(model: RewardModel, trees: Sequence[TokenTree], token_budget: in
 def _take(states: torch.Tensor, trees: Sequence[TokenTree], indices: Sequence[IntArray]) -> torch.Tensor:
     """Pick rows of [tokens of all trees, d] by per-tree indices: [sum of lengths, d]."""
     offsets = np.cumsum([0, *map(len, trees)])
-    flat = np.concatenate([own + offset for own, offset in zip(indices, offsets, strict=False)])
+    flat = np.concatenate([index + offset for index, offset in zip(indices, offsets, strict=False)])
     return states.index_select(0, torch.from_numpy(flat).to(states.device))
 
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound="RewardModel")
 
 HEAD_FILE = "reward_head.json"
-POINTED = "pointed"  # the kind of reward model that is told by a pointer (`pointer_reward.py`)
+POINTED = "pointed"  # the kind of reward model that reads a pointer (`pointer_reward.py`)
 
 disable_progress_bar()  # ours are enough
 
@@ -108,9 +108,7 @@ class RewardModel(nn.Module):
             UserError: The directory does not hold a reward model, or its adapter's base is gone or another.
         """
         if reward_kind(path) == POINTED:
-            raise UserError(
-                f"the reward model in {path} is told by a critic's pointer: only critiques can be scored by it"
-            )
+            raise UserError(f"the reward model in {path} reads a critic's pointer: only critiques can be scored by it")
         if is_adapter(path):
             base, revision = base_name(path)
             if (Path(base) / HEAD_FILE).is_file():

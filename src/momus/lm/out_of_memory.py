@@ -57,5 +57,5 @@ def run_within_memory(
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell an allocation that failed, on a GPU or not, from other errors."""
-    said = str(error).lower()
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in said for word in _WORDS)
+    message = str(error).lower()
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in message for word in _WORDS)

@@ -76,15 +76,15 @@ class PointerNetwork(nn.Module):
         below = copy.deepcopy(model.config)
         below.num_hidden_layers = reads
         network = cls(below, layers=layers, heads=heads, inner=inner)
-        own = model.base_model.state_dict()
-        network.below.load_state_dict({name: own[name] for name in network.below.state_dict()})
+        weights = model.base_model.state_dict()
+        network.below.load_state_dict({name: weights[name] for name in network.below.state_dict()})
         return network.to(model.device)
 
     def forward(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Score tokens: a logit that the fault is in the line each of them ends, [B, T].
 
         Args:
-            tokens: Rows pad_prompts at their ends, [B, T].
+            tokens: Rows padded at their ends, [B, T].
             real: Which tokens are no padding, [B, T].
         """
         states = self.below(input_ids=tokens, use_cache=False).last_hidden_state
@@ -95,7 +95,7 @@ class PointerNetwork(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write `POINTER_FILE` into a model's folder, in half precision."""
-        tensors = {name: own.half().contiguous() for name, own in self.state_dict().items()}
+        tensors = {name: tensor.half().contiguous() for name, tensor in self.state_dict().items()}
         save_file(tensors, folder / POINTER_FILE, {"shape": json.dumps(self.shape)})
 
     @classmethod
@@ -109,7 +109,7 @@ class PointerNetwork(nn.Module):
             with safe_open(path, "pt") as file:
                 shape = json.loads(file.metadata()["shape"])
             network = cls(LlamaConfig(**shape.pop("below")), **shape)
-            network.load_state_dict({name: own.float() for name, own in load_file(path).items()})
+            network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
         except Exception as error:
             raise UserError(f"cannot load the pointer {path}: {' '.join(str(error).split())[:300]}") from error
         return network.eval()
@@ -150,10 +150,10 @@ class Pointer:
 
 
 def pad_prompts(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return prompts pad_prompts at their ends, and which tokens are no padding: [B, T] each."""
+    """Return prompts padded at their ends, and which tokens are no padding: [B, T] each."""
     size = max(map(len, prompts))
-    tokens = torch.tensor([[*own, *[0] * (size - len(own))] for own in prompts], device=device)
-    lengths = torch.tensor([len(own) for own in prompts], device=device)
+    tokens = torch.tensor([[*prompt, *[0] * (size - len(prompt))] for prompt in prompts], device=device)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     return tokens, torch.arange(size, device=device)[None] < lengths[:, None]
 
 
@@ -170,4 +170,4 @@ def line_end_positions(prompt: Sequence[int], answer: str, vocabulary: Vocabular
         raise ValueError("the prompt does not hold the answer")
     stops = np.cumsum([len(piece) for piece in pieces])
     newlines = [start + i for i, byte in enumerate(wanted) if byte == ord("\n")]
-    return [int(own) for own in np.searchsorted(stops, newlines, side="right")]
+    return [int(place) for place in np.searchsorted(stops, newlines, side="right")]

@@ -1,4 +1,4 @@
-"""A reward model of critiques that is told by the critic's pointer what the lines quoted are worth.
+"""A reward model of critiques that knows from the critic's pointer what the lines quoted are worth.
 
 A reward model of the embedded critic's size cannot tell a right comment from a wrong one; the pointer (`pointer.py`),
 which read the answer both ways, can, to some degree. So the score of a critique is
@@ -74,34 +74,32 @@ class PointerRewardModel(RewardModel):
             UserError: The tokenizer is not the critic's.
         """
         if tokenizer.get_vocab() != self._tokenizer.get_vocab():
-            raise UserError(
-                "this reward model is told by the pointer of a critic with other tokens: use it with that one"
-            )
+            raise UserError("this reward model reads the pointer of a critic with other tokens: use it with that one")
 
     def added(self, trees: Sequence[TokenTree]) -> torch.Tensor:
         """Return what the pointer's part adds to the branches' scores: [number of branches]."""
-        told = np.concatenate(self.told(trees))
-        return torch.from_numpy(told).to(self.worth) @ self.worth
+        counts = np.concatenate(self.expected_counts(trees))
+        return torch.from_numpy(counts).to(self.worth) @ self.worth
 
-    def told(self, trees: Sequence[TokenTree]) -> list[npt.NDArray[np.float64]]:
+    def expected_counts(self, trees: Sequence[TokenTree]) -> list[npt.NDArray[np.float64]]:
         """Return for every tree's branches the expected number of bugs quoted and that of comments: [branches, 2].
 
         Raises:
             UserError: What a branch continues is no critique prompt.
         """
         prompts = [[_prompt(tree, branch) for branch in tree.branches] for tree in trees]
-        self._read_prompts({prompt for own in prompts for prompt in own})
+        self._read_prompts({prompt for branches in prompts for prompt in branches})
         return [
             np.array(
                 [
-                    self._told(*self._known[prompt], self._text(tree.tokens[branch].tolist()))
-                    for prompt, branch in zip(own, tree.branches, strict=True)
+                    self._count(*self._known[prompt], self._text(tree.tokens[branch].tolist()))
+                    for prompt, branch in zip(branches, tree.branches, strict=True)
                 ]
             )
-            for tree, own in zip(trees, prompts, strict=True)
+            for tree, branches in zip(trees, prompts, strict=True)
         ]
 
-    def _told(self, answer: str, chances: Sequence[float], critique: str) -> tuple[float, float]:
+    def _count(self, answer: str, chances: Sequence[float], critique: str) -> tuple[float, float]:
         quoted, right = set[int](), 0.0
         comments = parse_critique(critique, answer).comments
         for comment in comments:
@@ -167,5 +165,5 @@ def _answer(prompt: str) -> str:
     opening, closing = f"{FENCE}python\n", f"\n{FENCE}\n"
     start = prompt.rfind(opening)
     if start < 0 or not prompt.endswith(closing):
-        raise UserError("a reward model that is told by a pointer scores critiques of answers, and this is none")
+        raise UserError("a reward model with a pointer scores critiques of answers, and this is none")
     return prompt[start + len(opening) : -len(closing)]

@@ -54,17 +54,17 @@ class TokenTree:
         tokens, depth, end, parent = [np.empty(total, np.int64) for _ in range(4)]
         tokens[:size], depth[:size], end[:size] = prompt, np.arange(size), total
         parent[:size] = np.arange(-1, size - 1)
-        indices, start = [], size
+        found, start = [], size
         for branch in branches:
             stop = start + len(branch)
-            own = np.arange(start, stop)
-            tokens[start:stop], depth[start:stop], end[start:stop] = branch, own - start + size, stop
-            parent[start:stop] = own - 1
+            indices = np.arange(start, stop)
+            tokens[start:stop], depth[start:stop], end[start:stop] = branch, indices - start + size, stop
+            parent[start:stop] = indices - 1
             if len(branch):
                 parent[start] = size - 1
-            indices.append(own)
+            found.append(indices)
             start = stop
-        return cls(tokens, depth, end, parent, tuple(indices))
+        return cls(tokens, depth, end, parent, tuple(found))
 
     @classmethod
     def from_prefixes(cls, prefixes: Sequence[Sequence[int]], branches: Sequence[Sequence[int]]) -> TokenTree:
@@ -97,8 +97,8 @@ class TokenTree:
         for node in range(len(tokens) - 1, -1, -1):
             if parent[node] >= 0:
                 end[parent[node]] = max(end[parent[node]], end[node])
-        own = tuple(paths[i][len(prefixes[i]) :] for i in range(len(rows)))
-        return cls(np.array(tokens, np.int64), np.array(depth, np.int64), end, np.array(parent, np.int64), own)
+        ends = tuple(paths[i][len(prefixes[i]) :] for i in range(len(rows)))
+        return cls(np.array(tokens, np.int64), np.array(depth, np.int64), end, np.array(parent, np.int64), ends)
 
     @classmethod
     def joined(cls, trees: Sequence[TokenTree]) -> TokenTree:
@@ -142,19 +142,19 @@ class TokenTree:
         found = []
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
             above = seen[int(self.parent[start])] if self.parent[start] >= 0 else np.empty(0, np.int64)
-            own = n[start:stop]
-            found.append(Segment(above, own))
+            run = n[start:stop]
+            found.append(Segment(above, run))
             if self.end[stop - 1] > stop:
-                seen[stop - 1] = np.concatenate([above, own])
+                seen[stop - 1] = np.concatenate([above, run])
         return found
 
 
 @dataclass(frozen=True)
 class Segment:
-    """An unbranched run of tokens of a tree (flat indices `own`) and all tokens above it (`above`)."""
+    """An unbranched run of tokens of a tree (flat `indices`) and all tokens above it (`above`)."""
 
     above: IntArray
-    own: IntArray
+    indices: IntArray
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:

@@ -28,7 +28,7 @@ def export_classifier(model: RewardModel, tokenizer: Any, path: Path) -> None:
         UserError: transformers has no such form of this architecture, or the model reads a pointer too.
     """
     if model.kind != RewardModel.kind:
-        raise UserError("a reward model that is told by a pointer has no form that servers load")
+        raise UserError("a reward model with a pointer has no form that servers load")
     config = type(model.backbone.config).from_dict({**model.backbone.config.to_dict(), "num_labels": 1})  # type: ignore[operator,union-attr]
     config.pad_token_id = tokenizer.pad_token_id
     try:

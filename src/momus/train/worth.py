@@ -38,10 +38,10 @@ def learn_worth(model: PointerRewardModel, rankings: Sequence[RankedPrompt]) -> 
     if not elements:
         raise UserError("no ranking prefers one critique to another: there is nothing to learn from")
     differences, weights = [], []
-    for element, told in zip(elements, model.told([element.tree() for element in elements]), strict=True):
+    for element, counts in zip(elements, model.expected_counts([element.tree() for element in elements]), strict=True):
         for pairs in element.pairs:
             better, worse = np.array(pairs).T
-            differences.append(told[better] - told[worse])
+            differences.append(counts[better] - counts[worse])
             weights.append(np.full(len(pairs), 1 / (len(elements) * len(element.pairs) * len(pairs))))
     x, w = np.concatenate(differences), np.concatenate(weights)
     worth = np.zeros(2)

@@ -34,9 +34,9 @@ def advance(logits: torch.Tensor, groups: Sequence[Sequence[BranchWriter]], voca
         raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")
     sizes = [[min(writing.plan.top_k or 0, known.shape[1]) for writing in group] for group in groups]
     best, names = (part.cpu().numpy() for part in known.topk(max(map(max, sizes))))
-    everything = known.cpu().numpy() if any(0 in own for own in sizes) else best
-    for row, (group, own) in enumerate(zip(groups, sizes, strict=True)):
-        for writing, size in zip(group, own, strict=True):
+    everything = known.cpu().numpy() if any(0 in row for row in sizes) else best
+    for row, (group, kept) in enumerate(zip(groups, sizes, strict=True)):
+        for writing, size in zip(group, kept, strict=True):
             if size:
                 writing.add(best[row, :size], names[row, :size])
             else:

@@ -70,11 +70,11 @@ class _Row:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finished: bool = False
-    ended: tuple[str, str] | None = None  # the text before a stop string, and the stop string
+    stopped: tuple[str, str] | None = None  # the text before a stop string, and the stop string
 
     def restart(self) -> None:
         """Forget what was written."""
-        self.tokens, self.logprobs, self.finished, self.ended = [], [], False, None
+        self.tokens, self.logprobs, self.finished, self.stopped = [], [], False, None
         self.state = self.constraint.start() if self.constraint else None
 
     def choose(self, step: int, temperature: float) -> float:
@@ -88,8 +88,8 @@ class _Row:
         self.logprobs.append(logprob)
         self.finished = token in settings.ends
         if not self.finished:
-            self.ended = settings.stops.completed(self.tokens)
-            self.finished = self.ended is not None
+            self.stopped = settings.stops.completed(self.tokens)
+            self.finished = self.stopped is not None
         if self.constraint is not None and not self.finished:
             self.state = self.constraint.advance(self.state, token)
 
@@ -152,8 +152,8 @@ class LocalEngine(Codec):
         rules = constraint_per_prefix(constraints, prefixes)
         keys = prompt_keys(key, len(prefixes))
         rows = [
-            [_Row(tuple(prefix), uniforms(own, j, max_tokens), rule) for j in range(n)]
-            for prefix, own, rule in zip(prefixes, keys, rules, strict=True)
+            [_Row(tuple(prefix), uniforms(prompt_key, j, max_tokens), rule) for j in range(n)]
+            for prefix, prompt_key, rule in zip(prefixes, keys, rules, strict=True)
         ]
         with self.inference():
             for batch in _batches([row for group in rows for row in group], self.rows):
@@ -174,7 +174,7 @@ class LocalEngine(Codec):
         def score(part: Sequence[Sequence[int]]) -> None:
             tree = TokenTree.from_branches(prefix, part)
             self.forwarded_tokens += len(tree)
-            found.extend(own.tolist() for own in branch_logprobs(self.model, [tree])[0])
+            found.extend(logprobs.tolist() for logprobs in branch_logprobs(self.model, [tree])[0])
 
         with self.inference():
             self._within_memory(continuations, score)
@@ -251,8 +251,8 @@ class LocalEngine(Codec):
         if self.has_cache:
             for i, (sequence, (length, _)) in enumerate(zip(sequences, found, strict=True)):
                 if length < len(sequence):
-                    own = slice(old, old + len(sequence) - length)
-                    parts = [part[i][:, own] for layer in past.layers for part in (layer.keys, layer.values)]
+                    columns = slice(old, old + len(sequence) - length)
+                    parts = [part[i][:, columns] for layer in past.layers for part in (layer.keys, layer.values)]
                     self.add_to_cache(sequence, found[i], torch.stack(parts))
         return past, seen
 
@@ -318,8 +318,8 @@ class LocalEngine(Codec):
             self.add_branch_to_cache(rows[i].prefix, rows[i].tokens, partial(batch.states, i))
 
     def _finish(self, row: _Row) -> Sample:
-        said = row.tokens[:-1] if row.finished else row.tokens
-        text, stop = row.ended or (self.decode(said), "")
+        written = row.tokens[:-1] if row.finished else row.tokens
+        text, stop = row.stopped or (self.decode(written), "")
         return Sample(tuple(row.tokens), text, tuple(row.logprobs), row.finished, stop)
 
     def _check_lengths(self, prefixes: Sequence[Sequence[int]], more: int) -> None:
@@ -352,11 +352,11 @@ def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
     """Cut rows into batches of at most `size`, those of like length and of the same prefix together."""
     batch: list[_Row] = []
     for _, group in groupby(sorted(rows, key=lambda row: (-len(row.prefix), row.prefix)), key=lambda row: row.prefix):
-        own = list(group)
-        if batch and len(batch) + len(own) > size:
+        alike = list(group)
+        if batch and len(batch) + len(alike) > size:
             yield batch
             batch = []
-        batch += own
+        batch += alike
         while len(batch) > size:
             yield batch[:size]
             batch = batch[size:]

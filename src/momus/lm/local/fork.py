@@ -96,8 +96,8 @@ class ForkCache(Cache):  # type: ignore[misc]
         """Return the next step's additive masks [R, 1, 1, T + generated]; shared prefixes need none."""
         if self.shared:
             return None
-        own = self.padding.new_zeros(len(self.owner), generated)
-        open_to = torch.cat([self.padding[self.owner], own], -1)[:, None, None, :] == 0
+        free = self.padding.new_zeros(len(self.owner), generated)
+        open_to = torch.cat([self.padding[self.owner], free], -1)[:, None, None, :] == 0
         new = self.lengths[self.owner, None] + torch.arange(generated, device=self.owner.device)
         places = torch.cat([self.places[self.owner], new], -1)[:, None, None, :]
         return masks(open_to, places[..., -1:] - places, windows, self.padding.dtype)

@@ -126,14 +126,14 @@ def stack_padded(found: Sequence[CachedPrefix], size: int) -> DynamicCache:
     """Lay remembered keys and values side by side, padded on the right to `size` columns."""
     past = DynamicCache()
     pieces = [match.pieces for match in found]
-    some = next((own[0] for own in pieces if own), None)
+    some = next((parts[0] for parts in pieces if parts), None)
     if some is None:
         return past
     layers, heads, _, width = some.shape
     joined = some.new_zeros(layers, len(found), heads, size, width)
-    for i, own in enumerate(pieces):
+    for i, parts in enumerate(pieces):
         start = 0
-        for piece in own:
+        for piece in parts:
             joined[:, i, :, start : start + piece.shape[2]] = piece
             start += piece.shape[2]
     for keys, values in zip(joined[::2], joined[1::2], strict=True):

@@ -19,7 +19,7 @@ def draw(probabilities: torch.Tensor, noise: torch.Tensor, top_p: float = 1.0) -
     if top_p < 1:
         probabilities = keep_most_probable(probabilities, top_p)
     size = probabilities.shape[1]
-    sums = torch.stack([part.sum(-1, dtype=torch.float64) for part in probabilities.split(BLOCK, -1)], -1)
+    sums = torch.stack([part.sum(-1, dtype=torch.float64) for part in torch.split(probabilities, BLOCK, -1)], -1)
     cumulative = sums.cumsum(-1)
     total = cumulative[:, -1:]
     goal = torch.minimum(noise[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))

@@ -38,7 +38,7 @@ def shared_prefix(prompts: Sequence[Tokens]) -> Tokens:
     """Return what several prompts begin with, leaving each at least two tokens of its own; nothing for a single one."""
     if len(prompts) < 2:
         return ()
-    return prompts[0][: max(0, min(min(common_prefix(prompts[0], own), len(own) - 2) for own in prompts))]
+    return prompts[0][: max(0, min(min(common_prefix(prompts[0], prompt), len(prompt) - 2) for prompt in prompts))]
 
 
 def logits_after(engine: Remembering, prompts: Sequence[Tokens]) -> torch.Tensor:
@@ -49,12 +49,12 @@ def logits_after(engine: Remembering, prompts: Sequence[Tokens]) -> torch.Tensor
         prompts: Alike or not, each of at least one token.
     """
     shared = shared_prefix(prompts)
-    own = sum(map(len, prompts)) - len(prompts) * len(shared)
+    apart = sum(map(len, prompts)) - len(prompts) * len(shared)
     new = len(shared) - engine.cached_prefix(shared).length
-    if new and engine.has_cache and new + own > FEW:
+    if new and engine.has_cache and new + apart > FEW:
         engine.read([shared])
         new = len(shared) - engine.cached_prefix(shared).length  # it may not fit
-    if own <= len(shared) and new + own <= FEW:
+    if apart <= len(shared) and new + apart <= FEW:
         return read_shared_prefix(engine, prompts, shared)
     batch = DecodingBatch(engine, prompts)
     with forking(engine.model, batch.cache):
@@ -62,7 +62,7 @@ def logits_after(engine: Remembering, prompts: Sequence[Tokens]) -> torch.Tensor
 
 
 def read_shared_prefix(engine: Remembering, prompts: Sequence[Tokens], shared: Tokens) -> torch.Tensor:
-    """Return the logits after each of some prompts that begin group_by_length, [P, V], and remember what they share.
+    """Return the logits after each of some prompts that begin alike, [P, V], and remember what they share.
 
     Args:
         engine: The engine; within its `inference`.
@@ -71,8 +71,8 @@ def read_shared_prefix(engine: Remembering, prompts: Sequence[Tokens], shared: T
     """
     device = engine.model.device
     found = engine.cached_prefix(shared)
-    old, rest = found.length, [own[found.length :] for own in prompts]
-    tree = TokenTree.from_prefixes([own[:1] for own in rest], [own[1:] for own in rest])
+    old, rest = found.length, [prompt[found.length :] for prompt in prompts]
+    tree = TokenTree.from_prefixes([row[:1] for row in rest], [row[1:] for row in rest])
     depth = torch.from_numpy(tree.depth).to(device) + old
     before = torch.ones(len(tree), old, dtype=torch.bool, device=device)
     allowed = torch.cat([before, torch.from_numpy(tree.mask()).to(device)], 1)
@@ -90,7 +90,7 @@ def read_shared_prefix(engine: Remembering, prompts: Sequence[Tokens], shared: T
         logits_to_keep=torch.tensor([branch[-1] for branch in tree.branches], device=device),
     ).logits
     if engine.has_cache and old < len(shared):
-        own = slice(old, len(shared))  # in preorder what all share comes first
-        parts = [part[0][:, own] for layer in past.layers for part in (layer.keys, layer.values)]
+        columns = slice(old, len(shared))  # in preorder what all share comes first
+        parts = [part[0][:, columns] for layer in past.layers for part in (layer.keys, layer.values)]
         engine.add_to_cache(shared, found, torch.stack(parts))
     return logits[0]
