@@ -361,3 +361,14 @@ def test_both_orders_cancel_a_liking_for_a_label() -> None:
     assert there.probability == pytest.approx((plain[0].probability + 1 - plain[1].probability) / 2)
     (same,) = choose_in_both_orders(engine, [(one, one)], ("A", "B"))
     assert same.probability == pytest.approx(0.5), "whatever the label liked, equals are equal"
+
+
+def test_an_instruction_before_different_prompts_is_read_once() -> None:
+    head = [1, *RNG.integers(3, 300, 60).tolist()]
+    prompts = [[*head, *RNG.integers(3, 300, 10).tolist()] for _ in range(6)]
+    engine = tiny_engine()
+    samples = engine.sample(prompts, 2, key=0, max_tokens=1)
+    assert engine.forwarded_tokens == len(head) + 6 * 10
+    for prompt, group in zip(prompts, samples, strict=True):
+        for sample in group:
+            np.testing.assert_allclose(sample.logprobs, reference(engine.model, prompt, sample), atol=2e-4)

@@ -36,11 +36,7 @@ def open_chat(model: str | None, url: str | None = None, *, api: Api = "auto", *
         return _on_server(model, url, api_of(url) if api == "auto" else api, settings)
     if model is None:
         raise UserError("a model is needed: its folder, its name on the hub, or a server that has it")
-    from momus.lm.local.load import load_local_engine
-    from momus.lm.models import model_digest
-
-    engine, path = load_local_engine(model), Path(model)
-    return EngineChat(engine, engine.tokenizer, model, lambda: model_digest(path) if path.exists() else "")
+    return _in_this_process(model)
 
 
 def api_of(url: str) -> Api:
@@ -55,6 +51,20 @@ def api_of(url: str) -> Api:
 def is_no_path(error: RefusedError) -> bool:
     """Whether a refusal says that a server does not have an API."""
     return error.status in _NO_PATH and error.code != "model_not_found"
+
+
+def _in_this_process(model: str) -> Chat:
+    from momus.lm.local.load import load_local_engine
+    from momus.lm.models import model_digest
+
+    engine, path = load_local_engine(model, precision=None), Path(model)
+    precision = str(engine.model.dtype).removeprefix("torch.")
+
+    def digest() -> str:
+        known = model_digest(path) if path.exists() else ""
+        return known if precision == "float32" else f"{known} {precision}"  # which may write something else
+
+    return EngineChat(engine, engine.tokenizer, model, digest)
 
 
 def _on_server(model: str | None, url: str, api: Api, settings: dict[str, Any]) -> Chat:

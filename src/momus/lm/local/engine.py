@@ -40,13 +40,15 @@ from momus.lm.forward import backbone_of, branch_logprobs
 from momus.lm.local.decoding import DecodingBatch
 from momus.lm.local.fork import forking, windows_of
 from momus.lm.local.radix import CachedPrefix, RadixCache, group_by_length, parameter_sample, prefill_mask, stack_padded
-from momus.lm.local.sampling import draw
-from momus.lm.local.shared_prefix import logits_after
+from momus.lm.local.sampling import draw, log_total
+from momus.lm.local.shared_prefix import logits_after, shared_prefix
 from momus.lm.out_of_memory import run_within_memory
 from momus.lm.stop import StopStrings
 from momus.lm.tree import Tokens, TokenTree
 
 T = TypeVar("T")
+
+HEAD = 32  # tokens that prompts have in common from which on a forward pass of their own is worth it
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ class LocalEngine(Codec):
 
         def compare(part: Sequence[int]) -> None:
             logits = logits_after(self, [tuple(prefixes[i]) for i in part]).float()
-            logprobs = logits - _total(logits)[:, None]
+            logprobs = logits - log_total(logits)[:, None]
             for i, row in zip(part, logprobs, strict=True):
                 first, second = row[pairs[i][0]], row[pairs[i][1]]
                 choices[i] = Choice(float(torch.sigmoid(first - second)), float(first.exp() + second.exp()))
@@ -205,6 +207,7 @@ class LocalEngine(Codec):
         Returns:
             Keys and values [P, H, T, D] a layer, and which of the T columns are the sequence's, bool [P, T].
         """
+        self._read_common_head(sequences)
         found = [self._memory.match(sequence) for sequence in sequences]
         groups = group_by_length([len(s) - m.length for s, m in zip(sequences, found, strict=True)])
         if len(groups) == 1:
@@ -219,6 +222,12 @@ class LocalEngine(Codec):
         lengths = torch.tensor([match.length for match in whole], device=self.model.device)
         size = int(lengths.max())
         return stack_padded(whole, size), torch.arange(size, device=lengths.device) < lengths[:, None]
+
+    def _read_common_head(self, sequences: Sequence[Tokens]) -> None:
+        """Read what different prompts begin with, such as one instruction, before all that follows it: once."""
+        head = shared_prefix(sequences) if self.has_cache else ()
+        if len(head) - self._memory.match(head).length >= HEAD:
+            self._read([head], [self._memory.match(head)])
 
     def _read(self, sequences: Sequence[Tokens], found: Sequence[CachedPrefix]) -> tuple[DynamicCache, torch.Tensor]:
         """Read sequences side by side, from where their matches in memory end; see `read`."""
@@ -369,7 +378,7 @@ def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Sett
 
     What may not come next is struck out in place: of the rest, and so of what is picked, the logits stay.
     """
-    total = _total(logits)
+    total = log_total(logits)
     left = [row.choose(step, settings.temperature) for row in rows]
     logits[:, settings.vocabulary :] = float("-inf")
     for i, row in enumerate(rows):
@@ -389,11 +398,3 @@ def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Sett
         picked = draw(scaled.softmax(-1), noise, settings.top_p)
     logprobs = logits.gather(-1, picked[:, None])[:, 0] - total
     return picked.tolist(), logprobs.tolist()
-
-
-def _total(logits: torch.Tensor) -> torch.Tensor:
-    """Return what to subtract from logits [R, V] for log-probabilities: float32 [R]."""
-    total = logits.logsumexp(-1)
-    if not bool(total.isfinite().all()):
-        raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")
-    return total

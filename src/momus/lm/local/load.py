@@ -1,7 +1,8 @@
-"""Loading a model into an engine of this process."""
+"""Loading a model into an engine of this process: where it runs, and in what precision."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -9,30 +10,66 @@ import torch
 
 from momus.errors import UserError
 from momus.lm.codec import read_tokenizer
+from momus.lm.gguf import is_gguf
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import load_causal_lm
+
+_LOG = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16"]
 
 
 def load_local_engine(
-    model: str | Path, device: str | None = None, precision: Precision = "fp32", cache_bytes: int = 2**29
+    model: str | Path, device: str | None = None, precision: Precision | None = "fp32", cache_bytes: int = 2**29
 ) -> LocalEngine:
     """Load a model with its tokenizer.
 
     Args:
         model: The model's folder, its name on the hub, or a GGUF file.
         device: Where it runs, such as "cpu" or "cuda:0"; by default on a GPU if there is one.
-        precision: What it is held and computed in: 32-bit floats, or bfloat16.
+        precision: What it is held and computed in: 32-bit floats, or bfloat16; None takes what `choose_precision` does.
         cache_bytes: Bytes of keys and values to keep between calls.
 
     Raises:
         UserError: It cannot be loaded, or there is no such device.
     """
-    loaded = load_causal_lm(model, torch.bfloat16 if precision == "bf16" else torch.float32)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = precision or choose_precision(model, place)
+    loaded = load_causal_lm(model, torch.bfloat16 if chosen == "bf16" else torch.float32)
     try:
         loaded = loaded.to(torch.device(place))
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {place}: {' '.join(str(error).split())[:120]}") from error
     return LocalEngine(loaded, read_tokenizer(model), cache_bytes=cache_bytes)  # nothing is padded or trained here
+
+
+def choose_precision(model: str | Path, device: str) -> Precision:
+    """Return bfloat16 where it is the faster one and loses nothing of the weights, and say so in one line; else fp32.
+
+    It is faster on GPUs and on CPUs with AMX or AVX512-BF16; it loses nothing where the weights were published in 16
+    bits, or in fewer.
+    """
+    if not (multiplies_bfloat16(device) and is_stored_in_16_bits(model)):
+        return "fp32"
+    _LOG.warning("%s computes in bfloat16, which is faster here", model)
+    return "bf16"
+
+
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether a device multiplies matrices of bfloat16 faster than those of float32."""
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    checks = (getattr(torch.cpu, name, bool) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return torch.device(device).type == "cpu" and any(check() for check in checks)
+
+
+def is_stored_in_16_bits(model: str | Path) -> bool:
+    """Whether a model's weights are said to be of 16 bits, or fewer, by its configuration."""
+    from transformers import AutoConfig
+
+    if is_gguf(model):
+        return True
+    try:
+        return getattr(AutoConfig.from_pretrained(str(model)), "dtype", None) in (torch.bfloat16, torch.float16)
+    except (OSError, ValueError):  # loading it says what is wrong
+        return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from momus.errors import UserError
+
 BLOCK = 1024  # probabilities summed up together: a vocabulary of 150,000 is searched block first
 LIKELIEST = 1024  # tokens to look for the most probable set among, before all are sorted
 
@@ -54,3 +56,15 @@ def keep_most_probable(probabilities: torch.Tensor, top_p: float) -> torch.Tenso
     if bool(surplus.any()):
         equal &= equal.cumsum(-1) <= equal.sum(-1, keepdim=True) - surplus
     return probabilities.masked_fill(~((probabilities > least) | equal), 0.0)
+
+
+def log_total(logits: torch.Tensor) -> torch.Tensor:
+    """Return what to subtract from logits [R, V] for log-probabilities: float32 [R].
+
+    Raises:
+        UserError: They are not numbers.
+    """
+    total = logits.logsumexp(-1)
+    if not bool(total.isfinite().all()):
+        raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")
+    return total
