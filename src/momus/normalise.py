@@ -140,17 +140,17 @@ def fold(text: str, case: bool, spaces: bool) -> Folded:
 
 def _letters(text: str) -> list[tuple[int, int, str]]:
     """Return every letter with what composes with it: where it begins and ends, and its form before composing."""
-    found: list[tuple[int, int, str]] = []
+    made: list[tuple[int, int, str]] = []
     for place, character in enumerate(text):
         form = _FORMS[ord(character)]
         if not form:
             continue
-        if found and (form[0] in _SECOND or unicodedata.combining(form[0])):
-            start, _, before = found[-1]
-            found[-1] = start, place + 1, before + form
+        if made and (form[0] in _SECOND or unicodedata.combining(form[0])):
+            start, _, before = made[-1]
+            made[-1] = start, place + 1, before + form
         else:
-            found.append((place, place + 1, form))
-    return found
+            made.append((place, place + 1, form))
+    return made
 
 
 def _folded(text: str, case: bool) -> str:

@@ -135,8 +135,8 @@ def score_answers(files: Sequence[str]) -> dict[str, list[TaskResult]]:
         gathered: dict[tuple[str, str], _Gathered] = {}
         for answer in read_answers(file, task):
             _add(gathered.setdefault((answer.system, answer.style), _Gathered()), answer, task)
-        for (system, style), own in gathered.items():
-            by_system.setdefault(system, []).extend(_results(name, task, style, own, Path(file).name))
+        for (system, style), group in gathered.items():
+            by_system.setdefault(system, []).extend(_results(name, task, style, group, Path(file).name))
     if not by_system:
         raise UserError(f"{', '.join(files)}: no answers in it")
     return by_system
@@ -181,10 +181,10 @@ def _given(row: Mapping[str, Any], task: AnswerTask, place: str) -> GivenAnswer:
 
 
 def _references(value: Any, place: str) -> tuple[str, ...]:
-    found = value.split("|") if isinstance(value, str) else () if value is None else value
-    if not all(isinstance(reference, str) for reference in found) or (value is not None and not found):
+    references = value.split("|") if isinstance(value, str) else () if value is None else value
+    if not all(isinstance(reference, str) for reference in references) or (value is not None and not references):
         raise UserError(f"{place}: references: must be texts, | between them, or a list of texts")
-    return tuple(found)
+    return tuple(references)
 
 
 def _number(value: Any, column: str, place: str) -> float:
