@@ -44,7 +44,7 @@ def test_then_it_is_one_line_and_nothing_is_written(paper, capsys):
     with chat_server(lambda *_: BAD["cut off"], "A small study") as server:
         assert main(["feedback", str(paper), "--model", "m", "--url", server.url]) == 2
     error = capsys.readouterr().err
-    assert "gave no feedback of the asked form" in error and error.count("\n") == 1
+    assert "the answer was cut off: raise --answer-tokens" in error and error.count("\n") == 1
     assert [own.name for own in paper.parent.iterdir()] == ["paper.md"]
 
 
@@ -70,7 +70,7 @@ def test_a_filtered_answer_is_one_line(paper, capsys):
     with chat_server(lambda *_: Reply(None, finish_reason="content_filter"), "A small study") as server:
         assert main(["feedback", str(paper), "--model", "m", "--url", server.url]) == 2
     error = capsys.readouterr().err
-    assert "content_filter" in error and error.count("\n") == 1
+    assert "a filter of the server ended the answer" in error and error.count("\n") == 1
 
 
 def test_a_reasoning_model_s_drafts_are_not_its_answer(paper):
