@@ -7,6 +7,7 @@ was to be there, and two commands never write in one place.
 from momus.files.ledger import Ledger, digest
 from momus.files.locks import DirectoryLock
 from momus.files.log import Log
+from momus.files.model_folder import check_model_folder, count_weights
 from momus.files.reading import (
     LONGEST,
     JsonDecoder,
@@ -41,6 +42,8 @@ __all__ = [
     "atomic_directory",
     "atomic_file",
     "changed",
+    "check_model_folder",
+    "count_weights",
     "digest",
     "fill_json",
     "json_lines",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from momus.errors import UserError
+from momus.files import check_model_folder
 from momus.lm.constraint import Vocabulary
 from momus.lm.end_tokens import end_tokens
 from momus.lm.gguf import pretrained
@@ -122,9 +123,15 @@ def read_tokenizer(source: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     name, options = pretrained(source)
+    if Path(source).is_dir():
+        if not (Path(source) / "tokenizer_config.json").is_file():
+            refuse_run(source)
+        check_model_folder(Path(source), weights=False)
     try:
-        return AutoTokenizer.from_pretrained(name, **options)
-    except Exception as error:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
+    except BaseException as error:  # the library's core, in Rust, ends in a panic of its own on what it does not expect
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         refuse_run(source)
         line = " ".join(str(error).split())[:300]
         raise UserError(f"cannot load a tokenizer from {source}: {line}") from error

@@ -24,7 +24,7 @@ def end_tokens(tokenizer: Any, generation_config: Any = None) -> frozenset[int]:
     """
     listed = getattr(generation_config, "eos_token_id", None)
     named = {tokenizer.eos_token_id, _end_of_turn(tokenizer), *(listed if isinstance(listed, list) else [listed])}
-    return frozenset(int(token) for token in named if token is not None and 0 <= token < len(tokenizer))
+    return frozenset(int(token) for token in named if isinstance(token, int) and 0 <= token < len(tokenizer))
 
 
 def read_end_tokens(source: str | Path, tokenizer: Any) -> frozenset[int]:
@@ -42,8 +42,10 @@ def read_end_tokens(source: str | Path, tokenizer: Any) -> frozenset[int]:
                 raise OSError("no generation_config.json in a GGUF file")
             listed = GenerationConfig.from_pretrained(folder)
         except OSError:  # then transformers takes them from the model's configuration
-            listed = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, **options))
-    except (OSError, ValueError) as error:
+            listed = GenerationConfig.from_model_config(
+                AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
+            )
+    except Exception as error:  # whatever transformers makes of settings of the wrong types
         raise UserError(f"cannot read the settings of {source}: {' '.join(str(error).split())[:200]}") from error
     return end_tokens(tokenizer, listed)
 

@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Generation
 from transformers.utils.logging import disable_progress_bar
 
 from momus.errors import UserError
-from momus.files import atomic_directory, fill_json
+from momus.files import atomic_directory, check_model_folder, fill_json
 from momus.lm.codec import read_tokenizer, refuse_run
 from momus.lm.gguf import check_memory, pretrained
 from momus.lm.local.adapters import HEAD_WEIGHTS_FILE, base_name, is_adapter, load_adapter, state_digest
@@ -126,11 +126,14 @@ class RewardModel(nn.Module):
     @staticmethod
     def _read(path: Path, made: Callable[[nn.Module], R]) -> R:
         """Make a reward model of the backbone described in a directory, and read its tensors."""
+        held = _count_weights(path)
         try:
-            model = made(
-                _train_all_tokens(AutoModel.from_config(AutoConfig.from_pretrained(path), dtype=torch.float32))
-            )
+            config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+            _check_room(config, held, AutoModel)
+            model = made(_train_all_tokens(AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)))
             model.load_state_dict(load_file(path / "model.safetensors"))
+        except UserError:
+            raise
         except Exception as error:
             raise UserError(f"cannot load the reward model in {path}: {_one_line(error)}") from error
         return model
@@ -147,7 +150,7 @@ def reward_kind(path: Path) -> str:
     except FileNotFoundError as error:
         refuse_run(path)
         raise UserError(f"{path} does not hold a reward model: it has no {HEAD_FILE}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"cannot read {path / HEAD_FILE}: {_one_line(error)}") from error
 
 
@@ -172,18 +175,26 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, revisio
         model = load_causal_lm(base, revision=commit)
         load_adapter(model, Path(path))
         if (Path(path) / "generation_config.json").is_file():
-            model.generation_config = GenerationConfig.from_pretrained(path)
+            try:
+                model.generation_config = GenerationConfig.from_pretrained(path)
+            except Exception as error:
+                raise UserError(f"cannot read {path}/generation_config.json: {_one_line(error)}") from error
         return model.to(dtype).eval()
     name, options = pretrained(path)
+    held = _count_weights(Path(path)) if Path(path).is_dir() else None
     if options:
         check_memory(Path(path), dtype.itemsize)
         options["quantization_config"] = GgufConfig(dequantize=True)  # packed weights could not be trained or saved
     if revision is not None:
         options["revision"] = revision
     try:
+        if held is not None:
+            _check_room(AutoConfig.from_pretrained(name, trust_remote_code=False), held, AutoModelForCausalLM)
         model, found = AutoModelForCausalLM.from_pretrained(
-            name, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+            name, dtype=dtype, use_safetensors=True, output_loading_info=True, trust_remote_code=False, **options
         )
+    except UserError:
+        raise
     except Exception as error:
         refuse_run(path)
         raise UserError(f"cannot load a language model from {path}: {_one_line(error)}") from error
@@ -203,6 +214,34 @@ def _train_all_tokens(model: Any) -> Any:
     """Let every token's embedding have a gradient: nothing is padded here, and many models pad with their end."""
     model.get_input_embeddings().padding_idx = None
     return model
+
+
+def _count_weights(folder: Path) -> int:
+    """Check what lies in a model's folder and return how many weights it has.
+
+    Raises:
+        UserError: It is a run directory, or something in it is damaged or missing.
+    """
+    if not any(folder.glob("*.safetensors")):
+        refuse_run(folder)
+    return check_model_folder(folder)
+
+
+def _check_room(config: Any, held: int, kind: Any) -> None:
+    """Refuse a configuration that asks for far more weights than its files hold, before any memory is taken.
+
+    Raises:
+        UserError: It does.
+    """
+    with torch.device("meta"):
+        model = kind.from_config(config, trust_remote_code=False)
+    needed = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    packed = 16 if getattr(config, "quantization_config", None) else 2
+    if needed > packed * held + 2**26:
+        raise UserError(
+            f"{config.name_or_path}: its config.json asks for {needed / 1e6:,.0f} million weights, its files hold "
+            f"{held / 1e6:,.1f} million"
+        )
 
 
 def load_tokenizer(path: str | Path) -> Any:

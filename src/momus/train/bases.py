@@ -88,8 +88,10 @@ def open_base(
     tokenizer.chat_template = chat.template  # is saved with what is trained
     source, options = pretrained(base_name(Path(name))[0] if is_adapter(name) else name)
     try:
-        positions = getattr(AutoConfig.from_pretrained(source, **options), "max_position_embeddings", None)
-    except (OSError, ValueError) as error:
+        positions = getattr(
+            AutoConfig.from_pretrained(source, trust_remote_code=False, **options), "max_position_embeddings", None
+        )
+    except Exception as error:  # whatever transformers makes of settings of the wrong types
         raise UserError(f"cannot read the settings of {name}: {' '.join(str(error).split())[:200]}") from error
     if positions is not None and config.max_prompt + config.max_answer > positions:
         raise UserError(

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from momus.errors import UserError
-from momus.files import fill_json
+from momus.files import check_model_folder, fill_json
 from momus.lm.codec import read_tokenizer
 
 _LOG = logging.getLogger(__name__)
@@ -108,6 +108,8 @@ def base_name(path: Path) -> tuple[str, str | None]:
         raise UserError(
             f"{path} does not say what its adapter belongs to: set base_model_name_or_path in {CONFIG_FILE}"
         )
+    if is_adapter(name):
+        raise UserError(f"{path}: the base of its adapter, {name}, is itself an adapter: merge that first")
     return name, None if revision is None or Path(name).exists() else str(revision)
 
 
@@ -119,6 +121,7 @@ def load_adapter(base: Any, path: Path) -> None:
     Raises:
         UserError: It was trained over another model, or cannot be read.
     """
+    check_model_folder(path)
     name, _ = base_name(path)
     base.base_identity = identify(base)
     if (path / BASE_FILE).is_file():

@@ -1,0 +1,277 @@
+"""A damaged, half-downloaded or hostile model folder is loaded like the whole one, or one line says why not."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import resource
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from momus.cli import main
+from momus.errors import UserError
+from momus.files.model_folder import check_model_folder, count_weights
+from momus.lm.end_tokens import read_end_tokens
+from momus.lm.local.load import load_local_engine
+from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
+from support.tiny import tiny_model, tiny_tokenizer
+
+MOST_MEMORY = 2 << 30
+
+
+class Exploit:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (Path("/tmp/momus-was-unpickled").touch, ())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A language model, a reward model and an adapter, all with their tokenizer."""
+    from peft import LoraConfig, get_peft_model
+
+    root = tmp_path_factory.mktemp("whole")
+    save_causal_lm(tiny_model(), root / "model", tiny_tokenizer())
+    RewardModel.from_causal_lm(tiny_model()).save(root / "reward", tokenizer=tiny_tokenizer())
+    adapted = get_peft_model(load_causal_lm(root / "model"), LoraConfig(r=2, target_modules=["q_proj"]))
+    adapted.save_pretrained(root / "adapter")
+    tiny_tokenizer().save_pretrained(root / "adapter")
+    return {name: root / name for name in ("model", "reward", "adapter")}
+
+
+def load_model(folder: Path) -> None:
+    engine = load_local_engine(folder)
+    read_end_tokens(folder, engine.tokenizer)
+    load_tokenizer(folder)
+    engine.score([1, 2], [[3]])
+
+
+def load_reward(folder: Path) -> None:
+    RewardModel.load(folder)
+    load_tokenizer(folder)
+
+
+LOADERS: dict[str, Callable[[Path], None]] = {"model": load_model, "reward": load_reward, "adapter": load_model}
+
+
+def loads_or_is_refused(load: Callable[[Path], None], folder: Path) -> str:
+    """Return the line of a refusal, "" where everything could be loaded."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        load(folder)
+    except UserError as error:
+        line = str(error)
+        assert line and "\n" not in line and len(line) < 1000
+        return line
+    finally:
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before < MOST_MEMORY
+        assert not Path("/tmp/momus-was-unpickled").exists()
+    return ""
+
+
+def damaged_bytes(data: bytes, chance: random.Random) -> bytes:
+    """Cut a file off, flip bytes of it, or put in and take out some."""
+    at = chance.randrange(len(data) + 1) if len(data) < 400 or chance.random() < 0.5 else chance.randrange(400)
+    return chance.choice(
+        [
+            data[:at],
+            data[:at] + bytes(chance.randrange(256) for _ in range(4)) + data[at + 4 :],
+            data[:at] + data[at + chance.randrange(1, 50) :],
+            data[:at] + chance.randbytes(5) + data[at:],
+            b"",
+            b"\x00" * len(data),
+        ]
+    )
+
+
+STRANGE = [
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    10**6,
+    10**12,
+    2**63,
+    "x",
+    "",
+    [],
+    {},
+    [[]],
+    "../../x",
+    [10**9],
+    {"a": None},
+    "\x1b[31m",
+]
+
+
+def damaged_settings(value: Any, chance: random.Random) -> Any:
+    """Put a value of another type or size in the place of one setting, or leave it out."""
+    if isinstance(value, dict) and value:
+        key = chance.choice(sorted(value))
+        if isinstance(value[key], dict | list) and chance.random() < 0.5:
+            return {**value, key: damaged_settings(value[key], chance)}
+        if chance.random() < 0.2:
+            return {name: inner for name, inner in value.items() if name != key}
+        return {**value, key: chance.choice(STRANGE)}
+    if isinstance(value, list) and value:
+        return [*value[:-1], damaged_settings(value[-1], chance)]
+    return chance.choice(STRANGE)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_folder_with_random_damage_is_loaded_or_refused(
+    whole: dict[str, Path], tmp_path: Path, name: str, seed: int
+) -> None:
+    chance = random.Random(f"{name} {seed}")
+    folder = tmp_path / "folder"
+    shutil.copytree(whole[name], folder)
+    file = chance.choice(sorted(folder.iterdir()))
+    if chance.random() < 0.1:
+        file.unlink()
+    elif file.suffix == ".json" and chance.random() < 0.6:
+        file.write_text(json.dumps(damaged_settings(json.loads(file.read_text()), chance)))
+    else:
+        file.write_bytes(damaged_bytes(file.read_bytes(), chance))
+    loads_or_is_refused(LOADERS[name], folder)
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_weights_that_are_cut_off_are_refused_by_name(whole: dict[str, Path], tmp_path: Path, name: str) -> None:
+    folder, chance = tmp_path / "folder", random.Random(0)
+    shutil.copytree(whole[name], folder)
+    [file] = folder.glob("*model.safetensors")
+    data = file.read_bytes()
+    for cut in [0, 1, 7, 8, 9, len(data) - 1, *(chance.randrange(len(data)) for _ in range(5))]:
+        file.write_bytes(data[:cut])
+        assert file.name in loads_or_is_refused(LOADERS[name], folder)
+    file.write_bytes(data + b"more")
+    assert file.name in loads_or_is_refused(LOADERS[name], folder)
+
+
+def test_the_weights_of_a_whole_file_are_counted(whole: dict[str, Path]) -> None:
+    model = load_causal_lm(whole["model"])
+    tensors = {tensor.data_ptr(): tensor.numel() for tensor in model.state_dict().values()}
+    assert check_model_folder(whole["model"]) in (sum(tensors.values()), sum(t.numel() for t in model.parameters()))
+
+
+def put(settings: Path, **values: Any) -> None:
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), **values}))
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "layers": (lambda folder: put(folder / "config.json", num_hidden_layers=10**9), "num_hidden_layers"),
+    "huge": (lambda folder: put(folder / "config.json", vocab_size=10**9, hidden_size=32), "million weights"),
+    "wide": (lambda folder: put(folder / "config.json", intermediate_size=2**30), "million weights"),
+    "overflow": (lambda folder: put(folder / "config.json", hidden_size=10**30), "hidden_size"),
+    "kind": (lambda folder: put(folder / "config.json", model_type="no such kind"), "no such kind"),
+    "code": (
+        lambda folder: put(
+            folder / "config.json",
+            model_type="mine",
+            auto_map={"AutoModelForCausalLM": "evil.M", "AutoConfig": "evil.C"},
+        ),
+        "cannot load",
+    ),
+    "tokenizer code": (
+        lambda folder: put(
+            folder / "tokenizer_config.json", tokenizer_class="Mine", auto_map={"AutoTokenizer": ["evil.T", "evil.T"]}
+        ),
+        "",
+    ),
+    "list": (lambda folder: (folder / "config.json").write_text("[1]"), "config.json"),
+    "deep": (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json"),
+    "page": (lambda folder: (folder / "config.json").write_text("<html>404</html>"), "config.json"),
+    "pointer": (
+        lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n"),
+        "model.safetensors",
+    ),
+    "header": (
+        lambda folder: (folder / "model.safetensors").write_bytes(struct.pack("<Q", 2**62) + b"{}"),
+        "model.safetensors",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_folder_is_refused(whole: dict[str, Path], tmp_path: Path, name: str) -> None:
+    damage, words = HOSTILE[name]
+    folder = tmp_path / "folder"
+    shutil.copytree(whole["model"], folder)
+    (folder / "evil.py").write_text("from pathlib import Path\nPath('/tmp/momus-was-unpickled').touch()\n")
+    damage(folder)
+    assert words in loads_or_is_refused(load_model, folder)
+
+
+def test_pickled_weights_are_never_opened(whole: dict[str, Path], tmp_path: Path) -> None:
+    for name, file in (("model", "pytorch_model.bin"), ("adapter", "adapter_model.bin")):
+        folder = tmp_path / name
+        shutil.copytree(whole[name], folder)
+        for weights in folder.glob("*.safetensors"):
+            weights.unlink()
+        (folder / file).write_bytes(pickle.dumps(Exploit()))
+        assert "pickled" in loads_or_is_refused(load_model, folder)
+
+
+@pytest.mark.parametrize("part", ["../../../etc/passwd", "/etc/passwd", "..", "a/b.safetensors", "gone", 3, None])
+def test_an_index_names_only_parts_beside_it(whole: dict[str, Path], tmp_path: Path, part: Any) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(whole["model"], folder)
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": part}}))
+    assert "model.safetensors.index.json" in loads_or_is_refused(load_model, folder)
+
+
+def test_an_adapter_of_itself_is_refused(whole: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(whole["adapter"], folder)
+    put(folder / "adapter_config.json", base_model_name_or_path=str(folder))
+    assert "itself an adapter" in loads_or_is_refused(load_model, folder)
+    put(folder / "adapter_config.json", base_model_name_or_path=str(whole["model"]), r=10**9)
+    assert "no model is that large" in loads_or_is_refused(load_model, folder)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["rain", "--model", "FOLDER", "--prompt", "why?"],
+        ["train", "sft", "--model", "FOLDER", "--data", "DATA", "--out", "OUT"],
+        ["train", "reward", "--model", "FOLDER", "--data", "DATA", "--out", "OUT"],
+        ["critique", "TASKS", "--model", "FOLDER", "--out", "OUT"],
+        ["review", "CODE", "--model", "FOLDER"],
+    ],
+)
+@pytest.mark.parametrize("damage", ["cut", "settings", "pickled"])
+def test_every_command_that_loads_a_model_says_what_is_wrong_with_it(
+    whole: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str], damage: str
+) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(whole["model"], folder)
+    if damage == "cut":
+        (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
+    elif damage == "settings":
+        (folder / "config.json").write_text('{"model_type": "llama"')
+    else:
+        (folder / "model.safetensors").unlink()
+        (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Exploit()))
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n' * 8)
+    (tmp_path / "tasks.jsonl").write_text('{"id": "f", "question": "", "answer": "x = 1\\n"}\n')
+    (tmp_path / "code.py").write_text("x = 1\n")
+    names = {"FOLDER": "folder", "DATA": "data.jsonl", "TASKS": "tasks.jsonl", "CODE": "code.py", "OUT": "out"}
+    assert main([str(tmp_path / names[word]) if word in names else word for word in command]) == 2
+    shown = capsys.readouterr().err
+    assert "Traceback" not in shown and str(folder) in shown
+    assert not Path("/tmp/momus-was-unpickled").exists()
+
+
+def test_a_safetensors_file_of_no_tensors_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+    assert count_weights(tmp_path / "a.safetensors") == 0
