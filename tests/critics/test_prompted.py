@@ -11,9 +11,9 @@ from momus.critics.critic import AgreementDial, LengthDial
 from momus.critics.prompted import PromptedConfig, PromptedCritic, read_prompt, write_prompt
 from momus.critics.reading import SCHEMA, place_quote, read_comments
 from momus.critique import Critique, format_critique, lines_of, parse_critique
-from momus.errors import UserError
 from momus.lm.chats.protocol import Answer
 from momus.records import Task
+from momus.search.result import SearchResult
 
 CODE = "def f(xs):\n    total = 0\n    for x in xs:\n        total += x\n    total = 0\n    return total / len(xs)"
 TASK = Task(id="f", question="Return the mean.", answer=CODE)
@@ -185,10 +185,9 @@ def test_an_answer_that_cannot_be_read_is_asked_for_once_more_and_then_there_is_
     assert result.candidates == () and LengthDial().choose(result, CODE, 0.0) == Critique()
 
 
-def test_one_reason_for_all_is_the_error():
+def test_a_question_that_cannot_be_asked_is_not_asked_again_and_its_problem_is_kept():
     chat = ScriptedChat(lambda question: Answer("", "too long", refused=True))
-    with pytest.raises(UserError, match="scripted: too long"):
-        PromptedCritic(chat).write([TASK, TASK])
+    assert PromptedCritic(chat).write([TASK, TASK]) == [SearchResult((), "too long")] * 2
     assert len(chat.questions) == 2
 
 

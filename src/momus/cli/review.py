@@ -82,6 +82,9 @@ def command(
         if not json:
             with _going_on(check):
                 print_review(review, console)
+    read = [review for review in reviews if review.units]
+    if read and all(review.units == review.unanswered for review in read):
+        raise UserError(f"nothing was reviewed: {read[0].problems[0] or 'the critic wrote no critique'}")
     with _going_on(check):
         if json:
             print(to_json(reviews, skipped), flush=True)

@@ -65,5 +65,5 @@ class LengthDial:
         return choose_best(written, setting).critique if written.candidates else Critique()
 
     def settings(self, written: SearchResult) -> Iterable[float]:
-        """Return one modifier between any two at which the choice changes, and one beyond each end."""
-        return take_midpoints(find_ties(written)) if written.candidates else ()
+        """Return one modifier between any two at which the choice changes, and one beyond each end; 0 for no choice."""
+        return take_midpoints(find_ties(written)) if len(written.candidates) > 1 else (0.0,)

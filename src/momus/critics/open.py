@@ -11,7 +11,6 @@ from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critics.trained import SearchCritic, VotingCritic
 from momus.errors import UserError
 from momus.lm.chats.open import open_chat
-from momus.lm.chats.protocol import refuse_continuing
 from momus.lm.tiny import TINY
 from momus.search.result import RewardSource
 
@@ -45,10 +44,12 @@ def open_critic(
     """
     source = reward or RewardSource()
     if url is not None or (model is not None and _has_chat_template(model)):
-        chat = open_chat(None if model is None else str(model), url)
         if source:
-            raise refuse_continuing(chat, "a critic with a reward model")
-        return PromptedCritic(chat, prompted)
+            raise UserError(
+                "a critic with a reward model continues texts token by token: that takes one trained by Momus, in "
+                "this process, and neither a server nor a model that chats"
+            )
+        return PromptedCritic(open_chat(None if model is None else str(model), url), prompted)
     if prompted is not None:
         raise UserError("--rules and --samples are for models that are prompted: this one was trained, or has no chat")
     return _open_trained(Path(model or TINY), source)

@@ -25,6 +25,9 @@ from momus.search.result import Candidate, SearchResult
 
 PromptKind = Literal["code", "answer"]
 
+UNREADABLE = "what the model answered is not a critique"
+"""The problem of answers that are not in any form that is read."""
+
 MAX_RULES = 20_000
 """Characters of house rules."""
 
@@ -82,7 +85,7 @@ class PromptedCritic:
         """Ask for critiques of every task; one that gets no answer that can be read has no candidates.
 
         Raises:
-            UserError: The model cannot be asked, or none of several tasks gets an answer, all for one reason.
+            UserError: The model cannot be asked.
         """
         asked = [(task, sample) for task in tasks for sample in range(self._config.samples)]
         candidates: list[Candidate | None] = [None] * len(asked)
@@ -92,15 +95,12 @@ class PromptedCritic:
             answers = self._chat.answer([self._question(*asked[i], attempt) for i in waiting]) if waiting else []
             for i, answer in zip(waiting, answers, strict=True):
                 candidates[i] = read_candidate(answer.text, asked[i][0].answer)
-                problems[i] = answer.problem or ("the answer was cut off" if answer.cut else "")
+                problems[i] = answer.problem or ("the answer was cut off" if answer.cut else UNREADABLE)
             refused = {i for i, answer in zip(waiting, answers, strict=True) if answer.refused}
             waiting = [i for i in waiting if candidates[i] is None and i not in refused]
-        failed = [problem for candidate, problem in zip(candidates, problems, strict=True) if candidate is None]
-        if len(failed) == len(asked) > 0 and failed[0] and len(set(failed)) == 1:
-            raise UserError(f"{self._chat.name}: {failed[0]}")
         size = self._config.samples
         return [
-            SearchResult(tuple(c for c in candidates[start : start + size] if c is not None))
+            SearchResult(tuple(c for c in candidates[start : start + size] if c is not None), problems[start])
             for start in range(0, len(asked), size)
         ]
 

@@ -53,8 +53,9 @@ def is_vacuous(comment: Comment, answer: str) -> bool:
 
 def drop_vacuous(written: SearchResult, answer: str) -> SearchResult:
     """Return what a critic wrote about an answer without its vacuous comments."""
-    return SearchResult(
-        tuple(
+    return replace(
+        written,
+        candidates=tuple(
             replace(
                 candidate,
                 critique=candidate.critique.model_copy(
@@ -62,7 +63,7 @@ def drop_vacuous(written: SearchResult, answer: str) -> SearchResult:
                 ),
             )
             for candidate in written.candidates
-        )
+        ),
     )
 
 

@@ -93,7 +93,8 @@ def _notes(review: FileReview) -> list[str]:
         comments = _count(review.unanchored, "comment")
         notes.append(f"{comments} left out: the quote is not in the code, or not in that place")
     if review.unanswered:
-        notes.append(f"{_count(review.unanswered, 'function')} without a critique: what the model answered is not one")
+        problems = "; ".join(filter(None, review.problems)) or "the critic wrote none"
+        notes.append(f"{_count(review.unanswered, 'function')} without a critique: {visible_line(problems)}")
     if review.vacuous:
         notes.append(
             f"{_count(review.vacuous, 'comment')} left out: saying nothing, or proposing what already stands there"

@@ -34,8 +34,8 @@ class FileReview:
 
     `unanchored` counts comments whose quote is not in the code (dropped, never guessed at), `omitted` those
     beyond the limit asked for, `vacuous` those that say nothing or propose what already stands there (dropped),
-    `unanswered` functions of which the critic gave no critique that can be read, and `unread` holds the lines too long
-    for the critic.
+    `unanswered` functions of which the critic gave no critique (`problems` say why), and `unread` holds the lines too
+    long for the critic.
     """
 
     path: Path
@@ -45,6 +45,7 @@ class FileReview:
     omitted: int = 0
     vacuous: int = 0
     unanswered: int = 0
+    problems: tuple[str, ...] = ()
     unread: tuple[int, ...] = ()
 
 
@@ -97,6 +98,7 @@ def _review(source: Source, critic: Critic, setting: float, max_comments: int | 
         omitted=len(kept) - len(kept[:max_comments]),
         vacuous=sum(vacuous for _, vacuous in chosen),
         unanswered=sum(not result.candidates for result in written),
+        problems=tuple(dict.fromkeys(result.problem for result in written if not result.candidates)),
         unread=tuple(unread),
     )
 

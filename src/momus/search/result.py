@@ -93,6 +93,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """All candidates of one search, in the order they were sampled."""
+    """All candidates of one search, in the order they were sampled; where there are none, `problem` says why."""
 
     candidates: tuple[Candidate, ...]
+    problem: str = ""

@@ -1,0 +1,119 @@
+"""`momus review` with a model on a server: what it prints, refuses and needs."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from momus.cli import main
+from support.chat_server import Reply, chat_server
+
+CODE = "def mean(values):\n    total = sum(values)\n    return total / len(values)\n\n\ndef one():\n    return 1\n"
+
+
+def _say(question, count):
+    if "def one" in question:
+        return '{"comments": []}'
+    comments = [
+        {"line": 3, "quote": "return total / len(values)", "severity": "error", "problem": "Fails for an empty list."},
+        {"line": 2, "quote": "total = max(values)", "severity": "error", "problem": "Takes the largest."},
+        {"line": 2, "quote": "total = sum(values)", "severity": "note", "problem": "Should be `total = sum(values)`."},
+    ]
+    return f"Here you are:\n```json\n{json.dumps({'comments': comments})}\n```"
+
+
+@pytest.fixture
+def code(tmp_path):
+    path = tmp_path / "code.py"
+    path.write_text(CODE)
+    return path
+
+
+def test_comments_of_a_model_on_a_server_are_printed_at_their_lines(code, capsys):
+    with chat_server(_say, "def ") as server:
+        assert main(["review", str(code), "--url", server.url, "--model", "m"]) == 0
+    out = capsys.readouterr().out
+    assert f"{code}:3  error  mean" in out and "Fails for an empty list." in out
+    assert "1 comment left out: the quote is not in the code, or not in that place" in out
+    assert "1 comment left out: saying nothing, or proposing what already stands there" in out
+    assert out.endswith("1 comment on 2 functions in 1 file.\n")
+
+
+def test_rules_are_in_the_prompt_and_several_samples_vote(code, tmp_path, capsys):
+    rules = tmp_path / "rules.md"
+    rules.write_text("No recursion.")
+    with chat_server(_say, "def ") as server:
+        options = ["--url", server.url, "--rules", str(rules), "--samples", "3", "--json"]
+        assert main(["review", str(code), *options]) == 0
+        assert len(server.asked) == 6 and all("No recursion." in question for question in server.asked)
+    (file,) = json.loads(capsys.readouterr().out)["files"]
+    assert [(f["line"], f["severity"]) for f in file["findings"]] == [(3, "error")]
+
+
+def test_a_function_whose_answer_cannot_be_read_is_counted_and_not_called_clean(code, capsys):
+    with chat_server(
+        lambda question, count: "Sure!" if "def one" in question else '{"comments": []}', "def "
+    ) as server:
+        assert main(["review", str(code), "--url", server.url]) == 0
+    out = capsys.readouterr().out
+    assert "1 function without a critique: what the model answered is not a critique" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--false-alarms", "0.2"], "needs --calibration"),
+        (["--rules", "missing.md"], "--rules missing.md"),
+        (["--samples", "0"], "--samples 0"),
+    ],
+)
+def test_what_does_not_go_with_a_server_is_one_line(code, capsys, options, words):
+    with chat_server(_say, "def ") as server:
+        assert main(["review", str(code), "--url", server.url, *options]) == 2
+    error = capsys.readouterr().err.strip()
+    assert words in error and "\n" not in error
+
+
+def test_a_search_over_a_server_is_refused(tmp_path, code, capsys):
+    assert main(["calibrate", str(code), "--url", "http://127.0.0.1:9/v1", "--reward", str(tmp_path)]) == 2
+    assert "continues texts token by token" in capsys.readouterr().err
+
+
+def test_a_server_that_filters_every_answer_is_one_line(code, capsys):
+    with chat_server(lambda question, count: Reply(None, "content_filter"), "def ") as server:
+        assert main(["review", str(code), "--url", server.url]) == 2
+    assert "nothing was reviewed: a filter of the server ended the answer" in capsys.readouterr().err
+
+
+def test_prompting_options_are_refused_for_the_shipped_critic(code, capsys):
+    assert main(["review", str(code), "--samples", "2"]) == 2
+    assert "are for models that are prompted" in capsys.readouterr().err
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from momus.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_reviewing_over_a_server_needs_no_torch(code):
+    with chat_server(_say, "def ") as server:
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_TORCH, "review", str(code), "--url", server.url, "--model", "m"],
+            capture_output=True,
+            text=True,
+            env=dict(os.environ),
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "Fails for an empty list." in done.stdout
