@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Literal
 
+from momus.critics.constrained import JsonComments
 from momus.critics.critic import AgreementDial, Dial, LengthDial
 from momus.critics.reading import SCHEMA, read_comments
 from momus.critique import format_critique
@@ -119,6 +120,7 @@ class PromptedCritic:
             # Keyed by nothing else, so that a function is reviewed alike whatever file it is in.
             key=(self._config.seed, sample, attempt),
             schema=SCHEMA,
+            constraint=partial(JsonComments, task.answer),
         )
 
     def _message(self, task: Task) -> Message:

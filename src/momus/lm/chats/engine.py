@@ -8,6 +8,7 @@ from typing import Any
 
 from momus.errors import UnfitInputError, UserError
 from momus.lm.chats.protocol import Answer, Question, Usage, whole_answer, without_thinking
+from momus.lm.constraint import Constraint
 from momus.lm.engine import Engine, Sample
 from momus.lm.tree import Tokens
 from momus.records import Message
@@ -21,12 +22,19 @@ class EngineChat:
         tokenizer: Its tokenizer, whose chat template lays messages out; None sends their texts as they are.
         name: The model's name.
         digest: Returns the SHA-256 of its weights; asked only for what must not be mistaken for another model's.
+        constrained: Whether answers keep to their questions' constraints; over a server that is slow.
     """
 
     def __init__(
-        self, engine: Engine, tokenizer: Any = None, name: str = "", digest: Callable[[], str] = lambda: ""
+        self,
+        engine: Engine,
+        tokenizer: Any = None,
+        name: str = "",
+        digest: Callable[[], str] = lambda: "",
+        *,
+        constrained: bool = False,
     ) -> None:
-        self._engine, self._name, self._digest = engine, name, digest
+        self._engine, self._name, self._digest, self._constrained = engine, name, digest, constrained
         self._stops: list[int] = []
         self._lay_out: Callable[[tuple[Message, ...]], Tokens] = self._as_text
         if tokenizer is not None:
@@ -73,6 +81,7 @@ class EngineChat:
                 temperature=questions[0].temperature,
                 top_p=questions[0].top_p,
                 stop_tokens=self._stops,
+                constraints=[self._constraint(question) for question in questions],
             )
         except UserError as error:
             if not isinstance(error, UnfitInputError) and getattr(error, "status", None) not in (400, 413, 422):
@@ -84,6 +93,12 @@ class EngineChat:
             self._read(group[0], len(prefix), question)
             for group, prefix, question in zip(samples, prefixes, questions, strict=True)
         ]
+
+    def _constraint(self, question: Question) -> Constraint | None:
+        if question.constraint is None or not self._constrained:
+            return None
+        ends = frozenset(self._stops) | getattr(self._engine, "end_tokens", frozenset())
+        return question.constraint(self._engine.vocabulary, ends)
 
     def _read(self, sample: Sample, tokens_in: int, question: Question) -> Answer:
         usage = Usage(tokens_in, len(sample.tokens), 1)

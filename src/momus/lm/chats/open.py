@@ -64,7 +64,7 @@ def _in_this_process(model: str) -> Chat:
         known = model_digest(path) if path.exists() else ""
         return known if precision == "float32" else f"{known} {precision}"  # which may write something else
 
-    return EngineChat(engine, engine.tokenizer, model, digest)
+    return EngineChat(engine, engine.tokenizer, model, digest, constrained=True)
 
 
 def _on_server(model: str | None, url: str, api: Api, settings: dict[str, Any]) -> Chat:

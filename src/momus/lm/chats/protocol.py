@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from momus.errors import UserError
 from momus.records import Message
+
+if TYPE_CHECKING:
+    from momus.lm.constraint import Constraint, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Question:
         top_p: Keep the smallest set of tokens with at least this probability.
         key: Names the randomness: non-negative integers. Samples of one prompt differ in it.
         schema: The JSON schema of the answer, kept to where the model's server can; the answer is read all the same.
+        constraint: Makes, of a vocabulary and the tokens that end an answer, the constraint that a model of this
+            process keeps to; servers go by `schema`. What it makes must follow from the messages.
     """
 
     messages: tuple[Message, ...]
@@ -35,6 +40,7 @@ class Question:
     top_p: float = 1.0
     key: tuple[int, ...] = (0,)
     schema: Mapping[str, Any] | None = None
+    constraint: Callable[[Vocabulary, frozenset[int]], Constraint] | None = None
 
     @classmethod
     def of(cls, text: str, max_tokens: int, *, system: str = "", **settings: Any) -> Question:
@@ -47,6 +53,7 @@ class Question:
         """The SHA-256 of everything the answer depends on but the model, in hexadecimal."""
         told = [message.model_dump(mode="json", exclude_defaults=True) for message in self.messages]
         settings = [self.max_tokens, self.temperature, self.top_p, list(self.key), self.schema]
+        settings += ["constrained"] if self.constraint else []
         return hashlib.sha256(json.dumps([told, settings], sort_keys=True).encode()).hexdigest()
 
     @property

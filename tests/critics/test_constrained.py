@@ -1,0 +1,100 @@
+"""What a local model may write as comments: always JSON, quotes always verbatim, however its tokenizer cuts text."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from momus.critics.constrained import LONGEST_TEXT, CommentState, JsonComments
+from momus.critics.reading import read_comments
+from momus.critique import lines_of
+from momus.lm.constraint import Vocabulary
+
+CODE = 'def f(x):\n    if x == "a\\n":\n        return x\n    y = \'é漢\'\n\n    if x == "a\\n":\n        return x\n'
+END = 0
+# All single bytes, and pieces that cross the ends of strings in every way.
+VOCABULARY = Vocabulary(
+    [None, None]
+    + [bytes([b]) for b in range(256)]
+    + [
+        *(b'{"', b'": ', b'", "', b'"}', b'"}]', b'"}]}', b'."}]}', b'"}, {"line', b' [{"', b"[]}", b'x"}', b'error"'),
+        *(
+            b"word",
+            b" longer words",
+            b'a "quote" b',
+            b"two\nlines",
+            b"back\\slash",
+            b'"}]} more',
+            b'": []}',
+            b"\xc3\xa9",
+        ),
+    ]
+)
+
+
+def write(seed: int, steps: int = 2000) -> tuple[str, CommentState]:
+    rng, rule = random.Random(seed), JsonComments(CODE, VOCABULARY, frozenset({END}))
+    state, text = rule.start(), b""
+    for _ in range(steps):
+        allowed = list(rule.allowed(state))
+        quotes = [t for t in allowed if b'"' in (VOCABULARY.pieces[t] or b"")]
+        token = rng.choice(quotes if quotes and rng.random() < 0.2 else allowed)
+        if token == END:
+            break
+        state = rule.advance(state, token)
+        text += VOCABULARY.pieces[token] or b""
+    assert isinstance(state, CommentState)
+    return text.decode(errors="replace"), state
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 10**9))
+def test_whatever_is_written_is_json_whose_quotes_are_the_lines_they_name(seed: int) -> None:
+    text, state = write(seed)
+    assert state.part == "end"
+    comments = json.loads(text)["comments"]
+    assert [c["quote"] for c in comments] == [CODE.split("\n")[c["line"] - 1].strip() for c in comments]
+    assert len({c["line"] for c in comments}) == len(comments)
+    assert all(0 < len(c["problem"].encode(errors="replace")) <= 3 * LONGEST_TEXT + 99 for c in comments)
+    critique = read_comments(text, CODE)
+    assert critique is not None
+    kept = [c for c in comments if c["problem"].strip()]
+    assert not critique.unanchored and len(critique.comments) <= len(kept)
+    assert {lines_of(c.span, CODE)[0] + 1 for c in critique.anchored if c.span} <= {c["line"] for c in kept}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**9), st.integers(0, 120))
+def test_allowed_tokens_are_exactly_those_that_can_be_read(seed: int, steps: int) -> None:
+    rule = JsonComments(CODE, VOCABULARY, frozenset({END}))
+    _, state = write(seed, steps)
+    allowed = rule.allowed(state)
+    for token in range(len(VOCABULARY)):
+        try:
+            rule.advance(state, token)
+            legal = True
+        except ValueError:
+            legal = False
+        assert legal == (token in allowed), (state, token, VOCABULARY.pieces[token])
+
+
+def test_no_problems_found_can_be_written_and_nothing_after_the_end() -> None:
+    rule = JsonComments(CODE, VOCABULARY, frozenset({END}))
+    state = rule.start()
+    for byte in b'{"comments": []}':
+        state = rule.advance(state, VOCABULARY.by_piece[bytes([byte])][0])
+    assert list(rule.allowed(state)) == [END]
+    with pytest.raises(ValueError, match="not allowed"):
+        rule.advance(state, VOCABULARY.by_piece[b"}"][0])
+
+
+def test_nothing_can_be_said_of_an_answer_without_lines() -> None:
+    rule = JsonComments("\n  \n", VOCABULARY, frozenset({END}))
+    state = rule.start()
+    for byte in b'{"comments": [':
+        state = rule.advance(state, VOCABULARY.by_piece[bytes([byte])][0])
+    assert {VOCABULARY.pieces[t] for t in rule.allowed(state)} == {b"]", b"]}"} & set(VOCABULARY.by_piece)
