@@ -81,7 +81,7 @@ def sample(policy, prompts, n, key):
 
 
 def score(prompts, responses):
-    return [[float(len(response)) for response in own] for own in responses]
+    return [[float(len(response)) for response in item] for item in responses]
 
 
 def ppo(folder: Path, policy, judge: RewardModel | None, config: PPOConfig = SMALL):
@@ -225,8 +225,8 @@ def test_alone_and_merged_it_is_the_same_reward_model(tmp_path: Path) -> None:
         save(model, tmp_path / f"merged{step}")
         save_adapter(model, tmp_path / f"adapter{step}")
         for name in ("merged", "adapter"):
-            found = RewardModel.load(tmp_path / f"{name}{step}").eval()
-            torch.testing.assert_close(leaf_scores(found, TREES), expected, atol=1e-5, rtol=1e-5)
+            actual = RewardModel.load(tmp_path / f"{name}{step}").eval()
+            torch.testing.assert_close(leaf_scores(actual, TREES), expected, atol=1e-5, rtol=1e-5)
 
 
 @settings(max_examples=8, phases=(Phase.generate,))
@@ -365,10 +365,10 @@ def test_an_engine_samples_from_an_adapted_policy() -> None:
 
     assert [s.tokens for s in drawn(model)[0]] == [s.tokens for s in drawn(plain)[0]]
     shaken(model)
-    said = drawn(model)[0]
-    trees = [TokenTree.from_branches(prompt[0], [s.tokens for s in said])]
-    for own, sampled in zip(branch_logprobs(model, trees)[0], said, strict=True):
-        torch.testing.assert_close(own, torch.tensor(sampled.logprobs), atol=1e-4, rtol=1e-4)
+    samples = drawn(model)[0]
+    trees = [TokenTree.from_branches(prompt[0], [s.tokens for s in samples])]
+    for item, sampled in zip(branch_logprobs(model, trees)[0], samples, strict=True):
+        torch.testing.assert_close(item, torch.tensor(sampled.logprobs), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("setup", [Setup(), ADAPTER])
@@ -376,7 +376,7 @@ def test_an_engine_samples_from_an_adapted_policy() -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_layers_computed_again_give_the_same_gradients(setup: Setup, kind: str, training: bool) -> None:
     """Token trees included; unlike transformers' own recomputation, also in evaluation mode, as PPO trains."""
-    found = []
+    actual = []
     for again in (False, True):
         torch.manual_seed(0)
         model = copy_of(prepare(MODELS[kind](), dataclasses.replace(setup, gradient_checkpointing=again)))
@@ -392,10 +392,10 @@ def test_layers_computed_again_give_the_same_gradients(setup: Setup, kind: str, 
                 module.register_forward_pre_hook(counted)  # recomputation stops before the end
         logprobs = token_logprobs(model, TREES).logprobs
         logprobs.sum().backward()
-        found.append([logprobs.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+        actual.append([logprobs.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
         assert calls == (4 if again else 2)
-    assert len(found[0]) == len(found[1]) > 1
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert len(actual[0]) == len(actual[1]) > 1
+    assert all(torch.equal(a, b) for a, b in zip(*actual, strict=True))
 
 
 def test_bf16_holds_what_is_trained_in_float32_and_the_rest_in_bfloat16(tmp_path: Path) -> None:
@@ -404,9 +404,9 @@ def test_bf16_holds_what_is_trained_in_float32_and_the_rest_in_bfloat16(tmp_path
     for model in (prepare(llama(), Setup(precision="bf16")), prepare(llama(), setup)):
         dtypes = {(is_base(name, model), p.dtype) for name, p in model.named_parameters()}
         assert dtypes <= {(False, torch.float32), (True, torch.bfloat16)}
-        found = token_logprobs(model, TREES).logprobs
-        assert found.dtype == torch.float32
-        off = (found - expected).abs().max().item()
+        actual = token_logprobs(model, TREES).logprobs
+        assert actual.dtype == torch.float32
+        off = (actual - expected).abs().max().item()
         assert 1e-6 < off < 0.2  # computed in 8 bits
         assert describe(model)["dtype"] == "float32" and describe(model)["computed_in"] == "bfloat16"
     history = ppo(tmp_path, prepare(llama(), setup), prepare(RewardModel.from_causal_lm(llama(5)), setup)).history

@@ -40,9 +40,9 @@ def counted(action) -> tuple[int, int]:
     """Run something and return its operations: those of matrices, and those of attention."""
     with FlopCounterMode(display=False) as counter:
         action()
-    found = counter.get_flop_counts()["Global"]
-    attention = sum(flops for kind, flops in found.items() if any(name in str(kind) for name in ATTENTION))
-    return sum(found.values()) - attention, attention
+    actual = counter.get_flop_counts()["Global"]
+    attention = sum(flops for kind, flops in actual.items() if any(name in str(kind) for name in ATTENTION))
+    return sum(actual.values()) - attention, attention
 
 
 @pytest.mark.parametrize("name", MODELS)

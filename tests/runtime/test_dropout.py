@@ -88,14 +88,14 @@ def test_an_adapter_changes_nothing_of_where_it_is() -> None:
     with residual_dropout(model, 1.0):
         assert not read(model)[1].any()
     with residual_dropout(model, 0.0):
-        assert {own.p for path, own in model.named_modules() if path.endswith("lora_dropout.default")} == {0.3}
+        assert {item.p for path, item in model.named_modules() if path.endswith("lora_dropout.default")} == {0.3}
 
 
 def test_the_stream_may_change_its_type_and_scale_on_its_way() -> None:
     """As where it is kept in more precision than layers compute in."""
     model = llama().train()
     for block in blocks_of(model):
-        block.forward = lambda states, *rest, own=block.forward, **named: own(
+        block.forward = lambda states, *rest, item=block.forward, **named: item(
             states.double().float() * 1.0, *rest, **named
         )
     with residual_dropout(model, 1.0):
@@ -107,7 +107,7 @@ def test_a_layer_that_does_not_add_is_refused() -> None:
     model = built("OPT", **OPT, do_layer_norm_before=False)
     with pytest.raises(UserError, match="set dropout to 0"), residual_dropout(model, 0.2):
         pass
-    assert model.training and not any(own._forward_hooks for own in model.modules())
+    assert model.training and not any(item._forward_hooks for item in model.modules())
     with residual_dropout(model, 0.0):
         assert torch.equal(read(model)[0], read(model)[0])
 
@@ -115,7 +115,7 @@ def test_a_layer_that_does_not_add_is_refused() -> None:
 @pytest.mark.parametrize("make", [llama, lambda: gpt2(dropout=0.5)])
 def test_dropout_is_on_the_residual_stream_alone_and_only_meanwhile(make) -> None:
     model, trees = make(), demonstration_trees(demonstrations(2))
-    own = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    item = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
     quiet = token_logprobs(model.eval(), trees).logprobs
     with residual_dropout(model, 0.0):
         assert torch.equal(token_logprobs(model.train(), trees).logprobs, quiet)
@@ -123,7 +123,7 @@ def test_dropout_is_on_the_residual_stream_alone_and_only_meanwhile(make) -> Non
         assert torch.equal(token_logprobs(model.eval(), trees).logprobs, quiet)
         noisy = token_logprobs(model.train(), trees).logprobs
         assert not torch.equal(noisy, quiet) and not torch.equal(token_logprobs(model, trees).logprobs, noisy)
-    assert own == [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    assert item == [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
     assert torch.equal(token_logprobs(model.eval(), trees).logprobs, quiet)
 
 

@@ -46,8 +46,8 @@ def test_tensorboard_holds_every_step_once(tmp_path: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     killed_and_resumed(tmp_path, "tensorboard")
     events = reader.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    found = [(event.step, event.value) for event in events.Scalars("score")]
-    assert found == [(step + 1, float(step)) for step in range(STEPS)]
+    actual = [(event.step, event.value) for event in events.Scalars("score")]
+    assert actual == [(step + 1, float(step)) for step in range(STEPS)]
     assert set(events.Tags()["scalars"]) == {"loss", "score"}
 
 
@@ -80,7 +80,7 @@ def test_services_get_every_step_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [step for step, _ in service.lines] == list(range(1, STEPS + 1))
     assert service.lines[2] == (3, {"loss": 1 / 3, "score": 2.0})
     assert service.finished == len(service.inits) == 3
-    assert all(own == service.inits[0] for own in service.inits)  # one run, not three
+    assert all(item == service.inits[0] for item in service.inits)  # one run, not three
     assert service.inits[0]["config"] == {"steps": STEPS}
     assert ("id" in service.inits[0]) is (name == "wandb")
 

@@ -48,19 +48,19 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     assert "process 1 of 2 waited in vain for another, which was killed" in survivor
     assert "Traceback" not in survivor
     assert {path.name for path in (root / "killed/run").glob("checkpoint-*")} == {"checkpoint-2"}
-    found = {name: root / name for name in ("one", "replicas", "shards")}
+    actual = {name: root / name for name in ("one", "replicas", "shards")}
     started = {}
     for name in ("replicas", "shards"):
-        shutil.copytree(root / "killed/run", found[name] / "resumed/run")
-        started[name] = spread.start(found[name], JOBS, shards=name == "shards")
+        shutil.copytree(root / "killed/run", actual[name] / "resumed/run")
+        started[name] = spread.start(actual[name], JOBS, shards=name == "shards")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    spread.do(found["one"], JOBS)
+    spread.do(actual["one"], JOBS)
     torch.set_num_threads(threads)
-    for name, own in started.items():
-        for status, text in ended(own):
+    for name, item in started.items():
+        for status, text in ended(item):
             assert status == 0, f"{name}: {text}"
-    return found
+    return actual
 
 
 @pytest.mark.slow
@@ -127,8 +127,8 @@ def meet(how):
     except UserError as error:
         assert str(error) == "refused"
     with warnings.catch_warnings(record=True) as warned:
-        own = list(share("abcde"))
-        assert own == [("abcde"[i], 1.0) for i in range(me, 5, world_size())], own
+        mine = list(share("abcde"))
+        assert mine == [("abcde"[i], 1.0) for i in range(me, 5, world_size())], mine
         assert list(share("a")) == ([("a", 1.0)] if me == 0 else [])
     assert len(warned) == (me == 0)
     if how == "all":
@@ -168,11 +168,11 @@ def test_processes_meet_and_the_failure_of_one_is_the_end_of_all(how: str, line:
         if how == "stuck":
             assert started[0].wait(120) == 2
             started[1].kill()  # as launchers do
-        said = "".join(process.communicate(timeout=120)[1] for process in started)
+        printed = "".join(process.communicate(timeout=120)[1] for process in started)
     finally:
         for process in started:
             process.kill()
     statuses = [process.returncode for process in started]
     assert statuses == [2 * bool(line), -signal.SIGKILL if how == "stuck" else 2 * bool(line)]
-    assert said.count("\n") == bool(line), said
-    assert re.match(line, said), said
+    assert printed.count("\n") == bool(line), printed
+    assert re.match(line, printed), printed

@@ -61,6 +61,6 @@ def test_killed_at_any_instant_it_continues_bit_for_bit(tmp_path, whole, stage: 
 
 def test_the_comparison_notices_an_optimizer_that_is_not_restored(tmp_path, whole) -> None:
     assert killed_on_the_way("reward", tmp_path, random.Random(0), forgetful=True) >= 2
-    found = files(tmp_path)
-    assert found.keys() == whole["reward"].keys()
-    assert found["metrics.jsonl"] != whole["reward"]["metrics.jsonl"]
+    actual = files(tmp_path)
+    assert actual.keys() == whole["reward"].keys()
+    assert actual["metrics.jsonl"] != whole["reward"]["metrics.jsonl"]

@@ -68,19 +68,19 @@ def test_02_logits_do_not_depend_on_padding(side: str, padding: int) -> None:
         logits = model(torch.tensor([tokens]), attention_mask=seen, position_ids=positions).logits[seen.bool()]
         padded = logits[:-1].log_softmax(-1).gather(1, torch.tensor(row[1:])[:, None]).squeeze(1)
         other = [TokenTree.from_branches([1] * padding, [[4] * 3])]
-        found = token_logprobs(model, trees_from_rows([row]) + other).logprobs[: len(row) - 1]
-    torch.testing.assert_close(found, padded, atol=1e-5, rtol=1e-5)
+        actual = token_logprobs(model, trees_from_rows([row]) + other).logprobs[: len(row) - 1]
+    torch.testing.assert_close(actual, padded, atol=1e-5, rtol=1e-5)
 
 
 def test_03_positions_are_counted_once_when_sampling() -> None:
     engine = tiny_engine()
     prompts = [engine.encode(text, bos=True) for text in ("def f(items):", "total", "for x in items:\n    total")]
     together = engine.sample(prompts, key=0, max_tokens=6, temperature=0.0)
-    for prompt, (found,) in zip(prompts, together, strict=True):
+    for prompt, (actual,) in zip(prompts, together, strict=True):
         row = list(prompt)
-        for _ in found.tokens:  # the model by itself, without padding or cache
+        for _ in actual.tokens:  # the model by itself, without padding or cache
             row.append(int(engine.model(torch.tensor([row])).logits[0, -1, : len(engine.vocabulary)].argmax()))
-        assert row[len(prompt) :] == list(found.tokens)
+        assert row[len(prompt) :] == list(actual.tokens)
 
 
 def test_05_how_the_heads_start(tmp_path) -> None:
@@ -105,7 +105,7 @@ def test_08_dropout_is_off_in_ppo(tmp_path) -> None:
 
     result = ppo(tmp_path / "a", policy=policy, reward=model, sampler=spy)
     assert modes == [False] * SMALL.iterations
-    assert not any(own.training for net in (result.policy, result.value, result.ema) for own in net.modules())
+    assert not any(item.training for net in (result.policy, result.value, result.ema) for item in net.modules())
     backbone = gpt2()
     torch.manual_seed(3)
     plain = RewardModel.from_causal_lm(backbone).eval()
@@ -121,8 +121,8 @@ def test_09_one_temperature_for_all_logits_and_nothing_else_bends_them(tmp_path,
     assert (steps[0]["ratio"], history[0]["kl"]) == (1.0, 0.0)
     model, (tree,) = llama(), trees_from_rows([[1, 5, 9, 12]])
     expected = (model(torch.tensor([[1, 5, 9]])).logits[0] / temperature).log_softmax(-1)
-    found = token_logprobs(model, [tree], temperature).logprobs
-    torch.testing.assert_close(found, expected.gather(1, torch.tensor([[5], [9], [12]])).squeeze(1))
+    actual = token_logprobs(model, [tree], temperature).logprobs
+    torch.testing.assert_close(actual, expected.gather(1, torch.tensor([[5], [9], [12]])).squeeze(1))
     asked = {}
     engine = SimpleNamespace(sample=lambda prompts, n, **settings: asked.update(settings) or [[]])
     engine_sampler(engine, 8, temperature)(None, [[1]], 1, (0, 0))
@@ -156,7 +156,7 @@ def test_11_what_follows_the_end_of_text_is_dropped_before_scoring_and_changes_n
 
     def noisy(policy, prompts, n, key):
         drawn = sample(policy, prompts, n, key)
-        return [[[*r[: r.index(EOS) + 1], 13, 14] if EOS in r else r for r in own] for own in drawn]
+        return [[[*r[: r.index(EOS) + 1], 13, 14] if EOS in r else r for r in item] for item in drawn]
 
     plain, other = ppo(tmp_path / "plain"), ppo(tmp_path / "noisy", sampler=noisy)
     assert any(line["finished"] > 0 for line in plain.history)
@@ -244,8 +244,8 @@ def test_17_both_losses_by_hand() -> None:
     torch.testing.assert_close(losses, torch.tensor([-1.2, -0.5, 1.5, 0.8]))
     torch.testing.assert_close(ratio, torch.tensor([1.5, 0.5, 1.5, 0.5]))
     # From 0 to 1 the value may move to 0.2: the worse error counts.
-    found = value_loss(torch.tensor([1.0, 0.1]), torch.zeros(2), torch.tensor([1.0, 1.0]), 0.2)
-    torch.testing.assert_close(found, torch.tensor([0.5 * 0.8**2, 0.5 * 0.9**2]))
+    actual = value_loss(torch.tensor([1.0, 0.1]), torch.zeros(2), torch.tensor([1.0, 1.0]), 0.2)
+    torch.testing.assert_close(actual, torch.tensor([0.5 * 0.8**2, 0.5 * 0.9**2]))
 
 
 def test_18_a_minibatch_may_be_cut_anywhere(tmp_path, monkeypatch) -> None:
@@ -319,9 +319,9 @@ def test_23_two_prompts_alike_in_a_batch_are_sampled_apart() -> None:
     engine = tiny_engine()
     prompt = engine.encode("def", bos=True)
     first, again = engine_sampler(engine, 12)(None, [prompt, prompt], 2, (0, 0)), None
-    assert len({tuple(drawn.tokens) for own in first for drawn in own}) == 4
+    assert len({tuple(drawn.tokens) for item in first for drawn in item}) == 4
     again = engine_sampler(LocalEngine(engine.model, engine.tokenizer), 12)(None, [prompt, prompt], 2, (0, 0))
-    assert [[d.tokens for d in own] for own in again] == [[d.tokens for d in own] for own in first]
+    assert [[d.tokens for d in item] for item in again] == [[d.tokens for d in item] for item in first]
 
 
 def test_24_pretraining_text_adds_its_gradient_and_nothing_else(tmp_path, monkeypatch) -> None:
@@ -363,8 +363,8 @@ def test_25_the_average_trails_the_policy_by_optimizer_steps(tmp_path, monkeypat
     expected = [
         0.75 * (0.75 * s + 0.25 * a) + 0.25 * b for s, a, b in zip(start.parameters(), first, second, strict=True)
     ]
-    for average, own in zip(result.ema.parameters(), expected, strict=True):
-        torch.testing.assert_close(average, own, atol=1e-6, rtol=1e-5)
+    for average, item in zip(result.ema.parameters(), expected, strict=True):
+        torch.testing.assert_close(average, item, atol=1e-6, rtol=1e-5)
     assert ppo(tmp_path / "off", dataclasses.replace(config, ema_decay=None)).ema is None
     assert (tmp_path / "on/checkpoint-1/ema.safetensors").exists()
     assert PPOConfig().ema_decay == 0.992

@@ -51,11 +51,11 @@ def test_bad_samplers_and_scores_are_refused() -> None:
 def test_reward_scorer() -> None:
     model = reward_model()
     responses = [[[4, EOS], [5, 6, EOS]], [[EOS], [9]]]
-    found = np.asarray(reward_scorer(model)(PROMPTS[:2], responses))
-    assert found.shape == (2, 2)
+    actual = np.asarray(reward_scorer(model)(PROMPTS[:2], responses))
+    assert actual.shape == (2, 2)
     with torch.no_grad():
         states = model.backbone(torch.tensor([[1, 5, 5, 6, EOS]])).last_hidden_state[0, -1]
-        assert found[0, 1] == pytest.approx(model(states).item(), abs=1e-5)
+        assert actual[0, 1] == pytest.approx(model(states).item(), abs=1e-5)
 
 
 def test_how_far_the_sampler_is_from_the_trainer_is_measured_and_changes_nothing(tmp_path) -> None:
@@ -64,13 +64,13 @@ def test_how_far_the_sampler_is_from_the_trainer_is_measured_and_changes_nothing
         def sampler(policy, prompts, n, key):
             drawn = sample(policy, prompts, n, key)
             result = []
-            for prompt, own in zip(prompts, drawn, strict=True):
+            for prompt, item in zip(prompts, drawn, strict=True):
                 result.append([])
-                for response in own:
+                for response in item:
                     row = torch.tensor([[*prompt, *response]])
                     logprobs = policy(row).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
-                    said = logprobs.gather(1, torch.tensor(response)[:, None]).squeeze(1) + shift
-                    result[-1].append(Response(response, [*said[:-1].tolist(), math.nan]))
+                    returned = logprobs.gather(1, torch.tensor(response)[:, None]).squeeze(1) + shift
+                    result[-1].append(Response(response, [*returned[:-1].tolist(), math.nan]))
             return result
 
         return sampler
@@ -223,12 +223,12 @@ def test_non_finite_training_stops_with_a_diagnosis(tmp_path) -> None:
     config = dataclasses.replace(SMALL, iterations=4)
     with pytest.raises(UserError) as caught:
         ppo(tmp_path / "b", config, sampler=steady, scorer=Blows())
-    said = str(caught.value)
-    assert "value_loss inf" in said and "rewards are far from 1" in said
-    assert "\n" not in said
+    printed = str(caught.value)
+    assert "value_loss inf" in printed and "rewards are far from 1" in printed
+    assert "\n" not in printed
     with pytest.raises(UserError) as caught:
         ppo(tmp_path / "b", config, sampler=steady)  # a reward that is mended: what it gave before is kept
-    assert str(caught.value) == said and "The same command ends here again" in said
+    assert str(caught.value) == printed and "The same command ends here again" in printed
 
 
 def test_a_policy_that_runs_away_is_stopped(tmp_path) -> None:

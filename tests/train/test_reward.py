@@ -94,9 +94,9 @@ def test_no_answer_is_better_than_itself(items: list[tuple[int, int]]) -> None:
     pairs = [(better, worse) for i, better in enumerate(items) for worse in items[:i] + items[i + 1 :]]
     expected = Counter((x, y) for (x, rank), (y, other) in pairs if rank < other and x != y)
     assert Counter((items[i][0], items[j][0]) for i, j in ranked.pairs()) == expected
-    found = group_by_prompt([ranked])
-    learnt = [(own.branches[i][0], own.branches[j][0]) for own in found for i, j in own.pairs[0]]
-    assert Counter(learnt) == expected and len(found) == bool(expected)
+    actual = group_by_prompt([ranked])
+    learnt = [(entry.branches[i][0], entry.branches[j][0]) for entry in actual for i, j in entry.pairs[0]]
+    assert Counter(learnt) == expected and len(actual) == bool(expected)
 
 
 def ranking(rng: np.random.Generator, k: int) -> RankedPrompt:
@@ -142,13 +142,13 @@ def test_several_rankings_of_a_prompt_are_one_element_of_the_same_weight(seed: i
     first = ranking(rng, 5)
     answers = [*first.branches[new:], *ranking(rng, 5).branches[:new]]
     ranks = [tuple(map(float, rng.permutation(len(answers)))) for _ in range(labelers)]
-    many = [first, *(RankedPrompt(first.prompt, tuple(answers), own) for own in ranks)]
+    many = [first, *(RankedPrompt(first.prompt, tuple(answers), entry) for entry in ranks)]
     many = [item for item in many if item.pairs()]
     elements = group_by_prompt(many)
     assert len(elements) == 1 and len(elements[0].branches) == len({b for item in many for b in item.branches})
     alone = [gradients(reward_model(), [item]) for item in many]
-    for found, *each in zip(gradients(reward_model(), many), *alone, strict=True):
-        torch.testing.assert_close(found, sum(each) / len(many), atol=1e-6, rtol=1e-4)
+    for actual, *each in zip(gradients(reward_model(), many), *alone, strict=True):
+        torch.testing.assert_close(actual, sum(each) / len(many), atol=1e-6, rtol=1e-4)
 
 
 def test_the_batch_may_be_cut_anywhere() -> None:

@@ -15,7 +15,7 @@ from momus.lm.models import load_causal_lm
 from momus.runtime.runs import Run
 from momus.train.ppo import PPOResult, train_policy
 from momus.train.rollout import engine_sampler
-from momus.train.rollout_server import SavedWeights, Watching, pushing_sampler, save_for_server
+from momus.train.rollout_server import LogprobGapWatch, SavedWeights, pushing_sampler, save_for_server
 from support.openai_server import OpenAIServer
 from support.reloading import Reloading
 from support.stages import SMALL, same
@@ -26,7 +26,7 @@ CONFIG = dataclasses.replace(SMALL, policy_learning_rate=3e-3, warmup_iterations
 
 def score(prompts, responses):
     """Pay for small token numbers."""
-    return [[-sum(response) / 400 for response in own] for own in responses]
+    return [[-sum(response) / 400 for response in item] for item in responses]
 
 
 def train(folder: Path, server: OpenAIServer, sampler: Any) -> PPOResult:
@@ -86,31 +86,33 @@ def test_a_server_that_keeps_old_weights_ends_the_run(tmp_path: Path, temperatur
     """Before anything is learnt of what it drew, and at any temperature; one that takes them does not."""
     pushes = SavedWeights(Reloading().server(), tmp_path)  # to another one
 
-    def drawn(server: OpenAIServer, seed: int, watching: Watching) -> None:
+    def drawn(server: OpenAIServer, seed: int, watching: LogprobGapWatch) -> None:
         sampler = pushing_sampler(server.remote(), pushes, 5, temperature, watch=watching)
         sampler(tiny_model(seed=seed), [[1, 5], [1, 6, 9]], 4, (0, 0))
 
     near, server = tiny_model(), Reloading()
     with torch.no_grad():
         near.get_output_embeddings().weight.mul_(1.03)  # a little training
-    watching = Watching("http://here", 0.1)
+    watching = LogprobGapWatch("http://here", 0.1)
     drawn(server, 0, watching)
     server.engine.model.load_state_dict(near.state_dict())
     with pytest.raises(UserError, match=r"does not draw from the policy.*in the first batch.*kept old weights") as told:
         drawn(server, 0, watching)
     assert "\n" not in str(told.value)
-    drawn(server, 0, Watching("http://here", 0.1))  # of a first batch as much is rounding that low precision may do
-    drawn(Reloading(), 0, Watching("http://here", 0.1, Run(tmp_path / "run", CONFIG)))
+    drawn(
+        server, 0, LogprobGapWatch("http://here", 0.1)
+    )  # of a first batch as much is rounding that low precision may do
+    drawn(Reloading(), 0, LogprobGapWatch("http://here", 0.1, Run(tmp_path / "run", CONFIG)))
     with pytest.raises(UserError, match="in the first batch"):  # nor is it forgotten when the run is continued
-        drawn(server, 0, Watching("http://here", 0.1, Run(tmp_path / "run", CONFIG)))
+        drawn(server, 0, LogprobGapWatch("http://here", 0.1, Run(tmp_path / "run", CONFIG)))
     with pytest.raises(UserError, match="does not draw from the policy"):
-        drawn(server, 4, Watching("http://here", 0.1))  # another model
+        drawn(server, 4, LogprobGapWatch("http://here", 0.1))  # another model
 
 
 def test_a_server_that_says_no_log_probabilities_cannot_be_trusted_with_weights(tmp_path: Path) -> None:
     server = OpenAIServer(tiny_engine(), top=0)
     pushes = SavedWeights(Reloading().server(), tmp_path)
-    sampler = pushing_sampler(server.remote(), pushes, 5, watch=Watching("http://here", 0.1))
+    sampler = pushing_sampler(server.remote(), pushes, 5, watch=LogprobGapWatch("http://here", 0.1))
     with pytest.raises(UserError, match="says no log-probabilities"):
         sampler(tiny_model(), [[1, 5]], 2, (0, 0))
 

@@ -55,7 +55,7 @@ def test_what_is_accepted_can_be_trained_with(where: tuple[type, str], number: f
 
 
 @pytest.mark.parametrize(
-    ("kind", "setting", "value", "said"),
+    ("kind", "setting", "value", "message"),
     [
         (SFTConfig, "max_grad_norm", 0.0, "max_grad_norm 0.0: must be above 0; inf sets no limit"),
         (RewardConfig, "max_grad_norm", -1.0, "max_grad_norm -1.0: must be above 0"),
@@ -68,8 +68,8 @@ def test_what_is_accepted_can_be_trained_with(where: tuple[type, str], number: f
         (LoopConfig, "answers", 1, "answers 1: must be at least 2"),
     ],
 )
-def test_the_setting_and_its_range_are_named(kind: type, setting: str, value: object, said: str) -> None:
-    with pytest.raises(UserError, match=f"^{said}"):
+def test_the_setting_and_its_range_are_named(kind: type, setting: str, value: object, message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}"):
         kind(**{setting: value})
 
 

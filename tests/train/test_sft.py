@@ -80,7 +80,7 @@ def test_one_batch_is_the_same_in_one_pass_and_in_eight() -> None:
 def test_shared_prompts_are_computed_once_and_change_nothing() -> None:
     made = [*demonstrations(9, prompts=3), conversation(), conversation()[1:]]
     together = demonstration_trees(made)
-    alone = [TokenTree.from_branches(turn.prompt, [turn.answer]) for own in made for turn in own]
+    alone = [TokenTree.from_branches(turn.prompt, [turn.answer]) for item in made for turn in item]
     assert len(together) == 5 and sum(map(len, together)) < 0.7 * sum(map(len, alone))
     for a, b in zip(gradients(llama(), together, 10_000), gradients(llama(), alone, 10_000), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)

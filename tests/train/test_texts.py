@@ -40,15 +40,15 @@ def test_every_demonstration_is_kept_whole_or_left_out_and_counted(tmp_path_fact
     turns = [CHAT.turns(p, a)[0] for p, a in made]
     fit = [turn for turn in turns if len(turn.prompt) <= 30 and len(turn.answer) <= limit]
     try:
-        found = demonstrations([file], CHAT, config)
+        actual = demonstrations([file], CHAT, config)
     except UserError as error:  # nothing to train on is left
         assert "no demonstrations to train on" in str(error)
         return
-    assert Counter(turn for (turn,) in found.train + found.held_out) == Counter(fit)
-    assert found.dropped.total() == len(made) - len(fit)
-    assert sum(found.summary()["left_out"].values()) == found.dropped.total()
-    assert set(found.dropped) <= {"prompt over 30 tokens", f"answer over {limit} tokens"}
-    sides = [{turn.prompt for (turn,) in side} for side in (found.train, found.held_out)]
+    assert Counter(turn for (turn,) in actual.train + actual.held_out) == Counter(fit)
+    assert actual.dropped.total() == len(made) - len(fit)
+    assert sum(actual.summary()["left_out"].values()) == actual.dropped.total()
+    assert set(actual.dropped) <= {"prompt over 30 tokens", f"answer over {limit} tokens"}
+    sides = [{turn.prompt for (turn,) in side} for side in (actual.train, actual.held_out)]
     assert not sides[0] & sides[1]
 
 
@@ -58,13 +58,13 @@ def test_k_answers_stay_together_ties_stay_and_labelers_of_a_prompt_meet(tmp_pat
         Ranking(prompt="q", candidates=("a", "b"), ranks=(2, 1), labeler="x"),
         Ranking(prompt="p", candidates=("b", "a", "e"), ranks=(1, 2, 3), labeler="y"),
     ]
-    found = rankings([written(tmp_path, *made)], CHAT, ALL)
-    assert [own.ranks for own in found.train] == [(1, 2, 2, 3), (2, 1), (1, 2, 3)]
-    assert [CHAT.text(branch) for branch in found.train[0].branches] == ["a", "b", "c", "d"]
-    assert found.about == {
+    actual = rankings([written(tmp_path, *made)], CHAT, ALL)
+    assert [item.ranks for item in actual.train] == [(1, 2, 2, 3), (2, 1), (1, 2, 3)]
+    assert [CHAT.text(branch) for branch in actual.train[0].branches] == ["a", "b", "c", "d"]
+    assert actual.about == {
         "prompts": 2, "pairs": 5 + 1 + 3, "tied_pairs": 1, "of_answers": {"2": 1, "3": 1, "4": 1}, "labelers": 2,
     }  # fmt: skip
-    first, second = group_by_prompt(found.train)
+    first, second = group_by_prompt(actual.train)
     assert len(first.branches) == 5 and len(first.pairs) == 2 and len(second.pairs) == 1
 
 
@@ -79,11 +79,11 @@ def test_a_ranking_loses_long_and_equal_answers_and_goes_when_no_preference_is_l
         Ranking(prompt="t", candidates=("yes", "yes"), ranks=(1, 2)),
         Ranking(prompt="u", candidates=("yes", "no", "yes"), ranks=(1, 2, 3)),
     ]
-    found = rankings([written(tmp_path, *made)], CHAT, ALL)
-    assert [own.ranks for own in found.train] == [(1, 3), (2, 1), (1, 2, 3)]
-    silent = found.train[1].branches[0]  # saying nothing is an answer
+    actual = rankings([written(tmp_path, *made)], CHAT, ALL)
+    assert [item.ranks for item in actual.train] == [(1, 3), (2, 1), (1, 2, 3)]
+    silent = actual.train[1].branches[0]  # saying nothing is an answer
     assert CHAT.text(silent) == "" and silent[-1] == CHAT.end_id
-    assert found.dropped == {
+    assert actual.dropped == {
         "answers of rankings: answer over 100 tokens": 3,
         "no preference among the answers left": 3,
         "pairs of rankings: an answer preferred to itself": 2,
@@ -100,19 +100,19 @@ def test_prompts_of_all_records_once_each_and_by_their_own_split(tmp_path: Path)
         Ranking(prompt="a", candidates=("x", "y"), ranks=(1, 2)),
         Demonstration(prompt=(Message(role="user", content="d"),), answer="y"),
     ]
-    found = prompts([written(tmp_path, *made)], CHAT, ALL)
-    assert [own.content for own in found.train] == ["a", "d"]
-    assert [own.tokens for own in found.held_out] == [CHAT.prompt("b")]
-    assert found.dropped == {"prompt seen before": 2, "of the test split": 1}
+    actual = prompts([written(tmp_path, *made)], CHAT, ALL)
+    assert [item.content for item in actual.train] == ["a", "d"]
+    assert [item.tokens for item in actual.held_out] == [CHAT.prompt("b")]
+    assert actual.dropped == {"prompt seen before": 2, "of the test split": 1}
 
 
 def test_a_tree_or_a_user_is_on_one_side(tmp_path: Path) -> None:
     made = [
         Demonstration(prompt=f"p{i}", answer="x", origin=Origin(group=f"g{i % 7}", user=f"u{i % 3}")) for i in range(40)
     ] + [Demonstration(prompt=f"q{i}", answer="y", origin=Origin(user=f"v{i % 9}")) for i in range(40)]
-    found = demonstrations([written(tmp_path, *made)], CHAT, TextConfig(held_out=0.4, max_prompt=99, max_answer=9))
-    owner = {CHAT.prompt(own.prompt): own.origin.group or own.origin.user for own in made}
-    sides = [{owner[turns[0].prompt] for turns in side} for side in (found.train, found.held_out)]
+    actual = demonstrations([written(tmp_path, *made)], CHAT, TextConfig(held_out=0.4, max_prompt=99, max_answer=9))
+    owner = {CHAT.prompt(item.prompt): item.origin.group or item.origin.user for item in made}
+    sides = [{owner[turns[0].prompt] for turns in side} for side in (actual.train, actual.held_out)]
     assert sides[0] and sides[1] and not sides[0] & sides[1]
 
 
@@ -121,26 +121,36 @@ def test_a_tree_or_a_user_is_on_one_side(tmp_path: Path) -> None:
 def test_no_prompt_is_on_both_sides_whoever_owns_it(tmp_path_factory, owned) -> None:
     """Of a prompt that several people wrote, what would be held out is left out and counted."""
     folder = tmp_path_factory.mktemp("x")
-    said = [{"prompt": f"p{prompt}", "origin": Origin(user=f"u{user}")} for prompt, user in owned]
+    rows = [{"prompt": f"p{prompt}", "origin": Origin(user=f"u{user}")} for prompt, user in owned]
     kinds = [
-        (demonstrations, lambda turns: turns[0].prompt, [Demonstration(answer="x", **own) for own in said]),
-        (rankings, lambda own: own.prompt, [Ranking(candidates=("x", "y"), ranks=(1, 2), **own) for own in said]),
+        (
+            demonstrations,
+            lambda turns: turns[0].prompt,
+            [Demonstration(answer="x", **fields) for fields in rows],
+        ),
+        (
+            rankings,
+            lambda item: item.prompt,
+            [Ranking(candidates=("x", "y"), ranks=(1, 2), **fields) for fields in rows],
+        ),
     ]
     for read, prompt_of, records in kinds:
         try:
-            found = read([written(folder, *records)], CHAT, TextConfig(held_out=0.4, max_prompt=99, max_answer=9))
+            actual = read([written(folder, *records)], CHAT, TextConfig(held_out=0.4, max_prompt=99, max_answer=9))
         except UserError as error:  # nobody is trained on
             assert "to train on" in str(error)
             continue
-        sides = [{prompt_of(own) for own in side} for side in (found.train, found.held_out)]
+        sides = [{prompt_of(item) for item in side} for side in (actual.train, actual.held_out)]
         assert not sides[0] & sides[1]
-        assert len(found.train) + len(found.held_out) + found.dropped.total() == len(owned)
-        assert set(found.dropped) <= {"held-out prompt that is trained on too"}
+        assert len(actual.train) + len(actual.held_out) + actual.dropped.total() == len(owned)
+        assert set(actual.dropped) <= {"held-out prompt that is trained on too"}
 
 
 def test_turns_that_do_not_fit_are_left_out_of_a_conversation_alone(tmp_path: Path) -> None:
-    said = [Message(role=role, content=text) for role, text in zip(["user", "assistant"] * 2, "abcd", strict=True)]
-    file = written(tmp_path, Demonstration(prompt=tuple(said[:1]), answer=tuple(said[1:])))
+    conversation = [
+        Message(role=role, content=text) for role, text in zip(["user", "assistant"] * 2, "abcd", strict=True)
+    ]
+    file = written(tmp_path, Demonstration(prompt=tuple(conversation[:1]), answer=tuple(conversation[1:])))
     last, both = (demonstrations([file], CHAT, ALL, every_turn=every).train[0] for every in (False, True))
     assert [CHAT.text(turn.answer) for turn in last] == ["d"]
     assert [CHAT.text(turn.answer) for turn in both] == ["b", "d"]
@@ -155,8 +165,8 @@ def test_records_that_a_template_refuses_are_counted_and_a_faulty_template_is_an
     )
     system = (Message(role="system", content="s"), Message(role="user", content="u"))
     file = written(tmp_path, Demonstration(prompt=system, answer="a"), Demonstration(prompt="p", answer="a"))
-    found = demonstrations([file], refusing, ALL)
-    assert len(found.train) == 1 and found.dropped.total() == 1 and "no system" in next(iter(found.dropped))
+    actual = demonstrations([file], refusing, ALL)
+    assert len(actual.train) == 1 and actual.dropped.total() == 1 and "no system" in next(iter(actual.dropped))
     counting = ChatFormat(
         tiny_tokenizer(),
         "{% for m in messages %}{{ m.content }}{% endfor %}{{ messages | length if messages[0].content == 'p' }}",
@@ -171,8 +181,8 @@ def test_bad_rows_are_told_or_left_out_and_counted(tmp_path: Path) -> None:
     file.write_text("\n".join(map(json.dumps, rows)) + "\n{", encoding="utf-8")
     with pytest.raises(BadRowsError, match=r"some.jsonl:2: completion.*1 more bad rows"):
         demonstrations([str(file)], CHAT, ALL)
-    found = demonstrations([str(file)], CHAT, TextConfig(held_out=0.0, skip_bad=True))
-    assert len(found.train) == 2 and found.summary()["bad_rows"] == 2
+    actual = demonstrations([str(file)], CHAT, TextConfig(held_out=0.0, skip_bad=True))
+    assert len(actual.train) == 2 and actual.summary()["bad_rows"] == 2
 
 
 def test_what_a_file_lacks_is_said(tmp_path: Path) -> None:
@@ -197,9 +207,9 @@ def test_pretraining_pieces_are_the_texts_cut(tmp_path_factory, texts, length) -
     pieces = pretraining(files, CHAT, TextConfig(max_prompt=length - 1, max_answer=1)).train
     assert all(1 < len(piece) <= length for piece in pieces)
     tokenizer = CHAT.tokenizer
-    own = [[1, *tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True), 2] for text in texts]
-    lost = sum(len(tokens) % length == 1 for tokens in own)  # a last piece of one token predicts nothing
-    assert sum(map(len, pieces)) + lost == sum(map(len, own))
+    item = [[1, *tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True), 2] for text in texts]
+    lost = sum(len(tokens) % length == 1 for tokens in item)  # a last piece of one token predicts nothing
+    assert sum(map(len, pieces)) + lost == sum(map(len, item))
 
 
 def test_pretraining_texts_do_not_begin_with_the_header_of_chat_messages(tmp_path: Path) -> None:
@@ -236,8 +246,8 @@ def test_pretraining_texts_are_read_as_other_files_are(tmp_path: Path) -> None:
     file.write_text('{"text": "a b"}\n{"text": 3}\n{"text": "c"}\n', encoding="utf-8")
     with pytest.raises(BadRowsError, match=r"corpus.jsonl:2: text"):
         pretraining([str(file)], CHAT, ALL)
-    found = pretraining([str(file)], CHAT, replace(ALL, skip_bad=True))
-    assert [CHAT.text(piece) for piece in found.train] == ["a b", "c"] and found.problems.count == 1
+    actual = pretraining([str(file)], CHAT, replace(ALL, skip_bad=True))
+    assert [CHAT.text(piece) for piece in actual.train] == ["a b", "c"] and actual.problems.count == 1
     with pytest.raises(UserError, match="nope"):
         pretraining([str(file)], CHAT, replace(ALL, format="nope"))
 
@@ -252,7 +262,7 @@ def test_what_was_trained_on_has_a_name(tmp_path: Path) -> None:
 @pytest.mark.skipif(not DATA.exists(), reason="the real data is not here (../shared/data)")
 def test_real_rankings_lose_nothing_unsaid() -> None:
     file = str(DATA / "oasst" / "en_100_tree.jsonl")
-    found = rankings([file], CHAT, TextConfig(max_prompt=400, max_answer=400))
-    lost = found.dropped.total() - found.dropped["answers of rankings: answer over 400 tokens"]
-    assert len(found.train) + len(found.held_out) + lost == 207 + 670  # what docs/guides/data.md counts in it
-    assert max(map(int, found.about["of_answers"])) > 2
+    actual = rankings([file], CHAT, TextConfig(max_prompt=400, max_answer=400))
+    lost = actual.dropped.total() - actual.dropped["answers of rankings: answer over 400 tokens"]
+    assert len(actual.train) + len(actual.held_out) + lost == 207 + 670  # what docs/guides/data.md counts in it
+    assert max(map(int, actual.about["of_answers"])) > 2

@@ -26,7 +26,7 @@ from momus.runtime.settings import Setup
 from momus.train import sft
 from momus.train.bases import open_base
 from momus.train.reward import RankedPrompt
-from momus.train.rlhf import GoldLabeler, _joined, _ranked
+from momus.train.rlhf import GoldLabeler, _join, _rank_answers
 from momus.train.settings import LoopConfig, PPOConfig, RewardConfig, SFTConfig, TextConfig, for_adapter
 from momus.train.sft import demonstration_trees, mean_loss
 from momus.train.texts import Gathered, demonstrations, prompts
@@ -45,10 +45,12 @@ def here(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("train")
     save_causal_lm(tiny_model(), folder / "base", tiny_tokenizer())
     asked = [f"is {number} odd?" for number in range(40)]
-    write_jsonl(folder / "demos.jsonl", (Demonstration(prompt=own, answer="yes" * (1 + len(own) % 3)) for own in asked))
-    ranked = (Ranking(prompt=own, candidates=("yes", "no", "maybe no"), ranks=(1, 2, 2)) for own in asked)
+    write_jsonl(
+        folder / "demos.jsonl", (Demonstration(prompt=item, answer="yes" * (1 + len(item) % 3)) for item in asked)
+    )
+    ranked = (Ranking(prompt=item, candidates=("yes", "no", "maybe no"), ranks=(1, 2, 2)) for item in asked)
     write_jsonl(folder / "rankings.jsonl", ranked)
-    write_jsonl(folder / "prompts.jsonl", (Prompt(prompt=own) for own in asked))
+    write_jsonl(folder / "prompts.jsonl", (Prompt(prompt=item) for item in asked))
     (folder / "text.txt").write_text("for x in items: total += x\n" * 20, encoding="utf-8")
     return folder
 
@@ -71,12 +73,14 @@ def test_sft_leaves_a_model_that_transformers_loads_and_says_what_it_did(here: P
     out = tmp_path / "sft"
     options = ["--data", here / "demos.jsonl", "--epochs", "2", "--learning-rate", "5e-3"]
     assert train("sft", here, out, *options) == 0
-    said = capsys.readouterr()
-    assert "demonstrations: " in said.err and " held out" in said.err and "what is trained in green" in said.err
-    assert "User: is 0 odd?" in said.err and "<|eos|>" in said.err
+    printed = capsys.readouterr()
+    assert (
+        "demonstrations: " in printed.err and " held out" in printed.err and "what is trained in green" in printed.err
+    )
+    assert "User: is 0 odd?" in printed.err and "<|eos|>" in printed.err
     summary = json.loads((out / "summary.json").read_text())
-    assert json.loads(said.out.rpartition("The model is ")[0]) == summary["result"]
-    assert said.out.endswith(f"The model is {out / 'model'}\n")
+    assert json.loads(printed.out.rpartition("The model is ")[0]) == summary["result"]
+    assert printed.out.endswith(f"The model is {out / 'model'}\n")
     assert len(summary["result"]["epochs"]) == 2 and summary["result"]["epoch_chosen_by"] == "validation loss"
     assert summary["data"]["demonstrations"]["trained"] + summary["data"]["demonstrations"]["held_out"] == 40
     assert summary["config"]["demonstrations_per_batch"] == SFTConfig.tiny().demonstrations_per_batch
@@ -202,7 +206,7 @@ def test_a_mixture_of_tasks_is_a_baseline_of_the_evaluation(here: Path, tmp_path
     (tmp_path / "line-up.toml").write_text("\n".join(line_up), encoding="utf-8")
     words = ["evaluate", "sample", here / "prompts.jsonl", "--systems", tmp_path / "line-up.toml", "--limit", "3"]
     assert main([*map(str, words), "--out", str(tmp_path / "answers")]) == 0
-    authors = Counter(own.author for own in read_jsonl(tmp_path / "answers" / "answers.jsonl", Demonstration))
+    authors = Counter(item.author for item in read_jsonl(tmp_path / "answers" / "answers.jsonl", Demonstration))
     assert authors == {"base": 3, "mixture": 3}
 
 
@@ -216,16 +220,16 @@ def test_answers_to_be_ranked_are_on_the_side_of_their_prompts_owners(
     base = open_base(str(here / "base"), texts, Setup())
     known = prompts([str(tmp_path / "prompts.jsonl")], base.chat, texts)
     loop, report = LoopConfig(prompts_to_rank=40, answers=2), SimpleNamespace(say=print)
-    found = _ranked(base, known, loop, texts, tmp_path, 1, GoldLabeler(rewarded / "model"), report)
-    trained, held_out = ({own.prompt for own in part} for part in (found.train, found.held_out))
-    assert trained and trained <= {own.tokens for own in known.train}
-    assert held_out and held_out <= {own.tokens for own in known.held_out}
+    actual = _rank_answers(base, known, loop, texts, tmp_path, 1, GoldLabeler(rewarded / "model"), report)
+    trained, held_out = ({item.prompt for item in part} for part in (actual.train, actual.held_out))
+    assert trained and trained <= {item.tokens for item in known.train}
+    assert held_out and held_out <= {item.tokens for item in known.held_out}
 
 
 def test_a_prompt_trained_on_in_one_round_is_not_held_out_in_another() -> None:
     one, other = (RankedPrompt((1, 5, n), ((7, 2), (8, 2)), (1.0, 2.0)) for n in (6, 7))
     first, second = Gathered("rankings", train=[one]), Gathered("rankings", train=[one], held_out=[one, other])
-    both = _joined(first, second)
+    both = _join(first, second)
     assert (both.train, both.held_out) == ([one, one], [other])
     assert both.dropped == {"held-out prompt that is trained on too": 1}
 
@@ -246,13 +250,13 @@ def test_the_loop_with_a_simulated_labeler(here: Path, rewarded: Path, tmp_path:
     assert summary["rankings_by"] == ["as given", f"simulated: gold reward model {rewarded / 'model'}"]
     assert set(summary["gold_score_on_held_out_prompts"]) == {"sft", "round-1", "round-2"}
     made = list(read_jsonl(out / "round-2" / "rankings.jsonl", Ranking))
-    assert 1 <= len(made) <= 6 and all("simulated" in own.labeler for own in made)
-    assert all(own.authors == (str(out / "round-1" / "ppo" / "model"),) * len(own.candidates) for own in made)
+    assert 1 <= len(made) <= 6 and all("simulated" in item.labeler for item in made)
+    assert all(item.authors == (str(out / "round-1" / "ppo" / "model"),) * len(item.candidates) for item in made)
     assert all(
-        (own.scores[i] > own.scores[j]) == (own.ranks[i] < own.ranks[j])
-        for own in made
-        for i in range(len(own.ranks))
-        for j in range(len(own.ranks))
+        (item.scores[i] > item.scores[j]) == (item.ranks[i] < item.ranks[j])
+        for item in made
+        for i in range(len(item.ranks))
+        for j in range(len(item.ranks))
     )
     kept = [
         json.loads((out / f"round-{n}" / "reward" / "summary.json").read_text())["data"]["rankings"] for n in (1, 2)
@@ -267,9 +271,9 @@ def test_the_loop_waits_for_people_where_nobody_ranks(here: Path, tmp_path: Path
     answers = out / "round-1" / "answers.jsonl"
     assert capsys.readouterr().out.endswith(f"rankings of {answers}\n")
     unranked = list(read_jsonl(answers, Ranking))
-    assert unranked and all(set(own.ranks) == {1} for own in unranked)
+    assert unranked and all(set(item.ranks) == {1} for item in unranked)
     ranked = [
-        own.model_copy(update={"ranks": tuple(range(1, len(own.ranks) + 1)), "labeler": "me"}) for own in unranked
+        item.model_copy(update={"ranks": tuple(range(1, len(item.ranks) + 1)), "labeler": "me"}) for item in unranked
     ]
     write_jsonl(tmp_path / "mine.jsonl", ranked)
     assert loop(here, out, "--rankings", tmp_path / "mine.jsonl") == 0
@@ -350,10 +354,10 @@ def test_where_no_server_is_what_to_start_one_with_is_written(
 
 
 def refused(capsys, code: int, *words: str) -> None:
-    said = capsys.readouterr()
-    assert code == 2 and said.out == ""
-    last = said.err.splitlines()[-1]
-    assert last.startswith("momus: error: ") and all(word in last for word in words), said.err
+    printed = capsys.readouterr()
+    assert code == 2 and printed.out == ""
+    last = printed.err.splitlines()[-1]
+    assert last.startswith("momus: error: ") and all(word in last for word in words), printed.err
 
 
 def test_mistakes_are_one_line_and_leave_nothing(here: Path, rewarded: Path, tmp_path: Path, capsys) -> None:
@@ -430,7 +434,7 @@ def test_every_setting_is_a_flag_and_its_docstring_the_help(step, config, capsys
     with pytest.raises(SystemExit):
         main(["train", step, "--help"])
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    named = {own.name: "no-" if own.default is True else "" for own in dataclasses.fields(config)}
+    named = {item.name: "no-" if item.default is True else "" for item in dataclasses.fields(config)}
     flags = [f"--{no}{name.replace('_', '-')}" for name, no in named.items()]
     assert flags and all(flag in shown for flag in flags)
     assert "Clip" in shown and "Adam's moments (C)." in shown
@@ -491,11 +495,11 @@ def test_memory_that_runs_out_is_one_line_and_less_of_it_goes_on(
     with monkeypatch.context() as small:
         small.setattr(sft, "_step", scarce)
         assert train("sft", here, tmp_path, *options) == 2
-    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("momus:")]
-    assert "out of memory" in said
-    assert all(option in said for option in ("--token-budget", "--gradient-checkpointing", "--precision bf16"))
+    (printed,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("momus:")]
+    assert "out of memory" in printed
+    assert all(option in printed for option in ("--token-budget", "--gradient-checkpointing", "--precision bf16"))
     less = ["--token-budget", "300", "--gradient-checkpointing", "--save-every", "5"]
     assert train("sft", here, tmp_path, *options[:-2], *less) == 0
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
-    assert [row["loss"] for row in rows[:2]] == [own["loss"] for own in done]
+    assert [row["loss"] for row in rows[:2]] == [item["loss"] for item in done]

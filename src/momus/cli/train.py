@@ -253,7 +253,7 @@ class Rlhf(_Sampling):
     def run(self, report: Report) -> dict[str, Any]:
         """Check everything, show an example, do all steps."""
         from momus.train.from_files import read_pretraining
-        from momus.train.rlhf import Material, by_people, run_rlhf
+        from momus.train.rlhf import Material, read_given_rankings, run_rlhf
         from momus.train.texts import demonstrations, prompts
 
         if len(self.rankings) > self.loop.rounds:
@@ -267,7 +267,7 @@ class Rlhf(_Sampling):
         material = Material(
             report.read("demonstrations", lambda: demonstrations(self.demonstrations, base.chat, self.texts)),
             [
-                report.read("rankings", partial(by_people, file, number, base, self.texts, self.out))
+                report.read("rankings", partial(read_given_rankings, file, number, base, self.texts, self.out))
                 for number, file in enumerate(self.rankings, 1)
             ],
             report.read("prompts", lambda: prompts(self.prompts, base.chat, self.texts)),

@@ -7,7 +7,7 @@ or value model, whose head is trained whole. Its parameters are float32, whateve
   otherwise the shared base with a frozen copy of the adapter;
 * averaged weights and value models share the frozen base with what they are copies of (`copy_of`);
 * checkpoints hold what is trained, and the fingerprint of the base that it belongs to;
-* a finished model is saved as the adapter alone in peft's own format (`write_adapter`), which peft, transformers, vLLM
+* a finished model is saved as the adapter alone in peft's format (`write_adapter`), which peft, transformers, vLLM
   and `momus.lm.models.load_causal_lm` read, and whole, with the adapter added to the base in float32 (`merged`): of an
   update as small as training makes it, a sum rounded to bfloat16 keeps next to nothing;
 * the next stage goes on training an adapter that is loaded with its base (`continue_adapter`), so that in the end there
@@ -86,7 +86,7 @@ def add_adapter(model: Model, settings: LoRA) -> Model:
 
 
 def continue_adapter(model: Model, settings: LoRA) -> Model:
-    """Go on training the adapter that a model was loaded with, by its own settings; freeze the rest of the model.
+    """Go on training the adapter that a model was loaded with, by its settings; freeze the rest of it.
 
     Raises:
         UserError: `settings` are neither the defaults nor the adapter's, or it has more than low-rank updates.

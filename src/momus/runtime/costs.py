@@ -51,10 +51,10 @@ class Work(NamedTuple):
 
 def work_of(trees: Iterable[TokenTree]) -> Work:
     """Count the work of a forward pass over trees whose branch tokens are predicted or valued."""
-    found = [
+    per_layer = [
         (len(tree), sum(map(len, tree.branches)), int(tree.depth.sum(dtype="int64")) + len(tree)) for tree in trees
     ]
-    return Work(*map(sum, zip(*found, strict=True))) if found else Work(0, 0, 0)
+    return Work(*map(sum, zip(*per_layer, strict=True))) if per_layer else Work(0, 0, 0)
 
 
 def shape_of(model: Any) -> Shape:
@@ -119,7 +119,7 @@ def summary(history: Iterable[Mapping[str, Any]], pretraining: tuple[float, floa
         pretraining: Parameters and tokens of the model's pretraining, which cost 6 operations for each of both.
     """
     flops = sum(float(line.get("flops", 0.0)) for line in history)
-    found = {"flops": flops, "petaflop_s_days": flops / PETAFLOP_DAY}
+    cost = {"flops": flops, "petaflop_s_days": flops / PETAFLOP_DAY}
     if pretraining:
-        found["share_of_pretraining"] = flops / (6 * pretraining[0] * pretraining[1])
-    return found
+        cost["share_of_pretraining"] = flops / (6 * pretraining[0] * pretraining[1])
+    return cost

@@ -36,7 +36,7 @@ def has_dropout(config: Any) -> bool:
 def residual_dropout(model: Any, probability: float) -> Iterator[None]:
     """Drop what each layer's attention and feed-forward network add to the residual stream, while training.
 
-    All other dropout of the model is off meanwhile, but for an adapter's own.
+    All other dropout of the model is off meanwhile, but for an adapter's.
 
     Raises:
         UserError: What a layer adds is not to be seen.
@@ -51,25 +51,25 @@ def residual_dropout(model: Any, probability: float) -> Iterator[None]:
     hooks = [module.register_forward_hook(drop) for module in adding]
     others = _rates(backbone_of(model))
     try:
-        for own, name, _ in others:
-            setattr(own, name, 0.0)
+        for holder, name, _ in others:
+            setattr(holder, name, 0.0)
         yield
     finally:
         for hook in hooks:
             hook.remove()
-        for own, name, before in others:
-            setattr(own, name, before)
+        for holder, name, before in others:
+            setattr(holder, name, before)
 
 
 def _rates(backbone: nn.Module) -> list[tuple[Any, str, float]]:
-    """Return where the model's own dropout is set: in modules for it, and in layers and settings that are read."""
+    """Return where the model's configured dropout is set: in modules for it, in layers and in settings."""
     modules = [module for path, module in backbone.named_modules() if ".lora_" not in path]
     settings = {id(module.config): module.config for module in modules if hasattr(module, "config")}
     return [
-        (own, name, value)
-        for own in (*modules, *settings.values())
-        for name, value in vars(own).items()
-        if isinstance(value, float) and ("drop" in name or (name == "p" and isinstance(own, nn.Dropout)))
+        (holder, name, value)
+        for holder in (*modules, *settings.values())
+        for name, value in vars(holder).items()
+        if isinstance(value, float) and ("drop" in name or (name == "p" and isinstance(holder, nn.Dropout)))
     ]
 
 
@@ -80,7 +80,7 @@ def _adding(model: Any) -> list[nn.Module]:
     inner = {module for block in blocks for module in block.modules() if module is not block}
     stream: Any = None
     returned: dict[Any, nn.Module] = {}
-    found: list[nn.Module | None] = []
+    added: list[nn.Module | None] = []
 
     def enter(layer: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         nonlocal stream
@@ -94,7 +94,7 @@ def _adding(model: Any) -> list[nn.Module]:
 
     def leave(layer: nn.Module, arguments: Any, output: Any) -> None:
         if torch.is_grad_enabled():  # else it is a pass that looks whether the model can be run on trees
-            found.extend(_added(_first(output), stream, returned))
+            added.extend(_added(_first(output), stream, returned))
 
     hooks: list[Any] = [module.register_forward_hook(keep) for module in inner]
     for layer in (block for block in blocks if block not in inner):
@@ -107,8 +107,8 @@ def _adding(model: Any) -> list[nn.Module]:
         model.train(training)
         for hook in hooks:
             hook.remove()
-    known = [module for module in dict.fromkeys(found) if module is not None]
-    if not known or None in found:
+    known = [module for module in dict.fromkeys(added) if module is not None]
+    if not known or None in added:
         raise UserError(f"where dropout belongs in a {model.config.model_type} model is not known: set dropout to 0")
     return known
 
@@ -123,7 +123,7 @@ def _added(output: Any, stream: Any, returned: Mapping[Any, nn.Module]) -> list[
     """Return which modules' outputs were added to the stream; None stands for what is not to be seen."""
 
     def back(node: Any) -> list[Any]:
-        operands = [own for own, _ in node.next_functions if own is not None]
+        operands = [operand for operand, _ in node.next_functions if operand is not None]
         kind = node.name().removesuffix("Backward0")
         return operands if kind in _LINEAR and (kind == "Add" or len(operands) == 1) else []
 
@@ -136,6 +136,6 @@ def _added(output: Any, stream: Any, returned: Mapping[Any, nn.Module]) -> list[
         if not streams(node) and node in returned:
             return [returned[node]]
         operands = back(node)
-        return [module for own in operands for module in ends(own)] if operands else [None]
+        return [module for operand in operands for module in ends(operand)] if operands else [None]
 
     return ends(output) if output is not None and streams(output) else [None]

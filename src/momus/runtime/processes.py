@@ -95,7 +95,7 @@ def is_main_process() -> bool:
 
 
 def device() -> torch.device:
-    """Return this process's device: its own GPU where there is one."""
+    """Return this process's device: the GPU of its rank where there is one."""
     if _world():
         return torch.device(_world().device)
     return (torch.accelerator.is_available() and torch.accelerator.current_accelerator()) or torch.device("cpu")

@@ -182,8 +182,8 @@ class Run:
 
     def checkpoints(self) -> list[tuple[int, Path]]:
         """Return the steps and folders of all checkpoints, newest first."""
-        found = [(p.name.removeprefix("checkpoint-"), p) for p in self.path.glob("checkpoint-*")]
-        return sorted(((int(step), path) for step, path in found if step.isdigit()), reverse=True)
+        named = [(p.name.removeprefix("checkpoint-"), p) for p in self.path.glob("checkpoint-*")]
+        return sorted(((int(step), path) for step, path in named if step.isdigit()), reverse=True)
 
     def put(self, name: str, value: Any) -> None:
         """Write nested dicts and lists, tensors among them, as the folder `name`: completely or not at all.
@@ -258,7 +258,7 @@ def _damage(folder: Path) -> str:
     """Say what is wrong with a checkpoint; empty when it is whole.
 
     Raises:
-        UserError: That cannot be told at present: it is not to be read.
+        UserError: It cannot be read at present.
     """
     try:
         sums = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["sha256"]

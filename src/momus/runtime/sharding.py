@@ -4,7 +4,7 @@ For a command::
 
     setup = Setup(precision="bf16", gradient_checkpointing=True, adapter=LoRA())    # flags, or defaults
     policy = prepare(load_causal_lm(name), setup)
-    with together():                                   # the failure of one process is the end of all, in one line
+    with fail_together():                              # the failure of one process is the end of all, in one line
         run = Run(out, {**asdict(config), "model": describe(policy)})
         fine_tune(policy, examples, config, run)
         save(policy, out / "model", tokenizer)         # whole, an adapter merged; every process calls it, one writes
@@ -108,7 +108,7 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
 
 
 def _recomputed(forward: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Call a layer, keeping nothing but its input. Unlike transformers' own, also where dropout is off for PPO."""
+    """Call a layer, keeping nothing but its input. Unlike in transformers, also where PPO has dropout off."""
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
     result: T = checkpoint(forward, *args, use_reentrant=False, **kwargs)
@@ -206,7 +206,7 @@ def _wrapped(plugin: Any, model: Any) -> list[nn.Module]:
 
 @contextmanager
 def gathered(model: Any) -> Iterator[None]:
-    """Have all of a model on every process for a while, for sampling, where each goes its own pace.
+    """Have all of a model on every process for a while, for sampling, which each process does at its pace.
 
     Nothing happens to a model that is not in shards.
     """

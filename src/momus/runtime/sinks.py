@@ -1,4 +1,4 @@
-"""Where a run's metrics go besides its own `metrics.jsonl`: TensorBoard, Weights & Biases, trackio, chosen by name.
+"""Where a run's metrics go besides its `metrics.jsonl`: TensorBoard, Weights & Biases, trackio, chosen by name.
 
 A run that was killed goes back to its checkpoint and takes some steps again. No sink shows a step twice: TensorBoard is
 told from which step on its older events do not count; the others are sent only steps beyond the last one sent, which

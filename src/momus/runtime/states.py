@@ -24,15 +24,15 @@ def module_state(module: nn.Module, all_of_it: bool = False) -> dict[str, Tensor
         module: The module.
         all_of_it: With the frozen base of an adapter, which is left out otherwise.
     """
-    found, seen = {}, set[int]()
+    state, seen = {}, set[int]()
     for name, tensor in module.state_dict(keep_vars=True).items():
         if id(tensor) in seen or (is_base(name, module) and not all_of_it):
             continue
         seen.add(id(tensor))
         complete = full_tensor_of(tensor.detach())
         if is_main_process():
-            found[name] = complete.cpu().contiguous().clone()
-    return found
+            state[name] = complete.cpu().contiguous().clone()
+    return state
 
 
 @torch.no_grad()
@@ -46,32 +46,34 @@ def load_module_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     tensors = module.state_dict(keep_vars=True)
     for name, tensor in tensors.items():
         names.setdefault(id(tensor), []).append(name)
-    for own in names.values():
-        tensor, given = tensors[own[0]], next((state[name] for name in own if name in state), None)
-        if given is None and is_base(own[0], module):
+    for aliases in names.values():
+        tensor, given = tensors[aliases[0]], next((state[name] for name in aliases if name in state), None)
+        if given is None and is_base(aliases[0], module):
             continue
         if given is None or given.shape != tensor.shape:
-            raise UserError(f"the checkpoint is of another model: it has no {own[0]} of shape {tuple(tensor.shape)}")
+            raise UserError(
+                f"the checkpoint is of another model: it has no {aliases[0]} of shape {tuple(tensor.shape)}"
+            )
         tensor.copy_(_like(given, tensor))
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> Any:
     """Return an optimizer's state with every tensor whole; None but in the first process."""
-    found = _mapped(
+    whole = _mapped(
         optimizer.state_dict(),
         lambda tensor: full_tensor_of(tensor).cpu() if is_main_process() else full_tensor_of(tensor),
     )
-    return found if is_main_process() else None
+    return whole if is_main_process() else None
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
     """Load what `optimizer_state` returned, in place."""
     optimizer.load_state_dict(state)
-    for parameter, own in optimizer.state.items():
+    for parameter, state_of in optimizer.state.items():
         if is_shard(parameter):
-            for name, value in own.items():
+            for name, value in state_of.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    own[name] = _like(value, parameter)
+                    state_of[name] = _like(value, parameter)
 
 
 def _like(given: Tensor, tensor: Tensor) -> Tensor:

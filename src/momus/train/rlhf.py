@@ -8,12 +8,12 @@ Steps 2 and 3 are repeated: answers of the newest policy are ranked, a reward mo
 and a policy against it. Every policy starts from the supervised model, and so does every reward model; the paper does
 not say from what later rounds start.
 
-Who ranks? In a round with rankings of its own, whoever made those. Otherwise a *gold* reward model, if one is given: a
-simulated labeler who never errs by its own lights, as in the literature on reward over-optimisation (arXiv 2210.10760),
-and named as such in every record and in the summary. With neither, the round's answers are written to
+Who ranks? In a round that is given rankings, whoever made those. Otherwise a *gold* reward model, if one is given: a
+simulated labeler whose judgements define what is good, as in the literature on reward over-optimisation (arXiv
+2210.10760), and named as such in every record and in the summary. With neither, the round's answers are written to
 `answers.jsonl` for people to rank, all places tied, and the command ends; run again with them ranked it goes on.
 
-Everything is under one directory: `sft/`, `round-1/reward/`, `round-1/ppo/`, `round-2/…`, each a run of its own, and
+Everything is under one directory: `sft/`, `round-1/reward/`, `round-1/ppo/`, `round-2/…`, each a separate run, and
 `summary.json`, in which all policies are measured on the same held-out prompts.
 """
 
@@ -41,7 +41,7 @@ from momus.train.reward import RankedPrompt
 from momus.train.sampling import prompt_indices
 from momus.train.settings import LoopConfig, Steps, TextConfig
 from momus.train.stages import MEASURED, Report, adapter_folder, as_dict, run_ppo, run_reward, run_sft, write_summary
-from momus.train.texts import Asked, Gathered, Tokens, describe_rankings, keep_apart, rankings
+from momus.train.texts import Gathered, TokenizedPrompt, Tokens, describe_rankings, keep_apart, rankings
 
 if TYPE_CHECKING:
     from momus.train.rollout_server import Rollouts
@@ -52,15 +52,15 @@ ANSWERS = "answers.jsonl"
 
 @dataclass(frozen=True)
 class Material:
-    """What the loop learns from: `rankings` holds those of each round that brings its own."""
+    """What the loop learns from: `rankings` holds those of each round that is given some."""
 
     demonstrations: Gathered[tuple[Turn, ...]]
     rankings: Sequence[Gathered[RankedPrompt]]
-    prompts: Gathered[Asked]
+    prompts: Gathered[TokenizedPrompt]
     pretraining: Sequence[Tokens] = ()
 
 
-def by_people(file: str, number: int, base: Base, texts: TextConfig, out: Path) -> Gathered[RankedPrompt]:
+def read_given_rankings(file: str, number: int, base: Base, texts: TextConfig, out: Path) -> Gathered[RankedPrompt]:
     """Read the rankings that a round brings: of the answers that were written for people to rank, or of any others.
 
     Raises:
@@ -68,7 +68,7 @@ def by_people(file: str, number: int, base: Base, texts: TextConfig, out: Path) 
         BadRowsError: As `rankings`.
     """
     if (out / f"round-{number}" / ANSWERS).is_file():
-        return _of_samples(file, base, texts)
+        return _read_sample_rankings(file, base, texts)
     return rankings([file], base.chat, texts)
 
 
@@ -85,7 +85,7 @@ class GoldLabeler:
         self._chat = ChatFormat(read_tokenizer(path))
 
     def score(self, asked: Iterable[tuple[Any, Sequence[str]]]) -> list[list[float]]:
-        """Score answers in text to each prompt, laid out in the gold model's own tokens."""
+        """Score answers in text to each prompt, laid out in the gold model's tokens."""
         trees = []
         for prompt, answers in asked:
             turns = [self._chat.turn(prompt, answer) for answer in answers]
@@ -94,10 +94,12 @@ class GoldLabeler:
 
     def rank(self, unranked: Sequence[Ranking]) -> list[Ranking]:
         """Put the answers of each ranking in order."""
-        scored = self.score((own.prompt, [str(candidate) for candidate in own.candidates]) for own in unranked)
+        scored = self.score(
+            (ranking.prompt, [str(candidate) for candidate in ranking.candidates]) for ranking in unranked
+        )
         return [
-            own.model_copy(update={"ranks": ranks_of(scores), "scores": tuple(scores), "labeler": self.name})
-            for own, scores in zip(unranked, scored, strict=True)
+            ranking.model_copy(update={"ranks": ranks_of(scores), "scores": tuple(scores), "labeler": self.name})
+            for ranking, scores in zip(unranked, scored, strict=True)
         ]
 
 
@@ -137,14 +139,14 @@ def run_rlhf(
     for number in range(1, loop.rounds + 1):
         name = f"round-{number}"
         given = material.rankings[number - 1] if number <= len(material.rankings) else None
-        fresh = given or _ranked(
+        fresh = given or _rank_answers(
             policies[list(policies)[-1]], material.prompts, loop, texts, out / name, number, labeler, report
         )
         if fresh is None:
             waiting = str(out / name / ANSWERS)
             break
         sources.append("as given" if given else labeler.name if labeler else "")
-        known = _joined(known, fresh)
+        known = _join(known, fresh)
         report.say(f"Step 2, round {number}: reward model, {len(known.train)} rankings")
         folder = out / name / "reward"
         rewarded = run_reward(supervised, known, steps.reward, folder, report, demonstrations=demonstrations)
@@ -167,9 +169,9 @@ def run_rlhf(
     return summary
 
 
-def _ranked(
+def _rank_answers(
     policy: Base,
-    prompts: Gathered[Asked],
+    prompts: Gathered[TokenizedPrompt],
     loop: LoopConfig,
     texts: TextConfig,
     folder: Path,
@@ -185,27 +187,27 @@ def _ranked(
     file = folder / ("rankings.jsonl" if labeler else ANSWERS)
     if not on_main_process(file.exists):  # which the first process may write before another looks
         report.say(f"Round {number}: {loop.answers} answers to each prompt, to be ranked")
-        known = prompts.train + [own for own in prompts.held_out if own.owner]
+        known = prompts.train + [prompt for prompt in prompts.held_out if prompt.owner]
         size = min(loop.prompts_to_rank, len(known))
         chosen = [known[i] for i in prompt_indices(len(known), size, (loop.seed, number))]
-        unranked = _unranked(policy, chosen, loop.answers, texts.max_answer, (loop.seed, number))
+        unranked = _sample_unranked(policy, chosen, loop.answers, texts.max_answer, (loop.seed, number))
         if not unranked:
             raise UserError("the policy gives the same answer every time: there is nothing to rank")
         records = labeler.rank(unranked) if labeler else unranked
         on_main_process(lambda: write_jsonl(file, records))
     if labeler is None:
         return None
-    return _of_samples(str(file), policy, replace(texts, format="momus"))
+    return _read_sample_rankings(str(file), policy, replace(texts, format="momus"))
 
 
-def _of_samples(file: str, policy: Base, texts: TextConfig) -> Gathered[RankedPrompt]:
+def _read_sample_rankings(file: str, policy: Base, texts: TextConfig) -> Gathered[RankedPrompt]:
     """Read rankings of what a policy sampled, which as text can be more tokens: they need not be the usual ones."""
     room = policy.positions - texts.max_prompt if policy.positions else 2 * texts.max_answer
     return rankings([file], policy.chat, replace(texts, max_answer=room))
 
 
-def _unranked(
-    policy: Base, asked: Sequence[Asked], answers: int, max_answer: int, key: tuple[int, int]
+def _sample_unranked(
+    policy: Base, asked: Sequence[TokenizedPrompt], answers: int, max_answer: int, key: tuple[int, int]
 ) -> list[Ranking]:
     """Sample answers to prompts, in text, all places tied; a prompt without two different ones is left out.
 
@@ -213,47 +215,53 @@ def _unranked(
     """
     engine = LocalEngine(policy.load().to(device()), policy.chat.tokenizer, cache_bytes=0)
     drawn = engine.sample(
-        [own.tokens for own in asked],
+        [prompt.tokens for prompt in asked],
         answers,
         key=key,
         max_tokens=max(1, max_answer - 1),
         stop_tokens=sorted(policy.ends),
     )
-    made = []
-    for own, samples in zip(asked, drawn, strict=True):
+    unranked = []
+    for prompt, samples in zip(asked, drawn, strict=True):
         different = tuple(dict.fromkeys(policy.chat.text(sample.tokens) for sample in samples))
         if len(different) > 1:
             authors = (policy.name,) * len(different)
             ranks = (1,) * len(different)
-            origin = Origin(group=own.owner)
-            made.append(Ranking(prompt=own.content, candidates=different, ranks=ranks, authors=authors, origin=origin))
-    return made
+            origin = Origin(group=prompt.owner)
+            unranked.append(
+                Ranking(prompt=prompt.content, candidates=different, ranks=ranks, authors=authors, origin=origin)
+            )
+    return unranked
 
 
-def _joined(one: Gathered[RankedPrompt], other: Gathered[RankedPrompt]) -> Gathered[RankedPrompt]:
+def _join(one: Gathered[RankedPrompt], other: Gathered[RankedPrompt]) -> Gathered[RankedPrompt]:
     """Return all rankings so far."""
     both = Gathered("rankings", one.train + other.train, one.held_out + other.held_out, one.dropped + other.dropped)
     both.tasks = one.tasks + other.tasks
     both.problems.count = one.problems.count + other.problems.count
-    keep_apart(both, lambda own: {own.prompt})
+    keep_apart(both, lambda ranking: {ranking.prompt})
     describe_rankings(both)
     return both
 
 
 def _gold_scores(
-    policies: dict[str, Base], prompts: Gathered[Asked], loop: LoopConfig, texts: TextConfig, gold: GoldLabeler | None
+    policies: dict[str, Base],
+    prompts: Gathered[TokenizedPrompt],
+    loop: LoopConfig,
+    texts: TextConfig,
+    gold: GoldLabeler | None,
 ) -> dict[str, Any] | None:
     """Measure every policy by the gold model, one sampled answer to each held-out prompt."""
     asked = prompts.held_out[:MEASURED]
     if gold is None or not asked:
         return None
-    found = {}
+    measured = {}
     for name, policy in policies.items():
         engine = LocalEngine(policy.load().to(device()), policy.chat.tokenizer, cache_bytes=0)
         drawn = engine.sample(
-            [own.tokens for own in asked], 1, key=(loop.seed, 0), max_tokens=texts.max_answer,
+            [prompt.tokens for prompt in asked], 1, key=(loop.seed, 0), max_tokens=texts.max_answer,
             stop_tokens=sorted(policy.ends),
         )  # fmt: skip
-        said = [(own.content, [policy.chat.text(samples[0].tokens)]) for own, samples in zip(asked, drawn, strict=True)]
-        found[name] = as_dict(mean_interval([own[0] for own in gold.score(said)]))
-    return found
+        answers = [(p.content, [policy.chat.text(samples[0].tokens)]) for p, samples in zip(asked, drawn, strict=True)]
+        measured[name] = as_dict(mean_interval([scores[0] for scores in gold.score(answers)]))
+    return measured

@@ -106,8 +106,8 @@ class RolloutBatch:
         result = torch.zeros(count, *self.mask.shape)
         for group, weight in share(groups):
             rows, columns = self.cells(group)
-            for values, found in zip(result, function(self.select(group)), strict=True):
-                values[rows, columns] += weight * found.cpu()
+            for values, computed in zip(result, function(self.select(group)), strict=True):
+                values[rows, columns] += weight * computed.cpu()
         return all_reduce(result).unbind()
 
     def metrics(
@@ -269,7 +269,7 @@ def engine_sampler(
         engine: Samples the responses.
         max_tokens: Length limit of a response.
         temperature: Sampling temperature.
-        stop_tokens: Tokens that end a response besides the engine's own end-of-text tokens.
+        stop_tokens: Tokens that end a response besides the engine's end-of-text tokens.
         check: Called with the engine's samples before they are used.
     """
 

@@ -1,6 +1,6 @@
 """PPO with rollouts from a server: the policy is trained here, and sampled by vLLM or SGLang with the same weights.
 
-Before every batch the policy is written to a folder that both machines see, and the server is told to load it:
+Before every batch the policy is written to a folder that both machines see, and the server is asked to load it:
 
 * vLLM (tried: 0.32.0; started with VLLM_SERVER_DEV_MODE=1; 0.12 is too old): POST /collective_rpc, method
   `reload_weights`, with the folder as `weights_path`; then POST /reset_prefix_cache, so that nothing cached outlives
@@ -8,13 +8,13 @@ Before every batch the policy is written to a folder that both machines see, and
 * SGLang: POST /update_weights_from_disk, which forgets its cache itself.
 
 Start the server with a folder that `save_for_server` wrote: vLLM (0.32) leaves a vocabulary head that is tied to the
-embeddings as it was when it loads again, so the head is given weights of its own, at first and with every push.
+embeddings as it was when it loads again, so the head is untied, at first and with every push.
 
 Both serve whoever can reach them: keep them on a private network. The folder is a new one every time, for a server may
 go on with what it has read under an old name. Older ones of the same run go; other runs may write beside them.
 
 Whether the weights arrived is seen in the log-probabilities that the server says of what it drew: those of some
-responses are computed here too (`Watching`), and a server that has other weights ends the run. PPO's metric
+responses are computed here too (`LogprobGapWatch`), and a server that has other weights ends the run. PPO's metric
 `sampler_gap` is the same difference over the whole batch.
 """
 
@@ -68,7 +68,7 @@ class Weights(Protocol):
 def save_for_server(policy: Any, path: Path, tokenizer: Any = None) -> None:
     """Write a policy for a server that will be pushed newer ones; every process calls it.
 
-    A head that is tied to the embeddings is written as one of its own.
+    A head that is tied to the embeddings is written untied.
     """
     save(policy, path, tokenizer)
     on_main_process(lambda: _untie(path, tokenizer))
@@ -137,11 +137,11 @@ def _untie(path: Path, tokenizer: Any) -> None:
         save_causal_lm(model, path, tokenizer)
 
 
-class Watching:
-    """Sees whether a server draws from the policy: by the log-probabilities it says of what it drew.
+class LogprobGapWatch:
+    """Checks that a server samples from the policy, by the log-probabilities it returns with its samples.
 
     Args:
-        url: The server, to be named.
+        url: The server, for error messages.
         limit: Most that they may differ from the policy's, in nats per token, mean absolute difference. Once they were
             nearer, a tenth of it is allowed, or four times the difference of the first batch.
         run: Where the first batch's difference is kept, for when the run is continued; every process makes it.
@@ -156,21 +156,21 @@ class Watching:
         """Compare some of what was drawn.
 
         Raises:
-            UserError: The server has other weights, or does not say log-probabilities.
+            UserError: The server has other weights, or returns no log-probabilities.
         """
         if not prompts:  # more processes than prompts
             return
         pairs = list(zip(prompts, drawn, strict=True))[:WATCHED]
-        trees = [TokenTree.from_branches(prompt, [own.tokens for own in samples]) for prompt, samples in pairs]
-        found = torch.cat([own for branches in branch_logprobs(policy, trees) for own in branches]).cpu().numpy()
-        said = np.array([value for _, samples in pairs for own in samples for value in own.logprobs])
-        known = np.isfinite(said)
+        trees = [TokenTree.from_branches(prompt, [sample.tokens for sample in samples]) for prompt, samples in pairs]
+        ours = torch.cat([branch for branches in branch_logprobs(policy, trees) for branch in branches]).cpu().numpy()
+        theirs = np.array([value for _, samples in pairs for sample in samples for value in sample.logprobs])
+        known = np.isfinite(theirs)
         if not known.any():
             raise UserError(
                 f"{self._url} says no log-probabilities of the model itself, so whether it took new weights cannot be "
                 "seen: use a server that does (docs/guides/servers.md), or temperature 1"
             )
-        gap = float(np.abs(found - said)[known].mean())
+        gap = float(np.abs(ours - theirs)[known].mean())
         nearer = self._limit if self._first is None else max(self._limit / 10, 4 * self._first)
         if gap > min(self._limit, nearer):
             before = "" if self._first is None else f" ({self._first:.2g} in the first batch)"
@@ -207,7 +207,7 @@ def pushing_sampler(
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Rollouts from a server, as a command is told: its base URL, the folder for weights, and how it takes them."""
+    """Rollouts from a server: its base URL, the folder for weights, and how it takes them."""
 
     url: str
     folder: Path
@@ -227,7 +227,7 @@ class Rollouts:
             return RemoteEngine(self._server(), tokenizer)
         except UnreachableError as error:
             policy = load()
-            # Written once, under a name of its own: a server that takes long to start may be reading it.
+            # Written once, under a name that nothing else has: a server that takes long to start may be reading it.
             start = self.folder.resolve() / f"start-{fingerprint(policy)[:8]}"
             if not on_main_process(start.exists):
                 save_for_server(policy, start, tokenizer)
@@ -250,7 +250,7 @@ class Rollouts:
         Raises:
             UserError: As `engine`.
         """
-        engine, watch = self.engine(tokenizer, load), Watching(self.url, self.settings.gap_limit, run)
+        engine, watch = self.engine(tokenizer, load), LogprobGapWatch(self.url, self.settings.gap_limit, run)
         weights = SavedWeights(self._server(), self.folder, self.settings.kind, tokenizer, run)
         return pushing_sampler(engine, weights, max_tokens, temperature, sorted(ends), watch)
 

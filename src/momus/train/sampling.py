@@ -74,7 +74,7 @@ def by_task(tasks: Sequence[str], limit: int | None) -> list[tuple[IntArray, int
     indices: dict[str, list[int]] = {}
     for index, task in enumerate(tasks):
         indices.setdefault(task, []).append(index)
-    return [(np.array(own, np.int64), min(len(own), limit or len(own))) for own in indices.values()]
+    return [(np.array(task, np.int64), min(len(task), limit or len(task))) for task in indices.values()]
 
 
 def epoch_order(

@@ -1,6 +1,6 @@
 """The settings of all stages, one frozen dataclass each, apart from the mathematics so that `--help` is quick.
 
-Defaults are InstructGPT's (arXiv 2203.02155) unless a field says otherwise, and every field says where its own is from;
+Defaults are InstructGPT's (arXiv 2203.02155) unless a field says otherwise, and every field names its source;
 settings for small machines are named presets (`tiny`). A value out of its range (`runtime/ranges.py`) or a wrong
 combination is refused when it is made.
 """
@@ -46,7 +46,7 @@ class TextConfig:
     held_out: float = 0.1
     """Share of the prompts' owners held out to measure on, where no split is stated."""
     format: str | None = None
-    """The format of the files, where it is not to be found out (docs/guides/data.md)."""
+    """The format of the files, where it cannot be recognised (docs/guides/data.md)."""
     skip_bad: bool = False
     """Leave bad rows out, and use the others."""
 
@@ -193,7 +193,7 @@ class PPOConfig:
     whiten_rewards: bool = False
     """Divide the batch's token rewards by their standard deviation, mean kept."""
     missing_eos_score: float | None = None
-    """Score of a response that never ends, in place of its own; None keeps it. -1 in the "N+ details"."""
+    """Score of a response that never ends, in place of the reward model's; None keeps that. -1 in the "N+ details"."""
     missing_eos_penalty: float = 0.0
     """What the score of a response that never ends loses, as in TRL."""
     ptx_coefficient: float = 0.0
@@ -247,7 +247,7 @@ class ServerConfig:
     """How a server that PPO's rollouts come from is given the policy's weights; all of it ours."""
 
     kind: Literal["vllm", "sglang"] = "vllm"
-    """What kind of server it is: how it is told to load weights."""
+    """What kind of server it is: how it loads weights."""
     model: str | None = None
     """The model's name there, where it serves several."""
     weights: Path | None = None

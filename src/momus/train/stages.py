@@ -40,7 +40,7 @@ from momus.train.reward import RankedPrompt, center, pair_accuracy, train_reward
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.settings import PAPER_DROPOUT, PPOConfig, RewardConfig, SFTConfig
 from momus.train.sft import demonstration_trees, dropout_of, fine_tune, mean_loss
-from momus.train.texts import Asked, Gathered, Tokens, digest
+from momus.train.texts import Gathered, TokenizedPrompt, Tokens, digest
 
 if TYPE_CHECKING:
     from momus.train.rollout_server import Rollouts
@@ -82,7 +82,7 @@ def run_sft(
     asked = list(dict.fromkeys(turns[0].prompt for turns in data.held_out))[:MEASURED]
     if reward is not None and not asked:
         raise UserError("--reward chooses the epoch by answers to held-out prompts, and there are none: --held-out")
-    model, start = _loaded(base, config.seed)
+    model, start = _load(base, config.seed)
     model = prepare(model, base.setup)
     judge = load_reward_for_policy(reward, base).to(device()).eval() if reward else None
     seen = [data.digest(), digest(pretraining), fingerprint(judge) if judge else ""]
@@ -143,7 +143,7 @@ def run_reward(
     Raises:
         UserError: As `train_reward_model`.
     """
-    language_model, start = _loaded(base, config.seed)
+    language_model, start = _load(base, config.seed)
     model = prepare(reward_model_of(language_model), base.setup)
     del language_model
     run = _run(out, "reward", base, start, model, config, [data.digest(), digest(demonstrations)])
@@ -173,7 +173,7 @@ def run_reward(
 def run_ppo(
     base: Base,
     reward: Path,
-    data: Gathered[Asked],
+    data: Gathered[TokenizedPrompt],
     config: PPOConfig,
     out: Path,
     report: Report,
@@ -187,7 +187,7 @@ def run_ppo(
     Raises:
         UserError: As `train_policy`, or as `Rollouts.engine`.
     """
-    policy, start = _loaded(base, config.seed)
+    policy, start = _load(base, config.seed)
     judge = load_reward_for_policy(reward, base)
     seen = [data.digest(), digest(pretraining), fingerprint(judge)]
     policy, judge = prepare(policy, base.setup), prepare(judge, base.setup).eval()
@@ -198,13 +198,13 @@ def run_ppo(
         sample = engine_sampler(LocalEngine(policy, base.chat.tokenizer, cache_bytes=0), max_answer, config.temperature)
     else:
         sample = rollouts.sampler(base.chat.tokenizer, base.load, max_answer, config.temperature, base.ends, run)
-    asked = [own.tokens for own in data.held_out][:MEASURED]
+    asked = [prompt.tokens for prompt in data.held_out][:MEASURED]
     before = measure(base, policy, judge, asked, max_answer, config.seed, config.token_budget)
     with report.watch("PPO", run) as progress:
         result = train_policy(
             policy,
             judge,
-            [own.tokens for own in data.train],
+            [prompt.tokens for prompt in data.train],
             sample,
             reward_scorer(judge, config.token_budget),
             config,
@@ -247,15 +247,15 @@ def measure(
     with gathered(policy), gathered(judge):
         engine = LocalEngine(policy, base.chat.tokenizer, cache_bytes=0)
         drawn = engine.sample(prompts, 1, key=(seed, 1 << 20), max_tokens=max_answer, stop_tokens=sorted(base.ends))
-        trees = [TokenTree.from_branches(p, [own[0].tokens]) for p, own in zip(prompts, drawn, strict=True)]
-        scores = [own[0] for own in score_trees(judge, trees, token_budget)]
+        trees = [TokenTree.from_branches(p, [samples[0].tokens]) for p, samples in zip(prompts, drawn, strict=True)]
+        scores = [tree_scores[0] for tree_scores in score_trees(judge, trees, token_budget)]
     return mean_interval(scores)
 
 
 # What they leave
 
 
-def _loaded(base: Base, seed: int) -> tuple[Any, str]:
+def _load(base: Base, seed: int) -> tuple[Any, str]:
     """Load the language model, with its fingerprint, and seed what is drawn for it: a head, an adapter."""
     model = base.load()
     torch.manual_seed(seed)

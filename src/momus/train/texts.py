@@ -5,7 +5,7 @@ Prompts of more than 1k tokens are left out and answers are at most 1k, together
 trained without its end; a ranking loses its long answers and stays while one that is left is preferred to another. K
 answers stay together, ties stay ties, and rankings of one prompt by several labelers meet in `reward.by_prompt`.
 
-Held out is what the prompts' own split says, else a share of the owners (conversation tree, else whoever wrote
+Held out is what the records' split says, else a share of the owners (conversation tree, else whoever wrote
 the prompt, else the prompt itself), chosen by their names as `momus data prompts` does: nothing of one owner is on
 both sides. Neither is a prompt: what is held out of one that is trained on too, by another owner, is left out.
 """
@@ -86,7 +86,7 @@ def demonstrations(
     """
     longest = 0
 
-    def made(record: Demonstration) -> tuple[Turn, ...]:
+    def to_turns(record: Demonstration) -> tuple[Turn, ...]:
         nonlocal longest
         turns = chat.turns(record.prompt, record.answer, every_turn)
         longest = max(longest, len(turns))
@@ -95,21 +95,21 @@ def demonstrations(
             raise _LeftOutError(_too_long(turns[-1], config))
         return fit
 
-    found: Gathered[tuple[Turn, ...]] = Gathered("demonstrations")
-    _gather(files, Demonstration, made, config, found)
+    gathered: Gathered[tuple[Turn, ...]] = Gathered("demonstrations")
+    _gather(files, Demonstration, to_turns, config, gathered)
     if every_turn and longest < 2:
         raise UserError(
             "--every-turn changes nothing here: no answer has several turns of the assistant (of a conversation tree "
             "each is a demonstration of its own): leave it out"
         )
-    keep_apart(found, lambda turns: {turn.prompt for turn in turns})
-    every = [turn for turns in found.train for turn in turns]
-    found.about = {
-        "prompts": len({turns[0].prompt for turns in found.train}),
-        "tasks": len(set(found.tasks)),
+    keep_apart(gathered, lambda turns: {turn.prompt for turn in turns})
+    every = [turn for turns in gathered.train for turn in turns]
+    gathered.about = {
+        "prompts": len({turns[0].prompt for turns in gathered.train}),
+        "tasks": len(set(gathered.tasks)),
         "answer_tokens": sum(len(turn.answer) for turn in every),
     }
-    return found
+    return gathered
 
 
 def rankings(files: Sequence[DataSource], chat: ChatFormat, config: TextConfig) -> Gathered[RankedPrompt]:
@@ -119,36 +119,36 @@ def rankings(files: Sequence[DataSource], chat: ChatFormat, config: TextConfig) 
         UserError: As `demonstrations`.
         BadRowsError: As `demonstrations`.
     """
-    found: Gathered[RankedPrompt] = Gathered("rankings")
+    gathered: Gathered[RankedPrompt] = Gathered("rankings")
     labelers: Counter[str] = Counter()
 
-    def made(record: Ranking) -> RankedPrompt:
-        own = ranked(record, chat, config, found.dropped)
+    def to_ranked_prompt(record: Ranking) -> RankedPrompt:
+        ranking = ranked(record, chat, config, gathered.dropped)
         labelers[record.labeler] += 1
-        return own
+        return ranking
 
-    _gather(files, Ranking, made, config, found)
-    keep_apart(found, lambda own: {own.prompt})
-    describe_rankings(found)
-    found.about["labelers"] = len(set(labelers) - {""}) or "not stated"
-    return found
+    _gather(files, Ranking, to_ranked_prompt, config, gathered)
+    keep_apart(gathered, lambda ranking: {ranking.prompt})
+    describe_rankings(gathered)
+    gathered.about["labelers"] = len(set(labelers) - {""}) or "not stated"
+    return gathered
 
 
-def keep_apart(found: Gathered[ItemT], prompts_of: Callable[[ItemT], set[Tokens]]) -> None:
+def keep_apart(gathered: Gathered[ItemT], prompts_of: Callable[[ItemT], set[Tokens]]) -> None:
     """Leave out what is held out of a prompt that is trained on too: it would measure what was learnt by heart."""
-    trained = {prompt for own in found.train for prompt in prompts_of(own)}
-    apart = [own for own in found.held_out if trained.isdisjoint(prompts_of(own))]
-    found.dropped += Counter({"held-out prompt that is trained on too": len(found.held_out) - len(apart)})
-    found.held_out = apart
+    trained = {prompt for item in gathered.train for prompt in prompts_of(item)}
+    apart = [item for item in gathered.held_out if trained.isdisjoint(prompts_of(item))]
+    gathered.dropped += Counter({"held-out prompt that is trained on too": len(gathered.held_out) - len(apart)})
+    gathered.held_out = apart
 
 
-def describe_rankings(found: Gathered[RankedPrompt]) -> None:
+def describe_rankings(gathered: Gathered[RankedPrompt]) -> None:
     """Say in `about` how many prompts, pairs and ties there are, and rankings of how many answers."""
-    sizes = Counter(len(own.branches) for own in found.train)
-    found.about |= {
-        "prompts": len({own.prompt for own in found.train}),
-        "pairs": sum(len(own.pairs()) for own in found.train),
-        "tied_pairs": sum(own.ties() for own in found.train),
+    sizes = Counter(len(ranking.branches) for ranking in gathered.train)
+    gathered.about |= {
+        "prompts": len({ranking.prompt for ranking in gathered.train}),
+        "pairs": sum(len(ranking.pairs()) for ranking in gathered.train),
+        "tied_pairs": sum(ranking.ties() for ranking in gathered.train),
         "of_answers": {str(k): sizes[k] for k in sorted(sizes)},
     }
 
@@ -170,17 +170,17 @@ def ranked(record: Ranking, chat: ChatFormat, config: TextConfig, dropped: Count
             dropped[f"answers of rankings: {reason}"] += 1
         else:
             kept.append((turn.answer, rank))
-    made = None
+    ranking = None
     if len(kept) > 1:
-        made = RankedPrompt(prompt, tuple(answer for answer, _ in kept), tuple(float(rank) for _, rank in kept))
-        itself = math.comb(len(kept), 2) - len(made.pairs()) - made.ties()
+        ranking = RankedPrompt(prompt, tuple(answer for answer, _ in kept), tuple(float(rank) for _, rank in kept))
+        itself = math.comb(len(kept), 2) - len(ranking.pairs()) - ranking.ties()
         dropped += Counter({"pairs of rankings: an answer preferred to itself": itself})
-    if made is None or not made.pairs():
+    if ranking is None or not ranking.pairs():
         raise _LeftOutError("no preference among the answers left")
-    return made
+    return ranking
 
 
-class Asked(NamedTuple):
+class TokenizedPrompt(NamedTuple):
     """A prompt, as its record has it and in tokens.
 
     `owner` is by whose name it is held out or not, "" where its record states the split.
@@ -191,7 +191,7 @@ class Asked(NamedTuple):
     owner: str
 
 
-def prompts(files: Sequence[DataSource], chat: ChatFormat, config: TextConfig) -> Gathered[Asked]:
+def prompts(files: Sequence[DataSource], chat: ChatFormat, config: TextConfig) -> Gathered[TokenizedPrompt]:
     """Read the prompts of any records that have one; of equal prompts the first is kept.
 
     Raises:
@@ -200,7 +200,7 @@ def prompts(files: Sequence[DataSource], chat: ChatFormat, config: TextConfig) -
     """
     seen: set[Tokens] = set()
 
-    def made(record: Prompt | Demonstration | Ranking) -> Asked:
+    def to_tokens(record: Prompt | Demonstration | Ranking) -> TokenizedPrompt:
         tokens = chat.prompt(record.prompt)
         if len(tokens) > config.max_prompt:
             raise _LeftOutError(f"prompt over {config.max_prompt} tokens")
@@ -208,12 +208,12 @@ def prompts(files: Sequence[DataSource], chat: ChatFormat, config: TextConfig) -
             raise _LeftOutError("prompt seen before")
         seen.add(tokens)
         stated = isinstance(record, Prompt) and record.split != "train"
-        return Asked(record.prompt, tokens, "" if stated else _owner(record))
+        return TokenizedPrompt(record.prompt, tokens, "" if stated else _owner(record))
 
-    found: Gathered[Asked] = Gathered("prompts")
-    _gather(files, Prompt | Demonstration | Ranking, made, config, found)
-    found.about = {"prompt_tokens": sum(len(own.tokens) for own in found.train)}
-    return found
+    gathered: Gathered[TokenizedPrompt] = Gathered("prompts")
+    _gather(files, Prompt | Demonstration | Ranking, to_tokens, config, gathered)
+    gathered.about = {"prompt_tokens": sum(len(prompt.tokens) for prompt in gathered.train)}
+    return gathered
 
 
 def pretraining(files: Sequence[DataSource], chat: ChatFormat, config: TextConfig) -> Gathered[Tokens]:
@@ -226,19 +226,19 @@ def pretraining(files: Sequence[DataSource], chat: ChatFormat, config: TextConfi
         UserError: A file cannot be read, or holds nothing.
         BadRowsError: As `demonstrations`.
     """
-    found: Gathered[Tokens] = Gathered("pretraining texts")
+    gathered: Gathered[Tokens] = Gathered("pretraining texts")
     length = config.max_prompt + config.max_answer
     start, end = _document_start(chat), chat.tokenizer.eos_token_id
-    for document in _documents(files, config, found):
+    for document in _documents(files, config, gathered):
         tokens = chat.tokenizer.encode(document, add_special_tokens=False, split_special_tokens=True)
         whole = [int(t) for t in (start, *tokens, end) if t is not None]
         pieces = (tuple(whole[at : at + length]) for at in range(0, len(whole), length))
-        found.train += [piece for piece in pieces if len(piece) > 1]
-    _refuse_bad_rows(found, config)
-    if not found.train:
+        gathered.train += [piece for piece in pieces if len(piece) > 1]
+    _refuse_bad_rows(gathered, config)
+    if not gathered.train:
         raise UserError(f"{_names(files)}: no text in it")
-    found.about = {"tokens": sum(map(len, found.train))}
-    return found
+    gathered.about = {"tokens": sum(map(len, gathered.train))}
+    return gathered
 
 
 def _document_start(chat: ChatFormat) -> int | None:
@@ -248,7 +248,7 @@ def _document_start(chat: ChatFormat) -> int | None:
     return None if (*turn.prompt, *turn.answer).count(start) > 1 else start
 
 
-def _documents(files: Sequence[DataSource], config: TextConfig, found: Gathered[Tokens]) -> Iterator[str]:
+def _documents(files: Sequence[DataSource], config: TextConfig, gathered: Gathered[Tokens]) -> Iterator[str]:
     for source in files:
         if not isinstance(source, Record) and str(source).endswith(".txt"):
             try:
@@ -256,45 +256,45 @@ def _documents(files: Sequence[DataSource], config: TextConfig, found: Gathered[
             except UnicodeDecodeError as error:
                 raise UserError(f"{source}: not UTF-8 text") from error
             continue
-        for record in _records([source], config, found.problems):
+        for record in _records([source], config, gathered.problems):
             if isinstance(record, Demonstration):
                 yield "\n".join(text for text in (plain(record.prompt), plain(record.answer)) if text)
             elif isinstance(record, Prompt):
                 yield plain(record.prompt)
             else:
-                found.dropped[f"records of another kind ({type(record).__name__})"] += 1
+                gathered.dropped[f"records of another kind ({type(record).__name__})"] += 1
 
 
 def _gather(
     files: Sequence[DataSource],
     kind: Any,
-    made: Callable[[Any], ItemT],
+    convert: Callable[[Any], ItemT],
     config: TextConfig,
-    found: Gathered[ItemT],
+    gathered: Gathered[ItemT],
 ) -> None:
     """Make an item of every record of a kind, and count what cannot be one."""
     others: Counter[str] = Counter()
-    for record in _records(files, config, found.problems):
+    for record in _records(files, config, gathered.problems):
         if not isinstance(record, kind):
             others[type(record).__name__] += 1
             continue
         split = _split(record, config)
         if split == "test":
-            found.dropped["of the test split"] += 1
+            gathered.dropped["of the test split"] += 1
             continue
         try:
-            item = made(record)
+            item = convert(record)
         except (_LeftOutError, UnfitInputError) as reason:
-            found.dropped[str(reason)] += 1
+            gathered.dropped[str(reason)] += 1
         else:
-            (found.train if split == "train" else found.held_out).append(item)
+            (gathered.train if split == "train" else gathered.held_out).append(item)
             if split == "train":
-                found.tasks.append(record.origin.dataset or record.origin.place.rpartition(":")[0])
-    _refuse_bad_rows(found, config)
-    found.dropped.update({f"records of another kind ({name})": count for name, count in others.items()})
-    if not found.train:
-        why = "; ".join(f"{count} {reason}" for reason, count in found.dropped.most_common(3)) or "no records"
-        raise UserError(f"{_names(files)}: no {found.kind} to train on: {why}")
+                gathered.tasks.append(record.origin.dataset or record.origin.place.rpartition(":")[0])
+    _refuse_bad_rows(gathered, config)
+    gathered.dropped.update({f"records of another kind ({name})": count for name, count in others.items()})
+    if not gathered.train:
+        why = "; ".join(f"{count} {reason}" for reason, count in gathered.dropped.most_common(3)) or "no records"
+        raise UserError(f"{_names(files)}: no {gathered.kind} to train on: {why}")
 
 
 def _records(files: Sequence[DataSource], config: TextConfig, problems: Problems) -> Iterator[Record]:
@@ -314,9 +314,9 @@ def _names(files: Sequence[DataSource]) -> str:
     return ", ".join(dict.fromkeys(names)) or "no file given"
 
 
-def _refuse_bad_rows(found: Gathered[Any], config: TextConfig) -> None:
-    if found.problems.count and not config.skip_bad:
-        raise BadRowsError(found.problems.first, found.problems.count)
+def _refuse_bad_rows(gathered: Gathered[Any], config: TextConfig) -> None:
+    if gathered.problems.count and not config.skip_bad:
+        raise BadRowsError(gathered.problems.first, gathered.problems.count)
 
 
 def _split(record: Prompt | Demonstration | Ranking, config: TextConfig) -> str:
