@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from momus.cli import main as momus
-from momus.cli.shared.searching import Where, loaded
+from momus.cli.shared.options import EngineOptions
+from momus.cli.shared.searching import load_rain
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
@@ -99,7 +100,10 @@ def run(*arguments: object) -> None:
 def compare(chosen: argparse.Namespace, out: Path, searched: list[Task], held_out: list[Task]) -> None:
     """Print values and costs before, searched and after."""
     task = RAIN_TASKS["critique"].with_cases(chosen.cases).with_settings(max_tokens=chosen.max_tokens)
-    before, after = (loaded(Where(str(folder)), task) for folder in (chosen.model, out / "sft" / "model"))
+    before, after = (
+        load_rain(EngineOptions(model=str(folder), device="cpu"), task)
+        for folder in (chosen.model, out / "sft" / "model")
+    )
     answers = [own for own in read_jsonl(out / "rain" / "answers.jsonl", RainAnswer) if not own.skipped]
     engine = before.writer.engine
     committed = sum(len(engine.encode(own.answer, bos=False)) + 1 for own in answers)  # and an end

@@ -33,8 +33,9 @@ from rich.console import Console
 from rich.table import Table
 
 from momus.cli import main as momus
+from momus.cli.shared.options import EngineOptions
 from momus.cli.shared.output import bar
-from momus.cli.shared.searching import Where, loaded
+from momus.cli.shared.searching import load_rain
 from momus.evaluate.rain.comparison import WAYS, Answered, WayComparison
 from momus.lm.chat import Turn
 from momus.lm.engine import option_tokens
@@ -206,7 +207,7 @@ def train(chosen: argparse.Namespace, world: World, task: RainTask) -> Path:
     if not base.exists():
         tiny = runpy.run_path(str(Path(__file__).with_name("make_tiny_model.py")))
         tiny["make"](tiny["TinyModel"]((str(file),), base, vocabulary=1024, width=chosen.width, layers=chosen.layers))
-    rain, model = loaded(Where(str(base)), task), load_causal_lm(base)
+    rain, model = load_rain(EngineOptions(model=str(base), device="cpu"), task), load_causal_lm(base)
     for number, lesson in enumerate(LESSONS):
         lesson = replace(lesson, reviews=round(lesson.reviews * chosen.training))
         made = demonstrations(rain, world, lesson, random.Random(f"{chosen.seed} {number}"))
@@ -323,7 +324,9 @@ def distil(chosen: argparse.Namespace, training: World, held_out: World, model: 
         table.add_column(name, justify="right" if name else "left")
     for way, temperature in (("greedy", 0.0), ("sample", 1.0)):
         for when, folder in (("before", model), ("after", out / "sft" / "model")):
-            texts, cost = plainly(loaded(Where(str(folder)), task), held_out, temperature)
+            texts, cost = plainly(
+                load_rain(EngineOptions(model=str(folder), device="cpu"), task), held_out, temperature
+            )
             own = Graded.of(texts)
             sentences = f"{own.sentences.mean():.1f}"
             table.add_row(f"{way} {when}", percent(own.praise), percent(own.positive), sentences, f"{cost:.1f}")
@@ -382,7 +385,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     task = RAIN_TASKS["sentiment"].with_cases(CASES).with_settings(max_tokens=chosen.max_tokens)
     model = train(chosen, training, task)
     calibrate(chosen, held_out, model)
-    compare(chosen, held_out, loaded(Where(str(model)), task))
+    compare(chosen, held_out, load_rain(EngineOptions(model=str(model), device="cpu"), task))
     if chosen.distil:
         distil(chosen, training, held_out, model, task)
 

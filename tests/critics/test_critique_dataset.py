@@ -162,7 +162,7 @@ def test_a_run_is_refused_to_another_input_or_other_settings(files, config, tmp_
         refused("at work in", tasks, out, quick)
     tasks.write_bytes(task(2).model_dump_json().encode())
     refused("another input, or the file has changed", tasks, out, quick)
-    refused("nowhere: no such directory", tasks, tmp_path / "new", replace(quick, model=Path("nowhere")))
+    refused("from nowhere", tasks, tmp_path / "new", replace(quick, model=Path("nowhere")))
     assert not (tmp_path / "new").exists()
 
 

@@ -332,7 +332,7 @@ def test_the_command_compares_with_the_model_on_a_server(
     engine.context_length = engine.model.config.max_position_embeddings = 4096
     made = OpenAIServer(engine)
     monkeypatch.setattr(
-        "momus.cli.shared.searching._served", lambda *where: RemoteEngine(made.server(), engine.tokenizer)
+        "momus.cli.shared.options.connect", lambda *where: RemoteEngine(made.server(), engine.tokenizer)
     )
     prompts, out = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
     prompts.write_text('{"prompt": "why?"}\n')

@@ -164,7 +164,7 @@ def test_a_model_on_a_server_answers(
         return RemoteEngine(made.server(models[0]), engine.tokenizer, cache_size=100)
 
     engine.model.config.max_position_embeddings = 2048
-    monkeypatch.setattr("momus.cli.shared.searching._served", served)
+    monkeypatch.setattr("momus.cli.shared.options.connect", served)
     arguments = ["rain", "--url", "http://momus.test/v1", "--cases", "0", "--max-tokens", "2", "--iterations", "4"]
     arguments += ["--embeddings", "none"]
     assert main([*arguments, "--prompt", "why?", "--json"]) == 0

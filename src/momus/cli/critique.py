@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from momus.cli.shared.options import FLAT, CriticOptions
 from momus.cli.shared.seed import Seed
+
+_SHIPPED = CriticOptions()
 
 _SHOWN = 20
 
@@ -18,10 +21,7 @@ _SHOWN = 20
 def command(
     tasks: Positional[Path],
     out: Path,
-    model: Path | None = None,
-    reward: Path | None = None,
-    reward_url: str | None = None,
-    reward_tokenizer: str | None = None,
+    critic: Annotated[CriticOptions, FLAT] = _SHIPPED,
     method: Literal["sample", "fsbs", "best-of-n"] = "sample",
     n: int | None = None,
     modifier: float = 0.0,
@@ -41,10 +41,7 @@ def command(
     Args:
         tasks: JSON Lines of Task or Tamper records.
         out: The run directory; the critiques are its critiques.jsonl.
-        model: Directory of the critic; the shipped one by default.
-        reward: Directory of a reward model; fsbs and best-of-n need one, there or on a server.
-        reward_url: The base URL of a server with a reward model: vLLM, SGLang or text-embeddings-inference.
-        reward_tokenizer: Directory or name of that model's tokenizer, if it does not read the critic's tokens.
+        critic: Who writes; fsbs and best-of-n need a reward model, in a folder or on a server.
         method: Keep n samples, or search: Force Sampling Beam Search or the best of n by reward.
         n: Samples of each answer (by default 1, of best-of-n 28), or from each beam of fsbs (4).
         modifier: What each highlight adds to a score when the best critique is chosen: higher misses less, lower
@@ -72,10 +69,10 @@ def command(
     from momus.critics.shard import CritiqueConfig
 
     config = CritiqueConfig(
-        model=model or TINY,
-        reward=reward,
-        reward_url=reward_url,
-        reward_tokenizer=reward_tokenizer,
+        model=critic.model or TINY,
+        reward=critic.reward,
+        reward_url=critic.reward_url,
+        reward_tokenizer=critic.reward_tokenizer,
         method=method,
         n=n,
         modifier=modifier,
@@ -83,6 +80,8 @@ def command(
         verbatim=not paper,
         seed=seed,
         threads=threads,
+        device=critic.device,
+        precision=critic.precision or "fp32",
     )
     runner = partial(on_ray, workers=workers) if ray else in_process
     try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from momus.cli.shared.options import FLAT, ChatOptions
 from momus.cli.shared.seed import Seed
+
+_NO_MODEL = ChatOptions()
 
 _SHOWN = 5
 
@@ -16,8 +19,7 @@ def command(
     reviews: Positional[Path],
     out: Path,
     by: Literal["rules", "model"] = "rules",
-    model: str | None = None,
-    url: str | None = None,
+    chat: Annotated[ChatOptions, FLAT] = _NO_MODEL,
     seed: Seed = 0,
 ) -> int:
     """Find the key points of reviews; a point whose quote is not in its review is rejected and counted.
@@ -29,22 +31,21 @@ def command(
             DOCUMENT.REVIEWER.txt. Reviews that have points stay as they are.
         out: Where the reviews go, with their points.
         by: Rules take list items and sentences that voice a concern, offline; a model reads the review.
-        model: A language model's folder or its name on the hub; with --url its name on that server.
-        url: An OpenAI-compatible server.
+        chat: The model to ask.
         seed: Everything random follows from it.
     """
     from momus.cli.shared.output import bar, say
     from momus.errors import UserError
     from momus.evaluate.documents.extraction import extract_reviews
     from momus.files import Ledger
-    from momus.match.open import NamedModel, open_extractor
+    from momus.match.open import open_extractor
     from momus.match.reviews import read_reviews
     from momus.records import write_jsonl
 
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
     found = read_reviews(reviews)
-    extractor = open_extractor(by, NamedModel(model, url, seed).used_by(by))
+    extractor = open_extractor(by, chat.named(seed).used_by(by))
     ledger = Ledger(out.with_name(out.name + ".ledger"), {**extractor.identity(), "seed": seed})
     with ledger, bar("Reviews") as progress:
         done = extract_reviews(found, extractor, ledger, progress)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional
 
+from momus.cli.shared.options import FLAT, ChatOptions
 from momus.cli.shared.seed import Seed
+
+_NO_MODEL = ChatOptions()
 
 if TYPE_CHECKING:
     from momus.documents.document import Language
@@ -23,8 +26,7 @@ _SHOWN = 3
 def command(
     document: Positional[Path],
     rubric: str = "paper",
-    model: str | None = None,
-    url: str | None = None,
+    chat: Annotated[ChatOptions, FLAT] = _NO_MODEL,
     budget: int = 6500,
     answer_tokens: int = 3000,
     given: Path | None = None,
@@ -43,8 +45,7 @@ def command(
     Args:
         document: A PDF, DOCX, HWPX, Markdown or text file.
         rubric: paper, iclr, neurips, design, pupil, or a .toml file of one's own.
-        model: A language model's folder or its name on the hub; with --url its name on that server.
-        url: An OpenAI-compatible server.
+        chat: The model to ask.
         budget: Tokens of the question, document included; the paper's is 6,500. It is spread over the sections.
         answer_tokens: Longest answer.
         given: Feedback that is already written (Markdown with the rubric's sections, or JSON), instead of a model's.
@@ -66,11 +67,11 @@ def command(
     form = read_rubric(rubric)
     if (given is None) != (by is None):
         raise UserError("--given and --by go together: what is written, and who wrote it")
-    if given and (model or url):
+    if given and (chat.model or chat.url):
         raise UserError("--given and --model exclude each other: either it is written, or a model is asked")
     if form.private and not send:
-        keep_here(form, [address for address in (url, grobid) if address])
-    asker = None if given else _asker(model, url, seed, answer_tokens)
+        keep_here(form, [address for address in (chat.url, grobid) if address])
+    asker = None if given else _asker(chat, seed, answer_tokens)
     target = place_of(document, by, out)
     text = read_with_grobid(document, grobid) if grobid else read_document(document)
     chosen: Language = text.language if language == "document" else language
@@ -79,7 +80,7 @@ def command(
     if asker is None:
         found = by_person(Path(str(given)), str(by), text, form, chosen)
     else:
-        found = by_model(asker, str(model), text, form, chosen, budget)
+        found = by_model(asker, str(chat.model), text, form, chosen, budget)
     _report(found, form, write_feedback(found, form, target, text), budget)
     return 0
 
@@ -174,17 +175,16 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     return decide if first in ("approve", "return") else export if first == "export" else command
 
 
-def _asker(model: str | None, url: str | None, seed: int, answer_tokens: int) -> JsonAsker:
+def _asker(chat: ChatOptions, seed: int, answer_tokens: int) -> JsonAsker:
     from momus.errors import UserError
     from momus.match.ask import AskConfig
-    from momus.match.open import NamedModel
 
     if answer_tokens < 1:
         raise UserError(f"--answer-tokens {answer_tokens}: must be at least 1")
     try:
-        return NamedModel(model, url, seed).asker("feedback", AskConfig(max_tokens=answer_tokens, room=1))
+        return chat.named(seed).asker("feedback", AskConfig(max_tokens=answer_tokens, room=1))
     except UserError as error:
-        if model is None or "ships with Momus" in str(error):
+        if chat.model is None or "ships with Momus" in str(error):
             raise UserError(f"{error}; or give feedback that is already written: --given FILE --by NAME") from error
         raise
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
 
+from momus.cli.shared.options import FLAT, EngineOptions, RewardOptions
 from momus.cli.shared.seed import Seed
 
 if TYPE_CHECKING:
@@ -23,30 +24,23 @@ if TYPE_CHECKING:
 class _Judge:
     """Who judges, and by what."""
 
-    model: str
-    """Directory or name of a causal language model; with --url, its name on the server."""
+    engine: Annotated[EngineOptions, FLAT] = field(default_factory=EngineOptions)
     task: Literal["harmless", "adversarial", "truthful", "sentiment", "critique"] = "harmless"
     """What it judges by."""
     cases: int | None = None
     """Worked examples shown to it, at most."""
     chat_template: Path | None = None
     """A file with a Jinja chat template, in place of the tokenizer's own."""
-    url: str | None = None
-    """The base URL of an OpenAI-compatible server that runs the model."""
-    tokenizer: str | None = None
-    """With --url: directory or name of the model's tokenizer, if it is not the model's name."""
-    device: str = "cpu"
-    """Where the model runs, such as cuda."""
 
     def judge(self) -> SelfJudge:
         """Load the model, or find it on its server."""
-        from momus.cli.shared.searching import Where, read_template
+        from momus.cli.shared.searching import read_template
         from momus.lm.chat import PLAIN, ChatFormat
         from momus.search.rain.judge import SelfJudge
         from momus.search.rain.tasks import RAIN_TASKS
 
         criterion = RAIN_TASKS[self.task].with_cases(self.cases).criterion
-        engine = Where(self.model, self.url, self.tokenizer, self.device).engine()
+        engine = self.engine.open()
         chat = ChatFormat(engine.tokenizer, read_template(self.chat_template))
         return SelfJudge(engine, criterion, None if chat.template == PLAIN else chat)
 
@@ -103,9 +97,9 @@ class Calibrate(_Judge):
         with bar("Pairs") as tell:
             found = calibrate_judge(judge, pairs, lambda done: tell(done, len(pairs)))
         print_judge(found)
-        say(f"{self.model} as a judge of {self.task}: {found.advice}")
+        say(f"{self.engine.model} as a judge of {self.task}: {found.advice}")
         if self.out is not None:
-            who = {"model": weights_of(self.model), "url": self.url}
+            who = {"model": weights_of(self.engine.model or ""), "url": self.engine.url}
             about = {"task": self.task, "file": self.file, "seed": self.seed}
             write_json(self.out, {**who, **about, **found.model_dump()}, indent=1)
         return 0
@@ -134,22 +128,12 @@ class Compare:
 
     file: Positional[str]
     """Prompts, or records that have prompts, in any format that momus data reads."""
-    model: str
-    """Directory or name of the causal language model that answers; with --url, its name on the server."""
     out: Path
     """The file for all answers, as JSON Lines; until all are there, those done are in the same name with .ledger."""
-    url: str | None = None
-    """The base URL of an OpenAI-compatible server that runs the model."""
-    tokenizer: str | None = None
-    """With --url: directory or name of the model's tokenizer, if it is not the model's name."""
+    engine: Annotated[EngineOptions, FLAT] = field(default_factory=EngineOptions)
     grader: str | None = None
     """Directory or name of another model, whose judgement counts; by default the model grades itself."""
-    reward: Path | None = None
-    """Directory of a reward model, as `momus train reward` makes it."""
-    reward_url: str | None = None
-    """The base URL of a server with a reward model, in its place."""
-    reward_tokenizer: str | None = None
-    """With --reward-url: directory or name of its tokenizer, if it does not read the model's own tokens."""
+    reward: Annotated[RewardOptions, FLAT] = field(default_factory=RewardOptions)
     task: Literal["harmless", "adversarial", "truthful", "sentiment"] = "harmless"
     """What is judged by."""
     suffix: str = ""
@@ -167,7 +151,7 @@ class Compare:
         """Answer, print a table and write the answers."""
         from momus.cli.shared.judge_report import print_ways
         from momus.cli.shared.output import bar, check_file, say, weights_of
-        from momus.cli.shared.searching import Where, loaded, read_prompts, way_to_compare
+        from momus.cli.shared.searching import load_rain, read_prompts, way_to_compare
         from momus.errors import UserError
         from momus.evaluate.rain.comparison import WayComparison, answer_all, summarise_ways
         from momus.files import Ledger
@@ -179,16 +163,17 @@ class Compare:
         check_file(self.out)
         task = RAIN_TASKS[self.task].with_settings(max_tokens=self.max_tokens).with_cases(self.cases)
         prompts = read_prompts([self.file], [], self.task, self.limit)
-        embeddings = way_to_compare(None, self.url)
-        rain = loaded(Where(self.model, self.url, self.tokenizer), task, embeddings=embeddings)
+        embeddings = way_to_compare(None, self.engine.url)
+        rain = load_rain(self.engine, task, embeddings=embeddings)
         reward = self._reward(rain.chat)
         grader = None
         if self.grader is not None:
-            grader = Ask(model=self.grader, task=self.task, cases=self.cases, asked="", answer="").judge()
+            other = replace(self.engine, model=self.grader, url=None, tokenizer=None)
+            grader = Ask(engine=other, task=self.task, cases=self.cases, asked="", answer="").judge()
         settings = {
-            "model": weights_of(self.model),
-            "url": self.url,
-            "tokenizer": self.tokenizer,
+            "model": weights_of(self.engine.model or ""),
+            "url": self.engine.url,
+            "tokenizer": self.engine.tokenizer,
             "grader": self.grader and weights_of(self.grader),
             "reward": reward and reward.name,
             "task": task.stored(),
@@ -218,7 +203,7 @@ class Compare:
         from momus.search.result import RewardSource
         from momus.search.reward import identify_reward, load_reward_function, reward_function
 
-        source = RewardSource(self.reward, self.reward_url, self.reward_tokenizer)
+        source = self.reward.source()
         if not source:
             return None
         if source.folder is not None:

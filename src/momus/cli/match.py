@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional
 
+from momus.cli.shared.options import FLAT, ChatOptions
 from momus.cli.shared.seed import Seed
+
+_NO_MODEL = ChatOptions()
 
 if TYPE_CHECKING:
     from momus.match.calibrate import MatchCalibration
@@ -22,8 +25,7 @@ def command(
     second: Positional[Path],
     by: By = "lexical",
     threshold: int = 7,
-    model: str | None = None,
-    url: str | None = None,
+    chat: Annotated[ChatOptions, FLAT] = _NO_MODEL,
     calibration: Path | None = None,
     json: bool = False,
     seed: Seed = 0,
@@ -38,8 +40,7 @@ def command(
         by: Shared words (offline), a sentence encoder, a language model, its vote over shuffled readings, or the vote
             and then a look at every pair by itself.
         threshold: Show pairs from this score on; 7 is "mainly the same point".
-        model: The model's folder or its name on the hub; with --url its name on that server.
-        url: An OpenAI-compatible server.
+        chat: The model to ask.
         calibration: What momus match calibrate measured of this matcher: its threshold scores 7.
         json: Print a JSON array instead of a table.
         seed: Everything random follows from it.
@@ -48,12 +49,12 @@ def command(
 
     from momus.cli.shared.output import show
     from momus.match.matcher import check_threshold, find_matches
-    from momus.match.open import NamedModel, open_matcher
+    from momus.match.open import open_matcher
     from momus.match.reviews import read_points
 
     check_threshold(threshold)
     a, b = read_points(first), read_points(second)
-    matcher = open_matcher(by, NamedModel(model, url, seed).used_by(by), calibration, (*a, *b))
+    matcher = open_matcher(by, chat.named(seed).used_by(by), calibration, (*a, *b))
     found = find_matches(matcher, a, b, threshold)
     if json:
         rows = [
@@ -75,8 +76,7 @@ def calibrate(
     by: By = "lexical",
     same_from: float | None = None,
     out: Path | None = None,
-    model: str | None = None,
-    url: str | None = None,
+    chat: Annotated[ChatOptions, FLAT] = _NO_MODEL,
     seed: Seed = 0,
 ) -> int:
     """Measure a matcher against people's labels, and find the similarity that is to score 7.
@@ -89,22 +89,21 @@ def calibrate(
             and then a look at every pair by itself.
         same_from: The label from which a pair is the same; by default 1, of KLUE-STS 3.
         out: Where the calibration goes, for --calibration.
-        model: The model's folder or its name on the hub; with --url its name on that server.
-        url: An OpenAI-compatible server.
+        chat: The model to ask.
         seed: Everything random follows from it.
     """
     from momus.cli.shared.output import bar, say
     from momus.errors import UserError
     from momus.files import write_text
     from momus.match.calibrate import calibrate_matcher
-    from momus.match.open import NamedModel, open_matcher
+    from momus.match.open import open_matcher
     from momus.match.reviews import read_labels
 
     if out is not None and not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
     known = read_labels(labels)
     texts = (text for own in known.pairs for side in (own.first, own.second) for text in side)
-    matcher = open_matcher(by, NamedModel(model, url, seed).used_by(by), None, texts)
+    matcher = open_matcher(by, chat.named(seed).used_by(by), None, texts)
     with bar("Lists") as progress:
         measured = calibrate_matcher(
             matcher, known.pairs, known.same_from if same_from is None else same_from, labels.name, progress=progress

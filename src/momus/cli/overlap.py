@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional
 
+from momus.cli.shared.options import FLAT, ChatOptions
 from momus.cli.shared.seed import Seed
+
+_NO_MODEL = ChatOptions()
 
 if TYPE_CHECKING:
     from momus.evaluate.documents.aspects import AspectTable
@@ -26,8 +29,7 @@ def command(
     within: tuple[str, ...] = (),
     shuffles: int = 1,
     aspects: Literal["lexical", "model"] = "lexical",
-    model: str | None = None,
-    url: str | None = None,
+    chat: Annotated[ChatOptions, FLAT] = _NO_MODEL,
     calibration: Path | None = None,
     seed: Seed = 0,
 ) -> int:
@@ -45,8 +47,7 @@ def command(
         within: Strata, such as venue, within which the shuffled null hands a model's points to another document.
         shuffles: How often it does.
         aspects: What says what points are about: words, or the model.
-        model: The model's folder or its name on the hub; with --url its name on that server.
-        url: An OpenAI-compatible server.
+        chat: The model to ask.
         calibration: What momus match calibrate measured of this matcher: its threshold scores 7.
         seed: Everything random follows from it.
     """
@@ -56,7 +57,7 @@ def command(
     from momus.evaluate.documents.overlap import analyse, systems_in
     from momus.match.calibrate import read_match_calibration
     from momus.match.matcher import check_threshold
-    from momus.match.open import NamedModel, open_matcher, open_tagger
+    from momus.match.open import open_matcher, open_tagger
     from momus.match.reviews import read_reviews
     from momus.report.overlap import OverlapReport, overlap_tables, summarise_overlap, write_overlap
 
@@ -65,7 +66,7 @@ def command(
         raise UserError(f"--shuffles {shuffles}: must not be negative")
     documents = documents_of(read_reviews(reviews))
     systems = systems_in(documents)
-    named = NamedModel(model, url, seed).used_by(by, aspects)
+    named = chat.named(seed).used_by(by, aspects)
     texts = [point for own in documents for side in (own.models, own.people) for p in side.values() for point in p]
     tagger = open_tagger(aspects, named)
     matcher = open_matcher(by, named, calibration, texts)
@@ -82,7 +83,7 @@ def command(
     )
     options = ["--by", by, "--threshold", threshold, "--shuffles", shuffles, "--seed", seed, "--aspects", aspects]
     options += ["--within", *within] if within else []
-    options += ["--model", model] if model else []
+    options += ["--model", chat.model] if chat.model else []
     options += ["--calibration", calibration.name] if calibration else []
     page = write_overlap(report, out, shlex.join(["momus", "overlap", reviews.name, *map(str, options)]))
     for own, table in zip(report.systems, report.aspects, strict=True):

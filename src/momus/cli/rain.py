@@ -2,45 +2,97 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional
 
+from momus.cli.shared.options import FLAT, EngineOptions
 from momus.cli.shared.seed import Seed
 from momus.errors import UserError
 
 if TYPE_CHECKING:
-    from momus.cli.shared.searching import Where
     from momus.records import Prompt, Task
     from momus.search.rain.dataset import Rain, RainAnswer
     from momus.search.rain.result import Budget
+    from momus.search.rain.tasks import RainTask
+
+
+def _check(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How an answer is searched for; None is what the task says."""
+
+    max_tokens: int | None = None
+    """Longest answer, in tokens."""
+    threshold: float | None = None
+    """V: the value from which a token set is taken at once."""
+    iterations: int | None = None
+    """T: visits after which a token set is taken whatever its value, 15 of them new, or all T if that is fewer."""
+    cases: int | None = None
+    """Worked examples shown to the judge, at most."""
+    embeddings: Literal["values", "sentences", "none"] | None = None
+    """How siblings are compared: by the model's attention values, by sentence-transformers, or not at all. By default
+    its values; on a server, which does not show them, sentence-transformers if installed, else none."""
+    chat_template: Path | None = None
+    """A file with a Jinja chat template, in place of the tokenizer's own."""
+
+    def __post_init__(self) -> None:
+        _check(max_tokens=self.max_tokens)
+        if self.iterations is not None and self.iterations < 2:
+            raise UserError(f"--iterations {self.iterations}: must be at least 2")
+
+    def of(self, task: str) -> RainTask:
+        """Return a task with these settings."""
+        from momus.search.rain.tasks import RAIN_TASKS
+
+        changed = {"max_tokens": self.max_tokens, "threshold": self.threshold, "iterations": self.iterations}
+        return RAIN_TASKS[task].with_settings(**changed).with_cases(self.cases)
+
+
+@dataclass(frozen=True)
+class BudgetOptions:
+    """What one search may use."""
+
+    budget_tokens: int | None = None
+    """Tokens that one search may forward; on a server, send and have written."""
+    budget_iterations: int | None = None
+    """Iterations that one search may take."""
+    budget_seconds: float | None = None
+    """Seconds that one search may take; answers then depend on the machine."""
+
+    def __post_init__(self) -> None:
+        _check(budget_tokens=self.budget_tokens, budget_iterations=self.budget_iterations)
+        if self.budget_seconds is not None and not self.budget_seconds > 0:
+            raise UserError(f"--budget-seconds {self.budget_seconds:g}: must be above 0")
+
+    def budget(self) -> Budget:
+        """Return the budget."""
+        from momus.search.rain.result import Budget
+
+        return Budget(self.budget_tokens, self.budget_iterations, seconds=self.budget_seconds)
+
+
+_NO_MODEL, _AS_THE_TASK_SAYS, _UNLIMITED = EngineOptions(), SearchOptions(), BudgetOptions()
 
 
 def command(
     files: Positional[tuple[str, ...]] = (),
     prompt: tuple[str, ...] = (),
-    model: str | None = None,
-    url: str | None = None,
-    tokenizer: str | None = None,
+    engine: Annotated[EngineOptions, FLAT] = _NO_MODEL,
     task: Literal["harmless", "adversarial", "truthful", "sentiment", "critique"] = "harmless",
     out: Path | None = None,
     export: Literal["preferences", "demonstrations"] | None = None,
     limit: int | None = None,
-    max_tokens: int | None = None,
-    threshold: float | None = None,
-    iterations: int | None = None,
-    cases: int | None = None,
-    embeddings: Literal["values", "sentences", "none"] | None = None,
-    budget_tokens: int | None = None,
-    budget_iterations: int | None = None,
-    budget_seconds: float | None = None,
-    chat_template: Path | None = None,
+    search: Annotated[SearchOptions, FLAT] = _AS_THE_TASK_SAYS,
+    budget: Annotated[BudgetOptions, FLAT] = _UNLIMITED,
     seed: Seed = 0,
-    memory: int = 512,
-    device: str = "cpu",
-    precision: Literal["fp32", "bf16"] = "fp32",
     json: bool = False,
 ) -> int:
     """Answer prompts by RAIN: the model searches, judges itself, takes back what is bad. Nothing is trained.
@@ -51,35 +103,19 @@ def command(
     Args:
         files: Prompts, or records that have prompts, in any format that `momus data` reads; for critique, tasks.
         prompt: A prompt; may be given several times.
-        model: Directory or name of a causal language model; for critique, the shipped critic by default.
-        url: The base URL of an OpenAI-compatible server that runs the model; --model is then its name there.
-        tokenizer: With --url: directory or name of the model's tokenizer, if it is not the model's name.
+        engine: The model; for critique the shipped critic by default.
         task: What the model judges itself by, and the settings that go with it.
         out: The run directory, for files; run again with the same options it continues.
         export: Also write the searches as training data into the run directory.
         limit: Answer at most so many prompts.
-        max_tokens: Longest answer, in tokens.
-        threshold: V: the value from which a token set is taken at once.
-        iterations: T: visits after which a token set is taken whatever its value, 15 of them new, or all T if that is
-            fewer.
-        cases: Worked examples shown to the judge, at most.
-        embeddings: How siblings are compared: by the model's attention values, by sentence-transformers, or not at all.
-            By default its values; on a server, which does not show them, sentence-transformers if installed, else none.
-        budget_tokens: Tokens that one search may forward; on a server, send and have written.
-        budget_iterations: Iterations that one search may take.
-        budget_seconds: Seconds that one search may take; answers then depend on the machine.
-        chat_template: A file with a Jinja chat template, in place of the tokenizer's own.
+        search: How it searches.
+        budget: What a search may use.
         seed: Everything random follows from it.
-        memory: MiB of keys and values to remember; not with --url.
-        device: Where the model runs, such as cuda; not with --url.
-        precision: What it computes in; not with --url.
         json: Print JSON, one answer a line.
     """
     from momus.cli.shared.output import say, weights_of
     from momus.cli.shared.rain_report import exported, tell
-    from momus.cli.shared.searching import Where, loaded, read_prompts, way_to_compare
-    from momus.search.rain.result import Budget
-    from momus.search.rain.tasks import RAIN_TASKS
+    from momus.cli.shared.searching import load_rain, read_prompts, way_to_compare
 
     if bool(files) == bool(prompt):
         raise UserError("give files with prompts, or --prompt, and not both")
@@ -87,34 +123,31 @@ def command(
         raise UserError("--out is needed with files: the run directory")
     if prompt and (out or export):
         raise UserError("--out and --export are for files: a --prompt is answered here")
-    _check(limit=limit, max_tokens=max_tokens, memory=memory)
-    _check(budget_tokens=budget_tokens, budget_iterations=budget_iterations)
-    if iterations is not None and iterations < 2:
-        raise UserError(f"--iterations {iterations}: must be at least 2")
-    if budget_seconds is not None and not budget_seconds > 0:
-        raise UserError(f"--budget-seconds {budget_seconds:g}: must be above 0")
-    chosen = RAIN_TASKS[task].with_settings(max_tokens=max_tokens, threshold=threshold, iterations=iterations)
-    chosen = chosen.with_cases(cases)
+    _check(limit=limit)
+    chosen = search.of(task)
     prompts = read_prompts(files, prompt, task, limit)
-    where = Where(_model(model, url, task), url, tokenizer, device, precision, memory)
-    compared = way_to_compare(embeddings, url)
-    rain = loaded(where, chosen, chat_template, compared)
-    budget = Budget(budget_tokens, budget_iterations, seconds=budget_seconds)
+    engine = _with_model(engine, task)
+    compared = way_to_compare(search.embeddings, engine.url)
+    rain = load_rain(engine, chosen, search.chat_template, compared)
     if out is None:
-        return _answer_here(rain, prompts, seed, budget, json)
+        return _answer_here(rain, prompts, seed, budget.budget(), json)
     settings = {
-        "model": weights_of(where.model or "") if url is None else _name(where, rain),
+        "model": weights_of(engine.model or "") if engine.url is None else _name(engine, rain),
         "task": chosen.stored(),
         "embeddings": compared,
-        "budget": asdict(budget),
+        "budget": asdict(budget.budget()),
         "template": rain.chat.template,
         "seed": seed,
-        "computed": [device, precision, "fast"],  # as stored when there was another way
+        "computed": [
+            "cpu" if engine.url else engine.place(),
+            engine.precision or "fp32",
+            "fast",
+        ],  # "fast": once one of two
     }
-    path = _answer_all(rain, prompts, seed, budget, out, settings)
+    path = _answer_all(rain, prompts, seed, budget.budget(), out, settings)
     tell(path, json)
     if export is not None:
-        say(exported(path, export, f"RAIN ({task}), self-evaluation of {_name(where, rain)}"))
+        say(exported(path, export, f"RAIN ({task}), self-evaluation of {_name(engine, rain)}"))
     return 0
 
 
@@ -148,25 +181,21 @@ def _answer_all(
         return run(prompts, out, settings, answer, lambda done, total: None)
 
 
-def _check(**counts: int | None) -> None:
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} {value}: must be at least 1")
-
-
-def _model(model: str | None, url: str | None, task: str) -> str | None:
-    """Return the model's name: the shipped critic's where nobody says, and it will do."""
+def _with_model(engine: EngineOptions, task: str) -> EngineOptions:
+    """Name the shipped critic where no model is named, and it will do."""
     from momus.lm.tiny import TINY
 
-    if model is None and url is None and task != "critique":
+    if engine.model is not None or engine.url is not None:
+        return engine
+    if task != "critique":
         raise UserError(f"--model is needed: the shipped model reviews code only, and cannot do {task}")
-    return str(TINY) if model is None and url is None else model
+    return replace(engine, model=str(TINY))
 
 
-def _name(where: Where, rain: Rain) -> str:
+def _name(options: EngineOptions, rain: Rain) -> str:
     """Say which model it is: of one on a server, which nothing more is known of, its name there and where."""
-    if where.url is None:
-        return str(where.model)
+    if options.url is None:
+        return str(options.model)
     from momus.lm.remote.engine import RemoteEngine
 
     engine = rain.writer.engine

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
+
+from momus.cli.shared.options import FLAT, ReviewerOptions
+
+_SHIPPED = ReviewerOptions()
 
 
 def command(
@@ -17,13 +22,7 @@ def command(
     confidence: float | None = None,
     false_alarms: float | None = None,
     calibration: Path | None = None,
-    model: str | None = None,
-    url: str | None = None,
-    rules: Path | None = None,
-    samples: int | None = None,
-    reward: Path | None = None,
-    reward_url: str | None = None,
-    reward_tokenizer: str | None = None,
+    critic: Annotated[ReviewerOptions, FLAT] = _SHIPPED,
 ) -> int:
     """Review Python files with the shipped critic, or with any model that chats, in this process or on a server.
 
@@ -39,15 +38,7 @@ def command(
         false_alarms: Comment as freely as can be with at most so many false comments per clean function, going by
             what was measured.
         calibration: What `momus calibrate` measured; for the shipped critic it is at hand.
-        model: A critic's directory; or a model that chats: its directory, GGUF file or name on the hub, with --url its
-            name on the server. The shipped critic by default.
-        url: A server with an OpenAI-compatible or Anthropic-style API; its key is read from MOMUS_API_KEY.
-        rules: A file with the house's own rules, for a model that chats.
-        samples: Reviews by a model that chats of each function: with more than one, --confidence is the share that must
-            agree on a line. By default one, at temperature 0.
-        reward: Directory of a reward model: the critic then searches, as it was when calibrated.
-        reward_url: The base URL of a server with a reward model, in its place.
-        reward_tokenizer: Directory or name of that model's tokenizer, if it does not read the critic's tokens.
+        critic: Who reviews; one with a reward model is to be as it was when calibrated.
     """
     from rich.console import Console
     from rich.progress import track
@@ -64,20 +55,25 @@ def command(
     progress = Console(stderr=True)
     print_skipped(skipped, progress)
 
-    from momus.cli.shared.prompting import read_prompting
     from momus.critics.open import open_at_setting
-    from momus.search.result import RewardSource
 
-    source = RewardSource(reward, reward_url, reward_tokenizer)
-    critic, setting, promise = open_at_setting(
-        model, source, confidence, false_alarms, calibration, url=url, prompted=read_prompting(rules, samples)
+    reviewer, setting, promise = open_at_setting(
+        critic.model,
+        critic.source(),
+        confidence,
+        false_alarms,
+        calibration,
+        url=critic.url,
+        prompted=critic.prompted(),
+        device=critic.device,
+        precision=critic.precision,
     )
     if promise:
         progress.print(visible(promise), style="dim", markup=False, soft_wrap=True)
 
     console, reviews = Console(), []
     waiting = track(sources, "Reviewing", console=progress, transient=True, disable=not progress.is_terminal)
-    for review in review_sources(waiting, critic, setting, max_comments):
+    for review in review_sources(waiting, reviewer, setting, max_comments):
         reviews.append(review)
         if not json:
             with _going_on(check):

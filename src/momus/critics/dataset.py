@@ -28,8 +28,8 @@ from momus import __version__
 from momus.critics.shard import BATCH, CritiqueConfig, Shard, ShardCritic, TaskCritiques
 from momus.errors import UserError
 from momus.files import CONFIG, DirectoryLock, JsonError, changed, open_run_directory, parse_json, plain
-from momus.lm.codec import Codec
-from momus.lm.models import load_tokenizer, model_digest
+from momus.lm.codec import Codec, read_tokenizer
+from momus.lm.models import identify_model
 from momus.records import Tamper, Task, is_whole, join_jsonl, write_jsonl
 from momus.search.reward import identify_reward, load_reward_function
 
@@ -87,7 +87,7 @@ def critique_dataset(
     shards = cut(records, size)
     settings = _settings(config, hashlib.sha256(data).hexdigest(), size)
     files = {"tasks": tasks, "model": config.model, "reward": config.reward}
-    with _opened(out, settings, {name: str(path.resolve()) for name, path in files.items() if path}):
+    with _opened(out, settings, {name: str(Path(path).resolve()) for name, path in files.items() if path}):
         joined = out / RESULT
         if not is_whole(joined, TaskCritiques, len(records)):
             missing = [shard for shard in shards if not _is_done(out, shard)]
@@ -169,12 +169,17 @@ def _record(line: bytes) -> Task | Tamper:
 def _settings(config: CritiqueConfig, input_sha256: str, size: int) -> dict[str, Any]:
     """Everything that decides what the files of a run hold: contents, not paths; of a server's model its name."""
     served = (
-        load_reward_function(config.source, Codec(load_tokenizer(config.model)))
+        load_reward_function(config.source, Codec(read_tokenizer(config.model)))
         if config.reward_url is not None
         else None
     )
-    models = {"model": model_digest(config.model), "reward": identify_reward(config.source, served)}
+    if not Path(config.model).exists():
+        read_tokenizer(config.model)  # refuses what is no name on the hub either, before anything is written
+    models = {"model": identify_model(config.model), "reward": identify_reward(config.source, served)}
     settings = {**asdict(replace(config, n=config.samples)), **models}
+    del settings["device"]
+    if config.precision == "fp32":  # as in every run from before there was another
+        del settings["precision"]
     return {**settings, "input": input_sha256, "batch": BATCH, "shard": size, "momus": __version__}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from momus.critics.calibration import describe_promise, read_calibration
 from momus.critics.critic import Critic
@@ -13,6 +14,8 @@ from momus.errors import UserError
 from momus.lm.chats.open import open_chat
 from momus.lm.tiny import TINY
 from momus.search.result import RewardSource
+
+Precision = Literal["fp32", "bf16"]
 
 SHIPPED = Path(__file__).with_name("calibration.json")
 """What was measured of the shipped critic."""
@@ -27,6 +30,8 @@ def open_critic(
     *,
     url: str | None = None,
     prompted: PromptedConfig | None = None,
+    device: str | None = None,
+    precision: Precision | None = None,
 ) -> Critic:
     """Open a critic.
 
@@ -38,6 +43,9 @@ def open_critic(
         reward: Where the reward model is, if anywhere.
         url: A server with an OpenAI-compatible or Anthropic-style API.
         prompted: How a prompted model is asked.
+        device: Where models of this process run; by default on a GPU if there is one.
+        precision: What a model of this process is held and computed in; by default fp32, of a model that chats bf16
+            where that is faster and loses nothing.
 
     Raises:
         UserError: A directory does not hold the model it should, or the options do not go together.
@@ -49,26 +57,27 @@ def open_critic(
                 "a critic with a reward model continues texts token by token: that takes one trained by Momus, in "
                 "this process, and neither a server nor a model that chats"
             )
-        return PromptedCritic(open_chat(None if model is None else str(model), url), prompted)
+        chat = open_chat(None if model is None else str(model), url, device=device, precision=precision)
+        return PromptedCritic(chat, prompted)
     if prompted is not None:
         raise UserError("--rules and --samples are for models that are prompted: this one was trained, or has no chat")
-    return _open_trained(Path(model or TINY), source)
+    return _open_trained(model or TINY, source, device, precision or "fp32")
 
 
-def _open_trained(folder: Path, source: RewardSource) -> Critic:
-    from momus.lm.local.engine import LocalEngine
-    from momus.lm.models import load_causal_lm, load_tokenizer, model_digest
+def _open_trained(name: str | Path, source: RewardSource, device: str | None, precision: Precision) -> Critic:
+    from momus.lm.local.load import load_local_engine
+    from momus.lm.models import identify_model
     from momus.lm.pointer import Pointer
     from momus.search.reward import identify_reward, load_reward_function
 
-    tokenizer = load_tokenizer(folder)
-    engine = LocalEngine(load_causal_lm(folder), tokenizer)
-    pointer = Pointer.load_if_present(folder, engine.model, engine.vocabulary)
-    score = load_reward_function(source, engine)
+    engine = load_local_engine(name, device, precision)
+    pointer = Pointer.load_if_present(name, engine.model, engine.vocabulary)
+    score = load_reward_function(source, engine, engine.model.device)
+    weights = identify_model(name) + ("" if precision == "fp32" else f" in {precision}")
     if score is None:
-        return VotingCritic(engine, model_digest(folder), pointer=pointer)
-    weights = {"model": model_digest(folder), "reward": identify_reward(source, score)}
-    return SearchCritic(engine, score, tokenizer.eos_token_id, weights, pointer=pointer)
+        return VotingCritic(engine, weights, pointer=pointer)
+    both = {"model": weights, "reward": identify_reward(source, score)}
+    return SearchCritic(engine, score, engine.tokenizer.eos_token_id, both, pointer=pointer)
 
 
 def _has_chat_template(model: str | Path) -> bool:
@@ -95,6 +104,8 @@ def open_at_setting(
     *,
     url: str | None = None,
     prompted: PromptedConfig | None = None,
+    device: str | None = None,
+    precision: Precision | None = None,
 ) -> tuple[Critic, float, str]:
     """Open a critic (see `open_critic`) and set its dial: by hand, or by what was measured.
 
@@ -114,14 +125,15 @@ def open_at_setting(
         setting = CONFIDENCE if confidence is None else confidence
         if not 0 <= setting <= 1:
             raise UserError(f"--confidence {setting}: must be between 0 and 1")
-        return open_critic(model, url=url, prompted=prompted), setting, ""
+        critic = open_critic(model, url=url, prompted=prompted, device=device, precision=precision)
+        return critic, setting, ""
     if confidence is not None:
         raise UserError("--false-alarms sets the confidence: leave one of them out")
     if calibration is None and (model or reward or url):
         raise UserError("--false-alarms needs --calibration, what momus calibrate measured of this model")
     measured = read_calibration(calibration or SHIPPED)
     point = measured.promise(false_alarms)
-    critic = open_critic(model, reward, url=url, prompted=prompted)
+    critic = open_critic(model, reward, url=url, prompted=prompted, device=device, precision=precision)
     if json.loads(json.dumps(critic.identity())) != measured.critic:
         raise UserError(
             f"{calibration or SHIPPED} was measured on another critic: calibrate this one, or name that one"

@@ -17,9 +17,8 @@ from pydantic import BaseModel, ConfigDict
 
 from momus.critique import Critique
 from momus.errors import UnfitInputError, UserError
-from momus.lm.codec import Codec
 from momus.lm.local.engine import LocalEngine
-from momus.lm.models import load_causal_lm, load_tokenizer
+from momus.lm.local.load import load_local_engine
 from momus.lm.pointer import Pointer
 from momus.lm.tiny import TINY
 from momus.records import Record, Tamper, Task
@@ -44,8 +43,8 @@ class CritiqueConfig:
         UserError: A value is out of range, or goes with another method.
     """
 
-    model: Path = TINY
-    """Directory of the critic."""
+    model: str | Path = TINY
+    """The critic: a folder, a name on the hub or a GGUF file."""
     reward: Path | None = None
     """Directory of the reward model; "fsbs" and "best-of-n" need one, there or on a server."""
     reward_url: str | None = None
@@ -64,6 +63,10 @@ class CritiqueConfig:
     seed: int = 0
     threads: int = 1
     """Of one process. Sums are cut up by threads, so another number may change the last bits of a score."""
+    device: str | None = None
+    """Where models run; None takes a GPU if there is one."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What the critic is held and computed in."""
 
     def __post_init__(self) -> None:
         for option, value, least in (
@@ -144,10 +147,10 @@ class ShardCritic:
     def __init__(self, config: CritiqueConfig) -> None:
         torch.set_num_threads(config.threads)
         self._config = config
-        self._model, self._tokenizer = load_causal_lm(config.model), load_tokenizer(config.model)
-        codec = Codec(self._tokenizer)
-        self._reward = load_reward_function(config.source, codec) or zero_reward
-        self._pointer = Pointer.load_if_present(config.model, self._model, codec.vocabulary)
+        loaded = load_local_engine(config.model, config.device, config.precision)
+        self._model, self._tokenizer = loaded.model, loaded.tokenizer
+        self._reward = load_reward_function(config.source, loaded, loaded.model.device) or zero_reward
+        self._pointer = Pointer.load_if_present(config.model, loaded.model, loaded.vocabulary)
 
     def __call__(self, shard: Shard) -> list[TaskCritiques]:
         """Return the critiques of every task of a shard, in order."""

@@ -284,6 +284,11 @@ def model_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def identify_model(model: str | Path) -> str:
+    """Return what identifies a model's weights wherever they lie: their digest, or of one on the hub its name there."""
+    return model_digest(Path(model)) if Path(model).exists() else str(model)
+
+
 def precision(model: Any) -> AbstractContextManager[Any]:
     """Return the context a model computes in: in the type that a trainer left on it, `compute_dtype`, or its own."""
     dtype = getattr(model, "compute_dtype", None)

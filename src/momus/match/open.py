@@ -31,11 +31,15 @@ class NamedModel:
         name: Its folder or its name on the hub; with `url` its name on that server. None names no model.
         url: An OpenAI-compatible server; None loads the model in this process.
         seed: Seed of its sampling.
+        device: Where a model in this process runs; None takes a GPU if there is one.
+        precision: What a model in this process is held and computed in; None chooses as `choose_precision` does.
     """
 
     name: str | None = None
     url: str | None = None
     seed: int = 0
+    device: str | None = None
+    precision: Literal["fp32", "bf16"] | None = None
 
     def used_by(self, *kinds: str) -> NamedModel:
         """Return the model itself, to be used by these kinds of matcher, extractor or tagger.
@@ -62,7 +66,10 @@ class NamedModel:
                 f"{purpose} needs a language model that follows instructions: name it with --model, and with --url "
                 "where a server has it. The small model that ships with Momus only writes critiques of code"
             )
-        return JsonAsker(open_chat(self.name, self.url), replace(config or AskConfig(), seed=self.seed))
+        return JsonAsker(
+            open_chat(self.name, self.url, device=self.device, precision=self.precision),
+            replace(config or AskConfig(), seed=self.seed),
+        )
 
 
 def open_matcher(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from momus.lm.codec import Codec, read_tokenizer
 from momus.lm.engine import SearchEngine
 from momus.lm.forward import score_trees
@@ -29,12 +31,15 @@ def reward_function(model: RewardModel) -> RewardFunction:
     return score
 
 
-def load_reward_function(source: RewardSource, critic: SearchEngine | Codec) -> RewardFunction | None:
+def load_reward_function(
+    source: RewardSource, critic: SearchEngine | Codec, device: torch.device | None = None
+) -> RewardFunction | None:
     """Load a reward model, or connect to the server that has it; None where the source is empty.
 
     Args:
         source: Where it is.
         critic: Whose tokens prompts and critiques are made of.
+        device: Where a reward model of this process runs; None leaves it on the CPU.
 
     Raises:
         UserError: There is no reward model, or none that can be used.
@@ -43,7 +48,7 @@ def load_reward_function(source: RewardSource, critic: SearchEngine | Codec) -> 
         model = load_reward(source.folder)
         if isinstance(model, PointerRewardModel):
             model.check_tokens(critic.tokenizer)
-        return reward_function(model)
+        return reward_function(model if device is None else model.to(device))
     if source.url is None:
         return None
     from momus.search.reward_server import RemoteReward

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional
 
+from momus.cli.shared.options import FLAT, ChatOptions
 from momus.cli.shared.output import say, show
 from momus.cli.shared.seed import Seed
 from momus.errors import UserError
@@ -32,10 +33,7 @@ class Critics:
     calibration: Path | None = None
     """What momus match calibrate measured of the judge. Without it the lexical judge's threshold for either half of the
     tasks is chosen on the other half."""
-    model: str | None = None
-    """The judge's folder or its name on the hub; with --url its name on that server."""
-    url: str | None = None
-    """An OpenAI-compatible server."""
+    chat: Annotated[ChatOptions, FLAT] = field(default_factory=ChatOptions)
     out: Path | None = None
     """A JSON file for the numbers."""
     seed: Seed = 0
@@ -46,11 +44,10 @@ class Critics:
         from dataclasses import asdict
 
         from momus.evaluate.critics.measure import measure
-        from momus.match.open import NamedModel
         from momus.records import Tamper, read_jsonl
         from momus.report.terminal import critic_table
 
-        NamedModel(self.model, self.url).used_by(self.by)
+        self.chat.named().used_by(self.by)
         tampers = list(read_jsonl(self.tampers, Tamper))
         if not tampers:
             raise UserError(f"{self.tampers}: no answers in it")
@@ -69,11 +66,11 @@ class Critics:
 
     def _judge(self, critiques: dict[str, list[Critique]], tampers: list[Tamper]) -> JudgeAgreement | None:
         from momus.evaluate.critics.cbi import compared_texts, cross_fitted_agreement, judge_agreement
-        from momus.match.open import NamedModel, open_matcher
+        from momus.match.open import open_matcher
 
         if self.by == "lexical" and self.calibration is None:
             return cross_fitted_agreement(critiques, tampers, seed=self.seed)
-        model = NamedModel(self.model, self.url, self.seed)
+        model = self.chat.named(self.seed)
         matcher = open_matcher(self.by, model, self.calibration, compared_texts(critiques, tampers))
         return judge_agreement(critiques, tampers, matcher, seed=self.seed)
 

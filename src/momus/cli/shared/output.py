@@ -66,6 +66,6 @@ def bad_rows(error: BadRowsError) -> int:
 
 def weights_of(model: str) -> str:
     """Return what names a model's weights wherever they lie: their SHA-256, or its name on the hub or a server."""
-    from momus.lm.models import model_digest
+    from momus.lm.models import identify_model
 
-    return model_digest(Path(model)) if Path(model).exists() else model
+    return identify_model(model)

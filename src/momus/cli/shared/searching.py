@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,75 +10,11 @@ from typing import TYPE_CHECKING
 from momus.errors import UserError
 
 if TYPE_CHECKING:
-    from momus.lm.local.engine import LocalEngine
-    from momus.lm.remote.engine import RemoteEngine
+    from momus.cli.shared.options import EngineOptions
     from momus.records import Prompt, Task
     from momus.search.rain.dataset import Rain
     from momus.search.rain.models import Encoder, Writer
     from momus.search.rain.tasks import RainTask
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where a model is and how it runs.
-
-    Attributes:
-        model: Directory or name; on a server its name there, None for the only one.
-        url: The base URL of an OpenAI-compatible server; None runs it in this process.
-        tokenizer: On a server: directory or name of its tokenizer, if that is not the model's name.
-        device: In this process: where it runs.
-        precision: In this process: "fp32" or "bf16".
-        memory: In this process: MiB of keys and values to remember.
-
-    Raises:
-        UserError: These do not go together.
-    """
-
-    model: str | None
-    url: str | None = None
-    tokenizer: str | None = None
-    device: str = "cpu"
-    precision: str = "fp32"
-    memory: int = 512
-
-    def __post_init__(self) -> None:
-        if self.url is None and self.tokenizer is not None:
-            raise UserError("--tokenizer is for a model on a server: give --url with it")
-        if self.url is not None and (self.device, self.precision, self.memory) != ("cpu", "fp32", 512):
-            raise UserError(
-                "--device, --precision and --memory are for a model in this process: a server decides for itself"
-            )
-
-    def engine(self) -> LocalEngine | RemoteEngine:
-        """Load the model, or find it on its server."""
-        if self.url is not None:
-            return _served(self.url, self.model, self.tokenizer)
-        if self.model is None:
-            raise UserError("--model is needed, or --url of a server that runs one")
-        return _loaded(self.model, self.device, self.precision, self.memory)
-
-
-def _loaded(model: str, device: str, precision: str, memory: int) -> LocalEngine:
-    import torch
-
-    from momus.lm.codec import read_tokenizer
-    from momus.lm.local.engine import LocalEngine
-    from momus.lm.models import load_causal_lm
-
-    loaded = load_causal_lm(model, torch.bfloat16 if precision == "bf16" else torch.float32)
-    try:
-        loaded = loaded.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {device}: {' '.join(str(error).split())[:120]}") from error
-    return LocalEngine(loaded, read_tokenizer(model), cache_bytes=memory << 20)  # nothing is padded or trained here
-
-
-def _served(url: str, model: str | None, tokenizer: str | None) -> RemoteEngine:
-    from momus.lm.codec import read_tokenizer
-    from momus.lm.remote.engine import RemoteEngine
-    from momus.lm.remote.server import Server
-
-    return RemoteEngine(Server(url, model), None if tokenizer is None else read_tokenizer(tokenizer))
 
 
 def way_to_compare(embeddings: str | None, url: str | None) -> str:
@@ -95,7 +30,7 @@ def way_to_compare(embeddings: str | None, url: str | None) -> str:
     return embeddings or ("sentences" if find_spec("sentence_transformers") else "none")
 
 
-def loaded(where: Where, task: RainTask, template: Path | None = None, embeddings: str = "values") -> Rain:
+def load_rain(options: EngineOptions, task: RainTask, template: Path | None = None, embeddings: str = "values") -> Rain:
     """Load the model, and put it together with the task."""
     from momus.search.rain.dataset import Rain
     from momus.search.rain.models import SentenceEncoder, attention_encoder
@@ -105,7 +40,7 @@ def loaded(where: Where, task: RainTask, template: Path | None = None, embedding
             return None
         return attention_encoder(writer) if embeddings == "values" else SentenceEncoder(writer.engine)
 
-    return Rain.of(where.engine(), task, template=read_template(template), encoder=encoder)
+    return Rain.of(options.open(), task, template=read_template(template), encoder=encoder)
 
 
 def read_template(path: Path | None) -> str | None:

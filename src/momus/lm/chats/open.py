@@ -20,13 +20,23 @@ _NO_PATH = (404, 405, 501)
 """Statuses with which a server says that it does not have an API."""
 
 
-def open_chat(model: str | None, url: str | None = None, *, api: Api = "auto", **settings: Any) -> Chat:
+def open_chat(
+    model: str | None,
+    url: str | None = None,
+    *,
+    api: Api = "auto",
+    device: str | None = None,
+    precision: Literal["fp32", "bf16"] | None = None,
+    **settings: Any,
+) -> Chat:
     """Open a model that chats.
 
     Args:
         model: Its folder, GGUF file or name on the hub; with `url` its name there, None for the only one.
         url: A server; None loads the model in this process.
         api: Which API the server has; "auto" finds out with one short question.
+        device: Where a model in this process runs; by default on a GPU if there is one.
+        precision: What a model in this process is held and computed in; by default what is faster and loses nothing.
         settings: Of `Server`, such as `timeout` and `concurrency`.
 
     Raises:
@@ -36,7 +46,7 @@ def open_chat(model: str | None, url: str | None = None, *, api: Api = "auto", *
         return _on_server(model, url, api_of(url) if api == "auto" else api, settings)
     if model is None:
         raise UserError("a model is needed: its folder, its name on the hub, or a server that has it")
-    return _in_this_process(model)
+    return _in_this_process(model, device, precision)
 
 
 def api_of(url: str) -> Api:
@@ -53,16 +63,16 @@ def is_no_path(error: RefusedError) -> bool:
     return error.status in _NO_PATH and error.code != "model_not_found"
 
 
-def _in_this_process(model: str) -> Chat:
+def _in_this_process(model: str, device: str | None, precision: Literal["fp32", "bf16"] | None) -> Chat:
     from momus.lm.local.load import load_local_engine
     from momus.lm.models import model_digest
 
-    engine, path = load_local_engine(model, precision=None), Path(model)
-    precision = str(engine.model.dtype).removeprefix("torch.")
+    engine, path = load_local_engine(model, device, precision), Path(model)
+    held_in = str(engine.model.dtype).removeprefix("torch.")
 
     def digest() -> str:
         known = model_digest(path) if path.exists() else ""
-        return known if precision == "float32" else f"{known} {precision}"  # which may write something else
+        return known if held_in == "float32" else f"{known} {held_in}"  # which may write something else
 
     return EngineChat(engine, engine.tokenizer, model, digest, constrained=True)
 

@@ -1,0 +1,191 @@
+"""Options that several commands share, each group one dataclass: they are spelled and mean the same everywhere.
+
+A command takes a group as a parameter of type `Annotated[Group, FLAT]`: its fields are the command's own flags.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import arg
+
+from momus.errors import UserError
+
+if TYPE_CHECKING:
+    from momus.critics.critic import Critic
+    from momus.critics.prompted import PromptedConfig
+    from momus.lm.local.engine import LocalEngine
+    from momus.lm.remote.engine import RemoteEngine
+    from momus.match.open import NamedModel
+    from momus.search.result import RewardSource
+
+FLAT = arg(name="")
+"""A group's flags carry no prefix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalOptions:
+    """How a model runs in this process."""
+
+    device: str | None = None
+    """Where a model in this process runs, such as cpu or cuda:1; by default on a GPU if there is one."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """What a model in this process is held and computed in. By default fp32; of a model that chats bf16, where that is
+    faster and loses nothing."""
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing was asked for."""
+        return self.device is None and self.precision is None
+
+    def place(self) -> str:
+        """Return the device a model in this process runs on."""
+        if self.device is not None:
+            return self.device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardOptions:
+    """A reward model, in this process or on a server."""
+
+    reward: Path | None = None
+    """A reward model's folder."""
+    reward_url: str | None = None
+    """In its place a server with a reward model: vLLM, SGLang or text-embeddings-inference."""
+    reward_tokenizer: str | None = None
+    """With --reward-url: folder or name of that model's tokenizer, if it does not read the tokens of --model."""
+
+    def source(self) -> RewardSource:
+        """Return where the reward model is, if anywhere."""
+        from momus.search.result import RewardSource
+
+        return RewardSource(self.reward, self.reward_url, self.reward_tokenizer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticOptions(RewardOptions, LocalOptions):
+    """A critic that is run in this process: with a reward model it searches, without one it votes."""
+
+    model: str | None = None
+    """A critic: a folder, a name on the hub or a GGUF file; the one that ships with Momus by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewerOptions(CriticOptions):
+    """A critic, trained or a model that is prompted, in this process or on a server.
+
+    Raises:
+        UserError: The options do not go together.
+    """
+
+    url: str | None = None
+    """A server with an OpenAI-compatible or Anthropic-style API, --model its name there; its key is read from
+    MOMUS_API_KEY."""
+    rules: Path | None = None
+    """A file with the house's own rules, for a model that chats."""
+    samples: int | None = None
+    """Reviews by a model that chats of each function: with more than one, the dial is the share that must agree on a
+    line. By default one, at temperature 0."""
+
+    def __post_init__(self) -> None:
+        if self.url is not None and not self.is_default:
+            raise UserError("--device and --precision are for a model in this process: a server decides for itself")
+
+    def prompted(self) -> PromptedConfig | None:
+        """Return how a model that chats is asked, where that was said."""
+        from momus.cli.shared.prompting import read_prompting
+
+        return read_prompting(self.rules, self.samples)
+
+    def open(self) -> Critic:
+        """Open the critic."""
+        from momus.critics.open import open_critic
+
+        return open_critic(
+            self.model,
+            self.source(),
+            url=self.url,
+            prompted=self.prompted(),
+            device=self.device,
+            precision=self.precision,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions(LocalOptions):
+    """A language model whose tokens are worked with, in this process or on a server.
+
+    Raises:
+        UserError: The options do not go together.
+    """
+
+    model: str | None = None
+    """A language model: a folder, a name on the hub or a GGUF file; with --url its name on that server."""
+    url: str | None = None
+    """The base URL of an OpenAI-compatible server that runs the model."""
+    tokenizer: str | None = None
+    """With --url: folder or name of the model's tokenizer, if it is not the model's name."""
+    memory: int = 512
+    """MiB of keys and values that a model in this process remembers."""
+
+    def __post_init__(self) -> None:
+        if self.memory < 1:
+            raise UserError(f"--memory {self.memory}: must be at least 1")
+        if self.url is None and self.tokenizer is not None:
+            raise UserError("--tokenizer is for a model on a server: give --url with it")
+        if self.url is not None and not (self.is_default and self.memory == 512):
+            raise UserError(
+                "--device, --precision and --memory are for a model in this process: a server decides for itself"
+            )
+
+    def open(self) -> LocalEngine | RemoteEngine:
+        """Load the model, or find it on its server.
+
+        Raises:
+            UserError: None is named, or it cannot be had.
+        """
+        if self.url is not None:
+            return connect(self.url, self.model, self.tokenizer)
+        if self.model is None:
+            raise UserError("--model is needed, or --url of a server that runs one")
+        from momus.lm.local.load import load_local_engine
+
+        return load_local_engine(self.model, self.device, self.precision or "fp32", self.memory << 20)
+
+
+def connect(url: str, model: str | None, tokenizer: str | None) -> RemoteEngine:
+    """Find a model on its server, with its tokenizer."""
+    from momus.lm.codec import read_tokenizer
+    from momus.lm.remote.engine import RemoteEngine
+    from momus.lm.remote.server import Server
+
+    return RemoteEngine(Server(url, model), None if tokenizer is None else read_tokenizer(tokenizer))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatOptions(LocalOptions):
+    """A language model that follows instructions, in this process or on a server.
+
+    Raises:
+        UserError: The options do not go together.
+    """
+
+    model: str | None = None
+    """A language model: a folder, a name on the hub or a GGUF file; with --url its name on that server."""
+    url: str | None = None
+    """A server with a chat API or text completions."""
+
+    def __post_init__(self) -> None:
+        if self.url is not None and not self.is_default:
+            raise UserError("--device and --precision are for a model in this process: a server decides for itself")
+
+    def named(self, seed: int = 0) -> NamedModel:
+        """Return the model, not loaded yet."""
+        from momus.match.open import NamedModel
+
+        return NamedModel(self.model, self.url, seed, self.device, self.precision)
