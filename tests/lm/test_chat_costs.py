@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from momus.errors import UserError
+from momus.lm.chats.asking import Asking
 from momus.lm.chats.costs import OVER_BUDGET, MeteredChat, Prices, estimate, read_prices, told_before
 from momus.lm.chats.protocol import Question, Usage
 from momus.lm.chats.server import ServerChat
@@ -54,7 +55,7 @@ def test_a_budget_is_kept_and_says_what_was_not_asked(sizes: list[tuple[int, int
         assert answers[-1].problem == OVER_BUDGET and answers[-1].refused
         size, most = sizes[len(done)]
         assert metered.usage.tokens + -(-size // 3) + most > budget
-        assert f"{metered.unasked} questions were not asked" in metered.told_after()
+        assert f"; {metered.unasked} question" in metered.told_after()
 
 
 def test_prices_are_read_from_a_file(tmp_path: Path) -> None:
@@ -67,3 +68,37 @@ def test_prices_are_read_from_a_file(tmp_path: Path) -> None:
     path.write_text("a = [")
     with pytest.raises(UserError, match="not TOML"):
         read_prices(path, "a")
+
+
+def test_what_is_put_around_a_chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOMUS_CACHE", str(tmp_path / "answers.sqlite"))
+    prices = tmp_path / "prices.toml"
+    prices.write_text("[m]\nread = 1\nwritten = 1\n")
+    questions = [Question.of("a", 50), Question.of("b", 50), Question.of("a", 50)]
+    first = Asking(prices=prices)
+    around = first.around(chat())
+    assert first.told_before(questions) == (
+        "about 2 tokens to read and at most 100 to write in 2 calls: at most 0.0001 USD"
+    )
+    around.answer(questions)
+    assert first.told_after().startswith("2 tokens read and 6 written in 2 calls")
+    second = Asking()
+    second.around(chat()).answer(questions)
+    assert second.told_before(questions) == "" and second.told_after().endswith("; 3 answers out of the cache")
+    third = Asking(cache=False, budget=56)
+    answers = third.around(chat()).answer(questions)
+    assert [bool(answer.problem) for answer in answers] == [False, False, True]
+    assert third.told_after().endswith("; 1 question was not asked: the budget is 56 tokens")
+    assert Asking().told_after() == "" and Asking().told_before(questions) == ""
+
+
+def test_what_cannot_be_put_around_a_chat_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOMUS_CACHE", str(tmp_path))
+    (tmp_path / "prices.toml").write_text("")
+    for use, said in (
+        (lambda: Asking(budget=0), "--budget-tokens 0"),
+        (lambda: Asking(prices=tmp_path / "prices.toml").around(chat()), r"has no prices of 'm': add a table \["),
+        (lambda: Asking().around(chat()), "answers cannot be kept there: Is a directory; or go without it: --no-cache"),
+    ):
+        with pytest.raises(UserError, match=said):
+            use()

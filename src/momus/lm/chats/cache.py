@@ -195,8 +195,7 @@ class CachedChat:
 
         Answers with a problem are not kept, so that the question is asked again next time.
         """
-        model = json.dumps([dict(self._chat.identity()), self._version], sort_keys=True)
-        keys = [hashlib.sha256(f"{model} {question.digest}".encode()).hexdigest() for question in questions]
+        keys = self._keys(questions)
         answers = self._cache.get(list(dict.fromkeys(keys)))
         self.hits += sum(key in answers for key in keys)
         missing = {key: question for key, question in zip(keys, questions, strict=True) if key not in answers}
@@ -210,6 +209,16 @@ class CachedChat:
             for key, answer in fresh.items():
                 answers[key] = answer if key not in first else _with_usage(first[key], answer.usage)
         return [answers[key] for key in keys]
+
+    def missing(self, questions: Sequence[Question]) -> list[Question]:
+        """Return the questions that would have to be asked, each once."""
+        keys = self._keys(questions)
+        known = self._cache.get(list(dict.fromkeys(keys)))
+        return list({key: question for key, question in zip(keys, questions, strict=True) if key not in known}.values())
+
+    def _keys(self, questions: Sequence[Question]) -> list[str]:
+        model = json.dumps([dict(self._chat.identity()), self._version], sort_keys=True)
+        return [hashlib.sha256(f"{model} {question.digest}".encode()).hexdigest() for question in questions]
 
 
 def _set_journal(connection: sqlite3.Connection) -> None:

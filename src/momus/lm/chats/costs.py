@@ -129,9 +129,10 @@ class MeteredChat:
         """Return what was taken, in words."""
         usage, about = self.usage, "about " if self._guessed else ""
         money = f", {_money(self._prices, usage)}" if self._prices else ""
-        unasked = (
-            f"; {self.unasked} questions were not asked: the budget is {self._budget:,} tokens" if self.unasked else ""
-        )
+        unasked = ""
+        if self.unasked:
+            were = "questions were" if self.unasked > 1 else "question was"
+            unasked = f"; {self.unasked:,} {were} not asked: the budget is {self._budget:,} tokens"
         return (
             f"{about}{usage.tokens_in:,} tokens read and {usage.tokens_out:,} written in {_calls(usage.calls)}, "
             f"{self.seconds:.1f} s{money}{unasked}"
