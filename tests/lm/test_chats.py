@@ -86,7 +86,6 @@ def test_filters_tools_and_parts() -> None:
         ({"content": "half", "finish_reason": "content_filter"}, "half", "a filter of the server ended the answer"),
         ({"content": None, "tool_calls": [{}], "finish_reason": "tool_calls"}, "", "the model calls a tool"),
         ({"content": [{"type": "thinking"}, {"type": "text", "text": "a"}], "finish_reason": "stop"}, "a", ""),
-        ({"content": "\ud800x", "finish_reason": "stop"}, "\N{REPLACEMENT CHARACTER}x", ""),
         ({"content": "<think>on and on", "finish_reason": "length"}, "", "all 50 tokens went into thinking"),
         ({"finish_reason": "stop"}, "", "the answer is empty"),
     ]
@@ -95,6 +94,12 @@ def test_filters_tools_and_parts() -> None:
         server = HostedServer("vllm", first=[(200, {}, reply)])
         (answer,) = chat_of(server).answer([Question.of("x", 50)])
         assert answer.text == text and answer.problem.startswith(problem) and bool(answer.problem) == bool(problem)
+
+
+def test_half_a_character_is_one_line() -> None:
+    reply = {"choices": [{"message": {"content": "\ud800x"}, "finish_reason": "stop"}]}
+    with pytest.raises(UserError, match="half a character"):
+        chat_of(HostedServer("vllm", first=[(200, {}, reply)])).answer([Question.of("x", 50)])
 
 
 def test_one_question_that_is_refused_leaves_the_others_alone() -> None:

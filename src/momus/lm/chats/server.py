@@ -13,7 +13,6 @@ from momus.errors import UserError
 from momus.lm.chats.protocol import Answer, Question, Usage, whole_answer, without_thinking
 from momus.lm.remote.connection import RefusedError
 from momus.lm.remote.server import Server
-from momus.lm.remote.wire import clean_text
 from momus.records import Message
 
 _BYTES = 3
@@ -115,11 +114,11 @@ def joined_texts(content: Any) -> str:
     if content is None:
         return ""
     if isinstance(content, str):
-        return clean_text(content)
+        return content
     if not isinstance(content, list):
         raise TypeError("content of another kind")
     parts = [part.get("text") or "" for part in content if part.get("type") in ("text", "output_text")]
-    return clean_text("".join(parts))
+    return "".join(parts)
 
 
 def count_of(usage: Mapping[str, Any], name: str) -> int:
@@ -140,4 +139,4 @@ def _other_api(url: str, reply: Any) -> UserError:
 
 
 def _line(text: Any) -> str:
-    return " ".join(clean_text(str(text)).split())[:200]
+    return " ".join(str(text).split())[:200]

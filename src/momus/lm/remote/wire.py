@@ -115,15 +115,10 @@ def read_reply(body: object) -> Reply:
             pieces = [ServerToken(p.text, p.data, int(i), p.logprob, p.top) for p, i in zip(pieces, ids, strict=True)]
         count = (body.get("usage") or {}).get("prompt_tokens")
         stopped = _stopped(choice)
-        return Reply(clean_text(text or ""), tuple(pieces), stopped, count)
+        return Reply(text or "", tuple(pieces), stopped, count)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         shown = " ".join(repr(body).split())[:120]
         raise UserError(f"the server does not answer as the OpenAI API does: {shown}") from error
-
-
-def clean_text(text: str) -> str:
-    r"""Return a text that can be written to a file: halves of characters (`"\ud800"` in JSON) become U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _stopped(choice: Mapping[str, Any]) -> bool:
