@@ -96,9 +96,11 @@ def test_a_server_that_keeps_old_weights_ends_the_run(tmp_path: Path, temperatur
     watching = LogprobGapWatch("http://here", 0.1)
     drawn(server, 0, watching)
     server.engine.model.load_state_dict(near.state_dict())
-    with pytest.raises(UserError, match=r"does not draw from the policy.*in the first batch.*kept old weights") as told:
+    with pytest.raises(
+        UserError, match=r"does not draw from the policy.*in the first batch.*kept old weights"
+    ) as caught:
         drawn(server, 0, watching)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     drawn(
         server, 0, LogprobGapWatch("http://here", 0.1)
     )  # of a first batch as much is rounding that low precision may do

@@ -254,7 +254,7 @@ def test_the_epoch_named_is_the_one_kept_whenever_killed(tmp_path: Path, monkeyp
     assert _same(_weights(model), seen[history[-1]["best_epoch"]])
 
 
-def test_mistakes_are_told(tmp_path: Path) -> None:
+def test_mistakes_are_refused_in_one_line(tmp_path: Path) -> None:
     for nothing in ([], [()]):
         with pytest.raises(UserError, match="no demonstration"):
             fine_tune(llama(), nothing, config(), Run(tmp_path / "run", {}))

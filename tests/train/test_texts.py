@@ -175,7 +175,7 @@ def test_records_that_a_template_refuses_are_counted_and_a_faulty_template_is_an
         demonstrations([file], counting, ALL)
 
 
-def test_bad_rows_are_told_or_left_out_and_counted(tmp_path: Path) -> None:
+def test_bad_rows_are_refused_or_left_out_and_counted(tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     rows = [{"prompt": "p", "completion": "a"}, {"prompt": "p", "completion": 3}, {"prompt": "q", "completion": "b"}]
     file.write_text("\n".join(map(json.dumps, rows)) + "\n{", encoding="utf-8")
@@ -241,7 +241,7 @@ def test_pretraining_texts_come_from_rows_too(tmp_path: Path) -> None:
 
 
 def test_pretraining_texts_are_read_as_other_files_are(tmp_path: Path) -> None:
-    """By the format named, and with bad rows told or left out and counted."""
+    """By the format named, and with bad rows refused or left out and counted."""
     file = tmp_path / "corpus.jsonl"
     file.write_text('{"text": "a b"}\n{"text": 3}\n{"text": "c"}\n', encoding="utf-8")
     with pytest.raises(BadRowsError, match=r"corpus.jsonl:2: text"):

@@ -182,7 +182,7 @@ def test_one_adapter_goes_through_all_three_steps(here: Path, tmp_path: Path, pr
     assert one.keys() == other.keys() and any(not torch.equal(one[key], other[key]) for key in one)
 
 
-def test_an_adapter_learns_at_ten_times_the_rate_unless_told(here: Path, tmp_path: Path, capsys) -> None:
+def test_an_adapter_learns_at_ten_times_the_rate_unless_it_is_set(here: Path, tmp_path: Path, capsys) -> None:
     options = ["--data", here / "demos.jsonl", "--epochs", "1"]
     for given, rate in (([], 1e-2), (["--learning-rate", "1e-4"], 1e-4)):
         assert train("sft", here, tmp_path / str(rate), *options, "--lora", *given) == 0
@@ -326,7 +326,7 @@ def test_ppo_learns_the_same_from_a_server_as_from_its_own_engine(
     assert train("ppo", here, out, *options, "--rollouts", URL, "--rollouts.kind", kind) == 0
 
 
-def test_a_server_that_keeps_old_weights_is_told_before_they_are_learnt_from(
+def test_a_server_that_keeps_old_weights_is_refused_before_they_are_learnt_from(
     here: Path, rewarded: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     from_server(monkeypatch, deaf=True)

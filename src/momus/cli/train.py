@@ -293,7 +293,7 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
         from momus.cli.shared.train_report import Report
         from momus.runtime.processes import fail_together, is_main_process
 
-        with fail_together(), _memory_told():
+        with fail_together(), _out_of_memory_in_one_line():
             summary = action.run(Report(action.track))
         if is_main_process():
             print(json.dumps(summary.get("result", summary), indent=1))
@@ -305,7 +305,7 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
 
 
 @contextmanager
-def _memory_told() -> Iterator[None]:
+def _out_of_memory_in_one_line() -> Iterator[None]:
     """Say in one line what to do where memory runs out."""
     try:
         yield

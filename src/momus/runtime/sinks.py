@@ -1,8 +1,8 @@
 """Where a run's metrics go besides its `metrics.jsonl`: TensorBoard, Weights & Biases, trackio, chosen by name.
 
-A run that was killed goes back to its checkpoint and takes some steps again. No sink shows a step twice: TensorBoard is
-told from which step on its older events do not count; the others are sent only steps beyond the last one sent, which
-`sent-NAME.json` in the run directory holds. What is sent again would be the same numbers.
+A run that was killed goes back to its checkpoint and takes some steps again. No sink shows a step twice: TensorBoard
+drops its events from that step on; the others are sent only steps beyond the last one sent, which `sent-NAME.json` in
+the run directory holds. What is sent again would be the same numbers.
 """
 
 from __future__ import annotations
