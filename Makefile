@@ -1,4 +1,4 @@
-# make demo | test | lint | docs. Needs Python 3.11 or newer and its venv module, nothing else.
+# make demo | test | fuzz | lint | docs. Needs Python 3.11 or newer and its venv module, nothing else.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,11 +8,12 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-remote test-real lint docs
+.PHONY: help setup demo test fuzz test-browser test-remote test-real lint docs
 
 help:
 	@echo 'make demo   set up .venv and run the whole loop (DEMO_ARGS="--preset smoke --seed 1" passes options on)'
 	@echo 'make test   set up .venv and run the tests'
+	@echo 'make fuzz   every reader over 10,000 damaged files (CASES=2000 for fewer; CONTRIBUTING.md)'
 	@echo 'make test-remote   run the remote engine against the server that MOMUS_REMOTE_URL names (docs/guides/servers.md)'
 	@echo 'make test-real   run the tests on real models, in the folder that MOMUS_REAL_MODELS names (CONTRIBUTING.md)'
 	@echo 'make test-browser   run the workbench in Chromium (Debian: apt install chromium fonts-nanum)'
@@ -27,6 +28,10 @@ demo: $(STAMP)
 # Processes share the tests out and take from each other; with one thread each they do not fight over the cores.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+# make test reads 500 of these damaged files.
+fuzz: $(STAMP)
+	MOMUS_FUZZ_CASES=$(or $(CASES),10000) $(BIN)/python -m pytest tests/fuzz -v --timeout 36000
 
 test-remote: $(STAMP)
 	$(BIN)/python -m pytest tests/remote -rs -v

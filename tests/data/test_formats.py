@@ -430,6 +430,28 @@ def test_a_format_is_found_though_some_rows_are_bad():
         detect([{"id": 1, "prompt": "8", "winner": "left"}], "rows")
 
 
+@pytest.mark.parametrize("text", [b'[{"prompt": "\xe9"}]', b'{\n"prompt": "\xe9"}'])
+def test_json_that_is_not_utf8_from_its_beginning_is_one_line(tmp_path, text):
+    path = tmp_path / "rows.json"
+    path.write_bytes(text)
+    with pytest.raises(UserError, match=r"rows\.json: not UTF-8 text: save the file as UTF-8"):
+        recognise(str(path))
+
+
+def test_an_arrow_file_whose_offsets_lead_out_of_it_is_refused_before_they_are_followed(tmp_path):
+    import pyarrow
+    from pyarrow import feather
+
+    path = tmp_path / "rows.arrow"
+    feather.write_feather(pyarrow.table({"prompt": ["one", "two"]}), path, compression="uncompressed")
+    offsets = b"".join(offset.to_bytes(4, "little") for offset in (0, 3, 6))
+    data = path.read_bytes()
+    assert data.count(offsets) == 1
+    path.write_bytes(data.replace(offsets, offsets[:-4] + b"\x00\x00\x00\x7f"))
+    with pytest.raises(UserError, match=r"rows\.arrow: damaged Arrow file after row 0"):
+        recognise(str(path))
+
+
 def test_names_of_formats_differ():
     assert len({known.name for known in FORMATS}) == len(FORMATS)
 

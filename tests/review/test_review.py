@@ -251,6 +251,7 @@ BAD_FILES = {
     "large": (b"x = 1\n" * (10_000_000 // 6), "10.0 MB is too large"),
     "binary": (b"\x7fELF\0\0", "binary"),
     "encoding": (b"x = 1\n# \xff\xfe\n# more\ny = '\xe9'\n", "utf-8"),
+    "endless cookie": (b"# coding: k" + b"1" * 5000 + b"\nx = 1\n", "unknown encoding: k111"),
     "cookie": (b"# coding: klingon\nx = 1\n", "unknown encoding"),
     "deep": (b"x = " + b"(" * 5000 + b")" * 5000, ""),
 }
@@ -266,6 +267,7 @@ def test_what_cannot_be_reviewed_is_refused_in_one_line(tmp_path, kind):
     assert str(caught.value).startswith(str(path))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("name", ["nb.ipynb", "data.json", "notes.txt", "set.toml", "LICENSE"])

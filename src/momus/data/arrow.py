@@ -62,6 +62,7 @@ def arrow_rows(files: Sequence[Path], root: Path) -> Iterator[tuple[str, dict[st
         try:
             with pyarrow.memory_map(str(path)) as memory:
                 for batch in _batches(memory):
+                    batch.validate(full=True)  # else wrong offsets are memory of others, or none
                     for start in range(0, batch.num_rows, _BATCH):
                         for row in batch.slice(start, _BATCH).to_pylist():
                             number += 1

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from momus.data.arrow import arrow_rows, is_saved_dataset, parquet_rows, saved_files
 from momus.data.licences import licence_beside
@@ -146,7 +146,7 @@ def _json_values(path: Path, array: bool) -> Iterator[Row | Problem]:
     """Yield the elements of a JSON array, or JSON values one after another, without holding them all."""
     decoder = JsonDecoder()
     with open_bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
-        held, more, item = text.read(_CHUNK), True, 0
+        held, more, item = _decoded(text, _CHUNK, path), True, 0
         at = len(held) - len(held.lstrip()) + array
         line = 1 + held.count("\n", 0, at)
         while True:
@@ -165,10 +165,7 @@ def _json_values(path: Path, array: bool) -> Iterator[Row | Problem]:
             if more and (end is None or end == len(held)):
                 if len(held) - at > LONGEST:
                     raise UserError(f"{path}:{line}: {failure or 'a value that does not end'}")
-                try:
-                    chunk = text.read(max(_CHUNK, len(held) - at))
-                except UnicodeDecodeError as error:
-                    raise UserError(f"{path}: not UTF-8 text after line {line}: save the file as UTF-8") from error
+                chunk = _decoded(text, max(_CHUNK, len(held) - at), path, f" after line {line}")
                 held, at, more = held[at:] + chunk, 0, bool(chunk)
                 continue
             if end is None:
@@ -182,6 +179,13 @@ def _json_values(path: Path, array: bool) -> Iterator[Row | Problem]:
             yield Problem(place, "", str(problem)) if problem is not None else Row(place, value)
             line += held.count("\n", at, end)
             at = end
+
+
+def _decoded(text: IO[str], count: int, path: Path, place: str = "") -> str:
+    try:
+        return text.read(count)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text{place}: save the file as UTF-8") from error
 
 
 def _is_json(text: bytes) -> bool:

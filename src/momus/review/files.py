@@ -232,7 +232,7 @@ def _decode(path: Path, data: bytes) -> tuple[str, str, tuple[str, ...]]:
         text = "".join(line + "\n" * bool(end) for line, end in zip(texts, endings, strict=True))
         return text, encoding, (*endings, *last)
     except (SyntaxError, LookupError) as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {str(error)[:200]}") from error  # which has the encoding's name, of any length
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(

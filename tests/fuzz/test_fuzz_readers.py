@@ -1,0 +1,75 @@
+"""Every reader of a stranger's files over damaged ones: a result or one clear line, in bounded time and memory.
+
+A case is a number, which decides the reader, the file and the damage: `MOMUS_FUZZ_FIRST=1234 MOMUS_FUZZ_CASES=1
+pytest tests/fuzz` reads just that one again. `make fuzz` reads 10,000.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.fuzz_readers import READERS, names
+from support.fuzz_worker import SECONDS, damaged
+
+FIRST = int(os.environ.get("MOMUS_FUZZ_FIRST", "0"))
+CASES = int(os.environ.get("MOMUS_FUZZ_CASES", "500"))
+MOST_SHOWN = 40
+
+
+def read_cases(root: Path, first: int, count: int) -> list[str]:
+    """Read cases in child processes; return what went wrong. After a crash or a hang the next child goes on."""
+    wrong, end = [], first + count
+    errors = root / "stderr"
+    while first < end and len(wrong) < MOST_SHOWN:
+        with errors.open("w") as stderr:
+            child = subprocess.run(
+                [sys.executable, "-m", "support.fuzz_worker", str(root), str(first), str(end - first)],
+                cwd=Path(__file__).parents[1],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0"},
+                check=False,
+            )
+        lines = [json.loads(line) for line in child.stdout.splitlines()]
+        wrong += [line["found"] for line in lines if "found" in line]
+        if child.returncode == 0:
+            break
+        at = next((line["begins"] for line in reversed(lines) if "begins" in line), None)
+        assert at is not None, f"the reading process did not start: {errors.read_text(errors='replace')[-3000:]}"
+        words = f"ended with {child.returncode} (more than {SECONDS} s of work, or a crash)"
+        wrong.append(f"case {at}: {words}: {errors.read_text(errors='replace')[-2000:]}")
+        first = at + 1
+    return wrong
+
+
+@pytest.mark.timeout(36_000 if CASES > 500 else 600)
+def test_damaged_files_end_in_a_result_or_one_line(tmp_path: Path) -> None:
+    wrong = read_cases(tmp_path, -len(READERS) if FIRST == 0 else FIRST, CASES + (len(READERS) if FIRST == 0 else 0))
+    assert not wrong, f"{len(wrong)} cases:\n" + "\n".join(wrong)
+
+
+def test_a_case_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
+    readers = [
+        reader for reader in READERS if reader.name in ("tasks", "critiques", "text documents", "word documents")
+    ]
+    for reader in readers:
+        for number in range(5):
+            one, other = (damaged(reader, tmp_path / name, number) for name in _folders(tmp_path))
+            assert one.read_bytes() == other.read_bytes()
+
+
+def _folders(root: Path) -> list[str]:
+    for name in ("one", "other"):
+        (root / name).mkdir(exist_ok=True)
+    return ["one", "other"]
+
+
+def test_every_reader_is_tried_in_a_run() -> None:
+    assert len(names()) < 500
+    assert len({reader.name for reader in READERS}) == len(READERS)
