@@ -2,6 +2,7 @@
 
 import signal
 
+import pytest
 from hypothesis import settings
 
 # Started in the background by a shell, pytest would ignore Ctrl-C, and so would everything it starts.
@@ -9,3 +10,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("momus", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("momus")
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path_factory, monkeypatch):
+    """Let no test find what another was answered."""
+    monkeypatch.setenv("MOMUS_CACHE", str(tmp_path_factory.mktemp("cache") / "answers.sqlite"))

@@ -117,3 +117,28 @@ def test_reviewing_over_a_server_needs_no_torch(code):
         )
     assert done.returncode == 0, done.stderr
     assert "Fails for an empty list." in done.stdout
+
+
+def test_a_second_review_asks_nothing_and_says_the_same(code, capsys):
+    with chat_server(_say, "def ") as server:
+        command = ["review", str(code), "--url", server.url, "--json"]
+        printed = []
+        for options in ([], [], ["--no-cache"]):
+            assert main([*command, *options]) == 0
+            printed.append(capsys.readouterr())
+        assert len(server.asked) == 4
+    assert printed[0].out == printed[1].out == printed[2].out
+    assert "tokens to read and at most" in printed[0].err and "written in 2 calls" in printed[0].err
+    assert "tokens to read" not in printed[1].err and "; 2 answers out of the cache" in printed[1].err
+
+
+def test_a_budget_ends_with_what_was_not_read(code, capsys):
+    with chat_server(_say, "def ") as server:
+        options = ["--url", server.url, "--no-cache", "--budget-tokens", "1500"]
+        assert main(["review", str(code), *options]) == 0
+        assert len(server.asked) == 1
+    printed = capsys.readouterr()
+    assert "1 function without a critique: not asked: the budget of tokens is spent" in printed.out
+    assert "; 1 question was not asked: the budget is 1,500 tokens" in printed.err
+    assert main(["review", str(code), "--budget-tokens", "9"]) == 2
+    assert "are for a model that chats" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from momus.cli import main
 from momus.errors import UserError
 from momus.lm.chats.engine import EngineChat
+from momus.lm.chats.local import LocalChat
 from momus.lm.chats.messages import MessagesChat, MessagesServer
 from momus.lm.chats.open import open_chat
 from momus.lm.chats.protocol import Question, without_thinking
@@ -161,6 +163,23 @@ def test_a_local_chat_is_laid_out_by_its_template() -> None:
     (answer,) = chat.answer([Question.of("Total?", 4)])
     assert answer.cut and answer.usage.tokens_out == 4
     assert answer.usage.tokens_in == chat.count([Message(role="user", content="Total?")])
+
+
+def test_a_local_model_is_loaded_when_it_is_asked(tmp_path: Path) -> None:
+    engine = tiny_engine()
+    engine.model.save_pretrained(tmp_path)
+    engine.tokenizer.save_pretrained(tmp_path)
+    chat = open_chat(str(tmp_path), precision="fp32")
+    assert isinstance(chat, LocalChat) and chat.name == str(tmp_path)
+    question = Question.of("Total?", 4)
+    assert chat.count(question.messages) == EngineChat(engine, engine.tokenizer).count(question.messages)
+    assert len(chat.identity()["digest"]) == 64
+    assert open_chat(str(tmp_path), precision="bf16").identity()["digest"] == f"{chat.identity()['digest']} bfloat16"
+    assert "loaded" not in vars(chat)
+    assert chat.answer([question]) == EngineChat(engine, engine.tokenizer).answer([question])
+    for refused in (lambda: open_chat(str(tmp_path / "nothing")), lambda: open_chat(str(tmp_path), device="nowhere")):
+        with pytest.raises(UserError, match=r"nothing|nowhere"):
+            refused()
 
 
 def test_thinking_is_not_the_answer() -> None:

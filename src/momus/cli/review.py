@@ -9,9 +9,10 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from momus.cli.shared.options import FLAT, ReviewerOptions
+from momus.cli.shared.options import FLAT, AskingOptions, ReviewerOptions
 
 _SHIPPED = ReviewerOptions()
+_FREELY = AskingOptions()
 
 
 def command(
@@ -23,6 +24,7 @@ def command(
     false_alarms: float | None = None,
     calibration: Path | None = None,
     critic: Annotated[ReviewerOptions, FLAT] = _SHIPPED,
+    cost: Annotated[AskingOptions, FLAT] = _FREELY,
 ) -> int:
     """Review Python files with the shipped critic, or with any model that chats, in this process or on a server.
 
@@ -39,6 +41,7 @@ def command(
             what was measured.
         calibration: What `momus calibrate` measured; for the shipped critic it is at hand.
         critic: Who reviews; one with a reward model is to be as it was when calibrated.
+        cost: What a model that chats may cost, and whether its answers are kept.
     """
     from rich.console import Console
     from rich.progress import track
@@ -46,7 +49,7 @@ def command(
     from momus.errors import UserError
     from momus.review.files import read_sources
     from momus.review.render import print_review, print_skipped, print_summary, to_json
-    from momus.review.reviewer import review_sources
+    from momus.review.reviewer import review_sources, tasks_of
     from momus.terminal import visible
 
     if max_comments is not None and max_comments < 1:
@@ -56,7 +59,9 @@ def command(
     print_skipped(skipped, progress)
 
     from momus.critics.open import open_at_setting
+    from momus.critics.prompted import PromptedCritic
 
+    asking = cost.asking()
     reviewer, setting, promise = open_at_setting(
         critic.model,
         critic.source(),
@@ -67,9 +72,16 @@ def command(
         prompted=critic.prompted(),
         device=critic.device,
         precision=critic.precision,
+        asking=asking,
     )
     if promise:
         progress.print(visible(promise), style="dim", markup=False, soft_wrap=True)
+    if isinstance(reviewer, PromptedCritic):
+        tasks = [task for source in sources for task in tasks_of(source, reviewer.fits)[0]]
+        if estimate := asking.told_before(reviewer.questions(tasks)):
+            progress.print(estimate, style="dim", markup=False, highlight=False, soft_wrap=True)
+    elif cost.budget_tokens is not None or cost.prices is not None:
+        raise UserError("--budget-tokens and --prices are for a model that chats: name one with --model or --url")
 
     console, reviews = Console(), []
     waiting = track(sources, "Reviewing", console=progress, transient=True, disable=not progress.is_terminal)
@@ -78,6 +90,8 @@ def command(
         if not json:
             with _going_on(check):
                 print_review(review, console)
+    if taken := asking.told_after():
+        progress.print(taken, style="dim", markup=False, highlight=False, soft_wrap=True)
     read = [review for review in reviews if review.units]
     if read and all(review.units == review.unanswered for review in read):
         raise UserError(f"nothing was reviewed: {read[0].problems[0] or 'the critic wrote no critique'}")

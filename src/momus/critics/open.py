@@ -11,6 +11,7 @@ from momus.critics.critic import Critic
 from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critics.trained import SearchCritic, VotingCritic
 from momus.errors import UserError
+from momus.lm.chats.asking import Asking
 from momus.lm.chats.open import open_chat
 from momus.lm.tiny import TINY
 from momus.search.result import RewardSource
@@ -32,6 +33,7 @@ def open_critic(
     prompted: PromptedConfig | None = None,
     device: str | None = None,
     precision: Precision | None = None,
+    asking: Asking | None = None,
 ) -> Critic:
     """Open a critic.
 
@@ -46,6 +48,7 @@ def open_critic(
         device: Where models of this process run; by default on a GPU if there is one.
         precision: What a model of this process is held and computed in; by default fp32, of a model that chats bf16
             where that is faster and loses nothing.
+        asking: What is put around the chat of a model that is prompted: a cache of answers, a budget.
 
     Raises:
         UserError: A directory does not hold the model it should, or the options do not go together.
@@ -58,7 +61,7 @@ def open_critic(
                 "this process, and neither a server nor a model that chats"
             )
         chat = open_chat(None if model is None else str(model), url, device=device, precision=precision)
-        return PromptedCritic(chat, prompted)
+        return PromptedCritic(asking.around(chat) if asking else chat, prompted)
     if prompted is not None:
         raise UserError("--rules and --samples are for models that are prompted: this one was trained, or has no chat")
     return _open_trained(model or TINY, source, device, precision or "fp32")
@@ -106,6 +109,7 @@ def open_at_setting(
     prompted: PromptedConfig | None = None,
     device: str | None = None,
     precision: Precision | None = None,
+    asking: Asking | None = None,
 ) -> tuple[Critic, float, str]:
     """Open a critic (see `open_critic`) and set its dial: by hand, or by what was measured.
 
@@ -125,7 +129,7 @@ def open_at_setting(
         setting = CONFIDENCE if confidence is None else confidence
         if not 0 <= setting <= 1:
             raise UserError(f"--confidence {setting}: must be between 0 and 1")
-        critic = open_critic(model, url=url, prompted=prompted, device=device, precision=precision)
+        critic = open_critic(model, url=url, prompted=prompted, device=device, precision=precision, asking=asking)
         return critic, setting, ""
     if confidence is not None:
         raise UserError("--false-alarms sets the confidence: leave one of them out")
@@ -133,7 +137,7 @@ def open_at_setting(
         raise UserError("--false-alarms needs --calibration, what momus calibrate measured of this model")
     measured = read_calibration(calibration or SHIPPED)
     point = measured.promise(false_alarms)
-    critic = open_critic(model, reward, url=url, prompted=prompted, device=device, precision=precision)
+    critic = open_critic(model, reward, url=url, prompted=prompted, device=device, precision=precision, asking=asking)
     if json.loads(json.dumps(critic.identity())) != measured.critic:
         raise UserError(
             f"{calibration or SHIPPED} was measured on another critic: calibrate this one, or name that one"

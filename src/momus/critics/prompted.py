@@ -105,6 +105,10 @@ class PromptedCritic:
             for start in range(0, len(asked), size)
         ]
 
+    def questions(self, tasks: Sequence[Task]) -> list[Question]:
+        """Return what is asked first about tasks: for an estimate of what it costs."""
+        return [self._question(task, sample, 0) for task in tasks for sample in range(self._config.samples)]
+
     def identity(self) -> Mapping[str, Any]:
         """Return the model, the prompt, the rules and the settings."""
         settings = {**asdict(self._config), "rules": _digest(self._config.rules) if self._config.rules else ""}

@@ -16,6 +16,7 @@ from momus.errors import UserError
 if TYPE_CHECKING:
     from momus.critics.critic import Critic
     from momus.critics.prompted import PromptedConfig
+    from momus.lm.chats.asking import Asking
     from momus.lm.local.engine import LocalEngine
     from momus.lm.remote.engine import RemoteEngine
     from momus.match.open import NamedModel
@@ -114,6 +115,28 @@ class ReviewerOptions(CriticOptions):
             device=self.device,
             precision=self.precision,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskingOptions:
+    """What a model that chats may cost, and whether its answers are kept."""
+
+    no_cache: bool = False
+    """Ask a model that chats again, though its answer about the same code is kept."""
+    budget_tokens: int | None = None
+    """Tokens that a model that chats may read and write together; what was not read is said."""
+    prices: Path | None = None
+    """A TOML file with what a million tokens cost: a table for each model, with read and written."""
+
+    def asking(self) -> Asking:
+        """Return what is put around the chat.
+
+        Raises:
+            UserError: The budget is no number of tokens.
+        """
+        from momus.lm.chats.asking import Asking
+
+        return Asking(not self.no_cache, self.budget_tokens, self.prices)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,20 +21,11 @@ class EngineChat:
         engine: The model.
         tokenizer: Its tokenizer, whose chat template lays messages out; None sends their texts as they are.
         name: The model's name.
-        digest: Returns the SHA-256 of its weights; asked only for what must not be mistaken for another model's.
         constrained: Whether answers keep to their questions' constraints; over a server that is slow.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        tokenizer: Any = None,
-        name: str = "",
-        digest: Callable[[], str] = lambda: "",
-        *,
-        constrained: bool = False,
-    ) -> None:
-        self._engine, self._name, self._digest, self._constrained = engine, name, digest, constrained
+    def __init__(self, engine: Engine, tokenizer: Any = None, name: str = "", *, constrained: bool = False) -> None:
+        self._engine, self._name, self._constrained = engine, name, constrained
         self._stops: list[int] = []
         self._lay_out: Callable[[tuple[Message, ...]], Tokens] = self._as_text
         if tokenizer is not None:
@@ -54,8 +45,8 @@ class EngineChat:
         return self._name or "the model"
 
     def identity(self) -> Mapping[str, str]:
-        """Return the model's name and digest."""
-        return {"api": "engine", "model": self._name, "digest": self._digest()}
+        """Return the model's name."""
+        return {"api": "engine", "model": self._name}
 
     def count(self, messages: Sequence[Message]) -> int:
         """Return the tokens of a conversation in the model's layout."""

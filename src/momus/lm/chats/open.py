@@ -46,7 +46,9 @@ def open_chat(
         return _on_server(model, url, api_of(url) if api == "auto" else api, settings)
     if model is None:
         raise UserError("a model is needed: its folder, its name on the hub, or a server that has it")
-    return _in_this_process(model, device, precision)
+    from momus.lm.chats.local import LocalChat
+
+    return LocalChat(model, device, precision)
 
 
 def api_of(url: str) -> Api:
@@ -61,20 +63,6 @@ def api_of(url: str) -> Api:
 def is_no_path(error: RefusedError) -> bool:
     """Whether a refusal says that a server does not have an API."""
     return error.status in _NO_PATH and error.code != "model_not_found"
-
-
-def _in_this_process(model: str, device: str | None, precision: Literal["fp32", "bf16"] | None) -> Chat:
-    from momus.lm.local.load import load_local_engine
-    from momus.lm.models import model_digest
-
-    engine, path = load_local_engine(model, device, precision), Path(model)
-    held_in = str(engine.model.dtype).removeprefix("torch.")
-
-    def digest() -> str:
-        known = model_digest(path) if path.exists() else ""
-        return known if held_in == "float32" else f"{known} {held_in}"  # which may write something else
-
-    return EngineChat(engine, engine.tokenizer, model, digest, constrained=True)
 
 
 def _on_server(model: str | None, url: str, api: Api, settings: dict[str, Any]) -> Chat:
