@@ -503,3 +503,14 @@ def test_memory_that_runs_out_is_one_line_and_less_of_it_goes_on(
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
     assert [row["loss"] for row in rows[:2]] == [item["loss"] for item in done]
+
+
+def test_the_loop_continues_one_adapter_over_the_published_base(here: Path, rewarded: Path, tmp_path: Path) -> None:
+    adapted = ["--lora", "--lora.rank", "2", "--precision", "bf16"]
+    assert loop(here, tmp_path, "--gold", rewarded / "model", *adapted) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    last = Path(summary["model"]).parent
+    assert last.name == "ppo" and summary["gold_score_on_held_out_prompts"]
+    for folder in (tmp_path / "sft", last.parent / "reward", last):
+        stored = json.loads((folder / "adapter" / "adapter_config.json").read_text())
+        assert stored["base_model_name_or_path"] == str(here / "base")
