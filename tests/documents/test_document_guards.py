@@ -109,3 +109,22 @@ def test_a_files_name_is_no_markup(tmp_path, capsys):
     path.write_text("# A title\n\nText of it.\n")
     assert main(["document", str(path)]) == 0
     assert "[bold]a[:b].md" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", ["²", "9" * 5000, "-1", "", "1e5"])
+def test_sizes_and_levels_that_are_no_numbers_are_none(size, tmp_path):
+    path = papers.docx(
+        tmp_path / "a.docx",
+        [("Normal", "First.")],
+        f'<w:p><w:pPr><w:outlineLvl w:val="{size}"/></w:pPr><w:r><w:rPr><w:sz w:val="{size}"/></w:rPr>'
+        "<w:t>Some text.</w:t></w:r></w:p>",
+    )
+    blocks = child.read(path, Limits()).blocks
+    assert [block.text for block in blocks] == ["First.", "Some text."]
+    assert {block.level for block in blocks} == {0}
+    path = papers.hwpx(tmp_path / "a.hwpx", [("Normal", "First.")])
+    letters = f'<hh:charPr id="0" height="{size}"/></hh:head>'
+    header = papers.member(path, "Contents/header.xml").replace("</hh:head>", letters)
+    section = papers.member(path, "Contents/section0.xml")
+    papers.packed(path, {"Contents/header.xml": header, "Contents/section0.xml": section})
+    assert [block.text for block in child.read(path, Limits()).blocks] == ["First."]

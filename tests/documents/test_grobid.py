@@ -184,6 +184,11 @@ def test_a_busy_server_is_asked_again(file, server):
     ("code", "body", "message"),
     [
         (200, "<a/>", "not TEI"),
+        (
+            200,
+            TEI.replace("<body>", f"<body>{'<div>' * 3000}").replace("</body>", f"{'</div>' * 3000}</body>"),
+            "nested",
+        ),
         (200, TEI[:2000], "not TEI"),
         (200, "<html>A proxy's page", "not TEI"),
         (200, '<!DOCTYPE x [<!ENTITY a "b">]>' + TEI[39:], "not TEI"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import math
 
 import pytest
@@ -62,6 +63,14 @@ def test_a_file_that_is_no_ledger_of_these_settings_is_left_as_it_is(tmp_path_fa
         first = b'{"settings": {"seed": 1}}\n'
         assert before.startswith(first) or first.startswith(before)
         assert path.read_bytes() == max(before[: before.rfind(b"\n") + 1], first)
+
+
+def test_settings_of_any_length_are_told_in_a_short_line(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps({"settings": {"s" * 5000: "v" * 5000}}) + "\n")
+    with pytest.raises(UserError, match="was started with other settings") as refused:
+        Ledger(path, {"seed": 1})
+    assert len(str(refused.value)) < 1000
 
 
 def test_a_ledger_cut_at_every_byte_goes_on_to_the_same_file(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +16,13 @@ from pathlib import Path
 import pytest
 
 from support.fuzz_readers import READERS, names
-from support.fuzz_worker import SECONDS, damaged
+from support.fuzz_worker import SECONDS, damaged, wrong_with
+from support.mutations import NUMBERS
 
 FIRST = int(os.environ.get("MOMUS_FUZZ_FIRST", "0"))
 CASES = int(os.environ.get("MOMUS_FUZZ_CASES", "500"))
 MOST_SHOWN = 40
+MOST_NUMBERS = 25
 
 
 def read_cases(root: Path, first: int, count: int) -> list[str]:
@@ -52,6 +55,29 @@ def read_cases(root: Path, first: int, count: int) -> list[str]:
 def test_damaged_files_end_in_a_result_or_one_line(tmp_path: Path) -> None:
     wrong = read_cases(tmp_path, -len(READERS) if FIRST == 0 else FIRST, CASES + (len(READERS) if FIRST == 0 else 0))
     assert not wrong, f"{len(wrong)} cases:\n" + "\n".join(wrong)
+
+
+SMALL = (
+    "tasks", "tampers", "GROBID", "rubric", "given feedback", "calibration", "match calibration", "reviews", "labels",
+    "systems", "prices", "task results", "sentence pairs", "given answers", "items to label",
+    "server's reply", "ledger",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_any_number_may_be_of_any_size(tmp_path: Path, name: str) -> None:
+    [reader] = [reader for reader in READERS if reader.name == name]
+    (tmp_path / "case").mkdir()
+    wrong = []
+    for seed in reader.seeds(tmp_path):
+        data = seed.read_bytes()
+        for match in list(re.finditer(rb"-?\d+(?:\.\d+)?", data))[:MOST_NUMBERS]:
+            for number in NUMBERS:
+                path = tmp_path / "case" / seed.name
+                path.write_bytes(data[: match.start()] + number + data[match.end() :])
+                if found := wrong_with(reader, path, whole=False):
+                    wrong.append(f"{seed.name}, byte {match.start()}, {number[:20]!r}: {found}")
+    assert not wrong, "\n".join(wrong[:5])
 
 
 def test_a_case_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_answers_of_several_systems_become_one_ranking_and_low_ones_a_search(tmp
         ('{"schema_version": 1, "bugs": []}', "comparison", r"x\.jsonl:1: task"),
         (json.dumps({**TAMPER}), "demonstration", "nothing in it"),
         (json.dumps({**TAMPER}), "comparison", r"x\.jsonl: critiques"),
-        ("[" * 100_000, "break", r"x\.jsonl:1: not JSON"),
+        ("[" * 100_000, "break", r"x\.jsonl:1: JSON nested too deeply"),
         (json.dumps({"about": "x" * 300_000}), "break", r"x\.jsonl:1: about"),
     ],
 )

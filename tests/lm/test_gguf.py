@@ -89,6 +89,29 @@ def test_a_file_that_does_not_fit_is_refused_with_the_way_out(file: Path, monkey
     load_causal_lm(file)
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        struct.pack("<Q", 2**50) + b"a text longer than the file",
+        struct.pack("<Q1sIIQ", 1, b"a", 9, 4, 2**62),
+        struct.pack("<Q1s", 1, b"a") + struct.pack("<IIQ", 9, 9, 1)[:4] + struct.pack("<IQ", 9, 1) * 5000,
+        struct.pack("<Q1sI", 1, b"a", 99),
+    ],
+)
+def test_a_header_whose_lengths_are_damaged_is_one_line_without_reading_that_much(tmp_path: Path, entry: bytes) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + entry)
+    with pytest.raises(UserError, match=r"m\.gguf: not a GGUF file, or cut off"):
+        gguf.read_header(path)
+
+
+def test_a_tensor_of_endless_dimensions_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(struct.pack("<4sIQQQ1sI", b"GGUF", 3, 1, 0, 1, b"a", 2**32 - 1))
+    with pytest.raises(UserError, match=r"m\.gguf: not a GGUF file, or cut off"):
+        gguf.read_header(path)
+
+
 def test_free_memory_is_known_on_linux() -> None:
     free = gguf.available_memory()
     assert free is None or 0 < free < 2**50

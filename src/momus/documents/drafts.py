@@ -37,7 +37,7 @@ _PAGE: Mapping[Language, str] = {"en": "page {}", "ko": "{}쪽"}
 _SECTION, _POINT = re.compile(r"#{2,}\s+(.+?)\s*#*\s*$"), re.compile(r"(?:[-*•]|\d{1,2}[.)])\s+(.*)")
 _DETAIL, _QUOTE = re.compile(r"\s+(?:[-*•]|\d{1,2}[.)])\s+(.*)"), re.compile(r"\s*>\s?(.*)")
 _CITED = re.compile(r"\s*[—–]\s*(?:page \d+|\d+쪽)\s*$")
-_SCORE = re.compile(r"\|\s*(.+?)\s*\|\s*(\d+)\b.*\|\s*$")
+_SCORE = re.compile(r"\|\s*(.+?)\s*\|\s*(\d{1,9})\b.*\|\s*$")
 
 
 def approve(feedback: Feedback, by: str, at: datetime, note: str = "", grade: int | None = None) -> Feedback:

@@ -229,7 +229,7 @@ def read_answer(
         sections[section.key] = entries
     scores = {}
     for score in rubric.scores:
-        number = re.match(r"\s*(\d+)(?![\d.])", str(answer.scores.get(score.key, "")))
+        number = re.match(r"\s*(\d{1,9})(?![\d.])", str(answer.scores.get(score.key, "")))
         if number is None or not score.low <= int(number.group(1)) <= score.high:
             return None
         scores[score.key] = int(number.group(1))

@@ -67,7 +67,7 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any], free: Collection[str
     compared = [key for key in old.keys() | new.keys() if key.rpartition(".")[2] not in free]
     missing = object()
     keys = sorted(key for key in compared if old.get(key, missing) != new.get(key, missing))
-    shown = ", ".join(f"{key} {_short(old.get(key))} -> {_short(new.get(key))}" for key in keys[:_SHOWN])
+    shown = ", ".join(f"{_cut(key)} {_short(old.get(key))} -> {_short(new.get(key))}" for key in keys[:_SHOWN])
     return f"{shown} and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else shown
 
 
@@ -80,7 +80,10 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 

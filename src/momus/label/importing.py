@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from momus.errors import UserError
+from momus.files import JsonError, json_lines
 from momus.label.database import Database
 from momus.label.kinds import KINDS
 from momus.label.rules import NewItem, Purpose
@@ -90,15 +91,12 @@ def demo_items() -> list[NewItem]:
 
 def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     rows = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}:{number}: not JSON") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{path}:{number}: not an object")
-            rows.append((number, row))
+    for number, row in json_lines(path):
+        if isinstance(row, JsonError):
+            raise UserError(f"{path}:{number}: {row}")
+        if not isinstance(row, dict):
+            raise UserError(f"{path}:{number}: not an object")
+        rows.append((number, row))
     return rows
 
 

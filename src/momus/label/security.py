@@ -113,7 +113,7 @@ class Shield:
             await _refuse(send, 421, "this server is not known by that name")
             return
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY:
+        if not length.isdecimal() or len(length) > 15 or int(length) > MAX_BODY:
             await _refuse(send, 413, "too large")
             return
         seen = 0

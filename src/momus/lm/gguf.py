@@ -21,6 +21,9 @@ _LOG = logging.getLogger(__name__)
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_LONGEST = 64 << 20
+"""Bytes in one text, and numbers in one list: a merged vocabulary has a hundredth of it."""
+_MOST_DIMENSIONS = 16
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def check_memory(path: Path, bytes_per_weight: int) -> None:
         UserError: It does not fit, or it is no whole GGUF file.
     """
     header = read_header(path)
-    if header.settings.get("split.count", 1) > 1:
+    parts = header.settings.get("split.count", 1)
+    if isinstance(parts, int) and parts > 1:
         raise UserError(f"{path}: is one part of a model in several: join them with llama-gguf-split --merge")
     needed, free = header.weights * bytes_per_weight, available_memory()
     about = f"{path}: {header.weights / 1e6:,.0f} million weights take {_gib(needed)} of memory unpacked"
@@ -86,7 +90,7 @@ def read_header(path: Path) -> Header:
                 raise UserError(f"{path}: not a GGUF file of version 2 or 3")
             known = {_text(file): _value(file, *_numbers(file, "I")) for _ in range(settings)}
             return Header(known, sum(_weights(file) for _ in range(tensors)))
-    except (struct.error, KeyError, UnicodeDecodeError) as error:
+    except (struct.error, KeyError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not a GGUF file, or cut off") from error
 
 
@@ -102,7 +106,10 @@ def available_memory() -> int | None:
 
 
 def _numbers(file: BinaryIO, kinds: str) -> tuple[Any, ...]:
-    return struct.unpack("<" + kinds, file.read(struct.calcsize("<" + kinds)))
+    size = struct.calcsize("<" + kinds)
+    if size > _LONGEST:  # read, it would fill memory before it is known that the file is shorter
+        raise struct.error(f"{size} bytes in one value")
+    return struct.unpack("<" + kinds, file.read(size))
 
 
 def _text(file: BinaryIO) -> str:
@@ -119,6 +126,8 @@ def _value(file: BinaryIO, kind: int) -> Any:
         return _numbers(file, _SCALARS[kind])[0]
     inner, length = _numbers(file, "IQ")
     if inner in _SCALARS:
+        if length > _LONGEST:
+            raise struct.error(f"a list of {length}")
         file.seek(struct.calcsize("<" + _SCALARS[inner]) * length, 1)
     else:
         for _ in range(length):
@@ -130,6 +139,8 @@ def _weights(file: BinaryIO) -> int:
     """Read one tensor's entry, and return how many weights it has."""
     _text(file)
     (dimensions,) = _numbers(file, "I")
+    if dimensions > _MOST_DIMENSIONS:
+        raise struct.error(f"a tensor of {dimensions} dimensions")
     shape = _numbers(file, f"{dimensions}Q")
     _numbers(file, "IQ")
     return prod(shape)

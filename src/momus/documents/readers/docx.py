@@ -15,7 +15,7 @@ from momus.documents.limits import Limits
 from momus.documents.readers.archive import Archive, local_name
 from momus.documents.readers.blocks import Block, Blocks
 from momus.documents.readers.math import linear
-from momus.documents.readers.styles import Style, style_named
+from momus.documents.readers.styles import Style, style_named, whole_number
 from momus.errors import UserError
 
 if TYPE_CHECKING:
@@ -203,7 +203,10 @@ def _outlined(properties: Element) -> Style | None:
     """Return the heading that an outline level makes of a paragraph."""
     outline = properties.find(f"{_W}outlineLvl")
     level = outline.get(f"{_W}val", "") if outline is not None else ""
-    return Style("heading", int(level) + 1) if level.isdigit() and int(level) < 9 else None
+    return Style("heading", int(level) + 1) if level in _OUTLINE_LEVELS else None
+
+
+_OUTLINE_LEVELS = tuple("012345678")
 
 
 def _symbol(element: Element) -> str:
@@ -238,7 +241,7 @@ def _tracked(root: Element) -> Iterator[str]:
 
 def _half_points(element: Element | None) -> float:
     value = element.get(f"{_W}val", "") if element is not None else ""
-    return int(value) / 2 if value.isdigit() else 0.0
+    return whole_number(value) / 2
 
 
 def _is_on(element: Element | None) -> bool:

@@ -39,8 +39,8 @@ _NOTHING, _BUSY = 204, 503
 _ATTEMPTS, _PAUSE = 6, 5.0
 """How often a busy server is asked, and the seconds between: its documentation says five to ten."""
 
-_DECIMAL = r"\d+(?:\.\d+)?"
-_LINE = re.compile(rf"(?:^|;)\s*(\d+),({_DECIMAL}(?:,{_DECIMAL}){{3}})(?=;|\s*$)")
+_DECIMAL, _PAGE = r"[0-9]{1,9}(?:\.[0-9]{1,30})?", r"[0-9]{1,9}"
+_LINE = re.compile(rf"(?:^|;)\s*({_PAGE}),({_DECIMAL}(?:,{_DECIMAL}){{3}})(?=;|\s*$)")
 
 Sheets = Mapping[int, tuple[float, float]]
 """Width and height of pages in points, by number."""
@@ -59,7 +59,10 @@ def read_with_grobid(path: Path, url: str, limits: Limits | None = None) -> Docu
         raise UserError(f"{path}: GROBID reads PDF only")
     root = _parsed(path, _ask(path, data, url.rstrip("/") + _PATH, 2 * limits.seconds), url)
     sheets = _measures(root)
-    pieces = tuple(_pieces(root, sheets))
+    try:
+        pieces = tuple(_pieces(root, sheets))
+    except RecursionError as error:
+        raise UserError(f"{path}: what GROBID at {url} answered is nested too deep to be a document") from error
     if not any(piece.kind != "title" for piece in pieces):
         raise UserError(f"{path}: GROBID at {url} found no text in it")
     return Document(
@@ -128,7 +131,7 @@ def _measures(root: Element) -> dict[int, tuple[float, float]]:
     sizes = {}
     for surface in root.iterfind(f"./{_TEI}facsimile/{_TEI}surface"):
         number, width, height = (surface.get(name, "") for name in ("n", "lrx", "lry"))
-        if number.isdigit() and re.fullmatch(_DECIMAL, width) and re.fullmatch(_DECIMAL, height):
+        if re.fullmatch(_PAGE, number) and re.fullmatch(_DECIMAL, width) and re.fullmatch(_DECIMAL, height):
             sizes[int(number)] = (float(width), float(height))
     return {number: sides for number, sides in sizes.items() if all(sides)}
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from momus.documents.limits import Limits
 from momus.documents.readers.archive import Archive, local_name
 from momus.documents.readers.blocks import Block, Blocks
-from momus.documents.readers.styles import Style, style_named
+from momus.documents.readers.styles import Style, style_named, whole_number
 from momus.errors import UserError
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_SECTION = re.compile(r"Contents/section(\d+)\.xml")
+_SECTION = re.compile(r"Contents/section([0-9]{1,9})\.xml")
 _SPACES = ("tab", "lineBreak", "nbSpace", "fwSpace")
 _EDGES = ("header", "footer")
 _NOTES = ("footNote", "endNote")
@@ -123,7 +123,7 @@ def _looks(header: Element | None) -> tuple[Mapping[str, Style], Mapping[str, tu
         elif local_name(element) == "charPr":
             height = element.get("height", "0")
             bold = any(local_name(child) == "bold" for child in element)
-            letters[element.get("id", "")] = (int(height) / 100 if height.isdigit() else 0.0, bold)
+            letters[element.get("id", "")] = (whole_number(height) / 100, bold)
     return styles, letters
 
 

@@ -20,6 +20,11 @@ class Style:
     level: int = 0
 
 
+def whole_number(text: str) -> int:
+    """Return the number that a text of at most nine digits is; 0 where it is none."""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
+
+
 def style_named(name: str) -> Style:
     """Return what a style's name says that its paragraphs are."""
     heading = _HEADING.match(name)

@@ -59,11 +59,13 @@ def read_winogender(path: Path) -> list[SentencePair]:
     for row in _rows(path, "\t", ("sentid", "sentence")):
         name, _, gender = row["sentid"].removesuffix(".txt").rpartition(".")
         if gender not in ("male", "female", "neutral") or not name:
-            raise UserError(f"{path}: sentid: is {row['sentid']!r}: must end in .male.txt, .female.txt or .neutral.txt")
+            raise UserError(
+                f"{path}: sentid: is {row['sentid'][:80]!r}: must end in .male.txt, .female.txt or .neutral.txt"
+            )
         sentences.setdefault(name, {})[gender] = row["sentence"]
     for name, versions in sentences.items():
         if not {"male", "female"} <= versions.keys():
-            raise UserError(f"{path}: {name}: lacks its male or its female sentence")
+            raise UserError(f"{path}: {name[:80]}: lacks its male or its female sentence")
     return [
         SentencePair(name, versions["male"], versions["female"], name.split(".")[0])
         for name, versions in sentences.items()
@@ -121,3 +123,5 @@ def _rows(path: Path, delimiter: str, needed: Sequence[str]) -> Iterator[dict[st
                 yield row
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text") from error
+    except csv.Error as error:
+        raise UserError(f"{path}: not the table it should be: {error}") from error

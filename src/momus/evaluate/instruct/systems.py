@@ -100,7 +100,7 @@ def read_systems(path: Path) -> list[System]:
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers of more digits than Python reads
         raise UserError(f"{path}: not TOML: {error}") from error
     if not tables:
         raise UserError(f'{path}: names no system: write a table for each, such as [base] with model = "…"')
@@ -271,6 +271,13 @@ def _few_shot(prefix: str) -> str:
     return f"{bos}{{% raw %}}{prefix}{{% endraw %}}{PLAIN.removeprefix(bos)}"
 
 
+def _prefix(path: Path, file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: prefix: {str(file)[:200]!r} cannot be read as UTF-8 text") from error
+
+
 def _system(path: Path, name: str, table: Any) -> System:
     if not isinstance(table, dict):
         raise UserError(f"{path}: {name} stands outside a table: put it below the name of a system, such as [base]")
@@ -280,9 +287,10 @@ def _system(path: Path, name: str, table: Any) -> System:
             raise UserError(f"{path}: [{name}] {key}: no such setting: there are {', '.join(known)}")
         kinds = {"float": (int, float), "int": (int,)}.get(str(known[key]), (str,))
         if not isinstance(value, kinds) or isinstance(value, bool):
-            raise UserError(f"{path}: [{name}] {key}: is {value!r}: must be {'a number' if int in kinds else 'text'}")
+            kind = "a number" if int in kinds else "text"
+            raise UserError(f"{path}: [{name}] {key}: is {repr(value)[:80]}: must be {kind}")
         if key in _RANGES and not _RANGES[key][0](value):
-            raise UserError(f"{path}: [{name}] {key}: is {value!r}: must be {_RANGES[key][1]}")
+            raise UserError(f"{path}: [{name}] {key}: is {repr(value)[:80]}: must be {_RANGES[key][1]}")
     if "model" not in table:
         raise UserError(f'{path}: [{name}]: has no model: add model = "…"')
     if table.get("layout", "chat") not in ("chat", "few-shot", "text"):
@@ -295,7 +303,7 @@ def _system(path: Path, name: str, table: Any) -> System:
     if not system.url and beside.is_dir():
         values["model"] = str(beside)
     if system.layout == "few-shot":
-        values["prefix"] = (path.parent / system.prefix).read_text(encoding="utf-8") if system.prefix else PREFIX
+        values["prefix"] = _prefix(path, path.parent / system.prefix) if system.prefix else PREFIX
         if "{% endraw" in values["prefix"]:
             raise UserError(f"{path}: [{name}] prefix: holds '{{% endraw': take it out")
     return System(**values)

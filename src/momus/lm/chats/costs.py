@@ -48,7 +48,7 @@ def read_prices(path: Path, model: str) -> Prices | None:
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers of more digits than Python reads
         raise UserError(f"{path}: not TOML: {error}") from error
     table = tables.get(model)
     if table is None:
@@ -58,7 +58,7 @@ def read_prices(path: Path, model: str) -> Prices | None:
     for name in ("read", "written"):
         value = table[name]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise UserError(f"{path}: [{model!r}] {name}: is {value!r}: must be a price, 0 or more")
+            raise UserError(f"{path}: [{model!r}] {name}: is {repr(value)[:80]}: must be a price, 0 or more")
     return Prices(table["read"], table["written"], str(table.get("currency", "USD")))
 
 

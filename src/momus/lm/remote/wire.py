@@ -116,7 +116,7 @@ def read_reply(body: object) -> Reply:
         count = (body.get("usage") or {}).get("prompt_tokens")
         stopped = _stopped(choice)
         return Reply(text or "", tuple(pieces), stopped, count)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         shown = " ".join(repr(body).split())[:120]
         raise UserError(f"the server does not answer as the OpenAI API does: {shown}") from error
 
