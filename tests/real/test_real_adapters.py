@@ -13,9 +13,11 @@ from momus.lm.chat import ChatFormat
 from momus.lm.codec import read_tokenizer
 from momus.lm.models import load_causal_lm
 from momus.runtime.settings import LoRA, Setup
-from momus.train.bases import open_base
+from momus.train.bases import Base, open_base
 from momus.train.from_files import train_sft
 from momus.train.settings import SFTConfig, TextConfig
+from momus.train.sft import mean_loss
+from momus.train.texts import demonstrations as read_demonstrations
 from momus.train.texts import pretraining
 
 LENGTHS = TextConfig(max_prompt=128, max_answer=64, held_out=0.1)
@@ -27,6 +29,11 @@ def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = ({"prompt": f"How many are {n} and {n}?", "completion": f"Aye, {2 * n} they be!"} for n in range(60))
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
+
+
+def demonstration_loss(model: Path, base: Base, file: Path) -> float:
+    """Return a model's loss on the demonstrations held out, in float32."""
+    return mean_loss(load_causal_lm(model), read_demonstrations([file], base.chat, LENGTHS).held_out)
 
 
 @pytest.mark.timeout(3600)
@@ -45,7 +52,10 @@ def test_bf16_training_of_an_adapter_survives_being_saved(small: Path, demonstra
             kept += ((after[weight] - before[weight]) * update).sum().item()
             size += (update * update).sum().item()
     assert size > 0 and kept / size == pytest.approx(1, abs=0.01)  # 0.1 when the sum was rounded to bfloat16
-    assert result["saved"]["valid_loss"] == pytest.approx(result["epochs"][-1]["valid_loss"], rel=0.02)
+    # What is saved is measured in float32. In bfloat16, as in training, sums of activations lose a part of the update.
+    held_out = demonstration_loss(tmp_path / "sft/adapter", base, demonstrations)
+    assert result["saved"]["valid_loss"] == pytest.approx(held_out, rel=1e-4)
+    assert held_out < demonstration_loss(small, base, demonstrations)
 
 
 def test_texts_do_not_begin_with_a_chat_header_and_the_end_is_trained(small: Path, tmp_path: Path) -> None:
