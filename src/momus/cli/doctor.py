@@ -73,7 +73,7 @@ def _extras() -> dict[str, dict[str, str | None]]:
     """Return, for each extra, its packages and their versions: None for what is not installed."""
     found: dict[str, dict[str, str | None]] = {}
     for requirement in metadata.requires("momus") or ():
-        parts = re.match(r"""([\w.-]+).*extra == ['"]([\w-]+)['"]""", requirement)
+        parts = re.match(r"""([\w.-]++).*extra == ['"]([\w-]+)['"]""", requirement)
         if parts is None or parts[1] == "momus" or parts[2] in ("all", "dev"):
             continue
         try:

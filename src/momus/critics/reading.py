@@ -125,7 +125,7 @@ def _read_comment(entry: Mapping[str, Any], answer: str) -> Comment | None:
 def _forms(quote: str) -> Iterator[str]:
     """Yield a quote as it is, then without numbers before its lines, then without backticks around it."""
     yield quote
-    yield "\n".join(_NUMBER.sub("", part, count=1) if _NUMBER.match(part) else part for part in quote.split("\n"))
+    yield "\n".join(part[number.end() :] if (number := _NUMBER.match(part)) else part for part in quote.split("\n"))
     if (bare := quote.strip().strip("`").strip()) and bare != quote.strip():
         yield bare
 
@@ -150,6 +150,6 @@ def _number(value: Any) -> int | None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    match = re.match(r"\s*(?:line|l)?\s*([0-9]{1,8})\b", str(value), re.IGNORECASE)
+    match = re.match(r"\s*(?:(?:line|l)\s*)?([0-9]{1,8})\b", str(value), re.IGNORECASE)
     number = int(match[1]) if match and not isinstance(value, float) else 0
     return number or None

@@ -20,8 +20,10 @@ _NO_PROBLEM = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"\w")
-_PROPOSED = re.compile(r"\b(?:should|must) be(?: changed to| replaced (?:by|with))?:?\s+(`+)(.+?)\1(?!`)", re.I | re.S)
-_MISSING = re.compile(r"\bmissing\s+(`+)(.+?)\1(?!`)\s+(before|after) this", re.IGNORECASE | re.DOTALL)
+_PROPOSED = re.compile(
+    r"\b(?:should|must) be(?: changed to| replaced (?:by|with))?:?\s+(`{1,8}+)(.+?)\1(?!`)", re.IGNORECASE | re.DOTALL
+)
+_MISSING = re.compile(r"\bmissing\s+(`{1,8}+)(.+?)\1(?!`)\s+(before|after) this", re.IGNORECASE | re.DOTALL)
 
 _ATOM = re.compile(r"-?[\w.]+")
 """A name or a number: the line may have it in one place, and the proposal be about another."""

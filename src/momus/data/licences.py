@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-_FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
+_FRONT = re.compile(r"\A---[^\S\n]*\n(.*?)\n---[^\S\n]*$", re.DOTALL | re.MULTILINE)
 _LICENCE = re.compile(r"^license:[ \t]*(?:\n?[ \t]*-[ \t]*)?([^\n#]+)", re.MULTILINE)
 
 

@@ -34,10 +34,10 @@ STATES: Mapping[str, Mapping[Language, str]] = {
 
 _PAGE: Mapping[Language, str] = {"en": "page {}", "ko": "{}쪽"}
 
-_SECTION, _POINT = re.compile(r"#{2,}\s+(.+?)\s*#*\s*$"), re.compile(r"(?:[-*•]|\d{1,2}[.)])\s+(.*)")
+_SECTION, _POINT = re.compile(r"#{2,}\s++(.+)"), re.compile(r"(?:[-*•]|\d{1,2}[.)])\s+(.*)")
 _DETAIL, _QUOTE = re.compile(r"\s+(?:[-*•]|\d{1,2}[.)])\s+(.*)"), re.compile(r"\s*>\s?(.*)")
-_CITED = re.compile(r"\s*[—–]\s*(?:page \d+|\d+쪽)\s*$")
-_SCORE = re.compile(r"\|\s*(.+?)\s*\|\s*(\d{1,9})\b.*\|\s*$")
+_CITED = re.compile(r"(?<!\s)\s*[—–]\s*(?:page \d+|\d+쪽)\s*$")
+_SCORE = re.compile(r"\|([^|]+)\|\s*(\d{1,9})\b.*\|\s*$")
 
 
 def approve(feedback: Feedback, by: str, at: datetime, note: str = "", grade: int | None = None) -> Feedback:
@@ -146,9 +146,10 @@ def _from_markdown(text: str, rubric: Rubric) -> dict[str, Any]:
     points: list[dict[str, Any]] = []
     for line in text.splitlines():
         if heading := _SECTION.match(line):
-            points = sections.setdefault(heading.group(1), [])
-        elif (score := _SCORE.match(line)) and score.group(1) in keys:
-            scores[keys[score.group(1)]] = int(score.group(2))
+            title = heading.group(1).rstrip()
+            points = sections.setdefault(title.rstrip("#").rstrip() or "#", [])
+        elif (score := _SCORE.match(line)) and score.group(1).strip() in keys:
+            scores[keys[score.group(1).strip()]] = int(score.group(2))
         elif quote := _QUOTE.match(line):
             if points:
                 quoted = _CITED.sub("", quote.group(1))

@@ -32,7 +32,6 @@ Answer with JSON only, of this form, with an empty list if there are no concerns
 """
 
 _ITEM = re.compile(r"^\s*(?:[-*•‣·]|\(?\d{1,2}[.)]|\(?[a-z][.)]|[①-⑳])\s+")
-_HEADING = re.compile(r"^\s*(?:#+\s*.+|\**[^.!?:]{1,60}\**:?\s*)$")
 _PRAISE = re.compile(r"strength|summary|pros\b|positive|장점|요약|강점", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?。])[\"')\]]?\s+(?=[\"'(\[]?[A-Z0-9가-힣])")
 _CONCERN = re.compile(
@@ -162,12 +161,21 @@ def _passages(text: str) -> list[str]:
     passages: list[str] = []
     praise = False
     for block in _blocks(text):
-        if _HEADING.match(block) and "\n" not in block and not _ITEM.match(block):
+        if _is_heading(block) and not _ITEM.match(block):
             praise = bool(_PRAISE.search(block))
         elif not praise:
             item = _ITEM.match(block)
             passages += [block[item.end() :].strip()] if item else [part.strip() for part in _SENTENCE.split(block)]
     return [text for text in dict.fromkeys(passages) if len(text.split()) >= _LEAST_WORDS and _CONCERN.search(text)]
+
+
+def _is_heading(block: str) -> bool:
+    """Whether a block is one line that begins with #, or a few words without a stop, maybe bold or with a colon."""
+    text = block.strip()
+    bare = text.removesuffix(":")
+    words = bare.strip("*")
+    few = bool(bare) and len(words) <= 60 and not any(mark in words for mark in ".!?:")
+    return "\n" not in block and (text.startswith("#") or few)
 
 
 def _blocks(text: str) -> list[str]:

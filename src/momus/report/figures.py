@@ -224,8 +224,10 @@ def _svg(figure: Figure, name: str, words: str) -> Markup:
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(out, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
-    text = re.sub(r"<metadata>.*?</metadata>", "", out.getvalue(), flags=re.DOTALL)
-    box, body = re.search(r'<svg[^>]*viewBox="([^"]*)"[^>]*>(.*)', text, re.DOTALL).groups()  # type: ignore[union-attr]
+    before, _, after = out.getvalue().partition("<metadata>")
+    text = before + after.partition("</metadata>")[2]
+    head, _, body = text[text.index("<svg") :].partition(">")
+    box = head.partition('viewBox="')[2].partition('"')[0]
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = body.replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'href="#{name}-')
     body = re.sub(r"font: ([\d.]+px) [^;]*;", r"font-size: \1;", body)

@@ -18,11 +18,11 @@ _PYTHON_2_LINE = re.compile(
 )
 
 # Syntax that came after 3.11: the version, its proposal, and a line that has it.
-_EXCEPT = re.compile(r"^(\s*except\*?\s+)([^():#]*,[^():#]*)(\s*:)")
+_EXCEPT = re.compile(r"^(\s*except\*?\s++)([^():#,]*+,[^():#]*+)(:)")
 _NEWER = (
     ((3, 14), "PEP 758", _EXCEPT),
     ((3, 14), "PEP 750", re.compile(r"(?<!\w)([tT][rR]?|[rR][tT])(?=['\"])")),
-    ((3, 12), "PEP 695", re.compile(r"^\s*type\s+\w+\s*(\[.*\])?\s*=|^\s*(async\s+)?(def|class)\s+\w+\s*\[")),
+    ((3, 12), "PEP 695", re.compile(r"^\s*type\s+\w+\s*+(\[.*\]\s*+)?=|^\s*(async\s+)?(def|class)\s+\w+\s*\[")),
 )
 _F_STRING = re.compile(r"(?<!\w)([fF][rR]?|[rR][fF])['\"]")
 

@@ -265,8 +265,9 @@ class Tree:
 
 def _without_comment(line: str) -> str:
     """Cut a trailing comment off a header line; a `#` inside a string makes it keep the line whole."""
-    head = re.sub(r"\s+#[^'\"]*$", "", line)
-    return head.rstrip()
+    strings = max(line.rfind("'"), line.rfind('"')) + 1
+    comment = re.search(r"\s#", line[strings:])
+    return (line[: strings + comment.start()] if comment else line).rstrip()
 
 
 _LITERAL_OR_SPACE = re.compile(r"""((['"])(?:(?!\2)[^\\\n]|\\.)*\2)|\s+""")
@@ -274,7 +275,7 @@ _LITERAL_OR_SPACE = re.compile(r"""((['"])(?:(?!\2)[^\\\n]|\\.)*\2)|\s+""")
 
 def shorten(text: str, limit: int = 60) -> str:
     """Return code on one line, cut to `limit` characters; spaces inside string literals stay as they are."""
-    flat = _LITERAL_OR_SPACE.sub(lambda match: match[1] or " ", text.strip())
+    flat = _LITERAL_OR_SPACE.sub(lambda match: match[1] or " ", text.strip()[: 20 * limit])
     return flat if len(flat) <= limit else flat[: limit - 3].rstrip() + "..."
 
 

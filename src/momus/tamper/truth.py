@@ -21,8 +21,8 @@ from enum import Enum, IntEnum
 from momus.critique import Comment, Critique, lines_of, quotable
 from momus.records import Bug, Tamper
 
-_REPAIR = re.compile(r"\b(?:should be|missing)\b[^`]{0,40}?(`+)(.+?)\1(?!`)", re.IGNORECASE | re.DOTALL)
-_FRAGMENT = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
+_REPAIR = re.compile(r"\b(?:should be|missing)\b[^`]{0,40}?(`{1,8}+)(.+?)\1(?!`)", re.IGNORECASE | re.DOTALL)
+_FRAGMENT = re.compile(r"(?<!`)(`{1,8})(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
 _RULE_CODE = re.compile(r"^`?[A-Z]{1,4}[0-9]{2,4}`?(?::|\s|$)")
 _TOKEN = re.compile(r"[^\W\d]\w*|\d[\w.]*|\*\*=|//=|>>=|<<=|\.\.\.|->|:=|[-+*/%@&|^=!<>]=|\*\*|//|<<|>>|[^\w\s]")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _FRONT_MATTER = re.compile(r"\A---\n(.*?\n)(?:---|\.\.\.)\n", re.DOTALL)
-_TITLE = re.compile(r"^title:\s*[\"']?(.+?)[\"']?\s*$", re.MULTILINE)
+_TITLE = re.compile(r"^title:\s*+(.+)", re.MULTILINE)
 _BREAK = re.compile(r"</?(br|p|div|li|td|th|tr)\b", re.IGNORECASE)
 _RULE = re.compile(r"[=\-_*~#]{3,}\s*")
 _KOREAN = re.compile(r"[가-힣ㄱ-ㆎ、-】·‘’“”…―～！-～′″℃㎏-㎦①-⑮※○●□■△▲▽▼◇◆★☆→←↑↓×÷±≠≤≥]")
@@ -99,7 +99,7 @@ def read_markdown(path: Path, limits: Limits) -> Blocks:
     front = _FRONT_MATTER.match(text)
     titled = _TITLE.search(front.group(1)) if front else None
     tokens = MarkdownIt("commonmark").enable("table").parse(text[front.end() :] if front else text)
-    blocks: list[Block] = [Block(titled.group(1), hint="title")] if titled else []
+    blocks: list[Block] = [Block(_unquoted(titled.group(1).rstrip()), hint="title")] if titled else []
     hint: Hint = "paragraph"
     level = item = 0
     hidden = False
@@ -143,6 +143,12 @@ def _plain(children: Sequence[Token]) -> str:
         elif kind in ("text", "code_inline", "image"):
             parts.append(child.content)
     return " ".join("".join(parts).split())
+
+
+def _unquoted(title: str) -> str:
+    """Return a title of a header without the quotes around it."""
+    title = title[1:] if len(title) > 1 and title[0] in "\"'" else title
+    return title[:-1] if len(title) > 1 and title[-1] in "\"'" else title
 
 
 def _text(path: Path, limits: Limits) -> str:

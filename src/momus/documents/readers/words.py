@@ -20,9 +20,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 _WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
-_BROKEN = re.compile(r"([^\W_]+(?:-[^\W_]+)*)-$")
+_BROKEN = re.compile(r"(?<![^\W_])(?<![^\W_]-)([^\W_]++(?:-[^\W_]++)*+)-$")
 _NEXT = re.compile(r"[^\W\d_][^\W_]*(?:-[^\W_]+)*")
-_KOREAN_END, _KOREAN_START = re.compile(r"[가-힣]+$"), re.compile(r"[가-힣]+")
+_KOREAN_END, _KOREAN_START = re.compile(r"(?<![가-힣])[가-힣]+$"), re.compile(r"[가-힣]+")
 _SOME = 0.2
 """Share of the Korean lines with a space drawn after them from which on the other lines are taken to go on."""
 _LONGEST = 100

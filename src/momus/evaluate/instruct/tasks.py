@@ -163,7 +163,8 @@ def _choice(query: str, choices: Sequence[str], gold: int) -> Item | None:
 def _hellaswag(row: Row) -> Item | None:
     def tidy(text: str) -> str:
         text = text.replace(" [title]", ".")
-        return re.sub(r" +", " ", re.sub(r"\[.*?\]", "", text)).strip()
+        text = re.sub(r"\[[^\]\n]*+(\])?", lambda mark: "" if mark[1] else mark[0], text)
+        return re.sub(r" +", " ", text).strip()
 
     gold = int(row["label"]) if str(row["label"]) else -1
     return _choice(tidy(f"{row['activity_label']}: {row['ctx']}"), [tidy(ending) for ending in row["endings"]], gold)

@@ -11,8 +11,11 @@ from momus.files import JsonDecoder, JsonError
 _THOUGHT = "</think>"
 """Ends the reasoning that some models write before their answer; JSON in the reasoning is not the answer."""
 
-_TRAILING_COMMA = re.compile(r'("(?:[^"\\\n]|\\.)*")|,(?=\s*[}\]])')
-"""A string, to be kept, or a trailing comma, which JSON does not allow."""
+_TRAILING_COMMA = re.compile(r",(?=\s*[}\]])")
+"""What JSON does not allow."""
+
+_STRING_OR_COMMA = re.compile(r'("(?:[^"\\\n]|\\.)*+)(?:(")|(?=(\s*[}\]]?)))|,(?=\s*[}\]])')
+"""A string, one that nothing closes on its line and what follows that line, or a trailing comma."""
 
 _START = re.compile(r"[{\[]")
 
@@ -23,7 +26,7 @@ def json_values(text: str) -> Iterator[Any]:
     Reasoning before the answer is skipped.
     """
     decoder = JsonDecoder(any_number=True)
-    mended = _TRAILING_COMMA.sub(lambda match: match[1] or "", text.rpartition(_THOUGHT)[2])
+    mended = _STRING_OR_COMMA.sub(_mend, text.rpartition(_THOUGHT)[2])
     place = 0
     while (start := _START.search(mended, place)) is not None:
         try:
@@ -33,3 +36,12 @@ def json_values(text: str) -> Iterator[Any]:
         else:
             if problem is None:
                 yield value
+
+
+def _mend(match: re.Match[str]) -> str:
+    """Return a string as it is, and other text without its trailing commas."""
+    text, closed, after = match.groups()
+    if text is None:
+        return ""
+    # No quote after the one that nothing closes opens a string on that line: each is escaped, and closed by nothing.
+    return match.group() if closed else _TRAILING_COMMA.sub("", text + after).removesuffix(after)

@@ -37,6 +37,7 @@ LONGEST_PAUSE = 60.0
 
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
 _USED_UP = re.compile(r"insufficient_quota|billing|credit|exceeded your current quota", re.IGNORECASE)
+_ENDPOINTS = ("/chat/completions", "/completions", "/messages")
 _CONNECT_SECONDS = 10.0
 _LONGEST_REASON = 300
 _SHORTEST_SECRET = 8  # what people set for servers that want no key, such as "none", is a word like others
@@ -82,7 +83,8 @@ class Address:
             parts, host, port = urlsplit(""), None, None
         if parts.scheme not in ("http", "https") or not host:
             raise UserError(f"{url!r} is not a server's URL: it looks like http://localhost:8000/v1")
-        path = re.sub(r"(/chat/completions|/completions|/messages)?/*$", "", parts.path)
+        path = parts.path.rstrip("/")
+        path = next((path.removesuffix(end) for end in _ENDPOINTS if path.endswith(end)), path)
         place = f"[{host}]" if ":" in host else host
         place += f":{port}" if port else ""
         return cls(urlunsplit(parts._replace(path=path)), f"{parts.scheme}://{place}{path}")
@@ -332,7 +334,9 @@ def _read_reason(data: bytes) -> tuple[str, str, str]:
     try:
         body: Any = json.loads(data)
     except (ValueError, RecursionError):
-        text = re.sub(r"<(style|script|head)\b.*?</\1>|<[^>]*>", " ", data[:4_000].decode(errors="replace"), flags=re.S)
+        text = re.sub(
+            r"<(style|script|head)\b.*?</\1>|<[^<>]*>", " ", data[:4_000].decode(errors="replace"), flags=re.S
+        )
         return " ".join(text.split()) or "no reason given", "", ""
     parameter = code = ""
     for name in ("error", "message", "detail", "msg"):

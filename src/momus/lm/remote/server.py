@@ -37,7 +37,10 @@ _UNSUPPORTED = re.compile(
     re.IGNORECASE,
 )
 _CUT_SHORT = re.compile(r"max_tokens or model output limit was reached", re.IGNORECASE)
-_NO_MODEL = re.compile(r"\bmodel\b.*\b(not found|not exist|unknown|no such)|\b(unknown|no such) model\b", re.IGNORECASE)
+_NO_MODEL = re.compile(
+    r"(?>.*?\bmodel\b).*\b(not found|not exist|unknown|no such)|.*\b(unknown|no such) model\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _TRIES = 8
 """Most times that one request is put otherwise."""
 
@@ -232,8 +235,8 @@ class Server:
         return names[0]
 
     def _lacks_model(self, error: RefusedError) -> bool:
-        named = error.code == "model_not_found" or _NO_MODEL.search(error.reason)
-        unknown = re.search(rf"\bmodel\b.*(?<!\w){re.escape(self.model)}(?!\w)", error.reason, re.IGNORECASE)
+        named = error.code == "model_not_found" or _NO_MODEL.match(error.reason)
+        unknown = re.match(rf"(?>.*?\bmodel\b).*(?<!\w){re.escape(self.model)}(?!\w)", error.reason, re.I | re.S)
         return bool((named and error.status in (400, 404)) or (unknown and error.status == 404))
 
     async def _no_model(self, error: RefusedError) -> RefusedError:
