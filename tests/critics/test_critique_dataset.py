@@ -333,7 +333,7 @@ def test_user_errors_on_ray_are_one_line(ray_here, files, config, tmp_path):
     broken.mkdir()
     (broken / "config.json").write_text("{}")
     one, many = (partial(on_ray, workers=workers) for workers in (1, 3))
-    with pytest.raises(UserError, match="cannot load a language model") as caught:
+    with pytest.raises(UserError, match="holds no weights") as caught:
         critique_dataset(files / "tasks.jsonl", tmp_path / "run", replace(config, model=broken), runner=one)
     assert "Traceback" not in str(caught.value)
     with pytest.raises(UserError, match="--workers 3 of --threads 1 need 3 CPUs, and the Ray cluster has 2"):
