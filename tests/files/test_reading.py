@@ -24,6 +24,7 @@ from momus.errors import UserError
 from momus.evaluate.instruct.feedback import records_of
 from momus.evaluate.instruct.results import TaskResult
 from momus.files import JsonError, Ledger, json_lines, parse_json, read_json
+from momus.lm.tiny import TINY
 from momus.match.calibrate import read_match_calibration
 from momus.match.reviews import LabelledLists, Review, read_labels, read_points, read_reviews
 from momus.records import (
@@ -246,8 +247,8 @@ def test_configurations_and_ledgers_of_run_directories_refuse_strange_values(tmp
         ["data", "convert", "FILE", "--out", "OUT"],
         ["data", "inspect", "FILE"],
         ["critique", "FILE", "--out", "OUT"],
-        ["rain", "FILE", "--model", "tiny", "--out", "OUT"],
-        ["train", "sft", "--model", "tiny", "--data", "FILE", "--out", "OUT"],
+        ["rain", "FILE", "--model", "MODEL", "--out", "OUT"],
+        ["train", "sft", "--model", "MODEL", "--data", "FILE", "--out", "OUT"],
         ["overlap", "FILE", "--out", "OUT"],
         ["match", "FILE", "FILE"],
         ["extract", "FILE", "--out", "OUT"],
@@ -259,7 +260,9 @@ def test_a_command_says_in_one_line_what_is_wrong_with_its_file(
 ) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": ' + value + "}\n", encoding="utf-8")
-    arguments = [{"FILE": str(path), "OUT": str(tmp_path / "out")}.get(word, word) for word in command]
+    arguments = [
+        {"FILE": str(path), "OUT": str(tmp_path / "out"), "MODEL": str(TINY)}.get(word, word) for word in command
+    ]
     assert main(arguments) == 2
     shown = capsys.readouterr().err
     assert "Traceback" not in shown and "\x1b[31m" not in shown
