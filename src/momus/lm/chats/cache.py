@@ -21,8 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from momus.errors import UserError
-from momus.lm.chats.protocol import Answer, Chat, Question, Usage
-from momus.records import Message
+from momus.lm.chats.protocol import Answer, Chat, ChatAround, Question, Usage
 
 LARGEST = 256 << 20
 """Bytes of answers that a cache keeps by default."""
@@ -162,7 +161,7 @@ class AnswerCache:
         return UserError(f"{self.path}: kept answers cannot be read or written ({error}): move the file away")
 
 
-class CachedChat:
+class CachedChat(ChatAround):
     """A chat that is asked nothing twice.
 
     Args:
@@ -175,20 +174,8 @@ class CachedChat:
     """
 
     def __init__(self, chat: Chat, cache: AnswerCache, version: str = "") -> None:
-        self._chat, self._cache, self._version, self.hits = chat, cache, version, 0
-
-    @property
-    def name(self) -> str:
-        """The model's name, and where it is."""
-        return self._chat.name
-
-    def identity(self) -> Mapping[str, str]:
-        """Return what tells the model from others."""
-        return self._chat.identity()
-
-    def count(self, messages: Sequence[Message]) -> int:
-        """Return the tokens of a conversation; see `Chat.count`."""
-        return self._chat.count(messages)
+        super().__init__(chat)
+        self._cache, self._version, self.hits = cache, version, 0
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions: from the cache where it has them, and of equal ones ask one.

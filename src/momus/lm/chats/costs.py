@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from momus.errors import UserError
-from momus.lm.chats.protocol import Answer, Chat, Question, Usage
-from momus.records import Message
+from momus.lm.chats.protocol import Answer, Chat, ChatAround, Question, Usage
 
 OVER_BUDGET = "not asked: the budget of tokens is spent"
 """The problem of questions that a budget did not reach."""
@@ -77,7 +76,7 @@ def told_before(usage: Usage, prices: Prices | None = None) -> str:
     )
 
 
-class MeteredChat:
+class MeteredChat(ChatAround):
     """A chat whose tokens, calls and seconds are counted, and that may have a budget.
 
     No question is asked whose tokens and longest answer would go over the budget; it gets `OVER_BUDGET` for its
@@ -95,21 +94,9 @@ class MeteredChat:
     """
 
     def __init__(self, chat: Chat, budget: int | None = None, prices: Prices | None = None) -> None:
-        self._chat, self._budget, self._prices = chat, budget, prices
+        super().__init__(chat)
+        self._budget, self._prices = budget, prices
         self.usage, self.seconds, self.unasked, self._guessed = Usage(), 0.0, 0, False
-
-    @property
-    def name(self) -> str:
-        """The model's name, and where it is."""
-        return self._chat.name
-
-    def identity(self) -> Mapping[str, str]:
-        """Return what tells the model from others."""
-        return self._chat.identity()
-
-    def count(self, messages: Sequence[Message]) -> int:
-        """Return the tokens of a conversation; see `Chat.count`."""
-        return self._chat.count(messages)
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions in their order, as far as the budget goes; see `Chat.answer`."""

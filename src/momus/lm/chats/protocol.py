@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from momus.errors import UserError
 from momus.records import Message
 
 if TYPE_CHECKING:
@@ -121,6 +120,26 @@ class Chat(Protocol):
         """
 
 
+class ChatAround:
+    """What a chat that adds something to another has of that one: its name, identity and counts."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+
+    @property
+    def name(self) -> str:
+        """The model's name, and where it is."""
+        return self._chat.name
+
+    def identity(self) -> Mapping[str, str]:
+        """Return what tells the model from others."""
+        return self._chat.identity()
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Return the tokens of a conversation; see `Chat.count`."""
+        return self._chat.count(messages)
+
+
 def without_thinking(text: str) -> str:
     """Return a text without the thinking that it begins with: "" where it is all thinking.
 
@@ -138,11 +157,3 @@ def whole_answer(answer: Answer, max_tokens: int) -> Answer:
         return answer
     problem = f"all {max_tokens} tokens went into thinking" if answer.cut else "the answer is empty"
     return replace(answer, problem=problem)
-
-
-def refuse_continuing(chat: Chat, purpose: str) -> UserError:
-    """Return the error for what needs an engine, which continues texts, and is asked of a chat."""
-    return UserError(
-        f"{purpose} continues a text token by token, which {chat.name} does not offer: take a model in this process or "
-        "a server with text completions (momus doctor --url says which)"
-    )
