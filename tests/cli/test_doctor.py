@@ -19,7 +19,7 @@ def test_the_machine_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["shipped_weights"] == "ok"
     assert {"python", "torch", "devices", "memory"} <= found["machine"].keys()
-    assert found["extras"]["remote"].keys() == {"openai", "tokenizers", "transformers"}
+    assert found["extras"]["remote"].keys() == {"httpx2", "tokenizers", "transformers"}
     assert found["extras"]["train"]["torch"] == found["machine"]["torch"]
     assert "server" not in found
 
