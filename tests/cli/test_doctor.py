@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import momus.lm.chats.messages  # its server is made of the one that a test replaces
 import momus.lm.remote.server
 from momus.cli import main
 from momus.lm.remote.probe import CAPABILITIES, USES
