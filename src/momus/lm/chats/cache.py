@@ -17,11 +17,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from momus.errors import UserError
 from momus.lm.chats.protocol import Answer, Chat, ChatAround, Question, Usage
+from momus.lm.engine import Choice
 
 LARGEST = 256 << 20
 """Bytes of answers that a cache keeps by default."""
@@ -222,8 +223,10 @@ def _set_journal(connection: sqlite3.Connection) -> None:
 
 
 def _with_usage(answer: Answer, usage: Usage) -> Answer:
-    return Answer(**{**asdict(answer), "usage": usage})
+    return replace(answer, usage=usage)
 
 
 def _read(text: str) -> Answer:
-    return Answer(**{**json.loads(text), "usage": Usage()})
+    fields = json.loads(text)
+    choice = fields.get("choice")
+    return Answer(**{**fields, "usage": Usage(), "choice": None if choice is None else Choice(*choice)})

@@ -65,6 +65,10 @@ class EngineChat:
         """Answer questions of equal settings; if one does not fit the model, each by itself."""
         try:
             prefixes = [self._lay_out(question.messages) for question in questions]
+            if options := questions[0].options:
+                choices = self._engine.choose(prefixes, options)
+                pairs = zip(prefixes, choices, strict=True)
+                return [Answer("", usage=Usage(len(prefix), 0, 1), choice=choice) for prefix, choice in pairs]
             samples = self._engine.sample(
                 prefixes,
                 key=[question.key for question in questions],
@@ -105,5 +109,5 @@ class EngineChat:
             return tuple(self._engine.encode(text, bos=False))
 
 
-def _settings(question: Question) -> tuple[int, float, float]:
-    return question.max_tokens, question.temperature, question.top_p
+def _settings(question: Question) -> tuple[int, float, float, tuple[str, ...]]:
+    return question.max_tokens, question.temperature, question.top_p, question.options or ()

@@ -16,6 +16,7 @@ from momus.records import Message
 
 if TYPE_CHECKING:
     from momus.lm.constraint import Constraint, Vocabulary
+    from momus.lm.engine import Choice
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Question:
         schema: The JSON schema of the answer, kept to where the model's server can; the answer is read all the same.
         constraint: Makes, of a vocabulary and the tokens that end an answer, the constraint that a model of this
             process keeps to; servers go by `schema`. What it makes must follow from the messages.
+        options: Two labels of one token each, such as A and B: nothing is written, and the answer's `choice` tells how
+            likely the first is against the second.
     """
 
     messages: tuple[Message, ...]
@@ -40,6 +43,7 @@ class Question:
     key: tuple[int, ...] = (0,)
     schema: Mapping[str, Any] | None = None
     constraint: Callable[[Vocabulary, frozenset[int]], Constraint] | None = None
+    options: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, text: str, max_tokens: int, *, system: str = "", **settings: Any) -> Question:
@@ -53,6 +57,7 @@ class Question:
         told = [message.model_dump(mode="json", exclude_defaults=True) for message in self.messages]
         settings = [self.max_tokens, self.temperature, self.top_p, list(self.key), self.schema]
         settings += ["constrained"] if self.constraint else []
+        settings += [list(self.options)] if self.options else []
         return hashlib.sha256(json.dumps([told, settings], sort_keys=True).encode()).hexdigest()
 
     @property
@@ -89,6 +94,7 @@ class Answer:
         refused: Whether the question cannot be asked at all, so that asking again is of no use.
         usage: What it took.
         fingerprint: What the server says of the model and system that answered; "" where it says nothing.
+        choice: How likely the first of the question's options is; None where it has none, or there is a problem.
     """
 
     text: str
@@ -97,6 +103,7 @@ class Answer:
     refused: bool = False
     usage: Usage = Usage()
     fingerprint: str = ""
+    choice: Choice | None = None
 
 
 class Chat(Protocol):

@@ -6,19 +6,27 @@ left out where the server refuses them; what comes back is read with care either
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from momus.errors import UserError
 from momus.lm.chats.protocol import Answer, Question, Usage, whole_answer, without_thinking
+from momus.lm.engine import Choice
 from momus.lm.remote.connection import RefusedError
 from momus.lm.remote.server import Server
 from momus.records import Message
 
 _BYTES = 3
 """UTF-8 bytes counted as one token: a Korean syllable. English has more bytes a token, so no count is too low."""
+_NAMED = 20
+"""Likeliest next tokens asked for where a question is a choice: the most that hosted servers name."""
 _ABOUT_ALL = {401, 402, 404, 405, 429}
 """Statuses of refusals that say something about every question; of others, about one."""
+
+NO_PROBABILITIES = "the server does not tell how likely a word is"
+"""The problem of a choice that a server cannot make by probability."""
 
 
 class ServerChat:
@@ -30,6 +38,7 @@ class ServerChat:
     """
 
     path = "/chat/completions"
+    tells_probabilities = True
 
     def __init__(self, server: Server, tokenizer: Any = None) -> None:
         self.server, self._tokenizer = server, tokenizer
@@ -55,6 +64,8 @@ class ServerChat:
         return self.server.run([self._answer(question) for question in questions])
 
     async def _answer(self, question: Question) -> Answer:
+        if question.options and not self.tells_probabilities:
+            return Answer("", NO_PROBABILITIES, refused=True)
         try:
             reply = await self.server.post(self.path, self.body(question))
         except RefusedError as error:
@@ -67,6 +78,10 @@ class ServerChat:
             answer = self.read(reply)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise _other_api(self.server.url, reply) from error
+        if question.options:
+            choice = read_choice(reply, question.options)
+            problem = "" if choice else NO_PROBABILITIES
+            return replace(answer, text="", cut=False, problem=problem, refused=not choice, choice=choice)
         return whole_answer(answer, question.max_tokens)
 
     def body(self, question: Question) -> dict[str, object]:
@@ -79,6 +94,9 @@ class ServerChat:
             "top_p": question.top_p,
             "seed": question.seed,
         }
+        if question.options:
+            # Drawn as the model has it, so that servers that tell probabilities after temperature tell the model's.
+            body |= {"temperature": 1.0, "top_p": 1.0, "logprobs": True, "top_logprobs": _NAMED}
         if question.schema is not None:
             named = {"name": "answer", "strict": True, "schema": dict(question.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
@@ -103,6 +121,24 @@ class ServerChat:
             usage=_read_usage(reply.get("usage")),
             fingerprint=" ".join(filter(None, said))[:200],
         )
+
+
+def read_choice(reply: Any, options: tuple[str, str]) -> Choice | None:
+    """Read how likely two labels are to begin an answer, spaces aside; None where that is not told.
+
+    A label that is not among the tokens named has no more than the least likely of those.
+    """
+    try:
+        named = reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        shares = [(str(item["token"]).strip(), math.exp(min(0.0, float(item["logprob"])))) for item in named]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return None
+    first, second = (sum(share for token, share in shares if token == option) for option in options)
+    least = min((share for _, share in shares), default=0.0)
+    mass = first + second
+    if not mass > 0:
+        return Choice(0.5, 0.0) if shares else None
+    return Choice((first or least) / ((first or least) + (second or least)), min(mass, 1.0))
 
 
 def joined_texts(content: Any) -> str:
