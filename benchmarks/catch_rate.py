@@ -22,7 +22,7 @@ from momus.data.stdlib import stdlib_tasks
 from momus.evaluate.critics.baselines import chance_rate
 from momus.lm.constraint import Vocabulary
 from momus.lm.models import load_causal_lm, load_tokenizer
-from momus.lm.pointer import Pointer
+from momus.lm.pointers.pointer import Pointer
 from momus.lm.tiny import TINY
 from momus.records import Bug, Tamper, Task
 from momus.stats.bootstrap import mean_interval

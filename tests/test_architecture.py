@@ -154,8 +154,8 @@ def test_help_is_immediate_and_names_every_command():
 
 # What fills a folder that `atomic_directory` yields through a library's own writer.
 FILLS_A_FOLDER = {
-    "momus.lm.models", "momus.lm.pointer", "momus.lm.pointer_reward", "momus.runtime.adapters", "momus.runtime.runs",
-    "momus.search.reward_export", "momus.tiny.pretrain",
+    "momus.lm.models", "momus.lm.pointers.pointer", "momus.lm.pointers.reward", "momus.runtime.adapters",
+    "momus.runtime.runs", "momus.search.reward_export", "momus.tiny.pretrain",
 }  # fmt: skip
 ALLOWED_WRITES = {
     ("momus.cli", "open"),  # the null device, in place of a closed stream

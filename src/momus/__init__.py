@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from momus.errors import UserError as UserError
     from momus.lm.local.engine import LocalEngine as LocalEngine
     from momus.lm.local.load import load_local_engine as load_local_engine
-    from momus.lm.pointer_reward import load_reward as load_reward
+    from momus.lm.pointers.reward import load_reward as load_reward
     from momus.lm.remote.engine import RemoteEngine as RemoteEngine
     from momus.lm.tiny import TINY as TINY
     from momus.match.matcher import find_matches as find_matches
@@ -61,7 +61,7 @@ _MODULES = {
     "momus.errors": ("UserError",),
     "momus.lm.local.engine": ("LocalEngine",),
     "momus.lm.local.load": ("load_local_engine",),
-    "momus.lm.pointer_reward": ("load_reward",),
+    "momus.lm.pointers.reward": ("load_reward",),
     "momus.lm.remote.engine": ("RemoteEngine",),
     "momus.lm.tiny": ("TINY",),
     "momus.match.matcher": ("find_matches",),

@@ -34,8 +34,8 @@ from momus.evaluate.critics.lineup import PERCENTILES, CriticModel, LineUp, fsbs
 from momus.files import write_json
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
-from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork
-from momus.lm.pointer_reward import PointerRewardModel
+from momus.lm.pointers.pointer import POINTER_FILE, Pointer, PointerNetwork
+from momus.lm.pointers.reward import PointerRewardModel
 from momus.lm.tiny import TINY
 from momus.raters.contractor import panel
 from momus.raters.study import SLOTS, Ratings, rate_samples

@@ -18,7 +18,7 @@ from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
 from momus.lm.constraint import VerbatimQuotes, Vocabulary
 from momus.lm.engine import sample_by_log_odds
-from momus.lm.pointer import POINTER_FILE, Pointer, PointerNetwork, line_end_positions, pad_prompts
+from momus.lm.pointers.pointer import POINTER_FILE, Pointer, PointerNetwork, line_end_positions, pad_prompts
 from momus.lm.prompts import OPEN_QUOTE, critique_prompt, prompt_of
 from momus.records import Task
 from momus.search.best_of_n import decode_greedily
@@ -106,7 +106,7 @@ def test_neither_padding_nor_order_nor_batches_change_what_it_says(order: list[i
     prompts = [prompt(engine, own) for own in answers]
     alone = [pointer.line_log_odds([p], [a])[0] for p, a in zip(prompts, answers, strict=True)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("momus.lm.pointer.AT_ONCE", at_once)
+        patch.setattr("momus.lm.pointers.pointer.AT_ONCE", at_once)
         together = pointer.line_log_odds([prompts[i] for i in order], [answers[i] for i in order])
     for i, lines in zip(order, together, strict=True):
         assert len(lines) == len(answers[i].split("\n"))

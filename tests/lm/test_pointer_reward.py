@@ -16,8 +16,8 @@ from momus.lm.codec import Codec
 from momus.lm.constraint import Vocabulary
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel
-from momus.lm.pointer import Pointer, PointerNetwork
-from momus.lm.pointer_reward import PointerRewardModel, load_reward
+from momus.lm.pointers.pointer import Pointer, PointerNetwork
+from momus.lm.pointers.reward import PointerRewardModel, load_reward
 from momus.lm.prompts import critique_prompt
 from momus.lm.tiny import TINY
 from momus.lm.tree import TokenTree
@@ -198,7 +198,7 @@ def test_what_a_prompt_is_worth_does_not_depend_on_what_was_asked_before(monkeyp
     trees = [TokenTree.from_branches(reward, [critique(LINES[0])]) for reward in prompts]
     reward = model()
     together = [counts.tolist() for counts in reward.expected_counts(trees)]
-    monkeypatch.setattr("momus.lm.pointer_reward.REMEMBERED", 2)
+    monkeypatch.setattr("momus.lm.pointers.reward.REMEMBERED", 2)
     fresh = model()
     assert [fresh.expected_counts([tree])[0].tolist() for tree in trees] == together
 

@@ -70,7 +70,7 @@ def open_critic(
 def _open_trained(name: str | Path, source: RewardSource, device: str | None, precision: Precision) -> Critic:
     from momus.lm.local.load import load_local_engine
     from momus.lm.models import identify_model
-    from momus.lm.pointer import Pointer
+    from momus.lm.pointers.pointer import Pointer
     from momus.search.reward import identify_reward, load_reward_function
 
     engine = load_local_engine(name, device, precision)

@@ -19,7 +19,7 @@ from momus.critique import Critique
 from momus.errors import UnfitInputError, UserError
 from momus.lm.local.engine import LocalEngine
 from momus.lm.local.load import load_local_engine
-from momus.lm.pointer import Pointer
+from momus.lm.pointers.pointer import Pointer
 from momus.lm.tiny import TINY
 from momus.records import Record, Tamper, Task
 from momus.search.best_of_n import best_of_n

@@ -23,7 +23,7 @@ from momus.search.fsbs import FSBSConfig, force_sampling_beam_search
 from momus.search.result import Candidate, RewardFunction, SearchResult
 
 if TYPE_CHECKING:
-    from momus.lm.pointer import Pointer
+    from momus.lm.pointers.pointer import Pointer
 
 
 @dataclass(frozen=True)

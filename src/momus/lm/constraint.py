@@ -169,7 +169,7 @@ class VerbatimQuotes:
             written: The part of the critique that is already in the prefix; it may end in an open quote.
             distinct: Never quote the same lines twice before everything has been quoted once.
             line_log_odds: The logarithm of the odds of every line of the answer, by which quotes are then drawn
-                (`lm/pointer.py`); None leaves that to the model.
+                (`lm/pointers/pointer.py`); None leaves that to the model.
 
         Raises:
             UserError: `written` breaks the rules itself, or opens a quote when nothing can be quoted.

@@ -26,14 +26,14 @@ from momus.lm.gguf import check_memory, pretrained
 from momus.lm.local.adapters import HEAD_WEIGHTS_FILE, base_name, is_adapter, load_adapter, state_digest
 
 if TYPE_CHECKING:
-    from momus.lm.pointer import PointerNetwork
+    from momus.lm.pointers.pointer import PointerNetwork
     from momus.lm.tree import TokenTree
 
 T = TypeVar("T")
 R = TypeVar("R", bound="RewardModel")
 
 HEAD_FILE = "reward_head.json"
-POINTED = "pointed"  # the kind of reward model that reads a pointer (`pointer_reward.py`)
+POINTED = "pointed"  # the kind of reward model that reads a pointer (`pointers/reward.py`)
 
 disable_progress_bar()  # ours are enough
 

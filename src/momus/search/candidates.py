@@ -14,7 +14,7 @@ from momus.records import Tamper, Task
 from momus.search.result import Candidate, EncodedTask, RewardFunction
 
 if TYPE_CHECKING:
-    from momus.lm.pointer import Pointer
+    from momus.lm.pointers.pointer import Pointer
 
 
 def encode_tasks(engine: Engine, tasks: Sequence[Task | Tamper]) -> list[EncodedTask]:

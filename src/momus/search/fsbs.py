@@ -14,7 +14,7 @@ only at the end, so one search serves every operating point from "claim nothing 
 
 Differences from the paper: quotes are constrained to be verbatim lines of the answer, each quoted once
 (`FSBSConfig.verbatim`; the paper only forces the fence), drawn by the critic's pointer where it has one
-(`lm/pointer.py`); and many answers are searched in lockstep.
+(`lm/pointers/pointer.py`); and many answers are searched in lockstep.
 """
 
 from __future__ import annotations

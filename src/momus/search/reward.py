@@ -10,7 +10,7 @@ from momus.lm.codec import Codec, read_tokenizer
 from momus.lm.engine import SearchEngine
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel, model_digest
-from momus.lm.pointer_reward import PointerRewardModel, load_reward
+from momus.lm.pointers.reward import PointerRewardModel, load_reward
 from momus.lm.tree import Tokens, TokenTree
 from momus.search.result import RewardFunction, RewardSource
 

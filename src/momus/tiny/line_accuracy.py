@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from momus.critique import FENCE
 from momus.lm.constraint import quotable_texts
 from momus.lm.forward import branch_logprobs
-from momus.lm.pointer import Pointer
+from momus.lm.pointers.pointer import Pointer
 from momus.lm.prompts import OPEN_QUOTE, prompt_of
 from momus.lm.tree import TokenTree
 from momus.records import Tamper

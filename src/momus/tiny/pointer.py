@@ -1,4 +1,4 @@
-"""Train momus-tiny's pointer (`lm/pointer.py`): the small network that chooses the line to quote.
+"""Train momus-tiny's pointer (`lm/pointers/pointer.py`): the small network that chooses the line to quote.
 
 Lessons come from a given function: an answer with its question, and which of its lines hold bugs. The critic itself
 does not change.
@@ -29,7 +29,7 @@ from rich.progress import Progress
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from momus.lm.constraint import Vocabulary
-from momus.lm.pointer import PointerNetwork, line_end_positions, pad_prompts
+from momus.lm.pointers.pointer import PointerNetwork, line_end_positions, pad_prompts
 from momus.lm.prompts import critique_prompt
 from momus.records import Tamper
 from momus.runtime.runs import Run

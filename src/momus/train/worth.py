@@ -1,4 +1,4 @@
-"""What a pointer's word is worth to a reward model (`lm/pointer_reward.py`), learned from rankings.
+"""What a pointer's word is worth to a reward model (`lm/pointers/reward.py`), learned from rankings.
 
 The same loss as the reward model's (`reward.py`, InstructGPT's equation 1) in the two worths alone. It is convex:
 Newton's method finds its minimum in a few steps, with a ridge so small that it only matters where the rankings say
@@ -14,7 +14,7 @@ import torch
 from scipy.special import expit
 
 from momus.errors import UserError
-from momus.lm.pointer_reward import PointerRewardModel
+from momus.lm.pointers.reward import PointerRewardModel
 from momus.train.reward import RankedPrompt, group_by_prompt
 
 RIDGE = 1e-3

@@ -25,7 +25,7 @@ from momus.search.fsbs import FSBSConfig, choose_best, choose_modifiers, force_s
 from momus.search.result import RewardFunction, SearchResult
 
 if TYPE_CHECKING:
-    from momus.lm.pointer import Pointer
+    from momus.lm.pointers.pointer import Pointer
 
 RANDOM_LINE, RUFF = "random line", "ruff"
 SFT, RL, FORCED = "SFT", "RL", "SFT, quote forced"
