@@ -30,7 +30,7 @@ def test_a_file_opened_later_does_not_become_stdout(tmp_path):
 
 REVIEWED = """
 import sys
-from momus.review.reviewer import FileReview, Finding
+from momus.review.findings import FileReview, Finding
 import momus.cli, momus.critics.open as critics, momus.review.reviewer as reviewer
 
 def review_sources(sources, critic, setting, most):

@@ -16,8 +16,10 @@ from rich.console import Console
 from momus.cli import main
 from momus.errors import UserError
 from momus.review.files import MAX_BYTES, Skipped, read_source, read_sources
-from momus.review.render import print_review, print_skipped, to_json
-from momus.review.reviewer import FileReview, Finding
+from momus.review.findings import FileReview, Finding
+from momus.review.formats.json import to_json
+from momus.review.formats.text import print_review, print_skipped
+from momus.review.result import Review
 from momus.terminal import visible, visible_line
 
 CODE = "def f(x):\n    return x + 1\n"
@@ -166,7 +168,7 @@ def test_a_name_that_is_not_utf8_is_spelled_out_in_json(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.py")
     path.write_text(CODE)
     sources, _ = read_sources([tmp_path])
-    document = json.loads(to_json([FileReview(sources[0].path, (), units=1)], [Skipped(path, "odd")]))
+    document = json.loads(to_json(Review((FileReview(sources[0].path, (), units=1),), (Skipped(path, "odd"),))))
     assert document["files"][0]["path"] == document["skipped"][0]["path"] == f"{tmp_path}/caf\\xe9.py"
     assert visible_line(str(path)) == f"{tmp_path}/caf\\xe9.py"
 

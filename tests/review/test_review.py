@@ -17,8 +17,11 @@ from momus.data.functions import Size, functions
 from momus.errors import UserError
 from momus.review.answers import answers
 from momus.review.files import MAX_BYTES, Source, read_source, read_sources, spelled
-from momus.review.render import print_review, print_summary, to_json
-from momus.review.reviewer import FileReview, review_sources
+from momus.review.findings import FileReview
+from momus.review.formats.json import to_json
+from momus.review.formats.text import print_review, print_summary
+from momus.review.result import Review
+from momus.review.reviewer import review_sources
 from momus.review.units import units, windows
 from support.candidates import written
 
@@ -350,8 +353,8 @@ def test_no_problems_found_is_printed(tmp_path):
 def test_json_is_versioned_and_complete(tmp_path):
     path = tmp_path / "code.py"
     path.write_text(CODE)
-    document = json.loads(to_json(_reviews([path], LineCritic("return")), []))
-    assert (document["schema"], document["schema_version"]) == ("momus.review", 1)
+    document = json.loads(to_json(Review(tuple(_reviews([path], LineCritic("return"))))))
+    assert (document["schema"], document["schema_version"]) == ("momus.review", 2)
     (file,) = document["files"]
     assert file["findings"][0] == {
         "line": 11,
@@ -360,4 +363,9 @@ def test_json_is_versioned_and_complete(tmp_path):
         "quote": "    return self.width * self.height",
         "text": "Look at `return`.",
         "severity": None,
+        "id": file["findings"][0]["id"],
+        "status": "new",
+        "because": "",
+        "agreement": None,
+        "replacement": None,
     }

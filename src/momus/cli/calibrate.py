@@ -44,7 +44,7 @@ def command(
     from momus.evaluate.critics.calibration import calibrate
     from momus.files import write_text
     from momus.review.answers import answers as gather
-    from momus.review.render import print_calibration, print_skipped
+    from momus.review.formats.text import print_calibration, print_skipped
 
     if answers < 2:
         raise UserError(f"--answers {answers}: must be at least 2")

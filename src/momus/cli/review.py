@@ -48,7 +48,9 @@ def command(
 
     from momus.errors import UserError
     from momus.review.files import read_sources
-    from momus.review.render import print_review, print_skipped, print_summary, to_json
+    from momus.review.formats.json import to_json
+    from momus.review.formats.text import print_review, print_skipped, print_summary
+    from momus.review.result import Review
     from momus.review.reviewer import review_sources, tasks_of
     from momus.terminal import visible
 
@@ -97,7 +99,7 @@ def command(
         raise UserError(f"nothing was reviewed: {read[0].problems[0] or 'the critic wrote no critique'}")
     with _going_on(check):
         if json:
-            print(to_json(reviews, skipped), flush=True)
+            print(to_json(Review(tuple(reviews), tuple(skipped))), flush=True)
         else:
             print_summary(reviews, skipped, console)
     return int(check and any(review.findings for review in reviews))

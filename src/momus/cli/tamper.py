@@ -41,7 +41,7 @@ def command(
     from momus.cli.shared.output import say
     from momus.errors import UserError
     from momus.review.files import read_sources, spelled
-    from momus.review.render import print_skipped
+    from momus.review.formats.text import print_skipped
 
     if bugs < 1:
         raise UserError(f"--bugs {bugs}: must be at least 1")

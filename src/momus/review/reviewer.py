@@ -2,66 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from momus.critics.critic import Critic
+from momus.critics.critic import AgreementDial, Critic
 from momus.critics.open import CONFIDENCE
 from momus.critics.vacuous import drop_vacuous, is_vacuous
-from momus.critique import Critique, Severity, lines_of
+from momus.critique import Comment, Critique, lines_of
+from momus.errors import UserError
 from momus.records import Task
 from momus.review.files import Source, read_source, source_of, spelled
+from momus.review.findings import Coverage, FileReview, Finding, Unread, Why, identify, join_lines
+from momus.review.risk import risk
+from momus.review.suggestion import propose
 from momus.review.units import Unit, units, windows
 from momus.search.result import SearchResult
 
-
-@dataclass(frozen=True)
-class Finding:
-    """A comment at its place in a file; lines are 1-based and inclusive, `function` empty for a script."""
-
-    line: int
-    end_line: int
-    function: str
-    quote: str
-    text: str
-    severity: Severity | None = None
+TOGETHER = 16
+"""Units that a critic is given at a time where they are ordered by risk."""
 
 
 @dataclass(frozen=True)
-class FileReview:
-    """What was found in one file, ordered by line.
+class Target:
+    """A file to review.
 
-    `unanchored` counts comments whose quote is not in the code (dropped, never guessed at), `omitted` those
-    beyond the limit asked for, `vacuous` those that say nothing or propose what already stands there (dropped),
-    `unanswered` functions of which the critic gave no critique (`problems` say why), and `unread` holds the lines too
-    long for the critic.
+    Attributes:
+        source: The file as it is now.
+        name: Its path from the root of the repository, which identifies its findings; by default its path.
+        changed: Numbers of the lines that a change added; None where all of the file is under review.
+        beside_removed: Lines beside places from which lines were only removed: comments on them are on the change.
     """
 
-    path: Path
-    findings: tuple[Finding, ...]
-    units: int
-    unanchored: int = 0
-    omitted: int = 0
-    vacuous: int = 0
-    unanswered: int = 0
-    problems: tuple[str, ...] = ()
-    unread: tuple[int, ...] = ()
+    source: Source
+    name: str = ""
+    changed: frozenset[int] | None = None
+    beside_removed: frozenset[int] = frozenset()
+
+    @property
+    def on_change(self) -> frozenset[int] | None:
+        """Lines whose comments are about the change; None for all."""
+        return None if self.changed is None else self.changed | self.beside_removed
 
 
 def review_sources(
     sources: Iterable[Source], critic: Critic, setting: float, max_comments: int | None = None
 ) -> Iterator[FileReview]:
-    """Yield the review of each source as soon as it is done.
+    """Yield the review of each source as soon as it is done; see `review_targets`."""
+    return review_targets(map(Target, sources), critic, setting, max_comments)
+
+
+def review_targets(
+    targets: Iterable[Target],
+    critic: Critic,
+    setting: float,
+    max_comments: int | None = None,
+    *,
+    by_risk: bool = False,
+    keep_going: bool = False,
+) -> Iterator[FileReview]:
+    """Yield the review of each target as soon as it is done.
 
     Args:
-        sources: Files that parse.
+        targets: What to review.
         critic: Who writes the critiques.
         setting: Of the critic's dial.
         max_comments: At most so many comments a file, the first ones in it; None keeps all.
+        by_risk: Read what is most likely to be wrong first (`risk`), in whichever file it is, instead of file by file.
+        keep_going: Where the critic fails for good (its server is gone), tell in the reviews what was not read.
+
+    Raises:
+        UserError: The critic fails, and `keep_going` is not set.
     """
-    for source in sources:
-        yield _review(source, critic, setting, max_comments)
+    reader = _Reader(critic, setting, keep_going)
+    if not by_risk:
+        for target in targets:
+            work = _Work.plan(target, critic.fits)
+            reader.read([(work, index) for index in range(len(work.parts))])
+            yield work.finish(max_comments)
+        return
+    works = [_Work.plan(target, critic.fits) for target in targets]
+    pieces = [(work, index) for work in works for index in range(len(work.parts))]
+    pieces.sort(key=lambda piece: -risk(piece[0].parts[piece[1]], piece[0].target.changed, piece[0].name))
+    yield from (work.finish(max_comments) for work in works if not work.parts)
+    for start in range(0, len(pieces), TOGETHER):
+        batch = pieces[start : start + TOGETHER]
+        reader.read(batch)
+        for work in dict.fromkeys(work for work, _ in batch):
+            if len(work.done) == len(work.parts):
+                yield work.finish(max_comments)
 
 
 def review_code(
@@ -80,65 +109,199 @@ def review_code(
         UserError: The file cannot be read, or the code is empty or not Python 3.
     """
     source = read_source(code) if isinstance(code, Path) else source_of(code)
-    return _review(source, critic, setting, max_comments)
-
-
-def _review(source: Source, critic: Critic, setting: float, max_comments: int | None) -> FileReview:
-    parts, unread = _parts(source, critic.fits)
-    written = critic.write([_task(part, source) for part in parts]) if parts else []
-    chosen = [_choose(critic, result, part.text, setting) for part, result in zip(parts, written, strict=True)]
-    critiques = [critique for critique, _ in chosen]
-    findings = {f for part, critique in zip(parts, critiques, strict=True) for f in _findings(part, critique)}
-    kept = sorted(findings, key=lambda finding: (finding.line, finding.end_line, finding.text, finding.severity or ""))
-    return FileReview(
-        path=source.path,
-        findings=tuple(kept[:max_comments]),
-        units=len(parts),
-        unanchored=sum(len(critique.unanchored) for critique in critiques),
-        omitted=len(kept) - len(kept[:max_comments]),
-        vacuous=sum(vacuous for _, vacuous in chosen),
-        unanswered=sum(not result.candidates for result in written),
-        problems=tuple(dict.fromkeys(result.problem for result in written if not result.candidates)),
-        unread=tuple(unread),
-    )
-
-
-def _choose(critic: Critic, written: SearchResult, answer: str, setting: float) -> tuple[Critique, int]:
-    """Return the critique at a setting, vacuous comments aside, and how many of those would have been in it."""
-    would_be = critic.dial.choose(written, answer, setting)
-    critique = critic.dial.choose(drop_vacuous(written, answer), answer, setting)
-    return critique, sum(is_vacuous(comment, answer) for comment in would_be.anchored)
+    return next(review_targets([Target(source, source.path.name)], critic, setting, max_comments))
 
 
 def tasks_of(source: Source, fits: Callable[[Task], bool]) -> tuple[list[Task], list[int]]:
     """Return what a critic is asked to review of a file, and the numbers of the lines that do not fit."""
-    parts, unread = _parts(source, fits)
-    return [_task(part, source) for part in parts], unread
+    work = _Work.plan(Target(source), fits)
+    return work.tasks(), work.unread
 
 
-def _parts(source: Source, fits: Callable[[Task], bool]) -> tuple[list[Unit], list[int]]:
-    parts: list[Unit] = []
-    unread: list[int] = []
-    for unit in units(source):
-        fitting, too_long = windows(unit, lambda part: fits(_task(part, source)))
-        parts += fitting
-        unread += too_long
-    return parts, unread
+def tasks_of_target(target: Target, fits: Callable[[Task], bool]) -> list[Task]:
+    """Return what a critic is asked to review of a target."""
+    return _Work.plan(target, fits).tasks()
 
 
-def _task(unit: Unit, source: Source) -> Task:
-    return Task(id=f"{spelled(source.path)}:{unit.lines[0]}", question=unit.question, answer=unit.text, split="test")
+@dataclass(frozen=True)
+class _Read:
+    """What came of one part: the critique at the setting, and how many vacuous comments were dropped of it."""
+
+    critique: Critique | None
+    vacuous: int = 0
+    problem: str = ""
+    agreement: tuple[float | None, ...] = ()
 
 
-def _findings(unit: Unit, critique: Critique) -> Iterator[Finding]:
-    for comment in critique.anchored:
-        assert comment.span is not None
-        touched = lines_of(comment.span, unit.text)
-        yield Finding(
-            line=unit.lines[touched.start],
-            end_line=unit.lines[touched.stop - 1],
-            function=unit.name,
-            quote=comment.highlight,
-            text=comment.text,
-            severity=comment.severity,
+class _Reader:
+    """Gives parts to a critic, and keeps of what it writes only what the dial chooses."""
+
+    def __init__(self, critic: Critic, setting: float, keep_going: bool) -> None:
+        self._critic, self._setting, self._keep_going, self._failure = critic, setting, keep_going, ""
+
+    def read(self, pieces: Sequence[tuple[_Work, int]]) -> None:
+        """Read parts of files, and store in each what came of it."""
+        if not pieces:
+            return
+        tasks = [work.task(index) for work, index in pieces]
+        for (work, index), task, written in zip(pieces, tasks, self._write(tasks), strict=True):
+            work.done[index] = self._choose(written, task.answer)
+
+    def _write(self, tasks: list[Task]) -> Sequence[SearchResult]:
+        if not self._failure:
+            try:
+                return self._critic.write(tasks)
+            except UserError as error:
+                if not self._keep_going:
+                    raise
+                self._failure = str(error)
+        return [SearchResult((), self._failure)] * len(tasks)
+
+    def _choose(self, written: SearchResult, answer: str) -> _Read:
+        """Return the critique at the setting, vacuous comments aside, and how many of those would have been in it."""
+        if not written.candidates:
+            return _Read(None, problem=written.problem)
+        dial = self._critic.dial
+        would_be = dial.choose(written, answer, self._setting)
+        critique = dial.choose(drop_vacuous(written, answer), answer, self._setting)
+        vacuous = sum(is_vacuous(comment, answer) for comment in would_be.anchored)
+        votes = isinstance(dial, AgreementDial)
+        agreement = tuple(_agreement(comment, written, answer) if votes else None for comment in critique.anchored)
+        return _Read(critique, vacuous, "", agreement)
+
+
+def _agreement(comment: Comment, written: SearchResult, answer: str) -> float:
+    """Return the share of the critiques that comment on the line that a comment starts on."""
+    assert comment.span is not None
+    line = lines_of(comment.span, answer)[0]
+    agreeing = sum(
+        any(other.span is not None and lines_of(other.span, answer)[0] == line for other in candidate.critique.comments)
+        for candidate in written.candidates
+    )
+    return agreeing / len(written.candidates)
+
+
+@dataclass(eq=False)
+class _Work:
+    """A target, the parts of it that the critic reads, and what came of each; `functions` names the lines' units."""
+
+    target: Target
+    parts: list[Unit]
+    unread: list[int]
+    functions: dict[int, str] = field(default_factory=dict)
+    done: dict[int, _Read] = field(default_factory=dict)
+
+    @classmethod
+    def plan(cls, target: Target, fits: Callable[[Task], bool]) -> _Work:
+        """Cut a target into parts that fit; of a change, keep those that it touches."""
+        work = cls(target, [], [])
+        touched = target.on_change
+        for unit in units(target.source):
+            work.functions |= dict.fromkeys(unit.lines, unit.name)
+            if touched is not None and not _touches(unit, touched):
+                continue
+            fitting, too_long = windows(unit, lambda part: fits(work._task(part)))
+            work.parts += [part for part in fitting if touched is None or _touches(part, touched)]
+            work.unread += [line for line in too_long if target.changed is None or line in target.changed]
+        return work
+
+    @property
+    def name(self) -> str:
+        """The path that identifies the file."""
+        return self.target.name or spelled(self.target.source.path)
+
+    def tasks(self) -> list[Task]:
+        """Return what the critic is asked."""
+        return list(map(self._task, self.parts))
+
+    def task(self, index: int) -> Task:
+        """Return what the critic is asked of one part."""
+        return self._task(self.parts[index])
+
+    def finish(self, max_comments: int | None) -> FileReview:
+        """Return the review of the file."""
+        reads = [self.done[index] for index in range(len(self.parts))]
+        found = dict.fromkeys(
+            finding for part, read in zip(self.parts, reads, strict=True) for finding in self._findings(part, read)
         )
+        on_change = self.target.on_change
+        ordered = sorted(
+            found, key=lambda finding: (finding.line, finding.end_line, finding.text, finding.severity or "")
+        )
+        identified = identify(ordered, self.name, self.target.source.text, self.functions)
+        inside = [f for f in identified if on_change is None or not on_change.isdisjoint(range(f.line, f.end_line + 1))]
+        return FileReview(
+            path=self.target.source.path,
+            findings=tuple(inside[:max_comments]),
+            units=len(self.parts),
+            unanchored=sum(len(read.critique.unanchored) for read in reads if read.critique),
+            omitted=len(inside) - len(inside[:max_comments]),
+            vacuous=sum(read.vacuous for read in reads),
+            unanswered=sum(read.critique is None for read in reads),
+            problems=tuple(dict.fromkeys(read.problem for read in reads if read.critique is None)),
+            unread=tuple(self.unread),
+            outside=tuple(finding for finding in identified if finding not in inside),
+            coverage=self._coverage(),
+        )
+
+    def _task(self, part: Unit) -> Task:
+        path = spelled(self.target.source.path)
+        return Task(id=f"{path}:{part.lines[0]}", question=part.question, answer=part.text, split="test")
+
+    def _findings(self, part: Unit, read: _Read) -> Iterator[Finding]:
+        if read.critique is None:
+            return
+        for comment, agreement in zip(read.critique.anchored, read.agreement, strict=True):
+            assert comment.span is not None
+            touched = lines_of(comment.span, part.text)
+            line, end_line = part.lines[touched.start], part.lines[touched.stop - 1]
+            yield Finding(
+                line=line,
+                end_line=end_line,
+                function=part.name,
+                quote=comment.highlight,
+                text=comment.text,
+                severity=comment.severity,
+                agreement=agreement,
+                replacement=propose(comment.text, self.target.source.text, line, end_line),
+            )
+
+    def _coverage(self) -> Coverage:
+        """Return of every line under review whether it was read, and else why not."""
+        lines = self.target.source.text.split("\n")
+        under_review = self.target.changed
+        numbers = range(1, len(lines) + 1 - (not lines[-1])) if under_review is None else sorted(under_review)
+        reasons: dict[int, tuple[Why, str]] = dict.fromkeys(self.unread, (Why.TOO_LONG, ""))
+        read: set[int] = set()
+        for index, part in enumerate(self.parts):
+            if self.done[index].critique is None:
+                reasons |= dict.fromkeys(part.lines, (Why.NO_CRITIQUE, self.done[index].problem))
+            else:
+                read.update(part.lines)
+        unread = [number for number in numbers if number not in read]
+        for number in unread:
+            reasons.setdefault(number, (Why.NOT_RUN if lines[number - 1].strip() else Why.BLANK, ""))
+        return Coverage(
+            join_lines(number for number in numbers if number in read),
+            group_unread({number: reasons[number] for number in unread}),
+        )
+
+
+def group_unread(reasons: dict[int, tuple[Why, str]]) -> tuple[Unread, ...]:
+    """Return the lines that were not read, those next to one another with the same reason together."""
+    parts = [
+        Unread(lines, *reason)
+        for reason in dict.fromkeys(reasons.values())
+        for lines in join_lines(number for number, other in reasons.items() if other == reason)
+    ]
+    return tuple(sorted(parts, key=lambda part: part.lines))
+
+
+def _touches(unit: Unit, lines: frozenset[int]) -> bool:
+    """Return whether a unit holds one of the lines, its docstring included."""
+    return any(number in lines for number in range(unit.lines[0], unit.lines[-1] + 1))
+
+
+def with_status(review: FileReview, change: Callable[[Finding], Finding]) -> FileReview:
+    """Return a review each of whose findings was put through `change`."""
+    return replace(review, findings=tuple(map(change, review.findings)), outside=tuple(map(change, review.outside)))

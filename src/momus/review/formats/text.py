@@ -1,10 +1,8 @@
-"""Reviews for people (a terminal) and for programs (JSON with a schema version)."""
+"""Reviews for people, at a terminal."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from rich.console import Console
 from rich.padding import Padding
@@ -13,12 +11,9 @@ from rich.text import Text
 
 from momus.critics.calibration import Calibration, format_interval
 from momus.critique import NO_PROBLEMS
-from momus.review.files import Skipped, spelled
-from momus.review.reviewer import FileReview, Finding
+from momus.review.files import Skipped
+from momus.review.findings import FileReview, Finding
 from momus.terminal import visible, visible_line
-
-SCHEMA = "momus.review"
-SCHEMA_VERSION = 1
 
 
 def print_review(review: FileReview, console: Console) -> None:
@@ -64,17 +59,6 @@ def print_calibration(calibration: Calibration, console: Console) -> None:
     for point in calibration.points:
         table.add_row(f"{point.setting:.3g}", *map(format_interval, (point.false_alarms, point.caught, point.comments)))
     console.print(table)
-
-
-def to_json(reviews: Sequence[FileReview], skipped: Sequence[Skipped]) -> str:
-    """Return the reviews as one JSON object; see `FileReview` and `Finding` for its fields."""
-    document = {
-        "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
-        "files": [{**asdict(review), "path": spelled(review.path)} for review in reviews],
-        "skipped": [{"path": spelled(file.path), "reason": file.reason} for file in skipped],
-    }
-    return json.dumps(document, indent=2)
 
 
 def _print_finding(path: str, finding: Finding, console: Console) -> None:

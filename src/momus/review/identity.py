@@ -1,0 +1,77 @@
+"""What identifies a finding over time: where its code stands in the program.
+
+That is the file, the enclosing definition, the lines without their indentation and spacing, and their number among
+equal ones of that definition. So a finding stays itself when lines above it come and go, when its code is indented
+anew, and, where it is known which file became which, when the file is renamed. A line's number and what the critic
+wrote are no part of it: the same problem said in other words is not a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+DIGITS = 16
+"""Hexadecimal digits of a fingerprint."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a finding is known by.
+
+    Attributes:
+        path: The file, from the root of the repository, with forward slashes.
+        function: The enclosing definition's dotted name; empty for a script.
+        code: The lines that it is about, normalised (`normalise_code`).
+        number: How many equal pieces of code stand before this one in the definition.
+        nth: How many findings about this very piece come before this one.
+    """
+
+    path: str
+    function: str
+    code: str
+    number: int = 0
+    nth: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """The identity in 16 hexadecimal digits."""
+        parts = [self.path, self.function, self.code, self.number, self.nth]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:DIGITS]
+
+
+def normalise_code(lines: Sequence[str]) -> str:
+    """Return lines of code without indentation, with single spaces and without blank lines."""
+    return "\n".join(filter(None, (" ".join(line.split()) for line in lines)))
+
+
+def match(
+    before: Sequence[Identity], after: Sequence[Identity], renamed: Mapping[str, str] | None = None
+) -> dict[Identity, Identity]:
+    """Return for identities of earlier which of now is the same; those that are gone are left out.
+
+    Args:
+        before: Of earlier, each once.
+        after: Of now, each once.
+        renamed: For paths of earlier the path of now, where that is known. A file that is not there any more can be
+            recognised without it: by findings that one other file alone has.
+    """
+    known = renamed or {}
+    current = set(after)
+    paired = {old: moved for old in before if (moved := replace(old, path=known.get(old.path, old.path))) in current}
+    taken = set(paired.values())
+    paths = {identity.path for identity in after}
+    by_place: dict[Identity, list[Identity]] = {}
+    for new in after:
+        if new not in taken:
+            by_place.setdefault(replace(new, path=""), []).append(new)
+    gone = [old for old in before if old not in paired and old.path not in paths and old.path not in known]
+    alike = Counter(replace(old, path="") for old in gone)
+    for old in gone:
+        candidates = by_place.get(replace(old, path=""), [])
+        if len(candidates) == 1 and alike[replace(old, path="")] == 1:
+            paired[old] = candidates[0]
+    return paired

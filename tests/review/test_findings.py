@@ -1,0 +1,152 @@
+"""Findings: their places, what is proposed in place of their code, and of every line whether it was read."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from momus.critics.critic import AgreementDial
+from momus.errors import UserError
+from momus.review.files import source_of
+from momus.review.findings import Coverage, Lines, Unread, Why, join_lines
+from momus.review.result import FileLines, Manifest, Outcome, Review
+from momus.review.reviewer import Target, review_targets
+from momus.review.risk import risk
+from momus.review.suggestion import propose
+from momus.review.units import Unit
+from support.candidates import written
+
+CODE = '''\
+"""Module."""
+import os
+
+
+def first(x):
+    """Return it."""
+    y = x + 1
+
+    return y
+
+
+def second(x):
+    if x:
+        return x
+    return 0
+'''
+
+
+class MarkingCritic:
+    """A critic for tests: comments on every line with one of some words; fails after so many pieces of code."""
+
+    def __init__(self, *words, fails_after=10**9, lines=100):
+        self.words, self.fails_after, self.lines, self.read = words, fails_after, lines, []
+
+    dial = AgreementDial()
+
+    def fits(self, task):
+        return task.answer.count("\n") < self.lines
+
+    def identity(self):
+        return {"kind": "marking", "words": list(self.words)}
+
+    def write(self, tasks):
+        self.read += [task.answer for task in tasks]
+        if len(self.read) > self.fails_after:
+            raise UserError("the server is gone")
+        return [written(task.answer, self._critique(task.answer)) for task in tasks]
+
+    def _critique(self, answer):
+        lines = enumerate(answer.split("\n"), 1)
+        marked = [(number, line) for number, line in lines if line.strip() and any(w in line for w in self.words)]
+        return "\n\n".join(f"```L{number}\n{line}\n```\nLook at this." for number, line in marked)
+
+
+def _review(code, critic, **options):
+    target = Target(source_of(code, "m.py"), **options)
+    return next(review_targets([target], critic, 0.5, keep_going=True))
+
+
+def _numbers(coverage):
+    read = [number for first, last in coverage.read for number in range(first, last + 1)]
+    unread = [n for part in coverage.unread for n in range(part.lines.first, part.lines.last + 1)]
+    return read, unread
+
+
+def test_only_what_a_change_touches_is_read_and_only_comments_on_it_are_findings():
+    critic = MarkingCritic("return")
+    review = _review(CODE, critic, changed=frozenset({14}))
+    assert [answer.split("(")[0] for answer in critic.read] == ["def second"]
+    assert [finding.line for finding in review.findings] == [14]
+    assert [finding.line for finding in review.outside] == [15]
+
+
+def test_what_a_removal_leaves_is_read_and_can_be_commented_on():
+    review = _review(CODE, MarkingCritic("return"), changed=frozenset(), beside_removed=frozenset({8, 9}))
+    assert [finding.line for finding in review.findings] == [9]
+    assert review.coverage == Coverage()
+
+
+def test_a_changed_docstring_has_its_function_read():
+    critic = MarkingCritic("return")
+    review = _review(CODE, critic, changed=frozenset({6}))
+    assert len(critic.read) == 1
+    assert [finding.line for finding in review.outside] == [9]
+    assert review.coverage == Coverage((), (Unread(Lines(6, 6), Why.NOT_RUN),))
+
+
+def test_every_line_is_read_or_has_a_reason():
+    review = _review(CODE, MarkingCritic())
+    read, unread = _numbers(review.coverage)
+    assert sorted(read + unread) == list(range(1, 16))
+    assert {part.why for part in review.coverage.unread} == {Why.BLANK, Why.NOT_RUN}
+    assert not review.coverage.is_partial
+
+
+@given(st.sets(st.integers(1, 15)), st.integers(1, 8), st.integers(0, 3))
+def test_read_and_unread_are_all_lines_of_a_change(changed, lines, fails_after):
+    review = _review(CODE, MarkingCritic("return", lines=lines, fails_after=fails_after), changed=frozenset(changed))
+    read, unread = _numbers(review.coverage)
+    assert sorted(read + unread) == sorted(changed)
+    failed = any(part.why is Why.NO_CRITIQUE for part in review.coverage.unread)
+    assert not failed or (review.coverage.is_partial and review.problems == ("the server is gone",))
+
+
+def test_a_critic_that_fails_is_asked_no_more():
+    critic = MarkingCritic("return", fails_after=0)
+    targets = [Target(source_of(CODE, "a.py")), Target(source_of(CODE, "b.py"))]
+    reviews = tuple(review_targets(targets, critic, 0.5, keep_going=True))
+    assert len(critic.read) == 2 and [review.unanswered for review in reviews] == [2, 2]
+    assert Review(reviews).outcome is Outcome.NOT_RUN
+
+
+def test_outcomes():
+    found = _review(CODE, MarkingCritic("return"))
+    clean = _review(CODE, MarkingCritic())
+    assert Review((found,)).outcome is Outcome.FINDINGS
+    assert Review((clean,)).outcome is Outcome.CLEAN
+    partial = Coverage((Lines(1, 2),), (Unread(Lines(3, 3), Why.TOO_LONG),))
+    assert Review((clean,), manifest=Manifest(files=(FileLines("m.py", partial),))).outcome is Outcome.PARTLY_READ
+    assert Review((found,), manifest=Manifest(files=(FileLines("m.py", partial),))).outcome is Outcome.FINDINGS
+
+
+def test_what_is_most_likely_to_be_wrong_is_read_first():
+    plain = Unit("f", "", "x = 1\ny = 2", (1, 2))
+    deciding = Unit("f", "", "if x >= 1 and y:\n    return", (1, 2))
+    assert risk(deciding, None, "m.py") > risk(plain, None, "m.py") > risk(plain, frozenset({2}), "m.py")
+    assert risk(deciding, None, "tests/test_m.py") == risk(deciding, None, "m.py") / 2
+    critic = MarkingCritic()
+    safe, risky = source_of("x = 1\ny = 2\n", "a.py"), source_of("if x > 1:\n    y = x and 2\n", "b.py")
+    reviews = list(review_targets([Target(safe), Target(risky)], critic, 0.5, by_risk=True))
+    assert critic.read[0].startswith("if") and {review.path.name for review in reviews} == {"a.py", "b.py"}
+
+
+def test_numbers_are_joined():
+    assert join_lines([]) == ()
+    assert join_lines([3, 1, 2, 7]) == (Lines(1, 3), Lines(7, 7))
+
+
+def test_a_whole_line_that_is_proposed_is_a_replacement():
+    code = "def f(x):\n    y = x - 1\n    if y > 0:\n        return y\n    return 0\n"
+    assert propose("Should be `y = x + 1`: off by two.", code, 2, 2) == "    y = x + 1"
+    assert propose("This should be changed to `if y >= 0`.", code, 3, 3) == "    if y >= 0:"
+    for text in ("Should be `y = x - 1`.", "Should be `x`.", "Should be `y = x + (`.", "Fails.", "Should be `pass`."):
+        assert propose(text, code, 2, 2) is None
+    assert propose("Should be `y = x + 1`.", code, 2, 3) is None
