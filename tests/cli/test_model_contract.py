@@ -138,7 +138,7 @@ def test_matching(by, lists, capsys):
         rows = json.loads(capsys.readouterr().out)
         assert rows[0]["score"] >= 7 and {"a", "b", "score", "reason", "first", "second"} == set(rows[0])
         server.say = lambda *_: BAD["a refusal in words"]
-        assert main(["match", *lists, "--by", by, "--model", "m", "--url", server.url]) == 2
+        assert main(["match", *lists, "--by", by, "--model", "m", "--url", server.url, "--no-cache"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -167,3 +167,28 @@ def test_every_backend_is_calibrated_by_one_command(by, tmp_path, capsys):
         assert main(["match", *lists, "--by", by, "--calibration", str(out), *model, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(row["a"], row["b"]) for row in rows] == [(0, 0)] and rows[0]["score"] >= 7
+
+
+def test_matching_costs_nothing_the_second_time_and_keeps_to_a_budget(lists, capsys):
+    with chat_server(lambda *_: PAIRS, "oint") as server:
+        command = ["match", *lists, "--by", "model", "--model", "m", "--url", server.url]
+        assert main(command) == 0
+        first, asked = capsys.readouterr(), len(server.asked)
+        assert "tokens read and" in first.err
+        assert main(command) == 0
+        again = capsys.readouterr()
+        assert again.out == first.out and len(server.asked) == asked and "out of the cache" in again.err
+        assert main([*command, "--no-cache"]) == 0 and len(server.asked) > asked
+        capsys.readouterr()
+        assert main([*command, "--no-cache", "--budget-tokens", "5"]) == 2
+    assert "the budget of tokens is spent" in capsys.readouterr().err
+    assert main(["match", *lists, "--budget-tokens", "5"]) == 2
+    assert "for a model that chats" in capsys.readouterr().err
+
+
+def test_what_is_said_of_a_private_document_is_kept_beside_it_alone(paper, capsys):
+    with chat_server(lambda *_: answer("pupil"), "A small study") as server:
+        for count in (1, 2):
+            assert main(["feedback", str(paper), "--rubric", "pupil", "--model", "m", "--url", server.url]) == 0
+            assert len(server.asked) == count
+    assert "1 call" in capsys.readouterr().err

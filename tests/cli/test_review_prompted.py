@@ -142,3 +142,25 @@ def test_a_budget_ends_with_what_was_not_read(code, capsys):
     assert "; 1 question was not asked: the budget is 1,500 tokens" in printed.err
     assert main(["review", str(code), "--budget-tokens", "9"]) == 2
     assert "are for a model that chats" in capsys.readouterr().err
+
+
+def test_calibrating_is_kept_told_and_within_a_budget(tmp_path, capsys):
+    path = tmp_path / "code.py"
+    path.write_text(
+        "".join(f"def f{i}(a, b):\n    if a < {i}:\n        return a + b\n    return a - b\n\n\n" for i in range(8))
+    )
+    out = tmp_path / "dial.json"
+    with chat_server(_say, "def ") as server:
+        command = ["calibrate", str(path), "--url", server.url, "--model", "m", "--out", str(out)]
+        assert main([*command, "--budget-tokens", "3000"]) == 2
+        error, asked = capsys.readouterr().err, len(server.asked)
+        assert "the budget of tokens is spent" in error and not out.exists() and 0 < asked < 8
+        assert main(command) == 0
+        told = capsys.readouterr().err
+        assert "tokens to read and at most" in told and "tokens read and" in told
+        assert len(server.asked) == 8, "what was answered within the budget is not asked again"
+        server.say = lambda *_: "Sure!"
+        assert main([*command, "--no-cache"]) == 0
+    assert "8 of 8 answers have no critique" in capsys.readouterr().err
+    assert main(["calibrate", str(path), "--budget-tokens", "3000", "--out", str(out)]) == 2
+    assert "for a model that chats" in capsys.readouterr().err

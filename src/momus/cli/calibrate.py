@@ -7,10 +7,11 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from momus.cli.shared.options import FLAT, ReviewerOptions
+from momus.cli.shared.options import FLAT, AskingOptions, ReviewerOptions
 from momus.cli.shared.seed import Seed
 
 _SHIPPED = ReviewerOptions()
+_FREELY = AskingOptions()
 
 
 def command(
@@ -18,6 +19,7 @@ def command(
     out: Path = Path("calibration.json"),
     tampers: Path | None = None,
     critic: Annotated[ReviewerOptions, FLAT] = _SHIPPED,
+    cost: Annotated[AskingOptions, FLAT] = _FREELY,
     answers: int = 300,
     seed: Seed = 0,
 ) -> int:
@@ -33,17 +35,20 @@ def command(
         tampers: JSON Lines of Tamper records with known bugs, and clean ones, in place of inserting any.
         critic: Who reviews. With a reward model its dial is the length modifier, without one the share of several
             reviews that must agree.
+        cost: What a model that chats may cost, and whether its answers are kept, so that what was interrupted goes on.
         answers: How many answers to measure on, at most.
         seed: Decides which answers and bugs.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from momus.cli.shared.output import check_file
+    from momus.cli.shared.costs import tell_cost, tell_estimate
+    from momus.cli.shared.output import check_file, say
     from momus.errors import UserError
     from momus.evaluate.critics.calibration import calibrate
     from momus.files import write_text
     from momus.review.answers import answers as gather
+    from momus.review.answers import task_to_read
     from momus.review.formats.text import print_calibration, print_skipped
 
     if answers < 2:
@@ -51,10 +56,13 @@ def command(
     check_file(out)
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
-    opened = critic.open()
+    asking = cost.asking()
+    opened = critic.open(asking)
     known, data, skipped = gather(paths, tampers, opened, answers, seed)
     console = Console(stderr=True)
     print_skipped(skipped, console)
+    tell_estimate(asking, opened, lambda: list(map(task_to_read, known)), cost)
+    unanswered: list[str] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task("Answers", total=len(known))
@@ -64,6 +72,13 @@ def command(
             data,
             inserted=tampers is None,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
+            unanswered=unanswered.append,
+        )
+    tell_cost(asking)
+    if unanswered:
+        say(
+            f"{len(unanswered)} of {len(known)} answers have no critique and count as answers nothing was found in; "
+            f"the first: {unanswered[0]}"
         )
     write_text(out, measured.model_dump_json(indent=1) + "\n")
     print_calibration(measured, Console())

@@ -34,6 +34,7 @@ def command(
         chat: The model to ask.
         seed: Everything random follows from it.
     """
+    from momus.cli.shared.costs import tell_cost
     from momus.cli.shared.output import bar, say
     from momus.errors import UserError
     from momus.evaluate.documents.extraction import extract_reviews
@@ -45,13 +46,15 @@ def command(
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
     found = read_reviews(reviews)
-    extractor = open_extractor(by, chat.named(seed).used_by(by))
+    model = chat.named(seed).used_by(by)
+    extractor = open_extractor(by, model)
     ledger = Ledger(out.with_name(out.name + ".ledger"), {**extractor.identity(), "seed": seed})
     with ledger, bar("Reviews") as progress:
         done = extract_reviews(found, extractor, ledger, progress)
         if done.reviews or not done.failed:
             write_jsonl(out, done.reviews)
         ledger.remove()
+    tell_cost(model.asking)
     if done.failed and not done.reviews:
         raise UserError(f"the model gave no answer that can be read to any of {len(done.failed)} reviews: try another")
     say(f"{done.points} points were extracted; {len(done.reviews)} reviews are in {out}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from momus.documents.feedback import Feedback
     from momus.documents.rubrics import Rubric
     from momus.match.ask import JsonAsker
+    from momus.match.open import NamedModel
     from momus.records import Record
 
 _SHOWN = 3
@@ -56,6 +58,7 @@ def command(
         send: Let the document go to a server elsewhere, though the rubric calls it private.
         seed: Everything random follows from it.
     """
+    from momus.cli.shared.costs import tell_cost
     from momus.cli.shared.output import say
     from momus.documents.giving import by_model, by_person, keep_here, place_of
     from momus.documents.readers.grobid import read_with_grobid
@@ -71,7 +74,9 @@ def command(
         raise UserError("--given and --model exclude each other: either it is written, or a model is asked")
     if form.private and not send:
         keep_here(form, [address for address in (chat.url, grobid) if address])
-    asker = None if given else _asker(chat, seed, answer_tokens)
+    # What a model says of a private document is kept beside it and nowhere else.
+    model = (replace(chat, no_cache=True) if form.private else chat).named(seed)
+    asker = None if given else _asker(model, answer_tokens)
     target = place_of(document, by, out)
     text = read_with_grobid(document, grobid) if grobid else read_document(document)
     chosen: Language = text.language if language == "document" else language
@@ -81,6 +86,7 @@ def command(
         found = by_person(Path(str(given)), str(by), text, form, chosen)
     else:
         found = by_model(asker, str(chat.model), text, form, chosen, budget)
+        tell_cost(model.asking)
     _report(found, form, write_feedback(found, form, target, text), budget)
     return 0
 
@@ -175,16 +181,16 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     return decide if first in ("approve", "return") else export if first == "export" else command
 
 
-def _asker(chat: ChatOptions, seed: int, answer_tokens: int) -> JsonAsker:
+def _asker(model: NamedModel, answer_tokens: int) -> JsonAsker:
     from momus.errors import UserError
     from momus.match.ask import AskConfig
 
     if answer_tokens < 1:
         raise UserError(f"--answer-tokens {answer_tokens}: must be at least 1")
     try:
-        return chat.named(seed).asker("feedback", AskConfig(max_tokens=answer_tokens, room=1))
+        return model.asker("feedback", AskConfig(max_tokens=answer_tokens, room=1))
     except UserError as error:
-        if chat.model is None or "ships with Momus" in str(error):
+        if model.name is None or "ships with Momus" in str(error):
             raise UserError(f"{error}; or give feedback that is already written: --given FILE --by NAME") from error
         raise
 

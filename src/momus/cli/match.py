@@ -47,6 +47,7 @@ def command(
     """
     import json as encoder
 
+    from momus.cli.shared.costs import tell_cost
     from momus.cli.shared.output import show
     from momus.match.matcher import check_threshold, find_matches
     from momus.match.open import open_matcher
@@ -54,8 +55,10 @@ def command(
 
     check_threshold(threshold)
     a, b = read_points(first), read_points(second)
-    matcher = open_matcher(by, chat.named(seed).used_by(by), calibration, (*a, *b))
+    model = chat.named(seed).used_by(by)
+    matcher = open_matcher(by, model, calibration, (*a, *b))
     found = find_matches(matcher, a, b, threshold)
+    tell_cost(model.asking)
     if json:
         rows = [
             {"a": own.first, "b": own.second, "score": own.score, "reason": own.reason,
@@ -92,6 +95,7 @@ def calibrate(
         chat: The model to ask.
         seed: Everything random follows from it.
     """
+    from momus.cli.shared.costs import tell_cost
     from momus.cli.shared.output import bar, say
     from momus.errors import UserError
     from momus.files import write_text
@@ -103,11 +107,13 @@ def calibrate(
         raise UserError(f"--out {out}: there is no directory {out.parent}")
     known = read_labels(labels)
     texts = (text for own in known.pairs for side in (own.first, own.second) for text in side)
-    matcher = open_matcher(by, chat.named(seed).used_by(by), None, texts)
+    model = chat.named(seed).used_by(by)
+    matcher = open_matcher(by, model, None, texts)
     with bar("Lists") as progress:
         measured = calibrate_matcher(
             matcher, known.pairs, known.same_from if same_from is None else same_from, labels.name, progress=progress
         )
+    tell_cost(model.asking)
     _print_calibration(measured)
     if out is not None:
         write_text(out, measured.model_dump_json(indent=1) + "\n")

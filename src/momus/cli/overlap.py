@@ -51,6 +51,7 @@ def command(
         calibration: What momus match calibrate measured of this matcher: its threshold scores 7.
         seed: Everything random follows from it.
     """
+    from momus.cli.shared.costs import tell_cost
     from momus.cli.shared.output import say, show
     from momus.errors import UserError
     from momus.evaluate.documents.matched import documents_of
@@ -81,6 +82,7 @@ def command(
         systems=tuple(analyse(matched, system, threshold=threshold) for system in systems),
         aspects=_aspects(documents, systems, tagger, out, seed),
     )
+    tell_cost(named.asking)
     options = ["--by", by, "--threshold", threshold, "--shuffles", shuffles, "--seed", seed, "--aspects", aspects]
     options += ["--within", *within] if within else []
     options += ["--model", chat.model] if chat.model else []

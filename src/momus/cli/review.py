@@ -46,6 +46,7 @@ def command(
     from rich.console import Console
     from rich.progress import track
 
+    from momus.cli.shared.costs import tell_cost, tell_estimate
     from momus.errors import UserError
     from momus.review.files import read_sources
     from momus.review.formats.json import to_json
@@ -61,7 +62,6 @@ def command(
     print_skipped(skipped, progress)
 
     from momus.critics.open import open_at_setting
-    from momus.critics.prompted import PromptedCritic
 
     asking = cost.asking()
     reviewer, setting, promise = open_at_setting(
@@ -78,12 +78,9 @@ def command(
     )
     if promise:
         progress.print(visible(promise), style="dim", markup=False, soft_wrap=True)
-    if isinstance(reviewer, PromptedCritic):
-        tasks = [task for source in sources for task in tasks_of(source, reviewer.fits)[0]]
-        if estimate := asking.told_before(reviewer.questions(tasks)):
-            progress.print(estimate, style="dim", markup=False, highlight=False, soft_wrap=True)
-    elif cost.budget_tokens is not None or cost.prices is not None:
-        raise UserError("--budget-tokens and --prices are for a model that chats: name one with --model or --url")
+    tell_estimate(
+        asking, reviewer, lambda: [task for source in sources for task in tasks_of(source, reviewer.fits)[0]], cost
+    )
 
     console, reviews = Console(), []
     waiting = track(sources, "Reviewing", console=progress, transient=True, disable=not progress.is_terminal)
@@ -92,8 +89,7 @@ def command(
         if not json:
             with _going_on(check):
                 print_review(review, console)
-    if taken := asking.told_after():
-        progress.print(taken, style="dim", markup=False, highlight=False, soft_wrap=True)
+    tell_cost(asking)
     read = [review for review in reviews if review.units]
     if read and all(review.units == review.unanswered for review in read):
         raise UserError(f"nothing was reviewed: {read[0].problems[0] or 'the critic wrote no critique'}")

@@ -19,7 +19,8 @@ from momus.critics.critic import AgreementDial, Dial, LengthDial
 from momus.critics.reading import SCHEMA, read_comments
 from momus.critique import format_critique
 from momus.errors import UserError
-from momus.lm.chats.protocol import Chat, Question
+from momus.lm.chats.costs import OVER_BUDGET
+from momus.lm.chats.protocol import Answer, Chat, Question
 from momus.match.ask import fenced
 from momus.records import Message, Task
 from momus.search.result import Candidate, SearchResult
@@ -96,12 +97,15 @@ class PromptedCritic:
             answers = self._chat.answer([self._question(*asked[i], attempt) for i in waiting]) if waiting else []
             for i, answer in zip(waiting, answers, strict=True):
                 candidates[i] = read_candidate(answer.text, asked[i][0].answer)
-                problems[i] = answer.problem or ("the answer was cut off" if answer.cut else UNREADABLE)
+                problems[i] = "" if candidates[i] else _problem_of(answer)
             refused = {i for i, answer in zip(waiting, answers, strict=True) if answer.refused}
             waiting = [i for i in waiting if candidates[i] is None and i not in refused]
         size = self._config.samples
         return [
-            SearchResult(tuple(c for c in candidates[start : start + size] if c is not None), problems[start])
+            SearchResult(
+                tuple(c for c in candidates[start : start + size] if c is not None),
+                max(problems[start : start + size], key=lambda problem: (problem == OVER_BUDGET, problem != "")),
+            )
             for start in range(0, len(asked), size)
         ]
 
@@ -156,6 +160,11 @@ def read_candidate(text: str, answer: str) -> Candidate | None:
     """Read what a model answered as a candidate; None where it cannot be read."""
     critique = read_comments(text, answer)
     return None if critique is None else Candidate(format_critique(critique), (), 0.0, critique)
+
+
+def _problem_of(answer: Answer) -> str:
+    """Return why an answer that cannot be read is not a critique."""
+    return answer.problem or ("the answer was cut off" if answer.cut else UNREADABLE)
 
 
 def _digest(text: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from momus.errors import Notice, UserError
+from momus.lm.chats.costs import OVER_BUDGET, SPENT
 from momus.lm.chats.protocol import Answer, Chat, Question
 from momus.lm.chats.reading import json_values
 from momus.records import Message
@@ -64,7 +65,8 @@ class JsonAsker:
             One answer per question; None if the question does not fit the model or every attempt failed.
 
         Raises:
-            UserError: The model cannot be asked, or none of several questions is answered, all for one reason.
+            UserError: The model cannot be asked, a budget does not reach all questions, or none of several questions
+                is answered, all for one reason.
         """
         answers: list[T | None] = [None] * len(questions)
         last: list[Answer | None] = [None] * len(questions)
@@ -74,6 +76,8 @@ class JsonAsker:
                 group = waiting[start : start + self._config.batch]
                 asked = [self._question(questions[i], attempt, last[i]) for i in group]
                 for i, answer in zip(group, self._chat.answer(asked), strict=True):
+                    if answer.problem == OVER_BUDGET:
+                        raise UserError(f"{self._chat.name}: {SPENT}")
                     candidates = (read(i, value) for value in json_values(answer.text))
                     answers[i] = next((candidate for candidate in candidates if candidate is not None), None)
                     last[i] = answer

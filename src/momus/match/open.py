@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from momus.errors import UserError
+from momus.lm.chats.asking import Asking
 from momus.lm.chats.open import open_chat
+from momus.lm.chats.protocol import Chat
 from momus.lm.tiny import TINY
 from momus.match.ask import AskConfig, JsonAsker
 from momus.match.aspects import LexicalTagger, Tagger
@@ -33,6 +36,7 @@ class NamedModel:
         seed: Seed of its sampling.
         device: Where a model in this process runs; None takes a GPU if there is one.
         precision: What a model in this process is held and computed in; None chooses as `choose_precision` does.
+        asking: What is put around it: a cache of answers, a budget; None asks it as it is.
     """
 
     name: str | None = None
@@ -40,6 +44,7 @@ class NamedModel:
     seed: int = 0
     device: str | None = None
     precision: Literal["fp32", "bf16"] | None = None
+    asking: Asking | None = None
 
     def used_by(self, *kinds: str) -> NamedModel:
         """Return the model itself, to be used by these kinds of matcher, extractor or tagger.
@@ -66,10 +71,13 @@ class NamedModel:
                 f"{purpose} needs a language model that follows instructions: name it with --model, and with --url "
                 "where a server has it. The small model that ships with Momus only writes critiques of code"
             )
-        return JsonAsker(
-            open_chat(self.name, self.url, device=self.device, precision=self.precision),
-            replace(config or AskConfig(), seed=self.seed),
-        )
+        return JsonAsker(self._chat, replace(config or AskConfig(), seed=self.seed))
+
+    @cached_property
+    def _chat(self) -> Chat:
+        """The model, opened once: what several purposes ask of it is counted together."""
+        chat = open_chat(self.name, self.url, device=self.device, precision=self.precision)
+        return self.asking.around(chat) if self.asking else chat
 
 
 def open_matcher(

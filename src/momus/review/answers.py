@@ -43,7 +43,7 @@ def answers(
         raise UserError("name Python files, or --tampers with known bugs, not both")
     rng, skipped = random.Random(f"calibrate {seed}"), list[Skipped]()
     if tampers is not None:
-        known = [t for t in read_jsonl(tampers, Tamper) if critic.fits(_task_to_read(t))]
+        known = [t for t in read_jsonl(tampers, Tamper) if critic.fits(task_to_read(t))]
         rng.shuffle(known)
         digest = hashlib.sha256(tampers.read_bytes()).hexdigest()[:12]
         return known[:most], f"{spelled(Path(tampers.name))} (sha256 {digest})", skipped
@@ -57,7 +57,7 @@ def answers(
     rng.shuffle(tasks)
     fitting: list[Tamper] = []
     for tampered in _with_bugs(tasks, rng):
-        if critic.fits(_task_to_read(tampered)):
+        if critic.fits(task_to_read(tampered)):
             fitting.append(tampered)
         if len(fitting) == most:
             break
@@ -74,5 +74,6 @@ def _with_bugs(tasks: Sequence[Task], rng: random.Random) -> Iterator[Tamper]:
             yield made
 
 
-def _task_to_read(tamper: Tamper) -> Task:
+def task_to_read(tamper: Tamper) -> Task:
+    """Return the task of judging a tamper's answer."""
     return tamper.task.model_copy(update={"answer": tamper.answer})

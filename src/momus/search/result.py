@@ -93,7 +93,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """All candidates of one search, in the order they were sampled; where there are none, `problem` says why."""
+    """All candidates of one search, in the order they were sampled; where some are missing, `problem` says why."""
 
     candidates: tuple[Candidate, ...]
     problem: str = ""

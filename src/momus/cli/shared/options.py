@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FLAT = arg(name="")
 """A group's flags carry no prefix."""
 
+NO_CHAT = "--budget-tokens and --prices are for a model that chats: name one with --model or --url"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LocalOptions:
@@ -48,6 +50,33 @@ class LocalOptions:
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskingOptions:
+    """What a model that chats may cost, and whether its answers are kept."""
+
+    no_cache: bool = False
+    """Ask a model that chats again, though its answer to the same question is kept."""
+    budget_tokens: int | None = None
+    """Tokens that each model that chats may read and write together; what was not read is said."""
+    prices: Path | None = None
+    """A TOML file with what a million tokens cost: a table for each model, with read and written."""
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether something was said that only a model that chats can keep to."""
+        return self.budget_tokens is not None or self.prices is not None
+
+    def asking(self) -> Asking:
+        """Return what is put around the chat.
+
+        Raises:
+            UserError: The budget is no number of tokens.
+        """
+        from momus.lm.chats.asking import Asking
+
+        return Asking(not self.no_cache, self.budget_tokens, self.prices)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +132,8 @@ class ReviewerOptions(CriticOptions):
 
         return read_prompting(self.rules, self.samples)
 
-    def open(self) -> Critic:
-        """Open the critic."""
+    def open(self, asking: Asking | None = None) -> Critic:
+        """Open the critic; `asking` is put around a model that chats."""
         from momus.critics.open import open_critic
 
         return open_critic(
@@ -114,29 +143,8 @@ class ReviewerOptions(CriticOptions):
             prompted=self.prompted(),
             device=self.device,
             precision=self.precision,
+            asking=asking,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AskingOptions:
-    """What a model that chats may cost, and whether its answers are kept."""
-
-    no_cache: bool = False
-    """Ask a model that chats again, though its answer about the same code is kept."""
-    budget_tokens: int | None = None
-    """Tokens that a model that chats may read and write together; what was not read is said."""
-    prices: Path | None = None
-    """A TOML file with what a million tokens cost: a table for each model, with read and written."""
-
-    def asking(self) -> Asking:
-        """Return what is put around the chat.
-
-        Raises:
-            UserError: The budget is no number of tokens.
-        """
-        from momus.lm.chats.asking import Asking
-
-        return Asking(not self.no_cache, self.budget_tokens, self.prices)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +199,7 @@ def connect(url: str, model: str | None, tokenizer: str | None) -> RemoteEngine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChatOptions(LocalOptions):
+class ChatOptions(AskingOptions, LocalOptions):
     """A language model that follows instructions, in this process or on a server.
 
     Raises:
@@ -208,7 +216,13 @@ class ChatOptions(LocalOptions):
             raise UserError("--device and --precision are for a model in this process: a server decides for itself")
 
     def named(self, seed: int = 0) -> NamedModel:
-        """Return the model, not loaded yet."""
+        """Return the model, not loaded yet.
+
+        Raises:
+            UserError: The options do not go together.
+        """
         from momus.match.open import NamedModel
 
-        return NamedModel(self.model, self.url, seed, self.device, self.precision)
+        if self.model is None and self.url is None and self.has_limits:
+            raise UserError(NO_CHAT)
+        return NamedModel(self.model, self.url, seed, self.device, self.precision, self.asking())

@@ -12,6 +12,7 @@ from momus.critics.critic import Critic
 from momus.critics.vacuous import drop_vacuous
 from momus.errors import UserError
 from momus.evaluate.critics.measure import measure
+from momus.lm.chats.costs import OVER_BUDGET, SPENT
 from momus.records import Tamper
 from momus.search.result import SearchResult
 from momus.stats.bootstrap import LEVEL, REPLICATES, Interval
@@ -28,6 +29,7 @@ def calibrate(
     inserted: bool,
     replicates: int = REPLICATES,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    unanswered: Callable[[str], None] = lambda problem: None,
 ) -> Calibration:
     """Measure a critic's dial.
 
@@ -38,9 +40,10 @@ def calibrate(
         inserted: Whether the bugs were put in on purpose.
         replicates: Bootstrap resamples of the tasks.
         progress: Called with the answers done and their total.
+        unanswered: Called with the reason why an answer has no critique; it counts as one nothing was found in.
 
     Raises:
-        UserError: There are no clean answers, or none with a bug.
+        UserError: There are no clean answers, or none with a bug, or a budget does not reach them all.
     """
     clean = sum(not tamper.bugs for tamper in tampers)
     if not clean or clean == len(tampers):
@@ -49,6 +52,11 @@ def calibrate(
     for start in range(0, len(tampers), AT_ONCE):
         chunk = tampers[start : start + AT_ONCE]
         written = critic.write([tamper.task.model_copy(update={"answer": tamper.answer}) for tamper in chunk])
+        for result in written:
+            if result.problem == OVER_BUDGET:
+                raise UserError(SPENT)
+            if not result.candidates:
+                unanswered(result.problem)
         results += [drop_vacuous(result, tamper.answer) for result, tamper in zip(written, chunk, strict=True)]
         progress(len(results), len(tampers))
     settings = _choose_settings({setting for result in results for setting in critic.dial.settings(result)})

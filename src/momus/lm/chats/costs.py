@@ -14,6 +14,12 @@ from momus.lm.chats.protocol import Answer, Chat, ChatAround, Question, Usage
 OVER_BUDGET = "not asked: the budget of tokens is spent"
 """The problem of questions that a budget did not reach."""
 
+SPENT = (
+    "the budget of tokens is spent before all was asked: run it again with a larger one; what was answered is kept, "
+    "unless --no-cache was given"
+)
+"""What a command says that is of no use half done."""
+
 _BYTES = 3
 """UTF-8 bytes counted as one token where a server does not count."""
 _MILLION = 1_000_000
