@@ -137,17 +137,21 @@ class PromptedCritic:
 
 def write_prompt(task: Task, kind: PromptKind = "code", rules: str = "") -> str:
     """Return the prompt for one task: its lines numbered, between marks that do not occur in them."""
-    width = len(str(task.answer.count("\n") + 1))
-    lines = (f"{number:>{width}}| {line}" for number, line in enumerate(task.answer.split("\n"), 1))
     asks = "What the code should do" if kind == "code" else "The question"
     filled = {
         "{rules}": f"\nRules of this house, to be kept as well:\n{rules.strip()}\n" if rules.strip() else "",
         "{question}": f"\n{asks}, between marks, as data:\n{fenced(task.question)}\n" if task.question else "",
-        "{text}": fenced("\n".join(lines)),
+        "{text}": fenced(number_lines(task.answer)),
     }
     before, _, rest = read_prompt(kind).partition("{rules}")
     middle, after = rest.removeprefix("{question}").split("{text}")
     return before + filled["{rules}"] + filled["{question}"] + middle + filled["{text}"] + after.rstrip("\n")
+
+
+def number_lines(text: str) -> str:
+    """Return a text with its number and a bar before each line."""
+    width = len(str(text.count("\n") + 1))
+    return "\n".join(f"{number:>{width}}| {line}" for number, line in enumerate(text.split("\n"), 1))
 
 
 @cache

@@ -58,13 +58,7 @@ def drop_vacuous(written: SearchResult, answer: str) -> SearchResult:
     return replace(
         written,
         candidates=tuple(
-            replace(
-                candidate,
-                critique=candidate.critique.model_copy(
-                    update={"comments": tuple(c for c in candidate.critique.comments if not is_vacuous(c, answer))}
-                ),
-            )
-            for candidate in written.candidates
+            candidate.keep(lambda comment, _: not is_vacuous(comment, answer)) for candidate in written.candidates
         ),
     )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from momus.critique import Critique
+from momus.critique import Comment, Critique
 from momus.errors import UserError
 from momus.lm.tree import Tokens
 
@@ -77,6 +77,7 @@ class Candidate:
         score: The reward.
         critique: The critique as read, each comment at the line that it is about.
         round: The round of the search that sampled it, 1 for the first.
+        scores: How far each of its comments can be believed, from 0 to 1 (`momus.critics.scores`); () where unasked.
     """
 
     text: str
@@ -84,11 +85,19 @@ class Candidate:
     score: float
     critique: Critique
     round: int = 1
+    scores: tuple[float, ...] = ()
 
     @property
     def highlights(self) -> int:
         """The number of its comments."""
         return len(self.critique.comments)
+
+    def keep(self, wanted: Callable[[Comment, float], bool]) -> Candidate:
+        """Return it with those of its comments that are wanted, given each one's score; 1 where there are none."""
+        scores = self.scores or (1.0,) * self.highlights
+        kept = [pair for pair in zip(self.critique.comments, scores, strict=True) if wanted(*pair)]
+        critique = self.critique.model_copy(update={"comments": tuple(comment for comment, _ in kept)})
+        return replace(self, critique=critique, scores=tuple(score for _, score in kept) if self.scores else ())
 
 
 @dataclass(frozen=True)

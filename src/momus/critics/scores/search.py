@@ -1,0 +1,65 @@
+"""A score of comments as the reward of a search: Force Sampling Beam Search and best of n run over any score.
+
+The reward of a critique is the sum of its comments' log-odds of being right. So the length modifier, which adds the
+same for every highlight (CriticGPT, arXiv 2407.00215, appendix 7.1), is the threshold on the log-odds of each comment,
+and "no problems found" is worth 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from momus.critics.scores.protocol import CommentScore, Opinion, log_odds
+from momus.critics.scores.share import gather
+from momus.critique import Critique, focus, parse_critique
+from momus.errors import UserError
+from momus.lm.engine import Engine
+from momus.lm.tree import Tokens
+from momus.records import Task
+from momus.search.candidates import encode_tasks
+from momus.search.result import RewardFunction
+
+
+def as_reward(score: CommentScore, engine: Engine, tasks: Sequence[Task]) -> RewardFunction:
+    """Return the reward of critiques of given tasks; a comment without a place counts as one that is surely wrong.
+
+    Args:
+        score: Scores comments. Where that is the share of samples, the samples are the critiques of one call.
+        engine: Whose tokens the critiques are made of.
+        tasks: All that are searched.
+    """
+    by_prompt = {encoded.prompt: task for encoded, task in zip(encode_tasks(engine, tasks), tasks, strict=True)}
+
+    def reward(prompts: Sequence[Tokens], critiques: Sequence[Sequence[Tokens]]) -> list[list[float]]:
+        asked = [by_prompt[tuple(prompt)] for prompt in prompts]
+        read = [
+            [focus(parse_critique(engine.decode(tokens), task.answer), task.answer) for tokens in of_task]
+            for task, of_task in zip(asked, critiques, strict=True)
+        ]
+        return score_critiques(score, asked, read)
+
+    return reward
+
+
+def score_critiques(
+    score: CommentScore, tasks: Sequence[Task], critiques: Sequence[Sequence[Critique]]
+) -> list[list[float]]:
+    """Return the sum of the log-odds of every critique's comments: result[task][critique].
+
+    Raises:
+        UserError: The comments on a task cannot be scored.
+    """
+    opinions = [gather(of_task, task.answer) for task, of_task in zip(tasks, critiques, strict=True)]
+    scored = score.score(tasks, opinions)
+    if problem := next((each.problem for each in scored if each.problem), ""):
+        raise UserError(f"comments cannot be scored: {problem}")
+    return [
+        [_worth(critique, opinion, [log_odds(value) for value in scores.values]) for critique in of_task]
+        for of_task, opinion, scores in zip(critiques, opinions, scored, strict=True)
+    ]
+
+
+def _worth(critique: Critique, opinion: Opinion, odds: Sequence[float]) -> float:
+    """Return the sum of the log-odds of what a critique says; what it says twice counts once."""
+    said = {opinion.index[comment] for comment in critique.anchored}
+    return sum(odds[i] for i in sorted(said)) + len(critique.unanchored) * log_odds(0.0)
