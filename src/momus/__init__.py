@@ -43,9 +43,11 @@ if TYPE_CHECKING:
     from momus.stats.elo import wins_by_task as wins_by_task
     from momus.stats.overlap import overlap as overlap
     from momus.tamper.insert import tamper_code as tamper_code
+    from momus.train.from_files import train_dpo as train_dpo
     from momus.train.from_files import train_ppo as train_ppo
     from momus.train.from_files import train_reward as train_reward
     from momus.train.from_files import train_sft as train_sft
+    from momus.train.settings import DPOConfig as DPOConfig
     from momus.train.settings import PPOConfig as PPOConfig
     from momus.train.settings import RewardConfig as RewardConfig
     from momus.train.settings import SFTConfig as SFTConfig
@@ -77,8 +79,8 @@ _MODULES = {
     "momus.stats.elo": ("bootstrap_elo", "fit_elo", "wins_by_task"),
     "momus.stats.overlap": ("overlap",),
     "momus.tamper.insert": ("tamper_code",),
-    "momus.train.from_files": ("train_ppo", "train_reward", "train_sft"),
-    "momus.train.settings": ("PPOConfig", "RewardConfig", "SFTConfig", "TextConfig"),
+    "momus.train.from_files": ("train_dpo", "train_ppo", "train_reward", "train_sft"),
+    "momus.train.settings": ("DPOConfig", "PPOConfig", "RewardConfig", "SFTConfig", "TextConfig"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

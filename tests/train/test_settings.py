@@ -12,9 +12,9 @@ from momus.errors import UserError
 from momus.runtime.ranges import RANGE_OF
 from momus.runtime.settings import LoRA
 from momus.train.schedules import adaptive_kl_coefficient
-from momus.train.settings import LoopConfig, PPOConfig, RewardConfig, ServerConfig, SFTConfig, TextConfig
+from momus.train.settings import DPOConfig, LoopConfig, PPOConfig, RewardConfig, ServerConfig, SFTConfig, TextConfig
 
-KINDS = (TextConfig, LoRA, SFTConfig, RewardConfig, PPOConfig, ServerConfig, LoopConfig)
+KINDS = (TextConfig, LoRA, SFTConfig, RewardConfig, DPOConfig, PPOConfig, ServerConfig, LoopConfig)
 NUMBERS = [
     (kind, field.name)
     for kind in KINDS

@@ -19,6 +19,7 @@ from tyro.conf import arg, subcommand
 from momus.errors import UserError
 from momus.runtime.settings import LoRA, Setup
 from momus.train.settings import (
+    DPOConfig,
     LoopConfig,
     PPOConfig,
     RewardConfig,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from momus.train.bases import Base
     from momus.train.rollout_server import Rollouts
 
-_CONFIGS = (SFTConfig, RewardConfig, PPOConfig)
+_CONFIGS = (SFTConfig, RewardConfig, DPOConfig, PPOConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +178,31 @@ class Reward(_Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dpo(_Stage):
+    """Beside steps 2 and 3: train a policy on rankings directly (DPO, arXiv 2305.18290), without a reward model."""
+
+    data: tuple[str, ...]
+    """Files with rankings, in any format that `momus data inspect` knows."""
+    preset: Literal["paper", "tiny"] = "paper"
+    """Settings to start from: the DPO paper's, or a small machine's."""
+    config: Annotated[DPOConfig, arg(name="")] = field(default_factory=DPOConfig)
+
+    @classmethod
+    def presets(cls) -> dict[str, Callable[[], dict[str, Any]]]:
+        """Return what each preset sets."""
+        return {
+            "paper": lambda: {"config": DPOConfig()},
+            "tiny": lambda: {"config": DPOConfig.tiny(), "texts": TextConfig.tiny()},
+        }
+
+    def run(self, report: Report) -> dict[str, Any]:
+        """Check everything, show an example, train."""
+        from momus.train.from_files import train_dpo
+
+        return train_dpo(self.opened(), self.data, self.out, self.config, lengths=self.texts, report=report)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ppo(_Sampling):
     """Step 3: train a policy against a reward model with PPO, or PPO-ptx."""
 
@@ -285,7 +311,7 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     preset, lora = _preset(arguments), "--lora" in arguments
     commands = tuple(
         Annotated[kind, subcommand(kind.__name__.lower(), default=_defaults(kind, preset, lora))]
-        for kind in (Sft, Reward, Ppo, Rlhf)
+        for kind in (Sft, Reward, Dpo, Ppo, Rlhf)
     )
 
     def command(action: Any) -> int:

@@ -22,9 +22,9 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         "at least 0, and finite",
         lambda value: 0 <= value < inf,
         "learning_rate policy_learning_rate value_learning_rate warmup_iterations kl_coefficient ptx_coefficient "
-        "missing_eos_penalty",
+        "missing_eos_penalty warmup_steps",
     ),
-    ("above 0, and finite", lambda value: 0 < value < inf, "alpha adam_eps clip temperature kl_target kl_horizon"),
+    ("above 0, and finite", lambda value: 0 < value < inf, "alpha beta adam_eps clip temperature kl_target kl_horizon"),
     ("above 0; inf sets no limit", lambda value: value > 0, "max_grad_norm kl_limit gap_limit"),
     ("from 0 to 1", lambda value: 0 <= value <= 1, "final_fraction discount gae_lambda"),
     ("at least 0 and below 1", lambda value: 0 <= value < 1, "held_out dropout pretraining_share betas ema_decay"),

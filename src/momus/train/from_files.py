@@ -1,4 +1,4 @@
-"""InstructGPT's three steps from files to a model: `momus train sft | reward | ppo`, and `momus.train_sft` and so on.
+"""The stages from files to a model: `momus train sft | reward | dpo | ppo`, and `momus.train_sft` and so on.
 
 Each step opens and checks the model it starts from (`bases.py`), reads the files by the paper's limits (`texts.py`),
 trains (`stages.py`), and leaves one run directory: `model/`, which transformers loads, and `summary.json`. Called again
@@ -20,8 +20,9 @@ from momus.runtime.runs import Progress, Run
 from momus.runtime.settings import Setup
 from momus.train import stages, texts
 from momus.train.bases import Base, open_base
+from momus.train.reward import RankedPrompt
 from momus.train.rollout_server import Rollouts
-from momus.train.settings import PPOConfig, RewardConfig, SFTConfig, TextConfig
+from momus.train.settings import DPOConfig, PPOConfig, RewardConfig, SFTConfig, TextConfig
 from momus.train.texts import DataSource, Gathered, Tokens
 
 ItemT = TypeVar("ItemT")
@@ -127,17 +128,46 @@ def train_reward(
     """
     config, lengths, report = config or RewardConfig(), lengths or TextConfig(), report or QuietReport()
     base = _opened(model, lengths)
-    rankings = report.read("rankings", lambda: texts.rankings(data, base.chat, lengths))
-    first = rankings.train[0]
-    best = first.branches[first.ranks.index(min(first.ranks))]
     title = "An answer ranked first, in green; it is scored at its last token"
-    report.example(title, base.chat.shown(Turn(first.prompt, best)))
+    rankings = _read_rankings(data, base, lengths, report, title)
     centred: list[tuple[Turn, ...]] = []
     if demonstrations:
         centred = report.read("demonstrations", lambda: texts.demonstrations(demonstrations, base.chat, lengths)).train
     else:
         report.say("Without --demonstrations the zero of the scores means nothing")
     return stages.run_reward(base, rankings, config, Path(out), report, demonstrations=centred)
+
+
+def train_dpo(
+    model: str | Path | Base,
+    data: Sequence[DataSource],
+    out: str | Path,
+    config: DPOConfig | None = None,
+    *,
+    lengths: TextConfig | None = None,
+    report: StepReport | None = None,
+) -> dict[str, Any]:
+    """Train a policy on rankings of K answers without a reward model (DPO, arXiv 2305.18290).
+
+    Args:
+        model: The policy to start from, which is also the reference: usually the model that `train_sft` made.
+        data: Rankings.
+        out: The run directory.
+        config: How to train; by default the paper's settings.
+        lengths: As in `train_sft`.
+        report: As in `train_sft`.
+
+    Returns:
+        The run's summary; `["model"]` is the folder of the policy.
+
+    Raises:
+        UserError: As `train_sft`, or no ranking prefers one answer to another.
+        BadRowsError: As `train_sft`.
+    """
+    config, lengths, report = config or DPOConfig(), lengths or TextConfig(), report or QuietReport()
+    base = _opened(model, lengths)
+    rankings = _read_rankings(data, base, lengths, report, "An answer ranked first, in green")
+    return stages.run_dpo(base, rankings, config, Path(out), report)
 
 
 def train_ppo(
@@ -213,6 +243,17 @@ def read_pretraining(
     if not data:
         return []
     return report.read("pretraining texts", lambda: texts.pretraining(data, base.chat, lengths)).train
+
+
+def _read_rankings(
+    data: Sequence[DataSource], base: Base, lengths: TextConfig, report: StepReport, title: str
+) -> Gathered[RankedPrompt]:
+    """Read rankings, and show an answer ranked first under a title."""
+    rankings = report.read("rankings", lambda: texts.rankings(data, base.chat, lengths))
+    first = rankings.train[0]
+    best = first.branches[first.ranks.index(min(first.ranks))]
+    report.example(title, base.chat.shown(Turn(first.prompt, best)))
+    return rankings
 
 
 def _opened(model: str | Path | Base, lengths: TextConfig) -> Base:

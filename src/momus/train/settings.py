@@ -147,6 +147,39 @@ class RewardConfig:
 
 
 @dataclass(frozen=True)
+class DPOConfig:
+    """Settings of direct preference optimisation; the defaults are those of its paper (arXiv 2305.18290, B)."""
+
+    epochs: int = 1
+    """Passes over the rankings. Not stated in the appendix; their code has 1."""
+    prompts_per_batch: int = 64
+    """Prompts, each with all its answers, in one step (B: 64)."""
+    beta: float = 0.1
+    """How dear it is to leave the reference (B; 0.5 for summaries)."""
+    learning_rate: float = 1e-6
+    """Of RMSprop (B)."""
+    warmup_steps: int = 150
+    """The learning rate rises from 0 over these steps, then stays (B)."""
+    max_grad_norm: float = 1.0
+    """Clip the gradient's global norm; ours (their code: 10). inf: no clipping."""
+    seed: int = 0
+    """Orders the prompts."""
+    token_budget: int = 8192
+    """Tokens in one forward pass: memory and, but for rounding, not results."""
+    save_every: int = 50
+    """Steps between checkpoints."""
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> DPOConfig:
+        """Settings for a policy of some million parameters on two CPU cores."""
+        small = {"epochs": 2, "prompts_per_batch": 8, "learning_rate": 3e-5, "warmup_steps": 10, "token_budget": 2048}
+        return cls(**{**small, **changes})
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
 class PPOConfig:
     """Settings of PPO; the defaults are InstructGPT's (C.4) unless a field says otherwise."""
 

@@ -1,4 +1,4 @@
-"""The three steps of InstructGPT as commands run them: from a model and tokens to a directory with a better model.
+"""The stages as commands run them, InstructGPT's three steps and DPO: from a model and tokens to a better model.
 
 Every stage is one run directory (`runtime/runs.py`) with two things more, written when it is done: `model/`, a
 directory that transformers loads (and `ema/` for PPO), and `summary.json`, what was trained on what and what came out.
@@ -35,10 +35,11 @@ from momus.runtime.runs import Progress, Run
 from momus.runtime.sharding import describe, gathered, place, prepare, save, save_adapter, save_merged
 from momus.stats.bootstrap import Interval, mean_interval
 from momus.train.bases import Base, load_reward_for_policy
+from momus.train.dpo import all_answer_logprobs, preference_accuracy, train_on_preferences
 from momus.train.ppo import train_policy
-from momus.train.reward import RankedPrompt, center, pair_accuracy, train_reward_model
+from momus.train.reward import RankedPrompt, center, group_by_prompt, pair_accuracy, train_reward_model
 from momus.train.rollout import engine_sampler, reward_scorer
-from momus.train.settings import PAPER_DROPOUT, PPOConfig, RewardConfig, SFTConfig
+from momus.train.settings import PAPER_DROPOUT, DPOConfig, PPOConfig, RewardConfig, SFTConfig
 from momus.train.sft import demonstration_trees, dropout_of, fine_tune, mean_loss
 from momus.train.texts import Gathered, TokenizedPrompt, Tokens, digest
 
@@ -168,6 +169,33 @@ def run_reward(
         "cost": _cost(base, model, history),
     }
     return _finish(out, "reward", base, config, {"rankings": data.summary()}, result)
+
+
+def run_dpo(base: Base, data: Gathered[RankedPrompt], config: DPOConfig, out: Path, report: Report) -> dict[str, Any]:
+    """Train the policy on the rankings themselves, beside steps 2 and 3; its reference is the model it starts from.
+
+    Raises:
+        UserError: As `train_on_preferences`.
+    """
+    policy, start = _load(base, config.seed)
+    policy = prepare(policy, base.setup)
+    run = _run(out, "dpo", base, start, policy, config, [data.digest()])
+    if (done := _finished(out)) is not None:
+        return done
+    place(policy.eval())
+    before = all_answer_logprobs(policy, group_by_prompt(data.held_out), config.token_budget)
+    with report.watch("DPO", run) as progress:
+        history = train_on_preferences(policy, data.train, config, run, progress)
+    saved = _save(out, "model", policy, base)
+    with gathered(saved):
+        accuracy = preference_accuracy(saved, before, data.held_out, config.token_budget)
+    result = {
+        "steps": len(history),
+        "loss": history[-1]["loss"],
+        "held_out_pair_accuracy": as_dict(accuracy),
+        "cost": _cost(base, policy, history),
+    }
+    return _finish(out, "dpo", base, config, {"rankings": data.summary()}, result)
 
 
 def run_ppo(
