@@ -14,10 +14,10 @@ from momus.evaluate.instruct.systems import (
     PREFIX,
     Layout,
     System,
+    answer_key,
     answer_prompts,
     answers_in,
     by_prompt,
-    entry,
     read_systems,
 )
 from momus.files import Ledger
@@ -67,7 +67,7 @@ def test_finished_prompts_are_not_sampled_again(tmp_path, engine):
 def test_too_long_prompt_is_reported_and_the_others_answered(tmp_path, engine):
     answers, stored = _sampled(tmp_path, engine, WARM, [PROMPTS[0], LONG, PROMPTS[1]])
     assert [item.prompt for item in answers] == [PROMPTS[0].prompt, PROMPTS[1].prompt]
-    assert "tokens" in stored[entry(WARM, LONG.prompt)]["skipped"]
+    assert "tokens" in stored[answer_key(WARM, LONG.prompt)]["skipped"]
 
 
 def test_layouts_give_the_documented_prompts(engine):

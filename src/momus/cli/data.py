@@ -37,10 +37,10 @@ class Inspect:
         from momus.data.convert import recognise, summarise
         from momus.data.sources import watched
 
-        source, own = recognise(self.file, self.format)
+        source, format = recognise(self.file, self.format)
         with _progress() as progress:
-            summary = summarise(watched(source, progress), own)
-        print(_described(source, own, self.format is not None, summary))
+            summary = summarise(watched(source, progress), format)
+        print(_described(source, format, self.format is not None, summary))
         return 0
 
 
@@ -62,20 +62,20 @@ class Convert:
     """Leave bad rows out, and write the others."""
 
     def run(self) -> int:
-        """Write the file, or tell every bad row."""
+        """Write the file, or print every bad row."""
         from momus.data.convert import convert, recognise
         from momus.data.licences import is_non_commercial
         from momus.data.sources import watched
         from momus.terminal import visible
 
-        source, own = recognise(self.file, self.format)
+        source, format = recognise(self.file, self.format)
         with _progress() as progress:
             watching = watched(source, progress)
-            written, problems = convert(watching, own, self.out, self.kind, self.licence, self.skip_bad)
-        _tell(problems, "left out: ")
+            written, problems = convert(watching, format, self.out, self.kind, self.licence, self.skip_bad)
+        _print_problems(problems, "left out: ")
         if problems.left_out:
             print(f"momus: not kept: {visible(_counted_fields(problems.left_out))}", file=sys.stderr)
-        print(f"{written} records of {own.name} in {self.out}", file=sys.stderr)
+        print(f"{written} records of {format.name} in {self.out}", file=sys.stderr)
         licence = self.licence or source.licence
         if not licence:
             print("no licence is stated: name it with --licence", file=sys.stderr)
@@ -130,7 +130,7 @@ class Prompts:
             report, problems = choose_prompts(
                 self.file, self.out, rules, self.against, self.format, self.skip_bad, redact, progress
             )
-        _tell(problems, "left out: ")
+        _print_problems(problems, "left out: ")
         lines = [f"{number:>9} {what}" for what, number in report.counts.items()]
         if report.personal is not None and report.places is not None:
             lines += [f"{number:>9} [{kind}] for personal data" for kind, number in sorted(report.personal.items())]
@@ -147,14 +147,14 @@ def command(action: Annotated[Inspect | Convert | Prompts, tyro.conf.arg(name=""
     try:
         return action.run()
     except BadRowsError as error:
-        _tell(Problems(list(error.problems), error.count), "error: ")
+        _print_problems(Problems(list(error.problems), error.count), "error: ")
         print("momus: error: nothing written: mend these rows, or --skip-bad", file=sys.stderr)
         return error.exit_code
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how many rows were read; yields what is told the number."""
+    """Show on a terminal how many rows were read; yields what to call with the number."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -165,7 +165,7 @@ def _progress() -> Iterator[Callable[[int], None]]:
         yield lambda count: bars.update(bar, completed=count)
 
 
-def _tell(problems: Problems, how: str) -> None:
+def _print_problems(problems: Problems, how: str) -> None:
     from momus.terminal import visible
 
     for problem in problems.first:
@@ -174,13 +174,13 @@ def _tell(problems: Problems, how: str) -> None:
         print(f"momus: {how}{problems.count - len(problems.first)} more bad rows", file=sys.stderr)
 
 
-def _described(source: Source, own: Format, told: bool, summary: Summary) -> str:
+def _described(source: Source, format: Format, given: bool, summary: Summary) -> str:
     from momus.data.licences import is_non_commercial
     from momus.terminal import visible
 
     lines = [
         f"file      {source.name} ({source.kind})",
-        f"format    {own.name} ({'as told' if told else 'it has ' + own.known_by})",
+        f"format    {format.name} ({'as told' if given else 'it has ' + format.known_by})",
         f"rows      {summary.rows}",
         *([f"fields    {_named(summary.fields, 20)}"] if summary.fields else []),
         f"records   {_counted(summary.records) or 'none'}",

@@ -37,13 +37,13 @@ def command(
 
     if url is None and (model is not None or chat):
         raise UserError("--model and --chat are about a server: give its --url too")
-    found: dict[str, Any] = {"machine": _machine(), "extras": _extras(), "shipped_weights": _shipped()}
+    report: dict[str, Any] = {"machine": _machine(), "extras": _extras(), "shipped_weights": _shipped()}
     if url is not None:
-        found["server"] = _server(url, model, chat)
+        report["server"] = _server(url, model, chat)
     if json:
-        print(encoder.dumps(found, indent=2))
+        print(encoder.dumps(report, indent=2))
     else:
-        _print(found, Console())
+        _print(report, Console())
     return 0
 
 
@@ -71,7 +71,7 @@ def _machine() -> dict[str, str]:
 
 def _extras() -> dict[str, dict[str, str | None]]:
     """Return, for each extra, its packages and their versions: None for what is not installed."""
-    found: dict[str, dict[str, str | None]] = {}
+    versions: dict[str, dict[str, str | None]] = {}
     for requirement in metadata.requires("momus") or ():
         parts = re.match(r"""([\w.-]++).*extra == ['"]([\w-]+)['"]""", requirement)
         if parts is None or parts[1] == "momus" or parts[2] in ("all", "dev"):
@@ -80,8 +80,8 @@ def _extras() -> dict[str, dict[str, str | None]]:
             version = metadata.version(parts[1])
         except metadata.PackageNotFoundError:
             version = None
-        found.setdefault(parts[2], {})[parts[1]] = version
-    return found
+        versions.setdefault(parts[2], {})[parts[1]] = version
+    return versions
 
 
 def _shipped() -> str:
@@ -127,20 +127,20 @@ def _server(url: str, model: str | None, chat: bool) -> dict[str, Any]:
     }
 
 
-def _print(found: dict[str, Any], console: Console) -> None:
+def _print(report: dict[str, Any], console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("this machine", "")
-    for name, value in (*found["machine"].items(), ("shipped weights", found["shipped_weights"])):
+    for name, value in (*report["machine"].items(), ("shipped weights", report["shipped_weights"])):
         table.add_row(name, escape(value))
-    for extra, packages in found["extras"].items():
+    for extra, packages in report["extras"].items():
         missing = [name for name, version in packages.items() if version is None]
         shown = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
         table.add_row(escape(f"momus[{extra}]"), f"missing: {', '.join(missing)}" if missing else shown)
     console.print(table)
-    if "server" in found:
-        _print_server(found["server"], console)
+    if "server" in report:
+        _print_server(report["server"], console)
 
 
 def _print_server(server: dict[str, Any], console: Console) -> None:

@@ -73,8 +73,8 @@ def _print(document: Document) -> None:
     for piece in document.captions:
         table.add_row(str(piece.pages[0] or ""), _words(piece.text), escape(_short(piece.text)))
     left = {kind: sum(piece.kind == kind for piece in document.pieces) for kind in ("reference", "footnote", "float")}
-    told = ", ".join(f"{count} {kind}s" for kind, count in left.items() if count)
-    show(table, *([f"Left out: {told}"] if told else []), *(f"Note: {note}" for note in document.notes))
+    counts = ", ".join(f"{count} {kind}s" for kind, count in left.items() if count)
+    show(table, *([f"Left out: {counts}"] if counts else []), *(f"Note: {note}" for note in document.notes))
 
 
 def _first_page(document: Document, kind: str) -> str:

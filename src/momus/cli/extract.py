@@ -45,12 +45,12 @@ def command(
 
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
-    found = read_reviews(reviews)
+    given = read_reviews(reviews)
     model = chat.named(seed).used_by(by)
     extractor = open_extractor(by, model)
     ledger = Ledger(out.with_name(out.name + ".ledger"), {**extractor.identity(), "seed": seed})
     with ledger, bar("Reviews") as progress:
-        done = extract_reviews(found, extractor, ledger, progress)
+        done = extract_reviews(given, extractor, ledger, progress)
         if done.reviews or not done.failed:
             write_jsonl(out, done.reviews)
         ledger.remove()
@@ -60,8 +60,8 @@ def command(
     say(f"{done.points} points were extracted; {len(done.reviews)} reviews are in {out}")
     if done.rejected:
         say(f"{len(done.rejected)} points rejected: their quotes are not in the review, such as")
-    for own, quote in done.rejected[:_SHOWN]:
-        say(f"  {own.document}, {own.reviewer}: {quote!r}")
+    for review, quote in done.rejected[:_SHOWN]:
+        say(f"  {review.document}, {review.reviewer}: {quote!r}")
     if done.failed:
         first = done.failed[0]
         say(

@@ -83,11 +83,11 @@ def command(
     for note in text.notes:
         say(f"Note: {note}")
     if asker is None:
-        found = by_person(Path(str(given)), str(by), text, form, chosen)
+        feedback = by_person(Path(str(given)), str(by), text, form, chosen)
     else:
-        found = by_model(asker, str(chat.model), text, form, chosen, budget)
+        feedback = by_model(asker, str(chat.model), text, form, chosen, budget)
         tell_cost(model.asking)
-    _report(found, form, write_feedback(found, form, target, text), budget)
+    _report(feedback, form, write_feedback(feedback, form, target, text), budget)
     return 0
 
 
@@ -204,21 +204,21 @@ def _counter(tokenizer: str | None) -> Callable[[str], int]:
     return lambda text: len(loaded.encode(text, add_special_tokens=False, split_special_tokens=True))
 
 
-def _report(found: Feedback, form: Rubric, files: Sequence[Path], budget: int) -> None:
+def _report(feedback: Feedback, form: Rubric, files: Sequence[Path], budget: int) -> None:
     """Print feedback, and say what to know about it and where it is."""
     from momus.cli.shared.output import say
     from momus.documents.feedback import words_to_see
 
-    _print(found)
-    if found.struck:
-        say(f"Quotes struck because the document does not have them: {len(found.struck)}, such as")
-    for own in found.struck[:_SHOWN]:
-        say(f"  {own.quote!r}" + (", and its point, which needs one" if own.dropped else ""))
-    if found.share < 1:
-        say(f"{found.share:.0%} of the document's words fitted into {budget} tokens, spread over its sections")
-    if words := words_to_see(found, form):
+    _print(feedback)
+    if feedback.struck:
+        say(f"Quotes struck because the document does not have them: {len(feedback.struck)}, such as")
+    for quote in feedback.struck[:_SHOWN]:
+        say(f"  {quote.quote!r}" + (", and its point, which needs one" if quote.dropped else ""))
+    if feedback.share < 1:
+        say(f"{feedback.share:.0%} of the document's words fitted into {budget} tokens, spread over its sections")
+    if words := words_to_see(feedback, form):
         say(f"Words to look at before approving: {', '.join(words)}")
-    if found.released:
+    if feedback.released:
         say(f"It is in {files[1]}; beside the document in {files[2]}")
     else:
         say(

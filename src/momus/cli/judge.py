@@ -94,14 +94,14 @@ class Calibrate(_Judge):
             raise UserError(f"--pairs {self.pairs}: must be at least 1")
         pairs = self._pairs()
         judge = self.judge()
-        with bar("Pairs") as tell:
-            found = calibrate_judge(judge, pairs, lambda done: tell(done, len(pairs)))
-        print_judge(found)
-        say(f"{self.engine.model} as a judge of {self.task}: {found.advice}")
+        with bar("Pairs") as progress:
+            report = calibrate_judge(judge, pairs, lambda done: progress(done, len(pairs)))
+        print_judge(report)
+        say(f"{self.engine.model} as a judge of {self.task}: {report.advice}")
         if self.out is not None:
             who = {"model": weights_of(self.engine.model or ""), "url": self.engine.url}
             about = {"task": self.task, "file": self.file, "seed": self.seed}
-            write_json(self.out, {**who, **about, **found.model_dump()}, indent=1)
+            write_json(self.out, {**who, **about, **report.model_dump()}, indent=1)
         return 0
 
     def _pairs(self) -> list[Pair]:
@@ -151,7 +151,7 @@ class Compare:
         """Answer, print a table and write the answers."""
         from momus.cli.shared.judge_report import print_ways
         from momus.cli.shared.output import bar, check_file, say, weights_of
-        from momus.cli.shared.searching import load_rain, read_prompts, way_to_compare
+        from momus.cli.shared.searching import choose_embeddings, load_rain, read_prompts
         from momus.errors import UserError
         from momus.evaluate.rain.comparison import WayComparison, answer_all, summarise_ways
         from momus.files import Ledger
@@ -163,7 +163,7 @@ class Compare:
         check_file(self.out)
         task = RAIN_TASKS[self.task].with_settings(max_tokens=self.max_tokens).with_cases(self.cases)
         prompts = read_prompts([self.file], [], self.task, self.limit)
-        embeddings = way_to_compare(None, self.engine.url)
+        embeddings = choose_embeddings(None, self.engine.url)
         rain = load_rain(self.engine, task, embeddings=embeddings)
         reward = self._reward(rain.chat)
         grader = None
@@ -181,15 +181,15 @@ class Compare:
             "seed": self.seed,
         }
         ledger = Ledger(self.out.with_name(self.out.name + ".ledger"), settings)
-        with ledger, bar("Prompts") as tell:
-            asked = [with_suffix(own, self.suffix) for own in prompts if isinstance(own, Prompt)]
-            found, unfit = answer_all(WayComparison(rain, grader, self.seed, reward), asked, ledger, tell)
-            if found:
-                write_jsonl(self.out, found)
+        with ledger, bar("Prompts") as progress:
+            asked = [with_suffix(prompt, self.suffix) for prompt in prompts if isinstance(prompt, Prompt)]
+            answers, unfit = answer_all(WayComparison(rain, grader, self.seed, reward), asked, ledger, progress)
+            if answers:
+                write_jsonl(self.out, answers)
             ledger.remove()
-        if not found:
+        if not answers:
             raise UserError(f"none of the {unfit} prompts fits the model")
-        print_ways(summarise_ways(found), len(prompts) - unfit)
+        print_ways(summarise_ways(answers), len(prompts) - unfit)
         say(f"graded by {self.grader or 'the model itself: a higher value is no evidence of better answers'}")
         say(f"{unfit} more prompts did not fit; the answers are {self.out}")
         return 0
@@ -207,9 +207,9 @@ class Compare:
         if not source:
             return None
         if source.folder is not None:
-            own = RewardModel.load(source.folder)  # refuses one that only scores critiques
+            model = RewardModel.load(source.folder)  # refuses one that only scores critiques
             return AnswerReward(
-                reward_function(own), ChatFormat(load_tokenizer(source.folder)), identify_reward(source, None)
+                reward_function(model), ChatFormat(load_tokenizer(source.folder)), identify_reward(source, None)
             )
         if source.tokenizer is not None:
             from momus.search.reward_server import check_chat_template

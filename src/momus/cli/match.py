@@ -1,4 +1,4 @@
-"""`momus match`: which points of two lists are the same, and how well a matcher tells."""
+"""`momus match`: which points of two lists are the same, and how well a matcher decides it."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ def command(
     a, b = read_points(first), read_points(second)
     model = chat.named(seed).used_by(by)
     matcher = open_matcher(by, model, calibration, (*a, *b))
-    found = find_matches(matcher, a, b, threshold)
+    matches = find_matches(matcher, a, b, threshold)
     tell_cost(model.asking)
     if json:
         rows = [
-            {"a": own.first, "b": own.second, "score": own.score, "reason": own.reason,
-             "first": a[own.first], "second": b[own.second]}
-            for own in found
+            {"a": match.first, "b": match.second, "score": match.score, "reason": match.reason,
+             "first": a[match.first], "second": b[match.second]}
+            for match in matches
         ]  # fmt: skip
         print(encoder.dumps(rows, ensure_ascii=False, indent=1))
         return 0
-    _print(found, a, b)
-    hits = (len({own.first for own in found}), len({own.second for own in found}))
+    _print(matches, a, b)
+    hits = (len({match.first for match in matches}), len({match.second for match in matches}))
     show(f"{hits[0]} of {len(a)} points of {first} and {hits[1]} of {len(b)} of {second} have a match.")
     return 0
 
@@ -105,13 +105,19 @@ def calibrate(
 
     if out is not None and not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
-    known = read_labels(labels)
-    texts = (text for own in known.pairs for side in (own.first, own.second) for text in side)
+    labelled = read_labels(labels)
+    texts = (text for pair in labelled.pairs for side in (pair.first, pair.second) for text in side)
     model = chat.named(seed).used_by(by)
     matcher = open_matcher(by, model, None, texts)
+    if same_from is None:
+        same_from = labelled.same_from
     with bar("Lists") as progress:
         measured = calibrate_matcher(
-            matcher, known.pairs, known.same_from if same_from is None else same_from, labels.name, progress=progress
+            matcher,
+            labelled.pairs,
+            same_from,
+            labels.name,
+            progress=progress,
         )
     tell_cost(model.asking)
     _print_calibration(measured)
@@ -126,38 +132,46 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     return calibrate if arguments[:1] == ["calibrate"] else command
 
 
-def _print(found: Sequence[Match], first: Sequence[str], second: Sequence[str]) -> None:
+def _print(matches: Sequence[Match], first: Sequence[str], second: Sequence[str]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
     from momus.cli.shared.output import show
 
     table = Table("score", "first", "second", "why", show_lines=True)
-    for own in found:
-        cells = (first[own.first], second[own.second], own.reason)
-        table.add_row(str(own.score), *map(escape, cells))
-    if found:
+    for match in matches:
+        cells = (first[match.first], second[match.second], match.reason)
+        table.add_row(str(match.score), *map(escape, cells))
+    if matches:
         show(table)
 
 
-def _print_calibration(found: MatchCalibration) -> None:
+def _print_calibration(result: MatchCalibration) -> None:
     from rich.markup import escape
     from rich.table import Table
 
     from momus.cli.shared.output import show
 
-    title = escape(f"{found.matcher['kind']} on {found.data}")
+    title = escape(f"{result.matcher['kind']} on {result.data}")
     table = Table("", "", title=title, title_justify="left", show_header=False)
-    table.add_row("pairs", f"{found.pairs}, {found.same} of them the same (labelled {found.same_from:g} or more)")
-    table.add_row("documents", f"{found.documents}" + (f"; {found.failed} lists failed" if found.failed else ""))
     table.add_row(
-        "similarity that scores 7", f"{found.threshold:.3f} (folds {found.lowest:.3f} to {found.highest:.3f})"
+        "pairs",
+        f"{result.pairs}, {result.same} of them the same (labelled {result.same_from:g} or more)",
     )
-    for name, estimate in (("precision", found.precision), ("recall", found.recall), ("F1", found.f1)):
+    table.add_row("documents", f"{result.documents}" + (f"; {result.failed} lists failed" if result.failed else ""))
+    table.add_row(
+        "similarity that scores 7",
+        f"{result.threshold:.3f} (folds {result.lowest:.3f} to {result.highest:.3f})",
+    )
+    for name, estimate in (
+        ("precision", result.precision),
+        ("recall", result.recall),
+        ("F1", result.f1),
+    ):
         table.add_row(f"{name}, each document left out", str(estimate))
-    table.add_row("AUC", f"{found.auc:.3f}")
-    table.add_row("average precision", f"{found.average_precision:.3f} (chance {found.same / found.pairs:.3f})")
-    if found.pearson and found.spearman:
-        table.add_row("Pearson's r with the labels", str(found.pearson))
-        table.add_row("Spearman's rho", str(found.spearman))
+    table.add_row("AUC", f"{result.auc:.3f}")
+    table.add_row("average precision", f"{result.average_precision:.3f} (chance {result.same / result.pairs:.3f})")
+    if result.pearson and result.spearman:
+        table.add_row("Pearson's r with the labels", str(result.pearson))
+        table.add_row("Spearman's rho", str(result.spearman))
     show(table)

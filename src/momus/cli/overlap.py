@@ -46,7 +46,7 @@ def command(
         threshold: Pairs are the same point from this score on, 5 to 10.
         within: Strata, such as venue, within which the shuffled null hands a model's points to another document.
         shuffles: How often it does.
-        aspects: What says what points are about: words, or the model.
+        aspects: How the aspect of each point is decided: by words, or by the model.
         chat: The model to ask.
         calibration: What momus match calibrate measured of this matcher: its threshold scores 7.
         seed: Everything random follows from it.
@@ -68,7 +68,13 @@ def command(
     documents = documents_of(read_reviews(reviews))
     systems = systems_in(documents)
     named = chat.named(seed).used_by(by, aspects)
-    texts = [point for own in documents for side in (own.models, own.people) for p in side.values() for point in p]
+    texts = [
+        point
+        for document in documents
+        for side in (document.models, document.people)
+        for points in side.values()
+        for point in points
+    ]
     tagger = open_tagger(aspects, named)
     matcher = open_matcher(by, named, calibration, texts)
     matched = _matched(documents, matcher, out, within, shuffles, seed)
@@ -88,8 +94,8 @@ def command(
     options += ["--model", chat.model] if chat.model else []
     options += ["--calibration", calibration.name] if calibration else []
     page = write_overlap(report, out, shlex.join(["momus", "overlap", reviews.name, *map(str, options)]))
-    for own, table in zip(report.systems, report.aspects, strict=True):
-        show(*overlap_tables(own, table), summarise_overlap(own))
+    for system, table in zip(report.systems, report.aspects, strict=True):
+        show(*overlap_tables(system, table), summarise_overlap(system))
     say(f"The page is {page}")
     return 0
 
@@ -105,7 +111,7 @@ def _matched(
     settings = {
         **matcher.identity(), "likeness": matcher.scale.threshold, "within": within, "shuffles": shuffles,
         "null": "by model", "seed": seed,
-        "reviews": digest([[own.id, own.models, own.people, own.strata] for own in documents]),
+        "reviews": digest([[document.id, document.models, document.people, document.strata] for document in documents]),
     }  # fmt: skip
     with Ledger(out / "scores.jsonl", settings) as ledger, bar("Documents") as progress:
         return list(

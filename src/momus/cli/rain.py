@@ -27,7 +27,7 @@ def _check(**counts: int | None) -> None:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How an answer is searched for; None is what the task says."""
+    """How an answer is searched for; None means the task's value."""
 
     max_tokens: int | None = None
     """Longest answer, in tokens."""
@@ -48,7 +48,7 @@ class SearchOptions:
         if self.iterations is not None and self.iterations < 2:
             raise UserError(f"--iterations {self.iterations}: must be at least 2")
 
-    def of(self, task: str) -> RainTask:
+    def apply_to(self, task: str) -> RainTask:
         """Return a task with these settings."""
         from momus.search.rain.tasks import RAIN_TASKS
 
@@ -79,7 +79,7 @@ class BudgetOptions:
         return Budget(self.budget_tokens, self.budget_iterations, seconds=self.budget_seconds)
 
 
-_NO_MODEL, _AS_THE_TASK_SAYS, _UNLIMITED = EngineOptions(), SearchOptions(), BudgetOptions()
+_NO_MODEL, _TASK_SETTINGS, _UNLIMITED = EngineOptions(), SearchOptions(), BudgetOptions()
 
 
 def command(
@@ -90,7 +90,7 @@ def command(
     out: Path | None = None,
     export: Literal["preferences", "demonstrations"] | None = None,
     limit: int | None = None,
-    search: Annotated[SearchOptions, FLAT] = _AS_THE_TASK_SAYS,
+    search: Annotated[SearchOptions, FLAT] = _TASK_SETTINGS,
     budget: Annotated[BudgetOptions, FLAT] = _UNLIMITED,
     seed: Seed = 0,
     json: bool = False,
@@ -114,8 +114,8 @@ def command(
         json: Print JSON, one answer a line.
     """
     from momus.cli.shared.output import say, weights_of
-    from momus.cli.shared.rain_report import exported, tell
-    from momus.cli.shared.searching import load_rain, read_prompts, way_to_compare
+    from momus.cli.shared.rain_report import export_searches, print_run
+    from momus.cli.shared.searching import choose_embeddings, load_rain, read_prompts
 
     if bool(files) == bool(prompt):
         raise UserError("give files with prompts, or --prompt, and not both")
@@ -124,17 +124,17 @@ def command(
     if prompt and (out or export):
         raise UserError("--out and --export are for files: a --prompt is answered here")
     _check(limit=limit)
-    chosen = search.of(task)
+    rain_task = search.apply_to(task)
     prompts = read_prompts(files, prompt, task, limit)
     engine = _with_model(engine, task)
-    compared = way_to_compare(search.embeddings, engine.url)
-    rain = load_rain(engine, chosen, search.chat_template, compared)
+    embeddings = choose_embeddings(search.embeddings, engine.url)
+    rain = load_rain(engine, rain_task, search.chat_template, embeddings)
     if out is None:
         return _answer_here(rain, prompts, seed, budget.budget(), json)
     settings = {
         "model": weights_of(engine.model or "") if engine.url is None else _name(engine, rain),
-        "task": chosen.stored(),
-        "embeddings": compared,
+        "task": rain_task.stored(),
+        "embeddings": embeddings,
         "budget": asdict(budget.budget()),
         "template": rain.chat.template,
         "seed": seed,
@@ -145,19 +145,19 @@ def command(
         ],  # "fast": once one of two
     }
     path = _answer_all(rain, prompts, seed, budget.budget(), out, settings)
-    tell(path, json)
+    print_run(path, json)
     if export is not None:
-        say(exported(path, export, f"RAIN ({task}), self-evaluation of {_name(engine, rain)}"))
+        say(export_searches(path, export, f"RAIN ({task}), self-evaluation of {_name(engine, rain)}"))
     return 0
 
 
 def _answer_here(rain: Rain, prompts: list[Prompt | Task], seed: int, budget: Budget, json: bool) -> int:
     """Answer prompts one after the other, and print what comes out."""
-    from momus.cli.shared.rain_report import print_answer, shown
+    from momus.cli.shared.rain_report import live_answers, print_answer
 
-    with shown() as showing:
-        for index, own in enumerate(prompts):
-            print_answer(rain.answer(index, own, seed, budget, showing(index, len(prompts))), json)
+    with live_answers() as showing:
+        for index, item in enumerate(prompts):
+            print_answer(rain.answer(index, item, seed, budget, showing(index, len(prompts))), json)
     return 0
 
 
@@ -170,13 +170,13 @@ def _answer_all(
     settings: dict[str, Any],
 ) -> Path:
     """Answer prompts into a run directory; returns the file with all answers."""
-    from momus.cli.shared.rain_report import shown
+    from momus.cli.shared.rain_report import live_answers
     from momus.search.rain.dataset import run
 
-    with shown() as showing:
+    with live_answers() as showing:
 
-        def answer(index: int, own: Prompt | Task) -> RainAnswer:
-            return rain.answer(index, own, seed, budget, showing(index, len(prompts)))
+        def answer(index: int, item: Prompt | Task) -> RainAnswer:
+            return rain.answer(index, item, seed, budget, showing(index, len(prompts)))
 
         return run(prompts, out, settings, answer, lambda done, total: None)
 

@@ -43,7 +43,7 @@ class Sample:
         from dataclasses import asdict
 
         from momus.evaluate.instruct.feedback import prompts_in, records_of
-        from momus.evaluate.instruct.systems import answer_prompts, answers_in, entry, open_engine, read_systems
+        from momus.evaluate.instruct.systems import answer_key, answer_prompts, answers_in, open_engine, read_systems
         from momus.files import Ledger
         from momus.records import write_jsonl
 
@@ -59,21 +59,21 @@ class Sample:
         line_up = {system.name: {**asdict(system), "weights": weights_of(system.model)} for system in systems}
         answers = self.out / _ANSWERS
         # Where a model lies decides nothing, its weights do.
-        settings = {name: {k: v for k, v in own.items() if k != "model"} for name, own in line_up.items()}
+        settings = {name: {k: v for k, v in entry.items() if k != "model"} for name, entry in line_up.items()}
         with Ledger(self.out / "samples.jsonl", {"systems": settings, "seed": self.seed}) as ledger:
             write_json(self.out / _LINE_UP, line_up, indent=1)
             for system in systems:
-                if all(entry(system, own.prompt) in ledger for own in prompts):
+                if all(answer_key(system, prompt.prompt) in ledger for prompt in prompts):
                     continue
                 with bar(system.name) as progress:
                     answer_prompts(system, open_engine(system), prompts, ledger, seed=self.seed, progress=progress)
             write_jsonl(answers, answers_in(ledger, systems, prompts))
             for system in systems:
-                said = [ledger[entry(system, own.prompt)] for own in prompts]
-                cut = sum("answer" in own and not own["finished"] for own in said)
-                skipped = [own["skipped"] for own in said if "skipped" in own]
+                rows = [ledger[answer_key(system, prompt.prompt)] for prompt in prompts]
+                cut = sum("answer" in row and not row["finished"] for row in rows)
+                skipped = [row["skipped"] for row in rows if "skipped" in row]
                 how = f"{cut} of them cut at {system.max_tokens} tokens"
-                say(f"{system.name}: {len(said) - len(skipped)} answers, {how}")
+                say(f"{system.name}: {len(rows) - len(skipped)} answers, {how}")
                 if skipped:
                     say(f"{system.name}: {len(skipped)} prompts not answered; the first: {skipped[0]}")
         say(f"The answers are {answers}")
@@ -125,7 +125,7 @@ class Rank:
         say(f"{len(rankings)} rankings by {rankings[0].labeler} in {self.out}")
         if skipped:
             say(f"{len(skipped)} prompts not ranked; the first: {skipped[0]}")
-        masses = [own.confidence for own in rankings if own.confidence is not None]
+        masses = [ranking.confidence for ranking in rankings if ranking.confidence is not None]
         if masses:
             say(f"A and B had {np.mean(masses):.1%} of the probability on average, {min(masses):.1%} at least")
             if np.mean(masses) < 0.5:
@@ -173,7 +173,7 @@ class Preferences:
         if not rankings and not judgements:
             raise UserError(f"{', '.join(self.files)}: neither rankings nor judgements in it")
         parts: list[Any] = []
-        if simulated := sum(own.comment == SIMULATED for own in rankings):
+        if simulated := sum(ranking.comment == SIMULATED for ranking in rankings):
             parts.append(f"{simulated} of {len(rankings)} rankings are by simulated contractors, not by people")
         numbers: dict[str, Any] = {}
         games, unnamed = games_of(rankings)

@@ -44,16 +44,16 @@ class Reward:
         model, chat = reward_model(self.model)
         limit = getattr(model.backbone.config, "max_position_embeddings", None)
         ranked = _in_tokens(self.data, chat, limit if isinstance(limit, int) else None)
-        counts, prompts = pairs_right(model, ranked), [own.prompt for own in ranked]
+        counts, prompts = pairs_right(model, ranked), [ranking.prompt for ranking in ranked]
         rows = {"all": accuracy(counts, prompts)}
-        by_labeler = accuracy_by(counts, prompts, [own.labeler for own in ranked])
+        by_labeler = accuracy_by(counts, prompts, [ranking.labeler for ranking in ranked])
         if len(by_labeler) > 1:
             if len(by_labeler) > _MOST_LABELERS:
                 say(f"{len(by_labeler)} labelers: the {_MOST_LABELERS} with the most rankings are shown")
-            rows |= {name or "not stated": own for name, own in list(by_labeler.items())[:_MOST_LABELERS]}
+            rows |= {name or "not stated": share for name, share in list(by_labeler.items())[:_MOST_LABELERS]}
         show(accuracy_table("Pairs ordered as the labeler did", rows))
         if self.out:
-            write_json(self.out, {name: asdict(own) for name, own in rows.items()}, indent=1)
+            write_json(self.out, {name: asdict(share) for name, share in rows.items()}, indent=1)
         return 0
 
 
@@ -101,15 +101,15 @@ class Labelers:
             torch.manual_seed(self.seed)
             return RewardModel.from_causal_lm(base).to(device)
 
-        with bar("Training") as told:
+        with bar("Training") as show_progress:
 
             def progress(fold: int) -> Progress:
-                return lambda done, total, metrics: told(fold * total + done, self.folds * total)
+                return lambda done, total, metrics: show_progress(fold * total + done, self.folds * total)
 
-            settings = {"model": weights_of(self.model), "data": digest([repr(own) for own in ranked])}
-            found = cross_validate(fresh, ranked, config, self.out, settings, folds=self.folds, progress=progress)
-        show(folds_table(found))
-        write_json(self.out / "labelers.json", asdict(found), indent=1)
+            settings = {"model": weights_of(self.model), "data": digest([repr(ranking) for ranking in ranked])}
+            result = cross_validate(fresh, ranked, config, self.out, settings, folds=self.folds, progress=progress)
+        show(folds_table(result))
+        write_json(self.out / "labelers.json", asdict(result), indent=1)
         say(f"The numbers are {self.out / 'labelers.json'}")
         return 0
 
@@ -140,7 +140,7 @@ class Public:
     """An OpenAI-compatible server to ask instead of a model in this process."""
 
     def run(self) -> int:
-        """Run the tasks; those that cannot be run are told, and the exit code is then 2."""
+        """Run the tasks; those that cannot be run are named on stderr, and the exit code is then 2."""
         if self.answers:
             return self._score_answers()
         if not self.model or not self.tasks:
@@ -157,16 +157,16 @@ class Public:
         results: list[TaskResult] = []
         failed = False
         settings = {"model": weights_of(self.model), "url": self.url}
-        with Ledger(self.out / "answers.jsonl", settings) as ledger, bar("Questions") as told:
-            for found in run_public(Questions(engine, ledger, told), config, say):
-                if isinstance(found, UserError):
+        with Ledger(self.out / "answers.jsonl", settings) as ledger, bar("Questions") as progress:
+            for outcome in run_public(Questions(engine, ledger, progress), config, say):
+                if isinstance(outcome, UserError):
                     failed = True
-                    print("momus: error:", found, file=sys.stderr)
+                    print("momus: error:", outcome, file=sys.stderr)
                 else:
-                    results += found
+                    results += outcome
         if not results:
             return UserError.exit_code
-        notes = dict.fromkeys(f"{own.task}, {own.metric}: {own.note}" for own in results if own.note)
+        notes = dict.fromkeys(f"{result.task}, {result.metric}: {result.note}" for result in results if result.note)
         show(results_table(results), *notes)
         say(f"The results are {write_results(self.out, results)}")
         return UserError.exit_code if failed else 0
@@ -191,10 +191,10 @@ class Public:
 
     def _files(self) -> Mapping[str, str]:
         files = {}
-        for own in self.data:
-            name, equals, file = own.partition("=")
+        for given in self.data:
+            name, equals, file = given.partition("=")
             if not equals or not file:
-                raise UserError(f"--data {own}: write TASK=FILE")
+                raise UserError(f"--data {given}: write TASK=FILE")
             files[name] = file
         return files
 
@@ -216,7 +216,7 @@ class Tax:
         from momus.report.tax import write_tax
         from momus.report.terminal import tax_table
 
-        named = [_named_results(own) for own in (self.before, *self.after)]
+        named = [_named_results(folder) for folder in (self.before, *self.after)]
         report = compare_systems(named[0], named[1:])
         show(tax_table(report))
         shown = " ".join(["momus evaluate tax", self.before, *self.after])
@@ -240,7 +240,7 @@ def reward_model(folder: str) -> tuple[RewardModel, ChatFormat]:
 
 
 def _in_tokens(files: tuple[str, ...], chat: ChatFormat, limit: int | None) -> list[Ranked]:
-    """Read rankings and turn them into tokens; what is left out is told."""
+    """Read rankings and turn them into tokens; print what is left out."""
     from momus.evaluate.instruct.feedback import of_kind, records_of
     from momus.evaluate.instruct.reward_models import ranked_in_tokens
     from momus.records import Ranking

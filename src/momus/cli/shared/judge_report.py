@@ -13,41 +13,41 @@ if TYPE_CHECKING:
     from momus.evaluate.rain.judge import JudgeReport
 
 
-def print_ways(found: Sequence[WayReport], prompts: int) -> None:
+def print_ways(ways: Sequence[WayReport], prompts: int) -> None:
     """Print what every way to answer came to, on average over prompts."""
     table = Table(title=f"{prompts} prompts; values from -1 to 1, 95% intervals")
     table.add_column("")
     for name in ("own value", "graded", "gain over greedy", "tokens", "× greedy", "seconds", "samples"):
         table.add_column(name, justify="right")
-    for own in found:
-        values = (own.own, own.graded, own.gain)
+    for way in ways:
+        values = (way.own, way.graded, way.gain)
         table.add_row(
-            own.way,
+            way.way,
             *(f"{value.value:+.2f} ({value.low:+.2f} to {value.high:+.2f})" for value in values),
-            f"{own.tokens:.0f}",
-            f"{own.tokens / found[0].tokens:.1f}",
-            f"{own.seconds:.2f}",
-            f"{own.samples:.1f}",
+            f"{way.tokens:.0f}",
+            f"{way.tokens / ways[0].tokens:.1f}",
+            f"{way.seconds:.2f}",
+            f"{way.samples:.1f}",
         )
     Console(width=140).print(table)
 
 
-def print_judge(found: JudgeReport) -> None:
+def print_judge(report: JudgeReport) -> None:
     """Print what was measured of a judge."""
-    table = Table(title=f"{found.measured} pairs" + (f", {found.unfit} more did not fit" if found.unfit else ""))
+    table = Table(title=f"{report.measured} pairs" + (f", {report.unfit} more did not fit" if report.unfit else ""))
     table.add_column("")
     for name in ("share", "95% interval"):
         table.add_column(name, justify="right")
     rows = {
-        "the better of two answers is preferred (ties half)": found.pairs,
-        "… by probability instead of verdict": found.soft,
-        "a single answer is told right (undecided half)": found.answers,
-        "    better answers": found.better,
-        "    worse answers": found.worse,
-        "both orders agree": found.decided,
-        "probability of the first label (no bias: 50%)": found.first_label,
-        "probability of both labels together": found.mass,
-        "abstained": found.abstained,
+        "the better of two answers is preferred (ties half)": report.pairs,
+        "… by probability instead of verdict": report.soft,
+        "a single answer is told right (undecided half)": report.answers,
+        "    better answers": report.better,
+        "    worse answers": report.worse,
+        "both orders agree": report.decided,
+        "probability of the first label (no bias: 50%)": report.first_label,
+        "probability of both labels together": report.mass,
+        "abstained": report.abstained,
     }
     for name, share in rows.items():
         table.add_row(name, f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}")

@@ -127,7 +127,7 @@ class ReviewerOptions(CriticOptions):
             raise UserError("--device and --precision are for a model in this process: a server decides for itself")
 
     def prompted(self) -> PromptedConfig | None:
-        """Return how a model that chats is asked, where that was said."""
+        """Return how a model that chats is asked; None where no option says."""
         from momus.cli.shared.prompting import read_prompting
 
         return read_prompting(self.rules, self.samples)

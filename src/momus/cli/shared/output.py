@@ -35,7 +35,7 @@ def show(*parts: Any) -> None:
 
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar where somebody is looking; yields what to tell the number done and their total."""
+    """Show a progress bar where somebody is looking; yields what to call with the number done and the total."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -44,8 +44,8 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=_STDERR, transient=True, disable=not _STDERR.is_terminal) as bars:
-        own = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(own, completed=done, total=total)
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def check_file(out: Path) -> None:

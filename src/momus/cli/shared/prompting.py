@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def read_prompting(rules: Path | None, samples: int | None) -> PromptedConfig | None:
-    """Return how a model is to be asked; None where no option says anything about it.
+    """Return how a model is asked; None where no option says.
 
     Raises:
         UserError: The rules cannot be read, or a value is out of range.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def shown() -> Iterator[Callable[[int, int], Callable[[str, int], None]]]:
+def live_answers() -> Iterator[Callable[[int, int], Callable[[str, int], None]]]:
     """Show the answer as it grows, and is taken back, where somebody is looking."""
     from rich.console import Console
     from rich.live import Live
@@ -46,7 +46,7 @@ def print_answer(answer: RainAnswer, as_json: bool) -> None:
 
 
 def _summary(answer: RainAnswer) -> str:
-    """Say in one line how an answer was found, and what is to be known about it."""
+    """Say in one line how an answer was found, and what a reader should know."""
     judged = answer.judged or 1
     parts = [
         f"{len(answer.sets)} token sets, {answer.iterations} iterations, {answer.forwarded} tokens forwarded",
@@ -59,28 +59,30 @@ def _summary(answer: RainAnswer) -> str:
     return "; ".join([*parts, compared])
 
 
-def tell(path: Path, as_json: bool) -> None:
-    """Say what a run came to; print its answers as JSON where that is wanted."""
+def print_run(path: Path, as_json: bool) -> None:
+    """Print a run's totals on stderr; with `as_json` its answers on stdout."""
     from momus.records import read_jsonl
     from momus.search.rain.dataset import RainAnswer
 
     answers = list(read_jsonl(path, RainAnswer))
     if as_json:
         print(path.read_text(encoding="utf-8"), end="")
-    done = [own for own in answers if not own.skipped]
-    judged = sum(own.judged for own in done) or 1
-    if skipped := [own for own in answers if own.skipped]:
+    done = [answer for answer in answers if not answer.skipped]
+    judged = sum(answer.judged for answer in done) or 1
+    if skipped := [answer for answer in answers if answer.skipped]:
         say(f"{len(skipped)} prompts have no answer; the first, number {skipped[0].index}: {skipped[0].skipped}")
+    met, iterations = sum(answer.met for answer in done), sum(answer.iterations for answer in done)
+    forwarded, disagreed = sum(answer.forwarded for answer in done), sum(answer.disagreed for answer in done)
+    abstained = sum(answer.abstained for answer in done)
     say(
-        f"{len(done)} answers, {sum(own.met for own in done)} of them met the threshold; "
-        f"{sum(own.iterations for own in done)} iterations, {sum(own.forwarded for own in done)} tokens forwarded; "
-        f"orders contradicted each other in {sum(own.disagreed for own in done) / judged:.0%} of the judgements, the "
-        f"judge abstained in {sum(own.abstained for own in done) / judged:.0%}"
+        f"{len(done)} answers, {met} of them met the threshold; {iterations} iterations, {forwarded} tokens forwarded; "
+        f"orders contradicted each other in {disagreed / judged:.0%} of the judgements, the "
+        f"judge abstained in {abstained / judged:.0%}"
     )
     say(f"The answers are {path}")
 
 
-def exported(path: Path, kind: str, by: str) -> str:
+def export_searches(path: Path, kind: str, by: str) -> str:
     """Write the searches of a run as training data next to it; returns a line that says what was written."""
     from momus.records import Record, read_jsonl, write_jsonl
     from momus.search.rain.dataset import RainAnswer, demonstrations, preferences

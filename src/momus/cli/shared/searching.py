@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from momus.search.rain.tasks import RainTask
 
 
-def way_to_compare(embeddings: str | None, url: str | None) -> str:
-    """Return how siblings are compared where it was not said: by what can be had.
+def choose_embeddings(embeddings: str | None, url: str | None) -> str:
+    """Return how siblings are compared: as asked, or by the best that is there.
 
     Raises:
         UserError: The model's values are asked for, which no server shows.
@@ -44,7 +44,7 @@ def load_rain(options: EngineOptions, task: RainTask, template: Path | None = No
 
 
 def read_template(path: Path | None) -> str | None:
-    """Read a chat template; a missing file is told by its name."""
+    """Read a chat template; one that is not UTF-8 is refused by its name."""
     try:
         return None if path is None else path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -58,21 +58,21 @@ def read_prompts(files: Sequence[str], given: Sequence[str], task: str, limit: i
     from momus.records import Prompt, Task
 
     read: Callable[[str], Iterator[Prompt | Task]] = _tasks if task == "critique" else _prompts
-    found: list[Prompt | Task] = [
+    items: list[Prompt | Task] = [
         Task(id="", question="", answer=text) if task == "critique" else Prompt(prompt=text) for text in given
     ]
-    found += islice(chain.from_iterable(map(read, files)), limit)
-    if not found:
+    items += islice(chain.from_iterable(map(read, files)), limit)
+    if not items:
         raise UserError(f"there are no prompts in {', '.join(files)}")
-    return found
+    return items
 
 
 def _tasks(file: str) -> Iterator[Task]:
     from momus.critics.dataset import read_records
     from momus.records import Tamper
 
-    for own in read_records(Path(file), Path(file).read_bytes()):
-        yield own.task.model_copy(update={"answer": own.answer}) if isinstance(own, Tamper) else own
+    for record in read_records(Path(file), Path(file).read_bytes()):
+        yield record.task.model_copy(update={"answer": record.answer}) if isinstance(record, Tamper) else record
 
 
 def _prompts(file: str) -> Iterator[Prompt]:
@@ -80,10 +80,10 @@ def _prompts(file: str) -> Iterator[Prompt]:
     from momus.data.sources import Problem
     from momus.records import Demonstration, Judgement, Prompt, Ranking
 
-    for own in read(*recognise(file)):
-        if isinstance(own, Problem):
-            raise UserError(f"{own}: mend it, or convert the file with momus data convert --skip-bad")
-        if isinstance(own, Prompt):
-            yield own
-        elif isinstance(own, Demonstration | Judgement | Ranking):
-            yield Prompt(prompt=own.prompt, origin=own.origin)
+    for record in read(*recognise(file)):
+        if isinstance(record, Problem):
+            raise UserError(f"{record}: mend it, or convert the file with momus data convert --skip-bad")
+        if isinstance(record, Prompt):
+            yield record
+        elif isinstance(record, Demonstration | Judgement | Ranking):
+            yield Prompt(prompt=record.prompt, origin=record.origin)

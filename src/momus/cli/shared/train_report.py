@@ -1,4 +1,4 @@
-"""How `momus train` says what it does: on stderr, from one process."""
+"""What `momus train` prints on stderr, from one process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN = 8
 
 
 class Report:
-    """Says what happens, on stderr, from one process."""
+    """Prints on stderr, from one process."""
 
     def __init__(self, track: tuple[str, ...]) -> None:
         check_sinks(track)
@@ -41,16 +41,16 @@ class Report:
     def read(self, kind: str, work: Callable[[], Gathered[ItemT]]) -> Gathered[ItemT]:
         """Read files while a spinner turns, and say what is kept and what is left out and why."""
         with self._console.status(f"Reading {kind}"):
-            found = work()
-        about = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in found.about.items())
-        self.say(f"{kind}: {len(found.train)} to train on, {len(found.held_out)} held out; {about}")
-        for reason, count in found.dropped.most_common(_SHOWN):
+            gathered = work()
+        about = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in gathered.about.items())
+        self.say(f"{kind}: {len(gathered.train)} to train on, {len(gathered.held_out)} held out; {about}")
+        for reason, count in gathered.dropped.most_common(_SHOWN):
             self.say(f"  left out: {count} {reason}")
-        if len(found.dropped) > _SHOWN:
-            self.say(f"  left out for {len(found.dropped) - _SHOWN} more reasons: see {SUMMARY}")
-        if found.problems.count:
-            self.say(f"  bad rows: {found.problems.count}, the first {found.problems.first[0]}")
-        return found
+        if len(gathered.dropped) > _SHOWN:
+            self.say(f"  left out for {len(gathered.dropped) - _SHOWN} more reasons: see {SUMMARY}")
+        if gathered.problems.count:
+            self.say(f"  bad rows: {gathered.problems.count}, the first {gathered.problems.first[0]}")
+        return gathered
 
     def watch(self, title: str, run: Run) -> AbstractContextManager[Progress]:
         """Show the metrics as they come."""
@@ -58,4 +58,4 @@ class Report:
 
 
 def _shown(value: Any) -> str:
-    return ", ".join(f"{own} of {k}" for k, own in value.items()) if isinstance(value, dict) else str(value)
+    return ", ".join(f"{number} of {k}" for k, number in value.items()) if isinstance(value, dict) else str(value)

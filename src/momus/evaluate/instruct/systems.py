@@ -140,14 +140,14 @@ def answer_prompts(
         UserError: The system cannot be used at all.
     """
     layout = Layout(system, engine)
-    waiting = [prompt for prompt in prompts if entry(system, prompt.prompt) not in ledger]
+    waiting = [prompt for prompt in prompts if answer_key(system, prompt.prompt) not in ledger]
     done = len(prompts) - len(waiting)
     progress(done, len(prompts))
     for start in range(0, len(waiting), BATCH):
         batch = waiting[start : start + BATCH]
         ledger.add(
             {
-                entry(system, prompt.prompt): answer
+                answer_key(system, prompt.prompt): answer
                 for prompt, answer in zip(batch, _answers(layout, batch, seed), strict=True)
             }
         )
@@ -155,7 +155,7 @@ def answer_prompts(
         progress(done, len(prompts))
 
 
-def entry(system: System, prompt: Content) -> str:
+def answer_key(system: System, prompt: Content) -> str:
     """Return the key of a system's answer to a prompt in the ledger."""
     return f"{system.name} {prompt_key(prompt)}"
 
@@ -164,7 +164,7 @@ def answers_in(ledger: Ledger, systems: Sequence[System], prompts: Sequence[Prom
     """Yield the answers of a ledger, prompt by prompt."""
     for prompt in prompts:
         for system in systems:
-            kept = ledger[entry(system, prompt.prompt)]
+            kept = ledger[answer_key(system, prompt.prompt)]
             if "answer" in kept:
                 origin = prompt.origin.model_copy(update={"format": "", "licence": ""})
                 yield Demonstration(prompt=prompt.prompt, answer=kept["answer"], author=system.name, origin=origin)
