@@ -1,4 +1,4 @@
-"""How one model on a server is asked, and how what it answers is turned into tokens: requests without any policy."""
+"""Requests to one model on a server, and its replies as tokens. What to ask for is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STOPS = 4
 
 
 class Token(NamedTuple):
-    """A token that came back; its log-probability is nan where the server does not say the model's own."""
+    """A token that came back; its log-probability is nan where the server does not give the model's."""
 
     token: int
     logprob: float
@@ -66,7 +66,7 @@ class ModelClient:
         self.tokens_passed += sent + max(len(reply.pieces), 1)
         return reply
 
-    async def go_on(
+    async def request_tokens(
         self,
         prompt: Sequence[int],
         size: int,
@@ -89,31 +89,31 @@ class ModelClient:
             extra={**extra, "stop_token_ids": list(settings.ends)} if extra and settings.ends else extra,
         )
         reply = await self.reply(request)
-        found = self.tokens(reply)
+        tokens = self.tokens(reply)
         if not can.raw_logprobs and (settings.temperature != 1 or settings.top_p < 1 or only is not None):
-            found = [Token(token, math.nan) for token, _ in found]
-        return found[:size], reply.stopped and len(found) <= size
+            tokens = [Token(token, math.nan) for token, _ in tokens]
+        return tokens[:size], reply.stopped and len(tokens) <= size
 
     def tokens(self, reply: Reply) -> list[Token]:
         """Return the tokens of a reply, with the one that ended it."""
         pieces, end = reply.pieces, Token(self.codec.end, math.nan)
         if reply.stopped and pieces and pieces[-1].token is None and not pieces[-1].text:  # the end, unnamed
             pieces, end = pieces[:-1], Token(end.token, known(pieces[-1].logprob))
-        tokens = self.codec.identify(pieces) if reply.pieces else None
-        if tokens is not None:
-            found = [Token(t, known(piece.logprob)) for t, piece in zip(tokens, pieces, strict=True)]
+        numbers = self.codec.identify(pieces) if reply.pieces else None
+        if numbers is not None:
+            tokens = [Token(number, known(piece.logprob)) for number, piece in zip(numbers, pieces, strict=True)]
         else:  # the text is known, its tokens are not; half a character at its end is better asked for again
             text = reply.text if reply.stopped else reply.text.rstrip("\N{REPLACEMENT CHARACTER}")
-            found = [Token(token, math.nan) for token in self.codec.encode(text, bos=False)]
-        if reply.stopped and not (found and self.codec.is_special(found[-1].token)):
-            found.append(end)
-        return found
+            tokens = [Token(token, math.nan) for token in self.codec.encode(text, bos=False)]
+        if reply.stopped and not (tokens and self.codec.is_special(tokens[-1].token)):
+            tokens.append(end)
+        return tokens
 
     def named(self, reply: Reply) -> dict[int, float]:
         """Return the log-probabilities of the first token that a reply names."""
         pieces = (*reply.pieces[0].top, reply.pieces[0]) if reply.pieces else ()
-        found = [(self.codec.token_of(piece), piece.logprob) for piece in pieces]
-        return {token: logprob for token, logprob in found if token is not None and logprob is not None}
+        named = [(self.codec.token_of(piece), piece.logprob) for piece in pieces]
+        return {token: logprob for token, logprob in named if token is not None and logprob is not None}
 
     def request(self, prompt: Sequence[int], size: int, **fields: Any) -> Request:
         """Make a request; the prompt goes as tokens where the server takes them, else as text."""
@@ -139,5 +139,5 @@ def seed_of(key: Sequence[int], again: bool) -> int:
 
 
 def known(logprob: float | None) -> float:
-    """Return a log-probability, nan for one that is not said."""
+    """Return a log-probability, nan for None."""
     return math.nan if logprob is None else logprob

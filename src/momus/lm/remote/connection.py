@@ -33,7 +33,7 @@ T = TypeVar("T")
 LARGEST_ANSWER = 256 << 20
 """Bytes of one answer that are read; log-probabilities of a long text take tens of megabytes."""
 LONGEST_PAUSE = 60.0
-"""Seconds that a server may ask to be waited for; one that asks for more is told to the user at once."""
+"""Seconds that a server may ask to be waited for; a longer pause is an error at once."""
 
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
 _USED_UP = re.compile(r"insufficient_quota|billing|credit|exceeded your current quota", re.IGNORECASE)
@@ -48,7 +48,7 @@ class RefusedError(UserError):
 
     Attributes:
         status: The HTTP status.
-        reason: What the server said, on one line.
+        reason: The server's reason, on one line.
         parameter: The request's field that it names, "" where it names none.
         code: Its name for the error, such as "model_not_found"; "" where it gives none.
     """
@@ -171,23 +171,23 @@ class Connection:
 
     def run(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """Run coroutines, at most `concurrency` at once, and return their results in order."""
-        future = asyncio.run_coroutine_threadsafe(self._gathered(work), _loop())
+        future = asyncio.run_coroutine_threadsafe(self._gather(work), _loop())
         try:
             return future.result()
         except BaseException:  # Ctrl-C arrives in this thread: the requests are in the other
             future.cancel()
             raise
 
-    async def _gathered(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        places = asyncio.Semaphore(self._concurrency)
+    async def _gather(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        slots = asyncio.Semaphore(self._concurrency)
 
-        async def placed(one: Coroutine[Any, Any, T]) -> T:
-            async with places:
+        async def limited(one: Coroutine[Any, Any, T]) -> T:
+            async with slots:
                 return await one
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(placed(one)) for one in work]
+                tasks = [group.create_task(limited(one)) for one in work]
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
@@ -227,10 +227,10 @@ class Connection:
             why = f"no connection within {_CONNECT_SECONDS:g} s"
         else:
             root = _root(error)
-            said = str(root)
+            message = str(root)
             if isinstance(root, OSError) and root.errno and not isinstance(root, ssl.SSLError | socket.gaierror):
-                said = os.strerror(root.errno)
-            why = self._clean(said or str(error) or type(root).__name__)
+                message = os.strerror(root.errno)
+            why = self._clean(message or str(error) or type(root).__name__)
         tries = f" after {attempt + 1} tries" if attempt and self.answered else ""
         return UnreachableError(f"cannot reach {self._shown}: {why}{tries}")
 

@@ -1,8 +1,8 @@
 """The remote engine: a model behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp, hosted ones).
 
 Tokens are the model's own: its tokenizer is loaded here, prefixes travel as token numbers where the server takes
-them, and what comes back is turned into tokens by number or by exact text. What a server cannot do is found by
-`lm/remote/probe.py` and refused in words; a log-probability that it does not say is nan, never 0.
+them, and what comes back is turned into tokens by number or by exact text. `lm/remote/probe.py`
+finds what a server cannot do, which is refused in words; a log-probability that it does not give is nan, never 0.
 
 Randomness is keyed like everywhere: every request has one sample and a seed of its own, made from the key, so results
 do not depend on how requests are batched, where the server honours seeds.
@@ -13,7 +13,7 @@ freely. To draw, and to draw again among the allowed if the first was not, is to
 model's own proportions: p(t) + p(not allowed) p(t) / p(allowed) = p(t) / p(allowed).
 
 **Stop strings** are found here, in the tokens that come back, by the rule of `lm/stop.py`. A server that shows the
-tokens of a stop string is told to stop there; of another, small parts are asked for, and what follows is dropped.
+tokens of a stop string is asked to stop there; any other is asked for small parts, and what follows is dropped.
 
 Where a server takes only text, a prefix is sent as its text, which the server cuts into tokens anew and starts with
 its own beginning-of-text token: a prefix that ends inside a word, or special tokens spelled out in it, are then not
@@ -58,7 +58,7 @@ class RemoteEngine:
 
     Attributes:
         capabilities: What the server showed it can do.
-        context_length: Most tokens that the model reads, None where the server does not say it.
+        context_length: Most tokens that the model reads, None where the server does not say.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class RemoteEngine:
             tokenizer = read_server_tokenizer(self._server.model, self._server.url)
         self._codec = ServerCodec(tokenizer)
         self.capabilities = probe(self._server, chat)
-        self._asker = ModelClient(self._server, self._codec, self.capabilities, chat)
-        self._branches = RemoteBranches(self._asker, cache_size)
+        self._client = ModelClient(self._server, self._codec, self.capabilities, chat)
+        self._branches = RemoteBranches(self._client, cache_size)
         self.context_length = self._server.context_length()
         api = "chat" if chat else "completions"
         if not getattr(self.capabilities, api):
@@ -110,10 +110,10 @@ class RemoteEngine:
     @property
     def forwarded_tokens(self) -> int:
         """Tokens sent to the server and written by it so far; how many it remembered is not known."""
-        return self._asker.tokens_passed
+        return self._client.tokens_passed
 
     def clear_cache(self, keep: tuple[int, ...] = ()) -> None:
-        """Forget here what the server said; what it remembers itself decides about time alone."""
+        """Forget the server's answers kept here; its own cache only decides how long things take."""
         self._branches.clear_cache()
 
     def write(self, prefix: tuple[int, ...], plans: Sequence[BranchPlan], ends: frozenset[int]) -> list[Branch]:
@@ -152,8 +152,8 @@ class RemoteEngine:
         settings = Settings(max_tokens, temperature, top_p, tuple(stop_tokens), stops)
         keys = prompt_keys(key, len(prefixes))
         work = [
-            self._write(prefix, (*own, j), rule, settings)
-            for prefix, own, rule in zip(prefixes, keys, rules, strict=True)
+            self._write(prefix, (*prompt_key, j), rule, settings)
+            for prefix, prompt_key, rule in zip(prefixes, keys, rules, strict=True)
             for j in range(n)
         ]
         samples = self._server.run(work)
@@ -169,16 +169,20 @@ class RemoteEngine:
             raise lacks(self._server.url, "echo", "scoring given text")
         check_sampling([prefix], 1, 1, 1.0, 1.0)
         self._check_lengths([prefix], max(map(len, continuations), default=0) + 1)
-        asked = [own for own in continuations if own]
-        replies = self._asker.ask([self._asker.request([*prefix, *own], 1, logprobs=1, echo=True) for own in asked])
-        scored = iter([self._echoed(reply, own) for reply, own in zip(replies, asked, strict=True)])
-        return [next(scored) if own else [] for own in continuations]
+        nonempty = [continuation for continuation in continuations if continuation]
+        replies = self._client.ask(
+            [self._client.request([*prefix, *continuation], 1, logprobs=1, echo=True) for continuation in nonempty]
+        )
+        scored = iter(
+            [self._echoed_logprobs(reply, continuation) for reply, continuation in zip(replies, nonempty, strict=True)]
+        )
+        return [next(scored) if continuation else [] for continuation in continuations]
 
     def choose(self, prefixes: Sequence[Sequence[int]], options: tuple[str, str]) -> list[Choice]:
         """Compare two one-token options as the next token of each prefix; see `Engine.choose`.
 
         Raises:
-            UserError: Also when the server says nothing of an option: it is not among the likeliest tokens.
+            UserError: Also when the server does not name an option: it is not among the likeliest tokens.
         """
         if not self.capabilities.top_logprobs:
             raise lacks(self._server.url, "top_logprobs", f"choosing between {options[0]!r} and {options[1]!r}")
@@ -186,15 +190,15 @@ class RemoteEngine:
         self._check_lengths(prefixes, 1)
         pairs = [option_tokens(self, prefix, options) for prefix in prefixes]
         can = self.capabilities
-        replies = self._asker.ask([self._asker.request(prefix, 1, logprobs=can.top_logprobs) for prefix in prefixes])
-        named = [self._asker.named(reply) for reply in replies]
+        replies = self._client.ask([self._client.request(prefix, 1, logprobs=can.top_logprobs) for prefix in prefixes])
+        named = [self._client.named(reply) for reply in replies]
         missing = [(i, token) for i, pair in enumerate(pairs) for token in pair if token not in named[i]]
-        if can.logit_bias and can.raw_logprobs:  # made to say it, the model still tells how likely it was
-            forced = self._asker.ask(
-                [self._asker.request(prefixes[i], 1, logprobs=1, bias={token: FORCE}) for i, token in missing]
+        if can.logit_bias and can.raw_logprobs:  # forced to draw it, the server still gives its probability
+            forced = self._client.ask(
+                [self._client.request(prefixes[i], 1, logprobs=1, bias={token: FORCE}) for i, token in missing]
             )
             for (i, token), reply in zip(missing, forced, strict=True):
-                named[i].update({t: logprob for t, logprob in self._asker.named(reply).items() if t == token})
+                named[i].update({t: logprob for t, logprob in self._client.named(reply).items() if t == token})
         return [self._choice(*each, options, i) for i, each in enumerate(zip(named, pairs, strict=True))]
 
     async def _write(
@@ -204,15 +208,15 @@ class RemoteEngine:
         written: list[Token] = []
         state = rule.start() if rule else None
         # What may have to be thrown away is asked for in small parts; through chat there is but one.
-        thrifty = rule is not None or (settings.stops.strings and not self.capabilities.stop and not self._chat)
-        window = _WINDOW if thrifty else settings.max_tokens
+        in_small_parts = rule is not None or (settings.stops.strings and not self.capabilities.stop and not self._chat)
+        window = _WINDOW if in_small_parts else settings.max_tokens
         only: Collection[int] | None = None  # what the next token must be one of
         while len(written) < settings.max_tokens:
             size = 1 if only is not None else min(window, settings.max_tokens - len(written))
             prompt = [*prefix, *(token for token, _ in written)]
-            found, ended = await self._asker.go_on(prompt, size, (*key, len(written)), only, settings)
+            tokens, ended = await self._client.request_tokens(prompt, size, (*key, len(written)), only, settings)
             again: Collection[int] | None = None
-            for place, one in enumerate(found, 1):
+            for place, one in enumerate(tokens, 1):
                 if rule and rule.choice_log_odds(state) is not None:
                     raise UserError("a model on a server cannot have its quotes drawn by a pointer")
                 allowed = rule.allowed(state) if rule else None
@@ -220,21 +224,21 @@ class RemoteEngine:
                     again = allowed
                     break
                 written.append(one)
-                if one.token in self._codec.ends or one.token in settings.ends or (ended and place == len(found)):
+                if one.token in self._codec.ends or one.token in settings.ends or (ended and place == len(tokens)):
                     return self._sample(written, finished=True)
                 if at_stop := settings.stops.completed([token for token, _ in written]):
                     return self._sample(written, True, *at_stop)
                 state = rule.advance(state, one.token) if rule else None
             if again is not None and only is not None:
                 raise UserError(f"{self._server.url} does not keep to logit_bias, which verbatim quotes need")
-            if not found or (self._chat and len(found) < size):
+            if not tokens or (self._chat and len(tokens) < size):
                 break  # a limit of the server's own
             window, only = (_WINDOW if again is not None else 2 * window), again
         return self._sample(written, finished=False)
 
-    def _echoed(self, reply: Reply, continuation: Sequence[int]) -> list[float]:
+    def _echoed_logprobs(self, reply: Reply, continuation: Sequence[int]) -> list[float]:
         """Read the log-probabilities of a continuation off the prompt that came back with it at its end."""
-        # One more token was asked for; if the prompt's length is not said, it is the last.
+        # One more token was asked for; if the prompt's length is not given, it is the last.
         end = reply.prompt_tokens if reply.prompt_tokens is not None else len(reply.pieces) - 1
         pieces = reply.pieces[:end][-len(continuation) :]
         if self._codec.identify(pieces) != list(continuation):
@@ -287,17 +291,17 @@ class RemoteEngine:
         Raises:
             UserError: They are different.
         """
-        text, asked = "def f(x):\n    return x + 1  # plus one\n", 1 if self.capabilities.logprobs else None
-        (reply,) = self._asker.ask([Request(text, 8, logprobs=asked, seed=0, extra=self.capabilities.extra)])
-        own = len(self.encode(text, bos=False))
-        if reply.prompt_tokens not in (None, own, own + 1):  # one more at the beginning of the text
-            raise UserError(self._mismatch(f"it cuts a text into {own} tokens, not {reply.prompt_tokens}"))
+        text, logprobs = "def f(x):\n    return x + 1  # plus one\n", 1 if self.capabilities.logprobs else None
+        (reply,) = self._client.ask([Request(text, 8, logprobs=logprobs, seed=0, extra=self.capabilities.extra)])
+        count = len(self.encode(text, bos=False))
+        if reply.prompt_tokens not in (None, count, count + 1):  # one more at the beginning of the text
+            raise UserError(self._mismatch(f"it cuts a text into {count} tokens, not {reply.prompt_tokens}"))
         odd = [piece.text for piece in reply.pieces if not self._codec.has(piece)]
         if odd:
             raise UserError(self._mismatch(f"it has no token {odd[0]!r}"))
-        said = self.decode([token for token, _ in self._asker.tokens(reply)])
-        if "\N{REPLACEMENT CHARACTER}" not in said + reply.text and said.strip() != reply.text.strip():
-            raise UserError(self._mismatch(f"it reads {said[:30]!r} where the server wrote {reply.text[:30]!r}"))
+        decoded = self.decode([token for token, _ in self._client.tokens(reply)])
+        if "\N{REPLACEMENT CHARACTER}" not in decoded + reply.text and decoded.strip() != reply.text.strip():
+            raise UserError(self._mismatch(f"it reads {decoded[:30]!r} where the server wrote {reply.text[:30]!r}"))
 
     def _mismatch(self, why: str) -> str:
         return f"the tokenizer is not that of {self._server.model} at {self._server.url}: {why}"

@@ -1,4 +1,4 @@
-"""What a server can do, found out by asking it: nothing is believed that a small request does not show.
+"""Find what a server can do by asking it: only what a small request shows is believed.
 
 Servers that call themselves OpenAI-compatible differ in what they leave out, and some leave it out silently: echoed
 prompts without log-probabilities were read as certain ones elsewhere. So every capability is tried once, with a
@@ -27,8 +27,8 @@ _KS = (20, 5, 1)  # what vLLM and chat APIs allow at most, what the completions 
 _PLAIN = {"min_p": 0.0, "repetition_penalty": 1.0, "repeat_penalty": 1.0}
 _NUMBERS = {"return_tokens_as_token_ids": True, "return_token_ids": True}
 _DIALECTS: tuple[Mapping[str, object], ...] = (
-    # Servers add what the model's makers recommend (top-k, penalties) unless told not to; -1 is "all" for vLLM and
-    # SGLang, 0 for llama-cpp-python, and other servers refuse fields they do not know.
+    # Servers add what the model's makers recommend (top-k, penalties) unless a request overrides it; -1 is "all" for
+    # vLLM and SGLang, 0 for llama-cpp-python, and other servers refuse fields they do not know.
     {"top_k": -1, **_PLAIN, **_NUMBERS},
     {"top_k": 0, **_PLAIN, **_NUMBERS},
     {},
@@ -162,29 +162,31 @@ def probe(server: Server, chat: bool = False) -> Capabilities:
     Raises:
         UserError: It cannot be reached, or answers neither API.
     """
-    found, refusal = Capabilities(), None
+    capabilities, refusal = Capabilities(), None
     for api in ("chat", "completions"):
         for extra in _DIALECTS:
             answer = _answer(server, Request(_PROMPT, 1, chat=api == "chat", temperature=0.0, extra=extra))
             if isinstance(answer, Reply):
-                found = replace(found, **{api: True}, asked=api, extra=extra)  # type: ignore[arg-type]
+                capabilities = replace(capabilities, **{api: True}, asked=api, extra=extra)  # type: ignore[arg-type]
                 break
             refusal = answer
-    if refusal is not None and not (found.chat or found.completions):
+    if refusal is not None and not (capabilities.chat or capabilities.completions):
         raise refusal
-    if chat and found.chat and found.asked != "chat":
-        found = replace(found, asked="chat")
-    found = _probabilities(server, found)
-    if found.asked == "completions":
-        found = _prompts(server, found)
-    found = _seeds(server, _stop(server, _bias(server, found)))
-    found = replace(found, structured=_structured(server, found), several=_several(server, found))
-    warm = "temperature" not in server.habits[_base(found).path].left_out
-    return replace(found, temperature=warm, latency=_latency(server, found))
+    if chat and capabilities.chat and capabilities.asked != "chat":
+        capabilities = replace(capabilities, asked="chat")
+    capabilities = _probabilities(server, capabilities)
+    if capabilities.asked == "completions":
+        capabilities = _prompts(server, capabilities)
+    capabilities = _seeds(server, _stop(server, _bias(server, capabilities)))
+    capabilities = replace(
+        capabilities, structured=_structured(server, capabilities), several=_several(server, capabilities)
+    )
+    warm = "temperature" not in server.habits[_base(capabilities).path].left_out
+    return replace(capabilities, temperature=warm, latency=_latency(server, capabilities))
 
 
-def _base(found: Capabilities, **changed: object) -> Request:
-    return replace(Request(_PROMPT, 1, chat=found.asked == "chat", extra=found.extra), **changed)  # type: ignore[arg-type]
+def _base(capabilities: Capabilities, **changed: object) -> Request:
+    return replace(Request(_PROMPT, 1, chat=capabilities.asked == "chat", extra=capabilities.extra), **changed)  # type: ignore[arg-type]
 
 
 def _answer(server: Server, request: Request) -> Reply | RefusedError:
@@ -196,7 +198,7 @@ def _answer(server: Server, request: Request) -> Reply | RefusedError:
             or error.code == "model_not_found"
             or not (server.answered or error.status != 403)
         ):
-            raise  # says nothing about what the server can do
+            raise  # this does not show what the server can do
         return error
 
 
@@ -205,52 +207,56 @@ def _try(server: Server, request: Request) -> Reply | None:
     return answer if isinstance(answer, Reply) else None
 
 
-def _probabilities(server: Server, found: Capabilities) -> Capabilities:
+def _probabilities(server: Server, capabilities: Capabilities) -> Capabilities:
     """Find how many likeliest tokens are named, and how."""
     for k in _KS:
-        reply = _try(server, _base(found, logprobs=k))
+        reply = _try(server, _base(capabilities, logprobs=k))
         if reply and reply.pieces and reply.pieces[0].logprob is not None:
             first = reply.pieces[0]
-            return replace(found, logprobs=True, top_logprobs=k if first.top else 0, token_ids=first.token is not None)
-    return found
+            return replace(
+                capabilities, logprobs=True, top_logprobs=k if first.top else 0, token_ids=first.token is not None
+            )
+    return capabilities
 
 
-def _prompts(server: Server, found: Capabilities) -> Capabilities:
+def _prompts(server: Server, capabilities: Capabilities) -> Capabilities:
     """Find whether prompts may be tokens, and whether they come back with log-probabilities."""
     tokens = [*_TOKENS, *_TOKENS]
-    reply = _try(server, _base(found, prompt=tokens))
-    found = replace(found, token_prompts=reply is not None and reply.prompt_tokens == len(tokens))
-    if found.logprobs:
-        reply = _try(server, _base(found, prompt=tokens if found.token_prompts else _PROMPT, logprobs=1, echo=True))
+    reply = _try(server, _base(capabilities, prompt=tokens))
+    capabilities = replace(capabilities, token_prompts=reply is not None and reply.prompt_tokens == len(tokens))
+    if capabilities.logprobs:
+        reply = _try(
+            server, _base(capabilities, prompt=tokens if capabilities.token_prompts else _PROMPT, logprobs=1, echo=True)
+        )
         known = [piece.logprob for piece in reply.pieces[1:-1]] if reply else []
         enough = len(known) >= len(tokens) - 1 and None not in known
-        found = replace(found, echo=enough and any(known))  # all zero: not computed
-    return found
+        capabilities = replace(capabilities, echo=enough and any(known))  # all zero: not computed
+    return capabilities
 
 
-def _bias(server: Server, found: Capabilities) -> Capabilities:
+def _bias(server: Server, capabilities: Capabilities) -> Capabilities:
     """Find whether a biased token is drawn, and whether log-probabilities stay the model's own."""
-    asked = 1 if found.logprobs else None
-    forced = [_try(server, _base(found, bias={token: FORCE}, logprobs=asked)) for token in _TOKENS]
+    logprobs = 1 if capabilities.logprobs else None
+    forced = [_try(server, _base(capabilities, bias={token: FORCE}, logprobs=logprobs)) for token in _TOKENS]
     replies = [reply for reply in forced if reply]
     if len(replies) == len(_TOKENS):
-        if found.token_ids:
+        if capabilities.token_ids:
             works = [reply.pieces[0].token for reply in replies if reply.pieces] == list(_TOKENS)
         else:
             works = replies[0].text != replies[1].text
-        found = replace(found, logit_bias=works)
-    if not found.top_logprobs:
-        return found
-    plain = _try(server, _base(found, logprobs=found.top_logprobs))
-    sharp = _try(server, _base(found, logprobs=found.top_logprobs, temperature=0.5, top_p=0.5))
-    raw = plain is not None and sharp is not None and _alike(plain, sharp)
-    if found.logit_bias:
+        capabilities = replace(capabilities, logit_bias=works)
+    if not capabilities.top_logprobs:
+        return capabilities
+    plain = _try(server, _base(capabilities, logprobs=capabilities.top_logprobs))
+    sharp = _try(server, _base(capabilities, logprobs=capabilities.top_logprobs, temperature=0.5, top_p=0.5))
+    raw = plain is not None and sharp is not None and _same_probabilities(plain, sharp)
+    if capabilities.logit_bias:
         drawn = [reply.pieces[0].logprob for reply in replies]
         raw = raw and all(logprob is not None and logprob < -1e-3 for logprob in drawn)
-    return replace(found, raw_logprobs=raw)
+    return replace(capabilities, raw_logprobs=raw)
 
 
-def _alike(first: Reply, second: Reply) -> bool:
+def _same_probabilities(first: Reply, second: Reply) -> bool:
     """Whether two replies name the same probabilities, to the rounding of a busy GPU."""
     if not first.pieces or not second.pieces:
         return False
@@ -261,50 +267,50 @@ def _alike(first: Reply, second: Reply) -> bool:
     )
 
 
-def _stop(server: Server, found: Capabilities) -> Capabilities:
+def _stop(server: Server, capabilities: Capabilities) -> Capabilities:
     """Find whether a stop string ends a reply, and whether its tokens still come back: some servers take them off."""
-    if not found.logprobs:
-        return found
-    free = _base(found, max_tokens=8, temperature=0.0, logprobs=1)
+    if not capabilities.logprobs:
+        return capabilities
+    free = _base(capabilities, max_tokens=8, temperature=0.0, logprobs=1)
     plain = _try(server, free)
     if plain is None or len(plain.pieces) < 2 or not plain.text or plain.text[0] == "\N{REPLACEMENT CHARACTER}":
-        return found
+        return capabilities
     reply = _try(server, replace(free, stop=(plain.text[0],)))  # complete with the first token that is seen
     shown = len(reply.pieces) if reply else 0
-    return replace(found, stop=0 < shown < len(plain.pieces))
+    return replace(capabilities, stop=0 < shown < len(plain.pieces))
 
 
-def _seeds(server: Server, found: Capabilities) -> Capabilities:
-    replies = [_try(server, _base(found, max_tokens=16, seed=seed)) for seed in (1, 1, 2, 3)]
+def _seeds(server: Server, capabilities: Capabilities) -> Capabilities:
+    replies = [_try(server, _base(capabilities, max_tokens=16, seed=seed)) for seed in (1, 1, 2, 3)]
     texts = [reply.text if reply else None for reply in replies]
-    return replace(found, seeds=None not in texts and texts[0] == texts[1] and len(set(texts)) > 1)
+    return replace(capabilities, seeds=None not in texts and texts[0] == texts[1] and len(set(texts)) > 1)
 
 
-def _structured(server: Server, found: Capabilities) -> str:
+def _structured(server: Server, capabilities: Capabilities) -> str:
     for name, value in _STRUCTURED:
-        asked = _base(found, max_tokens=24, extra={**found.extra, name: value})
-        reply = _try(server, asked)
+        request = _base(capabilities, max_tokens=24, extra={**capabilities.extra, name: value})
+        reply = _try(server, request)
         if reply and not reply.text and not reply.stopped:  # a model that thinks first
-            reply = _try(server, replace(asked, max_tokens=_THOUGHT))
+            reply = _try(server, replace(request, max_tokens=_THOUGHT))
         if reply and "".join(reply.text.split()) in _WORDS:
             return name
     return ""
 
 
-def _several(server: Server, found: Capabilities) -> bool:
+def _several(server: Server, capabilities: Capabilities) -> bool:
     """Find whether one request may ask for several samples."""
-    asked = _base(found, extra={**found.extra, "n": 2})
+    request = _base(capabilities, extra={**capabilities.extra, "n": 2})
     try:
-        answer = server.run([server.post(asked.path, asked.body(server.model))])[0]
+        answer = server.run([server.post(request.path, request.body(server.model))])[0]
         return len(answer["choices"]) == 2
     except (UserError, KeyError, TypeError):
         return False
 
 
-def _latency(server: Server, found: Capabilities) -> float:
+def _latency(server: Server, capabilities: Capabilities) -> float:
     taken = []
     for _ in range(3):
         began = time.perf_counter()
-        _try(server, _base(found))
+        _try(server, _base(capabilities))
         taken.append(time.perf_counter() - began)
     return statistics.median(taken)
