@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -68,15 +68,8 @@ def command(
     documents = documents_of(read_reviews(reviews))
     systems = systems_in(documents)
     named = chat.named(seed).used_by(by, aspects)
-    texts = [
-        point
-        for document in documents
-        for side in (document.models, document.people)
-        for points in side.values()
-        for point in points
-    ]
     tagger = open_tagger(aspects, named)
-    matcher = open_matcher(by, named, calibration, texts)
+    matcher = open_matcher(by, named, calibration, _points(documents))
     matched = _matched(documents, matcher, out, within, shuffles, seed)
     report = OverlapReport(
         source=reviews.name,
@@ -89,15 +82,30 @@ def command(
         aspects=_aspects(documents, systems, tagger, out, seed),
     )
     tell_cost(named.asking)
-    options = ["--by", by, "--threshold", threshold, "--shuffles", shuffles, "--seed", seed, "--aspects", aspects]
-    options += ["--within", *within] if within else []
-    options += ["--model", chat.model] if chat.model else []
-    options += ["--calibration", calibration.name] if calibration else []
-    page = write_overlap(report, out, shlex.join(["momus", "overlap", reviews.name, *map(str, options)]))
+    options = {"by": by, "threshold": threshold, "shuffles": shuffles, "seed": seed, "aspects": aspects}
+    shown = _command_line(reviews, options, within, chat.model, calibration)
+    page = write_overlap(report, out, shown)
     for system, table in zip(report.systems, report.aspects, strict=True):
         show(*overlap_tables(system, table), summarise_overlap(system))
     say(f"The page is {page}")
     return 0
+
+
+def _points(documents: Sequence[ReviewedDocument]) -> list[str]:
+    """Return all points of all documents."""
+    sides = (side for document in documents for side in (document.models, document.people))
+    return [point for side in sides for points in side.values() for point in points]
+
+
+def _command_line(
+    reviews: Path, options: Mapping[str, object], within: Sequence[str], model: str | None, calibration: Path | None
+) -> str:
+    """Return the command that makes the page again, for the page itself."""
+    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    words += ["--within", *within] if within else []
+    words += ["--model", model] if model else []
+    words += ["--calibration", calibration.name] if calibration else []
+    return shlex.join(["momus", "overlap", reviews.name, *words])
 
 
 def _matched(

@@ -113,17 +113,11 @@ def command(
         seed: Everything random follows from it.
         json: Print JSON, one answer a line.
     """
-    from momus.cli.shared.output import say, weights_of
+    from momus.cli.shared.output import say
     from momus.cli.shared.rain_report import export_searches, print_run
     from momus.cli.shared.searching import choose_embeddings, load_rain, read_prompts
 
-    if bool(files) == bool(prompt):
-        raise UserError("give files with prompts, or --prompt, and not both")
-    if files and out is None:
-        raise UserError("--out is needed with files: the run directory")
-    if prompt and (out or export):
-        raise UserError("--out and --export are for files: a --prompt is answered here")
-    _check(limit=limit)
+    _check_inputs(files, prompt, out, export, limit)
     rain_task = search.apply_to(task)
     prompts = read_prompts(files, prompt, task, limit)
     engine = _with_model(engine, task)
@@ -131,24 +125,42 @@ def command(
     rain = load_rain(engine, rain_task, search.chat_template, embeddings)
     if out is None:
         return _answer_here(rain, prompts, seed, budget.budget(), json)
-    settings = {
-        "model": weights_of(engine.model or "") if engine.url is None else _name(engine, rain),
-        "task": rain_task.stored(),
-        "embeddings": embeddings,
-        "budget": asdict(budget.budget()),
-        "template": rain.chat.template,
-        "seed": seed,
-        "computed": [
-            "cpu" if engine.url else engine.place(),
-            engine.precision or "fp32",
-            "fast",
-        ],  # "fast": once one of two
-    }
+    settings = _run_settings(engine, rain, rain_task, embeddings, budget, seed)
     path = _answer_all(rain, prompts, seed, budget.budget(), out, settings)
     print_run(path, json)
     if export is not None:
         say(export_searches(path, export, f"RAIN ({task}), self-evaluation of {_name(engine, rain)}"))
     return 0
+
+
+def _check_inputs(
+    files: tuple[str, ...], prompt: tuple[str, ...], out: Path | None, export: str | None, limit: int | None
+) -> None:
+    if bool(files) == bool(prompt):
+        raise UserError("give files with prompts, or --prompt, and not both")
+    if files and out is None:
+        raise UserError("--out is needed with files: the run directory")
+    if prompt and (out or export):
+        raise UserError("--out and --export are for files: a --prompt is answered here")
+    _check(limit=limit)
+
+
+def _run_settings(
+    engine: EngineOptions, rain: Rain, task: RainTask, embeddings: str, budget: BudgetOptions, seed: int
+) -> dict[str, Any]:
+    """Return what decides the answers: a run directory begun with other settings is not continued."""
+    from momus.cli.shared.output import weights_of
+
+    return {
+        "model": weights_of(engine.model or "") if engine.url is None else _name(engine, rain),
+        "task": task.stored(),
+        "embeddings": embeddings,
+        "budget": asdict(budget.budget()),
+        "template": rain.chat.template,
+        "seed": seed,
+        # "fast" was once one of two ways; the directories of runs that were begun then still continue.
+        "computed": ["cpu" if engine.url else engine.place(), engine.precision or "fp32", "fast"],
+    }
 
 
 def _answer_here(rain: Rain, prompts: list[Prompt | Task], seed: int, budget: Budget, json: bool) -> int:
