@@ -6,7 +6,7 @@ What trains is imported where it is called: the settings are enough for --help.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import partial
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 import tyro
 from tyro.conf import arg, subcommand
 
+from momus.cli.shared.pointer_training import Pointer
 from momus.errors import UserError
 from momus.runtime.settings import LoRA, Setup
 from momus.train.settings import (
@@ -311,23 +312,27 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     preset, lora = _preset(arguments), "--lora" in arguments
     commands = tuple(
         Annotated[kind, subcommand(kind.__name__.lower(), default=_defaults(kind, preset, lora))]
-        for kind in (Sft, Reward, Dpo, Ppo, Rlhf)
+        for kind in (Sft, Reward, Dpo, Ppo, Rlhf, Pointer)
     )
 
     def command(action: Any) -> int:
-        """Train a model by InstructGPT's steps: demonstrations, rankings, PPO (docs/guides/training.md)."""
+        """Train a model by InstructGPT's steps, or a pointer to a critic's lines (docs/guides/training.md)."""
         from momus.cli.shared.train_report import Report
         from momus.runtime.processes import fail_together, is_main_process
 
         with fail_together(), _out_of_memory_in_one_line():
-            summary = action.run(Report(action.track))
+            summary = action.run(Report(getattr(action, "track", ())))
         if is_main_process():
             print(json.dumps(summary.get("result", summary), indent=1))
-            print(f"{summary.get('waiting_for') or 'The model is ' + summary['model']}")
+            print(summary.get("waiting_for") or _where(summary))
         return 0
 
     command.__annotations__["action"] = Annotated[Union[commands], arg(name="")]  # noqa: UP007
     return command
+
+
+def _where(summary: Mapping[str, Any]) -> str:
+    return f"The pointer is {summary['pointer']}" if "pointer" in summary else f"The model is {summary['model']}"
 
 
 @contextmanager
@@ -357,7 +362,7 @@ def _preset(arguments: Sequence[str]) -> str:
     return chosen.preset
 
 
-def _defaults(kind: type[_Stage], preset: str, lora: bool) -> _Stage:
+def _defaults(kind: type[_Stage] | type[Pointer], preset: str, lora: bool) -> _Stage | Pointer:
     """Return a command with a preset's settings, adapters' learning rates if asked, and what must be given missing."""
     required = {item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING}
     settings: dict[str, Any] = dict.fromkeys(required, tyro.MISSING)
