@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
+from momus.cli.data_critics import Critiques, Rate, Tampers
+
 if TYPE_CHECKING:
     from collections import Counter
 
@@ -140,8 +142,8 @@ class Prompts:
         return 0
 
 
-def command(action: Annotated[Inspect | Convert | Prompts, tyro.conf.arg(name="")]) -> int:
-    """Read the ecosystem's data formats: TRL, hh-rlhf, Open-Assistant, UltraFeedback, … (docs/guides/data.md)."""
+def command(action: Annotated[Inspect | Convert | Prompts | Tampers | Rate | Critiques, tyro.conf.arg(name="")]) -> int:
+    """Read the ecosystem's data formats, and make the data that critics are trained on (docs/guides/data.md)."""
     from momus.data.convert import BadRowsError, Problems
 
     try:

@@ -21,8 +21,11 @@ LONGEST_TEXT = 600
 """Bytes of a comment's own words; then it has to end."""
 
 _QUOTE, _SPACE = b'"'[0], 0x20
+_ESCAPE = b"\\"[0]
 _MARKS = b'"\\\x7f'
-"""The bytes that words may not have, besides those below a space; the first of them ends the words."""
+"""The bytes that do not stand for themselves in words, besides those below a space: one ends them, one escapes."""
+_ESCAPED = b'"\\'
+"""What may be escaped."""
 _LINE = b'{"line": %d, "quote": %b, "severity": "'
 _OPEN, _NOTHING, _CLOSE, _NEXT = b'{"comments": [', b'{"comments": []}', b"}]}", b"}, "
 
@@ -30,11 +33,11 @@ _OPEN, _NOTHING, _CLOSE, _NEXT = b'{"comments": [', b'{"comments": []}', b"}]}",
 class CommentState(NamedTuple):
     """Where in the JSON we are.
 
-    In "text" `size` counts the bytes of words so far; elsewhere `done` is what was written of one of the strings that
-    may stand there. `used` are the lines quoted so far.
+    In "text", and in "escape" after a backslash in it, `size` counts the bytes of words so far; elsewhere `done` is
+    what was written of one of the strings that may stand there. `used` are the lines quoted so far.
     """
 
-    part: Literal["start", "severity", "text", "next", "end"] = "start"
+    part: Literal["start", "severity", "text", "escape", "next", "end"] = "start"
     done: bytes = b""
     used: frozenset[int] = frozenset()
     size: int = 0
@@ -115,7 +118,9 @@ class JsonComments:
     def _find_rests(self, state: CommentState) -> dict[bytes, CommentState]:
         """Return what may follow of the strings that may stand here, each with the state after it."""
         options: dict[bytes, CommentState] = {}
-        if state.part == "severity":
+        if state.part == "escape":
+            options = {bytes([byte]): state._replace(part="text", size=state.size + 1) for byte in _ESCAPED}
+        elif state.part == "severity":
             options = {severity: CommentState("text", used=state.used) for severity in self._severities}
         elif state.part in ("start", "next"):
             before, ending = (_OPEN, _NOTHING) if state.part == "start" else (_NEXT, _CLOSE)
@@ -134,6 +139,9 @@ class JsonComments:
                 state = state._replace(size=state.size + size)
                 if size == len(text):
                     return state if state.size < LONGEST_TEXT + size else None
+                if text[size] == _ESCAPE and state.size < LONGEST_TEXT:
+                    state, text = state._replace(part="escape"), text[size + 1 :]
+                    continue
                 if text[size] != _QUOTE or not state.size:
                     return None
                 state, text = CommentState("next", used=state.used), text[size + 1 :]

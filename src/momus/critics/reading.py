@@ -6,13 +6,14 @@ Else it is kept without a place, and so dropped and counted. Indentation aside, 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from momus.critique import NO_PROBLEMS, Comment, Critique, Severity, Span, anchor
+from momus.critique import NO_PROBLEMS, Comment, Critique, Severity, Span, anchor, lines_of
 from momus.lm.chats.protocol import without_thinking
 from momus.lm.chats.reading import json_values
 
@@ -64,6 +65,21 @@ def read_comments(text: str, answer: str) -> Critique | None:
         return Critique(comments=tuple(dict.fromkeys(comments)))
     words = without_thinking(text).strip()
     return Critique() if words == NO_PROBLEMS or (not values and len(words) < 200 and _NOTHING.search(words)) else None
+
+
+def write_comments(critique: Critique, answer: str) -> str:
+    """Return the JSON that a model would have answered, as `read_comments` reads it.
+
+    Comments without a place are left out. A comment quotes the line that it starts on, whole and without its
+    indentation, as models under the constraint do.
+    """
+    lines, entries = answer.split("\n"), []
+    for comment in critique.anchored:
+        assert comment.span is not None
+        number = lines_of(comment.span, answer)[0]
+        severity, words = comment.severity or "error", " ".join(comment.text.split())
+        entries.append({"line": number + 1, "quote": lines[number].strip(), "severity": severity, "problem": words})
+    return json.dumps({"comments": entries}, ensure_ascii=False)
 
 
 def place_quote(quote: str, answer: str, line: int | None = None) -> Span | None:
