@@ -147,7 +147,8 @@ def test_the_probability_over_an_engine_is_that_of_its_next_token_in_both_orders
     (value,) = score_of(JudgedScore(EngineChat(engine)), TEXTS[2])
     odds = []
     for sides in (("It is right.", "It is wrong."), ("It is wrong.", "It is right.")):
-        prefix = engine.encode(write_prompt(TASK, comment(LINES[1], TEXTS[2]), sides), bos=True)
+        prompt = write_prompt("right", TASK, comment(LINES[1], TEXTS[2]))
+        prefix = engine.encode(prompt.replace("{labels}", f"A: {sides[0]}\nB: {sides[1]}"), bos=True)
         a, b = (engine.score(prefix, [engine.encode(label, bos=False)])[0][0] for label in LABELS)
         mass = math.exp(a) + math.exp(b)
         odds.append(a - b if mass >= 0.01 else 0.0)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional
 
 from momus.cli.shared.options import FLAT, AskingOptions, ReviewerOptions
 from momus.cli.shared.seed import Seed
+
+if TYPE_CHECKING:
+    from momus.critics.calibration import Calibration
 
 _SHIPPED = ReviewerOptions()
 _FREELY = AskingOptions()
@@ -26,7 +29,8 @@ def command(
     """Measure what a critic's dial promises: false comments per clean answer against bugs caught, at every setting.
 
     The result is for `momus review --calibration FILE --false-alarms 0.2`, which then comments as freely as it can
-    while keeping to at most so many false comments per clean function on code like that measured on.
+    while keeping to at most so many false comments per clean function on code like that measured on. With
+    --second-opinion two dials are printed, without it and with it, and the second is what the file promises.
 
     Args:
         paths: Python files and directories taken to be free of bugs: half of their functions get some. By default
@@ -42,8 +46,9 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from momus.cli.shared.costs import tell_cost, tell_estimate
+    from momus.cli.shared.costs import tell_cost, tell_estimate, tell_fallen
     from momus.cli.shared.output import check_file, say
+    from momus.critics.refine import contenders
     from momus.errors import UserError
     from momus.evaluate.critics.calibration import calibrate
     from momus.files import write_text
@@ -57,30 +62,39 @@ def command(
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
     asking = cost.asking()
-    opened = critic.open(asking)
+    refined, opened = critic.refined(), critic.open(asking)
+    critics = contenders(opened, refined, asking) if refined else [opened]
     known, data, skipped = gather(paths, tampers, opened, answers, seed)
     console = Console(stderr=True)
     print_skipped(skipped, console)
-    tell_estimate(asking, opened, lambda: list(map(task_to_read, known)), cost)
+    tell_estimate(asking, critics[-1], lambda: list(map(task_to_read, known)), cost)
     unanswered: list[str] = []
+    curves: list[Calibration] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task("Answers", total=len(known))
-        measured = calibrate(
-            opened,
-            known,
-            data,
-            inserted=tampers is None,
-            progress=lambda done, total: bars.update(bar, completed=done, total=total),
-            unanswered=unanswered.append,
-        )
+        for each in critics:
+            unanswered.clear()
+            curves.append(
+                calibrate(
+                    each,
+                    known,
+                    data,
+                    inserted=tampers is None,
+                    progress=lambda done, total: bars.update(bar, completed=done, total=total),
+                    unanswered=unanswered.append,
+                )
+            )
+    tell_fallen(critics[-1])
     tell_cost(asking)
     if unanswered:
         say(
             f"{len(unanswered)} of {len(known)} answers have no critique and count as answers nothing was found in; "
             f"the first: {unanswered[0]}"
         )
-    write_text(out, measured.model_dump_json(indent=1) + "\n")
-    print_calibration(measured, Console())
+    write_text(out, curves[-1].model_dump_json(indent=1) + "\n")
+    if len(curves) > 1:
+        print_calibration(curves[0], Console(), "Without the second opinion: ")
+    print_calibration(curves[-1], Console(), "With it: " if len(curves) > 1 else "")
     console.print(f"The operating points are in {out}", markup=False, highlight=False, soft_wrap=True)
     return 0

@@ -35,8 +35,8 @@ def command(
         json: Print one JSON object instead of text.
         check: Exit with 1 when there are comments.
         max_comments: At most so many comments a file, the first ones in it.
-        confidence: Comment on what at least this share of several reviews agree on: lower misses less, higher
-            claims less. By default 0.75.
+        confidence: Comment on what at least this share of several reviews agree on, or what scores at least as much
+            where there is a --score: lower misses less, higher claims less. By default 0.75.
         false_alarms: Comment as freely as can be with at most so many false comments per clean function, going by
             what was measured.
         calibration: What `momus calibrate` measured; for the shipped critic it is at hand.
@@ -46,7 +46,7 @@ def command(
     from rich.console import Console
     from rich.progress import track
 
-    from momus.cli.shared.costs import tell_cost, tell_estimate
+    from momus.cli.shared.costs import tell_cost, tell_estimate, tell_fallen
     from momus.errors import UserError
     from momus.review.files import read_sources
     from momus.review.formats.json import to_json
@@ -75,6 +75,7 @@ def command(
         device=critic.device,
         precision=critic.precision,
         asking=asking,
+        refined=critic.refined(),
     )
     if promise:
         progress.print(visible(promise), style="dim", markup=False, soft_wrap=True)
@@ -89,6 +90,7 @@ def command(
         if not json:
             with _going_on(check):
                 print_review(review, console)
+    tell_fallen(reviewer)
     tell_cost(asking)
     read = [review for review in reviews if review.units]
     if read and all(review.units == review.unanswered for review in read):

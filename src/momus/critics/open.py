@@ -9,6 +9,7 @@ from typing import Literal
 from momus.critics.calibration import describe_promise, read_calibration
 from momus.critics.critic import Critic
 from momus.critics.prompted import PromptedConfig, PromptedCritic
+from momus.critics.refine import Refinement, refine
 from momus.critics.trained import SearchCritic, VotingCritic
 from momus.errors import UserError
 from momus.lm.chats.asking import Asking
@@ -34,6 +35,7 @@ def open_critic(
     device: str | None = None,
     precision: Precision | None = None,
     asking: Asking | None = None,
+    refined: Refinement | None = None,
 ) -> Critic:
     """Open a critic.
 
@@ -49,6 +51,7 @@ def open_critic(
         precision: What a model of this process is held and computed in; by default fp32, of a model that chats bf16
             where that is faster and loses nothing.
         asking: What is put around the chat of a model that is prompted: a cache of answers, a budget.
+        refined: What comes after it wrote: a second opinion, scores of its comments.
 
     Raises:
         UserError: A directory does not hold the model it should, or the options do not go together.
@@ -61,10 +64,12 @@ def open_critic(
                 "this process, and neither a server nor a model that chats"
             )
         chat = open_chat(None if model is None else str(model), url, device=device, precision=precision)
-        return PromptedCritic(asking.around(chat) if asking else chat, prompted)
+        critic: Critic = PromptedCritic(asking.around(chat) if asking else chat, prompted)
+        return refine(critic, refined, asking) if refined else critic
     if prompted is not None:
         raise UserError("--rules and --samples are for models that are prompted: this one was trained, or has no chat")
-    return _open_trained(model or TINY, source, device, precision or "fp32")
+    critic = _open_trained(model or TINY, source, device, precision or "fp32")
+    return refine(critic, refined, asking) if refined else critic
 
 
 def _open_trained(name: str | Path, source: RewardSource, device: str | None, precision: Precision) -> Critic:
@@ -110,6 +115,7 @@ def open_at_setting(
     device: str | None = None,
     precision: Precision | None = None,
     asking: Asking | None = None,
+    refined: Refinement | None = None,
 ) -> tuple[Critic, float, str]:
     """Open a critic (see `open_critic`) and set its dial: by hand, or by what was measured.
 
@@ -129,15 +135,19 @@ def open_at_setting(
         setting = CONFIDENCE if confidence is None else confidence
         if not 0 <= setting <= 1:
             raise UserError(f"--confidence {setting}: must be between 0 and 1")
-        critic = open_critic(model, url=url, prompted=prompted, device=device, precision=precision, asking=asking)
+        critic = open_critic(
+            model, url=url, prompted=prompted, device=device, precision=precision, asking=asking, refined=refined
+        )
         return critic, setting, ""
     if confidence is not None:
         raise UserError("--false-alarms sets the confidence: leave one of them out")
-    if calibration is None and (model or reward or url):
+    if calibration is None and (model or reward or url or refined):
         raise UserError("--false-alarms needs --calibration, what momus calibrate measured of this model")
     measured = read_calibration(calibration or SHIPPED)
     point = measured.promise(false_alarms)
-    critic = open_critic(model, reward, url=url, prompted=prompted, device=device, precision=precision, asking=asking)
+    critic = open_critic(
+        model, reward, url=url, prompted=prompted, device=device, precision=precision, asking=asking, refined=refined
+    )
     if json.loads(json.dumps(critic.identity())) != measured.critic:
         raise UserError(
             f"{calibration or SHIPPED} was measured on another critic: calibrate this one, or name that one"

@@ -75,6 +75,11 @@ class PromptedCritic:
         self._chat, self._config = chat, config or PromptedConfig()
 
     @property
+    def chat(self) -> Chat:
+        """The model, with what was put around it."""
+        return self._chat
+
+    @property
     def dial(self) -> Dial:
         """How many of several samples agree; of one sample, all of it."""
         return AgreementDial() if self._config.samples > 1 else LengthDial()

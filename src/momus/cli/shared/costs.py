@@ -25,11 +25,22 @@ def tell_estimate(asking: Asking, critic: Critic, tasks: Callable[[], Sequence[T
         UserError: There are limits, and this critic is not prompted.
     """
     from momus.critics.prompted import PromptedCritic
+    from momus.critics.refine import innermost
 
-    if isinstance(critic, PromptedCritic):
-        _tell(asking.told_before(critic.questions(tasks())))
-    elif limits.has_limits:
+    writer = innermost(critic)
+    if isinstance(writer, PromptedCritic):
+        words = asking.told_before(writer.questions(tasks()))
+        _tell(words + "; what its comments are asked about comes on top" if words and writer is not critic else words)
+    elif limits.has_limits and not asking.asks:
         raise UserError(NO_CHAT)
+
+
+def tell_fallen(critic: Critic) -> None:
+    """Say how many comments fell, where a second opinion was asked for."""
+    from momus.critics.refine import second_opinion_of
+
+    if second := second_opinion_of(critic):
+        _tell(f"second opinion: {second.fallen} of {second.judged} comments fell and are left out")
 
 
 def tell_cost(*askings: Asking | None) -> None:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import arg
 
+from momus.cli.shared.refining import RefiningOptions
 from momus.errors import UserError
 
 if TYPE_CHECKING:
     from momus.critics.critic import Critic
     from momus.critics.prompted import PromptedConfig
+    from momus.critics.refine import Refinement
     from momus.lm.chats.asking import Asking
     from momus.lm.local.engine import LocalEngine
     from momus.lm.remote.engine import RemoteEngine
@@ -106,7 +108,7 @@ class CriticOptions(RewardOptions, LocalOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReviewerOptions(CriticOptions):
+class ReviewerOptions(RefiningOptions, CriticOptions):
     """A critic, trained or a model that is prompted, in this process or on a server.
 
     Raises:
@@ -126,6 +128,22 @@ class ReviewerOptions(CriticOptions):
         if self.url is not None and not self.is_default:
             raise UserError("--device and --precision are for a model in this process: a server decides for itself")
 
+    def source(self) -> RewardSource:
+        """Return where the reward model of a critic that searches is, if anywhere: not one that only scores."""
+        from momus.search.result import RewardSource
+
+        return RewardSource() if self.score == "reward" else super().source()
+
+    def refined(self) -> Refinement | None:
+        """Return what comes after the critic wrote; None for nothing.
+
+        Raises:
+            UserError: The options do not go together.
+        """
+        if self.score == "samples" and (self.model or self.url) and (self.samples or 1) < 2:
+            raise UserError("--score samples needs several of a model that chats: --samples 8, for one")
+        return self.refinement(super().source())
+
     def prompted(self) -> PromptedConfig | None:
         """Return how a model that chats is asked; None where no option says."""
         from momus.cli.shared.prompting import read_prompting
@@ -133,7 +151,7 @@ class ReviewerOptions(CriticOptions):
         return read_prompting(self.rules, self.samples)
 
     def open(self, asking: Asking | None = None) -> Critic:
-        """Open the critic; `asking` is put around a model that chats."""
+        """Open the critic that writes; `asking` is put around a model that chats."""
         from momus.critics.open import open_critic
 
         return open_critic(

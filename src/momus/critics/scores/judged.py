@@ -29,6 +29,7 @@ LEAST_MASS = 0.01
 """Where both labels together are less likely than this, the model was not answering, and its odds are taken as even."""
 
 _SIDES = ("It is right.", "It is wrong.")
+_SLOT = re.compile(r"\{(text|comment|attack|defence)\}")
 _LETTER = re.compile(r"\W*([AB])\b")
 
 
@@ -45,6 +46,64 @@ class JudgedConfig:
     seed: int = 0
 
 
+class NoProbabilitiesError(UserError):
+    """A model that is asked for a probability tells none."""
+
+
+class Verdicts:
+    """Asks a model whether something is right, as a choice between A and B in both orders.
+
+    Args:
+        chat: The model.
+        config: How to ask.
+    """
+
+    def __init__(self, chat: Chat, config: JudgedConfig | None = None) -> None:
+        self.chat, self.config = chat, config or JudgedConfig()
+
+    def ask(self, prompts: Sequence[str]) -> list[tuple[float, str]]:
+        """Return for every prompt the probability that it is right, and the problem where there is none.
+
+        Args:
+            prompts: Questions with the slot {labels}, for what A and B stand for.
+
+        Raises:
+            UserError: The model cannot be asked, or tells no probabilities and these are what is wanted.
+        """
+        answers = self.chat.answer([question for prompt in prompts for question in self._questions(prompt)])
+        size = len(answers) // max(len(prompts), 1)
+        return [self._read(answers[start : start + size]) for start in range(0, len(answers), size or 1)]
+
+    def _questions(self, prompt: str) -> list[Question]:
+        """Return what is asked of one prompt: first with A for right, then with A for wrong."""
+        config, asked = self.config, []
+        for order, sides in enumerate((_SIDES, _SIDES[::-1])):
+            labels = "\n".join(f"{label}: {side}" for label, side in zip(LABELS, sides, strict=True))
+            # The last of the slots is ours: whatever is quoted before it may spell one too.
+            text = labels.join(prompt.rsplit("{labels}", 1))
+            if not config.samples:
+                asked.append(Question.of(text, 1, options=LABELS))
+            for sample in range(config.samples):
+                key = (config.seed, order, sample)
+                asked.append(Question.of(text, config.max_tokens, temperature=config.temperature, key=key))
+        return asked
+
+    def _read(self, answers: Sequence[Answer]) -> tuple[float, str]:
+        if not self.config.samples:
+            if any(answer.problem == NO_PROBABILITIES for answer in answers):
+                raise NoProbabilitiesError(
+                    f"{self.chat.name}: {NO_PROBABILITIES}: take --score answers, the share of several answers"
+                )
+            problem = next((answer.problem for answer in answers if answer.choice is None), "")
+            return (0.0, problem) if problem else (sigmoid(_mean_log_odds(*answers)), "")
+        half = len(answers) // 2
+        right = [_says(answer, "A") for answer in answers[:half]] + [_says(answer, "B") for answer in answers[half:]]
+        told = [verdict for verdict in right if verdict is not None]
+        if not told:
+            return 0.0, next((answer.problem for answer in answers if answer.problem), "no answer is A or B")
+        return sum(told) / len(told), ""
+
+
 class JudgedScore:
     """Scores a comment by how likely a model holds it to be right.
 
@@ -54,7 +113,7 @@ class JudgedScore:
     """
 
     def __init__(self, chat: Chat, config: JudgedConfig | None = None) -> None:
-        self._chat, self._config = chat, config or JudgedConfig()
+        self._verdicts = Verdicts(chat, config)
 
     def score(self, tasks: Sequence[Task], opinions: Sequence[Opinion]) -> list[Scored]:
         """Ask about every comment.
@@ -62,69 +121,45 @@ class JudgedScore:
         Raises:
             UserError: The model cannot be asked, or tells no probabilities and these are what is wanted.
         """
-        asked = [(i, c) for i, opinion in enumerate(opinions) for c in opinion.comments]
-        questions = [self.questions(tasks[i], comment) for i, comment in asked]
-        answers = iter(self._chat.answer([question for of_comment in questions for question in of_comment]))
+        asked = [(i, comment) for i, opinion in enumerate(opinions) for comment in opinion.comments]
+        verdicts = self._verdicts.ask([write_prompt("right", tasks[i], comment) for i, comment in asked])
         values: list[list[float]] = [[] for _ in tasks]
         problems = [""] * len(tasks)
-        for (i, _), of_comment in zip(asked, questions, strict=True):
-            value, problem = self._read([next(answers) for _ in of_comment])
+        for (i, _), (value, problem) in zip(asked, verdicts, strict=True):
             values[i].append(value)
             problems[i] = problems[i] or problem
         return [Scored((), p) if p else Scored(tuple(v)) for v, p in zip(values, problems, strict=True)]
 
     def identity(self) -> Mapping[str, Any]:
         """Return the model, the prompt and the settings."""
-        prompt = hashlib.sha256(_read_prompt().encode()).hexdigest()
-        kind = "answers" if self._config.samples else "probability"
-        settings = asdict(self._config)
-        return {"kind": kind, "model": dict(self._chat.identity()), "prompt": prompt, "settings": settings}
-
-    def questions(self, task: Task, comment: Comment) -> list[Question]:
-        """Return what is asked about one comment: first with A for right, then with A for wrong."""
-        config, asked = self._config, []
-        for order, sides in enumerate((_SIDES, _SIDES[::-1])):
-            text = write_prompt(task, comment, sides)
-            if not config.samples:
-                asked.append(Question.of(text, 1, options=LABELS))
-            for sample in range(config.samples):
-                key = (config.seed, order, sample)
-                asked.append(Question.of(text, config.max_tokens, temperature=config.temperature, key=key))
-        return asked
-
-    def _read(self, answers: Sequence[Answer]) -> tuple[float, str]:
-        """Return the score that answers to the questions about one comment make, or the problem with them."""
-        half = len(answers) // 2
-        if not self._config.samples:
-            if any(answer.problem == NO_PROBABILITIES for answer in answers):
-                raise UserError(
-                    f"{self._chat.name}: {NO_PROBABILITIES}: take --score answers, the share of several answers"
-                )
-            problem = next((answer.problem for answer in answers if answer.choice is None), "")
-            return (0.0, problem) if problem else (sigmoid(_mean_log_odds(*answers)), "")
-        right = [_says(answer, "A") for answer in answers[:half]] + [_says(answer, "B") for answer in answers[half:]]
-        told = [verdict for verdict in right if verdict is not None]
-        if not told:
-            return 0.0, next((answer.problem for answer in answers if answer.problem), "no answer is A or B")
-        return sum(told) / len(told), ""
+        prompt = hashlib.sha256(read_about("right").encode()).hexdigest()
+        config = self._verdicts.config
+        kind = "answers" if config.samples else "probability"
+        model = dict(self._verdicts.chat.identity())
+        return {"kind": kind, "model": model, "prompt": prompt, "settings": asdict(config)}
 
 
-def write_prompt(task: Task, comment: Comment, sides: tuple[str, str]) -> str:
-    """Return the question whether a comment is right; what A and B stand for comes last.
+def write_prompt(name: str, task: Task, comment: Comment, **slots: str) -> str:
+    """Return a prompt about one comment, with the slot {labels} left where it has one.
 
     Comments on one piece of code share all that stands before them, which a model in this process reads once.
+
+    Args:
+        name: Of the prompt's file.
+        task: The code.
+        comment: A comment on it.
+        slots: What else goes in, between marks.
     """
     quote = f"line {comment.line}: {comment.highlight}" if comment.line else comment.highlight
-    before, rest = _read_prompt().split("{text}")
-    middle, after = rest.split("{comment}")
-    labels = "\n".join(f"{label}: {side}" for label, side in zip(LABELS, sides, strict=True))
-    text, said = fenced(number_lines(task.answer)), fenced(f"{quote}\n\n{comment.text}")
-    return before + text + middle + said + after.rstrip("\n").replace("{labels}", labels)
+    filled = {"text": number_lines(task.answer), "comment": f"{quote}\n\n{comment.text}", **slots}
+    parts = _SLOT.split(read_about(name).rstrip("\n"))
+    return "".join(fenced(filled[part]) if i % 2 else part for i, part in enumerate(parts))
 
 
 @cache
-def _read_prompt() -> str:
-    return files("momus.critics").joinpath("prompts", "right.md").read_text(encoding="utf-8")
+def read_about(name: str) -> str:
+    """Return a prompt about a comment, with its slots."""
+    return files("momus.critics").joinpath("prompts", f"{name}.md").read_text(encoding="utf-8")
 
 
 def _mean_log_odds(first: Answer, second: Answer) -> float:

@@ -10,6 +10,7 @@ from scipy.special import gammaincinv
 from momus.critics.calibration import Calibration, OperatingPoint
 from momus.critics.critic import Critic
 from momus.critics.vacuous import drop_vacuous
+from momus.critique import Critique
 from momus.errors import UserError
 from momus.evaluate.critics.measure import measure
 from momus.lm.chats.costs import OVER_BUDGET, SPENT
@@ -62,7 +63,8 @@ def calibrate(
     settings = _choose_settings({setting for result in results for setting in critic.dial.settings(result)})
     critiques = {
         str(setting): [
-            critic.dial.choose(result, tamper.answer, setting) for result, tamper in zip(results, tampers, strict=True)
+            _shown(critic.dial.choose(result, tamper.answer, setting))
+            for result, tamper in zip(results, tampers, strict=True)
         ]
         for setting in settings
     }
@@ -85,6 +87,11 @@ def calibrate(
         bugs=sum(len(tamper.bugs) for tamper in tampers),
         points=tuple(points if points[0].comments.value <= points[-1].comments.value else reversed(points)),
     )
+
+
+def _shown(critique: Critique) -> Critique:
+    """Return the comments that a user sees: those with a place."""
+    return critique.model_copy(update={"comments": critique.anchored})
 
 
 def _bound_false_alarms(measured: Interval, clean: int) -> Interval:

@@ -27,40 +27,50 @@ class Asking:
         if budget is not None and budget < 1:
             raise UserError(f"--budget-tokens {budget}: must be at least 1")
         self._cache, self._budget, self._prices_file = cache, budget, prices
-        self._metered: MeteredChat | None = None
-        self._cached: CachedChat | None = None
-        self._prices: Prices | None = None
+        self._chats: list[tuple[MeteredChat, CachedChat | None, Prices | None]] = []
+
+    @property
+    def asks(self) -> bool:
+        """Whether it is around any chat."""
+        return bool(self._chats)
 
     def around(self, chat: Chat) -> Chat:
         """Return a chat that is counted, kept to the budget and answered from the cache, as far as was asked for.
 
+        Put around several models, each has the budget for itself.
+
         Raises:
             UserError: The file of prices cannot be read or does not name the model, or the cache cannot be opened.
         """
+        prices = None
         if self._prices_file is not None:
             model = chat.identity().get("model", "")
-            self._prices = read_prices(self._prices_file, model)
-            if self._prices is None:
+            prices = read_prices(self._prices_file, model)
+            if prices is None:
                 raise UserError(f'{self._prices_file}: has no prices of {model!r}: add a table ["{model}"]')
-        self._metered = MeteredChat(chat, self._budget, self._prices)
-        if not self._cache:
-            return self._metered
+        metered, cached = MeteredChat(chat, self._budget, prices), None
         try:
-            self._cached = CachedChat(self._metered, AnswerCache(default_path()))
+            if self._cache:
+                cached = CachedChat(metered, AnswerCache(default_path()))
         except UserError as error:
             raise UserError(f"{error}; or go without it: --no-cache") from error
-        return self._cached
+        self._chats.append((metered, cached, prices))
+        return cached or metered
 
     def told_before(self, questions: Sequence[Question]) -> str:
-        """Return in words what questions may cost, those aside that the cache answers; "" where it answers all."""
-        chat = self._cached or self._metered
-        waiting = self._cached.missing(questions) if self._cached else questions
-        return told_before(estimate(chat, waiting), self._prices) if chat and waiting else ""
+        """Return in words what questions to the first chat may cost, those aside that the cache answers; "" for all."""
+        if not self._chats:
+            return ""
+        metered, cached, prices = self._chats[0]
+        waiting = cached.missing(questions) if cached else questions
+        return told_before(estimate(metered, waiting), prices) if waiting else ""
 
     def told_after(self) -> str:
-        """Return in words what was taken; "" where no chat was asked."""
-        if self._metered is None:
-            return ""
-        hits = self._cached.hits if self._cached else 0
-        kept = f"; {hits:,} answer{'s' * (hits != 1)} out of the cache" if hits else ""
-        return self._metered.told_after() + kept
+        """Return in words what was taken, a line for each chat; "" where there is none."""
+        lines = []
+        for metered, cached, _ in self._chats:
+            hits = cached.hits if cached else 0
+            kept = f"; {hits:,} answer{'s' * (hits != 1)} out of the cache" if hits else ""
+            name = f"{metered.name}: " if len(self._chats) > 1 else ""
+            lines.append(name + metered.told_after() + kept)
+        return "\n".join(lines)

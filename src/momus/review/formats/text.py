@@ -47,11 +47,18 @@ def print_summary(reviews: Sequence[FileReview], skipped: Sequence[Skipped], con
     console.print(Text("; ".join(parts) + ".", style="bold"))
 
 
-def print_calibration(calibration: Calibration, console: Console) -> None:
-    """Print a dial's operating points, one for each number of false alarms; 95% intervals from resampling tasks."""
+def print_calibration(calibration: Calibration, console: Console, which: str = "") -> None:
+    """Print a dial's operating points, one for each number of false alarms; 95% intervals from resampling tasks.
+
+    Args:
+        calibration: What was measured.
+        console: Where.
+        which: What begins the title, of several.
+    """
     bugs = "inserted bugs" if calibration.inserted else "bugs"
     table = Table(
-        title=f"{_count(calibration.answers, 'answer')}, {calibration.clean} clean, {_count(calibration.bugs, 'bug')}",
+        title=f"{which}{_count(calibration.answers, 'answer')}, {calibration.clean} clean, "
+        f"{_count(calibration.bugs, 'bug')}",
         caption=f"Measured on {visible_line(calibration.data)}. In parentheses 95% intervals.",
     )
     for name in ("setting", "false comments per clean answer", f"{bugs} caught", "comments per answer"):

@@ -1,0 +1,46 @@
+"""The options of what comes after a critic wrote: scores of its comments, and a second opinion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from momus.critics.refine import Refinement
+    from momus.search.result import RewardSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefiningOptions:
+    """What comes after a critic wrote."""
+
+    score: Literal["samples", "probability", "answers", "reward"] | None = None
+    """What the dial goes by in place of the critic's own: the share of --samples that make a comment, by line and
+    meaning; the probability that a model gives it of being right; the share of that model's answers that say so, for
+    servers that tell no probabilities; or a reward model (--reward)."""
+    score_model: str | None = None
+    """The model that --score probability and answers ask; by default the critic's own."""
+    score_url: str | None = None
+    """The server that has it."""
+    second_opinion: str | None = None
+    """A model that argues against every comment and, after it was defended, judges it; what falls is left out."""
+    second_opinion_url: str | None = None
+    """The server that has it."""
+
+    def refinement(self, reward: RewardSource) -> Refinement | None:
+        """Return what comes after a critic wrote; None for nothing.
+
+        Raises:
+            UserError: The options do not go together.
+        """
+        from momus.critics.refine import Refinement
+        from momus.critics.scores.open import ScoreSource
+        from momus.errors import UserError
+
+        if self.score is None and (self.score_model or self.score_url):
+            raise UserError("--score-model and --score-url are of no use without --score probability or answers")
+        source = None
+        if self.score is not None:
+            used = {"reward": reward} if self.score == "reward" else {}
+            source = ScoreSource(self.score, self.score_model, self.score_url, **used)
+        return Refinement(source, self.second_opinion, self.second_opinion_url) or None

@@ -1,0 +1,106 @@
+"""What comes after a critic wrote: a second opinion drops comments, and a score decides which the dial keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from momus.critics.critic import Critic, Dial
+from momus.critics.prompted import PromptedCritic
+from momus.critics.scores.critic import ScoredCritic
+from momus.critics.scores.open import ScoreSource, open_score
+from momus.critics.second_opinion import SecondOpinionCritic
+from momus.lm.chats.asking import Asking
+from momus.lm.chats.open import open_chat
+from momus.records import Task
+from momus.search.result import SearchResult
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What comes after a critic wrote.
+
+    Attributes:
+        score: What scores its comments; None leaves it to the critic's own dial.
+        second: The model that gives a second opinion, its folder, GGUF file or name.
+        second_url: The server that has it. Neither asks for no second opinion.
+    """
+
+    score: ScoreSource | None = None
+    second: str | None = None
+    second_url: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.score is not None or self.second is not None or self.second_url is not None
+
+
+def refine(critic: Critic, refinement: Refinement, asking: Asking | None = None) -> Critic:
+    """Put what comes after it around a critic; see `contenders`."""
+    return contenders(critic, refinement, asking)[-1]
+
+
+def contenders(critic: Critic, refinement: Refinement, asking: Asking | None = None) -> list[Critic]:
+    """Return a critic with all that comes after it, and, where that has a second opinion, first the same without it.
+
+    Args:
+        critic: Who writes; about the same task only once.
+        refinement: What comes after.
+        asking: What is put around the chats with other models.
+
+    Raises:
+        UserError: A model is missing, cannot be loaded or not be reached.
+    """
+    writer = innermost(critic)
+    own = writer.chat if isinstance(writer, PromptedCritic) else None
+    opinions = [critic]
+    if refinement.second or refinement.second_url:
+        second = open_chat(refinement.second, refinement.second_url)
+        critic = RememberingCritic(critic)
+        opinions = [critic, SecondOpinionCritic(critic, asking.around(second) if asking else second, own)]
+    if refinement.score is None:
+        return opinions
+    score = open_score(refinement.score, own, asking)
+    return [ScoredCritic(opinion, score) for opinion in opinions]
+
+
+class RememberingCritic:
+    """A critic that writes about the same task only once, so that it can be measured in several ways."""
+
+    def __init__(self, critic: Critic) -> None:
+        self.critic = critic
+        self._known: dict[tuple[str, str], SearchResult] = {}
+
+    @property
+    def dial(self) -> Dial:
+        """The critic's own."""
+        return self.critic.dial
+
+    def fits(self, task: Task) -> bool:
+        """Return whether the critic can read a task."""
+        return self.critic.fits(task)
+
+    def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
+        """Return what the critic wrote about tasks, asking it about those that are new."""
+        new = {(task.question, task.answer): task for task in tasks}
+        waiting = [key for key in new if key not in self._known]
+        self._known |= zip(waiting, self.critic.write([new[key] for key in waiting]) if waiting else (), strict=True)
+        return [self._known[task.question, task.answer] for task in tasks]
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return what identifies the critic."""
+        return self.critic.identity()
+
+
+def innermost(critic: Critic) -> Critic:
+    """Return the critic that writes, inside of all that comes after it."""
+    while isinstance(critic, ScoredCritic | SecondOpinionCritic | RememberingCritic):
+        critic = critic.critic
+    return critic
+
+
+def second_opinion_of(critic: Critic) -> SecondOpinionCritic | None:
+    """Return the second opinion that is around a critic, if any."""
+    while isinstance(critic, ScoredCritic | RememberingCritic):
+        critic = critic.critic
+    return critic if isinstance(critic, SecondOpinionCritic) else None

@@ -1,0 +1,131 @@
+"""A second opinion on every comment: one model argues against it, it is defended, and judged; what falls is dropped.
+
+The second model attacks and judges; the critic's own defends, or the second one where the critic is no model that
+chats. Whether that helps is measured, not believed: `momus calibrate` prints the dial with it and without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from momus.critics.critic import Critic, Dial
+from momus.critics.scores.judged import JudgedConfig, NoProbabilitiesError, Verdicts, read_about, write_prompt
+from momus.critics.vacuous import drop_vacuous
+from momus.critique import Comment
+from momus.lm.chats.protocol import Chat, Question
+from momus.records import Task
+from momus.search.result import SearchResult
+
+_PROMPTS = ("attack", "defend", "verdict")
+
+SILENT = "(nothing was said)"
+"""What stands for an argument or a defence that was not given."""
+
+
+@dataclass(frozen=True)
+class SecondOpinionConfig:
+    """How a comment is argued about."""
+
+    max_tokens: int = 300
+    """Longest argument."""
+    least: float = 0.5
+    """The probability of being right below which a comment falls."""
+
+
+class SecondOpinionCritic:
+    """Has a critic write, and drops the comments that do not stand.
+
+    Args:
+        critic: Who writes.
+        second: Who argues against and judges.
+        own: Who defends; None for the second model.
+        config: How.
+
+    Attributes:
+        judged: Comments that were judged.
+        fallen: Those of them that fell.
+    """
+
+    def __init__(
+        self, critic: Critic, second: Chat, own: Chat | None = None, config: SecondOpinionConfig | None = None
+    ) -> None:
+        self.critic, self._second, self._own = critic, second, own or second
+        self._config = config or SecondOpinionConfig()
+        self.judged = self.fallen = 0
+
+    @property
+    def dial(self) -> Dial:
+        """The critic's own."""
+        return self.critic.dial
+
+    def fits(self, task: Task) -> bool:
+        """Return whether the critic can read a task."""
+        return self.critic.fits(task)
+
+    def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
+        """Return what the critic writes without the comments that fall; nothing where that could not be judged.
+
+        Comments that are dropped anyway are not argued about.
+        """
+        written = self.critic.write(tasks)
+        asked = [
+            (i, comment)
+            for i, (task, result) in enumerate(zip(tasks, written, strict=True))
+            for comment in _comments(drop_vacuous(result, task.answer))
+        ]
+        stands: list[dict[Comment, float]] = [{} for _ in tasks]
+        problems = [""] * len(tasks)
+        for (i, comment), (value, problem) in zip(asked, self._judge(tasks, asked), strict=True):
+            stands[i][comment] = value
+            problems[i] = problems[i] or problem
+        self.judged += len(asked)
+        self.fallen += sum(value < self._config.least for values in stands for value in values.values())
+        return [
+            SearchResult((), problem) if problem else self._keep(result, values)
+            for result, values, problem in zip(written, stands, problems, strict=True)
+        ]
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return what identifies the critic, the second model, and how it is asked."""
+        prompts = hashlib.sha256("".join(map(read_about, _PROMPTS)).encode()).hexdigest()
+        how = {"max_tokens": self._config.max_tokens, "least": self._config.least}
+        second = {"model": dict(self._second.identity()), "defends": dict(self._own.identity())}
+        return {"kind": "second opinion", "critic": dict(self.critic.identity()), **second, "prompt": prompts} | how
+
+    def _judge(self, tasks: Sequence[Task], asked: Sequence[tuple[int, Comment]]) -> list[tuple[float, str]]:
+        """Return of every comment how likely it is right after what is said against it and for it, and any problem."""
+        attacks = self._argue(self._second, [write_prompt("attack", tasks[i], c) for i, c in asked])
+        pairs = list(zip(asked, attacks, strict=True))
+        defences = self._argue(self._own, [write_prompt("defend", tasks[i], c, attack=a) for (i, c), (a, _) in pairs])
+        prompts = [
+            write_prompt("verdict", tasks[i], c, attack=attack, defence=defence)
+            for ((i, c), (attack, _)), (defence, _) in zip(pairs, defences, strict=True)
+        ]
+        try:
+            verdicts = Verdicts(self._second).ask(prompts)
+        except NoProbabilitiesError:
+            verdicts = Verdicts(self._second, JudgedConfig(samples=1, temperature=0.0)).ask(prompts)
+        return [
+            (value, attack or defence or problem)
+            for (_, attack), (_, defence), (value, problem) in zip(attacks, defences, verdicts, strict=True)
+        ]
+
+    def _argue(self, chat: Chat, prompts: Sequence[str]) -> list[tuple[str, str]]:
+        """Return what a model says to each prompt, and why it could not be asked where it could not."""
+        answers = chat.answer([Question.of(prompt, self._config.max_tokens) for prompt in prompts]) if prompts else []
+        return [(answer.text.strip() or SILENT, answer.problem if answer.refused else "") for answer in answers]
+
+    def _keep(self, written: SearchResult, stands: Mapping[Comment, float]) -> SearchResult:
+        least = self._config.least
+        kept = [
+            candidate.keep(lambda comment, _: stands.get(comment, 1.0) >= least) for candidate in written.candidates
+        ]
+        return replace(written, candidates=tuple(kept))
+
+
+def _comments(written: SearchResult) -> list[Comment]:
+    """Return the different comments that have a place, in the order they were made."""
+    return list(dict.fromkeys(c for candidate in written.candidates for c in candidate.critique.anchored))

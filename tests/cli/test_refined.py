@@ -1,0 +1,98 @@
+"""`--score` and `--second-opinion` of `momus review` and `momus calibrate`, over servers."""
+
+import json
+
+import pytest
+
+from momus.cli import main
+from support.chat_server import chat_server
+
+CODE = "def mean(values):\n    total = sum(values)\n    return total / len(values)\n\n\ndef one():\n    return 1\n"
+WRONG = "Takes the largest."
+
+
+def _say(question, count):
+    if "Answer with one letter" in question:
+        return "B" if (WRONG in question) == ("A: It is right." in question) else "A"
+    if "Argue against this one" in question or "Defend it" in question:
+        return "It is so."
+    if "def one" in question:
+        return '{"comments": []}'
+    comments = [
+        {"line": 3, "quote": "return total / len(values)", "severity": "error", "problem": "Fails for an empty list."},
+        {"line": 2, "quote": "total = sum(values)", "severity": "error", "problem": WRONG},
+    ]
+    return json.dumps({"comments": comments})
+
+
+@pytest.fixture
+def code(tmp_path):
+    path = tmp_path / "code.py"
+    path.write_text(CODE)
+    return path
+
+
+def _lines(capsys):
+    (file,) = json.loads(capsys.readouterr().out)["files"]
+    return [finding["line"] for finding in file["findings"]]
+
+
+def test_a_score_of_answers_decides_what_is_shown(code, capsys):
+    with chat_server(_say, "def ") as server:
+        options = ["--url", server.url, "--score", "answers", "--json"]
+        assert main(["review", str(code), *options]) == 0
+        assert _lines(capsys) == [3]
+        assert main(["review", str(code), *options, "--confidence", "0"]) == 0
+        assert _lines(capsys) == [2, 3]
+
+
+def test_a_second_opinion_drops_and_counts_what_falls(code, capsys):
+    with chat_server(_say, "def ") as server:
+        options = ["--url", server.url, "--second-opinion", "m", "--second-opinion-url", server.url]
+        assert main(["review", str(code), *options]) == 0
+    shown = capsys.readouterr()
+    assert "Fails for an empty list." in shown.out and WRONG not in shown.out
+    assert "second opinion: 1 of 2 comments fell and are left out" in shown.err
+
+
+def test_calibrate_prints_the_dial_without_and_with_and_review_goes_by_the_second(tmp_path, code, capsys):
+    code.write_text("\n\n".join(CODE.replace("mean", f"mean{i}").replace("one", f"one{i}") for i in range(6)))
+    out = tmp_path / "c.json"
+    with chat_server(_say, "def ") as server:
+        critic = ["--url", server.url, "--score", "answers", "--second-opinion-url", server.url]
+        assert main(["calibrate", str(code), "--out", str(out), "--answers", "8", *critic]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "Without the second opinion: 8 answers" in shown and "With it: 8 answers" in shown
+        assert json.loads(out.read_text())["critic"]["kind"] == "scored"
+        promise = ["--calibration", str(out), "--false-alarms", "9"]
+        assert main(["review", str(code), *critic, *promise]) == 0
+        capsys.readouterr()
+        assert main(["review", str(code), "--url", server.url, *promise]) == 2
+        assert "measured on another critic" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--score", "samples"], "--samples 8"),
+        (["--score", "reward"], "needs a reward model"),
+        (["--score-model", "m"], "of no use without --score"),
+        (["--score", "probability"], "--score answers"),
+        (["--score", "answers", "--false-alarms", "0.5"], "needs --calibration"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(code, capsys, options, words):
+    with chat_server(_say, "def ") as server:
+        assert main(["review", str(code), "--url", server.url, *options]) == 2
+    error = capsys.readouterr().err.strip().split("\n")[-1]
+    assert words in error
+
+
+def test_the_shipped_critic_is_scored_by_another_model_or_by_its_own_samples(code, capsys):
+    with chat_server(_say, "def ") as server:
+        options = ["--score", "answers", "--score-url", server.url, "--confidence", "0"]
+        assert main(["review", str(code), *options]) == 0
+    capsys.readouterr()
+    assert main(["review", str(code), "--score", "samples", "--confidence", "0.1"]) == 0
+    assert main(["review", str(code), "--score", "probability"]) == 2
+    assert "--score-model" in capsys.readouterr().err
