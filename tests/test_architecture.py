@@ -162,6 +162,13 @@ ALLOWED_WRITES = {
     ("momus.cli", "O_WRONLY"),
     ("momus.lm.chats.cache", "mkdir"),  # databases, which SQLite writes durably itself
     ("momus.lm.chats.cache", "touch"),
+    ("momus.sandbox.inside.escapes", "mkdir"),  # inside the cage, into its scratch folder
+    ("momus.sandbox.inside.escapes", "open"),
+    ("momus.sandbox.inside.escapes", "symlink_to"),
+    ("momus.sandbox.inside.escapes", "write_bytes"),
+    ("momus.sandbox.inside.escapes", "write_text"),
+    ("momus.sandbox.inside.run_tests", "O_RDWR"),  # the null device
+    ("momus.sandbox.inside.run_tests", "fdopen"),  # a pipe
     ("momus.label.sqlite", "mkdir"),
     ("momus.label.schema", "move"),
     ("momus.runtime.runs", "rename"),  # a damaged checkpoint, put aside

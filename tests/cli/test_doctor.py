@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,8 +12,13 @@ import momus.lm.chats.messages  # its server is made of the one that a test repl
 import momus.lm.remote.server
 from momus.cli import main
 from momus.lm.remote.probe import CAPABILITIES, USES
+from momus.sandbox import Attempt, NoCageError
 from support.openai_server import OpenAIServer
 from support.tiny import tiny_engine
+
+
+def _no_cage() -> None:
+    raise NoCageError("bubblewrap is not installed: apt install bubblewrap")
 
 
 def test_the_machine_is_described(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,6 +29,26 @@ def test_the_machine_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["extras"]["remote"].keys() == {"httpx2", "tokenizers", "transformers"}
     assert found["extras"]["train"]["torch"] == found["machine"]["torch"]
     assert "server" not in found
+    assert found["cage"]["holds"] == (not found["cage"]["why"]) == (len(found["cage"]["attempts"]) >= 20)
+
+
+@pytest.mark.parametrize(
+    ("cage", "words"),
+    [
+        (lambda: (Attempt("tcp", "connect over TCP", ""), Attempt("clock", "set the clock", "it was set")), "not run"),
+        (_no_cage, "apt install bubblewrap"),
+    ],
+)
+def test_the_cage_is_described(
+    cage: Callable[[], Any], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("momus.cli.doctor._shipped", lambda: "ok")
+    monkeypatch.setattr("momus.sandbox.check_cage", cage)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert words in " ".join(shown.split())
+    assert ("escaped: it was set" in shown) == (words == "not run")
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -31,6 +57,7 @@ def test_a_server_is_described(
 ) -> None:
     server = OpenAIServer(tiny_engine(spread=0.1), echo=False)
     monkeypatch.setattr("momus.cli.doctor._shipped", lambda: "ok")
+    monkeypatch.setattr("momus.sandbox.check_cage", lambda: (Attempt("tcp", "connect over TCP", ""),))
     monkeypatch.setattr(momus.lm.remote.server, "Server", lambda url, model, **_: server.server(model))
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["doctor", "--url", "http://momus.test/v1", *(["--json"] if as_json else [])]) == 0

@@ -20,6 +20,8 @@ def command(
 ) -> int:
     """Say what this machine has, and with --url what a model server can do and what Momus can use it for.
 
+    Where untrusted code can be caged, escapes from the cage are tried, which takes some seconds.
+
     The server is asked about twenty short questions; an API key is taken from MOMUS_API_KEY.
 
     Args:
@@ -38,6 +40,7 @@ def command(
     if url is None and (model is not None or chat):
         raise UserError("--model and --chat are about a server: give its --url too")
     report: dict[str, Any] = {"machine": _machine(), "extras": _extras(), "shipped_weights": _shipped()}
+    report["cage"] = _cage()
     if url is not None:
         report["server"] = _server(url, model, chat)
     if json:
@@ -102,6 +105,17 @@ def _shipped() -> str:
     return "ok"
 
 
+def _cage() -> dict[str, Any]:
+    """Return whether untrusted code can be run here, and each attempt at escape: "" where the cage held."""
+    from momus.sandbox import NoCageError, check_cage
+
+    try:
+        attempts = check_cage()
+    except NoCageError as error:
+        return {"holds": False, "why": str(error), "attempts": {}}
+    return {"holds": all(each.held for each in attempts), "why": "", "attempts": {a.tries: a.got for a in attempts}}
+
+
 def _server(url: str, model: str | None, chat: bool) -> dict[str, Any]:
     from momus.lm.chats.messages import MessagesServer
     from momus.lm.chats.open import api_of, is_no_path
@@ -139,8 +153,24 @@ def _print(report: dict[str, Any], console: Console) -> None:
         shown = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
         table.add_row(escape(f"momus[{extra}]"), f"missing: {', '.join(missing)}" if missing else shown)
     console.print(table)
+    _print_cage(report["cage"], console)
     if "server" in report:
         _print_server(report["server"], console)
+
+
+def _print_cage(cage: dict[str, Any], console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not cage["attempts"]:
+        console.print(escape(f"Untrusted code is not run here: {cage['why']}"))
+        return
+    held = sum(not got for got in cage["attempts"].values())
+    words = "is run in it" if cage["holds"] else "is not run here"
+    table = Table(f"the cage: {held} of {len(cage['attempts'])} attempts at escape failed; untrusted code {words}", "")
+    for tries, got in cage["attempts"].items():
+        table.add_row(tries, f"[red]escaped[/]: {escape(got)}" if got else "[green]held[/]")
+    console.print(table)
 
 
 def _print_server(server: dict[str, Any], console: Console) -> None:
