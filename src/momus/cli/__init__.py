@@ -25,7 +25,7 @@ from momus.errors import Notice, UserError
 COMMANDS = {
     "demo": "Run the whole loop on the standard library's functions and write a report.",
     "critique": "Write critiques for a whole data set, on one machine or on Ray.",
-    "review": "Review Python files with the trained critic.",
+    "review": "Review source files with the trained critic, or with any model.",
     "calibrate": "Measure what a critic's dial promises: false alarms against bugs caught.",
     "tamper": "Put bugs into copies of Python files, each with a reviewer's explanation.",
     "train": "Train models by InstructGPT's steps: demonstrations, rankings, PPO.",
@@ -49,6 +49,7 @@ _EXTRAS = {
     "evaluate": {"datasets", "lm_eval"},
     "label": {"multipart", "nh3", "psycopg", "python_multipart", "starlette", "uvicorn"},
     "remote": {"httpx2"},
+    "review": {"jedi", "lsprotocol", "pygls", "tree_sitter"},
     "train": {"gguf", "jinja2", "matplotlib", "pygments", "safetensors", "tokenizers", "torch", "transformers"},
 }
 

@@ -1,4 +1,4 @@
-"""`momus review`: comments on Python files."""
+"""`momus review`: comments on source files."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ def command(
     critic: Annotated[ReviewerOptions, FLAT] = _SHIPPED,
     cost: Annotated[AskingOptions, FLAT] = _FREELY,
 ) -> int:
-    """Review Python files with the shipped critic, or with any model that chats, in this process or on a server.
+    """Review source files with the shipped critic, or with any model that chats, in this process or on a server.
 
     Every comment quotes the code it is about; a comment whose quote is not there is left out and counted.
 
     Args:
-        paths: Python files, and directories to search for them.
+        paths: Files, and directories to search for them: Python and, for a model that chats, JavaScript, TypeScript,
+            Go, Java, C, C++ and Rust.
         json: Print one JSON object instead of text.
         check: Exit with 1 when there are comments.
         max_comments: At most so many comments a file, the first ones in it.
@@ -52,12 +53,12 @@ def command(
     from momus.review.formats.json import to_json
     from momus.review.formats.text import print_review, print_skipped, print_summary
     from momus.review.result import Review
-    from momus.review.reviewer import review_sources, tasks_of
+    from momus.review.reviewer import leave_out_unreadable, review_sources, tasks_of
     from momus.terminal import visible
 
     if max_comments is not None and max_comments < 1:
         raise UserError(f"--max-comments {max_comments}: must be at least 1")
-    sources, skipped = read_sources(paths)
+    sources, skipped = read_sources(paths, other_languages=True)
     progress = Console(stderr=True)
     print_skipped(skipped, progress)
 
@@ -77,6 +78,9 @@ def command(
         asking=asking,
         refined=critic.refined(),
     )
+    sources, other = leave_out_unreadable(sources, reviewer)
+    print_skipped(other, progress)
+    skipped += other
     if promise:
         progress.print(visible(promise), style="dim", markup=False, soft_wrap=True)
     tell_estimate(

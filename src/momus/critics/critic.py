@@ -28,7 +28,10 @@ class Dial(Protocol):
 
 
 class Critic(Protocol):
-    """Who writes the critiques: a trained model, a prompted one, or a plain object in a test."""
+    """Who writes the critiques: a trained model, a prompted one, or a plain object in a test.
+
+    One that reads code in some languages only names them in an attribute `languages`.
+    """
 
     @property
     def dial(self) -> Dial:

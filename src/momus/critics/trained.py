@@ -60,6 +60,7 @@ class VotingCritic:
     """
 
     dial = AgreementDial()
+    languages = ("Python",)
 
     def __init__(
         self, engine: Engine, weights: str, config: VotingConfig | None = None, pointer: Pointer | None = None
@@ -101,6 +102,7 @@ class SearchCritic:
     """
 
     dial = LengthDial()
+    languages = ("Python",)
 
     def __init__(
         self,

@@ -1,8 +1,9 @@
-"""Python files from the paths a user names, read and checked: the rest is refused in one line."""
+"""Source files from the paths a user names, read and checked: the rest is refused in one line."""
 
 from __future__ import annotations
 
 import ast
+import codecs
 import errno
 import io
 import os
@@ -10,12 +11,14 @@ import re
 import stat
 import tokenize
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
 from momus.errors import UserError
+from momus.review.languages.grammars import SUFFIXES, is_installed, language_of
+from momus.review.languages.outline import Outline, read_outline
 from momus.review.syntax import explain
 
 MAX_BYTES = 1_000_000
@@ -32,7 +35,8 @@ _SCRIPT = re.compile(rb"#!.*(python|pypy|uv run)")
 class Source:
     """A file that parses: its text with plain newlines, its syntax tree, and how its bytes are made of the text.
 
-    `endings` are the ends of its lines as they are in the file, the last one "" where no newline is at its end.
+    `endings` are the ends of its lines as they are in the file, the last one "" where no newline is at its end. In
+    other languages than Python the syntax tree is empty and `outline` says what is in the file.
     """
 
     path: Path
@@ -40,6 +44,12 @@ class Source:
     tree: ast.Module
     encoding: str = "utf-8"
     endings: tuple[str, ...] = ()
+    outline: Outline | None = None
+
+    @property
+    def language(self) -> str:
+        """The name of the language that the file is in."""
+        return self.outline.language if self.outline else "Python"
 
     def encode(self, text: str) -> bytes:
         """Return the bytes of the file with `text` in place of its own: other lines keep their ends, BOM and encoding.
@@ -64,11 +74,15 @@ class Skipped:
     is_directory: bool = False
 
 
-def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Skipped]]:
+def read_sources(paths: Sequence[Path], *, other_languages: bool = False) -> tuple[list[Source], list[Skipped]]:
     """Read the files named, and all `.py` files of the directories named, each once and in a stable order.
 
     Hidden, cache, build, dependency and virtual-environment directories are passed over, and so are empty
     files in a directory. Links to directories are not followed.
+
+    Args:
+        paths: Files and directories.
+        other_languages: Read files in other languages too; in directories where their grammars are installed.
 
     Returns:
         The sources, and what was met in directories that cannot be read or reviewed.
@@ -79,19 +93,21 @@ def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Skipped]]:
     if not paths:
         raise UserError("no files to review: name at least one Python file or directory")
     sources, skipped, seen = list[Source](), list[Skipped](), set[str]()
+    suffixes = {".py"} | (SUFFIXES if other_languages and is_installed() else set())
     for named in paths:
         inside = os.path.isdir(named)  # noqa: PTH112 (Path.is_dir raises where a parent may not be searched)
-        files, unreadable = _python_files(named) if inside else ([named], [])
+        files, unreadable = _files_below(named, suffixes) if inside else ([named], [])
         skipped += unreadable
         if not files:
             why = f" ({unreadable[0].path}: {unreadable[0].reason})" if unreadable else ""
-            raise UserError(f"{named}: no Python files in this directory{why}")
+            kind = "files to review" if len(suffixes) > 1 else "Python files"
+            raise UserError(f"{named}: no {kind} in this directory{why}")
         for path in files:
             if (real := os.path.realpath(path)) in seen:  # which is the path itself where links lead in a circle
                 continue
             seen.add(real)
             try:
-                sources.append(read_source(path))
+                sources.append(read_source(path, other_languages=other_languages))
             except UserError as error:
                 if not inside:
                     raise
@@ -103,19 +119,26 @@ def read_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Skipped]]:
     return sources, skipped
 
 
-def read_source(path: Path) -> Source:
+def read_source(path: Path, *, other_languages: bool = False) -> Source:
     """Read and parse one file, honouring its encoding declaration (PEP 263).
 
+    Args:
+        path: The file.
+        other_languages: Whether it may be in another language than Python, by its name.
+
     Raises:
-        UserError: It is missing, not a regular file, empty, too large, not text, or not Python 3.
+        UserError: It is missing, not a regular file, empty, too large, not text, not Python 3, or in a language whose
+            grammar is not installed.
     """
     data = _read(path)
+    if other_languages and language_of(path):
+        return _outlined(path, *_decode(path, data, _utf_8(data)))
     if path.suffix.lower() == ".ipynb":
         raise UserError(f"{path}: a notebook: make it a script with jupyter nbconvert --to script")
     # That it parses says nothing: JSON, TOML and a page of single words often do.
     if path.suffix.lower() not in _SUFFIXES and not _SCRIPT.match(data):
         raise UserError(f"{path}: not Python by its name (.py, .pyi, .pyw) or its first line (#! and python)")
-    return _parsed(path, *_decode(path, data))
+    return _parsed(path, *_decode(path, data, None))
 
 
 def source_of(code: str, name: str = "code.py") -> Source:
@@ -128,7 +151,22 @@ def source_of(code: str, name: str = "code.py") -> Source:
         data = code.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UserError(f"{name}: not text: {error.reason}") from error
-    return _parsed(Path(name), *_decode(Path(name), data))
+    return _parsed(Path(name), *_decode(Path(name), data, None))
+
+
+def _outlined(path: Path, text: str, encoding: str, endings: tuple[str, ...]) -> Source:
+    language = language_of(path, text)
+    assert language is not None
+    if not is_installed():
+        raise UserError(f"{path}: reading {language.name} needs its grammar: pip install 'momus[review]'")
+    if not text.strip():
+        raise UserError(f"{path}: {_EMPTY}")
+    outline = read_outline(language, text, str(path))
+    return Source(path, text, ast.Module([], []), encoding, endings, outline)
+
+
+def _utf_8(data: bytes) -> str:
+    return "utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-8"
 
 
 def _parsed(path: Path, text: str, encoding: str, endings: tuple[str, ...]) -> Source:
@@ -150,8 +188,10 @@ def spelled(path: Path) -> str:
     return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _python_files(root: Path) -> tuple[list[Path], list[Skipped]]:
-    """Return the Python files below a directory, each folder's before those of its folders, and the unreadable ones.
+def _files_below(root: Path, suffixes: Collection[str]) -> tuple[list[Path], list[Skipped]]:
+    """Return the files with these suffixes below a directory, and what is unreadable.
+
+    Each folder's files stand before those of its folders.
 
     Raises:
         UserError: The directory itself cannot be read.
@@ -169,7 +209,7 @@ def _python_files(root: Path) -> tuple[list[Path], list[Skipped]]:
             continue
         folders = [Path(entry) for entry in entries if _is_directory(entry) and not entry.is_symlink()]
         pending += [inner for inner in reversed(folders) if not _ignored(inner)]
-        files += [Path(entry) for entry in entries if entry.name.endswith(".py") and not _is_directory(entry)]
+        files += [Path(entry) for entry in entries if Path(entry.name).suffix in suffixes and not _is_directory(entry)]
     return files, unreadable
 
 
@@ -219,12 +259,13 @@ def _why_unreadable(path: Path, error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
-def _decode(path: Path, data: bytes) -> tuple[str, str, tuple[str, ...]]:
+def _decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, str, tuple[str, ...]]:
     """Return the text with plain newlines, its encoding (a byte-order mark counts) and how its lines end."""
     if b"\0" in data:
-        raise UserError(f"{path}: a binary file, not Python source")
+        raise UserError(f"{path}: a binary file, not {'Python ' if encoding is None else ''}source")
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        if encoding is None:
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         lines = io.StringIO(data.decode(encoding), newline="").readlines()
         texts = [line.rstrip("\r\n") for line in lines]
         endings = [line[len(text) :] for line, text in zip(lines, texts, strict=True)]

@@ -80,6 +80,7 @@ class Why(StrEnum):
     EXCLUDED = "excluded by the configuration"
 
     TOO_LONG = "too long for the critic"
+    BROKEN = "syntax errors"
     UNREADABLE = "the file cannot be read"
     NO_CRITIQUE = "the critic gave no critique"
 

@@ -12,7 +12,7 @@ from momus.critics.vacuous import drop_vacuous, is_vacuous
 from momus.critique import Comment, Critique, lines_of
 from momus.errors import UserError
 from momus.records import Task
-from momus.review.files import Source, read_source, source_of, spelled
+from momus.review.files import Skipped, Source, read_source, source_of, spelled
 from momus.review.findings import Coverage, FileReview, Finding, Unread, Why, identify, join_lines
 from momus.review.risk import risk
 from momus.review.suggestion import propose
@@ -96,20 +96,36 @@ def review_targets(
 def review_code(
     code: str | Path, critic: Critic, setting: float = CONFIDENCE, max_comments: int | None = None
 ) -> FileReview:
-    """Review Python code.
+    """Review code.
 
     Args:
-        code: The code itself, or the path of a file with it.
+        code: Python code itself, or the path of a file with code in any language that the critic reads.
         critic: What `open_critic` returned.
         setting: Where its dial stands: of a critic that votes the share of its reviews that must agree, 0 to 1; of one
             that searches the length modifier, in units of the reward.
         max_comments: At most so many comments, the first ones; None keeps all.
 
     Raises:
-        UserError: The file cannot be read, or the code is empty or not Python 3.
+        UserError: The file cannot be read, the code is empty or not Python 3, or the critic does not read its language.
     """
-    source = read_source(code) if isinstance(code, Path) else source_of(code)
+    source = read_source(code, other_languages=True) if isinstance(code, Path) else source_of(code)
+    leave_out_unreadable([source], critic)
     return next(review_targets([Target(source, source.path.name)], critic, setting, max_comments))
+
+
+def leave_out_unreadable(sources: Sequence[Source], critic: Critic) -> tuple[list[Source], list[Skipped]]:
+    """Return the sources in languages that a critic reads, and the others with the reason.
+
+    Raises:
+        UserError: It reads none of them.
+    """
+    known = list(getattr(critic, "languages", {source.language for source in sources}))
+    readable = [source for source in sources if source.language in known]
+    reason = f"this critic reads {' and '.join(known)} only: name a model that chats with --model or --url"
+    skipped = [Skipped(s.path, f"{s.language}: {reason}") for s in sources if s.language not in known]
+    if sources and not readable:
+        raise UserError(f"{skipped[0].path}: {skipped[0].reason}")
+    return readable, skipped
 
 
 def tasks_of(source: Source, fits: Callable[[Task], bool]) -> tuple[list[Task], list[int]]:
@@ -272,6 +288,8 @@ class _Work:
         under_review = self.target.changed
         numbers = range(1, len(lines) + 1 - (not lines[-1])) if under_review is None else sorted(under_review)
         reasons: dict[int, tuple[Why, str]] = dict.fromkeys(self.unread, (Why.TOO_LONG, ""))
+        if self.target.source.outline:
+            reasons |= dict.fromkeys(self.target.source.outline.unread, (Why.BROKEN, ""))
         read: set[int] = set()
         for index, part in enumerate(self.parts):
             if self.done[index].critique is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from momus.data.functions import question_of
 from momus.review.files import Source
+from momus.review.languages.outline import Outline
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -42,6 +43,9 @@ def units(source: Source) -> Iterator[Unit]:
     alone) are left out, and of a file with functions its imports and class bodies. One without is a unit as it is.
     """
     lines = source.text.split("\n")
+    if source.outline is not None:
+        yield from _outlined(source.outline, lines)
+        return
     definitions = list(_definitions(source.tree))
     for name, node in definitions:
         if not _is_stub(node):
@@ -79,6 +83,14 @@ def windows(unit: Unit, fits: Callable[[Unit], bool]) -> tuple[list[Unit], list[
             parts.append(part)
         start += size
     return parts, too_long
+
+
+def _outlined(outline: Outline, lines: list[str]) -> Iterator[Unit]:
+    for one in outline.definitions:
+        question = " ".join(filter(None, [f"Write {one.name}." if one.name else "", one.about]))
+        yield _unit(one.name, question, lines, list(range(one.first, one.last + 1)))
+    if outline.outside:
+        yield _unit("", "", lines, list(outline.outside))
 
 
 def _definitions(tree: ast.Module) -> Iterator[tuple[str, _Definition]]:

@@ -12,7 +12,7 @@ from rich.text import Text
 from momus.critics.calibration import Calibration, format_interval
 from momus.critique import NO_PROBLEMS
 from momus.review.files import Skipped
-from momus.review.findings import FileReview, Finding
+from momus.review.findings import FileReview, Finding, Why
 from momus.terminal import visible, visible_line
 
 
@@ -94,6 +94,10 @@ def _notes(review: FileReview) -> list[str]:
         notes.append(f"{_count(review.omitted, 'more comment')} not shown")
     if review.unread:
         notes.append(f"{_count(len(review.unread), 'line')} too long to read: {', '.join(map(str, review.unread[:5]))}")
+    if broken := [part.lines for part in review.coverage.unread if part.why is Why.BROKEN]:
+        size = sum(last - first + 1 for first, last in broken)
+        where = ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in broken[:5])
+        notes.append(f"{_count(size, 'line')} not read because of syntax errors: {where}{', …' * (len(broken) > 5)}")
     return notes
 
 
