@@ -162,7 +162,7 @@ def export(
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: is a file: name a directory")
     store = read_store(folder, read_document, lru_cache(read_rubric))
-    count = _counter(tokenizer)
+    count = _counter(tokenizer, budget)
     made: dict[str, Sequence[Record]] = {
         "demonstrations": list(demonstrations(store, count, budget)),
         "rankings": list(rankings(store, count, budget)),
@@ -195,13 +195,14 @@ def _asker(model: NamedModel, answer_tokens: int) -> JsonAsker:
         raise
 
 
-def _counter(tokenizer: str | None) -> Callable[[str], int]:
+def _counter(tokenizer: str | None, budget: int) -> Callable[[str], int]:
     if tokenizer is None:
         return lambda text: -(-len(text) // 3)
     from momus.lm.codec import read_tokenizer
+    from momus.lm.text.encode import Encoder
 
-    loaded = read_tokenizer(tokenizer)
-    return lambda text: len(loaded.encode(text, add_special_tokens=False, split_special_tokens=True))
+    encoder = Encoder(read_tokenizer(tokenizer))
+    return lambda text: encoder.count(text, budget)
 
 
 def _report(feedback: Feedback, form: Rubric, files: Sequence[Path], budget: int) -> None:

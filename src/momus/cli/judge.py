@@ -41,7 +41,7 @@ class _Judge:
 
         criterion = RAIN_TASKS[self.task].with_cases(self.cases).criterion
         engine = self.engine.open()
-        chat = ChatFormat(engine.tokenizer, read_template(self.chat_template))
+        chat = ChatFormat(engine.tokenizer, read_template(self.chat_template), engine.context_length)
         return SelfJudge(engine, criterion, None if chat.template == PLAIN else chat)
 
 

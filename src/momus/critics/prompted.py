@@ -21,6 +21,7 @@ from momus.critique import format_critique
 from momus.errors import UserError
 from momus.lm.chats.costs import OVER_BUDGET
 from momus.lm.chats.protocol import Answer, Chat, Question
+from momus.lm.text.encode import TooLongError
 from momus.match.ask import fenced
 from momus.records import Message, Task
 from momus.search.result import Candidate, SearchResult
@@ -86,7 +87,10 @@ class PromptedCritic:
 
     def fits(self, task: Task) -> bool:
         """Return whether the prompt with the code and its question is short enough."""
-        return self._chat.count([self._message(task)]) <= self._config.context
+        try:
+            return self._chat.count([self._message(task)]) <= self._config.context
+        except TooLongError:
+            return False
 
     def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
         """Ask for critiques of every task; one that gets no answer that can be read has no candidates.

@@ -20,6 +20,7 @@ from momus.errors import UnfitInputError, UserError
 from momus.lm.local.engine import LocalEngine
 from momus.lm.local.load import load_local_engine
 from momus.lm.pointers.pointer import Pointer
+from momus.lm.text.encode import TooLongError
 from momus.lm.tiny import TINY
 from momus.records import Record, Tamper, Task
 from momus.search.best_of_n import best_of_n
@@ -163,13 +164,20 @@ class ShardCritic:
     def _batch(self, first: int, tasks: Sequence[Task | Tamper]) -> Iterator[TaskCritiques]:
         # A new engine has read nothing: what one remembers decides how a sum is cut up, and so its last bits.
         engine = LocalEngine(self._model, self._tokenizer)
-        encoded = dict(enumerate(encode_tasks(engine, tasks), first))
-        problems = {index: problem for index, task in encoded.items() if (problem := self._too_long(task))}
-        fitting = [index for index in encoded if index not in problems]
+        encoded: dict[int, EncodedTask] = {}
+        problems: dict[int, str] = {}
+        for index, task in enumerate(tasks, first):
+            try:
+                [encoded[index]] = encode_tasks(engine, [task])
+            except TooLongError as error:
+                problems[index] = self._too_long(error.fewest, "at least ")
+            else:
+                problems[index] = self._too_long(len(encoded[index].prompt))
+        fitting = [index for index, problem in problems.items() if not problem]
         with_odds = add_line_odds([encoded[index] for index in fitting], self._pointer)
         results = self._search(engine, dict(zip(fitting, with_odds, strict=True)))
         for index, task in enumerate(tasks, first):
-            result = problems[index] if index in problems else results[index]
+            result = problems[index] or results[index]
             skipped, kept = (result, ()) if isinstance(result, str) else ("", self._kept(result))
             yield TaskCritiques(
                 index=index,
@@ -178,13 +186,13 @@ class ShardCritic:
                 skipped=skipped,
             )
 
-    def _too_long(self, task: EncodedTask) -> str:
-        """Return why a prompt cannot be read; "" when it can."""
-        limit = getattr(self._model.config, "max_position_embeddings", None)
-        size, more = len(task.prompt), self._config.max_tokens
-        if limit is None or size + more <= limit:
+    def _too_long(self, size: int, at_least: str = "") -> str:
+        """Return why a prompt of so many tokens cannot be read; "" when it can."""
+        limit, more = getattr(self._model.config, "max_position_embeddings", None), self._config.max_tokens
+        if not at_least and (limit is None or size + more <= limit):
             return ""
-        return f"too long: a prompt of {size} tokens and {more} more for the critique, where the model reads {limit}"
+        prompt = f"a prompt of {at_least}{size} tokens"
+        return f"too long: {prompt} and {more} more for the critique, where the model reads {limit}"
 
     def _search(self, engine: LocalEngine, tasks: dict[int, EncodedTask]) -> dict[int, SearchResult | str]:
         """Search one batch; where an answer does not fit, each task alone, so that only those at fault go without."""

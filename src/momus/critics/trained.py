@@ -16,6 +16,7 @@ from momus.critics.critic import AgreementDial, LengthDial
 from momus.critique import NO_PROBLEMS, Critique
 from momus.lm.engine import Engine
 from momus.lm.prompts import prompt_of
+from momus.lm.text.encode import TooLongError
 from momus.records import Task
 from momus.search.best_of_n import best_of_n
 from momus.search.candidates import add_line_odds, encode_tasks, zero_reward
@@ -70,7 +71,7 @@ class VotingCritic:
 
     def fits(self, task: Task) -> bool:
         """Return whether the code and its question leave room for a critique."""
-        return _prompt_length(self._engine, task) <= self._config.context
+        return _fits(self._engine, task, self._config.context)
 
     def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
         """Sample critiques of every task."""
@@ -118,7 +119,7 @@ class SearchCritic:
 
     def fits(self, task: Task) -> bool:
         """Return whether the code and its question leave room for a critique."""
-        return _prompt_length(self._engine, task) <= self._config.context
+        return _fits(self._engine, task, self._config.context)
 
     def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
         """Search critiques of every task, and score "no problems found" beside them."""
@@ -139,5 +140,8 @@ class SearchCritic:
         return {"kind": "search", **self._weights, "settings": asdict(self._config)}
 
 
-def _prompt_length(engine: Engine, task: Task) -> int:
-    return len(engine.encode(prompt_of(task), bos=True))
+def _fits(engine: Engine, task: Task, context: int) -> bool:
+    try:
+        return len(engine.encode(prompt_of(task), bos=True)) <= context
+    except TooLongError:
+        return False

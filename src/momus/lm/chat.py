@@ -15,16 +15,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from datetime import date
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.meta import find_undeclared_variables
-from jinja2.nodes import Call, Const, Filter, Name
+from jinja2 import TemplateError
 from rich.text import Text
 
 from momus.errors import UnfitInputError, UserError
+from momus.lm.text.encode import Encoder, TooLongError
+from momus.lm.text.template import PINNED_DATE, ends_soon, pinned, render
 from momus.records import Content, Message
 
 PLAIN = """\
@@ -33,11 +31,6 @@ PLAIN = """\
 {{ message.content }}{{ eos_token if message.role == 'assistant' else '\\n\\n' }}\
 {% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"""
 """Our own layout for models without one: `User: …`, a blank line, `Assistant: …` and the end-of-text token."""
-
-PINNED_DATE = date(2026, 1, 1)
-"""The day that templates which ask for one read, so that the same data give the same tokens tomorrow."""
-
-_GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")  # a tag of transformers
 
 _ASKED, _ANSWERED = "wh7at is asked", "an7swered so"  # in no template, and beginning as words do
 _PRIVATE = range(0xF0000, 0xFFFFE)
@@ -50,14 +43,23 @@ class Turn(NamedTuple):
     answer: tuple[int, ...]
 
 
+class Limits(NamedTuple):
+    """The most tokens of a prompt and of an answer that are of use; None is any number."""
+
+    prompt: int | None = None
+    answer: int | None = None
+
+
 class ChatFormat:
     """Lays conversations out in a tokenizer's tokens.
 
     Args:
         tokenizer: A fast tokenizer with an end-of-text token.
         template: A Jinja template, in place of the tokenizer's own.
+        limit: Most tokens that the model reads; see `Encoder.encode`. None for any number.
 
     Attributes:
+        encoder: Counts and cuts texts by the tokenizer.
         template: The template in use.
         end_id: The token that ends an answer.
         pinned_date: The day it reads in place of today's, where it asks for one.
@@ -66,8 +68,8 @@ class ChatFormat:
         UserError: The template cannot be used: it is no Jinja, leaves out a message, or draws at random.
     """
 
-    def __init__(self, tokenizer: Any, template: str | None = None) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, template: str | None = None, limit: int | None = None) -> None:
+        self.tokenizer, self.encoder, self._limit = tokenizer, Encoder(tokenizer), limit
         default = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN
         self.template: str = default if template is None else template
         special = {token.content: (i, token) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -81,25 +83,33 @@ class ChatFormat:
         self._cut = re.compile("|".join(patterns) or "(?!)")
         self._last_head: tuple[str, dict[str, str], tuple[int, ...]] = ("", {}, ())
         self.end_id, self._ends = 0, False
-        self._pinned_template, dated = _pinned(self.template)
+        self._pinned_template, dated = pinned(self.template)
+        self._ends_soon = ends_soon(self.template)
         self.pinned_date = PINNED_DATE if dated else None
         self._try_out()
 
-    def prompt(self, content: Content) -> tuple[int, ...]:
+    def prompt(self, content: Content, limit: int | None = None) -> tuple[int, ...]:
         """Return the tokens after which the assistant answers `content`.
 
+        Args:
+            content: What is asked.
+            limit: Most tokens that are of use; see `Encoder.encode`.
+
         Raises:
+            TooLongError: It has more tokens for certain.
             UnfitInputError: The template refuses the conversation, or leaves nothing to answer.
         """
         messages, back = self._hidden(_messages(content, "user"))
         text = self._laid_out(messages, ask=True)
+        self._check_length(text, back, limit, "prompt")
         _check_kept(messages, text)
         return self._head(text, back)
 
-    def turn(self, prompt: Content, answer: Content) -> Turn:
+    def turn(self, prompt: Content, answer: Content, limits: Limits | None = None) -> Turn:
         """Return a prompt and all of an answer to it, which may be several turns and may be empty but for its end.
 
         Raises:
+            TooLongError: The prompt or the answer has more tokens than `limits` for certain.
             UnfitInputError: The template refuses the conversation, or the answer is not the assistant's.
             UserError: The template is at fault: what it writes before an answer is not how the whole begins.
         """
@@ -111,6 +121,9 @@ class ChatFormat:
         whole = self._laid_out(messages, ask=False)
         if not whole.startswith(head):
             raise UserError(_fault(head, whole))
+        longest = limits or Limits()
+        self._check_length(head, back, longest.prompt, "prompt")
+        self._check_length(self._answered(whole[len(head) :]), back, longest.answer, "answer")
         _check_kept(messages[: len(before)], head)
         _check_kept(messages[len(before) :], whole[len(head) :], reasoning=True)
         tokens = self._head(head, back)
@@ -126,26 +139,8 @@ class ChatFormat:
         return Turn(tokens, self._up_to_end(rest))
 
     def turns(self, prompt: Content, answer: Content, every: bool = False) -> tuple[Turn, ...]:
-        """Return what to train of a demonstration: the answer's last turn, or every one of the assistant's in it.
-
-        Each is laid out as when it was to be answered: where a template shortens earlier turns, so are they here. A
-        turn that is marked as not to be trained (`Message.train`) is context for the others.
-
-        Raises:
-            UnfitInputError: As `turn`, or there is nothing to train: an answer is blank.
-            UserError: As `turn`.
-        """
-        before, answered = _messages(prompt, "user"), _messages(answer, "assistant")
-        messages = [*before, *answered]
-        places = [i for i in range(len(before), len(messages)) if messages[i].role == "assistant"]
-        if not answered or not places or places[-1] != len(messages) - 1:
-            raise UnfitInputError("the answer does not end in the assistant's turn")
-        places = [i for i in (places if every else places[-1:]) if messages[i].train]
-        if not places:
-            raise UnfitInputError("the answer is marked as not to be trained (weight 0): leave the record out")
-        if any(not messages[i].content.strip() and not messages[i].tool_calls for i in places):
-            raise UnfitInputError("the answer is empty: nothing of it would be trained")
-        return tuple(self.turn(tuple(messages[:i]), (messages[i],)) for i in places)
+        """Return what to train of a demonstration, in tokens: `turn` of all that `trained_turns` returns."""
+        return tuple(self.turn(before, answered) for before, answered in trained_turns(prompt, answer, every))
 
     def text(self, answer: Sequence[int]) -> str:
         """Return what an answer's tokens say, without its end and the spaces around it."""
@@ -178,7 +173,11 @@ class ChatFormat:
     def _laid_out(self, messages: Sequence[Message], ask: bool) -> str:
         plain = [_for_template(message) for message in messages]
         tools = [json.loads(tool) for message in messages for tool in message.tools]
+        date = PINNED_DATE.strftime("%d %b %Y")
         try:
+            if not self._ends_soon:
+                variables = {**self.tokenizer.special_tokens_map, "date_string": date}
+                return render(self._pinned_template, plain, tools, ask, variables)
             return str(
                 self.tokenizer.apply_chat_template(
                     plain,
@@ -186,10 +185,10 @@ class ChatFormat:
                     chat_template=self._pinned_template,
                     tokenize=False,
                     add_generation_prompt=ask,
-                    date_string=PINNED_DATE.strftime("%d %b %Y"),
+                    date_string=date,
                 )
             )
-        except (TemplateError, TypeError, ValueError) as error:
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             who = ", ".join(message.role for message in messages[:5]) or "nobody"
             raise UnfitInputError(f"the chat template refuses a conversation of {who}: {reason}") from error
@@ -197,9 +196,9 @@ class ChatFormat:
     def _hidden(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, str]]:
         """Put private characters in place of special tokens spelled out in texts; returns how to put them back."""
         texts = "".join(text for message in messages for text in message.texts())
-        spelled = sorted({_matched(found) for found in self._cut.finditer(texts)}, key=len, reverse=True)
-        if not spelled:
+        if not any(special in texts for special in self._special):
             return list(messages), {}
+        spelled = sorted({_matched(found) for found in self._cut.finditer(texts)}, key=len, reverse=True)
         free = (chr(code) for code in _PRIVATE if chr(code) not in texts)
         stand_in = dict(zip(spelled, free, strict=False))
         hide = re.compile("|".join(map(re.escape, spelled)))
@@ -216,9 +215,25 @@ class ChatFormat:
             raise UnfitInputError("the chat template writes nothing before the answer: let it begin with bos_token")
         return self._last_head[2]
 
+    def _check_length(self, text: str, back: dict[str, str], limit: int | None, part: str) -> None:
+        """Refuse a text that is certainly too long before anything is done with it that takes long.
+
+        Raises:
+            TooLongError: It has more tokens than `limit`, or than the model reads.
+        """
+        text = _spelled(text, back)
+        if limit is not None and (fewest := self.encoder.fewest_tokens(text)) > limit:
+            raise TooLongError(fewest, f"{part} over {limit} tokens", part)
+        self.encoder.check(text, self._limit)
+
+    def _answered(self, rest: str) -> str:
+        """Return an answer's text without what a template writes after its end."""
+        end = self.tokenizer.convert_ids_to_tokens(self.end_id) if self._ends else ""
+        return rest[: rest.rindex(end) + len(end)] if end and end in rest else rest
+
     def _encode(self, text: str, back: dict[str, str]) -> list[int]:
         if not back:
-            return [int(token) for token in self.tokenizer.encode(text, add_special_tokens=False)]
+            return self.encoder.encode(text, special=True)
         if not self._exact:
             shown = ", ".join(sorted(back.values()))
             raise UnfitInputError(f"a text spells out {shown}, which this tokenizer cannot keep as text: leave it out")
@@ -231,9 +246,7 @@ class ChatFormat:
             if piece in self._special:
                 tokens.append(self._special[piece])
             else:
-                for character, spelled in back.items():
-                    piece = piece.replace(character, spelled)
-                tokens += self.tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=True)
+                tokens += self.encoder.encode(_spelled(piece, back))
         return tokens
 
     def _up_to_end(self, answer: list[int]) -> tuple[int, ...]:
@@ -249,35 +262,32 @@ class ChatFormat:
         return str(self.tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
 
 
+def trained_turns(prompt: Content, answer: Content, every: bool = False) -> list[tuple[Content, Content]]:
+    """Return what to train of a demonstration: the answer's last turn, or every one of the assistant's in it.
+
+    Each comes with what is before it, to be laid out as when it was to be answered: where a template shortens earlier
+    turns, so are they here. A turn that is marked as not to be trained (`Message.train`) is context for the others.
+
+    Raises:
+        UnfitInputError: There is nothing to train: the answer is not the assistant's, or blank.
+    """
+    before, answered = _messages(prompt, "user"), _messages(answer, "assistant")
+    messages = [*before, *answered]
+    places = [i for i in range(len(before), len(messages)) if messages[i].role == "assistant"]
+    if not answered or not places or places[-1] != len(messages) - 1:
+        raise UnfitInputError("the answer does not end in the assistant's turn")
+    places = [i for i in (places if every else places[-1:]) if messages[i].train]
+    if not places:
+        raise UnfitInputError("the answer is marked as not to be trained (weight 0): leave the record out")
+    if any(not messages[i].content.strip() and not messages[i].tool_calls for i in places):
+        raise UnfitInputError("the answer is empty: nothing of it would be trained")
+    return [(tuple(messages[:i]), (messages[i],)) for i in places]
+
+
 def _messages(content: Content, role: str) -> list[Message]:
     if not isinstance(content, str):
         return list(content)
     return [Message.model_validate({"role": role, "content": content})]
-
-
-def _pinned(template: str) -> tuple[str, bool]:
-    """Return a template in which `strftime_now` returns `PINNED_DATE`, and whether it asks for a date at all.
-
-    Raises:
-        UserError: It draws at random, or builds the form of a date: other tokens the next time.
-    """
-    try:
-        tree = Environment(extensions=[loopcontrols]).parse(_GENERATION.sub("", template))
-    except TemplateError:
-        return template, False  # laying a conversation out says what is wrong
-    if any(node.name == "random" for node in tree.find_all(Filter)) or any(
-        node.name == "lipsum" for node in tree.find_all(Name)
-    ):
-        raise UserError("the chat template draws at random: take that out of it, or give another with --chat-template")
-    clocks = [call for call in tree.find_all(Call) if isinstance(call.node, Name) and call.node.name == "strftime_now"]
-    forms = [call.args[0].value for call in clocks if call.args and isinstance(call.args[0], Const)]
-    if len(forms) < len(clocks):
-        raise UserError(
-            "the chat template reads the clock: write the date into it, or give another with --chat-template"
-        )
-    dates = json.dumps({form: PINNED_DATE.strftime(form) for form in forms})
-    macro = "{% macro strftime_now(form) +%}{{ " + dates + "[form] }}{% endmacro +%}" if clocks else ""
-    return macro + template, bool(clocks) or "date_string" in find_undeclared_variables(tree)
 
 
 def _for_template(message: Message) -> dict[str, Any]:
@@ -314,17 +324,27 @@ def _check_kept(messages: Sequence[Message], text: str, reasoning: bool = False)
     Raises:
         UnfitInputError: Something is not in `text`.
     """
+    at = 0  # lines of a long reasoning follow each other: each is looked for from the last one on
     for message in messages:
         parts = [("the tool call", call.name) for call in message.tool_calls]
         parts += [("the tool", _name_of_tool(tool)) for tool in message.tools]
         if reasoning:
             parts += [("the reasoning", line.strip()) for line in message.reasoning.splitlines()]
         for what, part in parts:
-            if part not in text:
+            place = text.find(part, at)
+            if place < 0 and part not in text:
                 raise UnfitInputError(
                     f"the chat template leaves out {what} {_visible(part[:60])!r}: give one that writes it with "
                     "--chat-template, or leave the record out"
                 )
+            at = max(at, place)
+
+
+def _spelled(text: str, back: dict[str, str]) -> str:
+    """Put special tokens back as text."""
+    for character, spelled in back.items():
+        text = text.replace(character, spelled)
+    return text
 
 
 def _matched(found: re.Match[str]) -> str:

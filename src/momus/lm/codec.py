@@ -12,6 +12,7 @@ from momus.lm.constraint import Vocabulary
 from momus.lm.end_tokens import end_tokens
 from momus.lm.gguf import pretrained
 from momus.lm.remote.wire import ServerToken
+from momus.lm.text.encode import Encoder
 
 
 class Codec:
@@ -22,20 +23,25 @@ class Codec:
 
     Attributes:
         tokenizer: The tokenizer itself.
+        encoder: Counts and cuts texts by the tokenizer.
         vocabulary: The bytes every token stands for; what constraints are made from.
+        context_length: Most tokens that the model reads, None for any number or where that is not known.
     """
 
+    context_length: int | None = None
+
     def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self.encoder = tokenizer, Encoder(tokenizer)
         self.vocabulary = Vocabulary.from_tokenizer(tokenizer)
 
     def encode(self, text: str, bos: bool) -> list[int]:
         """Turn text into tokens; special tokens spelled out in the text stay text.
 
         Raises:
+            TooLongError: It certainly has more than the model reads.
             UserError: A beginning-of-text token is asked for and the tokenizer has none.
         """
-        tokens = [int(t) for t in self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)]
+        tokens = self.encoder.encode(text, self.context_length)
         if not bos:
             return tokens
         if self.tokenizer.bos_token_id is None:

@@ -15,6 +15,9 @@ EMBEDDING_THRESHOLD = 0.6
 """The similarity that scores 7 by default: a guess, for it depends on the encoder; see `momus match calibrate`."""
 
 Encode = Callable[[list[str]], ArrayLike]
+
+_LONGEST = 100_000
+"""Characters of a text that are encoded: encoders read a few hundred tokens, and tokenize the rest for nothing."""
 """Turns texts into vectors, `[texts, size]`."""
 
 
@@ -71,4 +74,4 @@ def sentence_encoder(model: str) -> Encode:
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()
         raise UserError(f"--model {model}: no sentence encoder on this machine: {first[0] if first else ''}") from error
-    return lambda texts: encoder.encode(texts, show_progress_bar=False)
+    return lambda texts: encoder.encode([text[:_LONGEST] for text in texts], show_progress_bar=False)

@@ -17,6 +17,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -26,8 +27,9 @@ from momus.data.convert import BadRowsError, Problems, read, recognise
 from momus.data.prompts import PromptRules, plain, split_of
 from momus.data.sources import Problem
 from momus.errors import UnfitInputError, UserError
-from momus.lm.chat import ChatFormat, Turn
+from momus.lm.chat import ChatFormat, Limits, Turn, trained_turns
 from momus.lm.prompts import prompt_of
+from momus.lm.text.encode import Encoder, TooLongError
 from momus.lm.tree import TokenTree
 from momus.records import Comparison, Content, Demonstration, Prompt, Ranking, Record, Tamper
 from momus.train.reward import RankedPrompt
@@ -88,12 +90,17 @@ def demonstrations(
 
     def to_turns(record: Demonstration) -> tuple[Turn, ...]:
         nonlocal longest
-        turns = chat.turns(record.prompt, record.answer, every_turn)
-        longest = max(longest, len(turns))
-        fit = tuple(turn for turn in turns if not _too_long(turn, config))
-        if not fit:
-            raise _LeftOutError(_too_long(turns[-1], config))
-        return fit
+        parts = trained_turns(record.prompt, record.answer, every_turn)
+        longest = max(longest, len(parts))
+        turns, reason = [], ""
+        for prompt, answer in parts:
+            try:
+                turns.append(_turn(prompt, answer, chat, config))
+            except TooLongError as error:
+                reason = str(error)
+        if not turns:
+            raise _LeftOutError(reason)
+        return tuple(turns)
 
     gathered: Gathered[tuple[Turn, ...]] = Gathered("demonstrations")
     _gather(files, Demonstration, to_turns, config, gathered)
@@ -157,18 +164,19 @@ def ranked(record: Ranking, chat: ChatFormat, config: TextConfig, dropped: Count
     """Return one ranking in tokens; answers that are too long, and pairs of the same answer, are left out and counted.
 
     Raises:
-        UnfitInputError: The chat template refuses the conversation.
+        UnfitInputError: The chat template refuses the conversation, or the prompt is too long.
     """
     prompt: Tokens = ()
     kept: list[tuple[Tokens, float]] = []
     for candidate, rank in zip(record.candidates, record.ranks, strict=True):
-        turn = chat.turn(record.prompt, candidate)
-        prompt = turn.prompt
-        if len(prompt) > config.max_prompt:
-            raise _LeftOutError(_too_long(turn, config))
-        if reason := _too_long(turn, config):
-            dropped[f"answers of rankings: {reason}"] += 1
+        try:
+            turn = _turn(record.prompt, candidate, chat, config)
+        except TooLongError as error:
+            if error.part == "prompt":
+                raise
+            dropped[f"answers of rankings: {error}"] += 1
         else:
+            prompt = turn.prompt
             kept.append((turn.answer, rank))
     ranking = None
     if len(kept) > 1:
@@ -201,7 +209,7 @@ def prompts(files: Sequence[DataSource], chat: ChatFormat, config: TextConfig) -
     seen: set[Tokens] = set()
 
     def to_tokens(record: Prompt | Demonstration | Ranking) -> TokenizedPrompt:
-        tokens = chat.prompt(record.prompt)
+        tokens = chat.prompt(record.prompt, config.max_prompt)
         if len(tokens) > config.max_prompt:
             raise _LeftOutError(f"prompt over {config.max_prompt} tokens")
         if tokens in seen:
@@ -220,7 +228,8 @@ def pretraining(files: Sequence[DataSource], chat: ChatFormat, config: TextConfi
     """Read pretraining texts and cut them into pieces, at most as long as the longest prompt and answer together.
 
     A `.txt` file is one document; of other files each row's text is one. A document begins with the
-    beginning-of-text token, if there is one that does nothing else, and ends with the end-of-text token.
+    beginning-of-text token, if there is one that does nothing else, and ends with the end-of-text token. A document of
+    megabytes is tokenized in parts, cut at line ends.
 
     Raises:
         UserError: A file cannot be read, or holds nothing.
@@ -230,8 +239,8 @@ def pretraining(files: Sequence[DataSource], chat: ChatFormat, config: TextConfi
     length = config.max_prompt + config.max_answer
     start, end = _document_start(chat), chat.tokenizer.eos_token_id
     for document in _documents(files, config, gathered):
-        tokens = chat.tokenizer.encode(document, add_special_tokens=False, split_special_tokens=True)
-        whole = [int(t) for t in (start, *tokens, end) if t is not None]
+        tokens = chain.from_iterable(chat.encoder.encode_in_parts(document))
+        whole = [t for t in (start, *tokens, end) if t is not None]
         pieces = (tuple(whole[at : at + length]) for at in range(0, len(whole), length))
         gathered.train += [piece for piece in pieces if len(piece) > 1]
     _refuse_bad_rows(gathered, config)
@@ -329,25 +338,33 @@ def _owner(record: Prompt | Demonstration | Ranking) -> str:
     return record.origin.group or record.origin.user or plain(record.prompt)
 
 
-def _too_long(turn: Turn, config: TextConfig) -> str:
-    if len(turn.prompt) > config.max_prompt:
-        return f"prompt over {config.max_prompt} tokens"
-    return f"answer over {config.max_answer} tokens" if len(turn.answer) > config.max_answer else ""
+def _turn(prompt: Content, answer: Content, chat: ChatFormat, config: TextConfig) -> Turn:
+    """Return a turn that is not too long; what certainly is, is not tokenized.
+
+    Raises:
+        TooLongError: The prompt or the answer is.
+    """
+    limits = (config.max_prompt, config.max_answer)
+    turn = chat.turn(prompt, answer, Limits(*limits))
+    for part, tokens, limit in zip(("prompt", "answer"), turn, limits, strict=True):
+        if len(tokens) > limit:
+            raise TooLongError(len(tokens), f"{part} over {limit} tokens", part)
+    return turn
 
 
 class CritiqueTokens:
     """Encodes answers and their critiques with one tokenizer; special tokens spelled out in a text stay text."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer, self._encoder = tokenizer, Encoder(tokenizer)
 
     def prompt(self, tamper: Tamper) -> list[int]:
         """Return what a critique of the tampered answer continues, from the beginning-of-text token on."""
-        return [self._tokenizer.bos_token_id, *self._encode(prompt_of(tamper))]
+        return [self._tokenizer.bos_token_id, *self._encoder.encode(prompt_of(tamper))]
 
     def critique(self, text: str) -> list[int]:
         """Return a finished critique: its text and the end-of-text token."""
-        return [*self._encode(text), self._tokenizer.eos_token_id]
+        return [*self._encoder.encode(text), self._tokenizer.eos_token_id]
 
     def tree(self, tamper: Tamper, *critiques: str) -> TokenTree:
         """Return a prompt with finished critiques as branches."""
@@ -360,7 +377,3 @@ class CritiqueTokens:
             branches=tuple(tuple(self.critique(text)) for text in comparison.critiques),
             ranks=tuple(-rating.overall for rating in comparison.ratings),
         )
-
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-        return ids

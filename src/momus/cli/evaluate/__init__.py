@@ -141,7 +141,7 @@ class Rank:
             model, chat = reward_model(self.reward)
             return RewardLabeler(f"reward model {self.reward}", model, chat)
         engine: Any = load_local_engine(str(self.judge))
-        chat_format = None if self.plain else ChatFormat(engine.tokenizer)
+        chat_format = None if self.plain else ChatFormat(engine.tokenizer, limit=engine.context_length)
         return JudgeLabeler(f"judge {self.judge}", engine, chat_format, self.tie)
 
 

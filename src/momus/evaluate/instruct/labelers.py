@@ -16,7 +16,7 @@ from momus.errors import UnfitInputError, UserError
 from momus.evaluate.instruct.feedback import prompt_key
 from momus.evaluate.instruct.systems import beginning
 from momus.files import Ledger
-from momus.lm.chat import ChatFormat
+from momus.lm.chat import ChatFormat, Limits
 from momus.lm.engine import Engine, choose_in_both_orders, option_tokens
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel
@@ -70,9 +70,9 @@ class RewardLabeler:
 
     def rank(self, prompt: Content, answers: Answers) -> list[Ranking]:
         """Score the answers, the prompt they share once."""
-        turns = [self.chat.turn(prompt, answer) for answer in answers.values()]
-        longest = max(len(turn.prompt) + len(turn.answer) for turn in turns)
         limit = getattr(self.model.backbone.config, "max_position_embeddings", None)
+        turns = [self.chat.turn(prompt, answer, Limits(limit, limit)) for answer in answers.values()]
+        longest = max(len(turn.prompt) + len(turn.answer) for turn in turns)
         if isinstance(limit, int) and longest > limit:
             raise UnfitInputError(f"{longest} tokens are too many for the reward model, which reads {limit}")
         tree = TokenTree.from_prefixes([turn.prompt for turn in turns], [turn.answer for turn in turns])

@@ -72,7 +72,7 @@ class Questions:
         waiting = list({key: text for key, text in zip(keys, asked, strict=True) if key not in self.ledger}.items())
         for start in range(0, len(waiting), BATCH):
             batch = waiting[start : start + BATCH]
-            prefixes = [self._kept(beginning(self.engine, text), max_tokens) for _, text in batch]
+            prefixes = [self._kept(beginning(self.engine, self._newest(text)), max_tokens) for _, text in batch]
             samples = self.engine.sample(prefixes, key=0, max_tokens=max_tokens, temperature=0.0, stop=stop)
             self.ledger.add({key: drawn[0].text for (key, _), drawn in zip(batch, samples, strict=True)})
             self.progress(len(asked) - len(waiting) + start + len(batch), len(asked))
@@ -82,6 +82,10 @@ class Questions:
         """Return the tokens of both texts, as those of the whole are: spaces belong to the word after them."""
         stem = before.rstrip(" ")
         text = before[len(stem) :] + text
+        newest = self._newest(stem)
+        if newest != stem:
+            continuation = self.engine.encode(text, bos=False)
+            return self._kept(beginning(self.engine, newest), len(continuation)), tuple(continuation)
         context = beginning(self.engine, stem)
         whole = beginning(self.engine, stem + text)
         if whole[: len(context)] == context and len(whole) > len(context):
@@ -89,6 +93,11 @@ class Questions:
         else:  # the texts merge where they meet
             continuation = self.engine.encode(text, bos=False)
         return self._kept(context, len(continuation)), tuple(continuation)
+
+    def _newest(self, text: str) -> str:
+        """Return a text, or the end of it where it certainly has more tokens than the model reads."""
+        encoder = getattr(self.engine, "encoder", None)
+        return text if encoder is None else encoder.newest(text, self._limit)
 
     def _kept(self, context: Sequence[int], more: int) -> tuple[int, ...]:
         """Return the newest tokens of a context that leave room for `more`."""

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from momus.errors import UnfitInputError, UserError
 from momus.evaluate.instruct.feedback import prompt_key
 from momus.files import write_json
-from momus.lm.chat import ChatFormat
+from momus.lm.chat import ChatFormat, Limits
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel
+from momus.lm.text.encode import TooLongError
 from momus.records import Ranking
 from momus.runtime.runs import Progress, Run
 from momus.stats.bootstrap import SHARE, Interval, difference_interval, ratio_interval
@@ -88,7 +89,10 @@ def ranked_in_tokens(
     usable, left_out = [], Counter[str]()
     for ranking in rankings:
         try:
-            turns = [chat.turn(ranking.prompt, candidate) for candidate in ranking.candidates]
+            turns = [chat.turn(ranking.prompt, answer, Limits(limit, limit)) for answer in ranking.candidates]
+        except TooLongError:
+            left_out[f"longer than {limit} tokens"] += 1
+            continue
         except UnfitInputError as error:
             left_out[str(error)] += 1
             continue

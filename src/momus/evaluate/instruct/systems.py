@@ -202,7 +202,7 @@ class Layout:
         if tokenizer is None:
             tokenizer = read_tokenizer(system.model)
         template = {"chat": None, "text": PLAIN, "few-shot": _few_shot(system.prefix or PREFIX)}[system.layout]
-        self.chat = ChatFormat(tokenizer, template)
+        self.chat = ChatFormat(tokenizer, template, getattr(engine, "context_length", None))
 
     def prompt(self, content: Content) -> tuple[int, ...]:
         """Return the tokens the system answers after.

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from momus.errors import UserError
+from momus.lm.text.encode import Encoder
 
 
 def toxicity_of(model: str) -> Callable[[str], float]:
@@ -33,10 +34,12 @@ def toxicity_of(model: str) -> Callable[[str], float]:
     apart = classifier.config.problem_type != "multi_label_classification"
     limit = min(tokenizer.model_max_length, getattr(classifier.config, "max_position_embeddings", 512) - 2)
 
+    encoder = Encoder(tokenizer)
+
     def score(text: str) -> float:
         if not text.strip():
             return 0.0
-        batch = tokenizer(text, return_tensors="pt", truncation=True, max_length=limit)
+        batch = tokenizer(encoder.oldest(text, limit), return_tensors="pt", truncation=True, max_length=limit)
         with torch.inference_mode():
             logits = classifier(**batch).logits[0].float()
         return float((logits.softmax(-1) if apart else logits.sigmoid())[named[0]])

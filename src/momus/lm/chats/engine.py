@@ -31,7 +31,7 @@ class EngineChat:
         if tokenizer is not None:
             from momus.lm.chat import ChatFormat
 
-            chat = ChatFormat(tokenizer)
+            chat = ChatFormat(tokenizer, limit=getattr(engine, "context_length", None))
             self._lay_out, self._stops = chat.prompt, [chat.end_id]
 
     @property

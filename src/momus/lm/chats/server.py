@@ -16,6 +16,7 @@ from momus.lm.chats.protocol import Answer, Question, Usage, whole_answer, witho
 from momus.lm.engine import Choice
 from momus.lm.remote.connection import RefusedError
 from momus.lm.remote.server import Server
+from momus.lm.text.encode import Encoder
 from momus.records import Message
 
 _BYTES = 3
@@ -41,7 +42,8 @@ class ServerChat:
     tells_probabilities = True
 
     def __init__(self, server: Server, tokenizer: Any = None) -> None:
-        self.server, self._tokenizer = server, tokenizer
+        self.server = server
+        self._encoder = None if tokenizer is None else Encoder(tokenizer)
 
     @property
     def name(self) -> str:
@@ -53,11 +55,11 @@ class ServerChat:
         return {"api": self.path.strip("/"), "model": self.server.model, "url": self.server.url}
 
     def count(self, messages: Sequence[Message]) -> int:
-        """Return the tokens of a conversation's texts: exact with a tokenizer, else an estimate."""
+        """Return the tokens of a conversation's texts: exact with a tokenizer but for texts too large, else a guess."""
         texts = [message.content for message in messages]
-        if self._tokenizer is None:
+        if self._encoder is None:
             return sum(-(-len(text.encode()) // _BYTES) for text in texts)
-        return sum(len(self._tokenizer.encode(text, add_special_tokens=False)) for text in texts)
+        return sum(map(self._encoder.count, texts))
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions, many at once; see `Chat.answer`."""

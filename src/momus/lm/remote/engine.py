@@ -37,6 +37,7 @@ from momus.lm.remote.probe import CAPABILITIES, FORCE, lacks, probe
 from momus.lm.remote.server import Server
 from momus.lm.remote.wire import Reply, Request
 from momus.lm.stop import StopStrings
+from momus.lm.text.encode import Encoder
 
 _WINDOW = 16
 """Tokens asked for at once where some may not be kept, doubled as long as all are."""
@@ -71,7 +72,7 @@ class RemoteEngine:
         self.capabilities = probe(self._server, chat)
         self._client = ModelClient(self._server, self._codec, self.capabilities, chat)
         self._branches = RemoteBranches(self._client, cache_size)
-        self.context_length = self._server.context_length()
+        self.context_length = self._codec.context_length = self._server.context_length()
         api = "chat" if chat else "completions"
         if not getattr(self.capabilities, api):
             other = "" if chat else "; chat=True takes whole replies instead"
@@ -101,6 +102,11 @@ class RemoteEngine:
     def tokenizer(self) -> Any:
         """The model's tokenizer."""
         return self._codec.tokenizer
+
+    @property
+    def encoder(self) -> Encoder:
+        """Counts and cuts texts by the tokenizer."""
+        return self._codec.encoder
 
     @property
     def end_tokens(self) -> frozenset[int]:

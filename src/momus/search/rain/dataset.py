@@ -137,7 +137,7 @@ class Rain:
         Raises:
             UserError: The model cannot judge, or the template is at fault.
         """
-        chat = ChatFormat(engine.tokenizer, template)
+        chat = ChatFormat(engine.tokenizer, template, engine.context_length)
         writer = make_writer(engine)
         judge = SelfJudge(engine, task.criterion, None if chat.template == PLAIN else chat)
         return cls(task, writer, judge, (encoder or attention_encoder)(writer), chat)
