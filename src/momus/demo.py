@@ -34,8 +34,9 @@ from momus.evaluate.critics.lineup import PERCENTILES, CriticModel, LineUp, fsbs
 from momus.files import write_json
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
-from momus.lm.pointers.pointer import POINTER_FILE, Pointer, PointerNetwork
+from momus.lm.pointers.pointer import Pointer, PointerNetwork
 from momus.lm.pointers.reward import PointerRewardModel
+from momus.lm.prompts import POINTER_FILE
 from momus.lm.tiny import TINY
 from momus.raters.contractor import panel
 from momus.raters.study import SLOTS, Ratings, rate_samples
@@ -237,7 +238,8 @@ class _Demo:
                     progress=lambda done, total, _: advance(done / total),
                 )
                 # The pointer reads the answer by itself: the shipped critic's serves this one too.
-                save_causal_lm(policy, folder, self.tokenizer, pointer=PointerNetwork.load(TINY / POINTER_FILE))
+                pointer = PointerNetwork.load(TINY / POINTER_FILE)
+                save_causal_lm(policy, folder, self.tokenizer, pointer=pointer, critic=True)
         return load_causal_lm(folder)
 
     def critiques(self, tampers: list[Tamper], policy: Any, reward: RewardModel) -> LineUp:

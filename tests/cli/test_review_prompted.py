@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from momus.cli import main
+from momus.records import Task, write_jsonl
 from support.chat_server import Reply, chat_server
 
 CODE = "def mean(values):\n    total = sum(values)\n    return total / len(values)\n\n\ndef one():\n    return 1\n"
@@ -106,17 +107,23 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_reviewing_over_a_server_needs_no_torch(code):
+@pytest.mark.parametrize("command", ["review", "critique"])
+def test_a_server_is_asked_without_torch(code, tmp_path, command):
+    if command == "critique":
+        code = tmp_path / "tasks.jsonl"
+        write_jsonl(code, [Task(id="mean", question="", answer=CODE.split("\n\n\n")[0])])
+    options = ["--out", str(tmp_path / "run")] if command == "critique" else ["--json"]
     with chat_server(_say, "def ") as server:
         done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_TORCH, "review", str(code), "--url", server.url, "--model", "m"],
+            [sys.executable, "-c", WITHOUT_TORCH, command, str(code), "--url", server.url, *options],
             capture_output=True,
             text=True,
             env=dict(os.environ),
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    assert "Fails for an empty list." in done.stdout
+    written = done.stdout if command == "review" else (tmp_path / "run" / "critiques.jsonl").read_text()
+    assert "Fails for an empty list." in written
 
 
 def test_a_second_review_asks_nothing_and_says_the_same(code, capsys):

@@ -16,10 +16,11 @@ import torch
 
 from momus import __version__
 from momus.cli import main
-from momus.critics import dataset
-from momus.critics.dataset import BadLinesError, critique_dataset, in_process, read_records
+from momus.critics import dataset, run
+from momus.critics.dataset import critique_dataset, in_process
 from momus.critics.on_ray import on_ray
-from momus.critics.shard import BATCH, CritiqueConfig, TaskCritiques
+from momus.critics.run import BATCH, BadLinesError, TaskCritiques, read_records
+from momus.critics.shard import CritiqueConfig
 from momus.errors import UserError
 from momus.lm.models import RewardModel, save_causal_lm
 from momus.records import Bug, Tamper, Task, read_jsonl, write_jsonl
@@ -158,7 +159,7 @@ def test_a_run_is_refused_to_another_input_or_other_settings(files, config, tmp_
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dataset, "__version__", "9.9")
         refused(rf"other settings \(momus '{re.escape(__version__)}' -> '9.9'\)", tasks, out, quick)
-    with dataset._opened(out, stored["config"], {}):
+    with run._opened(out, stored["config"], {}):
         refused("at work in", tasks, out, quick)
     tasks.write_bytes(task(2).model_dump_json().encode())
     refused("another input, or the file has changed", tasks, out, quick)

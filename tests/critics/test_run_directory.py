@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from momus.critics.dataset import critique_dataset
-from momus.critics.shard import CritiqueConfig, TaskCritiques
+from momus.critics.run import TaskCritiques
+from momus.critics.shard import CritiqueConfig
 from momus.errors import UserError
 from momus.files import DirectoryLock
 from momus.records import Prompt, Task, write_jsonl

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from momus.cli import main
-from momus.critics.shard import TaskCritiques, Written
+from momus.critics.run import TaskCritiques, Written
 from momus.critique import Comment, Critique, Span, anchor, format_critique
 from momus.evaluate.critics.cbi import calibrated_judge, cross_fitted_agreement, judge_agreement, labelled_bugs
 from momus.records import Bug, Tamper, Task, write_jsonl
 from momus.stats.detection import kappa_interval
+from support.chat_server import chat_server
 
 LINES = ["total = 0", "for item in items:", "if item is None:", "count += item.weight", "return total / count"]
 ANSWER = "\n".join(LINES)
@@ -121,3 +122,21 @@ def test_critics_are_compared_from_the_command_line(tmp_path, capsys):
     ):
         assert main([*command, *wrong]) == 2
         assert texts in capsys.readouterr().err
+
+
+def test_a_model_on_a_server_is_a_row_beside_the_baselines(tmp_path, capsys):
+    tampers = [tamper(i, LINES[i % 5]) for i in range(5)] + [tamper(5)]
+    write_jsonl(tmp_path / "tampers.jsonl", tampers)
+    comment = {"line": 1, "quote": LINES[0], "severity": "error", "problem": "Should be `total = 1`."}
+    with chat_server(lambda question, count: json.dumps({"comments": [comment]}), "for item in items") as server:
+        command = ["evaluate", "critics", str(tmp_path / "tampers.jsonl"), "--baselines", "--out"]
+        command += [str(tmp_path / "o.json"), "--critiques", f"served=m@{server.url}"]
+        assert main([*command, "--budget-tokens", "100"]) == 2
+        assert "the budget of tokens is spent" in capsys.readouterr().err
+        assert main(command) == 0 and len(server.asked) == 1, "equal answers are asked about once"
+    out, err = capsys.readouterr()
+    assert "random line" in out and "ruff" in out and "served" in out
+    assert "tokens to read and at most" in err and "1 call" in err
+    rows = {row["source"]: row for row in json.loads((tmp_path / "o.json").read_text())["critics"]}
+    assert rows["served"]["catch"]["value"] == 0.2 and rows["served"]["clean_false"]["value"] == 1
+    assert rows["served"]["verbatim"]["value"] == 1

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from momus.cli import main
 from momus.cli.shared.searching import read_prompts
 from momus.critics.calibration import read_calibration
-from momus.critics.dataset import BadLinesError, read_records
+from momus.critics.run import BadLinesError, read_records
 from momus.data.convert import BadRowsError
 from momus.documents.drafts import read_feedback
 from momus.errors import UserError

@@ -100,7 +100,7 @@ def test_the_loop_from_tampers_to_comparisons_that_training_reads(bench, tmp_pat
     assert shown["prefill"]["with"] + shown["prefill"]["without"] == 4
 
     torch = pytest.importorskip("torch")
-    from momus.critics.shard import TaskCritiques
+    from momus.critics.run import TaskCritiques
     from momus.evaluate.instruct.feedback import records_of
 
     assert torch and next(iter(read_jsonl(written["human"], TaskCritiques))).critiques[0].text

@@ -13,6 +13,8 @@ import httpx2
 import pytest
 
 from momus.errors import Notice, UserError
+from momus.lm.chats.protocol import Question
+from momus.lm.chats.server import ServerChat
 from momus.lm.remote import connection
 from momus.lm.remote.probe import probe
 from momus.lm.remote.server import KEY_VARIABLE, RefusedError, Server, UnreachableError
@@ -197,3 +199,25 @@ def test_probing_sees_what_a_reasoning_model_can_do() -> None:
     can = probe(Server(URL, "m", http_client=server.transport))
     assert (can.asked, can.chat, can.completions, can.structured) == ("chat", True, False, "response_format")
     assert can.several and not can.temperature and not can.logprobs and not can.seeds
+
+
+def test_a_server_with_the_older_form_of_schemas_is_sent_that_one() -> None:
+    """llama-cpp-python's server answers 500 to OpenAI's form of a schema, and takes its own."""
+    schema = {"type": "object", "properties": {"word": {"type": "string"}}}
+    sent: list[Any] = []
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        sent.append(json.loads(request.content).get("response_format"))
+        if sent[-1] and sent[-1]["type"] == "json_schema":
+            problem = {"type": "literal_error", "loc": ("body", "response_format", "type"), "input": "json_schema"}
+            problem |= {"msg": "Input should be 'text' or 'json_object'"}
+            return httpx2.Response(500, json={"error": {"message": f"1 validation error:\n {problem}", "code": None}})
+        message = {"role": "assistant", "content": '{"word": "yes"}'}
+        return httpx2.Response(200, json={"choices": [{"message": message, "finish_reason": "stop"}]})
+
+    client = httpx2.AsyncClient(transport=httpx2.MockTransport(handle))
+    chat = ServerChat(Server(URL, "m", http_client=client))
+    began = time.monotonic()
+    answers = chat.answer([Question.of("Say yes.", 8, schema=schema), Question.of("Say yes.", 8)])
+    assert [answer.text for answer in answers] == ['{"word": "yes"}'] * 2 and time.monotonic() - began < 2
+    assert {"type": "json_object", "schema": schema} in sent and sent.count(None) == 1

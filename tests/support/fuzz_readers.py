@@ -194,7 +194,7 @@ def _rain_answer() -> type[Any]:
 
 
 def read_tasks(path: Path) -> None:
-    from momus.critics.dataset import read_records
+    from momus.critics.run import read_records
 
     for record in read_records(path, path.read_bytes()):
         record.model_dump_json().encode()

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional
 
-from momus.cli.shared.options import FLAT, CriticOptions
+from momus.cli.shared.options import FLAT, NO_CHAT, AnyCriticOptions, AskingOptions, CriticOptions
 from momus.cli.shared.seed import Seed
 from momus.errors import UserError
 
 if TYPE_CHECKING:
-    from momus.critics.dataset import BadLinesError, Runner
+    from momus.critics.dataset import Runner
+    from momus.critics.prompted import PromptedConfig
+    from momus.critics.run import BadLinesError, Progress
     from momus.critics.shard import CritiqueConfig
 
 _SHOWN = 20
@@ -28,13 +30,16 @@ class MethodOptions:
     method: Literal["sample", "fsbs", "best-of-n"] = "sample"
     """Keep n samples, or search: Force Sampling Beam Search or the best of n by reward."""
     n: int | None = None
-    """Samples of each answer (by default 1, of best-of-n 28), or from each beam of fsbs (4)."""
+    """Samples of each answer (by default 1, of best-of-n 28), or from each beam of fsbs (4). One by a model that chats
+    is at temperature 0."""
     modifier: float = 0.0
     """What each highlight adds to a score when the best critique is chosen: higher misses less, lower claims less."""
-    max_tokens: int = 120
-    """Length limit of one sample."""
+    max_tokens: int | None = None
+    """Length limit of one sample: by default 120, of a model that chats 900."""
     paper: bool = False
     """Do not keep quotes to lines of the answer: the paper only forces a quote to begin."""
+    prompt: Literal["code", "answer"] = "code"
+    """What a model that chats is asked to review: code, or answers in general."""
 
     def config(self, critic: CriticOptions, seed: int, threads: int) -> CritiqueConfig:
         """Return everything that decides the critiques.
@@ -53,13 +58,36 @@ class MethodOptions:
             method=self.method,
             n=self.n,
             modifier=self.modifier,
-            max_tokens=self.max_tokens,
+            max_tokens=120 if self.max_tokens is None else self.max_tokens,
             verbatim=not self.paper,
             seed=seed,
             threads=threads,
             device=critic.device,
             precision=critic.precision or "fp32",
         )
+
+    def prompting(self, critic: AnyCriticOptions, seed: int) -> PromptedConfig:
+        """Return how a model that chats is asked.
+
+        Raises:
+            UserError: There is something that only a critic trained by Momus can do.
+        """
+        from dataclasses import replace
+
+        from momus.cli.shared.prompting import read_prompting
+        from momus.critics.prompted import PromptedConfig
+
+        if critic.source():
+            raise UserError("a reward model is for critics that Momus trained, and this one is prompted: see --kind")
+        if self.method != "sample" or self.modifier or self.paper:
+            raise UserError(
+                "--method, --modifier and --paper are for critics that Momus trained, which continue a text token by "
+                "token; this one is prompted"
+            )
+        if self.n is not None and self.n < 1:
+            raise UserError(f"--n {self.n}: must be at least 1")
+        config = replace(read_prompting(critic.rules, self.n) or PromptedConfig(), prompt=self.prompt, seed=seed)
+        return config if self.max_tokens is None else replace(config, max_tokens=self.max_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +121,19 @@ class WorkOptions:
         return partial(on_ray, workers=self.workers) if self.ray else in_process
 
 
-_SHIPPED, _ONE_SAMPLE, _HERE = CriticOptions(), MethodOptions(), WorkOptions()
+_SHIPPED, _ONE_SAMPLE, _HERE, _FREELY = AnyCriticOptions(), MethodOptions(), WorkOptions(), AskingOptions()
 
 
 def command(
     tasks: Positional[Path],
     out: Path,
-    critic: Annotated[CriticOptions, FLAT] = _SHIPPED,
+    critic: Annotated[AnyCriticOptions, FLAT] = _SHIPPED,
     how: Annotated[MethodOptions, FLAT] = _ONE_SAMPLE,
     seed: Seed = 0,
     work: Annotated[WorkOptions, FLAT] = _HERE,
+    cost: Annotated[AskingOptions, FLAT] = _FREELY,
 ) -> int:
-    """Write critiques of every task of a data set, in this process or on Ray.
+    """Write critiques of every task of a data set, in this process, on Ray, or by a model on a server.
 
     Interrupted and started again with the same options, it continues where it was. The critiques do not depend on
     --shard, --ray or --workers.
@@ -116,18 +145,74 @@ def command(
         how: How critiques are written.
         seed: Everything random follows from it.
         work: How the work is cut up and where it runs.
+        cost: What a model that chats may cost, and whether its answers are kept.
     """
     from momus.cli.shared.output import bar
-    from momus.critics.dataset import BadLinesError, critique_dataset
+    from momus.critics.run import BadLinesError
 
-    config, runner = how.config(critic, seed, work.threads), work.runner()
+    write = _prompted if critic.is_prompted() else _trained
     try:
         with bar("Critiques") as progress:
-            path = critique_dataset(tasks, out, config, shard_size=work.shard, runner=runner, progress=progress)
+            path = write(tasks, out, critic, how, seed, work, cost, progress)
     except BadLinesError as error:
         return _print_bad_lines(error, tasks)
     _print_outcome(path)
     return 0
+
+
+def _trained(
+    tasks: Path,
+    out: Path,
+    critic: AnyCriticOptions,
+    how: MethodOptions,
+    seed: int,
+    work: WorkOptions,
+    cost: AskingOptions,
+    progress: Progress,
+) -> Path:
+    """Have a critic write that Momus trained."""
+    if critic.rules is not None:
+        raise UserError("--rules are for a model that is prompted, and this one was trained: see --kind")
+    if cost.has_limits:
+        raise UserError(NO_CHAT)
+    from momus.critics.dataset import critique_dataset
+
+    config = how.config(critic, seed, work.threads)
+    return critique_dataset(tasks, out, config, shard_size=work.shard, runner=work.runner(), progress=progress)
+
+
+def _prompted(
+    tasks: Path,
+    out: Path,
+    critic: AnyCriticOptions,
+    how: MethodOptions,
+    seed: int,
+    work: WorkOptions,
+    cost: AskingOptions,
+    progress: Progress,
+) -> Path:
+    """Have a model write that chats, and say what it costs."""
+    from momus.cli.shared.costs import tell_cost, tell_estimate
+    from momus.critics.prompted import PromptedCritic
+    from momus.critics.prompted_dataset import prompt_dataset
+    from momus.lm.chats.open import open_chat
+
+    config, asking = how.prompting(critic, seed), cost.asking()
+    if work.ray or work.threads != 1:
+        raise UserError("--ray and --threads are for critics that Momus trained; this one is prompted")
+    chat = open_chat(critic.model, critic.url, device=critic.device, precision=critic.precision)
+    writer = PromptedCritic(asking.around(chat), config)
+    path = prompt_dataset(
+        tasks,
+        out,
+        writer,
+        model=None if critic.url else critic.model,
+        shard_size=work.shard,
+        progress=progress,
+        before=lambda waiting: tell_estimate(asking, writer, lambda: waiting, cost),
+    )
+    tell_cost(asking)
+    return path
 
 
 def _print_bad_lines(error: BadLinesError, tasks: Path) -> int:
@@ -141,7 +226,7 @@ def _print_bad_lines(error: BadLinesError, tasks: Path) -> int:
 
 def _print_outcome(path: Path) -> None:
     """Print where the critiques are, and how many tasks have none and why."""
-    from momus.critics.shard import TaskCritiques
+    from momus.critics.run import TaskCritiques
     from momus.records import read_jsonl
 
     skipped = [task for task in read_jsonl(path, TaskCritiques) if task.skipped]

@@ -108,7 +108,7 @@ class Rate:
 
     def run(self) -> int:
         """Write the file, and say how far the contractors agree."""
-        from momus.critics.shard import TaskCritiques
+        from momus.critics.run import TaskCritiques
         from momus.files import write_lines
         from momus.raters.study import SLOTS, rate_samples
         from momus.records import Tamper, read_jsonl

@@ -72,6 +72,7 @@ def command(
         false_alarms,
         calibration,
         url=critic.url,
+        kind=critic.kind,
         prompted=critic.prompted(),
         device=critic.device,
         precision=critic.precision,

@@ -7,7 +7,8 @@ import os
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from momus.critics.shard import CritiqueConfig, Shard, ShardCritic, TaskCritiques
+from momus.critics.run import Shard, TaskCritiques
+from momus.critics.shard import CritiqueConfig, ShardCritic
 from momus.errors import UserError
 
 RETRIES = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from momus.critics.calibration import describe_promise, read_calibration
 from momus.critics.critic import Critic
@@ -14,10 +14,12 @@ from momus.critics.trained import SearchCritic, VotingCritic
 from momus.errors import UserError
 from momus.lm.chats.asking import Asking
 from momus.lm.chats.open import open_chat
+from momus.lm.prompts import is_trained_critic
 from momus.lm.tiny import TINY
 from momus.search.result import RewardSource
 
 Precision = Literal["fp32", "bf16"]
+CriticKind = Literal["trained", "prompted"]
 
 SHIPPED = Path(__file__).with_name("calibration.json")
 """What was measured of the shipped critic."""
@@ -31,6 +33,7 @@ def open_critic(
     reward: RewardSource | None = None,
     *,
     url: str | None = None,
+    kind: CriticKind | None = None,
     prompted: PromptedConfig | None = None,
     device: str | None = None,
     precision: Precision | None = None,
@@ -39,13 +42,14 @@ def open_critic(
 ) -> Critic:
     """Open a critic.
 
-    A model with a chat template, and any model on a server, is prompted. One that was trained by Momus searches where
-    there is a reward model, and else votes.
+    Which of the two kinds it is says `is_prompted`. One that was trained searches where there is a reward model, and
+    else votes.
 
     Args:
         model: The model's folder, GGUF file or name on the hub, or its name on the server; the shipped one by default.
         reward: Where the reward model is, if anywhere.
         url: A server with an OpenAI-compatible or Anthropic-style API.
+        kind: What the model is; None finds out.
         prompted: How a prompted model is asked.
         device: Where models of this process run; by default on a GPU if there is one.
         precision: What a model of this process is held and computed in; by default fp32, of a model that chats bf16
@@ -57,7 +61,7 @@ def open_critic(
         UserError: A directory does not hold the model it should, or the options do not go together.
     """
     source = reward or RewardSource()
-    if url is not None or (model is not None and _has_chat_template(model)):
+    if is_prompted(model, url, kind):
         if source:
             raise UserError(
                 "a critic with a reward model continues texts token by token: that takes one trained by Momus, in "
@@ -67,9 +71,31 @@ def open_critic(
         critic: Critic = PromptedCritic(asking.around(chat) if asking else chat, prompted)
         return refine(critic, refined, asking) if refined else critic
     if prompted is not None:
-        raise UserError("--rules and --samples are for models that are prompted: this one was trained, or has no chat")
+        raise UserError(
+            "--rules and --samples are for models that are prompted, and this one is taken for a trained critic: "
+            "--kind prompted asks it all the same"
+        )
     critic = _open_trained(model or TINY, source, device, precision or "fp32")
     return refine(critic, refined, asking) if refined else critic
+
+
+def is_prompted(model: str | Path | None, url: str | None = None, kind: CriticKind | None = None) -> bool:
+    """Return whether a critic is prompted: on a server, or with a chat template and not trained by Momus as a critic.
+
+    Raises:
+        UserError: It cannot be of the kind that was named.
+    """
+    if url is not None or (model is None and kind == "prompted"):
+        if kind == "trained":
+            raise UserError(
+                "--kind trained continues texts token by token: name its folder with --model, without --url"
+            )
+        if url is None:
+            raise UserError("--kind prompted: name the model with --model; the one that ships does not chat")
+        return True
+    if kind is not None or model is None:
+        return kind == "prompted"
+    return not is_trained_critic(model) and _has_chat_template(model)
 
 
 def _open_trained(name: str | Path, source: RewardSource, device: str | None, precision: Precision) -> Critic:
@@ -111,13 +137,9 @@ def open_at_setting(
     calibration: Path | None,
     *,
     url: str | None = None,
-    prompted: PromptedConfig | None = None,
-    device: str | None = None,
-    precision: Precision | None = None,
-    asking: Asking | None = None,
-    refined: Refinement | None = None,
+    **options: Any,
 ) -> tuple[Critic, float, str]:
-    """Open a critic (see `open_critic`) and set its dial: by hand, or by what was measured.
+    """Open a critic (see `open_critic`, whose `options` are taken) and set its dial: by hand, or by what was measured.
 
     Returns:
         The critic, the setting of its dial and, where a measurement decided it, what that promises in one line.
@@ -135,19 +157,15 @@ def open_at_setting(
         setting = CONFIDENCE if confidence is None else confidence
         if not 0 <= setting <= 1:
             raise UserError(f"--confidence {setting}: must be between 0 and 1")
-        critic = open_critic(
-            model, url=url, prompted=prompted, device=device, precision=precision, asking=asking, refined=refined
-        )
+        critic = open_critic(model, url=url, **options)
         return critic, setting, ""
     if confidence is not None:
         raise UserError("--false-alarms sets the confidence: leave one of them out")
-    if calibration is None and (model or reward or url or refined):
+    if calibration is None and (model or reward or url or options.get("refined")):
         raise UserError("--false-alarms needs --calibration, what momus calibrate measured of this model")
     measured = read_calibration(calibration or SHIPPED)
     point = measured.promise(false_alarms)
-    critic = open_critic(
-        model, reward, url=url, prompted=prompted, device=device, precision=precision, asking=asking, refined=refined
-    )
+    critic = open_critic(model, reward, url=url, **options)
     if json.loads(json.dumps(critic.identity())) != measured.critic:
         raise UserError(
             f"{calibration or SHIPPED} was measured on another critic: calibrate this one, or name that one"

@@ -60,6 +60,8 @@ class PromptedConfig:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise UserError(f"--samples {self.samples}: must be at least 1")
+        if self.max_tokens < 1:
+            raise UserError(f"--max-tokens {self.max_tokens}: must be at least 1")
         if len(self.rules) > MAX_RULES:
             raise UserError(f"--rules: {len(self.rules):,} characters are too many: at most {MAX_RULES:,}")
 

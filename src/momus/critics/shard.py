@@ -13,24 +13,20 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
-from momus.critique import Critique
+from momus.critics.run import BATCH, Shard, TaskCritiques, Written
 from momus.errors import UnfitInputError, UserError
 from momus.lm.local.engine import LocalEngine
 from momus.lm.local.load import load_local_engine
 from momus.lm.pointers.pointer import Pointer
 from momus.lm.text.encode import TooLongError
 from momus.lm.tiny import TINY
-from momus.records import Record, Tamper, Task
+from momus.records import Tamper, Task
 from momus.search.best_of_n import best_of_n
 from momus.search.candidates import add_line_odds, encode_tasks, zero_reward
 from momus.search.fsbs import FSBSConfig, choose_best, force_sampling_beam_search
 from momus.search.result import Candidate, EncodedTask, RewardSource, SearchResult
 from momus.search.reward import load_reward_function
-
-BATCH = 8
-"""Answers searched in lockstep."""
 
 Method = Literal["sample", "fsbs", "best-of-n"]
 SAMPLES: dict[Method, int] = {"sample": 1, "fsbs": FSBSConfig.n, "best-of-n": FSBSConfig().candidates}
@@ -101,41 +97,6 @@ class CritiqueConfig:
     def fsbs(self) -> FSBSConfig:
         """Return the search's settings: the paper's but for the number of samples and their length."""
         return FSBSConfig(n=self.samples, max_tokens=self.max_tokens, verbatim=self.verbatim)
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Consecutive tasks of the input, the first at place `first`: a whole number of batches but for the last shard."""
-
-    number: int
-    first: int
-    tasks: tuple[Task | Tamper, ...]
-
-
-class Written(BaseModel):
-    """One critique: what the critic wrote, as read, the reward (None without a reward model) and the length.
-
-    `tokens` counts the critique's tokens, the one that ends it included.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    text: str
-    critique: Critique
-    score: float | None
-    tokens: int
-
-
-class TaskCritiques(Record):
-    """All critiques of one task: n of "sample", else the best. Where there are none, `skipped` says why.
-
-    `index` is the task's place in the input, from 0, blank lines not counted.
-    """
-
-    index: int
-    id: str
-    critiques: tuple[Written, ...] = ()
-    skipped: str = ""
 
 
 class ShardCritic:

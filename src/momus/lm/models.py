@@ -24,6 +24,7 @@ from momus.files import atomic_directory, check_model_folder, fill_json
 from momus.lm.codec import read_tokenizer, refuse_run
 from momus.lm.gguf import check_memory, pretrained
 from momus.lm.local.adapters import HEAD_WEIGHTS_FILE, base_name, is_adapter, load_adapter, state_digest
+from momus.lm.prompts import CRITIC_MARK
 
 if TYPE_CHECKING:
     from momus.lm.pointers.pointer import PointerNetwork
@@ -317,6 +318,7 @@ def save_causal_lm(
     tokenizer: Any = None,
     state: Mapping[str, torch.Tensor] | None = None,
     pointer: PointerNetwork | None = None,
+    critic: bool = False,
 ) -> None:
     """Write a language model, and its tokenizer if given, as one complete directory or none.
 
@@ -326,7 +328,10 @@ def save_causal_lm(
         tokenizer: Its tokenizer.
         state: The tensors to write, where they are not the module's own.
         pointer: The network of its pointer, if it has one.
+        critic: Whether it was trained to write critiques: its files are marked, so that it is not prompted for them.
     """
+    if critic:
+        setattr(model.config, CRITIC_MARK, True)
     with atomic_directory(path) as folder:
         model.save_pretrained(folder, safe_serialization=True, state_dict=state)
         if tokenizer is not None:

@@ -7,6 +7,9 @@ the end-of-sequence token. A judge prompt adds one claim and asks whether it is 
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from momus.critique import FENCE
 from momus.records import Tamper, Task
 
@@ -14,6 +17,22 @@ OPEN_QUOTE = f"{FENCE}\n"
 """What forces a critique to quote: the start of a highlight."""
 
 RIGHT, WRONG = "A", "B"
+
+CRITIC_MARK = "momus_critic"
+"""In a model's config.json: it was trained to continue critique prompts."""
+POINTER_FILE = "pointer.safetensors"
+"""In a model's folder: the pointer of a critic."""
+
+
+def is_trained_critic(model: str | Path) -> bool:
+    """Return whether a model's folder is marked as that of a critic trained on critique prompts, or has a pointer."""
+    folder = Path(model)
+    if (folder / POINTER_FILE).is_file():
+        return True
+    try:
+        return json.loads((folder / "config.json").read_bytes()).get(CRITIC_MARK) is True
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
 
 
 def critique_prompt(question: str, answer: str) -> str:

@@ -194,7 +194,8 @@ def pretrain(out: Path, config: PretrainConfig) -> Path:
     vocabulary = Vocabulary.from_tokenizer(tokenizer)
     held_out = [make_lesson(tamper, tamper.task.question, tokenizer, vocabulary) for tamper in valid]
     pointer = train_pointer(model, config.detect_layer, draw, held_out, config.pointing, out / "pointer")
-    save_causal_lm(model.half(), out / "model", tokenizer, pointer=pointer)  # it ships: every megabyte counts
+    # It ships: every megabyte counts.
+    save_causal_lm(model.half(), out / "model", tokenizer, pointer=pointer, critic=True)
     return out / "model"
 
 

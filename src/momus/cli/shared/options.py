@@ -108,7 +108,7 @@ class CriticOptions(RewardOptions, LocalOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReviewerOptions(RefiningOptions, CriticOptions):
+class AnyCriticOptions(CriticOptions):
     """A critic, trained or a model that is prompted, in this process or on a server.
 
     Raises:
@@ -118,15 +118,30 @@ class ReviewerOptions(RefiningOptions, CriticOptions):
     url: str | None = None
     """A server with an OpenAI-compatible or Anthropic-style API, --model its name there; its key is read from
     MOMUS_API_KEY."""
+    kind: Literal["trained", "prompted"] | None = None
+    """What --model is, where it could be both. By default trained where Momus trained it as a critic or it has no chat
+    template, and else prompted."""
     rules: Path | None = None
     """A file with the house's own rules, for a model that chats."""
-    samples: int | None = None
-    """Reviews by a model that chats of each function: with more than one, the dial is the share that must agree on a
-    line. By default one, at temperature 0."""
 
     def __post_init__(self) -> None:
         if self.url is not None and not self.is_default:
             raise UserError("--device and --precision are for a model in this process: a server decides for itself")
+
+    def is_prompted(self) -> bool:
+        """Return whether the critic is prompted."""
+        from momus.critics.open import is_prompted
+
+        return is_prompted(self.model, self.url, self.kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewerOptions(RefiningOptions, AnyCriticOptions):
+    """A critic of code that has a dial."""
+
+    samples: int | None = None
+    """Reviews by a model that chats of each function: with more than one, the dial is the share that must agree on a
+    line. By default one, at temperature 0."""
 
     def source(self) -> RewardSource:
         """Return where the reward model of a critic that searches is, if anywhere: not one that only scores."""
@@ -158,6 +173,7 @@ class ReviewerOptions(RefiningOptions, CriticOptions):
             self.model,
             self.source(),
             url=self.url,
+            kind=self.kind,
             prompted=self.prompted(),
             device=self.device,
             precision=self.precision,

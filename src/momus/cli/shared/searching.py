@@ -68,7 +68,7 @@ def read_prompts(files: Sequence[str], given: Sequence[str], task: str, limit: i
 
 
 def _tasks(file: str) -> Iterator[Task]:
-    from momus.critics.dataset import read_records
+    from momus.critics.run import read_records
     from momus.records import Tamper
 
     for record in read_records(Path(file), Path(file).read_bytes()):

@@ -26,8 +26,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 from momus.critique import FENCE
 from momus.errors import UserError
 from momus.lm.constraint import Vocabulary
+from momus.lm.prompts import POINTER_FILE
 
-POINTER_FILE = "pointer.safetensors"
 AT_ONCE = 16
 
 

@@ -27,7 +27,8 @@ from momus.errors import UserError
 from momus.lm.codec import read_tokenizer
 from momus.lm.constraint import Vocabulary
 from momus.lm.models import POINTED, RewardModel, reward_kind
-from momus.lm.pointers.pointer import POINTER_FILE, Pointer, PointerNetwork
+from momus.lm.pointers.pointer import Pointer, PointerNetwork
+from momus.lm.prompts import POINTER_FILE
 from momus.lm.tree import Tokens, TokenTree
 
 REMEMBERED = 1000

@@ -36,6 +36,8 @@ LONGEST_PAUSE = 60.0
 """Seconds that a server may ask to be waited for; a longer pause is an error at once."""
 
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
+_INVALID = re.compile(r"validation errors?:|literal_error|extra_forbidden")
+"""Words of pydantic, with which llama-cpp-python says 500 to a request that it does not take."""
 _USED_UP = re.compile(r"insufficient_quota|billing|credit|exceeded your current quota", re.IGNORECASE)
 _ENDPOINTS = ("/chat/completions", "/completions", "/messages")
 _CONNECT_SECONDS = 10.0
@@ -310,7 +312,7 @@ def _passes(response: httpx2.Response, refusal: RefusedError) -> bool:
         return bool(response.headers["x-should-retry"] == "true")
     if response.status_code == 429 and _USED_UP.search(f"{refusal.code} {refusal.reason}"):
         return False
-    return response.status_code in _PASSING
+    return response.status_code in _PASSING and not _INVALID.search(refusal.reason)
 
 
 def _asked_pause(headers: Mapping[str, str]) -> float:

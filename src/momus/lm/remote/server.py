@@ -51,13 +51,20 @@ class Habits:
 
     renamed: dict[str, str] = field(default_factory=dict)
     left_out: set[str] = field(default_factory=set)
+    older_schema: bool = False
 
     def apply(self, body: Mapping[str, object]) -> dict[str, object]:
         """Return a request's body as this server takes it."""
-        return {self.renamed.get(name, name): value for name, value in body.items() if name not in self.left_out}
+        sent = {self.renamed.get(name, name): value for name, value in body.items() if name not in self.left_out}
+        if self.older_schema and (schema := _schema_in(sent)) is not None:
+            sent["response_format"] = {"type": "json_object", "schema": schema}
+        return sent
 
     def learn(self, refusal: RefusedError, body: Mapping[str, object]) -> str:
         """Learn from a refusal of a body; returns what was changed, in words, and "" where nothing can be."""
+        if _schema_in(body) is not None and re.search(r"response_format.*json_object", refusal.reason, re.DOTALL):
+            self.older_schema = True
+            return "a schema is sent in the response_format of llama-cpp-python"
         if refusal.status not in (400, 422):
             return ""
         if "max_tokens" in body and "max_completion_tokens" in refusal.reason:
@@ -79,6 +86,13 @@ class Habits:
         if "both" in refusal.reason and {"temperature", "top_p"} <= set(named):
             return ["top_p"] if body["top_p"] == 1 else []
         return named
+
+
+def _schema_in(body: Mapping[str, object]) -> object | None:
+    """Return the JSON schema that an answer has to keep to, as OpenAI has it in a request; None where there is none."""
+    asked = body.get("response_format")
+    form = asked.get("json_schema") if isinstance(asked, dict) else None
+    return form.get("schema") if isinstance(form, dict) else None
 
 
 class Server:
