@@ -108,6 +108,44 @@ def test_the_loop_from_tampers_to_comparisons_that_training_reads(bench, tmp_pat
     assert isinstance(first, Ranking) and first.ranks == (1, 1, 1)
 
 
+def test_what_is_exported_trains_a_reward_model_and_ranks_critics(bench, tmp_path, capsys):
+    """Human, Critic and Human+Critic: rated by people, learnt from, side by side in one table."""
+    pytest.importorskip("torch")
+    from momus.lm.models import save_causal_lm
+    from support.tiny import tiny_model, tiny_tokenizer
+
+    bench.store.add_items([NewItem("comparison", ITEMS["comparison"], want=2)], "v", "o")
+    for name in ("a", "b"):
+        bench.do(bench.labeler(name), "comparison", rated)
+    export(bench.database, tmp_path / "labels")
+    comparisons = tmp_path / "labels" / "comparisons.jsonl"
+    [first, _] = read_jsonl(comparisons, Comparison)
+    assert dict(zip(first.critiques, (r.overall for r in first.ratings), strict=True))[CRITIQUES[2]] == 2
+
+    rankings, tampers = tmp_path / "rankings.jsonl", tmp_path / "tampers.jsonl"
+    assert main(["data", "critiques", str(comparisons), "--out", str(rankings)]) == 0
+    model = tiny_model()
+    model.config.max_position_embeddings = 4096
+    save_causal_lm(model, tmp_path / "base", tiny_tokenizer())
+    train = ["train", "reward", "--preset", "tiny", "--model", tmp_path / "base", "--data", rankings, "--epochs", "1"]
+    lengths = ["--max-prompt", "2000", "--max-answer", "300", "--held-out", "0"]
+    assert main([str(word) for word in (*train, *lengths, "--out", tmp_path / "reward")]) == 0
+    summary = json.loads((tmp_path / "reward" / "summary.json").read_text())
+    assert summary["data"]["rankings"]["pairs"] == 8 and summary["result"]["steps"] == 1
+
+    write_jsonl(tampers, [Tamper.model_validate(TAMPER)])
+    options = []
+    for name, text in (("Human", CRITIQUES[3]), ("Critic", CRITIQUES[2]), ("Human+Critic", CRITIQUES[0])):
+        written = {"schema_version": 1, "index": 0, "id": TASK["id"], "skipped": "",
+                   "critiques": [{"text": text, "critique": {}, "score": None, "tokens": 1}]}  # fmt: skip
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(written) + "\n")
+        options.append(f"{name}={tmp_path / name}.jsonl")
+    capsys.readouterr()
+    assert main(["evaluate", "critics", str(tampers), "--critiques", *options]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("Human", "Critic", "Human+Critic"))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_judgements_come_back_in_the_items_own_order(bench, tmp_path, seed):
     bench.store.random = Random(seed)
