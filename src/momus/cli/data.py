@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
+from momus.cli.data_bugs import Bugs
 from momus.cli.data_critics import Critiques, Rate, Tampers
 
 if TYPE_CHECKING:
@@ -142,7 +143,10 @@ class Prompts:
         return 0
 
 
-def command(action: Annotated[Inspect | Convert | Prompts | Tampers | Rate | Critiques, tyro.conf.arg(name="")]) -> int:
+Action = Inspect | Convert | Prompts | Tampers | Rate | Critiques | Bugs
+
+
+def command(action: Annotated[Action, tyro.conf.arg(name="")]) -> int:
     """Read the ecosystem's data formats, and make the data that critics are trained on (docs/guides/data.md)."""
     from momus.data.convert import BadRowsError, Problems
 

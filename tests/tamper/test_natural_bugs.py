@@ -1,0 +1,200 @@
+"""Natural bugs: a scripted model's wrong answers, tested in the cage, repaired, and kept with their place."""
+
+import json
+
+import pytest
+
+from momus.cli import main
+from momus.errors import UserError
+from momus.files import Ledger
+from momus.lm.chats.protocol import Answer
+from momus.lm.engine import Sample
+from momus.records import Tamper
+from momus.sandbox import NoCageError, require_cage
+from momus.tamper.natural.answers import code_of
+from momus.tamper.natural.collect import AnswerConfig, collect, natural_bug
+from momus.tamper.natural.contamination import probe
+from momus.tamper.natural.problems import Problem, read_problems
+from momus.tamper.natural.repairs import repair_by_edit, repair_by_model, token_edits
+from momus.tamper.truth import judge
+
+PROBLEM = Problem(
+    "mbpp/601", "Write a function to sum the numbers up to n.", "", ("assert total(3) == 6", "assert total(1) == 1")
+)
+WRONG = "def total(n):\n    result = 0\n    for i in range(n):\n        result += i\n    return result\n"
+RIGHT = WRONG.replace("range(n)", "range(n + 1)")
+
+
+@pytest.fixture(scope="module")
+def cage():
+    try:
+        require_cage()
+    except NoCageError as error:
+        pytest.skip(str(error))
+
+
+def passes(codes):
+    """Say of codes whether they are right, by their text."""
+    return [code == RIGHT for code in codes]
+
+
+class ScriptedChat:
+    """Answers questions in order, and counts them."""
+
+    name = "scripted"
+
+    def __init__(self, *texts):
+        self.texts, self.asked = list(texts), []
+
+    def identity(self):
+        return {"model": "scripted"}
+
+    def count(self, messages):
+        return 0
+
+    def answer(self, questions):
+        self.asked += questions
+        return [Answer(self.texts.pop(0)) for _ in questions]
+
+
+def test_problems_are_read_with_their_published_splits(tmp_path):
+    rows = [
+        {"task_id": i, "text": "t", "code": "a\r\nb", "test_list": ["assert 1"], "test_setup_code": ""}
+        for i in (1, 11, 510, 511, 600, 601, 974)
+    ]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    problems = read_problems(tmp_path / "p.jsonl")
+    assert [each.split for each in problems] == ["train", "test", "test", "valid", "valid", "train", "train"]
+    assert problems[0].code == "a\nb" and problems[0].id == "mbpp/1"
+
+
+@pytest.mark.parametrize("row", ["3", "{}", '{"task_id": 1, "text": "t", "code": "c", "test_list": []}', "[", '"x"'])
+def test_what_is_no_problem_is_one_line(tmp_path, row):
+    (tmp_path / "p.jsonl").write_text(row + "\n")
+    with pytest.raises(UserError, match=r"p\.jsonl:1"):
+        read_problems(tmp_path / "p.jsonl")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\nx = 1\n```\nThis is it.",
+        "x = 1",
+        "Here:\n```\nx = 1\n```",
+        "```python\nx = 1",
+        "```py\r\nx = 1\r\n```",
+    ],
+)
+def test_code_is_read_out_of_an_answer(text):
+    assert code_of(text) == "x = 1\n"
+
+
+def test_the_smallest_edit_repairs():
+    assert repair_by_edit(WRONG, passes) == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("def f(a, b):\n    return a - b\n", "def f(a, b):\n    return a + b\n"),
+        ("def f(a):\n    return a[1]\n", "def f(a):\n    return a[0]\n"),
+        ("def f(é, b):\n    return é\n", "def f(é, b):\n    return b\n"),
+        ("def f(a):\n    return {x for x in a}\n", "def f(a):\n    return list(({x for x in a}))\n"),
+        ("def f(a):\n    'é'; return a\n", "def f(a):\n    'é'; return len(a)\n"),
+        ("def f(a):\n    return a and b\n", "def f(a):\n    return a or b\n"),
+    ],
+)
+def test_token_edits_reach(wrong, right):
+    assert right in [wrong[:start] + text + wrong[stop:] for start, stop, text in token_edits(wrong)]
+
+
+def test_of_a_models_changes_the_fewest_that_pass_are_kept():
+    answer = "```python\n" + RIGHT.replace("return result", "return result  # done") + "```"
+    assert repair_by_model(WRONG, answer, passes) == RIGHT
+
+
+def test_another_answer_is_no_repair():
+    assert (
+        repair_by_model(WRONG, "def total(n):\n    return n * (n + 1) // 2\n", lambda codes: [True] * len(codes))
+        is None
+    )
+    assert repair_by_model(WRONG, WRONG, passes) is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "quoted", "says"),
+    [
+        (WRONG, RIGHT, "for i in range(n):", "Should be `for i in range(n + 1):`"),
+        (WRONG.replace("    result = 0\n", ""), WRONG, "for i in range(n):", "Missing `result = 0` before this"),
+        (WRONG + "    return 1\n", WRONG, "return 1", "Should not be here"),
+        (WRONG.replace("    return result\n", ""), WRONG, "result += i", "Missing `return result` after this"),
+    ],
+)
+def test_a_bug_is_where_the_repair_changes_something(wrong, right, quoted, says):
+    tamper = natural_bug(PROBLEM, "mbpp/601#0", wrong, right, "natural.edit", "assert total(3) == 6  # AssertionError")
+    (bug,) = tamper.bugs
+    assert [wrong[span.start : span.end] for span in bug.spans] == [quoted]
+    assert bug.description.startswith(says) and "`assert total(3) == 6` does not hold" in bug.description
+    gold = tamper.gold_critique()
+    assert judge(gold, tamper).located == 1
+    assert Tamper.model_validate_json(tamper.model_dump_json()) == tamper
+
+
+def test_the_whole_way_and_again(cage, tmp_path):
+    other = "def total(n):\n    if n < 0:\n        return 0\n    return sum(range(n, n)) + n * 7\n"
+    chat = ScriptedChat(f"```python\n{RIGHT}```", f"```python\n{WRONG}```", "def total(n:", "def tot(n): pass", other)
+    repairer = ScriptedChat("```python\n" + other.replace("n * 7", "n * (n + 1) // 2") + "```")
+    config = AnswerConfig(samples=5)
+    steps = []
+    for _ in range(2):
+        with Ledger(tmp_path / "answers.jsonl", {}) as ledger:
+            tampers, counts = collect([PROBLEM], chat, repairer, ledger, config, lambda *step: steps.append(step[0]))
+    assert len(chat.asked) == 5 and len(repairer.asked) == 1  # the second time nobody was asked
+    assert counts == {
+        "answers": 5, "right": 1, "wrong result": 2, "no Python": 1, "another name": 1,
+        "repaired by an edit": 1, "repaired by a model": 1,
+    }  # fmt: skip
+    assert [tamper.bugs[0].kind for tamper in tampers] == ["natural.edit", "natural.model"]
+    assert tampers[0].task.answer == RIGHT and tampers[0].answer == WRONG
+    assert {"answered", "tested", "repaired", "repaired by the model"} == set(steps)
+
+
+class Continuing:
+    """An engine that knows one text by heart."""
+
+    def __init__(self, known):
+        self.known = known
+
+    def encode(self, text, bos):
+        return text
+
+    def sample(self, prefixes, *, key, max_tokens, temperature):
+        rests = [self.known.partition(prefix)[2] if prefix in self.known else "?" for prefix in prefixes]
+        return [[Sample((), rest, (), True)] for rest in rests]
+
+
+def test_what_is_known_by_heart_is_noticed(tmp_path):
+    solution = "def f(a):\n    b = a\n    c = b\n    return c"
+    known = Problem("mbpp/1", "Write a function that returns what it is given.", solution, ("assert f(1) == 1",))
+    unknown = Problem("mbpp/2", "Write a function that does something else entirely.", "x = 1\ny = 2", ("assert x",))
+    engine = Continuing(f"{known.text} And so on. # {known.text}\n{solution}")
+    with Ledger(tmp_path / "answers.jsonl", {}) as ledger:
+        shares = probe([known, unknown], lambda: engine, ledger)
+        assert list(shares.values()) == [0.5, 0.5]
+        assert probe([known, unknown], lambda: pytest.fail("loaded again"), ledger) == shares
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--samples", "0"], "--samples 0"), (["--temperature", "-1"], "--temperature -1"),
+     (["--url", "http://x", "--probe"],
+     "--probe is for"), (["--split", "valid"], "no problems of the split valid")],
+)  # fmt: skip
+def test_bad_options_are_one_line(tmp_path, capsys, options, words):
+    row = {"task_id": 601, "text": "t", "code": "c", "test_list": ["assert 1"], "test_setup_code": ""}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row) + "\n")
+    command = ["data", "bugs", str(tmp_path / "p.jsonl"), "--model", "nowhere", "--out", str(tmp_path / "out")]
+    assert main([*command, *options]) == 2
+    shown = capsys.readouterr()
+    assert words in shown.err and shown.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
