@@ -43,10 +43,13 @@ from momus.lm.chat import ChatFormat
 from momus.lm.local.load import choose_precision, load_local_engine
 from momus.lm.local.shared_prefix import logits_after
 from momus.records import Message, Tamper, Task
+from momus.search.result import SearchResult
 from momus.tamper.insert import tamper
 
 SETS = ("stdlib", "mbpp", "condefects")
 MOST_LINES, MOST_CHARS = 25, 1200
+AT_ONCE = 8
+"""Pieces that are looked at before they are written down."""
 FALSE = (0.2, 1.0)
 """False comments per clean piece at which critics are compared."""
 
@@ -105,27 +108,31 @@ def _natural(task: Task, faulty: str, line: int) -> Tamper:
     return Tamper(task=task, answer=faulty, bugs=(bug,))
 
 
-Score = Callable[[Task], tuple[dict[int, float], tuple[int, ...]]]
+Scored = tuple[dict[int, float], tuple[int, ...]]
+Score = Callable[[Sequence[Task]], list[Scored]]
+"""Returns the scores of each piece's lines, and the lines commented on by itself."""
 
 
 def random_lines() -> Score:
     """Score lines by chance, and comment on one."""
 
-    def score(task: Task) -> tuple[dict[int, float], tuple[int, ...]]:
+    def score(task: Task) -> Scored:
         rng = random.Random(task.answer)
         scores = {number: rng.random() for number in numbers_of(task.answer)}
         return scores, (max(scores, key=lambda number: scores[number]),)
 
-    return score
+    return lambda tasks: [score(task) for task in tasks]
 
 
 def ruff_findings() -> Score:
     """Score lines that ruff has a finding on."""
 
-    def score(task: Task) -> tuple[dict[int, float], tuple[int, ...]]:
-        (critique,) = ruff([Tamper(task=task, answer=task.answer, bugs=())])
-        found = {lines_of(c.span, task.answer)[-1] + 1 for c in critique.anchored if c.span is not None}
-        return {number: float(number in found) for number in numbers_of(task.answer)}, tuple(sorted(found))
+    def score(tasks: Sequence[Task]) -> list[Scored]:
+        scored = []
+        for task, critique in zip(tasks, ruff([Tamper(task=t, answer=t.answer, bugs=()) for t in tasks]), strict=True):
+            found = {lines_of(c.span, task.answer)[-1] + 1 for c in critique.anchored if c.span is not None}
+            scored.append(({n: float(n in found) for n in numbers_of(task.answer)}, tuple(sorted(found))))
+        return scored
 
     return score
 
@@ -134,8 +141,8 @@ def trained(model: str) -> Score:
     """Score lines by the share of a trained critic's critiques that comment on them."""
     critic = open_critic(None if model == "tiny" else model, kind="trained", device="cpu")
 
-    def score(task: Task) -> tuple[dict[int, float], tuple[int, ...]]:
-        written = drop_vacuous(critic.write([task])[0], task.answer)
+    def score(task: Task, result: SearchResult) -> Scored:
+        written = drop_vacuous(result, task.answer)
         votes = dict.fromkeys(numbers_of(task.answer), 0.0)
         for candidate in written.candidates:
             for line in {comment.line for comment in candidate.critique.anchored if comment.line in votes}:
@@ -143,7 +150,7 @@ def trained(model: str) -> Score:
         chosen = critic.dial.choose(written, task.answer, CONFIDENCE)
         return votes, tuple(sorted({c.line for c in chosen.anchored if c.line is not None}))
 
-    return score
+    return lambda tasks: [score(*pair) for pair in zip(tasks, critic.write(tasks), strict=True)]
 
 
 def prompted(model: str) -> Score:
@@ -160,7 +167,7 @@ def prompted(model: str) -> Score:
             logits = logits_after(engine, [tuple(prefix) for prefix in prefixes]).float()
         return [row.softmax(-1).numpy() for row in logits]
 
-    def score(task: Task) -> tuple[dict[int, float], tuple[int, ...]]:
+    def score(task: Task) -> Scored:
         prompt = list(chat.prompt((Message(role="user", content=write_prompt(task)),)))
         (beginning,) = after([[*prompt, *engine.encode('{"comments":', bos=False)]])
         silent = float(beginning[nothing].sum())
@@ -175,7 +182,7 @@ def prompted(model: str) -> Score:
         best = max(scores, key=lambda number: scores[number])
         return scores, () if silent > 0.5 else (best,)
 
-    return score
+    return lambda tasks: [score(task) for task in tasks]
 
 
 def numbers_of(answer: str) -> list[int]:
@@ -186,16 +193,20 @@ def numbers_of(answer: str) -> list[int]:
 def look_at(score: Score, pairs: Sequence[tuple[Task, Tamper]], file: Path) -> None:
     """Have one critic score every piece, those aside that are in the file already."""
     done = {(look.pair, look.has_bug) for look in read_looks(file)}
+    waiting = [
+        (task.model_copy(update={"answer": bugged.answer}) if has_bug else task, bugged if has_bug else None)
+        for task, bugged in pairs
+        for has_bug in (False, True)
+        if (task.id, has_bug) not in done
+    ]
     with file.open("a", encoding="utf-8") as out:
-        for task, bugged in pairs:
-            for has_bug in (False, True):
-                if (task.id, has_bug) in done:
-                    continue
-                read = task.model_copy(update={"answer": bugged.answer}) if has_bug else task
-                scores, said = score(read)
-                bug = tuple(sorted({i + 1 for span in bugged.bugs[0].spans for i in _lines(span, bugged.answer)}))
-                out.write(json.dumps(asdict(Look(task.id, has_bug, bug if has_bug else (), scores, said))) + "\n")
-                out.flush()
+        for start in range(0, len(waiting), AT_ONCE):
+            part = waiting[start : start + AT_ONCE]
+            for (task, tampered), (scores, said) in zip(part, score([task for task, _ in part]), strict=True):
+                spans = tampered.bugs[0].spans if tampered else ()
+                bug = tuple(sorted({i + 1 for span in spans for i in _lines(span, task.answer)}))
+                out.write(json.dumps(asdict(Look(task.id, tampered is not None, bug, scores, said))) + "\n")
+            out.flush()
 
 
 def _lines(span: tuple[int, int], answer: str) -> range:

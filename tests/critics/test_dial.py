@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from momus.cli import main
-from momus.critics.calibration import Calibration, read_calibration
+from momus.critics.calibration import Calibration, describe_promise, read_calibration
 from momus.critics.critic import AgreementDial, LengthDial
 from momus.critics.open import open_at_setting
 from momus.critique import Comment, Critique, anchor
@@ -22,6 +22,7 @@ from momus.data.functions import Size
 from momus.data.stdlib import functions_of_file
 from momus.errors import UserError
 from momus.evaluate.critics.calibration import _bound_false_alarms, calibrate
+from momus.evaluate.critics.changes import changed_lines, changes_of
 from momus.evaluate.critics.measure import measure
 from momus.records import Task
 from momus.search.fsbs import choose_best
@@ -203,3 +204,38 @@ def test_the_fewer_were_seen_the_lower_what_is_promised_and_never_below_the_exac
         0.025 + 1e-9
     )
     assert exact < promised(seen + 1)
+
+
+def test_on_changes_comments_on_changed_lines_alone_count(known):
+    changes = changes_of(known)
+    clean = [change for change in changes if not change.after.bugs]
+    assert clean and len(changes) - len(clean) in (len(clean), len(clean) + 1)
+    measured = calibrate(
+        _SuspiciousCritic(),
+        [change.after for change in changes],
+        "a test",
+        inserted=True,
+        changed=[change.changed for change in changes],
+        replicates=200,
+    )
+    last = measured.points[-1]  # every changed line is commented on
+    changed = sum(len([n for n in c.changed if c.after.answer.split("\n")[n].strip()]) for c in clean) / len(clean)
+    assert measured.changes and last.caught.value == 1 and 0 < last.false_alarms.value <= changed
+    assert "per clean change" in describe_promise(measured, last, 9)
+
+
+def test_changed_lines_are_those_that_are_new_and_those_beside_what_was_taken_out():
+    assert changed_lines("a\nb\nc", "a\nB\nc") == {1}
+    assert changed_lines("a\nb\nc", "a\nc") == {0, 1}
+    assert changed_lines("a\nb", "x\na\nb\ny") == {0, 3}
+    assert changed_lines("a\nb", "a\nb") == set()
+    assert changed_lines("a\nb", "b") == {0}
+
+
+def test_a_calibration_on_changes_is_refused_for_whole_code(tmp_path, capsys):
+    code, out = tmp_path / "code.py", tmp_path / "dial.json"
+    code.write_text(Path(heapq.__file__).read_text())
+    assert main(["calibrate", str(code), "--changes", "--out", str(out), "--answers", "6"]) == 0
+    assert "false comments per" in capsys.readouterr().out and json.loads(out.read_text())["changes"]
+    assert main(["review", str(code), "--calibration", str(out), "--false-alarms", "9"]) == 2
+    assert "was measured on changes" in capsys.readouterr().err

@@ -21,6 +21,7 @@ def command(
     paths: Positional[list[Path]],
     out: Path = Path("calibration.json"),
     tampers: Path | None = None,
+    changes: bool = False,
     critic: Annotated[ReviewerOptions, FLAT] = _SHIPPED,
     cost: Annotated[AskingOptions, FLAT] = _FREELY,
     answers: int = 300,
@@ -37,6 +38,8 @@ def command(
             the standard library's modules that the shipped critic never saw.
         out: Where the operating points go.
         tampers: JSON Lines of Tamper records with known bugs, and clean ones, in place of inserting any.
+        changes: Measure on changes: of half of the functions the change that puts a bug in, of the others the one that
+            takes it out. Comments on changed lines alone count, as a review of a change shows no others.
         critic: Who reviews. With a reward model its dial is the length modifier, without one the share of several
             reviews that must agree.
         cost: What a model that chats may cost, and whether its answers are kept, so that what was interrupted goes on.
@@ -51,9 +54,10 @@ def command(
     from momus.critics.refine import contenders
     from momus.errors import UserError
     from momus.evaluate.critics.calibration import calibrate
+    from momus.evaluate.critics.changes import changes_of
     from momus.files import write_text
+    from momus.review.answers import ALL_WITH_A_BUG, SHARES, task_to_read
     from momus.review.answers import answers as gather
-    from momus.review.answers import task_to_read
     from momus.review.formats.text import print_calibration, print_skipped
 
     if answers < 2:
@@ -64,7 +68,11 @@ def command(
     asking = cost.asking()
     refined, opened = critic.refined(), critic.open(asking)
     critics = contenders(opened, refined, asking) if refined else [opened]
-    known, data, skipped = gather(paths, tampers, opened, answers, seed)
+    shares = ALL_WITH_A_BUG if changes else SHARES
+    known, data, skipped = gather(paths, tampers, opened, answers, seed, shares)
+    made = changes_of(known) if changes else None
+    if made is not None:
+        known, data = [change.after for change in made], f"{data}, as changes"
     console = Console(stderr=True)
     print_skipped(skipped, console)
     tell_estimate(asking, critics[-1], lambda: list(map(task_to_read, known)), cost)
@@ -81,6 +89,7 @@ def command(
                     known,
                     data,
                     inserted=tampers is None,
+                    changed=None if made is None else [change.changed for change in made],
                     progress=lambda done, total: bars.update(bar, completed=done, total=total),
                     unanswered=unanswered.append,
                 )

@@ -34,11 +34,15 @@ class OperatingPoint(BaseModel):
 
 
 class Calibration(Record):
-    """A critic's measured dial: who it is, what it was measured on, and its points from the quietest end on."""
+    """A critic's measured dial: who it is, what it was measured on, and its points from the quietest end on.
+
+    With `changes` the answers are what changes left, and comments on changed lines alone were counted.
+    """
 
     critic: dict[str, Any]
     data: str
     inserted: bool
+    changes: bool = False
     answers: int
     clean: int
     bugs: int
@@ -74,9 +78,10 @@ def read_calibration(path: Path) -> Calibration:
 def describe_promise(calibration: Calibration, point: OperatingPoint, asked: float) -> str:
     """Say in one line what was promised, and on which data."""
     bugs = "inserted bugs" if calibration.inserted else "bugs"
+    per, clean = ("change", "clean changes") if calibration.changes else ("function", "clean answers")
     return (
-        f"at most {asked:g} false comments per clean function: measured {format_interval(point.false_alarms)} on "
-        f"{calibration.clean} clean answers, {bugs} caught {format_interval(point.caught)} "
+        f"at most {asked:g} false comments per clean {per}: measured {format_interval(point.false_alarms)} on "
+        f"{calibration.clean} {clean}, {bugs} caught {format_interval(point.caught)} "
         f"({visible_line(calibration.data)}); dial at {point.setting:.3g}"
     )
 

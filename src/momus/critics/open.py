@@ -137,9 +137,12 @@ def open_at_setting(
     calibration: Path | None,
     *,
     url: str | None = None,
+    changes: bool = False,
     **options: Any,
 ) -> tuple[Critic, float, str]:
     """Open a critic (see `open_critic`, whose `options` are taken) and set its dial: by hand, or by what was measured.
+
+    With `changes` it is a change that is reviewed, and comments on changed lines alone are shown.
 
     Returns:
         The critic, the setting of its dial and, where a measurement decided it, what that promises in one line.
@@ -164,6 +167,10 @@ def open_at_setting(
     if calibration is None and (model or reward or url or options.get("refined")):
         raise UserError("--false-alarms needs --calibration, what momus calibrate measured of this model")
     measured = read_calibration(calibration or SHIPPED)
+    if measured.changes != changes:
+        where, other = ("a change", "whole code") if changes else ("whole code", "changes")
+        flag = "with --changes" if changes else "without --changes"
+        raise UserError(f"{calibration or SHIPPED} was measured on {other}: for {where}, momus calibrate {flag}")
     point = measured.promise(false_alarms)
     critic = open_critic(model, reward, url=url, **options)
     if json.loads(json.dumps(critic.identity())) != measured.critic:

@@ -18,10 +18,17 @@ from momus.tamper.insert import tamper
 
 SHARES = (0.5, 0.35, 0.15)
 """Shares of the answers that get 0, 1, 2 bugs: half stay clean."""
+ALL_WITH_A_BUG = (0.0, 1.0)
+"""The same where clean answers are made otherwise."""
 
 
 def answers(
-    paths: Sequence[Path], tampers: Path | None, critic: Critic, most: int, seed: int
+    paths: Sequence[Path],
+    tampers: Path | None,
+    critic: Critic,
+    most: int,
+    seed: int,
+    shares: Sequence[float] = SHARES,
 ) -> tuple[list[Tamper], str, list[Skipped]]:
     """Gather answers with known bugs, and clean ones, that the critic can read.
 
@@ -32,6 +39,7 @@ def answers(
         critic: Who has to read them.
         most: How many at most, chosen at random.
         seed: Decides which, and the bugs.
+        shares: Of the answers that get 0, 1, … bugs.
 
     Returns:
         The answers, where they are from in words, and the files that could not be read.
@@ -56,7 +64,7 @@ def answers(
         where = "held-out modules of the standard library"
     rng.shuffle(tasks)
     fitting: list[Tamper] = []
-    for tampered in _with_bugs(tasks, rng):
+    for tampered in _with_bugs(tasks, rng, shares):
         if critic.fits(task_to_read(tampered)):
             fitting.append(tampered)
         if len(fitting) == most:
@@ -64,10 +72,10 @@ def answers(
     return fitting, f"{where}, bugs inserted", skipped
 
 
-def _with_bugs(tasks: Sequence[Task], rng: random.Random) -> Iterator[Tamper]:
+def _with_bugs(tasks: Sequence[Task], rng: random.Random, shares: Sequence[float]) -> Iterator[Tamper]:
     for task in tasks:
         try:
-            made = tamper(task, rng.choices(range(len(SHARES)), SHARES)[0], rng)
+            made = tamper(task, rng.choices(range(len(shares)), shares)[0], rng)
         except UserError:  # a part of a function that does not parse by itself
             continue
         if made is not None:

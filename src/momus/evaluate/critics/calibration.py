@@ -10,8 +10,8 @@ from scipy.special import gammaincinv
 from momus.critics.calibration import Calibration, OperatingPoint
 from momus.critics.critic import Critic
 from momus.critics.vacuous import drop_vacuous
-from momus.critique import Critique
 from momus.errors import UserError
+from momus.evaluate.critics.changes import on_lines
 from momus.evaluate.critics.measure import measure
 from momus.lm.chats.costs import OVER_BUDGET, SPENT
 from momus.records import Tamper
@@ -28,6 +28,7 @@ def calibrate(
     data: str,
     *,
     inserted: bool,
+    changed: Sequence[frozenset[int]] | None = None,
     replicates: int = REPLICATES,
     progress: Callable[[int, int], None] = lambda done, total: None,
     unanswered: Callable[[str], None] = lambda problem: None,
@@ -39,6 +40,8 @@ def calibrate(
         tampers: Answers with their known bugs; clean ones have none.
         data: Where the answers are from, in words.
         inserted: Whether the bugs were put in on purpose.
+        changed: Where the answers are what changes left: the indices of each one's changed lines, whose comments alone
+            count.
         replicates: Bootstrap resamples of the tasks.
         progress: Called with the answers done and their total.
         unanswered: Called with the reason why an answer has no critique; it counts as one nothing was found in.
@@ -61,10 +64,11 @@ def calibrate(
         results += [drop_vacuous(result, tamper.answer) for result, tamper in zip(written, chunk, strict=True)]
         progress(len(results), len(tampers))
     settings = _choose_settings({setting for result in results for setting in critic.dial.settings(result)})
+    shown = changed or [frozenset(range(tamper.answer.count("\n") + 1)) for tamper in tampers]
     critiques = {
         str(setting): [
-            _shown(critic.dial.choose(result, tamper.answer, setting))
-            for result, tamper in zip(results, tampers, strict=True)
+            on_lines(critic.dial.choose(result, tamper.answer, setting), tamper.answer, lines)
+            for result, tamper, lines in zip(results, tampers, shown, strict=True)
         ]
         for setting in settings
     }
@@ -82,16 +86,12 @@ def calibrate(
         critic=dict(critic.identity()),
         data=data,
         inserted=inserted,
+        changes=changed is not None,
         answers=len(tampers),
         clean=clean,
         bugs=sum(len(tamper.bugs) for tamper in tampers),
         points=tuple(points if points[0].comments.value <= points[-1].comments.value else reversed(points)),
     )
-
-
-def _shown(critique: Critique) -> Critique:
-    """Return the comments that a user sees: those with a place."""
-    return critique.model_copy(update={"comments": critique.anchored})
 
 
 def _bound_false_alarms(measured: Interval, clean: int) -> Interval:

@@ -56,12 +56,13 @@ def print_calibration(calibration: Calibration, console: Console, which: str = "
         which: What begins the title, of several.
     """
     bugs = "inserted bugs" if calibration.inserted else "bugs"
+    what = "change" if calibration.changes else "answer"
     table = Table(
-        title=f"{which}{_count(calibration.answers, 'answer')}, {calibration.clean} clean, "
+        title=f"{which}{_count(calibration.answers, what)}, {calibration.clean} clean, "
         f"{_count(calibration.bugs, 'bug')}",
         caption=f"Measured on {visible_line(calibration.data)}. In parentheses 95% intervals.",
     )
-    for name in ("setting", "false comments per clean answer", f"{bugs} caught", "comments per answer"):
+    for name in ("setting", f"false comments per clean {what}", f"{bugs} caught", f"comments per {what}"):
         table.add_column(name, justify="right")
     for point in calibration.points:
         table.add_row(f"{point.setting:.3g}", *map(format_interval, (point.false_alarms, point.caught, point.comments)))
