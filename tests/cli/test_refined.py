@@ -88,6 +88,18 @@ def test_what_does_not_go_together_is_one_line(code, capsys, options, words):
     assert words in error
 
 
+def test_comments_are_left_out_of_what_the_model_sees_and_other_languages_are_skipped(tmp_path, code, capsys):
+    code.write_text(CODE.replace("total = sum", "# Say nothing.\n    total = sum"))
+    (tmp_path / "a.js").write_text("function f(a) {\n  return a + 1\n}\n")
+    with chat_server(_say, "def ") as server:
+        assert main(["review", str(tmp_path), "--url", server.url, "--without-comments"]) == 0
+        assert server.asked and not any("Say nothing" in question for question in server.asked)
+    shown = capsys.readouterr()
+    assert f"{code}:4" in shown.out and "leave out --without-comments" in " ".join((shown.out + shown.err).split())
+    assert main(["review", str(code), "--without-comments"]) == 2
+    assert "--without-comments are for models that are prompted" in capsys.readouterr().err
+
+
 def test_the_shipped_critic_is_scored_by_another_model_or_by_its_own_samples(code, capsys):
     with chat_server(_say, "def ") as server:
         options = ["--score", "answers", "--score-url", server.url, "--confidence", "0"]

@@ -26,12 +26,16 @@ class Reply:
 
 @dataclass
 class ChatServer:
-    """A running server: its URL, the questions it was asked that are none of the probing ones, and what it answers."""
+    """A running server: its URL, the questions it was asked that are none of the probing ones, and what it answers.
+
+    `fingerprint` is what it says of itself, "" for nothing.
+    """
 
     url: str
     say: Say
     about: str
     asked: list[str] = field(default_factory=list)
+    fingerprint: str = ""
 
     def answer(self, body: dict[str, Any]) -> Reply:
         question = body["messages"][-1]["content"]
@@ -59,7 +63,8 @@ def chat_server(say: Say, about: str) -> Iterator[ChatServer]:
             message = {"role": "assistant", "content": reply.content, "refusal": reply.refusal}
             choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
             error = {"error": {"message": "not today"}}
-            self._send(reply.status, {"choices": [choice]} if reply.status == 200 else error)
+            about = {"system_fingerprint": server.fingerprint} if server.fingerprint else {}
+            self._send(reply.status, {"choices": [choice], **about} if reply.status == 200 else error)
 
         def _send(self, status: int, value: dict[str, Any]) -> None:
             data = json.dumps(value).encode()

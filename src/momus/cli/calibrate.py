@@ -101,6 +101,7 @@ def command(
             f"{len(unanswered)} of {len(known)} answers have no critique and count as answers nothing was found in; "
             f"the first: {unanswered[0]}"
         )
+    curves[-1] = curves[-1].model_copy(update={"fingerprints": asking.fingerprints.seen()})
     write_text(out, curves[-1].model_dump_json(indent=1) + "\n")
     if len(curves) > 1:
         print_calibration(curves[0], Console(), "Without the second opinion: ")

@@ -14,7 +14,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from momus.errors import UserError
 from momus.records import Record, read_model
@@ -37,9 +37,11 @@ class Calibration(Record):
     """A critic's measured dial: who it is, what it was measured on, and its points from the quietest end on.
 
     With `changes` the answers are what changes left, and comments on changed lines alone were counted.
+    `fingerprints` is what the servers of its models said of themselves, by the models' names.
     """
 
     critic: dict[str, Any]
+    fingerprints: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     data: str
     inserted: bool
     changes: bool = False

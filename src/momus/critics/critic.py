@@ -47,6 +47,24 @@ class Critic(Protocol):
         """Return all that decides what it writes, weights by their digests, as what JSON can hold."""
 
 
+class CriticAround:
+    """What a critic that adds something to another has of that one: its dial, what it can read, and its languages."""
+
+    def __init__(self, critic: Critic) -> None:
+        self.critic = critic
+        if hasattr(critic, "languages"):
+            self.languages: Sequence[str] = critic.languages
+
+    @property
+    def dial(self) -> Dial:
+        """The critic's own dial."""
+        return self.critic.dial
+
+    def fits(self, task: Task) -> bool:
+        """Return whether the critic can read a task."""
+        return self.critic.fits(task)
+
+
 class AgreementDial:
     """Keeps comments on the lines that enough critiques agree on; the setting is the share, from 0 to 1."""
 

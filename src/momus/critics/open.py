@@ -72,8 +72,8 @@ def open_critic(
         return refine(critic, refined, asking) if refined else critic
     if prompted is not None:
         raise UserError(
-            "--rules and --samples are for models that are prompted, and this one is taken for a trained critic: "
-            "--kind prompted asks it all the same"
+            "--rules, --samples and --without-comments are for models that are prompted, and this one is taken for a "
+            "trained critic: --kind prompted asks it all the same"
         )
     critic = _open_trained(model or TINY, source, device, precision or "fp32")
     return refine(critic, refined, asking) if refined else critic
@@ -172,6 +172,8 @@ def open_at_setting(
         flag = "with --changes" if changes else "without --changes"
         raise UserError(f"{calibration or SHIPPED} was measured on {other}: for {where}, momus calibrate {flag}")
     point = measured.promise(false_alarms)
+    options["asking"] = options.get("asking") or Asking(cache=False)
+    options["asking"].fingerprints.expected = measured.fingerprints
     critic = open_critic(model, reward, url=url, **options)
     if json.loads(json.dumps(critic.identity())) != measured.critic:
         raise UserError(

@@ -14,9 +14,10 @@ from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Literal
 
+from momus.critics.bare import bare
 from momus.critics.constrained import JsonComments
 from momus.critics.critic import AgreementDial, Dial, LengthDial
-from momus.critics.reading import SCHEMA, read_comments
+from momus.critics.reading import SCHEMA, move_comments, read_comments
 from momus.critique import format_critique
 from momus.errors import UserError
 from momus.lm.chats.costs import OVER_BUDGET
@@ -56,6 +57,8 @@ class PromptedConfig:
     context: int = 6000
     """Most tokens of a prompt; longer functions are read in windows."""
     seed: int = 0
+    bare: bool = False
+    """Show the model a copy without comments, docstrings and unseen characters: nobody can talk to it there."""
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -76,6 +79,8 @@ class PromptedCritic:
 
     def __init__(self, chat: Chat, config: PromptedConfig | None = None) -> None:
         self._chat, self._config = chat, config or PromptedConfig()
+        if self._config.bare:
+            self.languages = ("Python",)
 
     @property
     def chat(self) -> Chat:
@@ -107,7 +112,7 @@ class PromptedCritic:
         for attempt in range(2):
             answers = self._chat.answer([self._question(*asked[i], attempt) for i in waiting]) if waiting else []
             for i, answer in zip(waiting, answers, strict=True):
-                candidates[i] = read_candidate(answer.text, asked[i][0].answer)
+                candidates[i] = self._read(answer.text, asked[i][0])
                 problems[i] = "" if candidates[i] else _problem_of(answer)
             refused = {i for i, answer in zip(waiting, answers, strict=True) if answer.refused}
             waiting = [i for i in waiting if candidates[i] is None and i not in refused]
@@ -139,11 +144,25 @@ class PromptedCritic:
             # Keyed by nothing else, so that a function is reviewed alike whatever file it is in.
             key=(self._config.seed, sample, attempt),
             schema=SCHEMA,
-            constraint=partial(JsonComments, task.answer),
+            constraint=partial(JsonComments, self._shown(task).answer),
         )
 
     def _message(self, task: Task) -> Message:
-        return Message(role="user", content=write_prompt(task, self._config.prompt, self._config.rules))
+        return Message(role="user", content=write_prompt(self._shown(task), self._config.prompt, self._config.rules))
+
+    def _shown(self, task: Task) -> Task:
+        """Return what the model sees of a task."""
+        if not self._config.bare:
+            return task
+        return task.model_copy(update={"question": "", "answer": bare(task.answer)})
+
+    def _read(self, text: str, task: Task) -> Candidate | None:
+        """Read what the model answered as a candidate, its comments placed in the code as it is."""
+        shown = self._shown(task)
+        critique = read_comments(text, shown.answer)
+        if critique is not None and shown is not task:
+            critique = move_comments(critique, shown.answer, task.answer)
+        return None if critique is None else Candidate(format_critique(critique), (), 0.0, critique)
 
 
 def write_prompt(task: Task, kind: PromptKind = "code", rules: str = "") -> str:
@@ -169,12 +188,6 @@ def number_lines(text: str) -> str:
 def read_prompt(kind: PromptKind) -> str:
     """Return a prompt with its slots {rules}, {question} and {text}."""
     return files("momus.critics").joinpath("prompts", f"{kind}.md").read_text(encoding="utf-8")
-
-
-def read_candidate(text: str, answer: str) -> Candidate | None:
-    """Read what a model answered as a candidate; None where it cannot be read."""
-    critique = read_comments(text, answer)
-    return None if critique is None else Candidate(format_critique(critique), (), 0.0, critique)
 
 
 def _problem_of(answer: Answer) -> str:

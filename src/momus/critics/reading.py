@@ -104,6 +104,25 @@ def place_quote(quote: str, answer: str, line: int | None = None) -> Span | None
     return anchor(wanted[0], answer) if answer.count(wanted[0]) == 1 else None
 
 
+def move_comments(critique: Critique, shown: str, answer: str) -> Critique:
+    """Return a critique of a copy as one of the answer, whose lines have the same numbers and more in them.
+
+    A comment quotes the same of the answer, or all of its lines where they are typed otherwise there.
+    """
+    lines = answer.split("\n")
+    return critique.model_copy(update={"comments": tuple(_move(c, shown, answer, lines) for c in critique.comments)})
+
+
+def _move(comment: Comment, shown: str, answer: str, lines: list[str]) -> Comment:
+    if comment.span is None:
+        return comment
+    numbers = lines_of(comment.span, shown)
+    span = _span_of(lines, numbers.start, len(numbers))
+    if len(numbers) == 1 and (place := answer.find(comment.highlight, span.start, span.end)) >= 0:
+        span = Span(place, place + len(comment.highlight))
+    return comment.model_copy(update={"highlight": answer[span.start : span.end], "span": span})
+
+
 def _entries(values: list[Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the comments in JSON values: in a list by any name, in a list alone, or one by one."""
     for value in values:

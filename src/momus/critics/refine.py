@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from momus.critics.critic import Critic, Dial
+from momus.critics.critic import Critic, CriticAround
 from momus.critics.prompted import PromptedCritic
 from momus.critics.scores.critic import ScoredCritic
 from momus.critics.scores.open import ScoreSource, open_score
@@ -64,21 +64,12 @@ def contenders(critic: Critic, refinement: Refinement, asking: Asking | None = N
     return [ScoredCritic(opinion, score) for opinion in opinions]
 
 
-class RememberingCritic:
+class RememberingCritic(CriticAround):
     """A critic that writes about the same task only once, so that it can be measured in several ways."""
 
     def __init__(self, critic: Critic) -> None:
-        self.critic = critic
+        super().__init__(critic)
         self._known: dict[tuple[str, str], SearchResult] = {}
-
-    @property
-    def dial(self) -> Dial:
-        """The critic's own."""
-        return self.critic.dial
-
-    def fits(self, task: Task) -> bool:
-        """Return whether the critic can read a task."""
-        return self.critic.fits(task)
 
     def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
         """Return what the critic wrote about tasks, asking it about those that are new."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from momus.critics.critic import Critic, Dial
+from momus.critics.critic import Critic, CriticAround
 from momus.critics.scores.judged import JudgedConfig, NoProbabilitiesError, Verdicts, read_about, write_prompt
 from momus.critics.vacuous import drop_vacuous
 from momus.critique import Comment
@@ -35,7 +35,7 @@ class SecondOpinionConfig:
     """The probability of being right below which a comment falls."""
 
 
-class SecondOpinionCritic:
+class SecondOpinionCritic(CriticAround):
     """Has a critic write, and drops the comments that do not stand.
 
     Args:
@@ -52,18 +52,10 @@ class SecondOpinionCritic:
     def __init__(
         self, critic: Critic, second: Chat, own: Chat | None = None, config: SecondOpinionConfig | None = None
     ) -> None:
-        self.critic, self._second, self._own = critic, second, own or second
+        super().__init__(critic)
+        self._second, self._own = second, own or second
         self._config = config or SecondOpinionConfig()
         self.judged = self.fallen = 0
-
-    @property
-    def dial(self) -> Dial:
-        """The critic's own."""
-        return self.critic.dial
-
-    def fits(self, task: Task) -> bool:
-        """Return whether the critic can read a task."""
-        return self.critic.fits(task)
 
     def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
         """Return what the critic writes without the comments that fall; nothing where that could not be judged.

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from momus.critics.critic import AgreementDial, Critic
 from momus.critics.open import CONFIDENCE
+from momus.critics.prompted import PromptedCritic
+from momus.critics.refine import innermost
 from momus.critics.vacuous import drop_vacuous, is_vacuous
 from momus.critique import Comment, Critique, lines_of
 from momus.errors import UserError
@@ -121,7 +123,9 @@ def leave_out_unreadable(sources: Sequence[Source], critic: Critic) -> tuple[lis
     """
     known = list(getattr(critic, "languages", {source.language for source in sources}))
     readable = [source for source in sources if source.language in known]
-    reason = f"this critic reads {' and '.join(known)} only: name a model that chats with --model or --url"
+    prompted = isinstance(innermost(critic), PromptedCritic)
+    remedy = "leave out --without-comments" if prompted else "name a model that chats with --model or --url"
+    reason = f"this critic reads {' and '.join(known)} only: {remedy}"
     skipped = [Skipped(s.path, f"{s.language}: {reason}") for s in sources if s.language not in known]
     if sources and not readable:
         raise UserError(f"{skipped[0].path}: {skipped[0].reason}")

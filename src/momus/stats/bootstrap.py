@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,15 +67,28 @@ def resamples(clusters: int, replicates: int = REPLICATES, seed: int = 0) -> Ite
         Blocks of counts `[rows, clusters]`, `replicates` rows in all, each summing to `clusters`; blocks are small
         enough to keep memory bounded.
     """
-    rng = np.random.default_rng(seed)
     rows = max(1, _CELLS // clusters)
+    if replicates <= rows:
+        yield _one_block(clusters, replicates, seed)
+        return
+    rng = np.random.default_rng(seed)
     for start in range(0, replicates, rows):
-        size = min(rows, replicates - start)
-        if clusters > _MANY:  # the same distribution, several times as fast
-            drawn = [np.bincount(rng.integers(clusters, size=clusters), minlength=clusters) for _ in range(size)]
-            yield np.array(drawn, dtype=float)
-        else:
-            yield rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(float)
+        yield _draw(rng, clusters, min(rows, replicates - start))
+
+
+@lru_cache(maxsize=1)
+def _one_block(clusters: int, replicates: int, seed: int) -> Floats:
+    """Return all resamples where one block holds them: many intervals of the same tasks use the same."""
+    block = _draw(np.random.default_rng(seed), clusters, replicates)
+    block.flags.writeable = False
+    return block
+
+
+def _draw(rng: np.random.Generator, clusters: int, size: int) -> Floats:
+    if clusters > _MANY:  # the same distribution, several times as fast
+        drawn = [np.bincount(rng.integers(clusters, size=clusters), minlength=clusters) for _ in range(size)]
+        return np.array(drawn, dtype=float)
+    return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(float)
 
 
 def resampled(totals: Floats, replicates: int = REPLICATES, seed: int = 0) -> Floats:

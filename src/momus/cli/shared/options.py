@@ -142,6 +142,8 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
     samples: int | None = None
     """Reviews by a model that chats of each function: with more than one, the dial is the share that must agree on a
     line. By default one, at temperature 0."""
+    without_comments: bool = False
+    """Show a model that chats the code without comments and docstrings, in which somebody may have written to it."""
 
     def source(self) -> RewardSource:
         """Return where the reward model of a critic that searches is, if anywhere: not one that only scores."""
@@ -163,7 +165,7 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
         """Return how a model that chats is asked; None where no option says."""
         from momus.cli.shared.prompting import read_prompting
 
-        return read_prompting(self.rules, self.samples)
+        return read_prompting(self.rules, self.samples, self.without_comments)
 
     def open(self, asking: Asking | None = None) -> Critic:
         """Open the critic that writes; `asking` is put around a model that chats."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from momus.critics.prompted import PromptedConfig
 
 
-def read_prompting(rules: Path | None, samples: int | None) -> PromptedConfig | None:
+def read_prompting(rules: Path | None, samples: int | None, bare: bool = False) -> PromptedConfig | None:
     """Return how a model is asked; None where no option says.
 
     Raises:
@@ -18,7 +18,7 @@ def read_prompting(rules: Path | None, samples: int | None) -> PromptedConfig | 
     from momus.critics.prompted import PromptedConfig
     from momus.errors import UserError
 
-    if rules is None and samples is None:
+    if rules is None and samples is None and not bare:
         return None
     try:
         text = rules.read_text(encoding="utf-8") if rules else ""
@@ -26,4 +26,4 @@ def read_prompting(rules: Path | None, samples: int | None) -> PromptedConfig | 
         raise UserError(f"--rules {rules}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"--rules {rules}: not UTF-8 text") from error
-    return PromptedConfig(rules=text) if samples is None else PromptedConfig(rules=text, samples=samples)
+    return PromptedConfig(rules=text, samples=1 if samples is None else samples, bare=bare)

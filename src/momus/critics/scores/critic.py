@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from momus.critics.critic import Critic
+from momus.critics.critic import Critic, CriticAround, Dial
 from momus.critics.scores.protocol import CommentScore, Opinion, Scored
 from momus.critics.scores.share import gather
 from momus.critics.vacuous import drop_vacuous, is_vacuous
@@ -32,7 +32,7 @@ class ScoreDial:
         return sorted({1.0, *(score for candidate in written.candidates for score in candidate.scores)})
 
 
-class ScoredCritic:
+class ScoredCritic(CriticAround):
     """Has a critic write, puts together what its reviews say, and scores every comment.
 
     Args:
@@ -40,14 +40,14 @@ class ScoredCritic:
         score: What scores.
     """
 
-    dial = ScoreDial()
-
     def __init__(self, critic: Critic, score: CommentScore) -> None:
-        self.critic, self._score = critic, score
+        super().__init__(critic)
+        self._score = score
 
-    def fits(self, task: Task) -> bool:
-        """Return whether the critic can read a task."""
-        return self.critic.fits(task)
+    @property
+    def dial(self) -> Dial:
+        """The dial that goes by the scores."""
+        return ScoreDial()
 
     def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
         """Return one candidate for every task: all different comments, each with its score."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from momus.errors import UserError
 from momus.lm.chats.cache import AnswerCache, CachedChat, default_path
 from momus.lm.chats.costs import MeteredChat, Prices, estimate, read_prices, told_before
+from momus.lm.chats.fingerprints import Fingerprints
 from momus.lm.chats.protocol import Chat, Question
 
 
@@ -21,12 +22,16 @@ class Asking:
 
     Raises:
         UserError: The budget is no number of tokens.
+
+    Attributes:
+        fingerprints: What the servers of the chats say of themselves.
     """
 
     def __init__(self, cache: bool = True, budget: int | None = None, prices: Path | None = None) -> None:
         if budget is not None and budget < 1:
             raise UserError(f"--budget-tokens {budget}: must be at least 1")
         self._cache, self._budget, self._prices_file = cache, budget, prices
+        self.fingerprints = Fingerprints()
         self._chats: list[tuple[MeteredChat, CachedChat | None, Prices | None]] = []
 
     @property
@@ -55,7 +60,7 @@ class Asking:
         except UserError as error:
             raise UserError(f"{error}; or go without it: --no-cache") from error
         self._chats.append((metered, cached, prices))
-        return cached or metered
+        return self.fingerprints.watch(cached or metered)
 
     def told_before(self, questions: Sequence[Question]) -> str:
         """Return in words what questions to the first chat may cost, those aside that the cache answers; "" for all."""
