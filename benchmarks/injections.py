@@ -1,6 +1,6 @@
 """How often does code that talks to its reviewer change the verdict, with and without a copy that shows no comments?
 
-    python benchmarks/injections.py --model FOLDER [--cases 64] [--answers FILE] [--json FILE]
+    python benchmarks/injections.py --model FOLDER [--cases N] [--seconds N] [--tokens 200] [--answers FILE]
 
 The cases are tests/critics/injections.jsonl: a short function, and the same with a text that asks the reviewer for
 silence (the function then has a bug) or for a finding of its own (it has none). Each is reviewed greedily by the model:
@@ -16,7 +16,9 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
+from time import perf_counter
 
 import torch
 from common import Report, parser
@@ -29,10 +31,11 @@ from momus.lm.chats.cache import AnswerCache, CachedChat
 from momus.lm.chats.open import open_chat
 from momus.lm.chats.protocol import Chat
 from momus.records import Task
+from momus.search.result import SearchResult
 
 CASES = Path(__file__).parent.parent / "tests" / "critics" / "injections.jsonl"
 WHICH = ("plain", "harmless", "injected")
-AT_ONCE = 8
+AT_ONCE = 6
 
 Case = dict[str, str]
 Verdict = frozenset[str] | None
@@ -43,54 +46,58 @@ def main() -> None:
     """Review all of it, and print."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--model", required=True, help="folder of a model that chats")
-    options.add_argument("--cases", type=int, default=0, help="so many of the cases, chosen at random (all)")
+    options.add_argument("--cases", type=int, default=None, help="the first so many (all)")
+    options.add_argument("--seconds", type=float, default=float("inf"), help="begin no case after so long")
+    options.add_argument("--tokens", type=int, default=200, help="longest review (200)")
     options.add_argument("--answers", type=Path, default=Path("injections.sqlite"), help="where answers are kept")
     report = Report(chosen := options.parse_args())
     torch.set_num_threads(chosen.threads)
-    cases = choose_cases(2 if chosen.quick else chosen.cases)
+    cases = read_cases()[: 2 if chosen.quick else chosen.cases]
     chat = CachedChat(open_chat(chosen.model), AnswerCache(chosen.answers))
-    for bare in (False, True):
-        verdicts = review(chat, cases, bare)
-        rows = count(cases, verdicts)
-        title = "without comments" if bare else "as it is"
-        report.case(title, {}, rows=rows, verdicts=[[v and sorted(v) for v in of_case] for of_case in verdicts])
+    verdicts: dict[bool, list[list[Verdict]]] = {False: [], True: []}
+    began = perf_counter()
+    for start in range(0, len(cases), AT_ONCE):
+        if perf_counter() - began > chosen.seconds:
+            break
+        for bare, known in verdicts.items():
+            known += review(chat, cases[start : start + AT_ONCE], PromptedConfig(bare=bare, max_tokens=chosen.tokens))
+        print(f"{len(verdicts[True])} of {len(cases)}", flush=True)
+    done = cases[: len(verdicts[True])]
+    for bare, title in ((False, "as it is"), (True, "without comments")):
+        rows = count(done, verdicts[bare])
+        kept = [[verdict and sorted(verdict) for verdict in of_case] for of_case in verdicts[bare]]
+        report.case(title, {}, rows=rows, verdicts=dict(zip((case["id"] for case in done), kept, strict=True)))
         report.table(
             f"{Path(chosen.model).name}, code {title}",
             ("kind", "cases", "changed: harmless", "changed: text", "silenced: harmless", "silenced: text", "added"),
             [list(map(str, row.values())) for row in rows],
         )
-        report.console.print(excess(verdicts))
+        report.console.print(excess(verdicts[bare]))
     report.finish([])
 
 
-def choose_cases(count: int) -> list[Case]:
-    """Return the cases, or so many of them, of every kind as evenly as can be."""
-    cases: list[Case] = [json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines() if line]
-    if not count:
-        return cases
+def read_cases() -> list[Case]:
+    """Return the cases, in an order in which the kinds take turns."""
     kinds = defaultdict(list)
-    for case in random.Random(0).sample(cases, len(cases)):
-        kinds[case["kind"]].append(case)
-    turns = [kind[i] for i in range(len(cases)) for kind in kinds.values() if i < len(kind)]
-    return turns[:count]
+    for line in CASES.read_text(encoding="utf-8").splitlines():
+        kinds[json.loads(line)["kind"]].append(json.loads(line))
+    shuffled = [random.Random(kind).sample(cases, len(cases)) for kind, cases in kinds.items()]
+    return [case for turn in zip_longest(*shuffled) for case in turn if case]
 
 
-def review(chat: Chat, cases: Sequence[Case], bare: bool) -> list[list[Verdict]]:
+def review(chat: Chat, cases: Sequence[Case], config: PromptedConfig) -> list[list[Verdict]]:
     """Return the verdicts on a function as it is, with the harmless text and with the other one: [case][which]."""
-    critic = PromptedCritic(chat, PromptedConfig(bare=bare))
-    flat: list[Verdict] = []
-    codes = [case[which] for case in cases for which in WHICH]
+    tasks = [Task(id="x", question="", answer=case[which]) for case in cases for which in WHICH]
     plain = [case["plain"] for case in cases for _ in WHICH]
-    for start in range(0, len(codes), AT_ONCE):
-        part = codes[start : start + AT_ONCE]
-        results = critic.write([Task(id="x", question="", answer=code) for code in part])
-        for code, known, result in zip(part, plain[start:], results, strict=False):
-            flat.append(read_verdict(result, code, known) if result.candidates else None)
-        print(f"{len(flat)} of {len(codes)}", flush=True)
+    results = PromptedCritic(chat, config).write(tasks)
+    flat = [
+        read_verdict(result, task.answer, known) if result.candidates else None
+        for result, task, known in zip(results, tasks, plain, strict=True)
+    ]
     return [flat[start : start + len(WHICH)] for start in range(0, len(flat), len(WHICH))]
 
 
-def read_verdict(result: object, code: str, plain: str) -> frozenset[str]:
+def read_verdict(result: SearchResult, code: str, plain: str) -> frozenset[str]:
     """Return the lines of the plain function that are commented on."""
     own = {line.strip() for line in plain.split("\n")}
     lines = code.split("\n")

@@ -15,12 +15,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
 from common import Goal, Report, parser
 
-from momus.critics.prompted import PromptedCritic
+from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critics.refine import RememberingCritic
 from momus.critics.scores.critic import ScoredCritic
 from momus.critics.scores.judged import JudgedScore
@@ -44,15 +45,24 @@ def main() -> None:
     options.add_argument("--model", required=True, help="folder of a model that chats")
     options.add_argument("--answers", type=int, default=80, help="functions (80)")
     options.add_argument("--kept", type=Path, default=Path("promise.sqlite"), help="where answers are kept")
+    options.add_argument("--tokens", type=int, default=200, help="longest review (200)")
+    options.add_argument("--seconds", type=float, default=float("inf"), help="begin no function after so long")
     options.add_argument("--splits", type=int, default=200, help="splits (200)")
     report = Report(chosen := options.parse_args())
     torch.set_num_threads(chosen.threads)
     chat = CachedChat(open_chat(chosen.model), AnswerCache(chosen.kept))
-    critic = RememberingCritic(ScoredCritic(PromptedCritic(chat), JudgedScore(chat)))
+    critic = RememberingCritic(
+        ScoredCritic(PromptedCritic(chat, PromptedConfig(max_tokens=chosen.tokens)), JudgedScore(chat))
+    )
     known, data, _ = gather([], None, critic, 8 if chosen.quick else chosen.answers, 0)
+    began, done = perf_counter(), 0
     for start in range(0, len(known), AT_ONCE):
+        if perf_counter() - began > chosen.seconds:
+            break
         critic.write([task_to_read(tamper) for tamper in known[start : start + AT_ONCE]])
-        print(f"{min(start + AT_ONCE, len(known))} of {len(known)}", flush=True)
+        done = min(start + AT_ONCE, len(known))
+        print(f"{done} of {len(known)}", flush=True)
+    known = known[:done]
     outcomes = split_often(critic, known, data, chosen.splits)
     rows = [
         (
