@@ -70,9 +70,9 @@ def _described(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
     for group in parser._action_groups:
         actions = [action for action in group._group_actions if "-h" not in action.option_strings]
         for action in actions:
-            if isinstance(action, argparse._SubParsersAction):
-                subcommands |= dict(action.choices)
-        rows = [_row(action) for action in actions if not isinstance(action, argparse._SubParsersAction)]
+            if _is_subcommands(action):
+                subcommands |= dict(action.choices or {})
+        rows = [_row(action) for action in actions if not _is_subcommands(action)]
         if rows:
             if group.title not in ("options", "positional arguments"):
                 yield f"**{str(group.title).capitalize()}.** {_text(group.description or '')}"
@@ -80,6 +80,11 @@ def _described(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
     for subcommand in subcommands.values():
         yield f"{'#' * level} {subcommand.prog}"
         yield from _described(subcommand, level + 1)
+
+
+def _is_subcommands(action: argparse.Action) -> bool:
+    """Whether an action is a choice of subcommands: a mapping to parsers. Their class is one of tyro's."""
+    return isinstance(action.choices, dict)
 
 
 def _table(name: str, rows: list[tuple[str, str, str]]) -> str:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from momus.errors import UserError
+from momus.runtime import processes
 from momus.runtime.processes import (
     all_reduce,
     fail_together,
@@ -176,3 +177,14 @@ def test_processes_meet_and_the_failure_of_one_is_the_end_of_all(how: str, line:
     assert statuses == [2 * bool(line), -signal.SIGKILL if how == "stuck" else 2 * bool(line)]
     assert printed.count("\n") == bool(line), printed
     assert re.match(line, printed), printed
+
+
+def test_a_process_alone_runs_on_the_device_that_was_asked_for(monkeypatch):
+    with processes.on_device("meta"):
+        assert processes.device() == torch.device("meta")
+        with processes.on_device(None):
+            assert processes.device() == torch.device("meta")
+    assert processes.device() != torch.device("meta")
+    monkeypatch.setattr(processes, "world_size", lambda: 2)
+    with pytest.raises(UserError, match="each of several its own"), processes.on_device("cpu"):
+        pass

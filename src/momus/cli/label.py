@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, subcommand
 
+from momus.cli.shared.options import FLAT, LocalOptions
 from momus.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Serve(_OnDatabase):
     """A model that labelers can ask while they work: its folder or its name on the hub; with --url its name there."""
     url: str | None = None
     """An OpenAI-compatible server."""
+    local: Annotated[LocalOptions, FLAT] = field(default_factory=LocalOptions)
 
     def run(self) -> int:
         """Print where it is and serve until interrupted."""
@@ -60,7 +62,8 @@ class Serve(_OnDatabase):
             raise UserError(f"--review-share {self.review_share}: from 0 to 1")
         config = ServeConfig(self.database, self.host, self.port, self.public_url, self.review_share)
         site = site_of(config)
-        models = open_models(self.model, self.url)
+        self.local.check_used(self.model is not None and self.url is None)
+        models = open_models(self.model, self.url, self.local.device, self.local.precision)
         database = open_store(self.database)
         link = owner_link(database, site, "first")
         database.close()

@@ -55,6 +55,8 @@ class _Stage:
     """Where metrics go besides the terminal and metrics.jsonl: tensorboard, wandb, trackio."""
     pretraining_tokens: float | None = None
     """Tokens the model was pretrained on, to say in the summary what share of that this costs."""
+    device: str | None = None
+    """Where it trains, such as cpu or cuda:1; by default on a GPU if there is one, of several processes on one each."""
     precision: Literal["fp32", "bf16"] | None = None
     """What is computed in; weights that are trained stay float32. By default what accelerate launch says, or fp32."""
     gradient_checkpointing: bool = False
@@ -318,9 +320,9 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     def command(action: Any) -> int:
         """Train a model by InstructGPT's steps, or a pointer to a critic's lines (docs/guides/training.md)."""
         from momus.cli.shared.train_report import Report
-        from momus.runtime.processes import fail_together, is_main_process
+        from momus.runtime.processes import fail_together, is_main_process, on_device
 
-        with fail_together(), _out_of_memory_in_one_line():
+        with fail_together(), on_device(action.device), _out_of_memory_in_one_line():
             summary = action.run(Report(getattr(action, "track", ())))
         if is_main_process():
             print(json.dumps(summary.get("result", summary), indent=1))

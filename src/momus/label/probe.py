@@ -16,6 +16,7 @@ from momus.lm.chats.protocol import Question
 
 if TYPE_CHECKING:
     from momus.lm.chats.protocol import Chat
+    from momus.lm.local.load import Precision
 
 SAMPLES = 3
 """How often the critic is asked about one tampered answer (CriticGPT, section 2.2)."""
@@ -47,8 +48,16 @@ class Models(Protocol):
         """Return several sampled critiques of an answer."""
 
 
-def open_models(model: str | None, url: str | None) -> Models | None:
+def open_models(
+    model: str | None, url: str | None, device: str | None = None, precision: Precision | None = None
+) -> Models | None:
     """Open a model for labelers to ask, in this process or on a server; None where none was named.
+
+    Args:
+        model: Its folder, name on the hub or GGUF file; with `url` its name on that server.
+        url: The server.
+        device: Where a model in this process runs; None takes a GPU if there is one.
+        precision: What it is held and computed in; None chooses as `choose_precision` does.
 
     Raises:
         UserError: It cannot be loaded or reached.
@@ -57,7 +66,7 @@ def open_models(model: str | None, url: str | None) -> Models | None:
         return None
     from momus.lm.chats.open import open_chat
 
-    return ChatModels(open_chat(model, url))
+    return ChatModels(open_chat(model, url, device=device, precision=precision))
 
 
 class ChatModels:

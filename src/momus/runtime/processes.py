@@ -40,6 +40,7 @@ T = TypeVar("T")
 BUCKET = 2**24  # numbers summed over processes at once: 64 MiB in float32
 _LOST = ("Connection closed", "Connection reset", "Timed out", "timeout", "Broken pipe", "gloo", "NCCL", "Socket")
 _FAILED = "momus/failed"
+_asked_device: list[str] = []
 
 
 @cache
@@ -95,10 +96,33 @@ def is_main_process() -> bool:
 
 
 def device() -> torch.device:
-    """Return this process's device: the GPU of its rank where there is one."""
+    """Return this process's device: that of `on_device`, else the GPU of its rank where there is one."""
     if _world():
         return torch.device(_world().device)
+    if _asked_device:
+        return torch.device(_asked_device[-1])
     return (torch.accelerator.is_available() and torch.accelerator.current_accelerator()) or torch.device("cpu")
+
+
+@contextmanager
+def on_device(name: str | None) -> Iterator[None]:
+    """Run this process, alone in its run, on a device such as "cpu" or "cuda:1"; None chooses as ever.
+
+    Raises:
+        UserError: There is no such device, or there are several processes: each of them has its own.
+    """
+    if name is None:
+        yield
+        return
+    from momus.lm.local.load import choose_device
+
+    if world_size() > 1:
+        raise UserError("--device is for one process: accelerate launch gives each of several its own")
+    _asked_device.append(choose_device(name))
+    try:
+        yield
+    finally:
+        _asked_device.pop()
 
 
 def sharded() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ from tyro.conf import Positional, subcommand
 
 from momus.cli.evaluate.benchmarks import Labelers, Public, Reward, Tax, reward_model
 from momus.cli.evaluate.critics import Critics
+from momus.cli.shared.options import FLAT, LocalOptions
 from momus.cli.shared.output import bad_rows, bar, say, show, weights_of
 from momus.cli.shared.seed import Seed
 from momus.errors import UserError
@@ -37,6 +38,7 @@ class Sample:
     """The first so many prompts only."""
     seed: Seed = 0
     """Names the randomness of systems with a temperature above 0."""
+    local: Annotated[LocalOptions, FLAT] = field(default_factory=LocalOptions)
 
     def run(self) -> int:
         """Sample, and write the answers as demonstrations."""
@@ -50,6 +52,7 @@ class Sample:
         if self.limit is not None and self.limit < 1:
             raise UserError(f"--limit {self.limit}: must be at least 1")
         systems = read_systems(self.systems)
+        self.local.check_used(any(not system.url for system in systems))
         prompts = prompts_in(records_of([self.prompts]))[: self.limit]
         if not prompts:
             raise UserError(f"{self.prompts}: no prompts in it")
@@ -60,13 +63,16 @@ class Sample:
         answers = self.out / _ANSWERS
         # Where a model lies decides nothing, its weights do.
         settings = {name: {k: v for k, v in entry.items() if k != "model"} for name, entry in line_up.items()}
-        with Ledger(self.out / "samples.jsonl", {"systems": settings, "seed": self.seed}) as ledger:
+        with Ledger(
+            self.out / "samples.jsonl", {"systems": settings, "seed": self.seed, **self.local.settings()}
+        ) as ledger:
             write_json(self.out / _LINE_UP, line_up, indent=1)
             for system in systems:
                 if all(answer_key(system, prompt.prompt) in ledger for prompt in prompts):
                     continue
                 with bar(system.name) as progress:
-                    answer_prompts(system, open_engine(system), prompts, ledger, seed=self.seed, progress=progress)
+                    engine = open_engine(system, self.local.device, self.local.precision)
+                    answer_prompts(system, engine, prompts, ledger, seed=self.seed, progress=progress)
             write_jsonl(answers, answers_in(ledger, systems, prompts))
             for system in systems:
                 rows = [ledger[answer_key(system, prompt.prompt)] for prompt in prompts]
@@ -96,6 +102,7 @@ class Rank:
     """Ask the judge in plain text, not through its chat template."""
     tie: float = 0.0
     """A pair that the judge finds at most so far from even is a tie."""
+    local: Annotated[LocalOptions, FLAT] = field(default_factory=LocalOptions)
 
     def run(self) -> int:
         """Rank, and say how sure the labeler was."""
@@ -115,7 +122,7 @@ class Rank:
         groups = by_prompt(of_kind(records_of(self.answers), Demonstration))
         settings = {"model": weights_of(model), "kind": "reward" if self.reward else "judge", "plain": self.plain}
         ledger_path = self.out.with_name(self.out.name + ".done")
-        with Ledger(ledger_path, {**settings, "tie": self.tie}) as ledger:
+        with Ledger(ledger_path, {**settings, "tie": self.tie, **self.local.settings()}) as ledger:
             with bar("Ranking") as progress:
                 rank_answers(groups, self._labeler(), ledger, progress)
             rankings, skipped = rankings_in(ledger, groups)
@@ -138,9 +145,9 @@ class Rank:
         from momus.lm.local.load import load_local_engine
 
         if self.reward:
-            model, chat = reward_model(self.reward)
+            model, chat = reward_model(self.reward, self.local)
             return RewardLabeler(f"reward model {self.reward}", model, chat)
-        engine: Any = load_local_engine(str(self.judge))
+        engine: Any = load_local_engine(str(self.judge), self.local.device, self.local.precision or "fp32")
         chat_format = None if self.plain else ChatFormat(engine.tokenizer, limit=engine.context_length)
         return JudgeLabeler(f"judge {self.judge}", engine, chat_format, self.tie)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional
 
+from momus.cli.shared.options import FLAT, LocalOptions
 from momus.cli.shared.output import bar, say, show, weights_of
 from momus.cli.shared.seed import Seed
 from momus.errors import UserError
@@ -35,13 +36,14 @@ class Reward:
     """Rankings it was not trained on, in any known format."""
     out: Path | None = None
     """A JSON file for the numbers."""
+    local: Annotated[LocalOptions, FLAT] = field(default_factory=LocalOptions)
 
     def run(self) -> int:
         """Print the accuracies."""
         from momus.evaluate.instruct.reward_models import accuracy, accuracy_by, pairs_right
         from momus.report.terminal import accuracy_table
 
-        model, chat = reward_model(self.model)
+        model, chat = reward_model(self.model, self.local)
         limit = getattr(model.backbone.config, "max_position_embeddings", None)
         ranked = _in_tokens(self.data, chat, limit if isinstance(limit, int) else None)
         counts, prompts = pairs_right(model, ranked), [ranking.prompt for ranking in ranked]
@@ -75,6 +77,7 @@ class Labelers:
     """Passes over the rankings, in place of the preset's."""
     seed: Seed = 0
     """Draws the heads, and orders the prompts."""
+    local: Annotated[LocalOptions, FLAT] = field(default_factory=LocalOptions)
 
     def run(self) -> int:
         """Train and test every fold."""
@@ -85,6 +88,9 @@ class Labelers:
         from momus.lm.chat import ChatFormat
         from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer
         from momus.report.terminal import folds_table
+        from momus.runtime.processes import on_device
+        from momus.runtime.settings import Setup
+        from momus.runtime.sharding import prepare
         from momus.train.settings import RewardConfig
 
         if self.folds < 2:
@@ -95,18 +101,19 @@ class Labelers:
         limit = getattr(base.config, "max_position_embeddings", None)
         chat = ChatFormat(load_tokenizer(self.model))
         ranked = _in_tokens(self.data, chat, limit if isinstance(limit, int) else None)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        setup = Setup(self.local.precision)
 
         def fresh() -> RewardModel:
             torch.manual_seed(self.seed)
-            return RewardModel.from_causal_lm(base).to(device)
+            return prepare(RewardModel.from_causal_lm(base), setup)
 
-        with bar("Training") as show_progress:
+        with on_device(self.local.device), bar("Training") as show_progress:
 
             def progress(fold: int) -> Progress:
                 return lambda done, total, metrics: show_progress(fold * total + done, self.folds * total)
 
             settings = {"model": weights_of(self.model), "data": digest([repr(ranking) for ranking in ranked])}
+            settings |= self.local.settings()
             result = cross_validate(fresh, ranked, config, self.out, settings, folds=self.folds, progress=progress)
         show(folds_table(result))
         write_json(self.out / "labelers.json", asdict(result), indent=1)
@@ -138,6 +145,7 @@ class Public:
     """A text classifier's folder, which realtoxicityprompts needs."""
     url: str | None = None
     """An OpenAI-compatible server to ask instead of a model in this process."""
+    local: Annotated[LocalOptions, FLAT] = field(default_factory=LocalOptions)
 
     def run(self) -> int:
         """Run the tasks; those that cannot be run are named on stderr, and the exit code is then 2."""
@@ -145,6 +153,7 @@ class Public:
             return self._score_answers()
         if not self.model or not self.tasks:
             raise UserError("momus evaluate public needs MODEL and --tasks, or --answers FILE")
+        self.local.check_used(not self.url)
         from momus.evaluate.instruct.public import PublicConfig, run_public
         from momus.evaluate.instruct.questions import Questions
         from momus.evaluate.instruct.results import write_results
@@ -153,10 +162,11 @@ class Public:
         from momus.report.terminal import results_table
 
         config = PublicConfig(self.tasks, self._files(), self.prefix, self.shots, self.limit, self.toxicity)
-        engine = open_engine(System(self.out.name, self.model, url=self.url or ""))
+        system = System(self.out.name, self.model, url=self.url or "")
+        engine = open_engine(system, self.local.device, self.local.precision)
         results: list[TaskResult] = []
         failed = False
-        settings = {"model": weights_of(self.model), "url": self.url}
+        settings = {"model": weights_of(self.model), "url": self.url, **self.local.settings()}
         with Ledger(self.out / "answers.jsonl", settings) as ledger, bar("Questions") as progress:
             for outcome in run_public(Questions(engine, ledger, progress), config, say):
                 if isinstance(outcome, UserError):
@@ -224,18 +234,19 @@ class Tax:
         return 0
 
 
-def reward_model(folder: str) -> tuple[RewardModel, ChatFormat]:
-    """Load a reward model with the layout of its tokenizer, on a GPU where there is one.
+def reward_model(folder: str, local: LocalOptions) -> tuple[RewardModel, ChatFormat]:
+    """Load a reward model with the layout of its tokenizer.
 
     Raises:
-        UserError: It cannot be loaded.
+        UserError: It cannot be loaded, or there is no such device.
     """
     import torch
 
     from momus.lm.chat import ChatFormat
     from momus.lm.models import RewardModel, load_tokenizer
 
-    model = RewardModel.load(Path(folder)).to("cuda" if torch.cuda.is_available() else "cpu")
+    device, dtype = local.place(), torch.bfloat16 if local.precision == "bf16" else torch.float32
+    model = RewardModel.load(Path(folder)).to(device=device, dtype=dtype)
     return model, ChatFormat(load_tokenizer(folder))
 
 

@@ -45,13 +45,28 @@ class LocalOptions:
         """Whether nothing was asked for."""
         return self.device is None and self.precision is None
 
-    def place(self) -> str:
-        """Return the device a model in this process runs on."""
-        if self.device is not None:
-            return self.device
-        import torch
+    def check_used(self, used: bool) -> None:
+        """Refuse these options where every model is on a server.
 
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        Raises:
+            UserError: One was given, and `used` is false.
+        """
+        if not (used or self.is_default):
+            raise UserError("--device and --precision are for a model in this process: a server decides for itself")
+
+    def place(self) -> str:
+        """Return the device a model in this process runs on.
+
+        Raises:
+            UserError: There is no such device.
+        """
+        from momus.lm.local.load import choose_device
+
+        return choose_device(self.device)
+
+    def settings(self) -> dict[str, str]:
+        """Return what of this decides results, for the settings of a run that is to be continued."""
+        return {"precision": "bf16"} if self.precision == "bf16" else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +140,7 @@ class AnyCriticOptions(CriticOptions):
     """A file with the house's own rules, for a model that chats."""
 
     def __post_init__(self) -> None:
-        if self.url is not None and not self.is_default:
-            raise UserError("--device and --precision are for a model in this process: a server decides for itself")
+        self.check_used(self.url is None)
 
     def is_prompted(self) -> bool:
         """Return whether the critic is prompted."""
@@ -248,8 +262,7 @@ class ChatOptions(AskingOptions, LocalOptions):
     """A server with a chat API or text completions."""
 
     def __post_init__(self) -> None:
-        if self.url is not None and not self.is_default:
-            raise UserError("--device and --precision are for a model in this process: a server decides for itself")
+        self.check_used(self.url is None)
 
     def named(self, seed: int = 0) -> NamedModel:
         """Return the model, not loaded yet.

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from momus.data.prompts import plain
 from momus.errors import UnfitInputError, UserError
@@ -37,6 +37,9 @@ from momus.lm.chat import PLAIN, ChatFormat
 from momus.lm.codec import read_tokenizer
 from momus.lm.engine import Engine, Sample
 from momus.records import Content, Demonstration, Origin, Prompt
+
+if TYPE_CHECKING:
+    from momus.lm.local.load import Precision
 
 PREFIX = """\
 User: What is the capital of Portugal?
@@ -107,8 +110,13 @@ def read_systems(path: Path) -> list[System]:
     return [_system(path, name, table) for name, table in tables.items()]
 
 
-def open_engine(system: System) -> Engine:
-    """Return the engine of a system: its model in this process, on a GPU where there is one, or its server.
+def open_engine(system: System, device: str | None = None, precision: Precision | None = None) -> Engine:
+    """Return the engine of a system: its model in this process, or its server.
+
+    Args:
+        system: The system.
+        device: Where a model in this process runs; None takes a GPU if there is one.
+        precision: What it is held and computed in; None takes 32-bit floats.
 
     Raises:
         UserError: It cannot be loaded, or reached.
@@ -120,7 +128,7 @@ def open_engine(system: System) -> Engine:
         return RemoteEngine(Server(system.url, system.model))
     from momus.lm.local.load import load_local_engine
 
-    return load_local_engine(system.model)
+    return load_local_engine(system.model, device, precision or "fp32")
 
 
 def answer_prompts(

@@ -36,23 +36,21 @@ def load_local_engine(
     place = choose_device(device)
     chosen = precision or choose_precision(model, place)
     loaded = load_causal_lm(model, torch.bfloat16 if chosen == "bf16" else torch.float32)
-    try:
-        loaded = loaded.to(torch.device(place))
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {place}: {' '.join(str(error).split())[:120]}") from error
-    return LocalEngine(loaded, read_tokenizer(model), cache_bytes=cache_bytes)  # nothing is padded or trained here
+    return LocalEngine(
+        loaded.to(torch.device(place)), read_tokenizer(model), cache_bytes=cache_bytes
+    )  # nothing is padded or trained here
 
 
 def choose_device(device: str | None) -> str:
     """Return the device that was asked for, or else a GPU if there is one.
 
     Raises:
-        UserError: There is no device of such a name.
+        UserError: There is no such device.
     """
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.device(place)
-    except RuntimeError as error:
+        torch.empty(0, device=torch.device(place))
+    except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {place}: {' '.join(str(error).split())[:120]}") from error
     return place
 
