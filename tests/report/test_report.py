@@ -164,7 +164,7 @@ def made_up():
         critics=critics,
         critics_note="577 held-out answers, 412 of them with inserted bugs.",
         expectations=(
-            Expectation("The shipped critic finds at least 45% of bugs", "47.0%", True),
+            Expectation("The shipped critic finds at least 37% of bugs", "41.6%", True),
             Expectation(
                 "RL is preferred to SFT in at least 60%", "58%", False, "The reward model saw few long critiques."
             ),

@@ -39,11 +39,11 @@ def expectations(
     times = forced.value / chance.value if chance.value else float("nan")
     return (
         Expectation(
-            "a quote forced, the shipped critic finds the tampered line in at least 45% of held-out one-bug functions",
+            "a quote forced, the shipped critic finds the tampered line in at least 37% of held-out one-bug functions",
             interval_text(forced, ".1f", scale=100, unit="%"),
-            forced.value >= 0.45,
-            "The shipped weights were trained for eight hours on two cores. Their card has the same measurement on "
-            "more functions, and what they find without their pointer.",
+            forced.value >= 0.37,
+            "Their card has the same measurement on more functions, 41.6% (37.2 to 46.1), and what they find without "
+            "their pointer.",
         ),
         Expectation(
             "and at least 2.5 times as often as a random line",
