@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from momus.cli.shared.options import FLAT, LocalOptions
 from momus.cli.shared.output import bar, say, show
 from momus.cli.shared.seed import Seed
 from momus.errors import UserError
@@ -43,6 +44,7 @@ class Bugs:
     """Ask first whether the model knows the problems by heart: it completes truncated ones (a local model only)."""
     seed: Seed = 0
     """Other seeds, other answers."""
+    local: Annotated[LocalOptions, FLAT] = field(default_factory=LocalOptions)
 
     def run(self) -> int:
         """Write the files."""
@@ -64,8 +66,12 @@ class Bugs:
         if not problems:
             raise UserError(f"{self.problems}: no problems of the split {self.split}")
         require_cage()
-        chat = open_chat(self.model, self.url)
-        repairer = None if self.repair_model is None else open_chat(self.repair_model)
+        device, precision = self.local.device, self.local.precision
+        self.local.check_used(self.url is None or self.repair_model is not None)
+        chat = open_chat(self.model, self.url, device=device, precision=precision)
+        repairer = None
+        if self.repair_model is not None:
+            repairer = open_chat(self.repair_model, device=device, precision=precision)
         config = AnswerConfig(self.samples, self.temperature, self.seed)
         settings = {"model": dict(chat.identity()), "samples": self.samples, "temperature": self.temperature,
                     "seed": self.seed}  # fmt: skip
