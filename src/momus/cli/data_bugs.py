@@ -41,7 +41,7 @@ class Bugs:
     limit: int | None = None
     """At most so many problems."""
     probe: bool = False
-    """Ask first whether the model knows the problems by heart: it completes truncated ones (a local model only)."""
+    """Ask also whether the model knows the problems by heart: it completes 100 truncated ones (a local model only)."""
     seed: Seed = 0
     """Other seeds, other answers."""
     local: Annotated[LocalOptions, FLAT] = field(default_factory=LocalOptions)
@@ -76,6 +76,10 @@ class Bugs:
         settings = {"model": dict(chat.identity()), "samples": self.samples, "temperature": self.temperature,
                     "seed": self.seed}  # fmt: skip
         with Ledger(self.out / "answers.jsonl", settings) as ledger:
+            with bar("answers") as progress:
+                tampers, counts = collect(
+                    problems, chat, repairer, ledger, config, lambda step, done, total: progress(done, total)
+                )
             known = None
             if self.probe:
                 from momus.lm.chats.local import LocalChat
@@ -83,10 +87,6 @@ class Bugs:
 
                 assert isinstance(chat, LocalChat)
                 known = probe(problems, lambda: chat.loaded.engine, ledger)
-            with bar("answers") as progress:
-                tampers, counts = collect(
-                    problems, chat, repairer, ledger, config, lambda step, done, total: progress(done, total)
-                )
         write_jsonl(self.out / "bugs.jsonl", tampers)
         write_json(self.out / "counts.json", {**counts, **({"known": known} if known else {})}, 2)
         for name, count in counts.items():

@@ -13,6 +13,9 @@ from momus.files import Ledger
 from momus.lm.engine import Engine
 from momus.tamper.natural.problems import Problem
 
+MOST_PROBLEMS = 100
+"""Problems that are asked about, spread evenly over all."""
+
 _TOGETHER = 64
 _MOST_WORDS, _MOST_LINE = 32, 48  # tokens
 
@@ -25,6 +28,7 @@ def probe(problems: Sequence[Problem], engine: Callable[[], Engine], ledger: Led
         engine: Gives the model, which is loaded only where something is left to ask.
         ledger: What was done so far; it goes on from there.
     """
+    problems = problems[:: -(-len(problems) // MOST_PROBLEMS)]
     waiting = [problem for problem in problems if f"known {problem.id}" not in ledger]
     for start in range(0, len(waiting), _TOGETHER):
         part = waiting[start : start + _TOGETHER]
