@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from momus.cli.data_bugs import Bugs
+from momus.cli.bugs.natural import Bugs
 from momus.cli.data_critics import Critiques, Rate, Tampers
 
 if TYPE_CHECKING:

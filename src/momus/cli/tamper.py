@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 _RECORDS = "tampers.jsonl"
 
 
+def command_for(arguments: Sequence[str]) -> Callable[..., int]:
+    """Return the command: with --by, a model puts the bugs in."""
+    if any(word.partition("=")[0] == "--by" for word in arguments):
+        from momus.cli.bugs.by_model import tamper
+
+        return tamper
+    return command
+
+
 def command(
     paths: Positional[list[Path]], bugs: int = 1, seed: Seed = 0, json: bool = False, out: Path | None = None
 ) -> int:
@@ -26,6 +36,8 @@ def command(
     The files themselves are never changed. Without --out, each file's diff and critique are printed; the diff
     applies with `patch --binary`. A copy differs from its file in nothing but the bugs: line endings, byte-order
     mark and encoding are kept. Nothing is written over.
+
+    With --by MODEL --tests PROBLEMS a model puts the bugs in, and tests say which are bugs: momus tamper --by x --help.
 
     Args:
         paths: Python files, and directories to search for them.
