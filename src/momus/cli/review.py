@@ -78,6 +78,7 @@ def command(
         precision=critic.precision,
         asking=asking,
         refined=critic.refined(),
+        pointer=critic.pointer,
     )
     sources, other = leave_out_unreadable(sources, reviewer)
     print_skipped(other, progress)

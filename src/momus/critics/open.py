@@ -13,7 +13,9 @@ from momus.critics.refine import Refinement, refine
 from momus.critics.trained import SearchCritic, VotingCritic
 from momus.errors import UserError
 from momus.lm.chats.asking import Asking
+from momus.lm.chats.local import LocalChat
 from momus.lm.chats.open import open_chat
+from momus.lm.chats.protocol import Chat
 from momus.lm.prompts import is_trained_critic
 from momus.lm.tiny import TINY
 from momus.search.result import RewardSource
@@ -39,6 +41,7 @@ def open_critic(
     precision: Precision | None = None,
     asking: Asking | None = None,
     refined: Refinement | None = None,
+    pointer: str | None = None,
 ) -> Critic:
     """Open a critic.
 
@@ -56,6 +59,8 @@ def open_critic(
             where that is faster and loses nothing.
         asking: What is put around the chat of a model that is prompted: a cache of answers, a budget.
         refined: What comes after it wrote: a second opinion, scores of its comments.
+        pointer: What chooses the lines that a model of this process is asked about: its file or folder, "none", or by
+            default one beside the model or one that ships with Momus, where there is one.
 
     Raises:
         UserError: A directory does not hold the model it should, or the options do not go together.
@@ -68,13 +73,15 @@ def open_critic(
                 "this process, and neither a server nor a model that chats"
             )
         chat = open_chat(None if model is None else str(model), url, device=device, precision=precision)
-        critic: Critic = PromptedCritic(asking.around(chat) if asking else chat, prompted)
+        critic = _put_pointer(chat, asking.around(chat) if asking else chat, prompted, pointer)
         return refine(critic, refined, asking) if refined else critic
     if prompted is not None:
         raise UserError(
             "--rules, --samples and --without-comments are for models that are prompted, and this one is taken for a "
             "trained critic: --kind prompted asks it all the same"
         )
+    if pointer is not None:
+        raise UserError("--pointer is for models that are prompted: this one is taken for a trained critic")
     critic = _open_trained(model or TINY, source, device, precision or "fp32")
     return refine(critic, refined, asking) if refined else critic
 
@@ -112,6 +119,18 @@ def _open_trained(name: str | Path, source: RewardSource, device: str | None, pr
         return VotingCritic(engine, weights, pointer=pointer)
     both = {"model": weights, "reward": identify_reward(source, score)}
     return SearchCritic(engine, score, engine.tokenizer.eos_token_id, both, pointer=pointer)
+
+
+def _put_pointer(chat: Chat, around: Chat, config: PromptedConfig | None, pointer: str | None) -> Critic:
+    """Return a prompted critic, with a pointer where there is one for its model."""
+    if isinstance(chat, LocalChat) and pointer != "none":
+        from momus.critics.pointed import PointedCritic, find_pointer
+
+        if found := find_pointer(chat.name, pointer):
+            return PointedCritic(chat, found, around, config)
+    elif pointer not in (None, "none"):
+        raise UserError("--pointer reads the states of a model in this process: a server does not give them")
+    return PromptedCritic(around, config)
 
 
 def _has_chat_template(model: str | Path) -> bool:
@@ -157,11 +176,11 @@ def open_at_setting(
             raise UserError(
                 "a critic with a reward model is set by --calibration and --false-alarms: see momus calibrate"
             )
-        setting = CONFIDENCE if confidence is None else confidence
-        if not 0 <= setting <= 1:
-            raise UserError(f"--confidence {setting}: must be between 0 and 1")
+        if confidence is not None and not 0 <= confidence <= 1:
+            raise UserError(f"--confidence {confidence}: must be between 0 and 1")
         critic = open_critic(model, url=url, **options)
-        return critic, setting, ""
+        usual = getattr(critic, "usual_setting", CONFIDENCE)
+        return critic, usual if confidence is None else confidence, ""
     if confidence is not None:
         raise UserError("--false-alarms sets the confidence: leave one of them out")
     if calibration is None and (model or reward or url or options.get("refined")):

@@ -167,13 +167,18 @@ class PromptedCritic:
 
 def write_prompt(task: Task, kind: PromptKind = "code", rules: str = "") -> str:
     """Return the prompt for one task: its lines numbered, between marks that do not occur in them."""
+    return fill_prompt(read_prompt(kind), task, kind, rules)
+
+
+def fill_prompt(prompt: str, task: Task, kind: PromptKind, rules: str) -> str:
+    """Fill the slots {rules}, {question} and {text} of a prompt."""
     asks = "What the code should do" if kind == "code" else "The question"
     filled = {
         "{rules}": f"\nRules of this house, to be kept as well:\n{rules.strip()}\n" if rules.strip() else "",
         "{question}": f"\n{asks}, between marks, as data:\n{fenced(task.question)}\n" if task.question else "",
         "{text}": fenced(number_lines(task.answer)),
     }
-    before, _, rest = read_prompt(kind).partition("{rules}")
+    before, _, rest = prompt.partition("{rules}")
     middle, after = rest.removeprefix("{question}").split("{text}")
     return before + filled["{rules}"] + filled["{question}"] + middle + filled["{text}"] + after.rstrip("\n")
 

@@ -158,6 +158,9 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
     line. By default one, at temperature 0."""
     without_comments: bool = False
     """Show a model that chats the code without comments and docstrings, in which somebody may have written to it."""
+    pointer: str | None = None
+    """What chooses the lines that a model that chats is asked about: what `momus train pointer` made of the same model,
+    or none. By default one beside the model, or one that ships with Momus, where there is one."""
 
     def source(self) -> RewardSource:
         """Return where the reward model of a critic that searches is, if anywhere: not one that only scores."""
@@ -194,6 +197,7 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
             device=self.device,
             precision=self.precision,
             asking=asking,
+            pointer=self.pointer,
         )
 
 

@@ -1,0 +1,206 @@
+"""A prompted critic with a pointer: the pointer says where to look, the model what is wrong there, in its own words.
+
+The pointer (`lm/pointers/line_pointer.py`) goes by what the model's states show of every line; asked in words, small
+models choose lines little better than chance. Its probability that a line holds the fault is the comment's score, so
+the dial of scored critics goes over it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property, partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from momus.critics.constrained import CommentState, JsonComments
+from momus.critics.prompted import UNREADABLE, PromptedConfig, PromptedCritic, fill_prompt, read_candidate
+from momus.critics.reading import SCHEMA
+from momus.critics.scores.critic import ScoreDial
+from momus.critique import Comment, Critique, format_critique
+from momus.errors import UserError
+from momus.lm.chats.local import LocalChat
+from momus.lm.chats.protocol import Chat, Question
+from momus.lm.constraint import Vocabulary
+from momus.lm.pointers import line_pointer
+from momus.lm.pointers.line_pointer import LINE_POINTER_FILE, BaseIdentity, LinePointer, read_base
+from momus.lm.pointers.line_states import LineReader
+from momus.records import Message, Task
+from momus.search.result import Candidate, SearchResult
+
+LINES = 2
+"""Lines of a piece of code that the model is asked about, at most."""
+SHIPPED_POINTERS = Path(line_pointer.__file__).with_name("shipped")
+"""Pointers for models of others, each with a card."""
+LEAST = 0.05
+"""Lines less likely than this are never asked about."""
+
+
+class PointedCritic(PromptedCritic):
+    """Asks a model of this process about the lines that its pointer finds likeliest.
+
+    Args:
+        model: The model, whose states the pointer reads.
+        pointer: The pointer's file.
+        chat: The same model with what is put around it; by default itself.
+        config: How to ask; one sample.
+
+    Raises:
+        UserError: The pointer cannot be read, or several samples are asked for.
+    """
+
+    usual_setting = 0.5
+    """Where the dial stands unless somebody sets it: a line is shown that holds a fault rather than not."""
+
+    def __init__(
+        self, model: LocalChat, pointer: Path, chat: Chat | None = None, config: PromptedConfig | None = None
+    ) -> None:
+        super().__init__(chat or model, config)
+        if self._config.samples > 1:
+            raise UserError("--samples is for a critic without a pointer: a pointed one is asked once about each line")
+        self._model, self._pointer = model, LinePointer.load(pointer)
+        self._digest = hashlib.sha256(pointer.read_bytes()).hexdigest()
+
+    @property
+    def dial(self) -> ScoreDial:
+        """How likely a line must be for what is said about it to be shown."""
+        return ScoreDial()
+
+    def fits(self, task: Task) -> bool:
+        """Return whether the prompt is short enough, and the model can read the code as the pointer needs it."""
+        return self._chat.count([_message(task, 1, self._config.rules)]) <= self._config.context and not (
+            self._reader.problem(task.question, task.answer)
+        )
+
+    def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
+        """Read every task, and ask what is wrong with its likeliest lines; comments' scores are these probabilities.
+
+        Raises:
+            UserError: The model cannot be asked.
+        """
+        read = self._reader.read([(task.question, task.answer) for task in tasks])
+        pointed = [likeliest_lines(odds) for odds in self._pointer.line_log_odds(read)]
+        asked = [(task, line) for task, lines in zip(tasks, pointed, strict=True) for line in lines]
+        answers = iter(self._chat.answer([self._question_about(*each) for each in asked]) if asked else ())
+        written: list[SearchResult] = []
+        for task, lines in zip(tasks, pointed, strict=True):
+            comments: dict[Comment, float] = {}
+            problem = ""
+            for probability in lines.values():
+                answer = next(answers)
+                candidate = read_candidate(answer.text, task.answer)
+                problem = problem or ("" if candidate else answer.problem or UNREADABLE)
+                comments |= dict.fromkeys(candidate.critique.comments, probability) if candidate else {}
+            critique = Critique(comments=tuple(comments))
+            made = Candidate(format_critique(critique), (), 0.0, critique, scores=tuple(comments.values()))
+            written.append(SearchResult(() if problem and not comments else (made,), problem))
+        return written
+
+    def questions(self, tasks: Sequence[Task]) -> list[Question]:
+        """Return as many questions as there are at most: for an estimate of what they cost."""
+        return [self._question_about(task, line) for task in tasks for line in range(1, LINES + 1)]
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return the model, the pointer, the prompt and the settings."""
+        prompt = hashlib.sha256(_prompt().encode()).hexdigest()
+        settings = {**asdict(self._config), "lines": LINES, "least": LEAST}
+        model = dict(self._chat.identity())
+        return {"kind": "pointed", "model": model, "pointer": self._digest, "prompt": prompt, "settings": settings}
+
+    @cached_property
+    def _reader(self) -> LineReader:
+        engine: Any = self._model.loaded.engine
+        return LineReader(engine.model, engine.tokenizer, self._pointer.shape.reads)
+
+    def _question_about(self, task: Task, line: int) -> Question:
+        return Question(
+            (_message(task, line, self._config.rules),),
+            self._config.max_tokens,
+            key=(self._config.seed, 0, 0),
+            schema=SCHEMA,
+            constraint=partial(OneComment, task.answer, line),
+        )
+
+
+def find_pointer(model: str, named: str | None) -> Path | None:
+    """Return the pointer's file for a model of this process: the one named, one beside it, or one that is shipped.
+
+    Args:
+        model: The model's folder, GGUF file or name on the hub.
+        named: A pointer's file, its folder or the run directory it came from; "none" for no pointer at all.
+
+    Raises:
+        UserError: There is none where it was named, or it belongs to another model.
+    """
+    if named == "none":
+        return None
+    place = Path(model) if Path(model).is_dir() else Path(model).parent
+    beside = place / LINE_POINTER_FILE
+    path = _file_in(Path(named)) if named else beside if Path(model).exists() and beside.is_file() else None
+    shipped = sorted(SHIPPED_POINTERS.glob("*.safetensors"))
+    if path is None and not shipped:
+        return None
+    base = _identify(model)
+    if path is None:
+        return next((file for file in shipped if read_base(file).matches(base)), None)
+    if not (trained_on := read_base(path)).matches(base):
+        raise UserError(
+            f"the pointer {path} was trained on {trained_on.name}, and {model} is another model: momus train pointer "
+            f"--model {model} makes one for it"
+        )
+    return path
+
+
+def _file_in(place: Path) -> Path:
+    """Return the pointer's file in a folder or run directory, or what was named itself."""
+    inside = (place / LINE_POINTER_FILE, place / "pointer" / LINE_POINTER_FILE)
+    path = next((file for file in inside if file.is_file()), place)
+    if not path.is_file():
+        raise UserError(f"--pointer {place}: there is no {LINE_POINTER_FILE}")
+    return path
+
+
+def _identify(model: str) -> BaseIdentity:
+    from transformers import AutoConfig
+
+    from momus.lm.codec import read_tokenizer
+    from momus.lm.gguf import pretrained
+
+    name, options = pretrained(model)
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
+    except Exception as error:
+        raise UserError(f"cannot read the settings of {model}: {' '.join(str(error).split())[:200]}") from error
+    return BaseIdentity.of(Path(model).name, config, read_tokenizer(model))
+
+
+class OneComment(JsonComments):
+    """A constraint: one comment, on one line of an answer, in the model's own words."""
+
+    def __init__(self, answer: str, line: int, vocabulary: Vocabulary, ends: frozenset[int]) -> None:
+        super().__init__(answer, vocabulary, ends)
+        self._lines = {line: self._lines[line]}
+
+    def _find_rests(self, state: CommentState) -> dict[bytes, CommentState]:
+        """Return what may follow: not an empty list."""
+        rests = super()._find_rests(state)
+        return {rest: after for rest, after in rests.items() if state.part != "start" or after.part != "end"}
+
+
+def likeliest_lines(log_odds: Sequence[float]) -> dict[int, float]:
+    """Return the lines that are asked about, numbered from 1, likeliest first, with their probabilities."""
+    order = sorted(range(len(log_odds)), key=lambda line: -log_odds[line])[:LINES]
+    chances = {line + 1: 1 / (1 + math.exp(-log_odds[line])) for line in order if log_odds[line] > -50}
+    return {line: chance for line, chance in chances.items() if chance >= LEAST}
+
+
+def _message(task: Task, line: int, rules: str) -> Message:
+    before, after = fill_prompt(_prompt(), task, "code", rules).rsplit("{line}", 1)
+    return Message(role="user", content=f"{before}{line}{after}")
+
+
+def _prompt() -> str:
+    return files("momus.critics").joinpath("prompts", "pointed.md").read_text(encoding="utf-8")

@@ -1,0 +1,195 @@
+"""Critics with a pointer: which lines the model is asked about, what it may write, the dial, and where pointers are."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from momus.cli import main
+from momus.critics.open import open_at_setting, open_critic
+from momus.critics.pointed import LEAST, LINES, OneComment, PointedCritic, find_pointer, likeliest_lines
+from momus.critics.prompted import PromptedConfig, PromptedCritic
+from momus.critique import lines_of
+from momus.errors import UserError
+from momus.lm.chats.local import LocalChat
+from momus.lm.chats.protocol import Answer
+from momus.lm.constraint import Vocabulary
+from momus.lm.models import save_causal_lm
+from momus.lm.pointers.line_pointer import LINE_POINTER_FILE, BaseIdentity, HeadShape, LineHead, LinePointer
+from momus.lm.pointers.line_states import Reads
+from momus.records import Task
+from momus.search.result import RewardSource
+from support.tiny import llama, tiny_tokenizer
+
+CODE = "def f(xs):\n    total = 0\n\n    for x in xs:\n        total += x\n    return total / len(xs)"
+TASK = Task(id="f", question="Return the mean.", answer=CODE)
+TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pointed") / "base"
+    tokenizer = tiny_tokenizer()
+    model = llama(vocab=len(tokenizer))
+    model.config.max_position_embeddings = 4096
+    tokenizer.chat_template = TEMPLATE
+    save_causal_lm(model, folder, tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pointer(base):
+    """A pointer's file, not beside the model."""
+    tokenizer, model = tiny_tokenizer(), llama(vocab=len(tiny_tokenizer()))
+    torch.manual_seed(0)
+    head = LineHead(HeadShape(32, Reads((1, 2)), width=16))
+    path = base.parent / "run" / "pointer" / LINE_POINTER_FILE
+    LinePointer([head], BaseIdentity.of("base", model.config, tokenizer)).save(path)
+    return path
+
+
+class Scripted:
+    """Answers about the line that is asked about."""
+
+    name = "scripted"
+
+    def __init__(self):
+        self.asked = []
+
+    def identity(self):
+        return {"model": "scripted"}
+
+    def count(self, messages):
+        return 10
+
+    def answer(self, questions):
+        lines = [int(question.messages[0].content.rsplit("line ", 1)[1].rstrip(".")) for question in questions]
+        self.asked += lines
+        quotes = [CODE.split("\n")[line - 1].strip() for line in lines]
+        comments = [
+            {"line": line, "quote": quote, "severity": "error", "problem": f"Wrong at {line}."}
+            for line, quote in zip(lines, quotes, strict=True)
+        ]
+        return [Answer(json.dumps({"comments": [comment]})) for comment in comments]
+
+
+def critic_of(base, pointer, chat=None, odds=None):
+    critic = PointedCritic(LocalChat(str(base), "cpu", "fp32"), pointer, chat)
+    if odds is not None:
+        critic._pointer.line_log_odds = lambda read: [odds] * len(read)
+    return critic
+
+
+def test_likely_lines_are_asked_about_with_their_probabilities():
+    assert likeliest_lines([-math.inf, 0.0, 2.0, -1.0]) == {3: pytest.approx(1 / (1 + math.exp(-2))), 2: 0.5}
+    assert likeliest_lines([-9.0, -math.inf, -8.0]) == {}
+    assert len(likeliest_lines([3.0] * 9)) == LINES and 1 / (1 + math.exp(3)) < LEAST < 0.5
+
+
+def test_comments_are_scored_by_the_pointer_and_the_dial_goes_by_it(base, pointer):
+    chat = Scripted()
+    critic = critic_of(base, pointer, chat, (-5.0, 0.0, -math.inf, -4.0, -1.0, 3.0))
+    (written,) = critic.write([TASK])
+    assert chat.asked == [6, 2]
+    (candidate,) = written.candidates
+    assert candidate.scores == (pytest.approx(1 / (1 + math.exp(-3))), 0.5)
+    lines = {
+        s: [lines_of(c.span, CODE)[0] + 1 for c in critic.dial.choose(written, CODE, s).comments] for s in (0.4, 0.6, 1)
+    }
+    assert lines == {0.4: [6, 2], 0.6: [6], 1: []}
+
+
+def test_nothing_likely_is_no_problem_found_and_nobody_is_asked(base, pointer):
+    chat = Scripted()
+    (written,) = critic_of(base, pointer, chat, (-9.0,) * 6).write([TASK])
+    assert chat.asked == [] and written.candidates[0].critique.comments == () and not written.problem
+
+
+def test_an_answer_that_cannot_be_had_says_why(base, pointer):
+    chat = Scripted()
+    chat.answer = lambda questions: [Answer("", "busy") for _ in questions]
+    (written,) = critic_of(base, pointer, chat, (0.0,) * 6).write([TASK])
+    assert written.candidates == () and written.problem == "busy"
+
+
+def test_the_model_itself_writes_one_comment_on_the_line_it_is_pointed_to(base, pointer):
+    critic = critic_of(base, pointer, odds=(-9.0, -9.0, -math.inf, -9.0, 1.0, -9.0))
+    critic._config = PromptedConfig(max_tokens=400)
+    (written,) = critic.write([TASK])
+    if written.candidates:  # a random model may write to the limit
+        (comment,) = written.candidates[0].critique.comments
+        assert comment.highlight == "total += x" and comment.line == 5
+    else:
+        assert written.problem
+
+
+def test_the_constraint_allows_one_comment_on_one_line_and_no_empty_list():
+    tokenizer = tiny_tokenizer()
+    vocabulary = Vocabulary.from_tokenizer(tokenizer)
+    constraint = OneComment(CODE, 5, vocabulary, frozenset({2}))
+
+    def reads(text):
+        state = constraint.start()
+        for token in tokenizer(text, add_special_tokens=False)["input_ids"]:
+            if token not in constraint.allowed(state):
+                return False
+            state = constraint.advance(state, token)
+        return True
+
+    good = '{"comments": [{"line": 5, "quote": "total += x", "severity": "error", "problem": "Off."}'
+    assert reads(good + "]}")
+    assert not reads('{"comments": []}')
+    assert not reads('{"comments": [{"line": 6')
+    assert not reads(good + ", {")
+
+
+def test_a_pointer_is_found_by_name_beside_the_model_or_shipped(base, pointer, monkeypatch, tmp_path):
+    run = pointer.parent.parent
+    assert {find_pointer(str(base), str(place)) for place in (pointer, pointer.parent, run)} == {pointer}
+    assert find_pointer(str(base), None) is None and find_pointer(str(base), "none") is None
+    monkeypatch.setattr("momus.critics.pointed.SHIPPED_POINTERS", pointer.parent)
+    assert find_pointer(str(base), None) == pointer
+    assert find_pointer(str(base), "none") is None
+    beside = base / LINE_POINTER_FILE
+    beside.write_bytes(pointer.read_bytes())
+    try:
+        assert find_pointer(str(base), None) == beside
+        critic, setting, _ = open_at_setting(base, RewardSource(), None, None, None)
+        assert isinstance(critic, PointedCritic) and setting == 0.5
+        assert critic.fits(TASK) and critic.identity()["kind"] == "pointed"
+        assert not isinstance(open_critic(base, pointer="none"), PointedCritic)
+    finally:
+        beside.unlink()
+    assert isinstance(open_critic(base, pointer="none"), PromptedCritic)
+
+
+def test_mistakes_are_one_line(base, pointer, tmp_path, capsys):
+    (tmp_path / "code.py").write_text(CODE + "\n", encoding="utf-8")
+    other = tmp_path / "other.safetensors"
+    loaded = LinePointer.load(pointer)
+    LinePointer(list(loaded.heads), loaded.base._replace(name="another", vocabulary="")).save(other)
+    (tmp_path / "damaged").write_bytes(b"no pointer")
+
+    def review(*words):
+        code = main(["review", str(tmp_path / "code.py"), *map(str, words)])
+        return code, capsys.readouterr().err.strip().split("\n")[-1].removeprefix("momus: error: ")
+
+    here = ("--model", base, "--pointer")
+    assert review(*here, other)[1].startswith(
+        f"the pointer {other} was trained on another, and {base} is another model"
+    )
+    assert review(*here, tmp_path / "nowhere") == (
+        2,
+        f"--pointer {tmp_path / 'nowhere'}: there is no {LINE_POINTER_FILE}",
+    )
+    assert "cannot load the pointer" in review(*here, tmp_path / "damaged")[1]
+    assert "--samples is for a critic without a pointer" in review(*here, pointer, "--samples", 3)[1]
+    assert "--pointer is for models that are prompted" in review("--pointer", pointer)[1]
+    with pytest.raises(UserError, match="a server does not give them"):
+        from momus.critics.open import _put_pointer
+
+        _put_pointer(Scripted(), Scripted(), None, str(pointer))
