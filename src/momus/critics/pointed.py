@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from momus.critics.constrained import CommentState, JsonComments
-from momus.critics.prompted import UNREADABLE, PromptedConfig, PromptedCritic, fill_prompt, read_candidate
+from momus.critics.prompted import UNREADABLE, PromptedConfig, PromptedCritic, fill_prompt
 from momus.critics.reading import SCHEMA
 from momus.critics.scores.critic import ScoreDial
 from momus.critique import Comment, Critique, format_critique
@@ -49,7 +48,7 @@ class PointedCritic(PromptedCritic):
         config: How to ask; one sample.
 
     Raises:
-        UserError: The pointer cannot be read, or several samples are asked for.
+        UserError: The pointer cannot be read, or it is asked for what a pointed critic does not do.
     """
 
     usual_setting = 0.5
@@ -61,6 +60,8 @@ class PointedCritic(PromptedCritic):
         super().__init__(chat or model, config)
         if self._config.samples > 1:
             raise UserError("--samples is for a critic without a pointer: a pointed one is asked once about each line")
+        if self._config.bare:
+            raise UserError("--without-comments is for a critic without a pointer: add --pointer none")
         self._model, self._pointer = model, LinePointer.load(pointer)
         self._digest = hashlib.sha256(pointer.read_bytes()).hexdigest()
 
@@ -91,7 +92,7 @@ class PointedCritic(PromptedCritic):
             problem = ""
             for probability in lines.values():
                 answer = next(answers)
-                candidate = read_candidate(answer.text, task.answer)
+                candidate = self._read(answer.text, task)
                 problem = problem or ("" if candidate else answer.problem or UNREADABLE)
                 comments |= dict.fromkeys(candidate.critique.comments, probability) if candidate else {}
             critique = Critique(comments=tuple(comments))
@@ -106,7 +107,7 @@ class PointedCritic(PromptedCritic):
     def identity(self) -> Mapping[str, Any]:
         """Return the model, the pointer, the prompt and the settings."""
         prompt = hashlib.sha256(_prompt().encode()).hexdigest()
-        settings = {**asdict(self._config), "lines": LINES, "least": LEAST}
+        settings = {**super().identity()["settings"], "lines": LINES, "least": LEAST}
         model = dict(self._chat.identity())
         return {"kind": "pointed", "model": model, "pointer": self._digest, "prompt": prompt, "settings": settings}
 
