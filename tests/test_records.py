@@ -6,10 +6,24 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from momus.critique import Span, anchor, format_critique, parse_critique, quotable
 from momus.errors import UserError
-from momus.records import Bug, Comparison, Labeling, Ranking, Rating, Tamper, Task, read_jsonl, write_jsonl
+from momus.records import (
+    Bug,
+    Comparison,
+    Labeling,
+    Message,
+    Ranking,
+    Rating,
+    Tamper,
+    Task,
+    ToolCall,
+    describe,
+    read_jsonl,
+    write_jsonl,
+)
 
 TASK = Task(id="m:f", question="Write f(n).", answer="def f(n):\n    return n\n", module="m", split="test")
 BUG = Bug(kind="off-by-one", spans=(Span(14, 26),), description="Adds one.", original="n", replacement="n + 1")
@@ -147,3 +161,29 @@ def _without_version(kind):
 def test_order_and_origins_are_those_of_the_items(labeling):
     with pytest.raises(ValueError, match="of"):
         Ranking(prompt="p", candidates=("a", "b"), ranks=(1, 2), labeling=Labeling(**labeling))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": NaN}',
+        '{"a": 1e999}',
+        '{"a": "\\ud800"}',
+        '{"a": ' + "9" * 5000 + "}",
+        "[" * 500 + "]" * 500,
+        "[1]",
+        "",
+        "{",
+    ],
+)
+def test_tools_and_their_arguments_are_json_objects_that_come_back_as_they_were(text: str) -> None:
+    for made in (
+        lambda: ToolCall(name="f", arguments=text),
+        lambda: Message(role="user", content="a", tools=(text,)),
+        lambda: Message.model_validate({"role": "assistant", "tool_calls": [{"name": "f", "arguments": text}]}),
+    ):
+        with pytest.raises(ValidationError) as refused:
+            made()
+        assert len(describe(refused.value)) < 300
+    kept = ToolCall(name="f", arguments='{"a": [1.50, "é\\u0041"], "b":1}')
+    assert ToolCall.model_validate_json(kept.model_dump_json()) == kept

@@ -1,5 +1,6 @@
 """The rules of assignment: K judgements per item, leases that lapse, nothing lost, nothing twice, nothing changed."""
 
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -303,3 +304,27 @@ class Room(RuleBasedStateMachine):
 
 TestRoom = Room.TestCase
 TestRoom.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "text", "another program's", "a table of ours in another's"])
+def test_a_damaged_file_or_another_programs_is_refused_in_one_line_and_left_alone(tmp_path, damage):
+    path = tmp_path / "label.db"
+    if "another" in damage:
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TABLE bookmarks (title TEXT)")
+        if "ours" in damage:
+            connection.execute("CREATE TABLE setting (key INTEGER)")
+        connection.close()
+    else:
+        database = open_database(str(path))
+        migrate(database)
+        Store(database).add_items([NewItem("demonstration", {"prompt": "a" * 9000})], "x", "o")
+        database.close()
+        data = path.read_bytes()
+        changed = {"cut": data[: len(data) // 2], "text": b"no database" * 500}
+        path.write_bytes(changed.get(damage, data[:100] + bytes(8000) + data[8100:]))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"label\.db: ") as refused:
+        migrate(open_database(str(path)))
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
+    assert path.read_bytes()[100:] == before[100:]  # a header may say that there is a write-ahead log now

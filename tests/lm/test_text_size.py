@@ -206,4 +206,5 @@ def test_nothing_else_tokenizes() -> None:
         for line in path.read_text().splitlines()
         if re.search(r"tokenizer\.encode\(|(?<!_)tokenizer\(\w|tokenizer\.tokenize\(|encode_batch", line)
     ]
-    assert [call for call in calls if "encoder.oldest" not in call and "def " not in call] == []
+    cut_before = "evaluate/instruct/toxicity.py: batch = tokenizer(text"
+    assert [call for call in calls if not call.startswith(cut_before) and "def " not in call] == []

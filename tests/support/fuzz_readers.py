@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import momus
+from support import fuzz_stores as stores
 from support import papers
 from support.label_items import TAMPER, TASK
 
@@ -630,6 +631,12 @@ READERS: tuple[Reader, ...] = (
     Reader("reward model", load_reward, reward_seeds, 2),
     Reader("answer cache", read_cache, cache_seeds),
     Reader("ledger", read_ledger, texts(ledger__jsonl=LEDGER)),
+    Reader("run directory", stores.resume_run, stores.run_seeds, 3),
+    Reader("label database", stores.read_store, stores.label_seeds, 3),
+    Reader("pretraining texts", stores.read_pretraining, texts(a__txt=MARKDOWN, a__jsonl=lines({"prompt": "q"}))),
+    Reader("pointer", stores.load_pointer, stores.pointer_seeds),
+    Reader("line pointer", stores.load_line_pointer, stores.line_pointer_seeds),
+    Reader("toxicity classifier", stores.load_toxicity, stores.classifier_seeds),
 )  # fmt: skip
 
 

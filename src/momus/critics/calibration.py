@@ -48,7 +48,7 @@ class Calibration(Record):
     answers: int
     clean: int
     bugs: int
-    points: tuple[OperatingPoint, ...]
+    points: tuple[OperatingPoint, ...] = Field(min_length=1)
 
     def promise(self, false_alarms: float) -> OperatingPoint:
         """Return the point that catches most of those from the quietest end on that keep to so many false alarms.

@@ -28,7 +28,7 @@ class Log:
         if not self.path.exists():
             return []
         *whole, _ = self.path.read_bytes().split(b"\n")
-        return [line.decode() for line in whole]
+        return [line.decode(errors="replace") for line in whole]
 
     def sync(self) -> int:
         """Force the lines to disk; returns the file's size in bytes, to which it may be cut back."""

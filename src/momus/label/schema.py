@@ -89,8 +89,10 @@ def migrate(database: Database) -> None:
     """Bring a database to the newest schema; an older SQLite file is copied to `NAME.vN.bak` before.
 
     Raises:
-        UserError: It was written by a newer Momus.
+        UserError: It was written by a newer Momus or another program, or is damaged.
     """
+    if isinstance(database, SQLite):
+        database.check()
     version = database.write(_version)
     if version > SCHEMA_VERSION:
         raise UserError(f"the database has schema {version}, this Momus knows {SCHEMA_VERSION}: install a newer Momus")
@@ -125,7 +127,10 @@ def back_up(database: SQLite, target: Path) -> None:
 
 def _version(transaction: Transaction) -> int:
     transaction.run("CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
-    return int(transaction.value("SELECT value FROM setting WHERE name = 'schema'") or 0)
+    value = transaction.value("SELECT value FROM setting WHERE name = 'schema'") or 0
+    if not str(value).isdigit() or len(str(value)) > 9:
+        raise UserError(f"the database is damaged: its schema is {str(value)[:40]!r}: go on from a copy")
+    return int(value)
 
 
 def _upgrade(transaction: Transaction) -> None:

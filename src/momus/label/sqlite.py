@@ -7,7 +7,9 @@ while the disk is busy run one after the other, each behind its own savepoint, a
 
 from __future__ import annotations
 
+import json
 import queue
+import re
 import sqlite3
 import threading
 from concurrent.futures import Future
@@ -15,12 +17,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from momus.errors import UserError
 from momus.label.database import Clock, Result, Transaction, Work
 
 GROUP = 64
 """At most so many works share one commit."""
 _BUSY_SECONDS = 30.0
+_DAMAGE = re.compile("malformed|no such|disk I/O|decode to UTF-8|readonly|not a database|no column|incomplete|too big")
+"""What SQLite calls an operational error and is one of the file's."""
 _Waiting = tuple[Work[Any], Future[Any]]
 
 
@@ -51,9 +57,13 @@ class SQLite:
             with self._lock:
                 self._connections.append(self._local.connection)
         connection: sqlite3.Connection = self._local.connection
-        connection.execute("BEGIN")
         try:
+            connection.execute("BEGIN")
             return work(Transaction(connection.cursor(), self))
+        except sqlite3.DatabaseError as error:
+            raise self._as_damage(error) from error
+        except (UnicodeDecodeError, json.JSONDecodeError, ValidationError, KeyError) as error:  # was whole once
+            raise self._damaged(error) from error
         finally:
             connection.rollback()
 
@@ -65,7 +75,42 @@ class SQLite:
                 self._writer.start()
         future: Future[Result] = Future()
         self._works.put((work, future))
-        return future.result()
+        try:
+            return future.result()
+        except sqlite3.DatabaseError as error:
+            raise self._as_damage(error) from error
+
+    def check(self) -> None:
+        """Refuse a file that is damaged, or another program's database, before anything is written to it.
+
+        Raises:
+            UserError: It is one.
+        """
+
+        def look(transaction: Transaction) -> None:
+            names = {row["name"] for row in transaction.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            others = sorted(name for name in names if not name.startswith("sqlite_"))
+            if others and not {"setting", "item", "submission"} <= names and others != ["setting"]:
+                raise UserError(
+                    f"--database {self.path}: a database of another program (it has {', '.join(others)[:80]}): name "
+                    "another file"
+                )
+            if (problem := transaction.value("PRAGMA quick_check(1)")) != "ok":
+                raise sqlite3.DatabaseError(problem)
+
+        self.read(look)
+
+    def _as_damage(self, error: sqlite3.DatabaseError) -> Exception:
+        """Return in words what is wrong with the file; an error that says something else as it is."""
+        what = str(error)
+        other = isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError)
+        if other or (type(error) is sqlite3.OperationalError and not _DAMAGE.search(what)):
+            return error
+        return self._damaged(error)
+
+    def _damaged(self, error: Exception) -> UserError:
+        what = " ".join(str(error).split())[:100]
+        return UserError(f"--database {self.path}: damaged, or written by another program ({what}): go on from a copy")
 
     def close(self) -> None:
         """Stop the writer and close what was opened."""
@@ -89,7 +134,7 @@ class SQLite:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             raise UserError(f"--database {self.path}: {error}") from error
         return connection
 

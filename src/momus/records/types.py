@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -16,6 +17,7 @@ from pydantic import (
 )
 
 from momus.critique import Comment, Critique, Span, quotable
+from momus.files import JsonError, parse_json
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -173,13 +175,24 @@ class Comparison(Labeled):
         return self
 
 
+def _json_object(text: str) -> str:
+    """Refuse a text that is no JSON object which comes back as it was: a chat template is given what it says."""
+    try:
+        value = parse_json(text)
+    except JsonError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(value, dict):
+        raise ValueError("is not an object written as JSON")
+    return text
+
+
 class ToolCall(BaseModel):
     """One call of a tool by the assistant; `arguments` is a JSON object as text, `id` what its result refers to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
-    arguments: str = "{}"
+    arguments: Annotated[str, AfterValidator(_json_object)] = "{}"
     id: str = ""
 
 
@@ -205,7 +218,7 @@ class Message(BaseModel):
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
-    tools: tuple[str, ...] = ()
+    tools: tuple[Annotated[str, AfterValidator(_json_object)], ...] = ()
     train: bool = True
 
     def texts(self) -> tuple[str, ...]:

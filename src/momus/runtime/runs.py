@@ -39,11 +39,13 @@ from torch import nn
 from momus.errors import UserError
 from momus.files import (
     CONFIG,
+    JsonError,
     Log,
     atomic_directory,
     changed,
     fill_json,
     open_run_directory,
+    parse_json,
     restore_directory,
     write_text,
 )
@@ -93,8 +95,16 @@ class Run:
             self._metrics.add(json.dumps({"step": step, **metrics}))
 
     def history(self) -> list[dict[str, Any]]:
-        """Return all logged lines; a line that a kill cut short is left out."""
-        return [json.loads(line) for line in self._metrics.lines()]
+        """Return all logged lines; a line that a kill cut short, or that is damaged, is left out."""
+        logged, damaged = [], 0
+        for line in self._metrics.lines():
+            try:
+                logged.append(dict(parse_json(line, any_number=True)))
+            except (JsonError, TypeError, ValueError):
+                damaged += 1
+        if damaged:
+            warnings.warn(f"{self.path / 'metrics.jsonl'}: {damaged} damaged lines are left out", stacklevel=2)
+        return logged
 
     def save(
         self,

@@ -49,7 +49,7 @@ def detect(rows: Sequence[Any], name: str) -> Format:
             return known
     if max(counts):
         return FORMATS[counts.index(max(counts))]
-    fields = list(dict.fromkeys(str(key) for row in rows if isinstance(row, dict) for key in row))
+    fields = list(dict.fromkeys(str(key)[:60] for row in rows if isinstance(row, dict) for key in row))
     if not fields:
         raise UserError(f"{name}: its rows are neither objects with named fields nor strings")
     names = ", ".join(fields[:12]) + ", …" * (len(fields) > 12)

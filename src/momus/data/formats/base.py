@@ -12,12 +12,16 @@ from momus.records import Content, Origin, Record
 Row = Mapping[str, Any]
 
 
+_LONGEST_FIELD = 200
+"""Characters of a field's name that are shown."""
+
+
 class BadRecordError(Exception):
     """A row is not what its format says: `field` names where, the message says what to do."""
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.field = field
+        self.field = field if len(field) <= _LONGEST_FIELD else f"{field[:_LONGEST_FIELD]}…"
+        super().__init__(f"{self.field}: {message}")
         self.message = message
 
 

@@ -308,7 +308,11 @@ def _system(path: Path, name: str, table: Any) -> System:
     system = System(name=name, **table)
     beside = path.parent / system.model
     values = asdict(system)
-    if not system.url and beside.is_dir():
+    try:
+        is_folder = beside.is_dir()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: [{name}] model: {system.model[:80]!r} is no name of a model") from error
+    if not system.url and is_folder:
         values["model"] = str(beside)
     if system.layout == "few-shot":
         values["prefix"] = _prefix(path, path.parent / system.prefix) if system.prefix else PREFIX

@@ -108,9 +108,13 @@ def base_name(path: Path) -> tuple[str, str | None]:
         raise UserError(
             f"{path} does not say what its adapter belongs to: set base_model_name_or_path in {CONFIG_FILE}"
         )
+    try:
+        is_folder = Path(name).exists()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: the base of its adapter is no name of a model: {name[:80]!r}") from error
     if is_adapter(name):
         raise UserError(f"{path}: the base of its adapter, {name}, is itself an adapter: merge that first")
-    return name, None if revision is None or Path(name).exists() else str(revision)
+    return name, None if revision is None or is_folder else str(revision)
 
 
 def load_adapter(base: Any, path: Path) -> None:

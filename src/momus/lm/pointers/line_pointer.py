@@ -114,8 +114,16 @@ class LinePointer(nn.Module):
             base, about = read_base(path), json.loads(_metadata(path)["pointer"])
             reads = {name: tuple(value) for name, value in about["shape"].pop("reads").items()}
             shape = HeadShape(**about["shape"], reads=Reads(**reads))
+            tensors = load_file(path)
+            if about["heads"] * max(1, shape.layers) > len(tensors):
+                raise ValueError("it states more heads and layers than it has")
+            with torch.device("meta"):  # what it states may be larger than any memory
+                one = LineHead(shape).state_dict().items()
+            stated = {f"{head}.{name}": value.shape for head in range(about["heads"]) for name, value in one}
+            if stated != {name: value.shape for name, value in tensors.items()}:
+                raise ValueError("its tensors do not have the shapes that it states")
             pointer = cls([LineHead(shape) for _ in range(about["heads"])], base)
-            pointer.heads.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+            pointer.heads.load_state_dict({name: value.float() for name, value in tensors.items()})
         except UserError:
             raise
         except Exception as error:

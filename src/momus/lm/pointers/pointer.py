@@ -108,8 +108,16 @@ class PointerNetwork(nn.Module):
         try:
             with safe_open(path, "pt") as file:
                 shape = json.loads(file.metadata()["shape"])
-            network = cls(LlamaConfig(**shape.pop("below")), **shape)
-            network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+            tensors = load_file(path)
+            below = LlamaConfig(**shape.pop("below"))
+            if below.num_hidden_layers + shape["layers"] > len(tensors):
+                raise ValueError("it states more layers than it has")
+            with torch.device("meta"):  # what it states may be larger than any memory
+                stated = cls(copy.deepcopy(below), **shape).state_dict()
+            if {name: of.shape for name, of in stated.items()} != {name: of.shape for name, of in tensors.items()}:
+                raise ValueError("its tensors do not have the shapes that it states")
+            network = cls(below, **shape)
+            network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except Exception as error:
             raise UserError(f"cannot load the pointer {path}: {' '.join(str(error).split())[:300]}") from error
         return network.eval()
