@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import momus
 from support.fuzz_readers import READERS, names
 from support.fuzz_worker import SECONDS, damaged, wrong_with
 from support.mutations import NUMBERS
@@ -99,3 +100,75 @@ def _folders(root: Path) -> list[str]:
 def test_every_reader_is_tried_in_a_run() -> None:
     assert len(names()) < 500
     assert len({reader.name for reader in READERS}) == len(READERS)
+
+
+READS = re.compile(
+    r"read_json\(|read_jsonl\(|json_lines\(|read_model\(|load_file\(|safe_open\(|tomllib\.load|from_pretrained\("
+    r"|sqlite3\.connect\(|\.read_text\(|\.read_bytes\(|json\.load\("
+)
+"""How a file is read."""
+COVERED = {
+    "tasks": ("critics/run", "cli/shared/searching", "review/answers"),
+    "tampers": ("cli/critique", "cli/data_critics", "cli/evaluate/critics", "train/pointers/data", "records/jsonl"),
+    "rain answers": ("cli/shared/rain_report",),
+    "calibration": ("critics/calibration",),
+    "match calibration": ("match/calibrate",),
+    "reviews": ("match/reviews",),
+    "data": ("data/arrow", "data/sources", "files/reading"),
+    "rubric": ("documents/rubrics",),
+    "given feedback": ("documents/drafts",),
+    "GROBID": ("documents/readers/grobid",),
+    "text documents": ("documents/child", "documents/readers/plain"),
+    "systems": ("evaluate/instruct/systems",),
+    "task results": ("evaluate/instruct/results",),
+    "toxicity classifier": ("evaluate/instruct/toxicity",),
+    "items to label": ("label/importing",),
+    "label database": ("label/schema", "label/sqlite"),
+    "answer cache": ("lm/chats/cache",),
+    "prices": ("lm/chats/costs",),
+    "GGUF header": ("lm/gguf",),
+    "model": (
+        "files/model_folder",
+        "lm/codec",
+        "lm/end_tokens",
+        "lm/local/load",
+        "lm/models",
+        "lm/prompts",
+        "train/bases",
+    ),
+    "adapter": ("lm/local/adapters",),
+    "pointer": ("lm/pointers/pointer",),
+    "line pointer": ("lm/pointers/line_pointer", "critics/pointed"),
+    "run directory": ("runtime/runs", "files/log", "files/run_directory"),
+    "pretraining texts": ("train/texts",),
+    "problems": ("tamper/natural/problems",),
+    "Python source": ("cli/tamper",),
+}  # fmt: skip
+"""The modules that read strangers' files, by the reader that tries them."""
+OURS = {
+    "files that come with the package": ("critics/prompted", "critics/scores/judged", "data/licences", "label/texts"),
+    "what the same command wrote": ("demo", "report/feedback", "tiny/pretrain", "train/rollout_server", "train/stages"),
+    "read again by one reader of JSON": ("evaluate/instruct/reward_models", "runtime/sinks", "train/pointers/stage"),
+    "a text that is taken as it is": ("cli/shared/prompting", "tiny/corpus"),
+    "what a child process says": ("lm/text/render_child",),
+    "the system": (
+        "sandbox/escapes",
+        "sandbox/run",
+        "sandbox/testing",
+        "sandbox/inside/escapes",
+        "sandbox/inside/run_tests",
+    ),
+    "is asked for one key, and is no for anything else": ("critics/open",),
+}  # fmt: skip
+"""The others, and why they need no reader."""
+
+
+def test_whatever_reads_a_file_is_tried() -> None:
+    source = Path(momus.__file__).parent
+    reading = {
+        str(path.relative_to(source).with_suffix("")) for path in source.rglob("*.py") if READS.search(path.read_text())
+    }
+    known = {module for modules in (*COVERED.values(), *OURS.values()) for module in modules}
+    assert COVERED.keys() <= {reader.name for reader in READERS}
+    assert reading - known == set(), "add a reader to tests/support/fuzz_readers.py, or say here why it needs none"
+    assert known - reading == set(), "does not read files any more"

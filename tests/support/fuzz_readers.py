@@ -631,6 +631,7 @@ READERS: tuple[Reader, ...] = (
     Reader("reward model", load_reward, reward_seeds, 2),
     Reader("answer cache", read_cache, cache_seeds),
     Reader("ledger", read_ledger, texts(ledger__jsonl=LEDGER)),
+    Reader("problems", stores.read_problems, texts(problems__jsonl=lines(stores.PROBLEM)), 1, ("mbpp/mbpp.jsonl",)),
     Reader("run directory", stores.resume_run, stores.run_seeds, 3),
     Reader("label database", stores.read_store, stores.label_seeds, 3),
     Reader("pretraining texts", stores.read_pretraining, texts(a__txt=MARKDOWN, a__jsonl=lines({"prompt": "q"}))),

@@ -136,3 +136,16 @@ def load_toxicity(folder: Path) -> None:
     from momus.evaluate.instruct.toxicity import toxicity_of
 
     toxicity_of(str(folder))("You are kind.")
+
+
+PROBLEM = {
+    "task_id": 11, "text": "Write add.", "code": "def add(a, b):\r\n    return a + b", "test_setup_code": "",
+    "test_list": ["assert add(1, 2) == 3"],
+}  # fmt: skip
+
+
+def read_problems(path: Path) -> None:
+    from momus.tamper.natural.problems import read_problems
+
+    for problem in read_problems(path):
+        str(problem).encode()

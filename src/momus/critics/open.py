@@ -144,7 +144,7 @@ def _has_chat_template(model: str | Path) -> bool:
         return True
     try:
         return bool(json.loads((folder / "tokenizer_config.json").read_bytes()).get("chat_template"))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 

@@ -21,10 +21,10 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_BATCH):
-                for row in batch.to_pylist():
+                for row in _rows(batch):
                     number += 1
                     yield f"{path.name}:row {number}", row
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # a date of the year 100,000
         raise UserError(f"{path}: damaged Parquet after row {number}: {_words(error)}") from error
 
 
@@ -62,12 +62,11 @@ def arrow_rows(files: Sequence[Path], root: Path) -> Iterator[tuple[str, dict[st
         try:
             with pyarrow.memory_map(str(path)) as memory:
                 for batch in _batches(memory):
-                    batch.validate(full=True)  # else wrong offsets are memory of others, or none
                     for start in range(0, batch.num_rows, _BATCH):
-                        for row in batch.slice(start, _BATCH).to_pylist():
+                        for row in _rows(batch.slice(start, _BATCH)):
                             number += 1
                             yield f"{name}:row {number}", row
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
             raise UserError(f"{path}: damaged Arrow file after row {number}: {_words(error)}") from error
 
 
@@ -82,6 +81,21 @@ def _batches(memory: Any) -> Iterator[Any]:
     else:
         memory.seek(0)
         yield from pyarrow.ipc.open_stream(memory)
+
+
+def _rows(batch: Any) -> list[dict[str, Any]]:
+    """Return the rows of a batch whose texts are UTF-8 and whose offsets lie in it.
+
+    Raises:
+        ValueError: Two columns have one name, or a value is none that Python has.
+        pyarrow.ArrowException: The batch is damaged.
+    """
+    names = batch.schema.names
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two columns are called {twice[0][:60]!r}")
+    batch.validate(full=True)  # else wrong offsets are memory of others, or none
+    rows: list[dict[str, Any]] = batch.to_pylist()
+    return rows
 
 
 def _words(error: Exception) -> str:

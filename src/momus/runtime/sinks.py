@@ -7,7 +7,6 @@ the run directory holds. What is sent again would be the same numbers.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -15,7 +14,7 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 from momus.errors import UserError
-from momus.files import write_json, write_text
+from momus.files import read_json, write_json, write_text
 from momus.runtime.runs import Run
 
 PROJECT = "momus"
@@ -69,7 +68,7 @@ class _Service:
 
     def __init__(self, name: str, run: Run, **settings: Any) -> None:
         self._service, self._sent = import_module(name), run.path / f"sent-{name}.json"
-        self._last = json.loads(self._sent.read_text())["step"] if self._sent.exists() else 0
+        self._last = int(read_json(self._sent)["step"]) if self._sent.exists() else 0
         title = f"{run.path.resolve().parent.name}-{run.path.name}"
         self._service.init(project=PROJECT, name=title, config=run.config, resume="allow", **settings)
 

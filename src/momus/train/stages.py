@@ -10,7 +10,6 @@ on.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,7 +21,7 @@ import torch
 from rich.text import Text
 
 from momus.errors import UserError
-from momus.files import write_json
+from momus.files import read_json, write_json
 from momus.lm.chat import Turn
 from momus.lm.forward import score_trees
 from momus.lm.local.engine import LocalEngine
@@ -312,7 +311,7 @@ def _run(
 def _finished(out: Path) -> dict[str, Any] | None:
     """Return the summary of a stage that is done."""
     file = out / SUMMARY
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return dict(read_json(file, any_number=True)) if file.is_file() else None
 
 
 def adapter_folder(out: Path, name: str = "model") -> Path:

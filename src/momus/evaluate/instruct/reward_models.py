@@ -13,9 +13,9 @@ on what is left, and is tested on part k of the prompts, on the labelers it lear
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from momus.errors import UnfitInputError, UserError
 from momus.evaluate.instruct.feedback import prompt_key
-from momus.files import write_json
+from momus.files import read_json, write_json
 from momus.lm.chat import ChatFormat, Limits
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel
@@ -228,9 +228,10 @@ def _counts(
     """Return the counts of one fold's model on what it is tested on: those on disk, or of the model trained now."""
     file = run.path / "tested.json"
     if file.exists():
-        stored = np.array(json.loads(file.read_text(encoding="utf-8")), dtype=float).reshape(-1, 2)
-        if len(stored) == len(tested):
-            return stored
+        with suppress(UserError, ValueError, TypeError):  # damaged: counted again
+            stored = np.array(read_json(file), dtype=float).reshape(-1, 2)
+            if len(stored) == len(tested):
+                return stored
     model = fresh()
     train_reward_model(model, [item.tokens for item in train], config, run, progress)
     counts = pairs_right(model, tested)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from momus.errors import UserError
+from momus.files import read_json
 from momus.lm.local.load import Precision, choose_device, choose_precision, load_local_engine
 from momus.lm.models import identify_model
 from momus.lm.out_of_memory import is_out_of_memory
@@ -64,7 +64,7 @@ def run_pointer(source: PointerSource, config: PointerConfig, out: Path, say: Sa
     run = Run(out, {**about, "data": data, "config": asdict(config)})
     if (out / SUMMARY).is_file():
         shutil.rmtree(out / "states", ignore_errors=True)
-        done: dict[str, Any] = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+        done: dict[str, Any] = read_json(out / SUMMARY, any_number=True)
         return done
     engine = load_local_engine(source.model, device, precision, cache_bytes=0)
     if not engine.tokenizer.is_fast:
