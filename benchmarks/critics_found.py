@@ -35,7 +35,7 @@ from rich.table import Table
 from momus.critics.open import CONFIDENCE, is_prompted, open_critic
 from momus.critics.prompted import write_prompt
 from momus.critics.vacuous import drop_vacuous
-from momus.critique import lines_of
+from momus.critique import Critique, lines_of
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.evaluate.critics.baselines import ruff
@@ -130,11 +130,16 @@ def ruff_findings() -> Score:
     def score(tasks: Sequence[Task]) -> list[Scored]:
         scored = []
         for task, critique in zip(tasks, ruff([Tamper(task=t, answer=t.answer, bugs=()) for t in tasks]), strict=True):
-            found = {lines_of(c.span, task.answer)[-1] + 1 for c in critique.anchored if c.span is not None}
+            found = _commented(critique, task.answer)
             scored.append(({n: float(n in found) for n in numbers_of(task.answer)}, tuple(sorted(found))))
         return scored
 
     return score
+
+
+def _commented(critique: Critique, answer: str) -> set[int]:
+    """Return the numbers of the lines that are commented on; a quote that begins above its line ends with it."""
+    return {lines_of(c.span, answer)[-1] + 1 for c in critique.anchored if c.span is not None}
 
 
 def trained(model: str) -> Score:
@@ -145,10 +150,10 @@ def trained(model: str) -> Score:
         written = drop_vacuous(result, task.answer)
         votes = dict.fromkeys(numbers_of(task.answer), 0.0)
         for candidate in written.candidates:
-            for line in {comment.line for comment in candidate.critique.anchored if comment.line in votes}:
+            for line in _commented(candidate.critique, task.answer) & votes.keys():
                 votes[line] += 1 / len(written.candidates)
         chosen = critic.dial.choose(written, task.answer, CONFIDENCE)
-        return votes, tuple(sorted({c.line for c in chosen.anchored if c.line is not None}))
+        return votes, tuple(sorted(_commented(chosen, task.answer)))
 
     return lambda tasks: [score(*pair) for pair in zip(tasks, critic.write(tasks), strict=True)]
 

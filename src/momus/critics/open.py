@@ -161,7 +161,8 @@ def open_at_setting(
 ) -> tuple[Critic, float, str]:
     """Open a critic (see `open_critic`, whose `options` are taken) and set its dial: by hand, or by what was measured.
 
-    With `changes` it is a change that is reviewed, and comments on changed lines alone are shown.
+    With `changes` it is a change that is reviewed, and comments on changed lines alone are shown: what was measured on
+    whole code then promises no less.
 
     Returns:
         The critic, the setting of its dial and, where a measurement decided it, what that promises in one line.
@@ -186,10 +187,11 @@ def open_at_setting(
     if calibration is None and (model or reward or url or options.get("refined")):
         raise UserError("--false-alarms needs --calibration, what momus calibrate measured of this model")
     measured = read_calibration(calibration or SHIPPED)
-    if measured.changes != changes:
-        where, other = ("a change", "whole code") if changes else ("whole code", "changes")
-        flag = "with --changes" if changes else "without --changes"
-        raise UserError(f"{calibration or SHIPPED} was measured on {other}: for {where}, momus calibrate {flag}")
+    if measured.changes and not changes:
+        raise UserError(
+            f"{calibration or SHIPPED} was measured on changes, and whole code is reviewed: momus calibrate without "
+            "--changes"
+        )
     point = measured.promise(false_alarms)
     options["asking"] = options.get("asking") or Asking(cache=False)
     options["asking"].fingerprints.expected = measured.fingerprints
