@@ -72,18 +72,18 @@ def test_calibrate_prints_the_dial_without_and_with_and_review_goes_by_the_secon
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "words", "exit_code"),
     [
-        (["--score", "samples"], "--samples 8"),
-        (["--score", "reward"], "needs a reward model"),
-        (["--score-model", "m"], "of no use without --score"),
-        (["--score", "probability"], "--score answers"),
-        (["--score", "answers", "--false-alarms", "0.5"], "needs --calibration"),
+        (["--score", "samples"], "--samples 8", 2),
+        (["--score", "reward"], "needs a reward model", 2),
+        (["--score-model", "m"], "of no use without --score", 2),
+        (["--score", "probability"], "--score answers", 4),  # which shows when the server is asked
+        (["--score", "answers", "--false-alarms", "0.5"], "needs --calibration", 2),
     ],
 )
-def test_what_does_not_go_together_is_one_line(code, capsys, options, words):
+def test_what_does_not_go_together_is_one_line(code, capsys, options, words, exit_code):
     with chat_server(_say, "def ") as server:
-        assert main(["review", str(code), "--url", server.url, *options]) == 2
+        assert main(["review", str(code), "--url", server.url, *options]) == exit_code
     error = capsys.readouterr().err.strip().split("\n")[-1]
     assert words in error
 

@@ -57,7 +57,7 @@ def test_a_function_whose_answer_cannot_be_read_is_counted_and_not_called_clean(
     with chat_server(
         lambda question, count: "Sure!" if "def one" in question else '{"comments": []}', "def "
     ) as server:
-        assert main(["review", str(code), "--url", server.url]) == 0
+        assert main(["review", str(code), "--url", server.url]) == 3
     out = capsys.readouterr().out
     assert "1 function without a critique: what the model answered is not a critique" in out
 
@@ -84,7 +84,7 @@ def test_a_search_over_a_server_is_refused(tmp_path, code, capsys):
 
 def test_a_server_that_filters_every_answer_is_one_line(code, capsys):
     with chat_server(lambda question, count: Reply(None, "content_filter"), "def ") as server:
-        assert main(["review", str(code), "--url", server.url]) == 2
+        assert main(["review", str(code), "--url", server.url]) == 4
     assert "nothing was reviewed: a filter of the server ended the answer" in capsys.readouterr().err
 
 
@@ -134,7 +134,10 @@ def test_a_second_review_asks_nothing_and_says_the_same(code, capsys):
             assert main([*command, *options]) == 0
             printed.append(capsys.readouterr())
         assert len(server.asked) == 4
-    assert printed[0].out == printed[1].out == printed[2].out
+    found = [json.loads(each.out)["files"] for each in printed]
+    statuses = [[finding.pop("status") for file in files for finding in file["findings"]] for files in found]
+    assert statuses == [["new"], ["open"], ["open"]]
+    assert found[0] == found[1] == found[2]
     assert "tokens to read and at most" in printed[0].err and "written in 2 calls" in printed[0].err
     assert "tokens to read" not in printed[1].err and "; 2 answers out of the cache" in printed[1].err
 
@@ -142,7 +145,7 @@ def test_a_second_review_asks_nothing_and_says_the_same(code, capsys):
 def test_a_budget_ends_with_what_was_not_read(code, capsys):
     with chat_server(_say, "def ") as server:
         options = ["--url", server.url, "--no-cache", "--budget-tokens", "1500"]
-        assert main(["review", str(code), *options]) == 0
+        assert main(["review", str(code), *options]) == 3
         assert len(server.asked) == 1
     printed = capsys.readouterr()
     assert "1 function without a critique: not asked: the budget of tokens is spent" in printed.out

@@ -30,16 +30,17 @@ def test_a_file_opened_later_does_not_become_stdout(tmp_path):
 
 REVIEWED = """
 import sys
+from types import SimpleNamespace
 from momus.review.findings import FileReview, Finding
 import momus.cli, momus.critics.open as critics, momus.review.reviewer as reviewer
 
-def review_sources(sources, critic, setting, most):
-    for source in sources:
+def review_targets(targets, critic, setting, most, **more):
+    for target in targets:
         for number in range(20_000):
-            yield FileReview(source.path, (Finding(1, 1, "f", "return x", f"Odd, {number}."),), 1)
+            yield FileReview(target.source.path, (Finding(1, 1, "f", "return x", f"Odd, {number}."),), 1)
 
-critics.open_at_setting = lambda *options, **more: (None, 0.0, "")
-reviewer.review_sources = review_sources
+critics.open_at_setting = lambda *options, **more: (SimpleNamespace(identity=dict), 0.0, "")
+reviewer.review_targets = review_targets
 sys.exit(momus.cli.main(sys.argv[1:]))
 """
 

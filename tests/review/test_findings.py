@@ -3,8 +3,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from momus.critics.critic import AgreementDial
-from momus.errors import UserError
 from momus.review.files import source_of
 from momus.review.findings import Coverage, Lines, Unread, Why, join_lines
 from momus.review.result import FileLines, Manifest, Outcome, Review
@@ -12,7 +10,7 @@ from momus.review.reviewer import Target, review_targets
 from momus.review.risk import risk
 from momus.review.suggestion import propose
 from momus.review.units import Unit
-from support.candidates import written
+from support.reviewing import MarkingCritic
 
 CODE = '''\
 """Module."""
@@ -31,32 +29,6 @@ def second(x):
         return x
     return 0
 '''
-
-
-class MarkingCritic:
-    """A critic for tests: comments on every line with one of some words; fails after so many pieces of code."""
-
-    def __init__(self, *words, fails_after=10**9, lines=100):
-        self.words, self.fails_after, self.lines, self.read = words, fails_after, lines, []
-
-    dial = AgreementDial()
-
-    def fits(self, task):
-        return task.answer.count("\n") < self.lines
-
-    def identity(self):
-        return {"kind": "marking", "words": list(self.words)}
-
-    def write(self, tasks):
-        self.read += [task.answer for task in tasks]
-        if len(self.read) > self.fails_after:
-            raise UserError("the server is gone")
-        return [written(task.answer, self._critique(task.answer)) for task in tasks]
-
-    def _critique(self, answer):
-        lines = enumerate(answer.split("\n"), 1)
-        marked = [(number, line) for number, line in lines if line.strip() and any(w in line for w in self.words)]
-        return "\n\n".join(f"```L{number}\n{line}\n```\nLook at this." for number, line in marked)
 
 
 def _review(code, critic, **options):

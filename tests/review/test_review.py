@@ -333,9 +333,9 @@ def test_the_terminal_shows_place_quote_and_comment_and_no_escapes(tmp_path):
     out = io.StringIO()
     console = Console(file=out, width=200)
     print_review(reviews[0], console)
-    print_summary(reviews, [], console)
+    print_summary(Review(tuple(reviews)), console)
     text = out.getvalue()
-    assert f"{path}:2  f\n" in text
+    assert f"{path}:2  f  {reviews[0].findings[0].id}\n" in text
     assert "return '\\x1b[31m[bold]' + x" in text and "\x1b" not in text
     assert "Look at `bold`." in text
     assert "2 comments left out: the quote is not in the code" in text
@@ -364,8 +364,11 @@ def test_json_is_versioned_and_complete(tmp_path):
         "text": "Look at `return`.",
         "severity": None,
         "id": file["findings"][0]["id"],
+        "code": "return self.width * self.height",
+        "number": 0,
+        "nth": 0,
         "status": "new",
         "because": "",
-        "agreement": None,
+        "confidence": None,
         "replacement": None,
     }

@@ -252,7 +252,8 @@ def slow_text(use: Use) -> str | None:
 def _call(use: Use) -> Callable[[Any], object]:
     pattern = use.pattern
     if isinstance(pattern.pattern, bytes):
-        return lambda text: getattr(pattern, use.method)(text.encode("latin-1", "replace"))
+        by = [b""] if use.method in ("sub", "subn") else []
+        return lambda text: getattr(pattern, use.method)(*by, text.encode("latin-1", "replace"))
     if use.method in ("sub", "subn"):
         return lambda text: pattern.sub("", text)
     if use.method == "finditer":

@@ -67,11 +67,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file met in a directory that cannot be reviewed, or a directory that cannot be read, and why."""
+    """A file met in a directory that cannot be reviewed, or a directory that cannot be read, and why.
+
+    `by_design` says that the critic never reads such files, so that leaving it out leaves nothing out.
+    """
 
     path: Path
     reason: str
     is_directory: bool = False
+    by_design: bool = False
 
 
 def read_sources(paths: Sequence[Path], *, other_languages: bool = False) -> tuple[list[Source], list[Skipped]]:
@@ -130,15 +134,33 @@ def read_source(path: Path, *, other_languages: bool = False) -> Source:
         UserError: It is missing, not a regular file, empty, too large, not text, not Python 3, or in a language whose
             grammar is not installed.
     """
-    data = _read(path)
+    return source_of_bytes(path, read_file(path), other_languages=other_languages)
+
+
+def source_of_bytes(path: Path, data: bytes, *, other_languages: bool = False) -> Source:
+    """Parse the bytes of a file; see `read_source`.
+
+    Raises:
+        UserError: They are empty, too large, not text, not Python 3, or in a language whose grammar is not installed.
+    """
+    if len(data) > MAX_BYTES:
+        raise _too_large(path, len(data))
     if other_languages and language_of(path):
         return _outlined(path, *_decode(path, data, _utf_8(data)))
     if path.suffix.lower() == ".ipynb":
         raise UserError(f"{path}: a notebook: make it a script with jupyter nbconvert --to script")
-    # That it parses says nothing: JSON, TOML and a page of single words often do.
     if path.suffix.lower() not in _SUFFIXES and not _SCRIPT.match(data):
         raise UserError(f"{path}: not Python by its name (.py, .pyi, .pyw) or its first line (#! and python)")
     return _parsed(path, *_decode(path, data, None))
+
+
+def is_code(path: Path, data: bytes = b"") -> bool:
+    """Return whether a file is in a language that can be reviewed here, by its name or its first line.
+
+    That it parses says nothing: JSON, TOML and a page of single words often do.
+    """
+    python = path.suffix.lower() in _SUFFIXES or bool(_SCRIPT.match(data))
+    return python or (is_installed() and language_of(path) is not None)
 
 
 def source_of(code: str, name: str = "code.py") -> Source:
@@ -225,7 +247,7 @@ def _ignored(folder: Path) -> bool:
     return hidden or folder.name in _IGNORED or os.path.exists(folder / "pyvenv.cfg")  # noqa: PTH110 (as above)
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """Read a regular file of at most `MAX_BYTES`; nothing else is opened, for it might block or do something.
 
     Raises:
@@ -242,9 +264,12 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise UserError(f"{path}: {_why_unreadable(path, error)}") from error
     if len(data) > MAX_BYTES:
-        size = max(status.st_size, len(data))
-        raise UserError(f"{path}: {size / 1e6:.1f} MB is too large to review: the limit is {MAX_BYTES / 1e6:.0f} MB")
+        raise _too_large(path, max(status.st_size, len(data)))
     return data
+
+
+def _too_large(path: Path, size: int) -> UserError:
+    return UserError(f"{path}: {size / 1e6:.1f} MB is too large to review: the limit is {MAX_BYTES / 1e6:.0f} MB")
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -37,7 +37,7 @@ class Finding:
         identity: What it is known by; None where that was not computed.
         status: What became of it.
         because: Why it was dismissed, where it was.
-        agreement: The share of several critiques that make it, from 0 to 1; None where there is one.
+        confidence: The highest setting of a dial from 0 to 1 that keeps it; None of a critic without such a dial.
         replacement: The lines that are proposed in place of `line` to `end_line`, where some are.
     """
 
@@ -50,7 +50,7 @@ class Finding:
     identity: Identity | None = None
     status: Status = "new"
     because: str = ""
-    agreement: float | None = None
+    confidence: float | None = None
     replacement: str | None = None
 
     @property
@@ -138,6 +138,7 @@ class FileReview:
         unread: Numbers of the lines too long for the critic.
         outside: Of a change, comments on lines that did not change: they belong in a summary.
         coverage: Which lines were read.
+        name: Its path from the root of the repository, with forward slashes, which names it in reports.
     """
 
     path: Path
@@ -151,6 +152,7 @@ class FileReview:
     unread: tuple[int, ...] = ()
     outside: tuple[Finding, ...] = ()
     coverage: Coverage = Coverage()
+    name: str = ""
 
     @property
     def shown(self) -> tuple[Finding, ...]:
@@ -197,7 +199,7 @@ def _count_before(finding: Finding, code: str, lines: Sequence[str], functions: 
     first = code.split("\n", 1)[0]
     return sum(
         functions.get(number) == finding.function
-        and " ".join(lines[number - 1].split()) == first
+        and normalise_code(lines[number - 1 : number]) == first
         and normalise_code(lines[number - 1 : number - 1 + size]) == code
         for number in range(1, finding.line)
     )

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+_DISMISSAL = re.compile(r"(?:#|//|/\*) ?momus: ?ignore\[[^\]\n]{1,200}\].*")
 
 DIGITS = 16
 """Hexadecimal digits of a fingerprint."""
@@ -44,12 +47,15 @@ class Identity:
 
 
 def normalise_code(lines: Sequence[str]) -> str:
-    """Return lines of code without indentation, with single spaces and without blank lines."""
-    return "\n".join(filter(None, (" ".join(line.split()) for line in lines)))
+    """Return lines of code without indentation, with single spaces, without blank lines and dismissals in them."""
+    return "\n".join(filter(None, (_DISMISSAL.sub("", " ".join(line.split())).rstrip() for line in lines)))
 
 
 def match(
-    before: Sequence[Identity], after: Sequence[Identity], renamed: Mapping[str, str] | None = None
+    before: Sequence[Identity],
+    after: Sequence[Identity],
+    renamed: Mapping[str, str] | None = None,
+    exists: Callable[[str], bool] | None = None,
 ) -> dict[Identity, Identity]:
     """Return for identities of earlier which of now is the same; those that are gone are left out.
 
@@ -58,17 +64,19 @@ def match(
         after: Of now, each once.
         renamed: For paths of earlier the path of now, where that is known. A file that is not there any more can be
             recognised without it: by findings that one other file alone has.
+        exists: Whether a path is there now; by default those that `after` names are.
     """
     known = renamed or {}
     current = set(after)
     paired = {old: moved for old in before if (moved := replace(old, path=known.get(old.path, old.path))) in current}
     taken = set(paired.values())
     paths = {identity.path for identity in after}
+    is_there = exists or paths.__contains__
     by_place: dict[Identity, list[Identity]] = {}
     for new in after:
         if new not in taken:
             by_place.setdefault(replace(new, path=""), []).append(new)
-    gone = [old for old in before if old not in paired and old.path not in paths and old.path not in known]
+    gone = [old for old in before if old not in paired and not is_there(old.path) and old.path not in known]
     alike = Counter(replace(old, path="") for old in gone)
     for old in gone:
         candidates = by_place.get(replace(old, path=""), [])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -97,5 +97,37 @@ class Review:
             return Outcome.NOT_RUN
         if self.shown:
             return Outcome.FINDINGS
-        partial = self.skipped or any(file.coverage.is_partial for file in self.manifest.files)
-        return Outcome.PARTLY_READ if partial else Outcome.CLEAN
+        return Outcome.PARTLY_READ if self.is_partial else Outcome.CLEAN
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether something under review was not read that should have been."""
+        skipped = any(not file.by_design for file in self.skipped)
+        return skipped or any(file.coverage.is_partial for file in self.manifest.files)
+
+    def exit_code(self, check: bool) -> int:
+        """Return the exit code of a command; findings are an error only where `check` asks for it."""
+        if self.outcome is not Outcome.FINDINGS or check:
+            return int(self.outcome)
+        return int(Outcome.PARTLY_READ if self.is_partial else Outcome.CLEAN)
+
+
+def collect(
+    reviews: Iterable[FileReview],
+    skipped: Sequence[Skipped],
+    unread: Sequence[FileLines],
+    manifest: Manifest,
+    fixed: tuple[Identity, ...] = (),
+) -> Review:
+    """Put together a review of what came of each file, in the order of their paths.
+
+    Args:
+        reviews: Of every file that was read.
+        skipped: Files that could not be.
+        unread: Lines of files that were not read.
+        manifest: Who read what; the files' lines are added to it.
+        fixed: Findings of earlier that are gone.
+    """
+    files = tuple(sorted(reviews, key=lambda review: review.name))
+    lines = sorted([*(FileLines(file.name, file.coverage) for file in files), *unread], key=lambda file: file.path)
+    return Review(files, tuple(skipped), replace(manifest, files=tuple(lines)), fixed)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from momus.critics.critic import AgreementDial, Critic
+from momus.critics.critic import AgreementDial, Critic, Dial
 from momus.critics.open import CONFIDENCE
 from momus.critics.prompted import PromptedCritic
 from momus.critics.refine import innermost
@@ -126,7 +126,7 @@ def leave_out_unreadable(sources: Sequence[Source], critic: Critic) -> tuple[lis
     prompted = isinstance(innermost(critic), PromptedCritic)
     remedy = "leave out --without-comments" if prompted else "name a model that chats with --model or --url"
     reason = f"this critic reads {' and '.join(known)} only: {remedy}"
-    skipped = [Skipped(s.path, f"{s.language}: {reason}") for s in sources if s.language not in known]
+    skipped = [Skipped(s.path, f"{s.language}: {reason}", by_design=True) for s in sources if s.language not in known]
     if sources and not readable:
         raise UserError(f"{skipped[0].path}: {skipped[0].reason}")
     return readable, skipped
@@ -150,7 +150,7 @@ class _Read:
     critique: Critique | None
     vacuous: int = 0
     problem: str = ""
-    agreement: tuple[float | None, ...] = ()
+    confidences: tuple[float | None, ...] = ()
 
 
 class _Reader:
@@ -185,14 +185,18 @@ class _Reader:
         would_be = dial.choose(written, answer, self._setting)
         critique = dial.choose(drop_vacuous(written, answer), answer, self._setting)
         vacuous = sum(is_vacuous(comment, answer) for comment in would_be.anchored)
-        votes = isinstance(dial, AgreementDial)
-        agreement = tuple(_agreement(comment, written, answer) if votes else None for comment in critique.anchored)
-        return _Read(critique, vacuous, "", agreement)
+        confidences = tuple(_confidence(comment, written, answer, dial) for comment in critique.anchored)
+        return _Read(critique, vacuous, "", confidences)
 
 
-def _agreement(comment: Comment, written: SearchResult, answer: str) -> float:
-    """Return the share of the critiques that comment on the line that a comment starts on."""
+def _confidence(comment: Comment, written: SearchResult, answer: str, dial: Dial) -> float | None:
+    """Return the highest setting of a dial that keeps a comment: its score, or the share of critiques on its line."""
     assert comment.span is not None
+    first = written.candidates[0]
+    if first.scores:
+        return max(s for c, s in zip(first.critique.comments, first.scores, strict=True) if c == comment)
+    if not isinstance(dial, AgreementDial):
+        return None
     line = lines_of(comment.span, answer)[0]
     agreeing = sum(
         any(other.span is not None and lines_of(other.span, answer)[0] == line for other in candidate.critique.comments)
@@ -262,6 +266,7 @@ class _Work:
             unread=tuple(self.unread),
             outside=tuple(finding for finding in identified if finding not in inside),
             coverage=self._coverage(),
+            name=self.name,
         )
 
     def _task(self, part: Unit) -> Task:
@@ -271,7 +276,7 @@ class _Work:
     def _findings(self, part: Unit, read: _Read) -> Iterator[Finding]:
         if read.critique is None:
             return
-        for comment, agreement in zip(read.critique.anchored, read.agreement, strict=True):
+        for comment, confidence in zip(read.critique.anchored, read.confidences, strict=True):
             assert comment.span is not None
             touched = lines_of(comment.span, part.text)
             line, end_line = part.lines[touched.start], part.lines[touched.stop - 1]
@@ -282,7 +287,7 @@ class _Work:
                 quote=comment.highlight,
                 text=comment.text,
                 severity=comment.severity,
-                agreement=agreement,
+                confidence=confidence,
                 replacement=propose(comment.text, self.target.source.text, line, end_line),
             )
 

@@ -48,10 +48,10 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
-def check_file(out: Path) -> None:
+def check_file(out: Path, option: str = "--out") -> None:
     """Refuse a name that no file can have, before any work is done for it."""
     if out.is_dir():
-        raise UserError(f"--out {out}: it is a directory: name a file")
+        raise UserError(f"{option} {out}: it is a directory: name a file")
 
 
 def bad_rows(error: BadRowsError) -> int:

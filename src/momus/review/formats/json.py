@@ -53,6 +53,7 @@ def describe_manifest(manifest: Manifest) -> dict[str, Any]:
 def _file(file: FileReview) -> dict[str, Any]:
     return {
         "path": spelled(file.path),
+        "name": file.name,
         "findings": [_finding(finding) for finding in file.findings],
         "units": file.units,
         "unanchored": file.unanchored,
@@ -74,9 +75,12 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "text": finding.text,
         "severity": finding.severity,
         "id": finding.id,
+        "code": finding.identity.code if finding.identity else "",
+        "number": finding.identity.number if finding.identity else 0,
+        "nth": finding.identity.nth if finding.identity else 0,
         "status": finding.status,
         "because": finding.because,
-        "agreement": finding.agreement,
+        "confidence": finding.confidence,
         "replacement": finding.replacement,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from momus.critics.calibration import Calibration, format_interval
 from momus.critique import NO_PROBLEMS
 from momus.review.files import Skipped
 from momus.review.findings import FileReview, Finding, Why
+from momus.review.result import Review
 from momus.terminal import visible, visible_line
 
 
@@ -22,9 +24,9 @@ def print_review(review: FileReview, console: Console) -> None:
     if not review.units:
         nothing = "Nothing in it to review: no code but definitions that do nothing yet."
         console.print(Text.assemble((path, "bold"), f"  {nothing}"), soft_wrap=True)
-    elif not review.findings and review.unanswered < review.units:
+    elif not review.shown and review.unanswered < review.units:
         console.print(Text.assemble((path, "bold"), f"  {NO_PROBLEMS}"), soft_wrap=True)
-    for finding in review.findings:
+    for finding in review.shown:
         _print_finding(path, finding, console)
     for note in _notes(review):
         console.print(Text(f"{path}  {note}", style="dim"), soft_wrap=True)
@@ -36,15 +38,46 @@ def print_skipped(skipped: Sequence[Skipped], console: Console) -> None:
         console.print(visible_line(f"skipped {file.path}: {file.reason}"), style="dim", markup=False, soft_wrap=True)
 
 
-def print_summary(reviews: Sequence[FileReview], skipped: Sequence[Skipped], console: Console) -> None:
-    """Print the last line: how much was read and found."""
-    findings = sum(len(review.findings) for review in reviews)
-    pieces = sum(review.units for review in reviews)
-    parts = [f"{_count(findings, 'comment')} on {_count(pieces, 'function')} in {_count(len(reviews), 'file')}"]
+def print_summary(review: Review, console: Console) -> None:
+    """Print the end of a review: comments outside of a change, what was not read, and how much was read and found."""
+    if outside := [(file, finding) for file in review.files for finding in file.outside if not finding.hidden]:
+        console.print(Text(f"{_count(len(outside), 'comment')} on lines that did not change:", style="dim"))
+        for file, finding in outside:
+            place = visible_line(f"{file.path}:{finding.line}")
+            console.print(Text(f"  {place}  {visible_line(finding.text)}", style="dim"), soft_wrap=True)
+    if review.manifest.head:
+        console.print(Text(_describe_lines(review), style="dim"), soft_wrap=True)
+    hidden = [finding for file in review.files for finding in file.findings if finding.hidden]
+    if hidden:
+        reasons = Counter(finding.because or "no reason given" for finding in hidden)
+        why = "; ".join(f"{reason} ({number})" for reason, number in reasons.most_common(5))
+        console.print(Text(f"{len(hidden)} dismissed: {visible_line(why)}", style="dim"), soft_wrap=True)
+    if review.fixed:
+        places = ", ".join(f"{i.path} ({i.function or 'script'})" for i in review.fixed[:5])
+        console.print(Text(f"{len(review.fixed)} fixed: {visible_line(places)}", style="dim"), soft_wrap=True)
+    pieces = sum(file.units for file in review.files)
+    parts = [
+        f"{_count(len(review.shown), 'comment')} on {_count(pieces, 'function')} in {_count(len(review.files), 'file')}"
+    ]
     for thing, is_directory in (("file", False), ("folder", True)):
-        if number := sum(file.is_directory == is_directory for file in skipped):
+        if number := sum(file.is_directory == is_directory for file in review.skipped):
             parts.append(f"{_count(number, thing)} skipped")
     console.print(Text("; ".join(parts) + ".", style="bold"))
+
+
+def _describe_lines(review: Review) -> str:
+    """Say how many of a change's lines were read, and why others were not."""
+    manifest = review.manifest
+    total = manifest.lines_read + manifest.lines_unread
+    reasons: Counter[str] = Counter()
+    for file in manifest.files:
+        for part in file.coverage.unread:
+            reasons[part.why.value] += part.lines.last - part.lines.first + 1
+    why = "; ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    base = f"{manifest.base[:12]} to {manifest.head[:12]}" if manifest.base else manifest.head
+    return f"{base}: read {manifest.lines_read} of {_count(total, 'changed line')}" + (
+        f"; not read: {why}" if why else ""
+    )
 
 
 def print_calibration(calibration: Calibration, console: Console, which: str = "") -> None:
@@ -72,8 +105,9 @@ def print_calibration(calibration: Calibration, console: Console, which: str = "
 def _print_finding(path: str, finding: Finding, console: Console) -> None:
     place = f"{path}:{finding.line}"
     where = f"  {finding.function}" if finding.function else ""
+    marks = "  ".join(filter(None, (finding.id, finding.status if finding.status != "new" else "")))
     severity = f"  {finding.severity}" if finding.severity else ""
-    console.print(Text.assemble((place, "bold"), severity, (where, "dim")), soft_wrap=True)
+    console.print(Text.assemble((place, "bold"), severity, (f"{where}  {marks}".rstrip(), "dim")), soft_wrap=True)
     console.print(Padding(Text(visible(finding.quote), style="reverse"), (0, 0, 0, 4), expand=False))
     console.print(Padding(Text(visible(finding.text)), (0, 0, 0, 2)))
     console.print()

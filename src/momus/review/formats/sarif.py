@@ -1,0 +1,105 @@
+"""Reviews as SARIF 2.1.0 (OASIS), which hosts of code and editors show.
+
+What is dismissed stays in it, as a suppression: a result that is left out would be a new alert when it comes back. What
+was fixed is in it as absent. Paths are relative to the root of the repository. Comments outside of a change are not.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+from momus.review.findings import FileReview, Finding
+from momus.review.formats.json import describe_manifest
+from momus.review.identity import Identity
+from momus.review.result import Outcome, Review
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+
+MOST = 25_000
+"""Results that GitHub takes of a run."""
+
+_RULE = "comment"
+_FINGERPRINT = "momusIdentity/v1"
+_STATES = {"new": "new", "open": "unchanged", "accepted": "unchanged", "dismissed": "unchanged"}
+
+
+def to_sarif(review: Review) -> str:
+    """Return a review as one SARIF log."""
+    results = [_result(file, finding) for file in review.files for finding in file.findings]
+    results += [_absent(identity) for identity in review.fixed]
+    failures = [f"{file.path}: {file.reason}" for file in review.skipped]
+    if len(results) > MOST:
+        failures.append(f"{len(results) - MOST} more comments are left out: a run has at most {MOST:,}")
+    run = {
+        "tool": {
+            "driver": {
+                "name": "Momus",
+                "version": review.manifest.version,
+                "rules": [
+                    {
+                        "id": _RULE,
+                        "shortDescription": {"text": "A comment of the reviewing critic"},
+                        "defaultConfiguration": {"level": "warning"},
+                    }
+                ],
+            }
+        },
+        "automationDetails": {"id": "momus/"},
+        "columnKind": "unicodeCodePoints",
+        "invocations": [
+            {
+                "executionSuccessful": review.outcome is not Outcome.NOT_RUN,
+                "toolExecutionNotifications": [{"level": "error", "message": {"text": text}} for text in failures],
+            }
+        ],
+        "results": results[:MOST],
+        "properties": {"manifest": describe_manifest(review.manifest)},
+    }
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1)
+
+
+def _result(file: FileReview, finding: Finding) -> dict[str, Any]:
+    region = {"startLine": finding.line, "endLine": finding.end_line}
+    place = _artifact(file.name)
+    location: dict[str, Any] = {
+        "physicalLocation": {"artifactLocation": place, "region": {**region, "snippet": {"text": finding.quote}}}
+    }
+    if finding.function:
+        location["logicalLocations"] = [{"fullyQualifiedName": finding.function, "kind": "function"}]
+    result: dict[str, Any] = {
+        "ruleId": _RULE,
+        "ruleIndex": 0,
+        "level": finding.severity or "warning",
+        "message": {"text": finding.text},
+        "locations": [location],
+        "baselineState": _STATES[finding.status],
+    }
+    if finding.id:
+        result["partialFingerprints"] = {_FINGERPRINT: finding.id}
+    if finding.confidence is not None:
+        result["rank"] = round(100 * finding.confidence, 1)
+    if finding.status == "dismissed":
+        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": finding.because}]
+    if finding.replacement is not None:
+        change = {"deletedRegion": region, "insertedContent": {"text": finding.replacement}}
+        result["fixes"] = [{"artifactChanges": [{"artifactLocation": place, "replacements": [change]}]}]
+    return result
+
+
+def _absent(identity: Identity) -> dict[str, Any]:
+    return {
+        "ruleId": _RULE,
+        "ruleIndex": 0,
+        "level": "note",
+        "message": {"text": "Not found any more."},
+        "locations": [{"physicalLocation": {"artifactLocation": _artifact(identity.path)}}],
+        "baselineState": "absent",
+        "partialFingerprints": {_FINGERPRINT: identity.fingerprint},
+    }
+
+
+def _artifact(name: str) -> dict[str, str]:
+    """Return where a file is: from the root, or, outside of it, as the whole path says."""
+    return {"uri": f"file://{quote(name)}"} if name.startswith("/") else {"uri": quote(name), "uriBaseId": "%SRCROOT%"}

@@ -1,0 +1,159 @@
+"""What a review showed, kept until the next one: so that it can be said what is new, still there, or fixed.
+
+It lies with the user's other caches, a file for each repository. Where that is not kept, as in a build, the JSON of an
+earlier review takes its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from momus.errors import UserError
+from momus.files import JsonError, parse_json, write_json
+from momus.lm.chats.cache import default_path
+from momus.review.decisions import find_unit
+from momus.review.files import Source
+from momus.review.findings import FileReview, Finding
+from momus.review.identity import Identity, match
+from momus.review.reviewer import Target, with_status
+from momus.review.units import units
+
+MOST = 10_000
+"""Findings that are kept of one repository."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A finding that was shown; `critic` is the digest of who wrote it, `setting` where its dial stood."""
+
+    identity: Identity
+    text: str
+    quote: str
+    critic: str
+    setting: float
+    confidence: float | None = None
+    kind: str = ""
+
+
+def digest_of(critic: Mapping[str, Any]) -> str:
+    """Return a digest of a critic's identity."""
+    return hashlib.sha256(json.dumps(critic, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def memory_of(root: Path) -> Path:
+    """Return the file that remembers what was shown of a repository."""
+    name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
+    return default_path().parent / "reviews" / f"{name}.json"
+
+
+def recall(path: Path) -> list[Shown]:
+    """Read what was shown; a file that is not there, or cannot be used any more, holds nothing."""
+    try:
+        rows = json.loads(path.read_bytes())
+        return [Shown(Identity(**row.pop("identity")), **row) for row in rows]
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return []
+
+
+def remember(path: Path, shown: Iterable[Shown]) -> None:
+    """Keep what was shown."""
+    write_json(path, [asdict(each) for each in list(shown)[-MOST:]])
+
+
+def read_shown(path: Path) -> list[Shown]:
+    """Read what an earlier review showed, from its JSON.
+
+    Raises:
+        UserError: The file is no such JSON, or of a version without identities.
+    """
+    try:
+        document = parse_json(path.read_text(encoding="utf-8"))
+        critic = document["manifest"]["critic"]
+        setting = float(document["manifest"]["setting"])
+        return [
+            Shown(
+                Identity(file["name"], row["function"], row["code"], row["number"], row["nth"]),
+                row["text"],
+                row["quote"],
+                digest_of(critic),
+                setting,
+                row["confidence"],
+                str(critic.get("kind", "")),
+            )
+            for file in document["files"]
+            for row in (*file["findings"], *file["outside"])
+            if row["status"] != "dismissed"
+        ]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except (JsonError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: not what momus review --format json writes") from error
+
+
+def shown_in(reviews: Sequence[FileReview], critic: Mapping[str, Any], setting: float) -> list[Shown]:
+    """Return what reviews show, to be remembered."""
+    digest, kind = digest_of(critic), str(critic.get("kind", ""))
+    return [
+        Shown(finding.identity, finding.text, finding.quote, digest, setting, finding.confidence, kind)
+        for review in reviews
+        for finding in (*review.findings, *review.outside)
+        if finding.identity is not None and not finding.hidden
+    ]
+
+
+def compare(
+    reviews: Sequence[FileReview],
+    before: Sequence[Shown],
+    targets: Sequence[Target],
+    renamed: Mapping[str, str],
+    exists: Callable[[str], bool],
+) -> tuple[list[FileReview], list[Identity], list[Shown]]:
+    """Compare a review with what was shown before by the same critic.
+
+    Returns:
+        The reviews, their findings new or open where nothing was decided about them; the identities that are fixed; and
+        of what was shown before all that this review did not look at again.
+    """
+    known = {shown.identity: shown for shown in before}
+    current = [f.identity for review in reviews for f in (*review.findings, *review.outside) if f.identity]
+    paired = match(list(known), current, renamed, exists)
+    there = set(paired.values())
+
+    def change(finding: Finding) -> Finding:
+        return replace(finding, status="open") if finding.status == "new" and finding.identity in there else finding
+
+    read = {target.name: _Read(target) for target in targets}
+    fixed, kept = [], []
+    for identity, shown in known.items():
+        if identity in paired:
+            continue
+        now = replace(identity, path=renamed.get(identity.path, identity.path))
+        looked = read.get(now.path)
+        if (looked is None and not exists(now.path)) or (looked is not None and looked.settles(now)):
+            fixed.append(identity)
+        else:
+            kept.append(shown)
+    return [with_status(review, change) for review in reviews], fixed, kept
+
+
+class _Read:
+    """Which definitions of a target were looked at."""
+
+    def __init__(self, target: Target) -> None:
+        self._source: Source = target.source
+        touched = target.on_change
+        self._names = {
+            unit.name
+            for unit in units(target.source)
+            if touched is None or not touched.isdisjoint(range(unit.lines[0], unit.lines[-1] + 1))
+        }
+
+    def settles(self, identity: Identity) -> bool:
+        """Return whether a finding that is not made any more is fixed: its definition was read, or its code is gone."""
+        return identity.function in self._names or find_unit(identity, self._source) is None
