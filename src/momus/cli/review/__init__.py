@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional
 
 from momus.cli.review.decide import decide, export
-from momus.cli.review.options import ChangeOptions, KnownOptions, OutputOptions
+from momus.cli.review.options import ChangeOptions, DialOptions, KnownOptions, OutputOptions
 from momus.cli.shared.options import FLAT, AskingOptions, ReviewerOptions
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SHIPPED = ReviewerOptions()
 _FREELY = AskingOptions()
 _FILES = ChangeOptions()
+_USUAL = DialOptions()
 _KNOWN = KnownOptions()
 _TEXT = OutputOptions()
 
@@ -26,10 +27,7 @@ _TEXT = OutputOptions()
 def command(
     paths: Positional[list[Path]],
     change: Annotated[ChangeOptions, FLAT] = _FILES,
-    max_comments: int | None = None,
-    confidence: float | None = None,
-    false_alarms: float | None = None,
-    calibration: Path | None = None,
+    dial: Annotated[DialOptions, FLAT] = _USUAL,
     critic: Annotated[ReviewerOptions, FLAT] = _SHIPPED,
     cost: Annotated[AskingOptions, FLAT] = _FREELY,
     known: Annotated[KnownOptions, FLAT] = _KNOWN,
@@ -47,12 +45,7 @@ def command(
         paths: Files, and directories to search for them: Python and, for a model that chats, JavaScript, TypeScript,
             Go, Java, C, C++ and Rust. Of a change, what it is limited to.
         change: What changed, in place of whole files.
-        max_comments: At most so many comments a file, the first ones in it.
-        confidence: Comment on what at least this share of several reviews agree on, or what scores at least as much
-            where there is a --score: lower misses less, higher claims less. By default 0.75.
-        false_alarms: Comment as freely as can be with at most so many false comments per clean function, going by
-            what was measured.
-        calibration: What `momus calibrate` measured; for the shipped critic it is at hand.
+        dial: How much is said.
         critic: Who reviews; one with a reward model is to be as it was when calibrated.
         cost: What a model that chats may cost, and whether its answers are kept.
         known: What is known of earlier reviews.
@@ -61,21 +54,22 @@ def command(
     from rich.console import Console
     from rich.progress import track
 
+    from momus.cli.review.configured import fill_in
     from momus.cli.shared.costs import tell_cost, tell_estimate, tell_fallen
     from momus.cli.shared.output import check_file
-    from momus.errors import UserError
+    from momus.review.configuration import read_settings
     from momus.review.formats.text import print_review, print_skipped
     from momus.review.known import Known
     from momus.review.result import Manifest, Review, collect
     from momus.review.reviewer import review_targets, tasks_of_target
-    from momus.review.scope import leave_out_unread
+    from momus.review.scope import exclude, leave_out_unread
     from momus.terminal import visible
 
-    if max_comments is not None and max_comments < 1:
-        raise UserError(f"--max-comments {max_comments}: must be at least 1")
     if output.manifest is not None:
         check_file(output.manifest, "--manifest")
     scope = change.read(paths)
+    settings = read_settings(scope)
+    exclude(scope, settings.exclude)
     progress = Console(stderr=True)
     print_skipped(scope.skipped, progress)
     for note in scope.notes:
@@ -86,13 +80,14 @@ def command(
 
     from momus.critics.open import open_at_setting
 
+    dial, critic, cost = fill_in(settings, scope, dial, critic, cost)
     asking = cost.asking()
     reviewer, setting, promise = open_at_setting(
         critic.model,
         critic.source(),
-        confidence,
-        false_alarms,
-        calibration,
+        dial.confidence,
+        dial.false_alarms,
+        dial.calibration,
         url=critic.url,
         kind=critic.kind,
         prompted=critic.prompted(),
@@ -112,10 +107,11 @@ def command(
         cost,
     )
 
-    earlier = Known(scope, reviewer.identity(), setting, known.baseline, known.previous, trusted=not known.untrusted)
+    baseline = known.baseline or (scope.root / settings.baseline if settings.baseline else None)
+    earlier = Known(scope, reviewer.identity(), setting, baseline, known.previous, trusted=not known.untrusted)
     console, reviews = Console(), []
     by_risk = change.is_asked or cost.budget_tokens is not None
-    reading = review_targets(scope.targets, reviewer, setting, max_comments, by_risk=by_risk, keep_going=True)
+    reading = review_targets(scope.targets, reviewer, setting, dial.max_comments, by_risk=by_risk, keep_going=True)
     title, total = "Reviewing", len(scope.targets)
     for review in track(reading, title, total, console=progress, transient=True, disable=not progress.is_terminal):
         reviews.append(earlier.apply(review))
@@ -130,6 +126,7 @@ def command(
         promise=promise,
         base=scope.base,
         head=scope.head,
+        configuration=settings.source,
         cost=asking.told_after(),
         notes=(*scope.notes, *earlier.notes()),
     )

@@ -52,6 +52,32 @@ class ChangeOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DialOptions:
+    """How much is said.
+
+    Raises:
+        UserError: A value is out of range.
+    """
+
+    max_comments: int | None = None
+    """At most so many comments a file, the first ones in it."""
+    confidence: float | None = None
+    """Comment on what at least this share of several reviews agree on, or what scores at least as much where there is a
+    --score: lower misses less, higher claims less. By default 0.75."""
+    false_alarms: float | None = None
+    """Comment as freely as can be with at most so many false comments per clean function, going by what was
+    measured."""
+    calibration: Path | None = None
+    """What `momus calibrate` measured; for the shipped critic it is at hand."""
+
+    def __post_init__(self) -> None:
+        if self.max_comments is not None and self.max_comments < 1:
+            from momus.errors import UserError
+
+            raise UserError(f"--max-comments {self.max_comments}: must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class KnownOptions:
     """What is known of earlier reviews."""
 

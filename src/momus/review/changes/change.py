@@ -36,6 +36,8 @@ class Change:
         renamed: For old paths the new ones.
         message: What the commits say.
         notes: What else has to be known, a line each.
+        repository: Where it is from; None for a patch and for whole files.
+        touched: The paths of all files that it alters or removes, before and after.
     """
 
     root: Path
@@ -47,6 +49,23 @@ class Change:
     renamed: dict[str, str] = field(default_factory=dict)
     message: str = ""
     notes: list[str] = field(default_factory=list)
+    repository: Repository | None = None
+    touched: set[str] = field(default_factory=set)
+
+    def touches(self, name: str) -> bool:
+        """Return whether the change alters a file, whatever the paths that it is limited to."""
+        return name in self.touched
+
+    def trusted_file(self, name: str) -> bytes | None:
+        """Return a file as whoever proposes the change found it: of the commit that it starts from, where there is one.
+
+        Raises:
+            UserError: It is there and cannot be read.
+        """
+        if self.repository is not None and self.base:
+            key = f"{self.base}:{name}"
+            return self.repository.contents([key], MAX_BYTES)[key]
+        return _read_inside(self.root, Path(name)) if os.path.lexists(self.root / name) else None
 
     def limit(self, paths: Sequence[Path]) -> None:
         """Leave out what is under none of these paths; none of them leaves all."""
@@ -78,7 +97,7 @@ def change_since(folder: Path, spec: str | None, staged: bool = False) -> Change
     repository = Repository(folder)
     base, head = _ends(repository, spec, staged)
     end = head or (STAGED if staged else WORKING_TREE)
-    change = Change(repository.root, base, end)
+    change = Change(repository.root, base, end, repository=repository)
     patches = _with_text_shown(repository, parse_patch(repository.diff(base, head, staged)), base, head, staged)
     ids = [patch.new_id for patch in patches if patch.new is not None and patch.mode != SUBMODULE]
     stored = repository.contents(ids, MAX_BYTES) if staged or head else None
@@ -133,6 +152,7 @@ def _with_text_shown(
 
 def _add(change: Change, patch: FilePatch, stored: Mapping[str, bytes | None] | None) -> None:
     """Add a file to a change: as a target, or to what is not read."""
+    change.touched |= {spelled(_path(path)) for path in (patch.old, patch.new) if path is not None}
     if patch.new is None:  # deleted: there is nothing to read
         return
     path = _path(patch.new)

@@ -96,13 +96,13 @@ class Repository:
 
         A name is an object's own, or a commit's with a path: `COMMIT:PATH`.
         """
-        wanted = list(dict.fromkeys(names))
-        asked = "".join(f"{name}\n" for name in wanted).encode("ascii")
+        wanted = [name for name in dict.fromkeys(names) if "\n" not in name]
+        asked = "".join(f"{name}\n" for name in wanted).encode("utf-8")
         checked = self._ask("cat-file", "--batch-check", given=asked).splitlines()
         found: dict[str, bytes | None] = dict.fromkeys(wanted)
         sizes = [(name, line.split()) for name, line in zip(wanted, checked, strict=True)]
         small = [name for name, parts in sizes if parts[1:2] == [b"blob"] and int(parts[2]) <= largest]
-        data = self._ask("cat-file", "--batch", given="".join(f"{name}\n" for name in small).encode("ascii"))
+        data = self._ask("cat-file", "--batch", given="".join(f"{name}\n" for name in small).encode("utf-8"))
         at = 0
         for name in small:
             line_end = data.index(b"\n", at)
