@@ -99,6 +99,10 @@ class PromptedCritic:
         except TooLongError:
             return False
 
+    def count(self, text: str) -> int:
+        """Return how many tokens of the model a text has."""
+        return self._chat.count([Message(role="user", content=text)])
+
     def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
         """Ask for critiques of every task; one that gets no answer that can be read has no candidates.
 

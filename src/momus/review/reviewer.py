@@ -14,6 +14,7 @@ from momus.critics.vacuous import drop_vacuous, is_vacuous
 from momus.critique import Comment, Critique, lines_of
 from momus.errors import UserError
 from momus.records import Task
+from momus.review.context.snippets import Context
 from momus.review.files import Skipped, Source, read_source, source_of, spelled
 from momus.review.findings import Coverage, FileReview, Finding, Unread, Why, identify, join_lines
 from momus.review.risk import risk
@@ -34,12 +35,14 @@ class Target:
         name: Its path from the root of the repository, which identifies its findings; by default its path.
         changed: Numbers of the lines that a change added; None where all of the file is under review.
         beside_removed: Lines beside places from which lines were only removed: comments on them are on the change.
+        context: What else of the repository goes into the question about its functions.
     """
 
     source: Source
     name: str = ""
     changed: frozenset[int] | None = None
     beside_removed: frozenset[int] = frozenset()
+    context: Context | None = None
 
     @property
     def on_change(self) -> frozenset[int] | None:
@@ -225,7 +228,10 @@ class _Work:
             if touched is not None and not _touches(unit, touched):
                 continue
             fitting, too_long = windows(unit, lambda part: fits(work._task(part)))
-            work.parts += [part for part in fitting if touched is None or _touches(part, touched)]
+            chosen = [part for part in fitting if touched is None or _touches(part, touched)]
+            if target.context:
+                chosen = [target.context.add_to(part, lambda longer: fits(work._task(longer))) for part in chosen]
+            work.parts += chosen
             work.unread += [line for line in too_long if target.changed is None or line in target.changed]
         return work
 

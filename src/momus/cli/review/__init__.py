@@ -28,6 +28,7 @@ def command(
     paths: Positional[list[Path]],
     change: Annotated[ChangeOptions, FLAT] = _FILES,
     dial: Annotated[DialOptions, FLAT] = _USUAL,
+    context: int | None = None,
     critic: Annotated[ReviewerOptions, FLAT] = _SHIPPED,
     cost: Annotated[AskingOptions, FLAT] = _FREELY,
     known: Annotated[KnownOptions, FLAT] = _KNOWN,
@@ -46,6 +47,8 @@ def command(
             Go, Java, C, C++ and Rust. Of a change, what it is limited to.
         change: What changed, in place of whole files.
         dial: How much is said.
+        context: For a model that chats: tokens of other code of the repository that it gets with a function, such as
+            what it calls, its callers and its tests. By default none.
         critic: Who reviews; one with a reward model is to be as it was when calibrated.
         cost: What a model that chats may cost, and whether its answers are kept.
         known: What is known of earlier reviews.
@@ -57,7 +60,9 @@ def command(
     from momus.cli.review.configured import fill_in
     from momus.cli.shared.costs import tell_cost, tell_estimate, tell_fallen
     from momus.cli.shared.output import check_file
+    from momus.errors import UserError
     from momus.review.configuration import read_settings
+    from momus.review.context.gather import add_context, list_context
     from momus.review.formats.text import print_review, print_skipped
     from momus.review.known import Known
     from momus.review.result import Manifest, Review, collect
@@ -65,6 +70,8 @@ def command(
     from momus.review.scope import exclude, leave_out_unread
     from momus.terminal import visible
 
+    if context is not None and context < 1:
+        raise UserError(f"--context {context}: must be at least 1")
     if output.manifest is not None:
         check_file(output.manifest, "--manifest")
     scope = change.read(paths)
@@ -100,6 +107,8 @@ def command(
     print_skipped(leave_out_unread(scope, reviewer), progress)
     if promise:
         progress.print(visible(promise), style="dim", markup=False, soft_wrap=True)
+    if context is not None:
+        scope.targets = add_context(scope.targets, reviewer, context)
     tell_estimate(
         asking,
         reviewer,
@@ -118,6 +127,10 @@ def command(
         if output.form == "text":
             with _going_on(output):
                 print_review(reviews[-1], console)
+    if output.form == "text":
+        with _going_on(output):
+            for line in list_context(scope.targets):
+                console.print(visible(line), style="dim", markup=False, highlight=False, soft_wrap=True)
     tell_fallen(reviewer)
     tell_cost(asking)
     manifest = Manifest(
@@ -128,7 +141,7 @@ def command(
         head=scope.head,
         configuration=settings.source,
         cost=asking.told_after(),
-        notes=(*scope.notes, *earlier.notes()),
+        notes=(*scope.notes, *earlier.notes(), *list_context(scope.targets)),
     )
     return _finish(collect(reviews, scope.skipped, scope.unread, manifest, earlier.settle(reviews)), output)
 
