@@ -1,0 +1,1 @@
+"""Reviews in an editor, over the Language Server Protocol."""

@@ -1,0 +1,104 @@
+"""Which critic reviews in an editor: what the command says, or else the table [tool.momus] of the project."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from momus.critics.critic import Critic
+from momus.critics.open import open_at_setting
+from momus.critics.prompted import PromptedConfig
+from momus.errors import UserError
+from momus.lm.chats.asking import Asking
+from momus.search.result import RewardSource
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A critic and its dial; see `momus review`."""
+
+    model: str | None = None
+    url: str | None = None
+    rules: str | None = None
+    samples: int | None = None
+    confidence: float | None = None
+    false_alarms: float | None = None
+
+    def open(self, folder: Path) -> tuple[Critic, float]:
+        """Open the critic; paths are from `folder`.
+
+        Raises:
+            UserError: It cannot be opened.
+        """
+        prompted = None
+        if self.rules is not None or self.samples is not None:
+            text = read_text(folder / self.rules) if self.rules else ""
+            prompted = PromptedConfig(rules=text, samples=self.samples or 1)
+        model = self.model
+        if model is not None and self.url is None and (folder / model).exists():
+            model = str(folder / model)
+        critic, setting, _ = open_at_setting(
+            model,
+            RewardSource(),
+            self.confidence,
+            self.false_alarms,
+            None,
+            url=self.url,
+            prompted=prompted,
+            asking=Asking(True, None, None),
+        )
+        return critic, setting
+
+
+def read_settings(folder: Path) -> Settings:
+    """Read [tool.momus] of a folder's pyproject.toml; the shipped critic where there is none.
+
+    A project comes from anybody, and its file is read before anyone looked at it: so it may name a server of this
+    machine only, for the code is sent there.
+
+    Raises:
+        UserError: The file or a value is not as it should be.
+    """
+    path = folder / "pyproject.toml"
+    if not path.is_file():
+        return Settings()
+    try:
+        document = tomllib.loads(read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    tool = document.get("tool", {})
+    table = tool.get("momus", {}) if isinstance(tool, Mapping) else {}
+    return _checked(table if isinstance(table, Mapping) else {}, path)
+
+
+def read_text(path: Path) -> str:
+    """Read a text.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
+
+
+def _checked(table: Mapping[str, Any], path: Path) -> Settings:
+    names = {field.name for field in fields(Settings)}
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "samples": int,
+        "confidence": (int, float),
+        "false_alarms": (int, float),
+    }
+    values = {key.replace("-", "_"): value for key, value in table.items() if key.replace("-", "_") in names}
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, kinds.get(key, str)):
+            raise UserError(f"{path}: [tool.momus] {key}: {value!r} is not what goes there")
+    url = values.get("url")
+    if url is not None and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise UserError(f"{path}: [tool.momus] url: {url} is another machine: name it in the editor's settings (--url)")
+    return Settings(**values)
