@@ -104,7 +104,7 @@ def read_sources(paths: Sequence[Path], *, other_languages: bool = False) -> tup
         skipped += unreadable
         if not files:
             why = f" ({unreadable[0].path}: {unreadable[0].reason})" if unreadable else ""
-            kind = "files to review" if len(suffixes) > 1 else "Python files"
+            kind = "Python files or other code" if len(suffixes) > 1 else "Python files"
             raise UserError(f"{named}: no {kind} in this directory{why}")
         for path in files:
             if (real := os.path.realpath(path)) in seen:  # which is the path itself where links lead in a circle
