@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
+from pygments.lexer import Lexer
 from pygments.lexers.python import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, String
 
@@ -126,7 +128,7 @@ def _letter(index: int) -> str:
 
 def _code_lines(example: Example, key: str) -> list[CodeLine]:
     """Mark up an example's code: syntax, highlights with links to their comments, lines with known bugs."""
-    classes = _token_classes(example.code)
+    classes = token_classes(example.code, PythonLexer(stripnl=False, ensurenl=False))
     lines, start = [], 0
     for number, line in enumerate(example.code.split("\n"), 1):
         bugs = "".join(_letter(i) for i, bug in enumerate(example.bugs) if number in bug.lines)
@@ -136,9 +138,9 @@ def _code_lines(example: Example, key: str) -> list[CodeLine]:
     return lines
 
 
-def _token_classes(code: str) -> list[str]:
+def token_classes(code: str, lexer: Lexer) -> list[str]:
+    """Return the class of each character of some code: what kind of token it is in."""
     classes = [""] * len(code)
-    lexer = PythonLexer(stripnl=False, ensurenl=False)
     for start, kind, text in lexer.get_tokens_unprocessed(code):
         name = next((name for parent, name in _TOKENS if kind in parent), "")
         classes[start : start + len(text)] = [name] * len(text)
@@ -157,7 +159,7 @@ def _marked(example: Example, key: str, classes: list[str], start: int, stop: in
         end = place + 1
         while end < stop and covering[end - start] == numbers:
             end += 1
-        inner = _colored(example.code, classes, place, end)
+        inner = colored(example.code, classes, place, end)
         refs = Markup().join(_reference(key, i) for i in numbers if _first_end(example, i) == end)
         verdict = _worst([example.remarks[i] for i in numbers])
         html += Markup('<mark class="{}">{}{}</mark>').format(verdict, inner, refs) if numbers else inner
@@ -165,13 +167,16 @@ def _marked(example: Example, key: str, classes: list[str], start: int, stop: in
     return html
 
 
-def _colored(code: str, classes: list[str], start: int, stop: int) -> Markup:
+def colored(
+    code: str, classes: list[str], start: int, stop: int, spell: Callable[[str], str] = lambda text: text
+) -> Markup:
+    """Return a stretch of code with its tokens marked up, each written as `spell` returns it."""
     html, place = Markup(), start
     while place < stop:
         end = place + 1
         while end < stop and classes[end] == classes[place]:
             end += 1
-        text = escape(code[place:end])
+        text = escape(spell(code[place:end]))
         html += Markup('<span class="{}">{}</span>').format(classes[place], text) if classes[place] else text
         place = end
     return html
