@@ -155,8 +155,14 @@ def render_review(review: Review, sources: Mapping[Path, Source]) -> str:
 
 def _spelled_out(manifest: Manifest) -> Manifest:
     """Return a manifest with nothing invisible in its texts."""
-    texts = {name: visible_line(getattr(manifest, name)) for name in ("promise", "base", "head", "cost")}
-    return replace(manifest, notes=tuple(map(visible_line, manifest.notes)), **texts)
+    return replace(
+        manifest,
+        promise=visible_line(manifest.promise),
+        base=visible_line(manifest.base),
+        head=visible_line(manifest.head),
+        cost=visible_line(manifest.cost),
+        notes=tuple(map(visible_line, manifest.notes)),
+    )
 
 
 def _rows(file: FileReview, source: Source | None, remarks: Sequence[Remark]) -> tuple[Row, ...]:

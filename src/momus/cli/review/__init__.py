@@ -64,7 +64,8 @@ def command(
     from momus.review.configuration import read_settings
     from momus.review.context.gather import add_context, list_context
     from momus.review.formats.text import print_review, print_skipped
-    from momus.review.known import Known
+    from momus.review.interactive import Keyboard, Session, check_terminal
+    from momus.review.known import Known, baseline_of
     from momus.review.result import Manifest, Review, collect
     from momus.review.reviewer import review_targets, tasks_of_target
     from momus.review.scope import exclude, leave_out_unread
@@ -74,6 +75,10 @@ def command(
         raise UserError(f"--context {context}: must be at least 1")
     if output.manifest is not None:
         check_file(output.manifest, "--manifest")
+    if output.html is not None:
+        check_file(output.html, "--html")
+    if output.interactive:
+        check_terminal()
     scope = change.read(paths)
     settings = read_settings(scope)
     exclude(scope, settings.exclude)
@@ -124,7 +129,7 @@ def command(
     title, total = "Reviewing", len(scope.targets)
     for review in track(reading, title, total, console=progress, transient=True, disable=not progress.is_terminal):
         reviews.append(earlier.apply(review))
-        if output.form == "text":
+        if output.form == "text" and not output.interactive:
             with _going_on(output):
                 print_review(reviews[-1], console)
     if output.form == "text":
@@ -143,7 +148,20 @@ def command(
         cost=asking.told_after(),
         notes=(*scope.notes, *earlier.notes(), *list_context(scope.targets)),
     )
-    return _finish(collect(reviews, scope.skipped, scope.unread, manifest, earlier.settle(reviews)), output)
+    whole = collect(reviews, scope.skipped, scope.unread, manifest, earlier.settle(reviews))
+    if output.html is not None:
+        from momus.report.review import write_review
+
+        write_review(whole, {target.source.path: target.source for target in scope.targets}, output.html)
+    code = _finish(whole, output)
+    if output.interactive:
+        sources = {target.name: target.source for target in scope.targets}
+        baseline = known.baseline or baseline_of(scope.root)
+        with Keyboard() as keys:
+            Session(
+                whole, sources, scope.root, reviewer, setting, baseline, console, keys.read_key, keys.read_line
+            ).run()
+    return code
 
 
 def command_for(arguments: Sequence[str]) -> Callable[..., int]:

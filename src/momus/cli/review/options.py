@@ -100,6 +100,10 @@ class OutputOptions:
     """The same as --format json."""
     manifest: Path | None = None
     """Write to this file, as JSON, every line that was read and that was not, and why, who read, and what it cost."""
+    html: Path | None = None
+    """Write to this file the review as one page that opens offline: the comments under their lines."""
+    interactive: bool = False
+    """Go through the comments at a terminal, by the keyboard: accept, dismiss, ask why, next."""
     check: bool = False
     """Exit with 1 when there are comments."""
     advisory: bool = False

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from momus.critics.critic import Critic
 from momus.critics.prompted import PromptedCritic
+from momus.critics.refine import innermost
 from momus.errors import UserError
 from momus.review.context.by_name import look_up_by_name
 from momus.review.context.python import look_up_python
@@ -35,7 +36,8 @@ def add_context(
     Raises:
         UserError: The critic takes no context, or jedi is not installed.
     """
-    if not isinstance(critic, PromptedCritic):
+    writer = innermost(critic)
+    if not isinstance(writer, PromptedCritic):
         raise UserError("--context is for a model that chats: name one with --model or --url")
     root = root or repository_of(targets[0].source.path)
     changed = {id(target.source): target.on_change for target in targets}
@@ -45,7 +47,7 @@ def add_context(
         return lines is None or not lines.isdisjoint(range(unit.lines[0], unit.lines[-1] + 1))
 
     sources = [target.source for target in targets]
-    contexts = gather(root, sources, budget, critic.count, intent=intent, wanted=wanted)
+    contexts = gather(root, sources, budget, writer.count, intent=intent, wanted=wanted)
     return [replace(target, context=context) for target, context in zip(targets, contexts, strict=True)]
 
 

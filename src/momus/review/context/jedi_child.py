@@ -10,7 +10,6 @@ import ast
 import json
 import resource
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -211,14 +210,13 @@ class _Finder:
 
 def _run(request: dict[str, Any]) -> None:
     _bound(request["seconds"], request["memory"])
-    with tempfile.TemporaryDirectory() as cache:
-        finder = _Finder(Path(request["root"]), cache)
-        for number, asked in enumerate(request["functions"]):
-            try:
-                found = finder.look_up(Path(asked["path"]), asked["text"], asked["first"], asked["last"])
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                found = []
-            print(json.dumps({"function": number, "found": found}), flush=True)
+    finder = _Finder(Path(request["root"]), request["cache"])
+    for number, asked in enumerate(request["functions"]):
+        try:
+            found = finder.look_up(Path(asked["path"]), asked["text"], asked["first"], asked["last"])
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            found = []
+        print(json.dumps({"function": number, "found": found}), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from momus.errors import UserError
+from momus.files import scratch_directory
 from momus.review.context.snippets import Snippet, cut_snippet
 from momus.review.files import Source
 from momus.review.units import Unit
@@ -50,7 +51,9 @@ def look_up_python(root: Path, functions: Sequence[tuple[Source, Unit]]) -> list
         ],
     }
     found: list[tuple[Snippet, ...]] = [()] * len(functions)
-    for line in _ask(json.dumps(request)).splitlines():
+    with scratch_directory() as cache:
+        answers = _ask(json.dumps({**request, "cache": str(cache)}))
+    for line in answers.splitlines():
         answer = json.loads(line)
         found[answer["function"]] = tuple(s for place in answer["found"] if (s := _snippet(root, place)))
     return found
