@@ -101,6 +101,12 @@ def test_a_saved_file_gets_diagnostics_and_actions(tmp_path):
             (edit,) = dismiss.edit.changes[path.as_uri()]
             assert (edit.new_text, edit.range.start.line) == ("    # momus: ignore[not a problem]\n", 2)
             assert not await client.actions(path, 0)
+            path.write_text(CODE.replace("    return", f"{edit.new_text}    return"), encoding="utf-8")
+            client.save(path)
+            assert not (await client.diagnostics()).diagnostics
+            path.write_text(CODE, encoding="utf-8")
+            client.save(path)
+            assert len((await client.diagnostics()).diagnostics) == 1
             client.edit(path, CODE.replace("len(values)", "len(xs)"), 2)
             assert not await client.actions(path, 2)
             client.text_document_did_close(

@@ -18,11 +18,14 @@ from momus import __version__
 from momus.critics.critic import Critic, Dial
 from momus.errors import UserError
 from momus.records import Task
+from momus.review.decisions import apply_decisions, apply_ignores, read_decisions
 from momus.review.files import Source, read_source
 from momus.review.findings import Finding
+from momus.review.known import baseline_of
 from momus.review.lsp.diagnostics import actions_for, diagnostic_of
 from momus.review.lsp.settings import Settings, read_settings
 from momus.review.reviewer import Target, leave_out_unreadable, review_targets
+from momus.review.scope import find_root, name_of
 from momus.search.result import SearchResult
 
 
@@ -172,11 +175,14 @@ class ReviewServer(LanguageServer):
         source = read_source(Path(path), other_languages=True)
         critic, setting = self._open()
         leave_out_unreadable([source], critic)
-        target = Target(source, source.path.name)
+        root = find_root(source.path.parent)
+        target = Target(source, name_of(source.path, root))
         (review,) = review_targets([target], StoppableCritic(critic, stop), setting)
         if review.units and review.units == review.unanswered and review.problems:
             raise UserError(f"{path}: nothing was reviewed: {review.problems[0] or 'the critic wrote no critique'}")
-        return Reviewed(source, review.shown)
+        decisions = read_decisions(baseline_of(root))
+        (decided,) = apply_decisions([review], decisions, {}, lambda name: (root / name).exists())
+        return Reviewed(source, apply_ignores(decided, source).shown)
 
     def _open(self) -> tuple[Critic, float]:
         if self._critic is None:
