@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from momus.cli.review.decide import decide, export
 from momus.cli.review.options import ChangeOptions, DialOptions, KnownOptions, OutputOptions
+from momus.cli.review.post import post
 from momus.cli.shared.options import FLAT, AskingOptions, ReviewerOptions
 
 if TYPE_CHECKING:
@@ -156,17 +157,17 @@ def command(
     code = _finish(whole, output)
     if output.interactive:
         sources = {target.name: target.source for target in scope.targets}
-        baseline = known.baseline or baseline_of(scope.root)
+        decisions = baseline or baseline_of(scope.root)
         with Keyboard() as keys:
             Session(
-                whole, sources, scope.root, reviewer, setting, baseline, console, keys.read_key, keys.read_line
+                whole, sources, scope.root, reviewer, setting, decisions, console, keys.read_key, keys.read_line
             ).run()
     return code
 
 
 def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     """Return what the first word asks for: a decision about a comment, the decisions as data, or else a review."""
-    words: dict[str, Callable[..., int]] = {"dismiss": decide, "accept": decide, "export": export}
+    words: dict[str, Callable[..., int]] = {"dismiss": decide, "accept": decide, "export": export, "post": post}
     return words.get(arguments[0], command) if arguments else command
 
 
