@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from momus.critics.critic import Critic
@@ -14,6 +11,7 @@ from momus.critics.open import open_at_setting
 from momus.critics.prompted import PromptedConfig
 from momus.errors import UserError
 from momus.lm.chats.asking import Asking
+from momus.review.configuration import FILE, parse_settings
 from momus.search.result import RewardSource
 
 
@@ -63,16 +61,13 @@ def read_settings(folder: Path) -> Settings:
     Raises:
         UserError: The file or a value is not as it should be.
     """
-    path = folder / "pyproject.toml"
+    path = folder / FILE
     if not path.is_file():
         return Settings()
-    try:
-        document = tomllib.loads(read_text(path))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
-    tool = document.get("tool", {})
-    table = tool.get("momus", {}) if isinstance(tool, Mapping) else {}
-    return _checked(table if isinstance(table, Mapping) else {}, path)
+    found = parse_settings(read_text(path).encode(), str(path))
+    if found.url is not None and urlsplit(found.url).hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise UserError(f"{path}: tool.momus.url: {found.url} is another machine: name it in the editor (--url)")
+    return Settings(found.model, found.url, found.rules, found.samples, found.confidence, found.false_alarms)
 
 
 def read_text(path: Path) -> str:
@@ -85,20 +80,3 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
-
-
-def _checked(table: Mapping[str, Any], path: Path) -> Settings:
-    names = {field.name for field in fields(Settings)}
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "samples": int,
-        "confidence": (int, float),
-        "false_alarms": (int, float),
-    }
-    values = {key.replace("-", "_"): value for key, value in table.items() if key.replace("-", "_") in names}
-    for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, kinds.get(key, str)):
-            raise UserError(f"{path}: [tool.momus] {key}: {value!r} is not what goes there")
-    url = values.get("url")
-    if url is not None and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise UserError(f"{path}: [tool.momus] url: {url} is another machine: name it in the editor's settings (--url)")
-    return Settings(**values)
