@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from momus.cli.shared.options import FLAT, LocalOptions
+
+_USUAL = LocalOptions()
 
 
 def command(
@@ -12,6 +17,7 @@ def command(
     samples: int | None = None,
     confidence: float | None = None,
     false_alarms: float | None = None,
+    local: Annotated[LocalOptions, FLAT] = _USUAL,
 ) -> int:
     """Review files in an editor when they are saved: a language server over standard input and output.
 
@@ -25,13 +31,15 @@ def command(
         samples: Reviews by a model that chats of each function.
         confidence: Comment on what at least this share of several reviews agree on. By default 0.75.
         false_alarms: Comment as freely as can be with at most so many false comments per clean function.
+        local: How a model in this process runs.
     """
     import sys
 
     from momus.review.lsp.server import ReviewServer
     from momus.review.lsp.settings import Settings
 
-    named = Settings(model, url, None if rules is None else str(rules.absolute()), samples, confidence, false_alarms)
+    file = None if rules is None else str(rules.absolute())
+    named = Settings(model, url, file, samples, confidence, false_alarms, local.device, local.precision)
     server = ReviewServer(None if named == Settings() else named)
     protocol, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no message
     server.start_io(sys.stdin.buffer, protocol.buffer)

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from momus.critics.critic import Critic
-from momus.critics.open import open_at_setting
+from momus.critics.open import Precision, open_at_setting
 from momus.critics.prompted import PromptedConfig
 from momus.errors import UserError
 from momus.lm.chats.asking import Asking
@@ -25,6 +25,8 @@ class Settings:
     samples: int | None = None
     confidence: float | None = None
     false_alarms: float | None = None
+    device: str | None = None
+    precision: Precision | None = None
 
     def open(self, folder: Path) -> tuple[Critic, float]:
         """Open the critic; paths are from `folder`.
@@ -47,6 +49,8 @@ class Settings:
             None,
             url=self.url,
             prompted=prompted,
+            device=self.device,
+            precision=self.precision,
             asking=Asking(True, None, None),
         )
         return critic, setting
