@@ -54,7 +54,7 @@ def here(tmp_path_factory) -> Path:
 
 def source(here: Path) -> PointerSource:
     data = PointerData(functions=30, held_out=12)
-    return PointerSource(str(here / "base"), records=[here / "tampers.jsonl"], data=data, precision="fp32")
+    return PointerSource(str(here / "base"), records=[here / "tampers.jsonl"], data=data, precision="fp32", twice=True)
 
 
 def outcome(out: Path) -> dict[str, bytes]:

@@ -1,8 +1,8 @@
 """What a frozen language model knows of every line of an answer: its states, and how much each line surprised it.
 
-The answer is read twice in a row. A causal model reads a line before what follows it; the second time, it has seen
-the whole answer. A line's states are those of some layers, pooled over its tokens; the surprise is that of the first
-reading, for the second one only copies.
+A line's states are those of some layers, pooled over its tokens. A causal model reads a line before what follows it, so
+the answer can be read twice in a row: the second time, the model has seen all of it. The surprise is always that of the
+first reading, for the second one only copies.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ The base stays as it is. Four steps:
 
 1. Read: every tampered answer once, with the base (`lm/pointers/line_states.py`). This is the only slow part; it is
    kept in the run directory in pieces, so that a killed run does not do it again.
-2. Choose what to go by, on answers held out: which of the two readings, which pooling, which layers. One after
-   another, each by fitting a head.
+2. Choose what to go by, on answers held out: which of the two readings, where there are two, which pooling, which
+   layers. One after another, each by fitting a head.
 3. Fit some heads to what was chosen, from different seeds, each kept as it was after its best pass.
 4. Point by the mean of their logits.
 
@@ -36,6 +36,9 @@ from momus.train.schedules import warm_up
 
 PIECE = 64
 """Answers read between two savings."""
+
+_POOL = 16
+"""Batches that are cut from one sorted pool."""
 
 Say = Callable[[str, int, int], None]
 """Called with what is being done, and how much of how much is done."""
@@ -263,7 +266,11 @@ def _shown(values: Sequence[Any]) -> str:
 
 
 def _batches(lessons: Sequence[Lesson], size: int, rng: random.Random) -> Iterator[list[Lesson]]:
-    """Yield all lessons in a new order, `size` at a time."""
+    """Yield all lessons in a new order, `size` at a time and of similar lengths, for little padding."""
     order = rng.sample(range(len(lessons)), len(lessons))
-    for start in range(0, len(order), size):
-        yield [lessons[i] for i in order[start : start + size]]
+    batches: list[list[Lesson]] = []
+    for start in range(0, len(order), _POOL * size):
+        pool = sorted((lessons[i] for i in order[start : start + _POOL * size]), key=lambda each: len(each.buggy))
+        batches += [pool[first : first + size] for first in range(0, len(pool), size)]
+    rng.shuffle(batches)
+    yield from batches

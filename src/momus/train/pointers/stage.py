@@ -39,6 +39,7 @@ class PointerSource:
         device: Where the base runs; by default on a GPU if there is one.
         precision: What it is held and computed in; by default bf16 where that is faster and loses nothing.
         most_gib: How much may be kept of what was read, on disk and in memory.
+        twice: Whether answers are read a second time, in which every line follows on the whole answer.
     """
 
     model: str
@@ -48,6 +49,7 @@ class PointerSource:
     device: str | None = None
     precision: Precision | None = None
     most_gib: float = 4.0
+    twice: bool = False
 
 
 def run_pointer(source: PointerSource, config: PointerConfig, out: Path, say: Say) -> dict[str, Any]:
@@ -59,9 +61,10 @@ def run_pointer(source: PointerSource, config: PointerConfig, out: Path, say: Sa
     train, held_out = gather_tampers(source.files, source.records, source.data)
     device = choose_device(source.device)
     precision = source.precision or choose_precision(source.model, device)
-    about = {"stage": "pointer", "start": identify_model(source.model), "precision": precision}
+    readings = (0, 1) if source.twice else (0,)
+    start = {"start": identify_model(source.model), "precision": precision, "readings": readings}
     data = [digest([t.model_dump() for t in some]) for some in (train, held_out)]
-    run = Run(out, {**about, "data": data, "config": asdict(config)})
+    run = Run(out, {"stage": "pointer", **start, "data": data, "config": asdict(config)})
     if (out / SUMMARY).is_file():
         shutil.rmtree(out / "states", ignore_errors=True)
         done: dict[str, Any] = read_json(out / SUMMARY, any_number=True)
@@ -69,7 +72,7 @@ def run_pointer(source: PointerSource, config: PointerConfig, out: Path, say: Sa
     engine = load_local_engine(source.model, device, precision, cache_bytes=0)
     if not engine.tokenizer.is_fast:
         raise UserError(f"{source.model}: its tokenizer does not say where tokens stand: a fast one is needed")
-    reads = Reads(spread_layers(engine.model))
+    reads = Reads(spread_layers(engine.model), readings)
     reader = LineReader(engine.model, engine.tokenizer, reads)
     train, held_out = ([t for t in some if not reader.problem(t.task.question, t.answer)] for some in (train, held_out))
     _check_size([*train, *held_out], reads, engine.model.config.hidden_size, source.most_gib)
