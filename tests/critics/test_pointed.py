@@ -67,7 +67,7 @@ class Scripted:
         return 10
 
     def answer(self, questions):
-        lines = [int(question.messages[0].content.rsplit("line ", 1)[1].rstrip(".")) for question in questions]
+        lines = [int(question.messages[0].content.rsplit("line ", 1)[1].split("?")[0]) for question in questions]
         self.asked += lines
         quotes = [CODE.split("\n")[line - 1].strip() for line in lines]
         comments = [
