@@ -130,7 +130,7 @@ def test_bases_match_by_what_they_are_not_by_name(model):
     base = BaseIdentity.of("here", model.config, TOKENIZER)
     assert base.matches(base._replace(name="there"))
     assert not base.matches(base._replace(hidden=64))
-    assert not base.matches(base._replace(vocabulary=""))
+    assert not base.matches(base._replace(tokens=""))
 
 
 def test_layers_are_spread_over_the_model(model):

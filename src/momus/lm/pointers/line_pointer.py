@@ -24,6 +24,14 @@ from momus.lm.pointers.line_states import SURPRISES, LineStates, Reads
 
 LINE_POINTER_FILE = "line_pointer.safetensors"
 
+_PROBE = '''
+async def fetch_all(self, items: list[int], *, key=None, **options) -> dict[str, Any]:  # naïve, 漢字, 🙂
+    """Return "what's there", or raise ValueError."""
+    while i <= len(items) - 1 and not (value := items[i] % 17) or x[1:-2] != 3.14e-5:
+\t\treturn {name: lambda y: y ** 2 // 7 for name in sorted(os.environ, reverse=True)}
+'''
+"""Models that cut this alike have the same tokens, as far as code goes."""
+
 _MOST_LINES = 512
 """Lines with a place of their own; those below share the last one."""
 
@@ -138,14 +146,15 @@ class BaseIdentity(NamedTuple):
     architecture: str
     hidden: int
     layers: int
-    vocabulary: str
-    """SHA-256 of the tokens and their numbers."""
+    tokens: str
+    """SHA-256 of the numbers of the tokens that a fixed text is cut into."""
 
     @classmethod
     def of(cls, name: str, config: Any, tokenizer: Any) -> BaseIdentity:
         """Return the identity of a model, given its configuration and its tokenizer."""
-        tokens = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
-        digest = hashlib.sha256(tokens.encode()).hexdigest()
+        # Not the vocabulary: converters add tokens that no text has, for the special ones and up to a round size.
+        numbers = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
+        digest = hashlib.sha256(json.dumps(numbers).encode()).hexdigest()
         return cls(name, config.model_type, config.hidden_size, config.num_hidden_layers, digest)
 
     def matches(self, other: BaseIdentity) -> bool:
