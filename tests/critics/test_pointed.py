@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from momus.cli import main
+from momus.cli.shared.options import ReviewerOptions
+from momus.critics import small
 from momus.critics.open import open_at_setting, open_critic
 from momus.critics.pointed import (
     LEAST,
     LINES,
+    SHIPPED_POINTERS,
     OneComment,
     PointedCritic,
     find_pointer,
@@ -200,3 +203,25 @@ def test_mistakes_are_one_line(base, pointer, tmp_path, capsys):
         from momus.critics.open import _put_pointer
 
         _put_pointer(Scripted(), Scripted(), None, str(pointer))
+
+
+def test_the_small_critic_is_a_model_of_others_and_the_pointer_that_ships(base, monkeypatch, tmp_path, capsys, caplog):
+    assert ReviewerOptions(critic="small").model == small.BASE
+    assert ReviewerOptions(critic="small", model=str(base)).model == str(base)
+    with pytest.raises(UserError, match="--critic small has a pointer of its own"):
+        ReviewerOptions(critic="small", url="http://localhost:1")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    small.say_what_is_fetched(str(base))
+    assert not caplog.records
+    small.say_what_is_fetched(small.BASE)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"fetching {small.BASE} from the Hugging Face hub, once: 1.0 GB, licence Apache-2.0")
+
+
+def test_every_pointer_that_ships_is_whole_small_and_has_a_card():
+    files = sorted(SHIPPED_POINTERS.glob("*.safetensors"))
+    assert files
+    for file in files:
+        assert file.stat().st_size < 10e6
+        pointer = LinePointer.load(file)
+        assert pointer.base.name in file.with_suffix(".md").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from momus.critics.calibration import describe_promise, read_calibration
 from momus.critics.critic import Critic
 from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critics.refine import Refinement, refine
+from momus.critics.small import say_what_is_fetched
 from momus.critics.trained import SearchCritic, VotingCritic
 from momus.errors import UserError
 from momus.lm.chats.asking import Asking
@@ -66,6 +67,8 @@ def open_critic(
         UserError: A directory does not hold the model it should, or the options do not go together.
     """
     source = reward or RewardSource()
+    if url is None:
+        say_what_is_fetched(str(model))
     if is_prompted(model, url, kind):
         if source:
             raise UserError(

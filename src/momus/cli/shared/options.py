@@ -153,6 +153,9 @@ class AnyCriticOptions(CriticOptions):
 class ReviewerOptions(RefiningOptions, AnyCriticOptions):
     """A critic of code that has a dial."""
 
+    critic: Literal["small"] | None = None
+    """small is Qwen2.5-Coder-0.5B-Instruct, from the hub or from --model, with the pointer for it that ships with
+    Momus."""
     samples: int | None = None
     """Reviews by a model that chats of each function: with more than one, the dial is the share that must agree on a
     line. By default one, at temperature 0."""
@@ -161,6 +164,16 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
     pointer: str | None = None
     """What chooses the lines that a model that chats is asked about: what `momus train pointer` made of the same model,
     or none. By default one beside the model, or one that ships with Momus, where there is one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.critic is None:
+            return
+        if self.url is not None or self.pointer is not None:
+            raise UserError("--critic small has a pointer of its own and runs in this process: no --url, no --pointer")
+        from momus.critics.small import BASE
+
+        object.__setattr__(self, "model", self.model or BASE)  # it is an abbreviation of the two
 
     def source(self) -> RewardSource:
         """Return where the reward model of a critic that searches is, if anywhere: not one that only scores."""

@@ -1,0 +1,27 @@
+"""The small critic (`momus review --critic small`): a code model of others, and the pointer that ships for it."""
+
+from __future__ import annotations
+
+import logging
+
+BASE = "Qwen/Qwen2.5-Coder-0.5B-Instruct"
+"""The model on the hub; a folder or GGUF file with it is taken by --model."""
+
+SIZE_GB = 1.0
+LICENCE = "Apache-2.0"
+
+_LOG = logging.getLogger(__name__)
+
+
+def say_what_is_fetched(model: str) -> None:
+    """Say what is fetched from the hub and how large it is, where it has not been fetched before."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if model == BASE and not isinstance(try_to_load_from_cache(BASE, "model.safetensors"), str):
+        _LOG.warning(
+            "fetching %s from the Hugging Face hub, once: %.1f GB, licence %s (or give --model a folder or GGUF file "
+            "that has it)",
+            BASE,
+            SIZE_GB,
+            LICENCE,
+        )
