@@ -18,6 +18,7 @@ from momus.label.app import make_app
 from momus.label.kinds import KINDS
 from momus.label.people import People
 from momus.label.rules import NewItem
+from momus.label.running import open_runner
 from momus.label.schema import migrate, open_database
 from momus.label.security import Site
 from momus.label.store import Store
@@ -54,14 +55,17 @@ def bench(tmp_path):
     site = Site((f"http://127.0.0.1:{port}",))
     store = Store(database)
     store.add_items([NewItem(kind, ITEMS[kind], want=3) for kind in CHOSEN], "b", "o")
-    config = uvicorn.Config(make_app(database, store, site, Models()), port=port, log_level="error")
+    app = make_app(database, store, site, Models(), open_runner())
+    config = uvicorn.Config(app, port=port, log_level="error")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
     bench = type(
-        "Bench", (), {"database": database, "store": store, "people": People(database), "origin": site.origins[0]}
+        "Bench",
+        (),
+        {"app": app, "database": database, "store": store, "people": People(database), "origin": site.origins[0]},
     )
     yield bench
     server.should_exit = True
@@ -522,3 +526,29 @@ def test_an_owner_invites_and_watches(bench, sign_in):
     page.goto(bench.origin + "/status")
     cells = page.locator("tr", has_text="Improve an answer").first.locator("td").all_inner_texts()
     assert [cell.strip() for cell in cells[:3]] == ["1", "3", "1"]
+
+
+@pytest.mark.parametrize("kind", ["critique", "tamper"])
+def test_code_is_run_by_keyboard_and_by_mouse(sign_in, bench, kind):
+    if open_runner() is None:
+        pytest.skip("no cage here")
+    page = sign_in()
+    start(page, kind)
+    tab_to(page, ".run textarea")
+    page.keyboard.type("print(6 * 7)")
+    tab_to(page, ".run button")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('.output').textContent.includes('42')")
+    page.fill(".run textarea", "import os; print(os.listdir('/home'))")
+    page.click(".run button")
+    page.wait_for_function("document.querySelector('.output').textContent.includes('FileNotFoundError')")
+    assert "(ended with 1)" in page.inner_text(".output")
+    shot(page, f"run-{kind}")
+
+
+def test_there_is_no_run_button_where_the_cage_does_not_hold(sign_in, bench, monkeypatch):
+    monkeypatch.setattr(bench.app.state, "runner", None)
+    page = sign_in()
+    start(page, "critique")
+    page.wait_for_selector(".code")
+    assert page.locator(".run").count() == 0

@@ -50,12 +50,15 @@ class Serve(_OnDatabase):
     """A model that labelers can ask while they work: its folder or its name on the hub; with --url its name there."""
     url: str | None = None
     """An OpenAI-compatible server."""
+    run_code: bool = False
+    """Let labelers run the Python that they see, in a cage on this machine; left out where momus doctor escapes."""
     local: Annotated[LocalOptions, FLAT] = field(default_factory=LocalOptions)
 
     def run(self) -> int:
         """Print where it is and serve until interrupted."""
         from momus.cli.shared.output import say
         from momus.label.probe import open_models
+        from momus.label.running import open_runner
         from momus.label.serve import ServeConfig, open_store, owner_link, serve, site_of
 
         if not 0 <= self.review_share <= 1:
@@ -64,13 +67,16 @@ class Serve(_OnDatabase):
         site = site_of(config)
         self.local.check_used(self.model is not None and self.url is None)
         models = open_models(self.model, self.url, self.local.device, self.local.precision)
+        runner = open_runner() if self.run_code else None
+        if self.run_code and runner is None:
+            say("Labelers cannot run code here: there is no cage that holds (momus doctor says why).")
         database = open_store(self.database)
         link = owner_link(database, site, "first")
         database.close()
         say(f"The workbench is at {site.origins[0]}/ (Ctrl+C ends it; nothing is lost).")
         if link:
             say(f"It has no owner yet. This link signs you in as its owner, once, within 15 minutes:\n{link}")
-        serve(config, models)
+        serve(config, models, runner)
         return 0
 
 

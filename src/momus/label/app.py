@@ -27,6 +27,7 @@ from momus.label.kinds import KINDS, check
 from momus.label.people import INVITATION_SECONDS, SESSION_SECONDS, People, Role
 from momus.label.probe import Models, Probes
 from momus.label.rules import RefusedError
+from momus.label.running import Runner
 from momus.label.security import Endpoint, Limiter, Shield, Site, body_of, guarded
 from momus.label.store import Store
 from momus.label.texts import LANGUAGES, Words
@@ -36,7 +37,9 @@ SEAL_SECONDS = 2.0
 _PAGES = Environment(loader=PackageLoader("momus.label"), autoescape=True)
 
 
-def make_app(database: Database, store: Store, site: Site, models: Models | None = None) -> Starlette:
+def make_app(
+    database: Database, store: Store, site: Site, models: Models | None = None, runner: Runner | None = None
+) -> Starlette:
     """Return the application.
 
     Args:
@@ -44,6 +47,7 @@ def make_app(database: Database, store: Store, site: Site, models: Models | None
         store: The rules of assignment over it.
         site: Where it is reached.
         models: What labelers may ask while they work; None leaves those buttons out.
+        runner: What runs the code they see; None leaves the button out.
     """
 
     @asynccontextmanager
@@ -69,6 +73,7 @@ def make_app(database: Database, store: Store, site: Site, models: Models | None
     app.state.store = store
     app.state.people = People(database)
     app.state.probes = Probes(database, models) if models else None
+    app.state.runner = runner
     app.state.joins = Limiter(20, 60)
     app.state.asks = Limiter(20, 60)
     app.state.requests = Limiter(1200, 60)
@@ -195,6 +200,7 @@ async def work(request: Request) -> Response:
         "draft": lease.draft,
         "revision": lease.draft_revision,
         "lease": request.app.state.store.lease_seconds,
+        "run": request.app.state.runner is not None,
         "csrf": request.state.person.csrf,
         "words": {key: text for key, text in words.all.items() if key.startswith(("ui.", "key."))},
     }
@@ -260,6 +266,16 @@ async def answer_of(request: Request) -> Response:
     await run_in_threadpool(request.app.state.store.lease, token, person)
     result = await run_in_threadpool(request.app.state.probes.result, token, request.path_params["request"])
     return JSONResponse({"result": result})
+
+
+async def run(request: Request) -> Response:
+    """Run code of a task, as a labeler sees it or has changed it, in the cage."""
+    if request.app.state.runner is None:
+        raise HTTPException(404, "error.404")
+    request.app.state.asks.check(request.state.person.id)
+    body = await body_of(request, {"code": str, "then": str})
+    await run_in_threadpool(request.app.state.store.lease, request.path_params["token"], request.state.person.id)
+    return JSONResponse(await run_in_threadpool(request.app.state.runner.run, body["code"], body["then"]))
 
 
 async def mine(request: Request) -> Response:
@@ -331,6 +347,7 @@ ROUTES: tuple[tuple[str, str, Endpoint, Role | None], ...] = (
     ("POST", "/api/work/{token}/decline", decline, "labeler"),
     ("POST", "/api/work/{token}/probe", ask, "labeler"),
     ("GET", "/api/work/{token}/probe/{request}", answer_of, "labeler"),
+    ("POST", "/api/work/{token}/run", run, "labeler"),
     ("GET", "/status", status, "owner"),
     ("GET", "/status.csv", status_csv, "owner"),
     ("GET", "/people", people, "owner"),

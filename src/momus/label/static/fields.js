@@ -2,6 +2,7 @@
 import { el, format, scale, segments, unique } from "./dom.js";
 import { bugs, comments } from "./marks.js";
 import { content } from "./panels.js";
+import { runner } from "./run.js";
 
 export function makeField(spec, context) {
   const make = { text, flag, choice, scale: oneScale, checks, questions, pairs, cards, ladder, matrix, code, probe, comments, bugs }[spec.type];
@@ -165,6 +166,7 @@ function code(spec, context) {
   const node = el("div", { class: "merge" }, el("div", { class: "heads", "aria-hidden": "true" }, el("span", {}, t["ui.original"]), el("span", {}, t["ui.changed"])));
   const editor = context.sideBySide({ parent: node, original: spec.original, text: spec.original, label: t["ui.changed"], originalLabel: t["ui.original"], nonce, code: !spec.prose, changed });
   node.append(el("div", { class: "heads" }, el("span", { class: "hint" }, t["ui.tab"]), el("button", { type: "button", onclick: () => editor.set(spec.original) }, t["ui.reset"])));
+  if (context.task.run && !spec.prose) node.append(runner(editor.text, context));
   return {
     node, value: editor.text, set: editor.set, focus: editor.focus, selectedLines: editor.selectedLines,
     missing: () => editor.text() === spec.original,

@@ -1,5 +1,6 @@
 // What a task shows: prose, conversations, code with lines that can be chosen, bugs, critiques, somebody's submission.
 import { el, format } from "./dom.js";
+import { runner } from "./run.js";
 
 export function makePanel(spec, context) {
   const node = el("section", { class: `panel panel-${spec.type}`, "aria-label": spec.label }, el("h2", {}, spec.label));
@@ -17,7 +18,8 @@ function prose(spec, node) { node.append(...content(spec)); return {}; }
 const turns = prose;
 
 // One button for each line; only one is in the Tab order, arrows move, Enter or a click chooses the first and the last.
-function code(spec, node, { t }) {
+function code(spec, node, context) {
+  const { t } = context;
   const hint = el("p", { class: "hint", "aria-live": "polite", hidden: true }, t["ui.pickfirst"]);
   const buttons = spec.lines.map((line, i) => el("button", {
     type: "button", tabindex: i ? "-1" : "0", "aria-label": `${i + 1}: ${line}`,
@@ -29,6 +31,7 @@ function code(spec, node, { t }) {
     if (i === mark.first) items[i - 1].append(el("b", { class: "tag" }, format(t["ui.bug"], mark.name)));
   }
   node.append(hint, el("ol", { class: spec.prose ? "code wrap" : "code", "aria-label": spec.label }, items));
+  if (context.task.run && !spec.prose) node.append(runner(() => spec.lines.join("\n"), context));
   let first = null, range = null, listener = null;
 
   function move(event, i) {
