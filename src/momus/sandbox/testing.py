@@ -17,7 +17,8 @@ from momus.sandbox.run import run_unchecked
 Verdict = Literal["passed", "failed", "error", "time", "memory"]
 
 TEST_LIMITS = Limits(seconds=5.0)
-_START = 5.0  # seconds for the cage and Python to start, however busy the machine
+_START = 60.0  # seconds for the cage and Python to start, however busy the machine
+_PATIENCE = 10  # seconds by the clock for each of processor time
 _LARGEST_BATCH = 64
 
 
@@ -48,7 +49,8 @@ def run_tests(answer: str, tests: Sequence[str], setup: str = "", limits: Limits
         answer: Python code.
         tests: Statements that raise where the answer is wrong, such as `assert f(1) == 2`.
         setup: Code to run before the answer, such as imports.
-        limits: What it may use; the seconds are for the answer and all its tests.
+        limits: What it may use; the seconds are of processor time for the answer with all its tests, and ten times as
+            many by the clock.
 
     Raises:
         NoCageError: There is no cage here, or it does not hold.
@@ -73,7 +75,7 @@ def run_tests_on_each(
         batch = answers[len(results) : len(results) + _LARGEST_BATCH]
         token = secrets.token_hex(8)
         job = {"answers": batch, "tests": tests, "setup": setup, "seconds": limits.seconds, "token": token}
-        whole = replace(limits, seconds=_START + limits.seconds * len(batch), output_bytes=16 * MB)
+        whole = replace(limits, seconds=_START + _PATIENCE * limits.seconds * len(batch), output_bytes=16 * MB)
         outcome = run_unchecked(program, json.dumps(job), whole)
         results += (read := _read(outcome, token))
         if len(read) < len(batch):  # the next one is what ended the run

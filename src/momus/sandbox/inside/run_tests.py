@@ -11,6 +11,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+PATIENCE = 10
+"""Seconds by the clock for each of processor time: machines are busy."""
+
 
 def run_answer(answer: str, job: dict[str, Any], report: Callable[[str, str], None]) -> None:
     """Run one answer's code, then each test after it; report each test's verdict and message as it is known."""
@@ -49,7 +52,8 @@ def in_a_process(answer: str, job: dict[str, Any]) -> tuple[list[list[str]], str
             null = os.open(os.devnull, os.O_RDWR)
             for stream in range(3):
                 os.dup2(null, stream)
-            signal.setitimer(signal.ITIMER_REAL, job["seconds"])
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_PROF, job["seconds"])
             lines = os.fdopen(writer, "w")
             token = job.pop("token")
 
@@ -62,11 +66,20 @@ def in_a_process(answer: str, job: dict[str, Any]) -> tuple[list[list[str]], str
         finally:
             os._exit(code)
     os.close(writer)
+    late = []
+
+    def end(*_: object) -> None:
+        late.append(child)
+        os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE * job["seconds"])
     with os.fdopen(reader, errors="replace") as lines:
         got = [json.loads(line.removeprefix(job["token"])) for line in lines if line.startswith(job["token"])]
     status = os.waitpid(child, 0)[1]
-    by_alarm = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
-    return got, "time" if by_alarm else "error"
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    too_long = late or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF)
+    return got, "time" if too_long else "error"
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ TOGETHER = 64
 """Questions asked at once: what a kill may cost."""
 
 LIMITS = Limits(seconds=2.0)
+SEARCH_LIMITS = Limits(seconds=0.7)
+"""Of one edit that is tried: many make loops that never end."""
 
 WRONG = ("wrong result", "an exception", "too slow")
 """How an answer does that is Python, has the name asked for, and fails a test."""
@@ -59,7 +61,7 @@ class _Answer:
 
     def passes(self, codes: Sequence[str]) -> list[bool]:
         """Say of each of some codes whether it passes the problem's tests."""
-        results = run_tests_on_each(codes, self.problem.tests, self.problem.setup, LIMITS)
+        results = run_tests_on_each(codes, self.problem.tests, self.problem.setup, SEARCH_LIMITS)
         return [result.passed for result in results]
 
 

@@ -22,7 +22,7 @@ from momus.tamper.natural.answers import code_of
 from momus.tamper.natural.problems import Problem
 from momus.tamper.sites import find_edits
 
-MOST_EDITS = 512
+MOST_EDITS = 256
 """Changes of one answer that are tried."""
 
 _MOST_NAMES = 12
