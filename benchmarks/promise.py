@@ -2,12 +2,12 @@
 
     python benchmarks/promise.py --model FOLDER [--answers 80] [--kept FILE] [--splits 200] [--json FILE]
 
-The model reviews held-out functions of the standard library, half of them with inserted bugs, once and greedily, and
-every comment gets the probability that the same model gives it of being right. Then the answers are split at random
-200 times: on one half the dial is calibrated, a limit of false comments per clean function is asked for, and on the
-other half the false comments at the promised setting are counted. That count varies as much as the measurement did: of
-a promise that holds for the rate in 97.5 of 100 cases, it goes beyond the limit in up to P(Z > 1.96 / sqrt(2)) = 8 of
-100. FILE keeps the answers, so that the run can be interrupted.
+The model reviews held-out functions of the standard library, half of them with inserted bugs, eight times each; the
+dial is the share of the reviews that must agree on a line. Then the answers are split at random 200 times: on one half
+the dial is calibrated, a limit of false comments per clean function is asked for, and on the other half the false
+comments at the promised setting are counted. That count varies as much as the measurement did: of a promise that holds
+for the rate in 97.5 of 100 cases, it goes beyond the limit in up to P(Z > 1.96 / sqrt(2)) = 8 of 100. FILE keeps the
+answers, so that the run can be interrupted.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from common import Goal, Report, parser
 
 from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critics.refine import RememberingCritic
-from momus.critics.scores.critic import ScoredCritic
-from momus.critics.scores.judged import JudgedScore
 from momus.errors import UserError
 from momus.evaluate.critics.calibration import calibrate
 from momus.lm.chats.cache import AnswerCache, CachedChat
@@ -34,7 +32,7 @@ from momus.review.answers import answers as gather
 from momus.review.answers import task_to_read
 from momus.tamper.truth import judge
 
-ASKED = (0.5, 1.0, 1.5, 2.0, 3.0)
+ASKED = (0.2, 0.3, 0.5, 0.8, 1.2)
 EXPECTED = 0.083
 AT_ONCE = 8
 
@@ -45,15 +43,15 @@ def main() -> None:
     options.add_argument("--model", required=True, help="folder of a model that chats")
     options.add_argument("--answers", type=int, default=80, help="functions (80)")
     options.add_argument("--kept", type=Path, default=Path("promise.sqlite"), help="where answers are kept")
+    options.add_argument("--samples", type=int, default=8, help="reviews of each function (8)")
     options.add_argument("--tokens", type=int, default=200, help="longest review (200)")
     options.add_argument("--seconds", type=float, default=float("inf"), help="begin no function after so long")
     options.add_argument("--splits", type=int, default=200, help="splits (200)")
     report = Report(chosen := options.parse_args())
     torch.set_num_threads(chosen.threads)
     chat = CachedChat(open_chat(chosen.model), AnswerCache(chosen.kept))
-    critic = RememberingCritic(
-        ScoredCritic(PromptedCritic(chat, PromptedConfig(max_tokens=chosen.tokens)), JudgedScore(chat))
-    )
+    config = PromptedConfig(samples=chosen.samples, max_tokens=chosen.tokens)
+    critic = RememberingCritic(PromptedCritic(chat, config))
     known, data, _ = gather([], None, critic, 8 if chosen.quick else chosen.answers, 0)
     began, done = perf_counter(), 0
     for start in range(0, len(known), AT_ONCE):

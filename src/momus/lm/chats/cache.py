@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from pathlib import Path
 from momus.errors import UserError
 from momus.lm.chats.protocol import Answer, Chat, ChatAround, Question, Usage
 from momus.lm.engine import Choice
+from momus.records import Message
 
 LARGEST = 256 << 20
 """Bytes of answers that a cache keeps by default."""
@@ -177,6 +178,7 @@ class CachedChat(ChatAround):
     def __init__(self, chat: Chat, cache: AnswerCache, version: str = "") -> None:
         super().__init__(chat)
         self._cache, self._version, self.hits = cache, version, 0
+        self._identity: Mapping[str, str] | None = None
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions: from the cache where it has them, and of equal ones ask one.
@@ -198,6 +200,33 @@ class CachedChat(ChatAround):
                 answers[key] = answer if key not in first else _with_usage(first[key], answer.usage)
         return [answers[key] for key in keys]
 
+    def identity(self) -> Mapping[str, str]:
+        """Return what tells the model from others; what takes loading to be told is kept, as answers are."""
+        signature = self.signature()
+        if not signature:
+            return self._chat.identity()
+        if self._identity is None:
+            text = self._kept(f"identity {signature}", lambda: json.dumps(dict(self._chat.identity())))
+            self._identity = {str(name): str(value) for name, value in json.loads(text).items()}
+        return self._identity
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Return the tokens of a conversation; what takes a tokenizer to be told is kept, as answers are."""
+        signature = self.signature()
+        if not signature:
+            return self._chat.count(messages)
+        told = json.dumps([message.model_dump(mode="json", exclude_defaults=True) for message in messages])
+        return int(self._kept(f"count {signature} {told}", lambda: str(self._chat.count(messages))))
+
+    def _kept(self, name: str, find: Callable[[], str]) -> str:
+        """Return the text kept under a name; where there is none, find and keep it."""
+        key = hashlib.sha256(name.encode()).hexdigest()
+        known = self._cache.get([key])
+        if key not in known:
+            self._cache.put({key: Answer(find())})
+            known = self._cache.get([key])
+        return known[key].text
+
     def missing(self, questions: Sequence[Question]) -> list[Question]:
         """Return the questions that would have to be asked, each once."""
         keys = self._keys(questions)
@@ -205,7 +234,7 @@ class CachedChat(ChatAround):
         return list({key: question for key, question in zip(keys, questions, strict=True) if key not in known}.values())
 
     def _keys(self, questions: Sequence[Question]) -> list[str]:
-        model = json.dumps([dict(self._chat.identity()), self._version], sort_keys=True)
+        model = json.dumps([dict(self.identity()), self._version], sort_keys=True)
         return [hashlib.sha256(f"{model} {question.digest}".encode()).hexdigest() for question in questions]
 
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from momus.lm.chat import ChatFormat
 from momus.lm.chats.engine import EngineChat
 from momus.lm.chats.protocol import Answer, Question
-from momus.lm.codec import read_tokenizer
 from momus.records import Message
 
 if TYPE_CHECKING:
+    from momus.lm.chat import ChatFormat
     from momus.lm.local.load import Precision
 
 
 class LocalChat:
     """Asks a model of this process; what a cache answers costs no loading.
+
+    Of a model in a folder or file not even its tokenizer is loaded before something needs it.
 
     Args:
         model: Its folder, GGUF file or name on the hub.
@@ -26,15 +31,31 @@ class LocalChat:
         precision: What it is computed in; by default what `choose_precision` takes.
 
     Raises:
-        UserError: It has no tokenizer that can be used.
+        UserError: It has no tokenizer that can be used, or there is no such device.
     """
 
     def __init__(self, model: str, device: str | None = None, precision: Precision | None = None) -> None:
-        from momus.lm.local.load import choose_device, choose_precision
+        self._model, self._wanted = model, (device, precision)
+        if device is not None or not _has_tokenizer(Path(model)):
+            _ = self._place, self._format  # what is wrong is told now
 
-        self._model, self._format = model, ChatFormat(read_tokenizer(model))
-        self._device = choose_device(device)
-        self._precision = precision or choose_precision(model, self._device)
+    def signature(self) -> str:
+        """Return what decides the identity and the counts: the files as they lie there, and the machine; "" on the hub.
+
+        A file is told by its size and time of change, as by other tools that do not read what did not change.
+        """
+        return self._signature
+
+    @cached_property
+    def _signature(self) -> str:
+        path = Path(self._model)
+        files = [path] if path.is_file() else sorted(path.glob("*")) if path.is_dir() else []
+        if not files:
+            return ""
+        seen = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+        packages = [_version(name) for name in ("momus", "torch", "transformers")]
+        machine = [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES", ""), Path("/dev/nvidiactl").exists()]
+        return json.dumps([self._model, str(path.resolve()), seen, self._wanted, packages, machine])
 
     @property
     def name(self) -> str:
@@ -50,7 +71,7 @@ class LocalChat:
         """
         from momus.lm.local.load import load_local_engine
 
-        engine = load_local_engine(self._model, self._device, self._precision)
+        engine = load_local_engine(self._model, *self._place)
         return EngineChat(engine, engine.tokenizer, self._model, constrained=True)
 
     def identity(self) -> Mapping[str, str]:
@@ -71,4 +92,32 @@ class LocalChat:
 
         path = Path(self._model)
         known = model_digest(path) if path.exists() else ""
-        return known if self._precision == "fp32" else f"{known} bfloat16"  # which may write something else
+        return known if self._place[1] == "fp32" else f"{known} bfloat16"  # which may write something else
+
+    @cached_property
+    def _format(self) -> ChatFormat:
+        from momus.lm.chat import ChatFormat
+        from momus.lm.codec import read_tokenizer
+
+        return ChatFormat(read_tokenizer(self._model))
+
+    @cached_property
+    def _place(self) -> tuple[str, Precision]:
+        """The device and the precision."""
+        from momus.lm.local.load import choose_device, choose_precision
+
+        device, precision = self._wanted
+        place = choose_device(device)
+        return place, precision or choose_precision(self._model, place)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    """Return whether a folder has the files of a model and of a fast tokenizer."""
+    return all((folder / name).is_file() for name in ("config.json", "tokenizer.json"))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

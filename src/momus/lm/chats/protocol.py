@@ -146,6 +146,10 @@ class ChatAround:
         """Return the tokens of a conversation; see `Chat.count`."""
         return self._chat.count(messages)
 
+    def signature(self) -> str:
+        """Return what decides the identity and the counts, told at no cost; "" where nothing does."""
+        return str(getattr(self._chat, "signature", str)())
+
 
 def without_thinking(text: str) -> str:
     """Return a text without the thinking that it begins with: "" where it is all thinking.
