@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from momus.critics.bare import bare
-from momus.critics.prompted import PromptedConfig, PromptedCritic, number_lines, write_prompt
+from momus.critics.prompted import PromptedConfig, PromptedCritic, number_lines, read_prompt, write_prompt
 from momus.critics.reading import read_comments
 from momus.critics.scores.judged import write_prompt as write_about
 from momus.critique import Comment, anchor
@@ -51,7 +51,8 @@ def test_code_stands_between_marks_that_do_not_occur_in_it(code):
     prompt = write_prompt(task_of(code), rules="Never shout.")
     opening, closing = list(MARKS.finditer(prompt))[-2:]
     assert prompt[opening.end() + 1 : closing.start() - 1] == number_lines(code)
-    assert len(opening[0]) == len(closing[0]) and closing.end() == len(prompt)
+    assert len(opening[0]) == len(closing[0])
+    assert prompt[closing.end() :].rstrip() == read_prompt("code").split("{text}")[1].rstrip()
     assert opening[0] not in code and closing[0] not in code
 
 
