@@ -55,7 +55,7 @@ def test_a_model_that_changed_is_asked_anew(folder, tmp_path):
 def test_a_second_review_loads_neither_a_model_nor_a_tokenizer(folder, tmp_path):
     code = tmp_path / "code.py"
     code.write_text(CODE)
-    arguments = ["review", str(code), "--model", str(folder), "--kind", "prompted", "--json"]
+    arguments = ["review", str(code), "--model", str(folder), "--kind", "prompted", "--pointer", "none", "--json"]
     answers = (
         "from momus.lm.chats.local import LocalChat; from momus.lm.chats.protocol import Answer\n"
         "LocalChat.answer = lambda self, questions: [Answer('{\"comments\": []}')] * len(questions)\n"
