@@ -37,7 +37,7 @@ def test_exit_codes(repository, critic, capsys):
     assert main(["review", "--staged", "--advisory"]) == 0
     critic.fails_after = 0
     capsys.readouterr()
-    assert main(["review", "--staged"]) == 4
+    assert main(["review", "--staged", "--no-cache"]) == 4
     assert "nothing was reviewed: the server is gone" in capsys.readouterr().err
     assert main(["review", "--staged", "--patch", "-"]) == 2
     assert main(["review", "--diff", "gone"]) == 2

@@ -37,7 +37,8 @@ import momus.cli, momus.critics.open as critics, momus.review.reviewer as review
 def review_targets(targets, critic, setting, most, **more):
     for target in targets:
         for number in range(20_000):
-            yield FileReview(target.source.path, (Finding(1, 1, "f", "return x", f"Odd, {number}."),), 1)
+            finding = Finding(1, 1, "f", "return x", f"Odd, {number}.")
+            yield FileReview(target.source.path, (finding,), 1, name=target.name)
 
 critics.open_at_setting = lambda *options, **more: (SimpleNamespace(identity=dict), 0.0, "")
 reviewer.review_targets = review_targets

@@ -141,6 +141,8 @@ def apply_ignores(review: FileReview, source: Source) -> FileReview:
 def read_ignores(text: str) -> dict[int, str]:
     """Return for numbers of lines the reason why comments on them are dismissed; one without a reason counts not."""
     reasons: dict[int, str] = {}
+    if "momus:" not in text:
+        return reasons
     lines = text.split("\n")
     for number, line in enumerate(lines, 1):
         if "momus:" in line and (found := _IGNORE.search(" ".join(line.split()))) and found[1]:

@@ -18,7 +18,6 @@ from momus.errors import UserError
 from momus.files import JsonError, parse_json, write_json
 from momus.lm.chats.cache import default_path
 from momus.review.decisions import find_unit
-from momus.review.files import Source
 from momus.review.findings import FileReview, Finding
 from momus.review.identity import Identity, match
 from momus.review.reviewer import Target, with_status
@@ -128,32 +127,26 @@ def compare(
     def change(finding: Finding) -> Finding:
         return replace(finding, status="open") if finding.status == "new" and finding.identity in there else finding
 
-    read = {target.name: _Read(target) for target in targets}
+    read = {target.name: target for target in targets}
     fixed, kept = [], []
     for identity, shown in known.items():
         if identity in paired:
             continue
         now = replace(identity, path=renamed.get(identity.path, identity.path))
         looked = read.get(now.path)
-        if (looked is None and not exists(now.path)) or (looked is not None and looked.settles(now)):
+        if (looked is None and not exists(now.path)) or (looked is not None and _settles(looked, now)):
             fixed.append(identity)
         else:
             kept.append(shown)
     return [with_status(review, change) for review in reviews], fixed, kept
 
 
-class _Read:
-    """Which definitions of a target were looked at."""
-
-    def __init__(self, target: Target) -> None:
-        self._source: Source = target.source
-        touched = target.on_change
-        self._names = {
-            unit.name
-            for unit in units(target.source)
-            if touched is None or not touched.isdisjoint(range(unit.lines[0], unit.lines[-1] + 1))
-        }
-
-    def settles(self, identity: Identity) -> bool:
-        """Return whether a finding that is not made any more is fixed: its definition was read, or its code is gone."""
-        return identity.function in self._names or find_unit(identity, self._source) is None
+def _settles(target: Target, identity: Identity) -> bool:
+    """Return whether a finding that is not made any more is fixed: its definition was read, or its code is gone."""
+    touched = target.on_change
+    names = (
+        unit.name
+        for unit in units(target.source)
+        if touched is None or not touched.isdisjoint(range(unit.lines[0], unit.lines[-1] + 1))
+    )
+    return identity.function in names or find_unit(identity, target.source) is None

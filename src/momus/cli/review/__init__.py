@@ -59,16 +59,19 @@ def command(
     from rich.progress import track
 
     from momus.cli.review.configured import fill_in
+    from momus.cli.review.opening import open_reviewer
     from momus.cli.shared.costs import tell_cost, tell_estimate, tell_fallen
     from momus.cli.shared.output import check_file
     from momus.errors import UserError
+    from momus.lm.chats.cache import AnswerCache, default_path
+    from momus.review.cache import Kept, review_kept
     from momus.review.configuration import read_settings
     from momus.review.context.gather import add_context, list_context
     from momus.review.formats.text import print_review, print_skipped
     from momus.review.interactive import Keyboard, Session, check_terminal
     from momus.review.known import Known, baseline_of
     from momus.review.result import Manifest, Review, collect
-    from momus.review.reviewer import review_targets, tasks_of_target
+    from momus.review.reviewer import tasks_of_target
     from momus.review.scope import exclude, leave_out_unread
     from momus.terminal import visible
 
@@ -80,6 +83,7 @@ def command(
         check_file(output.html, "--html")
     if output.interactive:
         check_terminal()
+    kept = None if cost.no_cache else Kept(AnswerCache(default_path()))
     scope = change.read(paths)
     settings = read_settings(scope)
     exclude(scope, settings.exclude)
@@ -91,25 +95,9 @@ def command(
         manifest = Manifest(base=scope.base, head=scope.head, files=tuple(scope.unread), notes=tuple(scope.notes))
         return _finish(Review((), tuple(scope.skipped), manifest), output)
 
-    from momus.critics.open import open_at_setting
-
     dial, critic, cost = fill_in(settings, scope, dial, critic, cost)
     asking = cost.asking()
-    reviewer, setting, promise = open_at_setting(
-        critic.model,
-        critic.source(),
-        dial.confidence,
-        dial.false_alarms,
-        dial.calibration,
-        url=critic.url,
-        kind=critic.kind,
-        prompted=critic.prompted(),
-        device=critic.device,
-        precision=critic.precision,
-        asking=asking,
-        refined=critic.refined(),
-        pointer=critic.pointer,
-    )
+    reviewer, setting, promise = open_reviewer(critic, dial, asking, kept)
     print_skipped(leave_out_unread(scope, reviewer), progress)
     if promise:
         progress.print(visible(promise), style="dim", markup=False, soft_wrap=True)
@@ -126,7 +114,7 @@ def command(
     earlier = Known(scope, reviewer.identity(), setting, baseline, known.previous, trusted=not known.untrusted)
     console, reviews = Console(), []
     by_risk = change.is_asked or cost.budget_tokens is not None
-    reading = review_targets(scope.targets, reviewer, setting, dial.max_comments, by_risk=by_risk, keep_going=True)
+    reading = review_kept(scope.targets, reviewer, setting, dial.max_comments, kept, by_risk=by_risk)
     title, total = "Reviewing", len(scope.targets)
     for review in track(reading, title, total, console=progress, transient=True, disable=not progress.is_terminal):
         reviews.append(earlier.apply(review))

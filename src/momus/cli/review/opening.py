@@ -1,0 +1,62 @@
+"""The critic of a review: opened at its setting, and what it wrote about the same code before."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from momus.cli.review.options import DialOptions
+    from momus.cli.shared.options import ReviewerOptions
+    from momus.critics.critic import Critic
+    from momus.lm.chats.asking import Asking
+    from momus.review.cache import Kept
+
+
+def open_reviewer(
+    critic: ReviewerOptions, dial: DialOptions, asking: Asking, kept: Kept | None
+) -> tuple[Critic, float, str]:
+    """Open a critic at its setting; a trained one only when it has to read something that is not kept.
+
+    Returns:
+        The critic, the setting of its dial, and what that promises.
+    """
+    from momus.critics import open as opening
+
+    def open_now() -> tuple[Critic, float, str]:
+        return opening.open_at_setting(
+            critic.model,
+            critic.source(),
+            dial.confidence,
+            dial.false_alarms,
+            dial.calibration,
+            url=critic.url,
+            kind=critic.kind,
+            prompted=critic.prompted(),
+            device=critic.device,
+            precision=critic.precision,
+            asking=asking,
+            refined=critic.refined(),
+            pointer=critic.pointer,
+        )
+
+    files = _files(critic, dial)
+    if kept is None or files is None:
+        return open_now()
+    from momus.review.cache import KeptCritic
+    from momus.review.opened_later import open_later
+
+    chosen = {name: str(value) for name, value in [*asdict(critic).items(), *asdict(dial).items()] if value is not None}
+    opened, setting, promise = open_later(open_now, [chosen], files, kept)
+    return KeptCritic(opened, kept) if opened.identity().get("kind") != "prompted" else opened, setting, promise
+
+
+def _files(critic: ReviewerOptions, dial: DialOptions) -> list[Path] | None:
+    """Return the files that decide what a trained critic is; None where it is not one of this machine alone."""
+    from momus.lm.tiny import TINY
+
+    model = Path(critic.model) if critic.model else TINY
+    if critic.url or critic.reward_url or critic.score or critic.second_opinion or not model.exists():
+        return None
+    return [model, *filter(None, (critic.reward, dial.calibration, critic.rules))]

@@ -1,0 +1,72 @@
+"""A trained critic that is opened when something has to be read, and known before: so that nothing new costs nothing.
+
+What a critic is (`Critic.identity`) takes loading it to say. So it is kept by the options it was opened with and the
+sizes and times of its files, which change when the files do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from momus.critics.critic import AgreementDial, Critic, Dial, LengthDial
+from momus.records import Task
+from momus.review.cache import Kept, digest
+from momus.search.result import SearchResult
+
+_DIALS: dict[str, type[AgreementDial] | type[LengthDial]] = {"voting": AgreementDial, "search": LengthDial}
+
+Opened = tuple[Critic, float, str]
+"""A critic, the setting of its dial, and what that promises."""
+
+
+def open_later(open_now: Callable[[], Opened], options: Sequence[Any], files: Sequence[Path], kept: Kept) -> Opened:
+    """Return a critic that is opened when it has to read; at once, where it is not known yet or no trained one.
+
+    Args:
+        open_now: Opens it.
+        options: All that it is opened with, as what JSON can hold.
+        files: The files and folders that decide what it is.
+        kept: Where what it is is kept.
+    """
+    key = digest("critic", list(options), [_stamp(path) for path in files])
+    if text := kept.get([key]).get(key):
+        known = json.loads(text)
+        later = _OpenedLater(lambda: open_now()[0], known["identity"], tuple(known["languages"]))
+        return later, known["setting"], known["promise"]
+    critic, setting, promise = open_now()
+    identity = dict(critic.identity())
+    if identity.get("kind") in _DIALS:
+        known = {"identity": identity, "languages": list(getattr(critic, "languages", ()))}
+        kept.put({key: json.dumps({**known, "setting": setting, "promise": promise})})
+    return critic, setting, promise
+
+
+class _OpenedLater:
+    def __init__(self, open_now: Callable[[], Critic], identity: Mapping[str, Any], languages: tuple[str, ...]) -> None:
+        self._open, self._identity, self.languages = open_now, identity, languages
+        self.dial: Dial = _DIALS[identity["kind"]]()
+        self._critic: Critic | None = None
+
+    def fits(self, task: Task) -> bool:
+        return self._opened().fits(task)
+
+    def write(self, tasks: Sequence[Task]) -> Sequence[SearchResult]:
+        return self._opened().write(tasks)
+
+    def identity(self) -> Mapping[str, Any]:
+        return self._identity
+
+    def _opened(self) -> Critic:
+        if self._critic is None:
+            self._critic = self._open()
+        return self._critic
+
+
+def _stamp(path: Path) -> list[Any]:
+    """Return the names, sizes and times of a file, or of the files of a folder."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [(file.name, file.stat()) for file in files if file.is_file()]
+    return [str(path.resolve()), [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]]
