@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from pydantic import model_validator
+
 from momus.critique import Comment, Critique, format_critique
 from momus.files import write_lines
 from momus.records import Judgement, Record, Task, read_jsonl
@@ -73,6 +75,14 @@ class Decision(Record):
     setting: float = 0.0
     confidence: float | None = None
 
+    @model_validator(mode="after")
+    def _holds_a_comment(self) -> Decision:
+        self._comment()
+        return self
+
+    def _comment(self) -> Comment:
+        return Comment(highlight=self.quote.strip("\n"), text=self.text)
+
     @property
     def identity(self) -> Identity:
         """What the comment is known by."""
@@ -82,10 +92,9 @@ class Decision(Record):
         """Return the decision as a judgement of the critique that is this one comment."""
         from momus.lm.prompts import prompt_of
 
-        comment = Comment(highlight=self.quote.strip("\n"), text=self.text)
         return Judgement(
             prompt=prompt_of(Task(id=self.identity.fingerprint, question=self.question, answer=self.answer)),
-            answer=format_critique(Critique(comments=(comment,))),
+            answer=format_critique(Critique(comments=(self._comment(),))),
             values={ACCEPTED: float(self.decision == "accepted")},
             author=self.critic,
             labeler=self.by,

@@ -55,7 +55,8 @@ def recall(path: Path) -> list[Shown]:
     """Read what was shown; a file that is not there, or cannot be used any more, holds nothing."""
     try:
         rows = json.loads(path.read_bytes())
-        return [Shown(Identity(**row.pop("identity")), **row) for row in rows]
+        shown = [Shown(Identity(**row.pop("identity")), **row) for row in rows]
+        return shown if all(map(_is_sound, shown)) else []
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return []
 
@@ -75,7 +76,7 @@ def read_shown(path: Path) -> list[Shown]:
         document = parse_json(path.read_text(encoding="utf-8"))
         critic = document["manifest"]["critic"]
         setting = float(document["manifest"]["setting"])
-        return [
+        shown = [
             Shown(
                 Identity(file["name"], row["function"], row["code"], row["number"], row["nth"]),
                 row["text"],
@@ -89,10 +90,21 @@ def read_shown(path: Path) -> list[Shown]:
             for row in (*file["findings"], *file["outside"])
             if row["status"] != "dismissed"
         ]
+        if not all(map(_is_sound, shown)):
+            raise TypeError("a field is of another type")
+        return shown
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    except (JsonError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (JsonError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: not what momus review --format json writes") from error
+
+
+def _is_sound(shown: Shown) -> bool:
+    identity = shown.identity
+    texts = (identity.path, identity.function, identity.code, shown.text, shown.quote)
+    numbers = (identity.number, identity.nth)
+    confident = shown.confidence is None or isinstance(shown.confidence, int | float)
+    return all(isinstance(t, str) for t in texts) and all(isinstance(n, int) for n in numbers) and confident
 
 
 def shown_in(reviews: Sequence[FileReview], critic: Mapping[str, Any], setting: float) -> list[Shown]:
