@@ -102,7 +102,8 @@ def _row(action: argparse.Action) -> tuple[str, str, str]:
     default = {"required": "required", "None": "", "False": "", "default: ": ""}.get(default, f"`{default}`")
     if default in ("``", "`''`"):
         default = ""
-    name = " ".join(filter(None, [*action.option_strings[-1:], _kind(action)]))
+    named = action.option_strings[-1:] or [action.dest.rpartition(".")[2].replace("_", "-").upper()]
+    name = " ".join(filter(None, [*named, _kind(action) if action.option_strings else ""]))
     return f"`{name}`", _text(_DEFAULT.sub("", help_text)).replace("\n\n", "<br>").replace("|", r"\|"), default
 
 

@@ -130,8 +130,8 @@ def test_a_seed_that_no_generator_takes_is_refused_first(refused, command, seed)
 
 def test_every_seed_of_the_command_line_is_checked():
     """`Seed` is the type of all of them; `momus train` has its settings' own."""
-    own = [path for path in Path(cli.__file__).parent.glob("*.py") if "seed: int =" in path.read_text()]
-    assert own == []
+    wrong = [path for path in Path(cli.__file__).parent.glob("*.py") if "seed: int =" in path.read_text()]
+    assert wrong == []
 
 
 def test_a_misspelt_command_is_suggested(capsys):
@@ -204,8 +204,8 @@ def test_names_that_are_not_utf8_are_tampered_with_like_others(code, tmp_path):
     out = tmp_path / "out"
     assert main(["tamper", str(tmp_path), "--out", str(out)]) == 0
     found = list(read_jsonl(out / "tampers.jsonl", Tamper))
-    assert [own.task.id for own in found] == [f"{tmp_path.as_posix()}/caf\\xe9.py", code.as_posix()]
-    assert [(out / path.name).read_text() for path in (odd, code)] == [own.answer for own in found]
+    assert [record.task.id for record in found] == [f"{tmp_path.as_posix()}/caf\\xe9.py", code.as_posix()]
+    assert [(out / path.name).read_text() for path in (odd, code)] == [record.answer for record in found]
 
 
 def test_no_room_for_so_many_bugs(code, capsys):

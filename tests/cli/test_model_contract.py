@@ -45,14 +45,14 @@ def test_then_it_is_one_line_and_nothing_is_written(paper, capsys):
         assert main(["feedback", str(paper), "--model", "m", "--url", server.url]) == 2
     error = capsys.readouterr().err
     assert "the answer was cut off: raise --answer-tokens" in error and error.count("\n") == 1
-    assert [own.name for own in paper.parent.iterdir()] == ["paper.md"]
+    assert [path.name for path in paper.parent.iterdir()] == ["paper.md"]
 
 
 def test_quotes_that_are_nowhere_are_struck_and_counted(paper, capsys):
     with chat_server(lambda *_: WRONG_QUOTES, "A small study") as server:
         assert main(["feedback", str(paper), "--model", "m", "--url", server.url]) == 0
     found = read_feedback(paper.with_name("paper.md.feedback.json"))
-    assert len(found.struck) == 4 and not any(point.quote for own in found.sections for point in own.points)
+    assert len(found.struck) == 4 and not any(point.quote for section in found.sections for point in section.points)
     assert "Quotes struck because the document does not have them: 4" in capsys.readouterr().err
     assert "Sixty documents" not in paper.with_name("paper.md.feedback.md").read_text()
 
@@ -74,8 +74,8 @@ def test_a_filtered_answer_is_one_line(paper, capsys):
 
 
 def test_a_reasoning_model_s_drafts_are_not_its_answer(paper):
-    said = f"<think>Perhaps {answer('paper', word='A draft.')} or so.</think>\n{GOOD}"
-    with chat_server(lambda *_: said, "A small study") as server:
+    reply = f"<think>Perhaps {answer('paper', word='A draft.')} or so.</think>\n{GOOD}"
+    with chat_server(lambda *_: reply, "A small study") as server:
         assert main(["feedback", str(paper), "--model", "m", "--url", server.url]) == 0
     assert "A draft." not in paper.with_name("paper.md.feedback.md").read_text()
 
@@ -103,8 +103,8 @@ def test_extraction_keeps_what_the_review_says(tmp_path, capsys):
         assert main([*command, "--model", "m", "--url", server.url]) == 0
     (review,) = read_reviews(out)
     assert [point.text for point in review.points] == ["The proof fails."]
-    said = capsys.readouterr().err
-    assert "2 points rejected" in said and "feel ashamed" in said
+    error = capsys.readouterr().err
+    assert "2 points rejected" in error and "feel ashamed" in error
 
 
 def test_extraction_without_any_answer_fails(tmp_path, capsys):
@@ -113,7 +113,7 @@ def test_extraction_without_any_answer_fails(tmp_path, capsys):
         command = ["extract", str(tmp_path / "p1.R1.txt"), "--out", str(tmp_path / "o.jsonl"), "--by", "model"]
         assert main([*command, "--model", "m", "--url", server.url]) == 2
     assert "no answer that can be read" in capsys.readouterr().err
-    assert [own.name for own in tmp_path.iterdir()] == ["p1.R1.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["p1.R1.txt"]
 
 
 PAIRS = '{"pairs": [{"a": 1, "b": 1, "score": "8", "why": "both"}, {"a": 7, "b": 1, "score": 9}, {"a": 1}]}'

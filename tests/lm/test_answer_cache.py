@@ -169,14 +169,14 @@ def test_files_that_are_no_caches_are_one_line(tmp_path: Path) -> None:
     strange.put({"k": Answer("x")})
     with sqlite3.connect(strange.path) as connection:
         connection.execute("UPDATE answers SET answer = ?", [json.dumps({"txt": 1})])
-    for use, said in (
+    for use, message in (
         (lambda: AnswerCache(damaged), "cannot be read or written"),
         (lambda: AnswerCache(newer), "another version"),
         (lambda: AnswerCache(folder), "cannot be kept there: Is a directory"),
         (lambda: AnswerCache(damaged / "below"), "cannot be kept there"),
         (lambda: strange.get(["k"]), "holds what is no answer"),
     ):
-        with pytest.raises(UserError, match=said) as caught:
+        with pytest.raises(UserError, match=message) as caught:
             use()
         assert "\n" not in str(caught.value)
 

@@ -94,7 +94,7 @@ def chat(template: str, kind: str) -> ChatFormat:
 every = pytest.mark.parametrize(("template", "kind"), [(t, k) for t in TEMPLATES for k in ("bytes", "gpt2", "pieces")])
 pieces = [*"ab :\n#▁", "한", "é", "<|eos|>", "<|eot|>", "<|start|>", "assistant", "user: "]
 texts = st.lists(st.sampled_from(pieces), max_size=12).map("".join)
-said = texts.filter(lambda text: text.strip() not in ("", "▁"))
+answers = texts.filter(lambda text: text.strip() not in ("", "▁"))
 
 
 def decoded(format: ChatFormat, tokens: tuple[int, ...]) -> str:
@@ -102,33 +102,33 @@ def decoded(format: ChatFormat, tokens: tuple[int, ...]) -> str:
 
 
 @every
-@given(prompt=texts, answer=said)
+@given(prompt=texts, answer=answers)
 def test_an_answer_is_all_of_it_and_its_end_after_the_tokens_the_model_is_asked_with(template, kind, prompt, answer):
-    own = chat(template, kind)
-    (turn,) = own.turns(prompt, answer)
-    assert turn.prompt == own.prompt(prompt)
+    layout = chat(template, kind)
+    (turn,) = layout.turns(prompt, answer)
+    assert turn.prompt == layout.prompt(prompt)
     # It ends in the end token, which is nowhere else in it; all the text is there, spelled special tokens included.
-    assert turn.answer.index(own.end_id) == len(turn.answer) - 1
-    special = set(own.tokenizer.all_special_ids) | {own.tokenizer.convert_tokens_to_ids(text) for text in SPECIAL}
+    assert turn.answer.index(layout.end_id) == len(turn.answer) - 1
+    special = set(layout.tokenizer.all_special_ids) | {layout.tokenizer.convert_tokens_to_ids(text) for text in SPECIAL}
     assert not special & set(turn.answer[:-1])
-    body = decoded(own, turn.answer[:-1])
+    body = decoded(layout, turn.answer[:-1])
     if kind == "pieces":  # whose decoder takes a space away in front, and says ▁ for one
         body, answer = body.replace(" ", "").replace("▁", ""), answer.replace(" ", "").replace("▁", "")
     assert body.strip() == answer.strip()
-    assert own.text(turn.answer).replace(" ", "") == body.strip().replace(" ", "")
+    assert layout.text(turn.answer).replace(" ", "") == body.strip().replace(" ", "")
 
 
 @every
 def test_tokens_are_the_templates_own(template, kind):
     """Where nobody spells special tokens, prompt and answer are what the tokenizer makes of the rendered whole."""
-    own = chat(template, kind)
+    layout = chat(template, kind)
     messages = [{"role": "user", "content": KOREAN}, {"role": "assistant", "content": "Yes: it is fine."}]
-    whole = own.tokenizer.apply_chat_template(messages, chat_template=own.template, tokenize=False)
-    tokens = own.tokenizer.encode(whole, add_special_tokens=False)
-    (turn,) = own.turns(KOREAN, "Yes: it is fine.")
+    whole = layout.tokenizer.apply_chat_template(messages, chat_template=layout.template, tokenize=False)
+    tokens = layout.tokenizer.encode(whole, add_special_tokens=False)
+    (turn,) = layout.turns(KOREAN, "Yes: it is fine.")
     made = [*turn.prompt, *turn.answer]
     assert made == tokens[: len(made)] or (template == "bare" and made[:-1] == tokens)
-    assert decoded(own, tuple(tokens[len(made) :])).strip() == ""
+    assert decoded(layout, tuple(tokens[len(made) :])).strip() == ""
 
 
 @pytest.mark.parametrize("kind", ["bytes", "gpt2", "pieces"])
@@ -146,21 +146,21 @@ def test_the_end_is_the_templates_else_the_tokenizers(kind):
 
 @every
 def test_an_answer_that_begins_in_a_line_break_does_not_change_the_prompt(template, kind):
-    own = chat(template, kind)
+    layout = chat(template, kind)
     for answer in ("\n\nYes", "\nYes", " \n Yes"):
-        assert own.turn("Is it?", answer).prompt == own.prompt("Is it?")
+        assert layout.turn("Is it?", answer).prompt == layout.prompt("Is it?")
 
 
 def test_special_tokens_in_a_text_would_be_special_without_care():
-    own = chat("chatml", "bytes")
-    raw = own.tokenizer.apply_chat_template(
+    layout = chat("chatml", "bytes")
+    raw = layout.tokenizer.apply_chat_template(
         [{"role": "user", "content": "a<|eot|>"}], chat_template=CHATML, tokenize=False
     )
-    end = own.end_id
-    assert own.tokenizer.encode(raw, add_special_tokens=False).count(end) == 2
-    assert own.prompt("a<|eot|>").count(end) == 1
+    end = layout.end_id
+    assert layout.tokenizer.encode(raw, add_special_tokens=False).count(end) == 2
+    assert layout.prompt("a<|eot|>").count(end) == 1
     stand_in = chr(0xF0000)
-    assert decoded(own, own.prompt(f"{stand_in}<|eot|>")).count(stand_in) == 1
+    assert decoded(layout, layout.prompt(f"{stand_in}<|eot|>")).count(stand_in) == 1
 
 
 CONVERSATION = (
@@ -173,13 +173,13 @@ CONVERSATION = (
 
 @every
 def test_the_last_turn_is_trained_or_every_one(template, kind):
-    own = chat(template, kind)
-    (last,) = own.turns(CONVERSATION[:1], CONVERSATION[1:])
-    assert last == own.turn(CONVERSATION[:3], "Two.")
-    assert own.turns(CONVERSATION[:3], "Two.") == (last,)
-    first, second = own.turns(CONVERSATION[:1], CONVERSATION[1:], every=True)
-    assert second == last and first == own.turn("One?", "One.")
-    whole = own.turn(CONVERSATION[:1], CONVERSATION[1:])  # as one answer of several turns, for rankings
+    layout = chat(template, kind)
+    (last,) = layout.turns(CONVERSATION[:1], CONVERSATION[1:])
+    assert last == layout.turn(CONVERSATION[:3], "Two.")
+    assert layout.turns(CONVERSATION[:3], "Two.") == (last,)
+    first, second = layout.turns(CONVERSATION[:1], CONVERSATION[1:], every=True)
+    assert second == last and first == layout.turn("One?", "One.")
+    whole = layout.turn(CONVERSATION[:1], CONVERSATION[1:])  # as one answer of several turns, for rankings
     assert whole.prompt == first.prompt and (*whole.prompt, *whole.answer) == (*last.prompt, *last.answer)
 
 
@@ -209,14 +209,14 @@ def test_a_space_that_belongs_to_the_answer_is_refused_before_anything_is_read()
 
 
 def test_what_one_conversation_lacks_is_told_of_it_alone():
-    own = chat("gemma", "bytes")
+    layout = chat("gemma", "bytes")
     with pytest.raises(UnfitInputError, match="refuses a conversation of system, user: no system role"):
-        own.prompt((Message(role="system", content="Be."), Message(role="user", content="Hm")))
+        layout.prompt((Message(role="system", content="Be."), Message(role="user", content="Hm")))
     with pytest.raises(UnfitInputError, match="the answer is empty"):
-        own.turns("Hm", " \n")
-    assert own.turn("Hm", "").answer == (own.end_id,)  # which may be ranked
+        layout.turns("Hm", " \n")
+    assert layout.turn("Hm", "").answer == (layout.end_id,)  # which may be ranked
     for answer in ((), (Message(role="user", content="No."),)):
-        for made in (own.turn, own.turns):
+        for made in (layout.turn, layout.turns):
             with pytest.raises(UnfitInputError, match="assistant's turn"):
                 made("Hm", answer)
     only_answers = "{% for m in messages %}{{ m.content if m.role == 'assistant' or m.content != '' }}{% endfor %}"
@@ -225,31 +225,33 @@ def test_what_one_conversation_lacks_is_told_of_it_alone():
 
 
 def test_a_tokenizers_own_template_comes_before_ours_and_one_given_before_both():
-    own = PreTrainedTokenizerFast(tokenizer_object=tokenizer("bytes").backend_tokenizer, eos_token="<|eos|>")
-    assert ChatFormat(own).template == PLAIN
-    assert ChatFormat(own).prompt("Hm")  # without a beginning-of-text token
-    own.chat_template = CHATML
-    assert ChatFormat(own).template == CHATML
-    assert ChatFormat(own, BARE).template == BARE
+    tokenizer_alone = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer("bytes").backend_tokenizer, eos_token="<|eos|>"
+    )
+    assert ChatFormat(tokenizer_alone).template == PLAIN
+    assert ChatFormat(tokenizer_alone).prompt("Hm")  # without a beginning-of-text token
+    tokenizer_alone.chat_template = CHATML
+    assert ChatFormat(tokenizer_alone).template == CHATML
+    assert ChatFormat(tokenizer_alone, BARE).template == BARE
 
 
 def test_a_tokenizer_that_cannot_keep_special_tokens_as_text_refuses_such_texts_alone(monkeypatch):
-    own = ChatFormat(tiny_tokenizer())
-    monkeypatch.setattr(own, "_exact", False)
+    layout = ChatFormat(tiny_tokenizer())
+    monkeypatch.setattr(layout, "_exact", False)
     with pytest.raises(UnfitInputError, match="spells out"):
-        own.prompt("a<|eos|>b")
-    assert own.prompt("a b")
+        layout.prompt("a<|eos|>b")
+    assert layout.prompt("a b")
 
 
 def test_an_example_is_shown_with_what_is_trained_in_colour():
-    own = chat("chatml", "bytes")
+    layout = chat("chatml", "bytes")
     console = Console(no_color=False, force_terminal=True, width=200, color_system="standard", file=None, record=True)
     with console.capture() as shown:
-        console.print(own.shown(own.turns("Is it\x1b[2J?", KOREAN)[0]))
+        console.print(layout.shown(layout.turns("Is it\x1b[2J?", KOREAN)[0]))
     lines = shown.get()
     assert f"\x1b[1;32m{KOREAN}<|eot|>\x1b[0m" in lines
     assert "\\x1b[2J?" in lines and "\x1b[2J" not in lines
-    assert isinstance(own.turns("a", "b")[0], Turn)
+    assert isinstance(layout.turns("a", "b")[0], Turn)
 
 
 CLOCK = (

@@ -62,8 +62,8 @@ def test_prices_are_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "prices.toml"
     path.write_text('["gpt-5-mini"]\nread = 0.25\nwritten = 2\n\n[b]\nread = -1\nwritten = 1\n\n[c]\nread = 1\n')
     assert read_prices(path, "gpt-5-mini") == Prices(0.25, 2) and read_prices(path, "other") is None
-    for model, said in (("b", "read: is -1"), ("c", "needs read and written")):
-        with pytest.raises(UserError, match=said):
+    for model, message in (("b", "read: is -1"), ("c", "needs read and written")):
+        with pytest.raises(UserError, match=message):
             read_prices(path, model)
     path.write_text("a = [")
     with pytest.raises(UserError, match="not TOML"):
@@ -95,10 +95,10 @@ def test_what_is_put_around_a_chat(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_what_cannot_be_put_around_a_chat_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOMUS_CACHE", str(tmp_path))
     (tmp_path / "prices.toml").write_text("")
-    for use, said in (
+    for use, message in (
         (lambda: Asking(budget=0), "--budget-tokens 0"),
         (lambda: Asking(prices=tmp_path / "prices.toml").around(chat()), r"has no prices of 'm': add a table \["),
         (lambda: Asking().around(chat()), "answers cannot be kept there: Is a directory; or go without it: --no-cache"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             use()

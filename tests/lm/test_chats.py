@@ -66,7 +66,7 @@ def test_a_schema_is_sent_and_left_out_where_it_is_refused(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(
-    ("said", "text", "problem"),
+    ("reply", "text", "problem"),
     [
         (Said("late", thoughts="hm " * 90), "", "all 50 tokens went into thinking"),
         (Said(None, finish="length"), "", "all 50 tokens went into thinking"),
@@ -76,11 +76,11 @@ def test_a_schema_is_sent_and_left_out_where_it_is_refused(shape: str) -> None:
         (Said("<think>is it {}?</think>\n\nYes."), "Yes.", ""),
     ],
 )
-def test_answers_that_are_none_say_why(shape: str, said: Said, text: str, problem: str) -> None:
-    (answer,) = chat_of(HostedServer(shape, lambda *_: said)).answer([Question.of("x", 50)])
+def test_answers_that_are_none_say_why(shape: str, reply: Said, text: str, problem: str) -> None:
+    (answer,) = chat_of(HostedServer(shape, lambda *_: reply)).answer([Question.of("x", 50)])
     assert answer.text.startswith(text) and bool(answer.text) == bool(text)
     assert answer.problem.startswith(problem) and bool(answer.problem) == bool(problem)
-    assert answer.cut == (said.finish == "length" or len(f"{said.thoughts} {said.text}".split()) > 50)
+    assert answer.cut == (reply.finish == "length" or len(f"{reply.thoughts} {reply.text}".split()) > 50)
 
 
 def test_filters_tools_and_parts() -> None:
@@ -203,15 +203,15 @@ def test_doctor_says_what_every_shape_of_server_can_do(shape: str, capsys: pytes
     server = HostedServer(shape, lambda *_: Said('{"word": "qz"}', "hm" if shape != "vllm" else ""))
     with listening(server) as url:
         assert main(["doctor", "--url", url, "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)["server"]
+    described = json.loads(capsys.readouterr().out)["server"]
     messages = shape.startswith("anthropic")
-    assert said["asked"] == ("messages" if messages else "chat") and said["model"] == "m"
-    assert said["structured"] == ("output_config" if messages else "structured_outputs" if "structured_outputs" in str(
-        said["structured"]) else "response_format")  # fmt: skip
-    assert said["temperature"] == (shape not in ("openai-reasoning", "anthropic-new"))
-    assert said["missing"]["answers to messages (matching, feedback, prompted critics)"] == []
-    assert said["missing"]["verbatim quotes (FSBS, best of n, review)"]
-    assert (shape in ("anthropic", "anthropic-new", "openai-reasoning")) or said["several"]
+    assert described["asked"] == ("messages" if messages else "chat") and described["model"] == "m"
+    constrained = "structured_outputs" if "structured_outputs" in str(described["structured"]) else "response_format"
+    assert described["structured"] == ("output_config" if messages else constrained)
+    assert described["temperature"] == (shape not in ("openai-reasoning", "anthropic-new"))
+    assert described["missing"]["answers to messages (matching, feedback, prompted critics)"] == []
+    assert described["missing"]["verbatim quotes (FSBS, best of n, review)"]
+    assert (shape in ("anthropic", "anthropic-new", "openai-reasoning")) or described["several"]
 
 
 def test_a_tokenizer_is_not_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,16 +227,16 @@ def test_a_tokenizer_is_not_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
         (["--model", "m", "--answer-tokens", "50"], "gave no feedback: all 50 tokens went into thinking: raise --answ"),
         (["--model", "other"], "has no model 'other'"),
     ],
 )
-def test_feedback_tells_the_cause(tmp_path: Any, capsys: Any, command: list[str], said: str) -> None:
+def test_feedback_tells_the_cause(tmp_path: Any, capsys: Any, command: list[str], message: str) -> None:
     note = tmp_path / "note.md"
     note.write_text("# Cache\n\nWe put a cache before the store.\n")
     with listening(HostedServer("openai-reasoning", lambda *_: Said("late", thoughts="hm " * 90))) as url:
         assert main(["feedback", str(note), "--rubric", "design", "--url", url, *command]) == 2
     error = capsys.readouterr().err
-    assert said in error and "Traceback" not in error
+    assert message in error and "Traceback" not in error

@@ -54,7 +54,7 @@ def test_a_server_that_asks_to_wait_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "body", "said"),
+    ("status", "headers", "body", "message"),
     [
         (429, {"retry-after": "3600"}, NO_ROOM, "asks to wait 3600 s (429: slow down): try again then"),
         (
@@ -80,11 +80,11 @@ def test_a_server_that_asks_to_wait_is_waited_for() -> None:
         (200, {}, b"", "does not answer as the OpenAI API does: None"),
     ],
 )
-def test_what_does_not_pass_is_one_line_at_once(status: int, headers: dict[str, str], body: Any, said: str) -> None:
+def test_what_does_not_pass_is_one_line_at_once(status: int, headers: dict[str, str], body: Any, message: str) -> None:
     server = HostedServer("openai", first=[(status, headers, body)])
     began = time.monotonic()
     line = error_of(asked(server))
-    assert said in line and (URL in line or status == 200)
+    assert message in line and (URL in line or status == 200)
     assert time.monotonic() - began < 1 and len(server.bodies) == 1
 
 
@@ -100,10 +100,10 @@ def test_failures_of_the_connection() -> None:
         (httpx2.ReadError(""), f"cannot reach {URL}: ReadError", 2),
         (httpx2.DecodingError("bad gzip"), f"{URL} does not answer as its API does: bad gzip", 1),
     ]
-    for error, said, tries in cases:
+    for error, message, tries in cases:
         counted: list[int] = []
         server = Server(URL, "m", http_client=raising(error, counted))
-        assert said in error_of(lambda server=server: server.ask([ASK]))
+        assert message in error_of(lambda server=server: server.ask([ASK]))
         assert len(counted) == tries
     began = time.monotonic()
     nobody = Server("http://127.0.0.1:9/v1", "m")

@@ -144,11 +144,11 @@ def test_every_engine_samples_and_scores_as_the_model_does(contract: tuple[Engin
     for prefix, group in zip(PREFIXES, result, strict=True):
         plain = [reference(model, prefix, sample) for sample in group]
         scores = engine.score(prefix, [sample.tokens for sample in group])
-        for sample, own, score in zip(group, plain, scores, strict=True):
+        for sample, expected, score in zip(group, plain, scores, strict=True):
             assert sample.finished == (sample.tokens[-1] in {2, *STOPS})
             assert sample.finished or len(sample.tokens) == 12
-            np.testing.assert_allclose(sample.logprobs, own, atol=2e-4)
-            np.testing.assert_allclose(score, own, atol=2e-4)
+            np.testing.assert_allclose(sample.logprobs, expected, atol=2e-4)
+            np.testing.assert_allclose(score, expected, atol=2e-4)
     assert len({len(sample.tokens) for group in result for sample in group}) > 3
     assert len({tokens for group in tokens_of(result) for tokens in group}) == 3 * len(PREFIXES)
     some = engine.sample([PREFIXES[4], PREFIXES[1]], 2, key=[keys[4], keys[1]], max_tokens=12, temperature=0.8,
@@ -304,7 +304,9 @@ def test_memory_finds_the_longest_prefix(stored: list[tuple[int, ...]], room: in
     kept = list(cache._pieces)
     assert sorted(kept) == cache._sorted
     distinct = {
-        p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for own in cache._pieces.values() for p in own
+        p.untyped_storage().data_ptr(): p.untyped_storage().nbytes()
+        for pieces in cache._pieces.values()
+        for p in pieces
     }
     assert cache.bytes == sum(distinct.values()) <= cache.max_bytes
     assert cache._users.keys() == distinct.keys(), "what is forgotten is still counted"

@@ -43,9 +43,9 @@ def test_sliding_windows_are_kept_in_every_cache(kind: str) -> None:
                 row = torch.tensor([[*prefix, *sample.tokens]])
                 with torch.inference_mode():
                     plain = engine.model(row, use_cache=False).logits[0].log_softmax(-1)
-                own = [float(plain[len(prefix) - 1 + i, t]) for i, t in enumerate(sample.tokens)]
-                np.testing.assert_allclose(sample.logprobs, own, atol=2e-4)
-                np.testing.assert_allclose(engine.score(prefix, [sample.tokens])[0], own, atol=2e-4)
+                expected = [float(plain[len(prefix) - 1 + i, t]) for i, t in enumerate(sample.tokens)]
+                np.testing.assert_allclose(sample.logprobs, expected, atol=2e-4)
+                np.testing.assert_allclose(engine.score(prefix, [sample.tokens])[0], expected, atol=2e-4)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_all_that_the_model_reads_can_be_used_and_no_more(kind: str, changes: di
                 row = torch.tensor([[*prefix, *sample.tokens]])
                 with torch.inference_mode():
                     plain = engine.model(row, use_cache=False).logits[0].log_softmax(-1)
-                own = [float(plain[len(prefix) - 1 + i, t]) for i, t in enumerate(sample.tokens)]
-                np.testing.assert_allclose(sample.logprobs, own, atol=2e-4)
-                np.testing.assert_allclose(engine.score(prefix, [sample.tokens])[0], own, atol=2e-4)
+                expected = [float(plain[len(prefix) - 1 + i, t]) for i, t in enumerate(sample.tokens)]
+                np.testing.assert_allclose(sample.logprobs, expected, atol=2e-4)
+                np.testing.assert_allclose(engine.score(prefix, [sample.tokens])[0], expected, atol=2e-4)
         engine.sample(prefixes, 2, key=call, max_tokens=24 - max(map(len, prefixes)))
         full = [[*prefix, *STEM, *STEM][:24] for prefix in prefixes]
         engine.choose(full, ("A", "B"))
@@ -246,7 +246,7 @@ def test_an_interrupt_while_something_is_remembered_leaves_no_half_of_it(monkeyp
             engine.sample(PREFIXES, 2, key=key, max_tokens=6)
     memory = engine._memory
     assert sorted(memory._pieces) == memory._sorted
-    kept = {p.untyped_storage().data_ptr(): p.untyped_storage() for own in memory._pieces.values() for p in own}
+    kept = {p.untyped_storage().data_ptr(): p.untyped_storage() for pieces in memory._pieces.values() for p in pieces}
     assert memory.bytes == sum(storage.nbytes() for storage in kept.values())
     again = engine.sample(PREFIXES, 2, key=2, max_tokens=6)
     assert [[s.tokens for s in g] for g in again] == [[s.tokens for s in g] for g in expected]

@@ -52,8 +52,8 @@ def test_logprobs_equal_plain_rows(name: str, budget: int) -> None:
     model = MODELS[name]
     with torch.no_grad():
         result = branch_logprobs(model, TREES, temperature=0.7, token_budget=budget)
-        for tree, own in zip(TREES, result, strict=True):
-            for (prompt, response), found in zip(rows_of(tree), own, strict=True):
+        for tree, branches in zip(TREES, result, strict=True):
+            for (prompt, response), found in zip(rows_of(tree), branches, strict=True):
                 torch.testing.assert_close(found, plain_logprobs(model, prompt, response, 0.7), atol=1e-5, rtol=0)
 
 

@@ -89,10 +89,10 @@ def test_an_answer_that_the_prompt_lacks_is_refused() -> None:
 def test_it_begins_with_a_copy_of_the_models_lower_layers(engine) -> None:
     tokens, real = pad_prompts([prompt(engine), prompt(engine)[:20]], engine.model.device)
     before = engine.model(tokens).logits
-    own = network(model=engine.model)
-    states = own.below(input_ids=tokens).last_hidden_state
+    pointer_net = network(model=engine.model)
+    states = pointer_net.below(input_ids=tokens).last_hidden_state
     assert torch.equal(states, engine.model.base_model(tokens, output_hidden_states=True).hidden_states[1])
-    own.below.layers[0].mlp.up_proj.weight.data.zero_()
+    pointer_net.below.layers[0].mlp.up_proj.weight.data.zero_()
     assert torch.equal(engine.model(tokens).logits, before), "the model itself must stay as it is"
     assert real.sum(1).tolist() == [len(prompt(engine)), 20]
 
@@ -103,7 +103,7 @@ def test_neither_padding_nor_order_nor_batches_change_what_it_says(order: list[i
     engine = tiny_engine()
     pointer = Pointer(network(), engine.vocabulary)
     answers = [ANSWER, "x = 1", "\n".join(LINES[:3]), ANSWER.replace("total", "s"), "a\nb\nc"]
-    prompts = [prompt(engine, own) for own in answers]
+    prompts = [prompt(engine, answer) for answer in answers]
     alone = [pointer.line_log_odds([p], [a])[0] for p, a in zip(prompts, answers, strict=True)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("momus.lm.pointers.pointer.AT_ONCE", at_once)
@@ -136,8 +136,8 @@ def test_it_lies_beside_its_model_in_half_precision(engine, tmp_path) -> None:
 
 def quoted(text: str) -> list[int]:
     """The numbers of the lines that a critique quotes."""
-    return [LINES.index(next(line for line in LINES if line.strip() == own.highlight))
-            for own in parse_critique(text, ANSWER).comments]  # fmt: skip
+    return [LINES.index(next(line for line in LINES if line.strip() == comment.highlight))
+            for comment in parse_critique(text, ANSWER).comments]  # fmt: skip
 
 
 def test_quotes_are_drawn_by_its_odds(engine) -> None:
@@ -147,7 +147,7 @@ def test_quotes_are_drawn_by_its_odds(engine) -> None:
     subject = EncodedTask(tuple(prompt(engine)), ANSWER, lines)
     config = FSBSConfig(n=400, k=1, d=1, max_tokens=40)
     (result,) = force_sampling_beam_search(engine, zero_reward, [subject], config, key=3)
-    counts = Counter(own[0] for candidate in result.candidates if (own := quoted(candidate.text)))
+    counts = Counter(quote[0] for candidate in result.candidates if (quote := quoted(candidate.text)))
     total = sum(counts.values())
     assert total > 350 and set(counts) <= set(odds)
     for line, share in odds.items():
@@ -210,10 +210,10 @@ def test_a_critic_without_one_chooses_as_before(engine, pointer) -> None:
     tasks = [Task(id="a", question="Adds up.", answer=ANSWER)]
     (plain,) = encode_tasks(engine, tasks)
     assert plain == EncodedTask(tuple(prompt(engine)), ANSWER) and add_line_odds([plain], None) == [plain]
-    (own,) = add_line_odds([plain], pointer)
-    assert own.line_log_odds == pytest.approx(pointer.line_log_odds([plain.prompt], [ANSWER])[0])
+    (task,) = add_line_odds([plain], pointer)
+    assert task.line_log_odds == pytest.approx(pointer.line_log_odds([plain.prompt], [ANSWER])[0])
     assert decode_greedily(engine, [plain], max_tokens=8, verbatim=False) == decode_greedily(
-        engine, [own], max_tokens=8, verbatim=False
+        engine, [task], max_tokens=8, verbatim=False
     )
 
 
@@ -223,32 +223,32 @@ def lessons():
     tokenizer = tiny_tokenizer()
     tasks = [task for task in stdlib_tasks(Size(max_chars=300)) if task.split == "train"][:24]
     functions = [CorpusFunction(t.question, t.answer, tuple(find_edits(t.answer))) for t in tasks]
-    tampers = [draw_tamper(own, 1, random.Random(i)) for i, own in enumerate(functions) if own.edits]
-    return functions, [own for own in tampers if own], tokenizer
+    tampers = [draw_tamper(function, 1, random.Random(i)) for i, function in enumerate(functions) if function.edits]
+    return functions, [tamper for tamper in tampers if tamper], tokenizer
 
 
 def test_lessons_mark_the_lines_of_the_bugs(lessons) -> None:
     _, tampers, tokenizer = lessons
     vocabulary = Vocabulary.from_tokenizer(tokenizer)
     for tamper in tampers:
-        own = make_lesson(tamper, tamper.task.question, tokenizer, vocabulary)
+        lesson = make_lesson(tamper, tamper.task.question, tokenizer, vocabulary)
         lines = [line for line in tamper.answer.split("\n") if line.strip()]
-        marked = [line.strip() for line, buggy in zip(lines, own.buggy, strict=True) if buggy]
+        marked = [line.strip() for line, buggy in zip(lines, lesson.buggy, strict=True) if buggy]
         gold = {line.strip() for c in tamper.gold_critique().comments for line in c.highlight.split("\n")}
         assert marked and gold & set(marked)
-        assert tokenizer.decode(own.tokens[1:]) == prompt_of(tamper)
+        assert tokenizer.decode(lesson.tokens[1:]) == prompt_of(tamper)
 
 
 def test_the_loss_is_the_mean_over_answers_and_over_lines(lessons) -> None:
     _, tampers, tokenizer = lessons
-    vocabulary, own = Vocabulary.from_tokenizer(tokenizer), network()
+    vocabulary, net = Vocabulary.from_tokenizer(tokenizer), network()
     chosen = [make_lesson(t, "", tokenizer, vocabulary) for t in tampers[:5]]
-    together, _ = pointing_loss(own, chosen, 0.0)
-    alone = [pointing_loss(own, [lesson], 0.0)[0].item() for lesson in chosen]
+    together, _ = pointing_loss(net, chosen, 0.0)
+    alone = [pointing_loss(net, [lesson], 0.0)[0].item() for lesson in chosen]
     assert together.item() == pytest.approx(sum(alone) / len(alone), rel=1e-4)
-    by_line = [(pointing_loss(own, [lesson], 1.0)[0].item() - a) * len(lesson.ends)
+    by_line = [(pointing_loss(net, [lesson], 1.0)[0].item() - a) * len(lesson.ends)
                for lesson, a in zip(chosen, alone, strict=True)]  # fmt: skip
-    every = pointing_loss(own, chosen, 1.0)[0].item() - together.item()
+    every = pointing_loss(net, chosen, 1.0)[0].item() - together.item()
     assert every == pytest.approx(sum(by_line) / sum(len(lesson.ends) for lesson in chosen), rel=1e-3)
 
 
@@ -279,7 +279,7 @@ def test_training_goes_on_exactly_and_learns(lessons, tmp_path, monkeypatch) -> 
     seen, scores = [], []
 
     def watched(network, optimizers, *rest):
-        assert all(group["lr"] >= 0 for own in optimizers.values() for group in own.param_groups)
+        assert all(group["lr"] >= 0 for optimizer in optimizers.values() for group in optimizer.param_groups)
         before = network.below.layers[0].mlp.up_proj.weight.clone()
         losses = real(network, optimizers, *rest)
         scores.append(network.score.weight.detach().clone())

@@ -161,8 +161,8 @@ def test_quotes_are_verbatim_on_a_server_too() -> None:
             state = rule.advance(state, token)
     assert len({sample.tokens for sample in samples}) > 1
     plain = [LOCAL.score(prefix, [sample.tokens])[0] for sample in samples]
-    for sample, own in zip(samples, plain, strict=True):
-        np.testing.assert_allclose(sample.logprobs, own, atol=2e-4)
+    for sample, expected in zip(samples, plain, strict=True):
+        np.testing.assert_allclose(sample.logprobs, expected, atol=2e-4)
     with pytest.raises(UserError, match="top_p"):
         engine.sample([prefix], key=0, max_tokens=2, top_p=0.5, constraints=[rule])
 
@@ -191,8 +191,8 @@ def test_drawing_again_keeps_the_models_proportions(monkeypatch: pytest.MonkeyPa
     weights = {10: 0.5, 11: 0.3, 12: 0.15, 13: 0.05}
 
     async def reply(request: Request) -> Reply:
-        own = {t: w * math.exp(request.bias.get(t, 0.0)) for t, w in weights.items()}
-        (token,) = random.Random(request.seed).choices(list(own), list(own.values()))
+        biased = {t: w * math.exp(request.bias.get(t, 0.0)) for t, w in weights.items()}
+        (token,) = random.Random(request.seed).choices(list(biased), list(biased.values()))
         return Reply("", (ServerToken("", None, token, -1.0),), False, None)
 
     monkeypatch.setattr(engine._server, "reply", reply)

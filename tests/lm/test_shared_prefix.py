@@ -32,7 +32,7 @@ def model(kind: str):
 
 
 def numbers(choices) -> list[float]:
-    return [number for own in choices for number in (own.probability, own.mass)]
+    return [number for choice in choices for number in (choice.probability, choice.mass)]
 
 
 @pytest.mark.parametrize("kind", ["full", "sliding"])
@@ -64,7 +64,7 @@ def test_however_much_is_one_tree_choices_are_the_same_and_what_all_share_is_rea
     few, memory, monkeypatch
 ) -> None:
     beginning = (1, 9, 8, 7, 3, 4, 5)
-    prompts = [(*beginning, *own) for own in ((5, 6), (6, 5, 5), (7, 8))]
+    prompts = [(*beginning, *rest) for rest in ((5, 6), (6, 5, 5), (7, 8))]
     monkeypatch.setattr("momus.lm.local.shared_prefix.FEW", few)
     engine, alone = (
         LocalEngine(model("full"), tiny_tokenizer(), cache_bytes=memory),

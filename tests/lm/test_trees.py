@@ -139,9 +139,9 @@ def test_the_layout_is_the_mask(pairs, more) -> None:
             mask = block.mask(window)
             causal = torch.ones(block.queries.shape[1], block.keys.shape[1], dtype=torch.bool).tril()
             for row in range(len(block.queries)):
-                own = causal if mask is None else mask[row, 0]
+                visible = causal if mask is None else mask[row, 0]
                 for q in np.flatnonzero(block.real[row]):
-                    np.add.at(seen[block.queries[row, q]], block.keys[row][own[q]].numpy(), 1)
+                    np.add.at(seen[block.queries[row, q]], block.keys[row][visible[q]].numpy(), 1)
         expected = tree.mask()
         if window is not None:
             expected = expected & (tree.depth[:, None] - tree.depth[None, :] < window)
@@ -157,9 +157,9 @@ def test_a_tree_holds_each_distinct_prefix_once(pairs, more) -> None:
     tree = TokenTree.from_prefixes(prefixes, branches)
     sequences = [tuple(prefix + branch) for prefix, branch in zip(prefixes, branches, strict=True)]
     assert len(tree) == len({row[:n] for row in sequences for n in range(1, len(row) + 1)})
-    for sequence, branch, own in zip(sequences, branches, tree.branches, strict=True):
-        assert tree.tokens[own].tolist() == branch
-        path, node = [], own[-1]
+    for sequence, branch, indices in zip(sequences, branches, tree.branches, strict=True):
+        assert tree.tokens[indices].tolist() == branch
+        path, node = [], indices[-1]
         while node >= 0:
             path.append(int(tree.tokens[node]))
             node = tree.parent[node]

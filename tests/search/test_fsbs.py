@@ -72,8 +72,8 @@ class CountingReward:
         self.calls: list[list[tuple[tuple[int, ...], tuple[int, ...]]]] = []
 
     def __call__(self, prompts: Any, critiques: Any) -> list[list[float]]:
-        self.calls.append([(p, c) for p, own in zip(prompts, critiques, strict=True) for c in own])
-        return [[self.value(p, c) for c in own] for p, own in zip(prompts, critiques, strict=True)]
+        self.calls.append([(p, c) for p, group in zip(prompts, critiques, strict=True) for c in group])
+        return [[self.value(p, c) for c in group] for p, group in zip(prompts, critiques, strict=True)]
 
     @staticmethod
     def value(prompt: tuple[int, ...], critique: tuple[int, ...]) -> float:
@@ -246,11 +246,11 @@ def test_rejection_sampling_takes_the_first_that_is_accepted_in_the_order_it_sam
     config = RejectionConfig(threshold, max_samples=most, batch_size=at_once, verbatim=False)
     subjects, reward = [subject("a"), subject("b"), subject("c")], CountingReward()
     found = rejection_sampling(ScriptedEngine(), reward, subjects, config, key=7)
-    for i, (own, result) in enumerate(zip(subjects, found, strict=True)):
+    for i, (asked, result) in enumerate(zip(subjects, found, strict=True)):
         everything: list[Candidate] = []
         for start in range(0, most, at_once):
             size = min(at_once, most - start)
-            (batch,) = best_of_n(ScriptedEngine(), CountingReward(), [own], size, key=[(7, i, start)], verbatim=False)
+            (batch,) = best_of_n(ScriptedEngine(), CountingReward(), [asked], size, key=[(7, i, start)], verbatim=False)
             everything += batch.candidates
         accepted = [j for j, candidate in enumerate(everything) if candidate.score >= threshold]
         assert result.candidates == tuple(everything[: accepted[0] + 1] if accepted else everything)

@@ -72,8 +72,8 @@ class ScriptedWriter:
             self.engine.forwarded_tokens += 1
             if tokens[-1] in ends or plan.should_stop(tokens):
                 break
-        own = tuple(tokens)
-        return Branch(own, -5 * chance("p", prefix, own) - len(own), own[-1] in ends)
+        branch = tuple(tokens)
+        return Branch(branch, -5 * chance("p", prefix, branch) - len(branch), branch[-1] in ends)
 
 
 class ScriptedJudge:
@@ -95,7 +95,9 @@ class ScriptedEncoder:
 
     def __call__(self, prompt: Tokens, answer: Tokens, starts: Sequence[int]) -> list[Any]:
         made = [np.array([1, chance(answer[s:]) / 10, round(chance("side", answer[s : s + 1]))]) for s in starts]
-        return [None if chance("no", answer[s:]) < 0.02 else own for s, own in zip(starts, made, strict=True)]
+        return [
+            None if chance("no", answer[s:]) < 0.02 else embedding for s, embedding in zip(starts, made, strict=True)
+        ]
 
 
 def answered(
@@ -172,7 +174,7 @@ def by_hand(config: RainConfig, seed: int, most: float) -> tuple[Tokens, list[in
             text = leaf["all"]
             if not done(leaf):
                 room, key = config.max_tokens - len(text), (seed, 2, *leaf["name"])
-                stop = lambda own: own[-1] != END and own[-1] % 5 == 0  # noqa: E731
+                stop = lambda tokens: tokens[-1] != END and tokens[-1] % 5 == 0  # noqa: E731
                 text += writer.branch(prompt + text, BranchPlan(room, key, leaf["fn"], should_stop=stop), ends).tokens
             said = text[:-1] if text[-1:] == (END,) else text
             g = judge("why?", "".join(map(chr, said))).value

@@ -262,6 +262,6 @@ def test_what_is_answered_is_laid_out() -> None:
 
 def test_both_ways_answer_alike() -> None:
     fast, plain = Rain.of(tiny_engine(), TASK), reference_rain(tiny_engine(cache_bytes=0), TASK)
-    one, other = (own.answer(3, Task(id="", question="", answer="total = 1"), 0) for own in (fast, plain))
+    one, other = (search.answer(3, Task(id="", question="", answer="total = 1"), 0) for search in (fast, plain))
     assert one.answer == other.answer and [s.visits for s in one.sets] == [s.visits for s in other.sets]
     assert one.forwarded < other.forwarded

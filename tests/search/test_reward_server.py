@@ -46,8 +46,8 @@ def scores_of(text: Any) -> list[float]:
 
 PROMPTS = [tuple(ENGINE.encode(text, bos=True)) for text in ("total = 0\n", "return total\n")]
 CRITIQUES = [
-    [tuple(ENGINE.encode(text, bos=False)) for text in own]
-    for own in (["Right.", "for x in items", "the first row is a header."] * 13, ["No problems found."])
+    [tuple(ENGINE.encode(text, bos=False)) for text in texts]
+    for texts in (["Right.", "for x in items", "the first row is a header."] * 13, ["No problems found."])
 ]
 
 
@@ -58,12 +58,12 @@ def test_every_kind_of_server_scores_as_the_model_here(kind: str) -> None:
     made.bodies.clear()
     expected = reward_function(reward_model())(PROMPTS, CRITIQUES)
     found = reward(PROMPTS, CRITIQUES)
-    assert [len(own) for own in found] == [39, 1]
+    assert [len(scores) for scores in found] == [39, 1]
     for mine, its in zip(found, expected, strict=True):
         assert mine == pytest.approx(its, abs=1e-4)
     assert len(made.bodies) == -(-40 // TEXTS_PER_REQUEST), "many texts in a request"
     assert reward([], []) == [] and reward(PROMPTS[:1], [[]]) == [[]]
-    assert len({round(score, 4) for own in found for score in own}) == 4
+    assert len({round(score, 4) for scores in found for score in scores}) == 4
 
 
 @pytest.mark.parametrize("status", [500, 501])
@@ -89,17 +89,17 @@ def test_a_search_finds_the_same_with_either() -> None:
 
 
 def test_a_model_with_a_tokenizer_of_its_own_reads_a_conversation() -> None:
-    own = PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer().backend_tokenizer, bos_token="<|bos|>",
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer().backend_tokenizer, bos_token="<|bos|>",
                                   eos_token="<|eos|>", pad_token="<|pad|>")  # fmt: skip
     made = RewardServer("sglang", scores_of)
     with pytest.raises(UserError, match="no chat template"):
-        RemoteReward(made.server(), ENGINE, own)
-    own.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
-    reward = RemoteReward(made.server(), ENGINE, own)
+        RemoteReward(made.server(), ENGINE, tokenizer)
+    tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
+    reward = RemoteReward(made.server(), ENGINE, tokenizer)
     made.bodies.clear()
     reward([PROMPTS[0]], [[(*CRITIQUES[0][0], 2)]])
     (text,) = made.bodies[0]["input_ids"]
-    assert own.decode(text) == "<user>total = 0\n<|eos|><assistant>Right.<|eos|>"
+    assert tokenizer.decode(text) == "<user>total = 0\n<|eos|><assistant>Right.<|eos|>"
 
 
 def one_line(caught: pytest.ExceptionInfo[UserError]) -> str:
@@ -111,9 +111,12 @@ def one_line(caught: pytest.ExceptionInfo[UserError]) -> str:
     ("change", "message"),
     [
         (lambda answer: {"data": answer["data"][1:]}, "2 scores for 3 texts"),
-        (lambda answer: {"data": [own | {"probs": [0.1, 0.9]} for own in answer["data"]]}, "2 numbers a text"),
-        (lambda answer: {"data": [own | {"probs": ["nan"]} for own in answer["data"]]}, "score of nan"),
-        (lambda answer: {"data": [own | {"probs": [own["index"]]} for own in answer["data"]]}, "two scores, 0 and 2"),
+        (lambda answer: {"data": [item | {"probs": [0.1, 0.9]} for item in answer["data"]]}, "2 numbers a text"),
+        (lambda answer: {"data": [item | {"probs": ["nan"]} for item in answer["data"]]}, "score of nan"),
+        (
+            lambda answer: {"data": [item | {"probs": [item["index"]]} for item in answer["data"]]},
+            "two scores, 0 and 2",
+        ),
         (lambda answer: [], "without a score"),
         (lambda answer: {"data": "so"}, "without a score"),
     ],
