@@ -143,6 +143,11 @@ COVERED = {
     "pretraining texts": ("train/texts",),
     "problems": ("tamper/natural/problems",),
     "Python source": ("cli/tamper",),
+    "patch": ("cli/review/options",),
+    "review decisions": ("review/decisions",),
+    "review settings": ("review/configuration", "review/lsp/settings"),
+    "earlier review": ("review/memory",),
+    "GitHub event": ("review/github/pull_request",),
 }  # fmt: skip
 """The modules that read strangers' files, by the reader that tries them."""
 OURS = {
@@ -150,7 +155,7 @@ OURS = {
     "what the same command wrote": ("demo", "report/feedback", "tiny/pretrain", "train/rollout_server", "train/stages"),
     "read again by one reader of JSON": ("evaluate/instruct/reward_models", "runtime/sinks", "train/pointers/stage"),
     "a text that is taken as it is": ("cli/shared/prompting", "tiny/corpus"),
-    "what a child process says": ("lm/text/render_child",),
+    "what a child process says": ("lm/text/render_child", "review/context/jedi_child", "review/context/python"),
     "the system": (
         "sandbox/escapes",
         "sandbox/run",

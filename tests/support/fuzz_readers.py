@@ -8,12 +8,13 @@ import inspect
 import json
 import shutil
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import momus
+from support import fuzz_reviews as reviews
 from support import fuzz_stores as stores
 from support import papers
 from support.label_items import TAMPER, TASK
@@ -62,6 +63,17 @@ def real_seeds(reader: Reader, folder: Path) -> list[Path]:
             target.write_bytes((SHARED / name).read_bytes())
         copied.append(target)
     return copied
+
+
+def named_texts(files: Mapping[str, str]) -> Callable[[Path], Sequence[Path]]:
+    """Return what writes these files, by their names, into a folder."""
+
+    def write(folder: Path) -> Sequence[Path]:
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        return [folder / name for name in files]
+
+    return write
 
 
 def texts(**files: str) -> Callable[[Path], list[Path]]:
@@ -638,6 +650,7 @@ READERS: tuple[Reader, ...] = (
     Reader("pointer", stores.load_pointer, stores.pointer_seeds),
     Reader("line pointer", stores.load_line_pointer, stores.line_pointer_seeds),
     Reader("toxicity classifier", stores.load_toxicity, stores.classifier_seeds),
+    *(Reader(name, read, named_texts(files)) for name, (read, files) in reviews.TEXTS.items()),
 )  # fmt: skip
 
 

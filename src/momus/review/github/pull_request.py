@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from momus.errors import UserError
 from momus.review.github.client import Client
@@ -15,8 +16,6 @@ from momus.review.github.client import Client
 MARK = re.compile(r"\A<!-- momus:([0-9a-f]{16}) -->")
 """What our comments begin with: the id."""
 
-_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_REPOSITORY = re.compile(r"[\w.-]{1,100}/[\w.-]{1,100}", re.ASCII)
 _HUNK = re.compile(r"@@ -\d{1,9}(?:,\d{1,9})? \+(\d{1,9})(?:,\d{1,9})? @@")
 _DISMISS = re.compile(r"\s*/momus dismiss\s+(\S.{0,500})")
 
@@ -27,6 +26,54 @@ query($owner: String!, $name: String!, $number: Int!, $after: String) {
     nodes { id isResolved comments(first: 50) { nodes { databaseId body viewerDidAuthor author { login } } } }
   } } }
 }"""
+
+
+_Sha = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+_Number = Annotated[int, Field(ge=1, lt=10**12)]
+_Name = Annotated[str, Field(max_length=1_000, pattern=r"^[^\x00-\x1f]+$")]
+
+
+class _Part(BaseModel):
+    """A part of a workflow's event."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class _Repository(_Part):
+    full_name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$")
+
+
+class _Owner(_Part):
+    login: _Name
+
+
+class _HeadRepository(_Part):
+    owner: _Owner
+
+
+class _Numbered(_Part):
+    number: _Number
+
+
+class _Run(_Part):
+    head_sha: _Sha
+    head_branch: _Name
+    head_repository: _HeadRepository
+    pull_requests: list[_Numbered] = []
+
+
+class _Head(_Part):
+    sha: _Sha
+
+
+class _Own(_Numbered):
+    head: _Head
+
+
+class _Event(_Part):
+    repository: _Repository
+    workflow_run: _Run | None = None
+    pull_request: _Own | None = None
 
 
 @dataclass(frozen=True)
@@ -64,31 +111,30 @@ def find_pull_request(event: Path, client: Client) -> PullRequest:
         UserError: The event is of no pull request, or the pull request has moved on since.
     """
     try:
-        payload = json.loads(event.read_bytes())
-        repository = payload["repository"]["full_name"]
-        run = payload.get("workflow_run")
-        known = payload["pull_request"]["number"] if run is None else None
-        revision = payload["pull_request"]["head"]["sha"] if run is None else run["head_sha"]
+        found = _Event.model_validate_json(event.read_bytes())
     except OSError as error:
         raise UserError(f"{event}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValidationError as error:
         raise UserError(f"{event}: not the event of a pull request or of a workflow's run") from error
-    if not (isinstance(repository, str) and _REPOSITORY.fullmatch(repository) and _SHA.fullmatch(str(revision))):
+    repository = found.repository.full_name
+    if found.workflow_run is not None:
+        revision, numbers = found.workflow_run.head_sha, _numbers_of(found.workflow_run, repository, client)
+    elif found.pull_request is not None:
+        revision, numbers = found.pull_request.head.sha, [found.pull_request.number]
+    else:
         raise UserError(f"{event}: not the event of a pull request or of a workflow's run")
-    numbers = [known] if known is not None else _numbers_of(run, repository, client)
     for number in numbers:
-        current = client.get(f"/repos/{repository}/pulls/{int(number)}")
+        current = client.get(f"/repos/{repository}/pulls/{number}")
         if current["head"]["sha"] == revision and current["state"] == "open":
-            return PullRequest(repository, int(number), revision)
+            return PullRequest(repository, number, revision)
     raise UserError(f"no open pull request is at {revision[:12]}: it has moved on, and nothing is posted")
 
 
-def _numbers_of(run: Any, repository: str, client: Client) -> list[int]:
-    if run.get("pull_requests"):
-        return [each["number"] for each in run["pull_requests"]]
-    owner, branch = run["head_repository"]["owner"]["login"], run["head_branch"]
-    found = client.pages(f"/repos/{repository}/pulls?state=open&head={quote(f'{owner}:{branch}', safe='')}")
-    return [each["number"] for each in found]
+def _numbers_of(run: _Run, repository: str, client: Client) -> list[int]:
+    if run.pull_requests:
+        return [each.number for each in run.pull_requests]
+    head = quote(f"{run.head_repository.owner.login}:{run.head_branch}", safe="")
+    return [int(each["number"]) for each in client.pages(f"/repos/{repository}/pulls?state=open&head={head}")]
 
 
 def read_changed_lines(pull: PullRequest, client: Client) -> dict[str, frozenset[int]]:

@@ -69,9 +69,16 @@ def read_settings(folder: Path) -> Settings:
     if not path.is_file():
         return Settings()
     found = parse_settings(read_text(path).encode(), str(path))
-    if found.url is not None and urlsplit(found.url).hostname not in ("localhost", "127.0.0.1", "::1"):
+    if found.url is not None and not _is_here(found.url):
         raise UserError(f"{path}: tool.momus.url: {found.url} is another machine: name it in the editor (--url)")
     return Settings(found.model, found.url, found.rules, found.samples, found.confidence, found.false_alarms)
+
+
+def _is_here(url: str) -> bool:
+    try:
+        return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+    except ValueError:  # such as http://[
+        return False
 
 
 def read_text(path: Path) -> str:
