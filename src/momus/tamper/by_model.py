@@ -32,7 +32,7 @@ _MOST_LINES = 4
 """Lines that one bug may change, at most half of all."""
 
 _LIMITS = Limits(seconds=2.0)
-_COMMENT = re.compile(r"^\W*(?:bug|comment)\W*:\s*(.+)", re.IGNORECASE | re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"^[^\w\n]*+(?:bug|comment)[^\w:]*+:\s*+(.+)", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 _BACKTICKS = re.compile(r"`([^`\n]+)`")
 _LINE_NUMBER = re.compile(r"\blines?\s+(\d+)", re.IGNORECASE)
 

@@ -156,7 +156,7 @@ def _tested(problem: Problem, code: str) -> tuple[str, str]:
 
 def _tested_name(test: str) -> str:
     """Return the function that a test calls first."""
-    called = re.search(r"\w+(?=\()", test.replace("assert(", "").replace("assert (", ""))
+    called = re.search(r"\b\w++(?=\()", test.replace("assert(", "").replace("assert (", ""))
     return called[0] if called else ""
 
 
