@@ -37,11 +37,15 @@ def open_later(open_now: Callable[[], Opened], options: Sequence[Any], files: Se
         later = _OpenedLater(lambda: open_now()[0], known["identity"], tuple(known["languages"]))
         return later, known["setting"], known["promise"]
     critic, setting, promise = open_now()
-    identity = dict(critic.identity())
-    if identity.get("kind") in _DIALS:
-        known = {"identity": identity, "languages": list(getattr(critic, "languages", ()))}
+    if is_trained(critic):
+        known = {"identity": dict(critic.identity()), "languages": list(getattr(critic, "languages", ()))}
         kept.put({key: json.dumps({**known, "setting": setting, "promise": promise})})
     return critic, setting, promise
+
+
+def is_trained(critic: Critic) -> bool:
+    """Return whether a critic is a trained one; a model that chats keeps its answers by itself."""
+    return critic.identity().get("kind") in _DIALS
 
 
 class _OpenedLater:

@@ -45,11 +45,11 @@ def open_reviewer(
     if kept is None or files is None:
         return open_now()
     from momus.review.cache import KeptCritic
-    from momus.review.opened_later import open_later
+    from momus.review.opened_later import is_trained, open_later
 
     chosen = {name: str(value) for name, value in [*asdict(critic).items(), *asdict(dial).items()] if value is not None}
     opened, setting, promise = open_later(open_now, [chosen], files, kept)
-    return KeptCritic(opened, kept) if opened.identity().get("kind") != "prompted" else opened, setting, promise
+    return KeptCritic(opened, kept) if is_trained(opened) else opened, setting, promise
 
 
 def _files(critic: ReviewerOptions, dial: DialOptions) -> list[Path] | None:
