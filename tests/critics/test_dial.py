@@ -1,5 +1,6 @@
 """The dial: what every setting promises, measured on known answers, and the critics that have one."""
 
+import difflib
 import heapq
 import itertools
 import json
@@ -232,10 +233,18 @@ def test_changed_lines_are_those_that_are_new_and_those_beside_what_was_taken_ou
     assert changed_lines("a\nb", "b") == {0}
 
 
-def test_a_calibration_on_changes_is_refused_for_whole_code(tmp_path, capsys):
+def test_a_calibration_on_changes_is_for_changes_and_refused_for_whole_code(tmp_path, capsys, monkeypatch):
     code, out = tmp_path / "code.py", tmp_path / "dial.json"
-    code.write_text(Path(heapq.__file__).read_text())
-    assert main(["calibrate", str(code), "--changes", "--out", str(out), "--answers", "6"]) == 0
+    code.write_text(
+        "".join(f"def f{i}(a, b):\n    if a < {i}:\n        return a + b\n    return a - b\n\n\n" for i in (3, 5))
+    )
+    assert main(["calibrate", str(code), "--changes", "--out", str(out), "--answers", "2"]) == 0
     assert "false comments per" in capsys.readouterr().out and json.loads(out.read_text())["changes"]
     assert main(["review", str(code), "--calibration", str(out), "--false-alarms", "9"]) == 2
     assert "was measured on changes" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    before = code.read_text().splitlines(keepends=True)
+    after = [line.replace("a < 5", "a < 6") for line in before]
+    (tmp_path / "p.patch").write_text("".join(difflib.unified_diff(before, after, "a/code.py", "b/code.py")))
+    assert main(["review", "--patch", "p.patch", "--calibration", str(out), "--false-alarms", "9"]) == 0
+    assert "at most 9 false comments per clean change" in capsys.readouterr().err

@@ -97,7 +97,7 @@ def command(
 
     dial, critic, cost = fill_in(settings, scope, dial, critic, cost)
     asking = cost.asking()
-    reviewer, setting, promise = open_reviewer(critic, dial, asking, kept)
+    reviewer, setting, promise = open_reviewer(critic, dial, asking, kept, change.is_asked)
     print_skipped(leave_out_unread(scope, reviewer), progress)
     if promise:
         progress.print(visible(promise), style="dim", markup=False, soft_wrap=True)

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 
 def open_reviewer(
-    critic: ReviewerOptions, dial: DialOptions, asking: Asking, kept: Kept | None
+    critic: ReviewerOptions, dial: DialOptions, asking: Asking, kept: Kept | None, changes: bool = False
 ) -> tuple[Critic, float, str]:
     """Open a critic at its setting; a trained one only when it has to read something that is not kept.
+
+    With `changes` a change is reviewed, for which the dial may be set by what was measured on changes.
 
     Returns:
         The critic, the setting of its dial, and what that promises.
@@ -31,6 +33,7 @@ def open_reviewer(
             dial.confidence,
             dial.false_alarms,
             dial.calibration,
+            changes=changes,
             url=critic.url,
             kind=critic.kind,
             prompted=critic.prompted(),
@@ -48,6 +51,7 @@ def open_reviewer(
     from momus.review.opened_later import is_trained, open_later
 
     chosen = {name: str(value) for name, value in [*asdict(critic).items(), *asdict(dial).items()] if value is not None}
+    chosen |= {"changes": "yes"} if changes else {}
     opened, setting, promise = open_later(open_now, [chosen], files, kept)
     return KeptCritic(opened, kept) if is_trained(opened) else opened, setting, promise
 
