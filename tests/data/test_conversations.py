@@ -263,3 +263,30 @@ def test_preferences_as_tulu_3_and_ultrafeedback_binarized_have_them():
     kto = {"prompt": [ASK], "completion": [ANSWER], "label": True}
     (judgement,) = detect([kto], "rows").read(kto)
     assert judgement.values == {"label": 1.0}
+
+
+USER, YES = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [USER, YES]}, {"messages": [SYSTEM, USER, YES]}, {"prompt": "Hi", "completion": "Yes"},
+        {"prompt": "Hi"}, {"prompt": [USER], "chosen": [YES], "rejected": [USER | YES | {"content": "No"}]},
+        {"prompt": "Hi", "completion": "Yes", "label": True},
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yes"}]},
+    ],
+)  # fmt: skip
+def test_a_column_with_the_system_prompt_begins_the_conversation(tmp_path, row):
+    records, left_out = rows_of(tmp_path, {**row, "system": "Be brief."})
+    assert [record.prompt[0] for record in records] == [Message(**SYSTEM)] and not left_out
+    assert records[0].prompt[1:] == (Message(**USER),)
+
+
+def test_a_system_prompt_that_contradicts_the_conversation_and_a_row_of_weight_zero_are_problems(tmp_path):
+    records, _ = rows_of(tmp_path, {"messages": [SYSTEM, USER, YES], "system": "Be long."})
+    assert "begins with" in records[0].message
+    for weight in (0, False, 0.0):
+        records, _ = rows_of(tmp_path, {"messages": [USER, YES], "weight": weight})
+        assert "not to be learned from" in records[0].message

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from momus.data.answers import tasks_of
 from momus.data.formats import BadRecordError, Format, detect, format_named
-from momus.data.formats.conversation import is_absent, tools_of, with_tools
+from momus.data.formats.conversation import WEIGHTS, is_absent, tools_of, with_system, with_tools
 from momus.data.formats.unread import WatchedRow, counting
 from momus.data.sources import Problem, Row, Source, open_source
 from momus.errors import UserError
@@ -96,7 +96,7 @@ def read(
         watched = [WatchedRow(value) for value in row.value] if source_format.together else _watched(row.value)
         try:
             with counting(left_out):
-                made = [_with_tools(record, watched) for record in source_format.read(watched)]
+                made = [_with_columns(record, watched) for record in source_format.read(watched)]
         except BadRecordError as error:
             yield Problem(row.place, error.field, error.message)
         except ValidationError as error:
@@ -114,13 +114,22 @@ def _watched(value: Any) -> Any:
     return WatchedRow(value) if isinstance(value, dict) else value
 
 
-def _with_tools(record: Record, row: Any) -> Record:
-    """Return a record whose prompt has the row's tools; refuse what a row has beside its text and would be lost."""
+def _with_columns(record: Record, row: Any) -> Record:
+    """Return a record whose prompt has the row's system prompt and tools.
+
+    Raises:
+        BadRecordError: The row has something beside its text that would be lost, or is not to be learned from.
+    """
     if not isinstance(row, WatchedRow) or isinstance(record, Task):
         return record
     for column in MEDIA:
         if column in row and not is_absent(row[column]):
             raise BadRecordError(column, "images, sound and video cannot be read: leave the row out")
+    for column in WEIGHTS:
+        if column in row and column not in row.read and row[column] in (0, "0", "false", "False"):
+            raise BadRecordError(column, f"is {row[column]!r}: not to be learned from: leave the row out")
+    if isinstance(record, Prompt | Demonstration | Judgement | Ranking) and "system" not in row.read:
+        record = record.model_copy(update={"prompt": with_system(record.prompt, row.get("system"))})
     tools = next((tools_of(row[field], field) for field in TOOLS if row.get(field)), ())
     if not tools or not isinstance(record, Prompt | Demonstration | Judgement | Ranking):
         return record

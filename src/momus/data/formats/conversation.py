@@ -121,6 +121,26 @@ def tools_of(value: Any, field: str) -> tuple[str, ...]:
     return tuple(_as_json(object_at(tool, f"{field}[{n}]")) for n, tool in enumerate(tools))
 
 
+def with_system(content: Content, system: Any) -> Content:
+    """Return a prompt that begins with a row's system prompt; a text becomes a turn of the user.
+
+    Raises:
+        BadRecordError: The conversation begins with another.
+    """
+    if not isinstance(system, str) or is_absent(system):
+        return content
+    if isinstance(content, str):
+        turns: tuple[Message, ...] = (Message(role="user", content=content),) if content else ()
+    else:
+        turns = content
+    first = Message(role="system", content=as_text(system, "system"))
+    if not turns or turns[0].role != "system":
+        return (first, *turns)
+    if turns[0].content.strip() != first.content.strip():
+        raise BadRecordError("system", "is not the system prompt that the conversation begins with: leave one out")
+    return content
+
+
 def with_tools(content: Content, tools: tuple[str, ...]) -> Content:
     """Return a prompt whose first turn has `tools`; a text becomes a turn of the user."""
     if not tools:
@@ -183,7 +203,8 @@ def _text(content: Any, field: str) -> str:
     if isinstance(content, list):
         parts = [object_at(part, field) for part in content]
         if any(part.get("type") != "text" for part in parts):
-            raise BadRecordError(field, "holds more than text: images and sound cannot be read")
+            kinds = ", ".join(sorted({str(part.get("type"))[:30] for part in parts} - {"text"}))
+            raise BadRecordError(field, f"holds more than text ({kinds}): images, sound and the like cannot be read")
         return "".join(text_of(part, "text", field) for part in parts)
     return as_text(content, field)
 
