@@ -86,3 +86,9 @@ def test_templates_of_today_are_rendered_in_this_process() -> None:
         "{{ m.content.split('</think>')[0].rstrip() }}"
     )
     assert template.ends_soon(chatml) and template.ends_soon(tools)
+
+
+@pytest.mark.parametrize("clock", ["{% set now = strftime_now %}{{ now('%H:%M') }}", "{{ [strftime_now][0]('%S') }}"])
+def test_the_clock_under_another_name_is_refused(clock: str) -> None:
+    with pytest.raises(UserError, match="reads the clock"):
+        ChatFormat(tiny_tokenizer(), clock + PLAINLY)

@@ -69,3 +69,31 @@ def test_nothing_a_terminal_obeys_is_printed_on_one(tmp_path, capsys, monkeypatc
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert main(["tamper", str(file)]) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_tampered_with_is_named_and_the_others_are(tmp_path, capsys):
+    code = "def f(a, b):\n    if a > b:\n        return a - b\n    return a + b\n"
+    (tmp_path / "good.py").write_text(code)
+    (tmp_path / "feed.py").write_text(code.replace("    if", "\x0c    if"))  # Python reads it, LibCST does not
+    (tmp_path / "small\x1b.py").write_text("import os\n")
+    assert main(["tamper", str(tmp_path), "--bugs", "1", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count('"task"') == 1 and "feed.py: left out" in printed.err
+    assert "\x1b" not in printed.err
+
+
+@pytest.mark.parametrize(
+    "encoding", ["idna", "utf-7", "unicode_escape", "raw_unicode_escape", "iso2022_jp", "punycode"]
+)
+def test_an_encoding_that_does_not_give_the_bytes_back_is_refused(tmp_path, capsys, encoding):
+    path = tmp_path / "a.py"
+    path.write_bytes(
+        f"# coding: {encoding}\n".encode()
+        + b"def f(a, b):\n    s = '\\x41+ACE-\x1b$B8l\x1b(B\x1b(B'\n    return a + b\n"
+    )
+    code = main(["tamper", str(path), "--out", str(tmp_path / "out")])
+    if code:
+        assert capsys.readouterr().err.count("\n") == 1
+    else:
+        copy = (tmp_path / "out" / "a.py").read_bytes().split(b"\n")
+        assert sum(one != other for one, other in zip(path.read_bytes().split(b"\n"), copy, strict=False)) <= 2

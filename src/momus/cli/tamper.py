@@ -54,6 +54,7 @@ def command(
     from momus.errors import UserError
     from momus.review.files import read_sources, spelled
     from momus.review.formats.text import print_skipped
+    from momus.terminal import visible_line
 
     if bugs < 1:
         raise UserError(f"--bugs {bugs}: must be at least 1")
@@ -65,9 +66,17 @@ def command(
 
     done: list[tuple[Source, Tamper]] = []
     for source in sources:
-        made = tamper_file(source.text, bugs, random.Random(f"{seed} {spelled(source.path)}"))
+        name = visible_line(spelled(source.path))
+        try:
+            made = tamper_file(source.text, bugs, random.Random(f"{seed} {spelled(source.path)}"))
+        except UserError as error:
+            print(
+                f"{name}: left out: {error}, or laid out as LibCST cannot read it",
+                file=sys.stderr,
+            )
+            continue
         if made is None:
-            print(f"{source.path}: no room for {bugs} bug{'s' * (bugs > 1)}", file=sys.stderr)
+            print(f"{name}: no room for {bugs} bug{'s' * (bugs > 1)}", file=sys.stderr)
             continue
         task = Task(id=spelled(source.path), question="", answer=source.text)
         done.append((source, Tamper(task=task, answer=made[0], bugs=made[1])))

@@ -284,6 +284,14 @@ def _why_unreadable(path: Path, error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
+def _encoded(text: str, encoding: str) -> bytes:
+    """Return a text's bytes; none where the encoding cannot say it, as "idna" of long lines."""
+    try:
+        return text.encode(encoding)
+    except UnicodeError:
+        return b""
+
+
 def _decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, str, tuple[str, ...]]:
     """Return the text with plain newlines, its encoding (a byte-order mark counts) and how its lines end."""
     if b"\0" in data:
@@ -291,7 +299,10 @@ def _decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, str, tu
     try:
         if encoding is None:
             encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        lines = io.StringIO(data.decode(encoding), newline="").readlines()
+        decoded = data.decode(encoding)
+        if _encoded(decoded, encoding) != data:
+            raise UserError(f"{path}: {encoding[:40]} does not give the file's bytes back: convert it to UTF-8")
+        lines = io.StringIO(decoded, newline="").readlines()
         texts = [line.rstrip("\r\n") for line in lines]
         endings = [line[len(text) :] for line, text in zip(lines, texts, strict=True)]
         last = [""] if not endings or endings[-1] else []  # what follows the last newline is a line as well
@@ -304,3 +315,5 @@ def _decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, str, tu
         raise UserError(
             f"{path}: not {error.encoding} text (line {line}); declare its encoding, or convert it"
         ) from error
+    except UnicodeError as error:  # "punycode" and its like, which are no encodings of files
+        raise UserError(f"{path}: not {str(encoding)[:40]} text; declare its encoding, or convert it") from error

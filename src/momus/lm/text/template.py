@@ -76,7 +76,11 @@ def pinned(template: str) -> tuple[str, bool]:
         if isinstance(call.node, nodes.Name) and call.node.name == "strftime_now"
     ]
     forms = [call.args[0].value for call in clocks if call.args and isinstance(call.args[0], nodes.Const)]
-    if len(forms) < len(clocks) or not all(isinstance(form, str) for form in forms):
+    called = {id(call.node) for call in clocks}
+    passed_on = any(  # under another name
+        node.name == "strftime_now" and id(node) not in called for node in tree.find_all(nodes.Name)
+    )
+    if passed_on or len(forms) < len(clocks) or not all(isinstance(form, str) for form in forms):
         raise UserError(
             "the chat template reads the clock: write the date into it, or give another with --chat-template"
         )
