@@ -194,3 +194,25 @@ def test_korean_windows_text_is_read_as_korean(tmp_path_factory, chosen):
 def test_nothing_is_guessed_into_another_language(tmp_path, text, encoding):
     with pytest.raises(UserError, match="tried UTF-8, Korean CP949, Windows-1252"):
         decode(tmp_path / "a.txt", text.encode(encoding))
+
+
+OTHERS = {
+    "mac_roman": "Dies ist ein Bericht über Größe. It doesn’t say more. Un café très cher, élève.",
+    "iso2022_jp": "これは日本語の報告書です。結果は良好でした。",
+    "iso2022_kr": "이 보고서는 결과를 정리한다.",
+    "shift_jis": "これは日本語の報告書です。結果は良好でした。",
+    "gb18030": "这是一份中文报告。结果很好，但仍有改进的余地。",
+    "big5": "這是一份中文報告。結果很好，但仍有改進的餘地。",
+    "koi8-r": "Это отчёт о работе. Результаты хорошие.",
+    "cp1251": "Это отчёт о работе. Результаты хорошие.",
+    "cp1253": "Αυτή είναι μια έκθεση. Τα αποτελέσματα είναι καλά.",
+    "cp1255": "זה דוח על העבודה והתוצאות טובות.",
+    "cp850": "Dies ist ein Bericht über Größe. Die Ergebnisse sind schön.",
+    "utf-16-le": "A report.", "utf-32": "A report.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", OTHERS)
+def test_a_text_in_an_encoding_that_is_not_known_is_refused_and_not_guessed_at(tmp_path, encoding):
+    with pytest.raises(UserError, match="not text that can be read for certain"):
+        decode(tmp_path / "a.txt", OTHERS[encoding].encode(encoding))

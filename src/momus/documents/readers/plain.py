@@ -22,6 +22,10 @@ _RULE = re.compile(r"[=\-_*~#]{3,}\s*")
 _KOREAN = re.compile(r"[가-힣ㄱ-ㆎ、-】·‘’“”…―～！-～′″℃㎏-㎦①-⑮※○●□■△▲▽▼◇◆★☆→←↑↓×÷±≠≤≥]")
 _WESTERN = re.compile(r"[À-ÖØ-öø-ÿŒœŠšŽžŸ‘’“”„‚‹›«»–—…•·°±²³¹¼½¾×÷§¶©®™€£¥¢ªº¿¡†‡‰ˆ˜´¨¸¬µƒ¦¤¯\xa0\xad]")
 _THREE = re.compile(r"[À-ÖØ-öø-ÿŒœŠšŽžŸ]{3}")
+_MISREAD = re.compile(r"[a-zß-öø-ÿ][À-ÖØ-ÞŠŽŸ]|[a-z][§ˆ€†‡][a-z]")
+"""What is in no Western word, and in many whose text was written on an old Mac."""
+_ESCAPES = re.compile(r"\x1b[$(]")
+"""How texts in seven bits change their character set (ISO-2022: Japanese, Chinese and Korean mail)."""
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -41,7 +45,7 @@ def decode(path: Path, data: bytes) -> str:
             text = data.decode(name)
         except UnicodeDecodeError:
             continue
-        if "\0" in text:
+        if "\0" in text or _ESCAPES.search(text):
             break
         if holds(text):
             return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -73,7 +77,11 @@ def _is_western(text: str) -> bool:
     """Whether what is beyond ASCII is Western European, and little of the text."""
     beyond = [character for character in text if character > "\x7f"]
     letters = sum(character.isalpha() for character in text if character <= "\x7f")
-    return 3 * len(beyond) <= letters and all(map(_WESTERN.match, beyond)) and not _THREE.search(text)
+    return (
+        3 * len(beyond) <= letters
+        and all(map(_WESTERN.match, beyond))
+        and not (_THREE.search(text) or _MISREAD.search(text))
+    )
 
 
 def read_text(path: Path, limits: Limits) -> Blocks:
