@@ -12,6 +12,7 @@ import json
 import math
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -46,7 +47,10 @@ class JsonDecoder:
         self._refused: list[str] = []
         self._any_number = any_number
         self._decoder = json.JSONDecoder(
-            parse_constant=self._constant, parse_float=self._float, parse_int=self._whole_number
+            parse_constant=self._constant,
+            parse_float=self._float,
+            parse_int=self._whole_number,
+            object_pairs_hook=self._object,
         )
 
     def decode_at(self, text: str, at: int) -> tuple[Any, int, JsonError | None]:
@@ -69,6 +73,13 @@ class JsonDecoder:
         if _ESCAPED_SURROGATE.search(text, at, end) and (field := surrogate_in(value)) is not None:
             return value, end, JsonError(f"{field}holds half a character (a lone surrogate): repair the text")
         return value, end, None
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+            self._refused.append(f"two fields of one object are called {_short(twice)!r}: one would be lost")
+        return value
 
     def _constant(self, name: str) -> float:
         if not self._any_number:
