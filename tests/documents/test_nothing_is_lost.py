@@ -216,3 +216,22 @@ OTHERS = {
 def test_a_text_in_an_encoding_that_is_not_known_is_refused_and_not_guessed_at(tmp_path, encoding):
     with pytest.raises(UserError, match="not text that can be read for certain"):
         decode(tmp_path / "a.txt", OTHERS[encoding].encode(encoding))
+
+
+WORD_ONLY = {
+    "a gloss": ("<w:r><w:ruby><w:rt><w:r><w:t>gloss</w:t></w:r></w:rt><w:rubyBase/></w:ruby></w:r>", "glosses"),
+    "another format": ("<w:altChunk/>", "another format"),
+    "another file": ("<w:subDoc/>", "another file"),
+    "WordArt": ('<v:textpath xmlns:v="urn:schemas-microsoft-com:vml" string="Sale!"/>', "WordArt"),
+    "a picture's description": ('<w:docPr descr="A cat."/>', "descriptions of pictures"),
+    "a form": ('<w:ffData><w:listEntry w:val="yes"/></w:ffData>', "choices of a form"),
+}
+
+
+@pytest.mark.parametrize("name", WORD_ONLY)
+def test_what_is_not_read_of_a_word_document_is_told(tmp_path, name):
+    inside, told = WORD_ONLY[name]
+    paragraphs = [("Title", "A title"), ("Normal", "Some text.")]
+    assert not read_docx(papers.docx(tmp_path / "whole.docx", paragraphs, ""), Limits()).notes
+    [note] = read_docx(papers.docx(tmp_path / "a.docx", paragraphs, f"<w:p>{inside}</w:p>"), Limits()).notes
+    assert told in note

@@ -50,7 +50,7 @@ def read_docx(path: Path, limits: Limits) -> Blocks:
     blocks = list(reader.blocks(body)) if body is not None else []
     for part in ("footnotes", "endnotes"):
         blocks += reader.notes_of(_part(archive, f"word/{part}.xml"), part)
-    notes = (*_left_out(archive), *_tracked(root))
+    notes = (*_left_out(archive), *_tracked(root), *_unread(root))
     return Blocks("docx", tuple(blocks), reader.page if reader.page > 1 else 0, notes=notes)
 
 
@@ -237,6 +237,27 @@ def _left_out(archive: Archive) -> Iterator[str]:
 def _tracked(root: Element) -> Iterator[str]:
     if any(next(root.iter(tag), None) is not None for tag in _TAKEN_AWAY):
         yield "it has tracked changes: what they take away was left out"
+
+
+_NOT_READ = {
+    "rt": ("", "glosses over words were left out"),
+    "altChunk": ("", "a document in another format that is embedded in it was left out"),
+    "subDoc": ("", "a part of it that is in another file was left out"),
+    "textpath": ("string", "decorative text (WordArt) was left out"),
+    "docPr": ("descr", "descriptions of pictures were left out"),
+    "listEntry": ("val", "choices of a form were left out"),
+}
+"""Elements with text, or with text in an attribute, that are not read, and what is said of them."""
+
+
+def _unread(root: Element) -> Iterator[str]:
+    found = set[str]()
+    for element in root.iter():
+        attribute, words = _NOT_READ.get(local_name(element), ("", ""))
+        texts = (value for key, value in element.attrib.items() if key.rpartition("}")[2] == attribute)
+        if words and (not attribute or any(map(str.strip, texts))):
+            found.add(words)
+    yield from sorted(found)
 
 
 def _half_points(element: Element | None) -> float:
