@@ -167,7 +167,7 @@ class Report:
                 "cases": self.cases,
                 "goals": [{**asdict(goal), "met": goal.met} for goal in goals],
             }
-            self.options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            self.options.json.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 def _verdict(goal: Goal) -> str:
