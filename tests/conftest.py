@@ -1,6 +1,7 @@
 """Shared by all tests: reproducible property tests that do not depend on how busy the machine is."""
 
 import signal
+import sys
 
 import pytest
 from hypothesis import settings
@@ -16,3 +17,11 @@ settings.load_profile("momus")
 def _cache_of_its_own(tmp_path_factory, monkeypatch):
     """Let no test find what another was answered."""
     monkeypatch.setenv("MOMUS_CACHE", str(tmp_path_factory.mktemp("cache") / "answers.sqlite"))
+
+
+@pytest.fixture(autouse=True)
+def _shared_tokenizer_stays_as_it_is():
+    """Fail the test that changes the tokenizer which all tests share, not one that runs after it."""
+    yield
+    if (tiny := sys.modules.get("support.tiny")) and tiny.tiny_tokenizer.cache_info().currsize:
+        assert tiny.tiny_tokenizer().chat_template is None, "this test changed tiny_tokenizer(): give it a copy"

@@ -1,5 +1,6 @@
 """Critics with a pointer: which lines the model is asked about, what it may write, the dial, and where pointers are."""
 
+import copy
 import json
 import math
 
@@ -43,7 +44,7 @@ TEMPLATE = (
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pointed") / "base"
-    tokenizer = tiny_tokenizer()
+    tokenizer = copy.deepcopy(tiny_tokenizer())
     model = llama(vocab=len(tokenizer))
     model.config.max_position_embeddings = 4096
     tokenizer.chat_template = TEMPLATE

@@ -1,5 +1,6 @@
 """`momus critique` by a model that chats: a run directory like any other, an estimate, a cost, a budget."""
 
+import copy
 import json
 
 import pytest
@@ -113,7 +114,7 @@ def test_what_is_for_prompted_critics_is_refused_of_the_shipped_one(tasks, tmp_p
 
 
 def test_a_folder_with_a_chat_template_is_prompted_unless_it_is_marked_or_the_flag_says_otherwise(tmp_path):
-    tokenizer = tiny_tokenizer()
+    tokenizer = copy.deepcopy(tiny_tokenizer())
     save_causal_lm(tiny_model(), tmp_path / "plain", tokenizer)
     tokenizer.chat_template = PLAIN
     save_causal_lm(tiny_model(), tmp_path / "chat", tokenizer)

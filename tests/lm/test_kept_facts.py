@@ -1,5 +1,6 @@
 """What a local model's answers are kept by needs no model: a second review of the same code loads nothing."""
 
+import copy
 import json
 import os
 import subprocess
@@ -21,8 +22,9 @@ CODE = "def f(items):\n    total = 0\n    for x in items:\n        total += x\n 
 def folder(tmp_path):
     engine = tiny_engine()
     engine.model.save_pretrained(tmp_path / "m")
-    engine.tokenizer.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
-    engine.tokenizer.save_pretrained(tmp_path / "m")
+    tokenizer = copy.deepcopy(engine.tokenizer)
+    tokenizer.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "m")
     return tmp_path / "m"
 
 

@@ -207,4 +207,5 @@ def test_nothing_else_tokenizes() -> None:
         if re.search(r"tokenizer\.encode\(|(?<!_)tokenizer\(\w|tokenizer\.tokenize\(|encode_batch", line)
     ]
     cut_before = "evaluate/instruct/toxicity.py: batch = tokenizer(text"
-    assert [call for call in calls if not call.startswith(cut_before) and "def " not in call] == []
+    of_ours = "lm/pointers/line_pointer.py: numbers = tokenizer(_PROBE"
+    assert [call for call in calls if not call.startswith((cut_before, of_ours)) and "def " not in call] == []
