@@ -5,6 +5,7 @@ import json
 import pytest
 
 from momus.cli import main
+from momus.critique import Critique
 from momus.records import Judgement, read_jsonl
 from momus.review.decisions import Decision, read_decisions, read_ignores, write_decisions
 from support.reviewing import CODE
@@ -133,6 +134,9 @@ def test_a_comment_in_the_code_dismisses_with_its_reason_and_not_in_a_strangers_
     _, findings = review(capsys, "m.py")
     told = {line: (finding["status"], finding["because"]) for line, finding in findings.items()}
     assert told == {2: ("dismissed", "it is meant"), 4: ("dismissed", "so is this")}
+    main(["review", "m.py", "--format", "sarif"])
+    results = json.loads(capsys.readouterr().out)["runs"][0]["results"]
+    assert [[s["kind"] for s in result["suppressions"]] for result in results] == [["inSource"]] * 2
     _, findings = review(capsys, "m.py", "--untrusted")
     assert {finding["status"] for finding in findings.values()} == {"new"}
     write_decisions(repository.root / "momus-baseline.jsonl", [])
@@ -167,3 +171,42 @@ def test_the_last_decision_about_a_comment_stands(tmp_path):
     path = tmp_path / "decisions.jsonl"
     write_decisions(path, [_decision("a.py", "x"), _decision("a.py", "x").model_copy(update={"because": "b"})])
     assert [decision.because for decision in read_decisions(path)] == ["b"]
+
+
+def test_what_was_not_read_or_not_shown_is_not_fixed(repository, critic, capsys):
+    repository.write(m_py=BAD.replace("return x", "return x  # BAD"))
+    assert sorted(review(capsys, "m.py")[1]) == [2, 7]
+    critic.fails_after = 0
+    assert review(capsys, "m.py")[0]["fixed"] == []
+    critic.fails_after = 10**9
+    document, findings = review(capsys, "m.py", "--max-comments", "1")
+    assert sorted(findings) == [2] and document["fixed"] == []
+    critic.lines = 0
+    assert review(capsys, "m.py")[0]["fixed"] == []
+    critic.lines = 100
+    assert {finding["status"] for finding in review(capsys, "m.py")[1].values()} == {"open"}
+
+
+def test_of_a_change_what_stands_in_an_unread_part_of_its_function_is_not_fixed(repository, critic, capsys):
+    long = "def f(x):\n" + "    x += 1\n" * 30 + "    y = x  # BAD\n    return y\n"
+    repository.commit("Long", m_py=long)
+    critic.lines = 10
+    assert sorted(review(capsys, "m.py")[1]) == [32]
+    repository.write(m_py=long.replace("x += 1", "x += 2", 1))
+    document, findings = review(capsys, "--diff", "HEAD")
+    assert not findings and document["fixed"] == []
+
+
+def test_what_a_higher_setting_does_not_show_is_not_fixed(repository, critic, capsys, monkeypatch):
+    repository.write(m_py=BAD)
+    review(capsys, "m.py")
+    monkeypatch.setattr("momus.critics.open.open_at_setting", lambda *options, **more: (critic, 1.5, ""))
+    critic.dial = NoDial()
+    assert review(capsys, "m.py")[0]["fixed"] == []
+
+
+class NoDial:
+    """A dial that chooses nothing."""
+
+    def choose(self, written, answer, setting):
+        return Critique()

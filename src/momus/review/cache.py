@@ -24,7 +24,7 @@ from momus.review.findings import FileReview
 from momus.review.reviewer import Target, review_targets
 from momus.search.result import SearchResult
 
-VERSION = "reviews 1"
+VERSION = "reviews 2"
 """Changes where what is kept would be another for the same code."""
 
 

@@ -12,7 +12,7 @@ raise the threshold of a dial and train a reward model.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -142,7 +142,9 @@ def apply_ignores(review: FileReview, source: Source) -> FileReview:
 
     def change(finding: Finding) -> Finding:
         lines = [line for line in range(finding.line, finding.end_line + 1) if line in reasons]
-        return replace(finding, status="dismissed", because=reasons[lines[0]]) if lines else finding
+        if not lines:
+            return finding
+        return replace(finding, status="dismissed", because=reasons[lines[0]], in_source=True)
 
     return with_status(review, change) if reasons else review
 
@@ -169,11 +171,19 @@ def is_expired(decision: Decision, source: Source) -> bool:
 
 def find_unit(identity: Identity, source: Source) -> Unit | None:
     """Return the definition that holds the code of an identity; None where it is not there any more."""
+    return next((unit for unit, _ in find_places(identity, source)), None)
+
+
+def find_places(identity: Identity, source: Source) -> Iterator[tuple[Unit, tuple[int, ...]]]:
+    """Yield each place where the code of an identity stands: its definition and the numbers of its lines."""
     size = identity.code.count("\n") + 1
     for unit in units(source):
         if unit.name == identity.function:
-            lines = normalise_code(unit.text.split("\n")).split("\n")
-            starts = range(len(lines) - size + 1)
-            if any("\n".join(lines[start : start + size]) == identity.code for start in starts):
-                return unit
-    return None
+            normalised = (
+                (n, normalise_code([line])) for n, line in zip(unit.lines, unit.text.split("\n"), strict=True)
+            )
+            lines = [(number, line) for number, line in normalised if line]
+            for start in range(len(lines) - size + 1):
+                numbers, code = zip(*lines[start : start + size], strict=True)
+                if "\n".join(code) == identity.code:
+                    yield unit, numbers

@@ -37,6 +37,7 @@ class Finding:
         identity: What it is known by; None where that was not computed.
         status: What became of it.
         because: Why it was dismissed, where it was.
+        in_source: Whether a comment in the code dismissed it.
         confidence: The highest setting of a dial from 0 to 1 that keeps it; None of a critic without such a dial.
         replacement: The lines that are proposed in place of `line` to `end_line`, where some are.
     """
@@ -50,6 +51,7 @@ class Finding:
     identity: Identity | None = None
     status: Status = "new"
     because: str = ""
+    in_source: bool = False
     confidence: float | None = None
     replacement: str | None = None
 
@@ -139,6 +141,7 @@ class FileReview:
         outside: Of a change, comments on lines that did not change: they belong in a summary.
         coverage: Which lines were read.
         name: Its path from the root of the repository, with forward slashes, which names it in reports.
+        critic_read: The lines that the critic read, of a change also those that did not change.
     """
 
     path: Path
@@ -153,6 +156,7 @@ class FileReview:
     outside: tuple[Finding, ...] = ()
     coverage: Coverage = Coverage()
     name: str = ""
+    critic_read: tuple[Lines, ...] = ()
 
     @property
     def shown(self) -> tuple[Finding, ...]:

@@ -21,7 +21,17 @@ from momus.review.decisions import (
 from momus.review.files import read_source
 from momus.review.findings import FileReview
 from momus.review.identity import Identity
-from momus.review.memory import Shown, compare, digest_of, memory_of, read_shown, recall, remember, shown_in
+from momus.review.memory import (
+    Shown,
+    digest_of,
+    mark_open,
+    memory_of,
+    read_shown,
+    recall,
+    remember,
+    settle,
+    shown_in,
+)
 
 SHORTEST = 4
 """Digits of an id that are enough to name a comment."""
@@ -63,12 +73,12 @@ class Known:
         (decided,) = apply_decisions([review], self._decisions, self._scope.renamed, self._exists)
         if self._trusted and review.name in self._sources:
             decided = apply_ignores(decided, self._sources[review.name])
-        (compared,), _, _ = compare([decided], self._before, (), self._scope.renamed, self._exists)
-        return compared
+        return mark_open(decided, self._before, self._scope.renamed, self._exists)
 
     def settle(self, reviews: Sequence[FileReview]) -> tuple[Identity, ...]:
         """Remember what was shown; return what is fixed."""
-        _, fixed, kept = compare(reviews, self._before, self._scope.targets, self._scope.renamed, self._exists)
+        scope = self._scope
+        fixed, kept = settle(reviews, self._setting, self._before, scope.targets, scope.renamed, self._exists)
         if self._memory is not None:
             remember(self._memory, [*kept, *shown_in(reviews, self._critic, self._setting)])
         decided = {decision.identity for decision in self._decisions}

@@ -17,11 +17,10 @@ from typing import Any
 from momus.errors import UserError
 from momus.files import JsonError, parse_json, write_json
 from momus.lm.chats.cache import default_path
-from momus.review.decisions import find_unit
+from momus.review.decisions import find_places
 from momus.review.findings import FileReview, Finding
 from momus.review.identity import Identity, match
 from momus.review.reviewer import Target, with_status
-from momus.review.units import units
 
 MOST = 10_000
 """Findings that are kept of one repository."""
@@ -118,47 +117,58 @@ def shown_in(reviews: Sequence[FileReview], critic: Mapping[str, Any], setting: 
     ]
 
 
-def compare(
-    reviews: Sequence[FileReview],
-    before: Sequence[Shown],
-    targets: Sequence[Target],
-    renamed: Mapping[str, str],
-    exists: Callable[[str], bool],
-) -> tuple[list[FileReview], list[Identity], list[Shown]]:
-    """Compare a review with what was shown before by the same critic.
-
-    Returns:
-        The reviews, their findings new or open where nothing was decided about them; the identities that are fixed; and
-        of what was shown before all that this review did not look at again.
-    """
-    known = {shown.identity: shown for shown in before}
-    current = [f.identity for review in reviews for f in (*review.findings, *review.outside) if f.identity]
-    paired = match(list(known), current, renamed, exists)
-    there = set(paired.values())
+def mark_open(
+    review: FileReview, before: Sequence[Shown], renamed: Mapping[str, str], exists: Callable[[str], bool]
+) -> FileReview:
+    """Return a review whose new findings are open where they were shown before; see `match`."""
+    current = [finding.identity for finding in (*review.findings, *review.outside) if finding.identity]
+    known = list(dict.fromkeys(shown.identity for shown in before))
+    there = set(match(known, current, renamed, exists).values())
 
     def change(finding: Finding) -> Finding:
         return replace(finding, status="open") if finding.status == "new" and finding.identity in there else finding
 
+    return with_status(review, change)
+
+
+def settle(
+    reviews: Sequence[FileReview],
+    setting: float,
+    before: Sequence[Shown],
+    targets: Sequence[Target],
+    renamed: Mapping[str, str],
+    exists: Callable[[str], bool],
+) -> tuple[list[Identity], list[Shown]]:
+    """Settle what the same critic showed before, and a review at `setting` shows no more.
+
+    Returns:
+        The identities that are fixed, and all that the review cannot tell about: whose code it did not read, or what it
+        would not have shown.
+    """
+    known = {shown.identity: shown for shown in before}
+    current = [f.identity for review in reviews for f in (*review.findings, *review.outside) if f.identity]
+    paired = match(list(known), current, renamed, exists)
     read = {target.name: target for target in targets}
+    by_name = {review.name: review for review in reviews}
     fixed, kept = [], []
     for identity, shown in known.items():
         if identity in paired:
             continue
-        now = replace(identity, path=renamed.get(identity.path, identity.path))
-        looked = read.get(now.path)
-        if (looked is None and not exists(now.path)) or (looked is not None and _settles(looked, now)):
+        path = renamed.get(identity.path, identity.path)
+        if _is_fixed(shown, read[path], by_name[path], setting) if path in read else not exists(path):
             fixed.append(identity)
         else:
             kept.append(shown)
-    return [with_status(review, change) for review in reviews], fixed, kept
+    return fixed, kept
 
 
-def _settles(target: Target, identity: Identity) -> bool:
-    """Return whether a finding that is not made any more is fixed: its definition was read, or its code is gone."""
-    touched = target.on_change
-    names = (
-        unit.name
-        for unit in units(target.source)
-        if touched is None or not touched.isdisjoint(range(unit.lines[0], unit.lines[-1] + 1))
-    )
-    return identity.function in names or find_unit(identity, target.source) is None
+def _is_fixed(shown: Shown, target: Target, review: FileReview, setting: float) -> bool:
+    """Return whether a finding that is not made any more is fixed: its code is gone, or was read and is not marked."""
+    places = list(find_places(shown.identity, target.source))
+    if not places:
+        return True
+    reached = setting == shown.setting or (shown.confidence is not None and setting <= shown.confidence)
+    if review.omitted or not reached:  # it may be made still, and not be shown
+        return False
+    lines = {number for first, last in review.critic_read for number in range(first, last + 1)}
+    return all(lines.issuperset(numbers) for _, numbers in places)

@@ -273,6 +273,9 @@ class _Work:
             outside=tuple(finding for finding in identified if finding not in inside),
             coverage=self._coverage(),
             name=self.name,
+            critic_read=join_lines(
+                number for part, read in zip(self.parts, reads, strict=True) if read.critique for number in part.lines
+            ),
         )
 
     def _task(self, part: Unit) -> Task:

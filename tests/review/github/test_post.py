@@ -84,6 +84,19 @@ def test_what_was_not_read_is_not_fixed(github, posting, outcome):
     assert [t["isResolved"] for t in github.threads] == [False]
 
 
+@pytest.mark.parametrize("part", ["unread", "omitted"])
+def test_what_was_not_read_beside_other_comments_is_not_fixed(github, posting, part):
+    posting(_document([_comment(1, 3), _comment(2, 2)]))
+    document = _document([_comment(2, 2)])
+    if part == "omitted":
+        document["files"][0]["omitted"] = 1
+    else:
+        unread = [{"lines": [3, 3], "why": "no_critique", "detail": "the server is gone"}]
+        document["manifest"]["files"] = [{"path": "src/a.py", "read": [[2, 2]], "unread": unread}]
+    posting(document)
+    assert [t["isResolved"] for t in github.threads] == [False, False]
+
+
 def test_a_dismissal_counts_from_those_who_may_write(github, posting):
     github.permissions = {"owner": "admin", "stranger": "read"}
     posting(_document([_comment(1, 3), _comment(2, 2)]))

@@ -81,7 +81,8 @@ def _result(file: FileReview, finding: Finding) -> dict[str, Any]:
     if finding.confidence is not None:
         result["rank"] = round(100 * finding.confidence, 1)
     if finding.status == "dismissed":
-        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": finding.because}]
+        kind = "inSource" if finding.in_source else "external"
+        result["suppressions"] = [{"kind": kind, "status": "accepted", "justification": finding.because}]
     if finding.replacement is not None:
         change = {"deletedRegion": region, "insertedContent": {"text": finding.replacement}}
         result["fixes"] = [{"artifactChanges": [{"artifactLocation": place, "replacements": [change]}]}]

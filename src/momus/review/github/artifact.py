@@ -11,9 +11,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from momus.critique import Severity
 from momus.errors import UserError
 from momus.files import JsonError, parse_json
+from momus.review.findings import Why
 
 MAX_BYTES = 10_000_000
 MAX_FINDINGS = 1_000
+
+_BY_DESIGN = {why.name.lower() for why in Why if why.by_design}
 
 _Line = Annotated[int, Field(ge=1, le=10_000_000)]
 
@@ -58,15 +61,22 @@ class File(_Part):
     """The comments on one file; `outside` of the changed lines."""
 
     name: Inside
+    omitted: Annotated[int, Field(ge=0)] = 0
     findings: tuple[Comment, ...] = Field(strict=False)
     outside: tuple[Comment, ...] = Field(strict=False)
 
 
+class Unread(_Part):
+    """Lines that were not read, and the name of the reason (`momus.review.findings.Why`)."""
+
+    why: Annotated[str, Field(max_length=100)]
+
+
 class Lines(_Part):
-    """What was read of one file."""
+    """What was not read of one file."""
 
     path: Annotated[str, Field(max_length=1_000)]
-    unread: tuple[object, ...] = Field(strict=False)
+    unread: tuple[Unread, ...] = Field(strict=False)
 
 
 class Manifest(_Part):
@@ -76,6 +86,7 @@ class Manifest(_Part):
     cost: str = Field(max_length=2_000)
     lines_read: Annotated[int, Field(ge=0)]
     lines_unread: Annotated[int, Field(ge=0)]
+    files: tuple[Lines, ...] = Field(strict=False, max_length=20_000)
 
 
 class Artifact(_Part):
@@ -95,6 +106,13 @@ class Artifact(_Part):
         if len({comment.id for comment in comments}) < len(comments):
             raise ValueError("two comments have one id")
         return self
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that should have been read was, and every comment is in it: what is not in it is gone."""
+        reasons = {part.why for file in self.manifest.files for part in file.unread}
+        all_shown = not any(file.omitted for file in self.files)
+        return self.outcome in ("clean", "findings") and reasons <= _BY_DESIGN and all_shown
 
     def comments(self) -> Iterator[tuple[str, Comment, bool]]:
         """Yield the comments that are not dismissed: the path, the comment, and whether it is on a changed line."""

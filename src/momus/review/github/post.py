@@ -100,10 +100,7 @@ def make_plan(
     new = tuple(on_lines.values())[:MOST]
     taken = {comment.id for _, comment in new}
     known = [(by_finding[id], write_comment(comment)) for id, (_, comment) in open_ones.items() if id in by_finding]
-    read = artifact.outcome != "not_run"
-    gone = (
-        {t.finding for t in threads if t.finding not in found} if read and artifact.outcome != "partly_read" else set()
-    )
+    gone = {thread.finding for thread in threads if thread.finding not in found} if artifact.is_whole else set()
     return Plan(
         new=new,
         update=tuple((thread, body) for thread, body in known if thread.body != body),
