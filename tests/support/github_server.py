@@ -35,6 +35,9 @@ class GitHub:
     issue_comments: list[dict[str, Any]] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     refuse: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    contents_write: bool = True
+    """Whether the token may write to the code, which resolving a thread takes."""
+
     number: int = 7
     url: str = ""
     ids: int = 1000
@@ -221,6 +224,8 @@ def _graphql(github: GitHub, body: Any) -> Any:
         return {"data": {"repository": {"pullRequest": {"reviewThreads": threads}}}}
     for name, state in (("unresolveReviewThread", False), ("resolveReviewThread", True)):
         if name in text:
+            if not github.contents_write:
+                return {"data": {name: None}, "errors": [{"type": "FORBIDDEN", "message": "Resource not accessible"}]}
             found = [thread for thread in github.threads if thread["id"] == variables["id"]]
             if not found:
                 return {"errors": [{"message": "Could not resolve to a node"}]}

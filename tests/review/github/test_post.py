@@ -77,6 +77,15 @@ def test_threads_are_resolved_when_fixed_and_opened_again_when_it_is_back(github
     assert [t["isResolved"] for t in github.threads] == [False, False]
 
 
+def test_a_token_that_may_not_resolve_threads_posts_all_the_same(github, posting):
+    github.contents_write = False
+    posting(_document([_comment(1, 3)]))
+    posted = posting(_document([_comment(2, 2)]))
+    assert len(github.threads) == 2 and not github.threads[0]["isResolved"]
+    assert (posted.new, posted.fixed, posted.forbidden) == (1, 1, 1)
+    assert "takes a token with `contents: write`" in github.issue_comments[0]["body"]
+
+
 @pytest.mark.parametrize("outcome", ["partly_read", "not_run"])
 def test_what_was_not_read_is_not_fixed(github, posting, outcome):
     posting(_document([_comment(1, 3)]))

@@ -13,7 +13,7 @@ def post(word: Positional[Literal["post"]], artifact: Positional[Path], event: P
     """Post a review on GitHub: new comments, threads of before updated, and resolved when fixed.
 
     The artifact is taken for hostile, and no code is needed. The pull request and the revision come from the workflow's
-    event. GITHUB_TOKEN needs `pull-requests: write`.
+    event. GITHUB_TOKEN needs `pull-requests: write`, and `contents: write` to resolve threads.
 
     Args:
         word: This command's name.

@@ -107,11 +107,13 @@ class Client:
         """Ask GraphQL; return its data.
 
         Raises:
-            UserError: It answers with errors.
+            GitHubError: The token may not do this (status 403).
+            UserError: It answers with other errors.
         """
         answer, _ = self._ask("POST", self._graphql, {"query": text, "variables": variables})
         if errors := answer.get("errors"):
-            raise UserError(f"GitHub: {str(errors[0].get('message'))[:300]}")
+            message = f"GitHub: {str(errors[0].get('message'))[:300]}"
+            raise GitHubError(403, message) if errors[0].get("type") == "FORBIDDEN" else UserError(message)
         return answer["data"]
 
     def _ask(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> tuple[Any, Message]:

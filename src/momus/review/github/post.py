@@ -60,19 +60,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class Posted:
-    """What was done."""
+    """What was done; `forbidden` counts the threads that the token may neither resolve nor open again."""
 
     new: int
     still_there: int
     fixed: int
     dismissed: int
     aside: int
+    forbidden: int = 0
 
     def __str__(self) -> str:
-        return (
+        done = (
             f"{self.new} new, {self.still_there} still there, {self.fixed} fixed, {self.dismissed} dismissed, "
             f"{self.aside} in the summary"
         )
+        if not self.forbidden:
+            return done
+        return f"{done}; {self.forbidden} could not be resolved or reopened, which takes a token with `contents: write`"
 
 
 def make_plan(
@@ -122,10 +126,8 @@ def post(artifact: Artifact, pull: PullRequest, client: Client) -> Posted:
     refused = _comment(plan.new, pull, client)
     for thread, body in plan.update:
         client.send("PATCH", f"/repos/{pull.repository}/pulls/comments/{thread.comment}", {"body": body})
-    for thread in plan.reopen:
-        client.query(_UNRESOLVE, {"id": thread.id})
-    for thread in plan.resolve:
-        client.query(_RESOLVE, {"id": thread.id})
+    forbidden = sum(not _change_thread(_UNRESOLVE, thread, client) for thread in plan.reopen)
+    forbidden += sum(not _change_thread(_RESOLVE, thread, client) for thread in plan.resolve)
     found = {comment.id for _, comment, _ in artifact.comments()}
     known = {thread.finding for thread in threads}
     posted = Posted(
@@ -134,6 +136,7 @@ def post(artifact: Artifact, pull: PullRequest, client: Client) -> Posted:
         fixed=sum(thread.finding not in plan.dismissed for thread in plan.resolve),
         dismissed=len(plan.dismissed),
         aside=len(plan.aside) + len(refused),
+        forbidden=forbidden,
     )
     _summarise(write_summary(artifact, pull, [*plan.aside, *refused], posted), pull, client)
     return posted
@@ -162,6 +165,20 @@ def write_summary(artifact: Artifact, pull: PullRequest, aside: Sequence[tuple[s
         f"{manifest.lines_read} of {total} lines were read, at `{pull.revision[:12]}`. {escape(manifest.promise)}"
     )
     return "\n\n".join(parts)[:MAX_BODY]
+
+
+def _change_thread(mutation: str, thread: Thread, client: Client) -> bool:
+    """Resolve a thread or open it again; return False where the token may not.
+
+    GitHub lets a workflow's token do either with `contents: write` only, though it may comment without.
+    """
+    try:
+        client.query(mutation, {"id": thread.id})
+    except GitHubError as error:
+        if error.status != 403:
+            raise
+        return False
+    return True
 
 
 def _on_hunk(comment: Comment, lines: frozenset[int]) -> bool:
