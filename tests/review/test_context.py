@@ -11,10 +11,11 @@ from momus.cli import main
 from momus.critics.open import open_critic
 from momus.errors import UserError
 from momus.review.context import jedi_child
-from momus.review.context.gather import add_context, gather, repository_of
+from momus.review.context.gather import add_context, gather
 from momus.review.context.snippets import Context, Snippet, ask_with, write_snippets
 from momus.review.files import read_source
 from momus.review.reviewer import Target
+from momus.review.scope import find_root
 from momus.review.units import Unit
 from support.chat_server import chat_server
 
@@ -155,5 +156,5 @@ def test_a_trained_critic_takes_no_context(repository, capsys):
 
 
 def test_the_repository_of_a_file(repository, tmp_path):
-    assert repository_of(repository / "src/pkg/main.py") == repository.resolve()
-    assert repository_of(tmp_path / "other" / "a.py").is_relative_to(Path("/"))
+    assert find_root(repository / "src/pkg") == repository.resolve()
+    assert find_root(tmp_path / "other").is_relative_to(Path("/"))

@@ -63,6 +63,21 @@ def test_links_in_circles_and_to_nowhere_are_skipped_and_named(folder):
             read_sources([folder / name])
 
 
+def test_a_link_that_leads_out_of_the_directory_is_not_followed_unless_it_is_named(folder):
+    inner = folder / "inner"
+    inner.mkdir()
+    (inner / "a.py").write_text(CODE)
+    (inner / "out.py").symlink_to("../ok.py")
+    (inner / "same.py").symlink_to("a.py")
+    sources, skipped = read_sources([inner])
+    assert [source.path.name for source in sources] == ["a.py"]
+    assert skipped == [Skipped(inner / "out.py", f"a link that leads out of {inner}: not followed", by_design=True)]
+    assert [source.path for source in read_sources([inner / "out.py"])[0]] == [inner / "out.py"]
+    (folder / "named").symlink_to("inner")
+    assert len(read_sources([folder / "named"])[0]) == 1
+    assert len(read_sources([inner, inner / "out.py"])[0]) == 2
+
+
 def test_a_file_with_several_links_is_read_once(folder):
     (folder / "same.py").symlink_to("ok.py")
     sources, skipped = read_sources([folder, folder / "same.py"])
@@ -76,7 +91,11 @@ def test_pipes_sockets_and_devices_are_never_waited_for(folder, monkeypatch):
     monkeypatch.chdir(folder)  # the path of a socket is short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket.py")
-        assert _reasons(folder) == dict.fromkeys(["pipe.py", "device.py", "socket.py"], "not a regular file")
+        reasons = _reasons(folder)
+        assert "leads out" in reasons.pop("device.py")
+        assert reasons == dict.fromkeys(["pipe.py", "socket.py"], "not a regular file")
+        with pytest.raises(UserError, match="not a regular file"):
+            read_source(folder / "device.py")
 
 
 def test_a_file_larger_than_its_size_says_is_not_read_on_and_on(folder, monkeypatch):

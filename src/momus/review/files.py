@@ -69,7 +69,7 @@ class Source:
 class Skipped:
     """A file met in a directory that cannot be reviewed, or a directory that cannot be read, and why.
 
-    `by_design` says that the critic never reads such files, so that leaving it out leaves nothing out.
+    `by_design` says that such files are never read, so that leaving it out leaves nothing out.
     """
 
     path: Path
@@ -82,7 +82,7 @@ def read_sources(paths: Sequence[Path], *, other_languages: bool = False) -> tup
     """Read the files named, and all `.py` files of the directories named, each once and in a stable order.
 
     Hidden, cache, build, dependency and virtual-environment directories are passed over, and so are empty
-    files in a directory. Links to directories are not followed.
+    files in a directory. Links to directories are not followed, nor are links to files that lead out of the directory.
 
     Args:
         paths: Files and directories.
@@ -108,6 +108,10 @@ def read_sources(paths: Sequence[Path], *, other_languages: bool = False) -> tup
             raise UserError(f"{named}: no {kind} in this directory{why}")
         for path in files:
             if (real := os.path.realpath(path)) in seen:  # which is the path itself where links lead in a circle
+                continue
+            if inside and not Path(real).is_relative_to(os.path.realpath(named)):
+                reason = f"a link that leads out of {named}: not followed"
+                skipped.append(Skipped(path, reason, by_design=True))
                 continue
             seen.add(real)
             try:

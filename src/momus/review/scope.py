@@ -21,7 +21,7 @@ def whole_files(paths: Sequence[Path], root: Path) -> Change:
     sources, skipped = read_sources(paths, other_languages=True)
     change = Change(root, skipped=skipped)
     change.targets = [Target(source, name_of(source.path, root)) for source in sources]
-    change.unread = [_unread(file, root) for file in skipped if not file.is_directory]
+    change.unread = [_unread(file, root) for file in skipped if not (file.is_directory or file.by_design)]
     return change
 
 

@@ -15,6 +15,7 @@ from momus.review.context.python import look_up_python
 from momus.review.context.snippets import Context, Snippet
 from momus.review.files import Source, spelled
 from momus.review.reviewer import Target
+from momus.review.scope import find_root
 from momus.review.units import Unit, units
 
 MAX_INTENT = 4_000
@@ -39,7 +40,7 @@ def add_context(
     writer = innermost(critic)
     if not isinstance(writer, PromptedCritic):
         raise UserError("--context is for a model that chats: name one with --model or --url")
-    root = root or repository_of(targets[0].source.path)
+    root = root or find_root(targets[0].source.path.resolve().parent)
     changed = {id(target.source): target.on_change for target in targets}
 
     def wanted(source: Source, unit: Unit) -> bool:
@@ -59,12 +60,6 @@ def list_context(targets: Iterable[Target]) -> list[str]:
         if target.context
         for line, (name, snippets) in sorted(target.context.given.items())
     ]
-
-
-def repository_of(path: Path) -> Path:
-    """Return the folder with the repository that a file is in, or else the file's own."""
-    folder = path.resolve().parent
-    return next((outer for outer in (folder, *folder.parents) if (outer / ".git").exists()), folder)
 
 
 def gather(
