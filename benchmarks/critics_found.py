@@ -32,7 +32,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from momus.critics.open import CONFIDENCE, is_prompted, open_critic
+from momus.critics.critic import CONFIDENCE
+from momus.critics.open import is_prompted, open_critic
 from momus.critics.prompted import write_prompt
 from momus.critics.vacuous import drop_vacuous
 from momus.critique import Critique, lines_of

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from momus.cli import main
+from momus.lm.tiny import TINY
 from support.chat_server import chat_server
 
 CODE = "def mean(values):\n    total = sum(values)\n    return total / len(values)\n\n\ndef one():\n    return 1\n"
@@ -105,6 +106,7 @@ def test_the_shipped_critic_is_scored_by_another_model_or_by_its_own_samples(cod
         options = ["--score", "answers", "--score-url", server.url, "--confidence", "0"]
         assert main(["review", str(code), *options]) == 0
     capsys.readouterr()
-    assert main(["review", str(code), "--score", "samples", "--confidence", "0.1"]) == 0
+    for model in ([], ["--model", str(TINY)]):
+        assert main(["review", str(code), *model, "--score", "samples", "--confidence", "0.1"]) == 0
     assert main(["review", str(code), "--score", "probability"]) == 2
     assert "--score-model" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import torch
 from momus.cli import main
 from momus.cli.shared.options import ReviewerOptions
 from momus.critics import small
+from momus.critics.critic import CONFIDENCE, usual_setting
 from momus.critics.open import open_at_setting, open_critic
 from momus.critics.pointed import (
     LEAST,
@@ -21,6 +22,10 @@ from momus.critics.pointed import (
     likeliest_lines,
 )
 from momus.critics.prompted import PromptedConfig, PromptedCritic
+from momus.critics.refine import RememberingCritic
+from momus.critics.scores.critic import ScoredCritic
+from momus.critics.scores.share import SampleShare
+from momus.critics.second_opinion import SecondOpinionCritic
 from momus.critique import lines_of
 from momus.errors import UserError
 from momus.lm.chats.local import LocalChat
@@ -93,6 +98,17 @@ def critic_of(base, pointer, chat=None, odds=None):
     if odds is not None:
         critic._pointer.line_log_odds = lambda read: [odds] * len(read)
     return critic
+
+
+def test_a_second_opinion_leaves_the_dial_where_a_pointed_critic_has_it_and_a_score_does_not(base, pointer):
+    pointed = critic_of(base, pointer)
+    assert usual_setting(pointed.dial) == 0.5
+    assert usual_setting(SecondOpinionCritic(RememberingCritic(pointed), Scripted()).dial) == 0.5
+    assert usual_setting(ScoredCritic(pointed, SampleShare()).dial) == CONFIDENCE
+
+
+def test_what_is_far_too_long_does_not_fit(base, pointer):
+    assert not critic_of(base, pointer).fits(TASK.model_copy(update={"answer": "x = 1\n" * 1_000_000}))
 
 
 def test_likely_lines_are_asked_about_with_their_probabilities():

@@ -64,13 +64,13 @@ class Model:
 
 @pytest.mark.parametrize("probabilities", [True, False])
 def test_the_second_model_attacks_and_judges_and_the_critics_own_defends(probabilities: bool) -> None:
-    own, second = Model("own"), Model("second", probabilities)
-    critic = SecondOpinionCritic(PromptedCritic(own), second, own)
+    writer, second = Model("own"), Model("second", probabilities)
+    critic = SecondOpinionCritic(PromptedCritic(writer), second, writer)
     (result,) = critic.write([TASK])
     texts = [comment.text for comment in result.candidates[0].critique.comments]
     assert texts == [RIGHT, "Should be `total = 0`.", "Quotes what is not there."]  # dropped later, and counted there
     assert (critic.judged, critic.fallen) == (2, 1)
-    assert sum("Defend it" in text for text in own.asked) == 2 and not any("Defend it" in t for t in second.asked)
+    assert sum("Defend it" in text for text in writer.asked) == 2 and not any("Defend it" in t for t in second.asked)
     attacks = [text for text in second.asked if "Argue against this one" in text]
     assert len(attacks) == 2 and all(f"{CODE.count(chr(10)) + 1}|     return" in text for text in attacks)
     verdicts = [text for text in second.asked if "Decide who is right" in text]
@@ -93,7 +93,7 @@ def test_a_model_that_says_nothing_neither_attacks_nor_defends() -> None:
     second = Silent()
     critic = SecondOpinionCritic(PromptedCritic(Model()), second)
     critic.write([TASK])
-    assert critic.fallen == 1 and any(second.asked[-1].count(SILENT) == 2 for _ in [0])
+    assert critic.fallen == 1 and second.asked[-1].count(SILENT) == 2
 
 
 def test_data_cannot_spell_the_slots_of_a_prompt() -> None:
@@ -108,23 +108,23 @@ def test_data_cannot_spell_the_slots_of_a_prompt() -> None:
 
 
 def test_all_models_and_prompts_name_a_critic_with_a_second_opinion() -> None:
-    own, second, third = Model("own"), Model("second"), Model("third")
+    writer, second, third = Model("own"), Model("second"), Model("third")
     critics = [
-        PromptedCritic(own), SecondOpinionCritic(PromptedCritic(own), second, own),
-        SecondOpinionCritic(PromptedCritic(own), second), SecondOpinionCritic(PromptedCritic(own), third, own),
-        SecondOpinionCritic(PromptedCritic(second), second, own),
+        PromptedCritic(writer), SecondOpinionCritic(PromptedCritic(writer), second, writer),
+        SecondOpinionCritic(PromptedCritic(writer), second), SecondOpinionCritic(PromptedCritic(writer), third, writer),
+        SecondOpinionCritic(PromptedCritic(second), second, writer),
     ]  # fmt: skip
     assert len({json.dumps(critic.identity(), sort_keys=True) for critic in critics}) == 5
 
 
 def test_contenders_are_without_and_with_and_share_what_the_critic_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
-    own, second = Model("own"), Model("second")
+    writer, second = Model("own"), Model("second")
     monkeypatch.setattr("momus.critics.refine.open_chat", lambda model, url: second)
-    critic = PromptedCritic(own)
+    critic = PromptedCritic(writer)
     without, with_it = contenders(critic, Refinement(ScoreSource("probability"), second="second"))
     results = [each.write([TASK, TASK])[1].candidates[0].critique.anchored for each in (without, with_it)]
     assert [sum(c.text == WRONG for c in found) for found in results] == [1, 0]
-    assert sum("You review code" in text for text in own.asked) == 1
+    assert sum("You review code" in text for text in writer.asked) == 1
     assert innermost(with_it) is critic and second_opinion_of(without) is None
     assert second_opinion_of(with_it).fallen == 2
     assert contenders(critic, Refinement())[0] is critic

@@ -1,7 +1,10 @@
 """Pointers over a frozen base: what is read of every line, the heads, and the file."""
 
+import math
+
 import pytest
 import torch
+from transformers import Gemma3Config
 
 from momus.errors import UserError
 from momus.lm.pointers.line_pointer import BaseIdentity, HeadShape, LineHead, LinePointer, pad_lines, read_base
@@ -52,6 +55,22 @@ def test_states_are_those_of_a_lines_tokens_in_either_reading(model):
                 expected = torch.stack([hidden[layer][0, tokens] for layer in READS.layers])
                 pooled = torch.stack([expected.mean(1), expected[:, -1]], 1)
                 torch.testing.assert_close(states[number, reading].float(), pooled, atol=2e-3, rtol=1e-3)
+
+
+def test_states_beyond_half_precision_stay_numbers(model, monkeypatch):
+    reader = LineReader(model, TOKENIZER, READS)
+    pool = reader._pool
+    monkeypatch.setattr(reader, "_pool", lambda *row: pool(*row) * 1e9)
+    lines = reader.read(ANSWERS[:1])
+    assert lines[0].states.isfinite().all()
+    (scores,) = pointer().line_log_odds(lines)
+    assert not any(math.isnan(score) for score in scores)
+
+
+def test_a_base_that_reads_pictures_too_is_told_by_the_part_that_reads_text():
+    text = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 99}
+    identity = BaseIdentity.of("gemma", Gemma3Config(text_config=text), TOKENIZER)
+    assert identity[:4] == ("gemma", "gemma3_text", 48, 3)
 
 
 def test_surprise_is_that_of_the_first_reading(model):

@@ -198,6 +198,8 @@ def test_the_command(here, tmp_path, capsys):
     [
         (["--functions", "3"], "--functions 3: must be at least 10"),
         (["--clean", "1"], "--clean 1.0: must be at least 0 and below 1"),
+        (["--head.passes", "0"], "passes 0: must be at least 1"),
+        (["--head.attention-heads", "5"], "width 192 is no multiple of attention_heads 5"),
         (["--tampers", "TAMPERS", "--data", "."], "name Python files with --data, or --tampers"),
         (["--data", "nowhere"], "--data nowhere: no such file or directory"),
         (["--data", "EMPTY"], "only 0 answers to learn from: at least 10"),

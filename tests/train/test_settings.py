@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from momus.errors import UserError
 from momus.runtime.ranges import RANGE_OF
 from momus.runtime.settings import LoRA
+from momus.train.pointers.settings import PointerConfig
 from momus.train.schedules import adaptive_kl_coefficient
 from momus.train.settings import DPOConfig, LoopConfig, PPOConfig, RewardConfig, ServerConfig, SFTConfig, TextConfig
 
-KINDS = (TextConfig, LoRA, SFTConfig, RewardConfig, DPOConfig, PPOConfig, ServerConfig, LoopConfig)
+KINDS = (TextConfig, LoRA, SFTConfig, RewardConfig, DPOConfig, PPOConfig, ServerConfig, LoopConfig, PointerConfig)
 NUMBERS = [
     (kind, field.name)
     for kind in KINDS

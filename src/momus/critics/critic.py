@@ -27,6 +27,15 @@ class Dial(Protocol):
         """Return one setting for each critique that can be chosen, in ascending order."""
 
 
+CONFIDENCE = 0.75
+"""The setting of a dial where nobody asks for another: quiet rather than complete (calibration.json)."""
+
+
+def usual_setting(dial: Dial) -> float:
+    """Return where a dial stands unless somebody sets it: at its attribute `usual_setting`, or else `CONFIDENCE`."""
+    return float(getattr(dial, "usual_setting", CONFIDENCE))
+
+
 class Critic(Protocol):
     """Who writes the critiques: a trained model, a prompted one, or a plain object in a test.
 

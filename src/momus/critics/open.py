@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from momus.critics.calibration import describe_promise, read_calibration
-from momus.critics.critic import Critic
+from momus.critics.critic import Critic, usual_setting
 from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critics.refine import Refinement, refine
 from momus.critics.small import say_what_is_fetched
 from momus.critics.trained import SearchCritic, VotingCritic
 from momus.errors import UserError
+from momus.files import plain
 from momus.lm.chats.asking import Asking
 from momus.lm.chats.local import LocalChat
 from momus.lm.chats.open import open_chat
@@ -26,9 +27,6 @@ CriticKind = Literal["trained", "prompted"]
 
 SHIPPED = Path(__file__).with_name("calibration.json")
 """What was measured of the shipped critic."""
-
-CONFIDENCE = 0.75
-"""The setting of a critic that votes where nobody asks for another: quiet rather than complete (calibration.json)."""
 
 
 def open_critic(
@@ -183,8 +181,7 @@ def open_at_setting(
         if confidence is not None and not 0 <= confidence <= 1:
             raise UserError(f"--confidence {confidence}: must be between 0 and 1")
         critic = open_critic(model, url=url, **options)
-        usual = getattr(critic, "usual_setting", CONFIDENCE)
-        return critic, usual if confidence is None else confidence, ""
+        return critic, usual_setting(critic.dial) if confidence is None else confidence, ""
     if confidence is not None:
         raise UserError("--false-alarms sets the confidence: leave one of them out")
     if calibration is None and (model or reward or url or options.get("refined")):
@@ -199,7 +196,7 @@ def open_at_setting(
     options["asking"] = options.get("asking") or Asking(cache=False)
     options["asking"].fingerprints.expected = measured.fingerprints
     critic = open_critic(model, reward, url=url, **options)
-    if json.loads(json.dumps(critic.identity())) != measured.critic:
+    if plain(critic.identity()) != measured.critic:
         raise UserError(
             f"{calibration or SHIPPED} was measured on another critic: calibrate this one, or name that one"
         )

@@ -8,17 +8,23 @@ the dial of scored critics goes over it.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from momus.critics.constrained import CommentState, JsonComments
-from momus.critics.prompted import UNREADABLE, PromptedConfig, PromptedCritic, fill_prompt
+from momus.critics.prompted import (
+    UNREADABLE,
+    PromptedConfig,
+    PromptedCritic,
+    fill_prompt,
+    prompt_digest,
+    read_prompt,
+)
 from momus.critics.reading import SCHEMA
 from momus.critics.scores.critic import ScoreDial
+from momus.critics.scores.protocol import sigmoid
 from momus.critique import Comment, Critique, format_critique
 from momus.errors import UserError
 from momus.lm.chats.local import LocalChat
@@ -34,8 +40,16 @@ LINES = 2
 """Lines of a piece of code that the model is asked about, at most."""
 SHIPPED_POINTERS = Path(line_pointer.__file__).with_name("shipped")
 """Pointers for models of others, each with a card."""
+_PROMPT = "pointed"
+
 LEAST = 0.05
 """Lines less likely than this are never asked about."""
+
+
+class PointedDial(ScoreDial):
+    """Keeps what is said about likely enough lines; by default about lines that hold a fault rather than not."""
+
+    usual_setting = 0.5
 
 
 class PointedCritic(PromptedCritic):
@@ -51,9 +65,6 @@ class PointedCritic(PromptedCritic):
         UserError: The pointer cannot be read, or it is asked for what a pointed critic does not do.
     """
 
-    usual_setting = 0.5
-    """Where the dial stands unless somebody sets it: a line is shown that holds a fault rather than not."""
-
     def __init__(
         self, model: LocalChat, pointer: Path, chat: Chat | None = None, config: PromptedConfig | None = None
     ) -> None:
@@ -66,15 +77,13 @@ class PointedCritic(PromptedCritic):
         self._digest = hashlib.sha256(pointer.read_bytes()).hexdigest()
 
     @property
-    def dial(self) -> ScoreDial:
+    def dial(self) -> PointedDial:
         """How likely a line must be for what is said about it to be shown."""
-        return ScoreDial()
+        return PointedDial()
 
     def fits(self, task: Task) -> bool:
         """Return whether the prompt is short enough, and the model can read the code as the pointer needs it."""
-        return self._chat.count([_message(task, 1, self._config.rules)]) <= self._config.context and not (
-            self._reader.problem(task.question, task.answer)
-        )
+        return super().fits(task) and not self._reader.problem(task.question, task.answer)
 
     def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
         """Read every task, and ask what is wrong with its likeliest lines; comments' scores are these probabilities.
@@ -106,7 +115,7 @@ class PointedCritic(PromptedCritic):
 
     def identity(self) -> Mapping[str, Any]:
         """Return the model, the pointer, the prompt and the settings."""
-        prompt = hashlib.sha256(_prompt().encode()).hexdigest()
+        prompt = prompt_digest(_PROMPT)
         settings = {**super().identity()["settings"], "lines": LINES, "least": LEAST}
         model = dict(self._chat.identity())
         return {"kind": "pointed", "model": model, "pointer": self._digest, "prompt": prompt, "settings": settings}
@@ -118,12 +127,16 @@ class PointedCritic(PromptedCritic):
 
     def _question_about(self, task: Task, line: int) -> Question:
         return Question(
-            (_message(task, line, self._config.rules),),
+            (self._message(task, line),),
             self._config.max_tokens,
             key=(self._config.seed, 0, 0),
             schema=SCHEMA,
             constraint=partial(OneComment, task.answer, line),
         )
+
+    def _message(self, task: Task, line: int = 1) -> Message:
+        before, after = fill_prompt(read_prompt(_PROMPT), task, "code", self._config.rules).rsplit("{line}", 1)
+        return Message(role="user", content=f"{before}{line}{after}")
 
 
 def find_pointer(model: str, named: str | None) -> Path | None:
@@ -194,14 +207,4 @@ class OneComment(JsonComments):
 def likeliest_lines(log_odds: Sequence[float]) -> dict[int, float]:
     """Return the lines that are asked about, numbered from 1, likeliest first, with their probabilities."""
     order = sorted(range(len(log_odds)), key=lambda line: -log_odds[line])[:LINES]
-    chances = {line + 1: 1 / (1 + math.exp(-log_odds[line])) for line in order if log_odds[line] > -50}
-    return {line: chance for line, chance in chances.items() if chance >= LEAST}
-
-
-def _message(task: Task, line: int, rules: str) -> Message:
-    before, after = fill_prompt(_prompt(), task, "code", rules).rsplit("{line}", 1)
-    return Message(role="user", content=f"{before}{line}{after}")
-
-
-def _prompt() -> str:
-    return files("momus.critics").joinpath("prompts", "pointed.md").read_text(encoding="utf-8")
+    return {line + 1: chance for line in order if (chance := sigmoid(log_odds[line])) >= LEAST}

@@ -136,7 +136,7 @@ class PromptedCritic:
     def identity(self) -> Mapping[str, Any]:
         """Return the model, the prompt, the rules and the settings."""
         settings = {**asdict(self._config), "rules": _digest(self._config.rules) if self._config.rules else ""}
-        prompt = _digest(read_prompt(self._config.prompt))
+        prompt = prompt_digest(self._config.prompt)
         return {"kind": "prompted", "model": dict(self._chat.identity()), "prompt": prompt, "settings": settings}
 
     def _question(self, task: Task, sample: int, attempt: int) -> Question:
@@ -194,9 +194,14 @@ def number_lines(text: str) -> str:
 
 
 @cache
-def read_prompt(kind: PromptKind) -> str:
-    """Return a prompt with its slots {rules}, {question} and {text}."""
-    return files("momus.critics").joinpath("prompts", f"{kind}.md").read_text(encoding="utf-8")
+def read_prompt(name: str) -> str:
+    """Return the prompt in a file of `prompts/`, with its slots."""
+    return files("momus.critics").joinpath("prompts", f"{name}.md").read_text(encoding="utf-8")
+
+
+def prompt_digest(*names: str) -> str:
+    """Return the SHA-256, in hexadecimal, of the texts of prompts."""
+    return _digest("".join(map(read_prompt, names)))
 
 
 def _problem_of(answer: Answer) -> str:

@@ -52,15 +52,15 @@ def contenders(critic: Critic, refinement: Refinement, asking: Asking | None = N
         UserError: A model is missing, cannot be loaded or not be reached.
     """
     writer = innermost(critic)
-    own = writer.chat if isinstance(writer, PromptedCritic) else None
+    chat = writer.chat if isinstance(writer, PromptedCritic) else None
     opinions = [critic]
     if refinement.second or refinement.second_url:
         second = open_chat(refinement.second, refinement.second_url)
         critic = RememberingCritic(critic)
-        opinions = [critic, SecondOpinionCritic(critic, asking.around(second) if asking else second, own)]
+        opinions = [critic, SecondOpinionCritic(critic, asking.around(second) if asking else second, chat)]
     if refinement.score is None:
         return opinions
-    score = open_score(refinement.score, own, asking)
+    score = open_score(refinement.score, chat, asking)
     return [ScoredCritic(opinion, score) for opinion in opinions]
 
 

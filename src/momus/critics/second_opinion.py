@@ -6,13 +6,13 @@ chats. Whether that helps is measured, not believed: `momus calibrate` prints th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from momus.critics.critic import Critic, CriticAround
-from momus.critics.scores.judged import JudgedConfig, NoProbabilitiesError, Verdicts, read_about, write_prompt
+from momus.critics.prompted import prompt_digest
+from momus.critics.scores.judged import JudgedConfig, NoProbabilitiesError, Verdicts, write_prompt
 from momus.critics.vacuous import drop_vacuous
 from momus.critique import Comment
 from momus.lm.chats.protocol import Chat, Question
@@ -41,7 +41,7 @@ class SecondOpinionCritic(CriticAround):
     Args:
         critic: Who writes.
         second: Who argues against and judges.
-        own: Who defends; None for the second model.
+        defender: Who defends; None for the second model.
         config: How.
 
     Attributes:
@@ -50,10 +50,10 @@ class SecondOpinionCritic(CriticAround):
     """
 
     def __init__(
-        self, critic: Critic, second: Chat, own: Chat | None = None, config: SecondOpinionConfig | None = None
+        self, critic: Critic, second: Chat, defender: Chat | None = None, config: SecondOpinionConfig | None = None
     ) -> None:
         super().__init__(critic)
-        self._second, self._own = second, own or second
+        self._second, self._defender = second, defender or second
         self._config = config or SecondOpinionConfig()
         self.judged = self.fallen = 0
 
@@ -82,16 +82,23 @@ class SecondOpinionCritic(CriticAround):
 
     def identity(self) -> Mapping[str, Any]:
         """Return what identifies the critic, the second model, and how it is asked."""
-        prompts = hashlib.sha256("".join(map(read_about, _PROMPTS)).encode()).hexdigest()
-        how = {"max_tokens": self._config.max_tokens, "least": self._config.least}
-        second = {"model": dict(self._second.identity()), "defends": dict(self._own.identity())}
-        return {"kind": "second opinion", "critic": dict(self.critic.identity()), **second, "prompt": prompts} | how
+        return {
+            "kind": "second opinion",
+            "critic": dict(self.critic.identity()),
+            "model": dict(self._second.identity()),
+            "defends": dict(self._defender.identity()),
+            "prompt": prompt_digest(*_PROMPTS),
+            "max_tokens": self._config.max_tokens,
+            "least": self._config.least,
+        }
 
     def _judge(self, tasks: Sequence[Task], asked: Sequence[tuple[int, Comment]]) -> list[tuple[float, str]]:
         """Return of every comment how likely it is right after what is said against it and for it, and any problem."""
         attacks = self._argue(self._second, [write_prompt("attack", tasks[i], c) for i, c in asked])
         pairs = list(zip(asked, attacks, strict=True))
-        defences = self._argue(self._own, [write_prompt("defend", tasks[i], c, attack=a) for (i, c), (a, _) in pairs])
+        defences = self._argue(
+            self._defender, [write_prompt("defend", tasks[i], c, attack=a) for (i, c), (a, _) in pairs]
+        )
         prompts = [
             write_prompt("verdict", tasks[i], c, attack=attack, defence=defence)
             for ((i, c), (attack, _)), (defence, _) in zip(pairs, defences, strict=True)

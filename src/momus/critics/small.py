@@ -15,9 +15,11 @@ _LOG = logging.getLogger(__name__)
 
 def say_what_is_fetched(model: str) -> None:
     """Say what is fetched from the hub and how large it is, where it has not been fetched before."""
+    if model != BASE:
+        return
     from huggingface_hub import try_to_load_from_cache
 
-    if model == BASE and not isinstance(try_to_load_from_cache(BASE, "model.safetensors"), str):
+    if not isinstance(try_to_load_from_cache(BASE, "model.safetensors"), str):
         _LOG.warning(
             "fetching %s from the Hugging Face hub, once: %.1f GB, licence %s (or give --model a folder or GGUF file "
             "that has it)",

@@ -15,10 +15,10 @@ EMBEDDING_THRESHOLD = 0.6
 """The similarity that scores 7 by default: a guess, for it depends on the encoder; see `momus match calibrate`."""
 
 Encode = Callable[[list[str]], ArrayLike]
+"""Turns texts into vectors, `[texts, size]`."""
 
 _LONGEST = 100_000
 """Characters of a text that are encoded: encoders read a few hundred tokens, and tokenize the rest for nothing."""
-"""Turns texts into vectors, `[texts, size]`."""
 
 
 class EmbeddingMatcher:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from momus.critics.critic import AgreementDial, Critic, Dial
-from momus.critics.open import CONFIDENCE
+from momus.critics.critic import AgreementDial, Critic, Dial, usual_setting
 from momus.critics.prompted import PromptedCritic
 from momus.critics.refine import innermost
 from momus.critics.vacuous import drop_vacuous, is_vacuous
@@ -99,7 +98,7 @@ def review_targets(
 
 
 def review_code(
-    code: str | Path, critic: Critic, setting: float = CONFIDENCE, max_comments: int | None = None
+    code: str | Path, critic: Critic, setting: float | None = None, max_comments: int | None = None
 ) -> FileReview:
     """Review code.
 
@@ -107,7 +106,7 @@ def review_code(
         code: Python code itself, or the path of a file with code in any language that the critic reads.
         critic: What `open_critic` returned.
         setting: Where its dial stands: of a critic that votes the share of its reviews that must agree, 0 to 1; of one
-            that searches the length modifier, in units of the reward.
+            that searches the length modifier, in units of the reward; None leaves it where it stands by itself.
         max_comments: At most so many comments, the first ones; None keeps all.
 
     Raises:
@@ -115,7 +114,8 @@ def review_code(
     """
     source = read_source(code, other_languages=True) if isinstance(code, Path) else source_of(code)
     leave_out_unreadable([source], critic)
-    return next(review_targets([Target(source, source.path.name)], critic, setting, max_comments))
+    dial_at = usual_setting(critic.dial) if setting is None else setting
+    return next(review_targets([Target(source, source.path.name)], critic, dial_at, max_comments))
 
 
 def leave_out_unreadable(sources: Sequence[Source], critic: Critic) -> tuple[list[Source], list[Skipped]]:

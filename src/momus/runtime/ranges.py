@@ -1,4 +1,4 @@
-"""The ranges of all settings (`train/settings.py`) that are numbers: of one name it is the same in every stage."""
+"""The ranges of settings that are numbers (`settings.py` of train/, train/pointers/): one for a name in all stages."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         "at least 1",
         lambda value: 1 <= value < inf,
         "max_prompt max_answer rank epochs demonstrations_per_batch per_task token_budget save_every prompts_per_batch "
-        "iterations rollouts_per_prompt minibatches ptx_per_episode rounds prompts_to_rank",
+        "iterations rollouts_per_prompt minibatches ptx_per_episode rounds prompts_to_rank "
+        "heads width layers attention_heads passes batch",
     ),
     ("at least 2", lambda value: 2 <= value < inf, "answers"),
     (
         "at least 0, and finite",
         lambda value: 0 <= value < inf,
         "learning_rate policy_learning_rate value_learning_rate warmup_iterations kl_coefficient ptx_coefficient "
-        "missing_eos_penalty warmup_steps",
+        "missing_eos_penalty warmup_steps warmup weight_decay",
     ),
     ("above 0, and finite", lambda value: 0 < value < inf, "alpha beta adam_eps clip temperature kl_target kl_horizon"),
     ("above 0; inf sets no limit", lambda value: value > 0, "max_grad_norm kl_limit gap_limit"),

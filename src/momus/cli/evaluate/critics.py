@@ -85,7 +85,8 @@ class Critics:
     def _write(self, name: str, critic: str, tampers: list[Tamper]) -> list[Critique]:
         """Have a critic write about every answer, and say what it costs."""
         from momus.cli.shared.costs import tell_cost, tell_estimate
-        from momus.critics.open import CONFIDENCE, open_critic
+        from momus.critics.critic import usual_setting
+        from momus.critics.open import open_critic
         from momus.critics.prompted_dataset import task_of
         from momus.critics.vacuous import drop_vacuous
         from momus.critique import Critique
@@ -96,6 +97,7 @@ class Critics:
         opened = open_critic(model, url=url, device=self.chat.device, precision=self.chat.precision, asking=asking)
         tasks = {index: task for index, tamper in enumerate(tampers) if opened.fits(task := task_of(tamper))}
         tell_estimate(asking, opened, lambda: list(tasks.values()), AskingOptions())
+        setting = usual_setting(opened.dial)
         critiques, silent, numbers = [Critique() for _ in tampers], len(tampers) - len(tasks), list(tasks)
         with bar(name) as progress:
             for start in range(0, len(numbers), _AT_ONCE):
@@ -105,7 +107,7 @@ class Critics:
                         raise UserError(f"{name}: {SPENT}")
                     silent += not result.candidates
                     answer = tampers[index].answer
-                    critiques[index] = opened.dial.choose(drop_vacuous(result, answer), answer, CONFIDENCE)
+                    critiques[index] = opened.dial.choose(drop_vacuous(result, answer), answer, setting)
                 progress(start + len(part), len(numbers))
         tell_cost(asking)
         _tell_silent(name, silent)

@@ -187,7 +187,7 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
         Raises:
             UserError: The options do not go together.
         """
-        if self.score == "samples" and (self.model or self.url) and (self.samples or 1) < 2:
+        if self.score == "samples" and (self.samples or 1) < 2 and self.is_prompted():
             raise UserError("--score samples needs several of a model that chats: --samples 8, for one")
         return self.refinement(super().source())
 

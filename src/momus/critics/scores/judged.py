@@ -7,15 +7,12 @@ model tells how likely its next word is, that is the probability; elsewhere the 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from momus.critics.prompted import number_lines
+from momus.critics.prompted import number_lines, prompt_digest, read_prompt
 from momus.critics.scores.protocol import Opinion, Scored, log_odds, sigmoid
 from momus.critique import Comment
 from momus.errors import UserError
@@ -98,10 +95,10 @@ class Verdicts:
             return (0.0, problem) if problem else (sigmoid(_mean_log_odds(*answers)), "")
         half = len(answers) // 2
         right = [_says(answer, "A") for answer in answers[:half]] + [_says(answer, "B") for answer in answers[half:]]
-        told = [verdict for verdict in right if verdict is not None]
-        if not told:
+        verdicts = [verdict for verdict in right if verdict is not None]
+        if not verdicts:
             return 0.0, next((answer.problem for answer in answers if answer.problem), "no answer is A or B")
-        return sum(told) / len(told), ""
+        return sum(verdicts) / len(verdicts), ""
 
 
 class JudgedScore:
@@ -132,7 +129,7 @@ class JudgedScore:
 
     def identity(self) -> Mapping[str, Any]:
         """Return the model, the prompt and the settings."""
-        prompt = hashlib.sha256(read_about("right").encode()).hexdigest()
+        prompt = prompt_digest("right")
         config = self._verdicts.config
         kind = "answers" if config.samples else "probability"
         model = dict(self._verdicts.chat.identity())
@@ -152,14 +149,8 @@ def write_prompt(name: str, task: Task, comment: Comment, **slots: str) -> str:
     """
     quote = f"line {comment.line}: {comment.highlight}" if comment.line else comment.highlight
     filled = {"text": number_lines(task.answer), "comment": f"{quote}\n\n{comment.text}", **slots}
-    parts = _SLOT.split(read_about(name).rstrip("\n"))
+    parts = _SLOT.split(read_prompt(name).rstrip("\n"))
     return "".join(fenced(filled[part]) if i % 2 else part for i, part in enumerate(parts))
-
-
-@cache
-def read_about(name: str) -> str:
-    """Return a prompt about a comment, with its slots."""
-    return files("momus.critics").joinpath("prompts", f"{name}.md").read_text(encoding="utf-8")
 
 
 def _mean_log_odds(first: Answer, second: Answer) -> float:

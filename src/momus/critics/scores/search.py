@@ -61,5 +61,5 @@ def score_critiques(
 
 def _worth(critique: Critique, opinion: Opinion, odds: Sequence[float]) -> float:
     """Return the sum of the log-odds of what a critique says; what it says twice counts once."""
-    said = {opinion.index[comment] for comment in critique.anchored}
-    return sum(odds[i] for i in sorted(said)) + len(critique.unanchored) * log_odds(0.0)
+    made = {opinion.index[comment] for comment in critique.anchored}
+    return sum(odds[i] for i in sorted(made)) + len(critique.unanchored) * log_odds(0.0)

@@ -133,7 +133,7 @@ def read_choice(reply: Any, options: tuple[str, str]) -> Choice | None:
     try:
         named = reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         shares = [(str(item["token"]).strip(), math.exp(min(0.0, float(item["logprob"])))) for item in named]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
         return None
     first, second = (sum(share for token, share in shares if token == option) for option in options)
     least = min((share for _, share in shares), default=0.0)

@@ -152,6 +152,7 @@ class BaseIdentity(NamedTuple):
     @classmethod
     def of(cls, name: str, config: Any, tokenizer: Any) -> BaseIdentity:
         """Return the identity of a model, given its configuration and its tokenizer."""
+        config = config.get_text_config()  # of a model that reads pictures too, the part that reads text
         # Not the vocabulary: converters add tokens that no text has, for the special ones and up to a round size.
         numbers = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
         digest = hashlib.sha256(json.dumps(numbers).encode()).hexdigest()

@@ -25,6 +25,8 @@ SURPRISES = 6
 """Numbers kept of a line's tokens: mean and largest negative log-probability, their sum over ten, the largest distance
 of a token's logit from the best one, the mean entropy, and the largest negative log-probability above the entropy."""
 
+_LARGEST = torch.finfo(torch.half).max
+
 _PIECE = 64
 """Tokens whose logits are held at once: a large vocabulary takes 600 KB a token."""
 
@@ -71,16 +73,14 @@ class LineReader:
     """
 
     def __init__(self, model: Any, tokenizer: Any, reads: Reads, batch_tokens: int = 4096) -> None:
-        deepest = model.config.num_hidden_layers
+        deepest = model.config.get_text_config().num_hidden_layers
         if not reads.layers or min(reads.layers) < 0 or max(reads.layers) > deepest:
             raise UserError(f"the pointer reads the layers {list(reads.layers)}: this model has 0 to {deepest}")
         self.reads, self._model, self._tokenizer, self._batch_tokens = reads, model, tokenizer, batch_tokens
 
     def problem(self, question: str, answer: str) -> str:
         """Return why an answer cannot be read; "" where it can."""
-        limit = getattr(self._model.config, "max_position_embeddings", None)
-        size = len(self._lay_out(question, answer).tokens)
-        return "" if limit is None or size <= limit else f"it takes {size} tokens to read, and the model reads {limit}"
+        return self._problem_of(self._lay_out(question, answer))
 
     def read(self, answers: Sequence[tuple[str, str]]) -> list[LineStates]:
         """Read (question, answer) pairs; a line is what a newline ends.
@@ -88,14 +88,17 @@ class LineReader:
         Raises:
             UserError: An answer is longer than the model can read.
         """
-        for question, answer in answers:
-            if problem := self.problem(question, answer):
-                raise UserError(f"an answer is too long: {problem}")
         rows = [self._lay_out(question, answer) for question, answer in answers]
+        if problem := next(filter(None, map(self._problem_of, rows)), ""):
+            raise UserError(f"an answer is too long: {problem}")
         read: dict[int, LineStates] = {}
         for batch in _batches([len(row.tokens) for row in rows], self._batch_tokens):
             read.update(zip(batch, self._read_batch([rows[i] for i in batch]), strict=True))
         return [read[i] for i in range(len(rows))]
+
+    def _problem_of(self, row: _Row) -> str:
+        limit, size = getattr(self._model.config.get_text_config(), "max_position_embeddings", None), len(row.tokens)
+        return "" if limit is None or size <= limit else f"it takes {size} tokens to read, and the model reads {limit}"
 
     def _lay_out(self, question: str, answer: str) -> _Row:
         """Lay out one pair as tokens: the question as a comment, the answer, and the answer again if that is read."""
@@ -132,7 +135,9 @@ class LineReader:
             states = torch.stack([hidden[layer][number, : len(row.tokens)] for layer in self.reads.layers], 1)
             pooled = [self._pool(states.float().cpu(), row, reading) for reading in self.reads.readings]
             surprise = self._surprise(hidden[-1][number], row)
-            yield LineStates(torch.stack(pooled, 1).half(), surprise, torch.tensor(row.written))
+            # Some models have states beyond half precision: infinity there would make every score not a number.
+            kept = torch.stack(pooled, 1).clamp(-_LARGEST, _LARGEST).half()
+            yield LineStates(kept, surprise, torch.tensor(row.written))
 
     def _pool(self, states: Tensor, row: _Row, reading: int) -> Tensor:
         """Pool states [tokens, layers, hidden] by line, [lines, layers, pools, hidden]; zeros where a line has none."""
@@ -187,7 +192,7 @@ def select(lines: LineStates, kept: Reads, wanted: Reads) -> LineStates:
 
 def spread_layers(model: Any) -> tuple[int, ...]:
     """Return layers of a model to read: a quarter, half and three quarters of the way up, and the last."""
-    deepest = model.config.num_hidden_layers
+    deepest = model.config.get_text_config().num_hidden_layers
     return tuple(sorted({max(1, deepest * quarter // 4) for quarter in (1, 2, 3, 4)}))
 
 

@@ -86,7 +86,7 @@ def train_pointer(
         held_out: Others, to choose by.
         config: All settings.
         run: The run directory, opened with everything that decides the result.
-        say: Hears what is being done.
+        say: Called with what is being done.
 
     Raises:
         UserError: There is nothing to choose by, or an answer is too long for the base.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from momus.errors import UserError
+from momus.runtime.ranges import check_ranges
 
 FEWEST = 10
 """Answers, to learn from and held out, below which nothing can be learnt."""
@@ -12,7 +13,11 @@ FEWEST = 10
 
 @dataclass(frozen=True)
 class PointerConfig:
-    """Settings of a pointer's training."""
+    """Settings of a pointer's training.
+
+    Raises:
+        UserError: A value is out of range.
+    """
 
     heads: int = 3
     """Heads whose mean is the pointer."""
@@ -31,6 +36,11 @@ class PointerConfig:
     warmup: int = 50
     """Steps over which the rate rises; it falls to zero at the end."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if self.width % self.attention_heads:
+            raise UserError(f"width {self.width} is no multiple of attention_heads {self.attention_heads}")
 
 
 @dataclass(frozen=True)

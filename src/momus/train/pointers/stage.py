@@ -75,8 +75,10 @@ def run_pointer(source: PointerSource, config: PointerConfig, out: Path, say: Sa
     reads = Reads(spread_layers(engine.model), readings)
     reader = LineReader(engine.model, engine.tokenizer, reads)
     train, held_out = ([t for t in some if not reader.problem(t.task.question, t.answer)] for some in (train, held_out))
-    _check_size([*train, *held_out], reads, engine.model.config.hidden_size, source.most_gib)
+    if not train:
+        raise UserError(f"{source.model} reads none of the answers to learn from: they are too long for it")
     base = BaseIdentity.of(Path(source.model).name, engine.model.config, engine.tokenizer)
+    _check_size([*train, *held_out], reads, base.hidden, source.most_gib)
     try:
         trained = train_pointer(reader, base, train, held_out, config, run, say)
     except (MemoryError, RuntimeError) as error:
