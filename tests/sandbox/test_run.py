@@ -1,3 +1,4 @@
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -68,6 +69,51 @@ def test_no_descriptor_stays_open():
     for _ in range(3):
         run_python("")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+_SLEEPING = """
+import sys
+from momus.sandbox.limits import Limits
+from momus.sandbox.run import run_unchecked
+print(flush=True)
+run_unchecked("import time; time.sleep(600)", limits=Limits(seconds=500, memory_bytes=int(sys.argv[1])))
+"""
+
+
+def _processes_of(memory):
+    """Return the processes of a cage that was started with this limit of memory."""
+    processes = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        processes += [process.name] if f"RLIMIT_AS={memory}".encode() in words else []
+    return processes
+
+
+def _wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def test_nothing_outlives_a_parent_that_is_killed_while_the_cage_is_built_or_after():
+    delays = [0.01 * step for step in range(12)] + [None]
+    limits = [(512 << 20) + time.monotonic_ns() % (1 << 20) + number for number in range(len(delays))]
+    for delay, memory in zip(delays, limits, strict=True):
+        with subprocess.Popen([sys.executable, "-c", _SLEEPING, str(memory)], stdout=subprocess.PIPE) as parent:
+            parent.stdout.readline()
+            if delay is None:
+                assert _wait_until(
+                    lambda memory=memory: len(_processes_of(memory)) >= 2
+                )  # bubblewrap, and the launcher
+            else:
+                time.sleep(delay)
+            parent.kill()
+    time.sleep(0.5)  # for what has still to start
+    assert _wait_until(lambda: not any(map(_processes_of, limits)))
 
 
 @pytest.mark.parametrize("bad", [{"seconds": 0}, {"seconds": float("inf")}, {"memory_bytes": 1}, {"processes": 0}])

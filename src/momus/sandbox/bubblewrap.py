@@ -66,9 +66,11 @@ def command(limits: Limits, data: dict[str, int], filter_fd: int | None, status_
     namespaces += ["--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     environment = [part for name, value in ENVIRONMENT.items() for part in ("--setenv", name, value)]
     files = [part for place, fd in data.items() for part in ("--perms", "0444", "--ro-bind-data", str(fd), place)]
+    # No --die-with-parent: where the caller is killed while the cage is being built, it leaves a bubblewrap that waits
+    # for ever, or a cage that nothing ends. `launch.py` ends the cage instead.
     python = Path(sys._base_executable if hasattr(sys, "_base_executable") else sys.executable).resolve()
     return [
-        str(shutil.which("bwrap")), "--die-with-parent", "--new-session", "--as-pid-1",
+        str(shutil.which("bwrap")), "--new-session", "--as-pid-1",
         "--json-status-fd", str(status_fd), *namespaces, "--hostname", "cage", "--clearenv", *environment,
         *_files(limits, python), *files,
         *([] if filter_fd is None else ["--seccomp", str(filter_fd)]),

@@ -102,9 +102,9 @@ def check_cage() -> tuple[Attempt, ...]:
         got |= {name: _verdict(name, future.result()) for name, future in bounded.items()}
         if bait.process.poll() is not None:
             got["signal_parent"] = "the process outside was ended"
-        if Path(bait.told["folder"], "escaped").exists():
+        if Path(bait.facts["folder"], "escaped").exists():
             got["write_outside"] = "a file outside"
-        if left := _end_what_is_left(bait.told["token"][:15]):
+        if left := _end_what_is_left(bait.facts["token"][:15]):
             got["background"] = f"{left} processes are left"
         if filter_for() is None:
             got["keyring"] = got["keyring"] or "no filter of system calls is known for this machine's processor"
@@ -134,9 +134,9 @@ def is_caged() -> bool:
 
 @dataclass
 class _Bait:
-    """What the attempts are after; `told` is what they are told of it."""
+    """What the attempts are after; `facts` is what they know of it."""
 
-    told: dict[str, Any]
+    facts: dict[str, Any]
     process: subprocess.Popen[bytes]
 
 
@@ -148,12 +148,12 @@ def _bait() -> Iterator[_Bait]:
         folder.chmod(0o755)
         os.set_inheritable(opened := os.open(folder / "secret", os.O_RDONLY), True)
         stack.callback(os.close, opened)
-        sleeper = [sys.executable, "-I", "-S", "-c", f"import time; time.sleep(600)  # {token}"]
-        process = subprocess.Popen(sleeper, stdin=subprocess.DEVNULL)
-        stack.callback(process.wait)
+        # It waits for the end of its input, which comes also where this process is killed.
+        waiting = [sys.executable, "-I", "-S", "-c", f"import sys; sys.stdin.read()  # {token}"]
+        process = stack.enter_context(subprocess.Popen(waiting, stdin=subprocess.PIPE))
         stack.callback(process.kill)
         home = Path.home()
-        told = {
+        facts = {
             "token": token, "folder": str(folder), "secret_file": str(folder / "secret"), "home": str(home),
             "process": process.pid, "unix_socket": str(folder / "socket"), "abstract_socket": token,
             "variables": sorted(set(os.environ) - set(ENVIRONMENT) - {"PWD", "SHLVL", "_", "OLDPWD", "LC_CTYPE"}),
@@ -162,7 +162,7 @@ def _bait() -> Iterator[_Bait]:
         places: tuple[tuple[str, int, int, Any], ...] = (
             ("tcp_port", socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
             ("udp_port", socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
-            ("", socket.AF_UNIX, socket.SOCK_STREAM, told["unix_socket"]),
+            ("", socket.AF_UNIX, socket.SOCK_STREAM, facts["unix_socket"]),
             ("", socket.AF_UNIX, socket.SOCK_STREAM, "\0" + token),
         )
         for name, family, kind, address in places:
@@ -173,8 +173,8 @@ def _bait() -> Iterator[_Bait]:
             else:
                 stack.callback(_echoing(server))
             if name:
-                told[name] = server.getsockname()[1]
-        yield _Bait(told, process)
+                facts[name] = server.getsockname()[1]
+        yield _Bait(facts, process)
 
 
 def _echoing(server: socket.socket) -> Callable[[], None]:
@@ -200,7 +200,7 @@ def _echoing(server: socket.socket) -> Callable[[], None]:
 def _run(names: tuple[str, ...], bait: _Bait) -> Outcome:
     program = Path(inside.__path__[0], "escapes.py").read_text(encoding="utf-8")
     limits = replace(LIMITS, seconds=_SHORT) if names[0] in _ENDLESS else LIMITS
-    return run_unchecked(f"{program}\n\nattempt(*{names!r})\n", json.dumps(bait.told), limits)
+    return run_unchecked(f"{program}\n\nattempt(*{names!r})\n", json.dumps(bait.facts), limits)
 
 
 def _read(outcome: Outcome, names: tuple[str, ...]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from momus.sandbox.limits import Limits, Outcome, Stopped
 from momus.sandbox.seccomp import filter_for
 
 _PATIENCE = 10.0  # seconds for the system to clear a cage away
+_KILL_EVERY = 0.2  # seconds between two attempts to end one
 _LOOK_EVERY = 0.02  # seconds between two looks at its memory
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
@@ -46,21 +47,19 @@ def run_unchecked(code: str, stdin: str = "", limits: Limits | None = None) -> O
         filter_bytes = filter_for()
         filter_fd = None if filter_bytes is None else stack.enter_context(_in_memory(filter_bytes))
         given = stack.enter_context(_in_memory(stdin.encode(errors="replace")))
-        status, told = os.pipe()
+        # A file and no pipe: bubblewrap would end half-way, for ever, where this process is killed and nobody reads it.
+        status = os.memfd_create("status", os.MFD_CLOEXEC)
         stack.callback(os.close, status)
-        try:
-            process = subprocess.Popen(
-                command(limits, data, filter_fd, told),
-                stdin=given,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=[*data.values(), told, *([] if filter_fd is None else [filter_fd])],
-                env={},  # bubblewrap's own can be read in the cage's /proc
-                cwd="/",
-                start_new_session=True,
-            )
-        finally:
-            os.close(told)
+        process = subprocess.Popen(
+            command(limits, data, filter_fd, status),
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[*data.values(), status, *([] if filter_fd is None else [filter_fd])],
+            env={},  # bubblewrap's own can be read in the cage's /proc
+            cwd="/",
+            start_new_session=True,
+        )
         watch = _Watch(process, limits)
         try:
             watch.until_it_ends()
@@ -115,15 +114,16 @@ class _Watch:
 
     def end(self) -> None:
         """End the process, and all in the cage with it."""
-        if self.process.poll() is None:
+        deadline = time.monotonic() + _PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:  # again, if the cage was not built yet
             self.process.send_signal(signal.SIGSTOP)  # so that it starts nothing more
             for process in _descendants(self.process.pid):
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
             self.process.send_signal(signal.SIGCONT)  # it ends when all in the cage has ended
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(_PATIENCE)
-            self.process.kill()
+                self.process.wait(_KILL_EVERY)
+        self.process.kill()
         self.process.wait()
         for stream in (self.process.stdout, self.process.stderr):
             if stream is not None:
@@ -168,10 +168,7 @@ def _resident_bytes(process: int) -> int:
 
 def _exit_code(status: int) -> int | None:
     """Return the exit code that bubblewrap reports of the program; None where it never started it."""
-    text = b""
-    while chunk := os.read(status, 1 << 12):
-        text += chunk
-    reports = [json.loads(line) for line in text.splitlines() if line.strip().startswith(b"{")]
+    reports = [json.loads(line) for line in os.pread(status, 1 << 16, 0).splitlines() if line.strip().startswith(b"{")]
     return next((int(report["exit-code"]) for report in reports if "exit-code" in report), None)
 
 

@@ -85,7 +85,7 @@ def in_a_process(answer: str, job: dict[str, Any]) -> tuple[list[list[str]], str
 if __name__ == "__main__":
     job = json.load(sys.stdin)
     for answer in job["answers"]:
-        got, ended = in_a_process(answer, job)
+        got, cause = in_a_process(answer, job)
         missing = len(job["tests"]) - len(got)
-        words = "the limit of time was passed" if ended == "time" else "the process ended"
-        print(job["token"] + json.dumps(got + [[ended, words]] * missing), flush=True)
+        words = "the limit of time was passed" if cause == "time" else "the process ended"
+        print(job["token"] + json.dumps(got + [[cause, words]] * missing), flush=True)
