@@ -170,8 +170,8 @@ def export(
     }
     for name, records in made.items():
         write_jsonl(out / f"{name}.jsonl", records)
-    told = ", ".join(f"{len(records)} {name}" for name, records in made.items())
-    say(f"{told} from {len(store)} pieces of feedback are in {out}")
+    written = ", ".join(f"{len(records)} {name}" for name, records in made.items())
+    say(f"{written} from {len(store)} pieces of feedback are in {out}")
     return 0
 
 

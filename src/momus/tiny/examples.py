@@ -176,7 +176,10 @@ def _other_repair(function: CorpusFunction, tamper: Tamper, rng: random.Random) 
 def _line_quotes(lines: Sequence[str], backend: Tokenizer) -> dict[tuple[int, ...], int]:
     """Return distinct lines as the tokens of quotes, and how many of them each shares with another."""
     quotes = [tuple(backend.encode(f"{OPEN_QUOTE}{line}\n{FENCE}").ids) for line in lines]
-    return {own: max((common_prefix(own, other) for other in quotes if other is not own), default=0) for own in quotes}
+    return {
+        quote: max((common_prefix(quote, other) for other in quotes if other is not quote), default=0)
+        for quote in quotes
+    }
 
 
 def _choices(tokens: Sequence[int], quotes: dict[tuple[int, ...], int]) -> Iterator[tuple[slice, int]]:
@@ -212,9 +215,9 @@ def _options(
     for place, number in chosen:
         start = place.start - 2  # the fence
         for at in range(place.start, place.stop):
-            for other, own in enumerate(quotes):
-                if other not in before and own[: at - start] == tuple(tokens[start:at]):
-                    yield at, own[at - start], other
+            for other, quote in enumerate(quotes):
+                if other not in before and quote[: at - start] == tuple(tokens[start:at]):
+                    yield at, quote[at - start], other
         before.add(number)
 
 
@@ -231,7 +234,7 @@ def _verdicts(ids: Sequence[int], highlights: Sequence[str], faulty: set[str], r
     made = np.full(len(ids), -1, np.int8)
     closings = np.flatnonzero(np.array(ids) == ids[0])[1::2]
     if highlights and len(closings) == len(highlights):
-        made[closings] = [any(line.strip() in faulty for line in own.split("\n")) for own in highlights]
+        made[closings] = [any(line.strip() in faulty for line in highlight.split("\n")) for highlight in highlights]
     if right >= 0:
         made[-1] = right
     return made
@@ -285,7 +288,7 @@ def _example(
     text = critique_prompt(question, tamper.answer)
     encoded = tokenizer.backend_tokenizer.encode(text)
     prompt = [tokenizer.bos_token_id, *encoded.ids]
-    lines = [own.strip() for own in tamper.answer.split("\n") if own.strip()]
+    lines = [part.strip() for part in tamper.answer.split("\n") if part.strip()]
     distinct = list(dict.fromkeys(lines))
     branches, chosen, options = _branches(tamper, claims, distinct, mixture, tokenizer, rng)
     prompt_weight = np.full(len(prompt), mixture.code_weight, np.float32)

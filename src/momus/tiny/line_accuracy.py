@@ -40,7 +40,7 @@ def likeliest_line_hits(
         places.append(list(first.values()))
     hits = []
     for tamper, lines, logprobs in zip(tampers, places, branch_logprobs(model, trees), strict=True):
-        scores = [own.sum().item() for own in logprobs]
+        scores = [line.sum().item() for line in logprobs]
         likeliest = lines[scores.index(max(scores))]
         hits.append(any(likeliest in bug_lines(bug, tamper.answer) for bug in tamper.bugs))
     model.train(was_training)
@@ -49,9 +49,13 @@ def likeliest_line_hits(
 
 def pointed_line_hits(pointer: Pointer, tokenizer: PreTrainedTokenizerFast, tampers: Sequence[Tamper]) -> list[bool]:
     """Return for each of `tampers` whether the line that a pointer finds likeliest is one of a bug."""
-    prompts = [[tokenizer.bos_token_id, *tokenizer.backend_tokenizer.encode(prompt_of(own)).ids] for own in tampers]
+    prompts = [
+        [tokenizer.bos_token_id, *tokenizer.backend_tokenizer.encode(prompt_of(tamper)).ids] for tamper in tampers
+    ]
     hits = []
-    for tamper, odds in zip(tampers, pointer.line_log_odds(prompts, [own.answer for own in tampers]), strict=True):
+    for tamper, odds in zip(
+        tampers, pointer.line_log_odds(prompts, [tamper.answer for tamper in tampers]), strict=True
+    ):
         quotable = [number for number, _ in quotable_texts(tamper.answer)]
         likeliest = max(quotable, key=odds.__getitem__)
         hits.append(any(likeliest in bug_lines(bug, tamper.answer) for bug in tamper.bugs))

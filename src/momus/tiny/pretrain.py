@@ -275,7 +275,7 @@ def _pool(
             examples.append(example)
     batches: list[list[TrainingExample]] = [[]]
     for example in examples:
-        if sum(len(own.tree) for own in batches[-1]) + len(example.tree) > config.batch_tokens:
+        if sum(len(before.tree) for before in batches[-1]) + len(example.tree) > config.batch_tokens:
             batches.append([])
         batches[-1].append(example)
     yield from batches

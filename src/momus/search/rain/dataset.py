@@ -249,7 +249,7 @@ def run(
     Raises:
         UserError: The directory holds another run, or something else.
     """
-    digest = hashlib.sha256("".join(own.model_dump_json() for own in prompts).encode()).hexdigest()
+    digest = hashlib.sha256("".join(prompt.model_dump_json() for prompt in prompts).encode()).hexdigest()
     config = plain({**settings, "prompts": digest})
     files = [out / "searches" / f"{index:06}.jsonl" for index in range(len(prompts))]
     with open_run_directory(out, config, lambda stored: _refuse_other(out, stored, config)):
