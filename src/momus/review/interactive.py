@@ -182,10 +182,16 @@ class Keyboard:
         """Return the next key pressed; "" at the end of input, and ? for one that is no character."""
         sys.stdout.flush()
         data = os.read(self._descriptor, 1)
-        if data == b"\x1b":  # an arrow key or the like: its other bytes are no keys
-            while select.select([self._descriptor], [], [], 0.02)[0] and os.read(self._descriptor, 1):
-                data = b"?"
+        if data == b"\x1b" and self._next_byte() in (b"[", b"O"):  # an arrow key or the like: its bytes are no keys
+            while not b"@" <= self._next_byte() <= b"~":
+                pass
+            return "?"
         return data.decode("ascii", "replace")
+
+    def _next_byte(self) -> bytes:
+        """Return the next byte of a key that has several; "@", which ends one, where none comes."""
+        waiting = select.select([self._descriptor], [], [], 0.02)[0]
+        return (os.read(self._descriptor, 1) if waiting else b"") or b"@"
 
     def read_line(self, question: str) -> str:
         """Return a line typed after a question; "" at the end of input."""
