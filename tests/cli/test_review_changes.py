@@ -106,3 +106,9 @@ def test_a_critic_that_cannot_be_opened_is_bad_input(repository, monkeypatch, ca
 
     monkeypatch.setattr("momus.critics.open.open_at_setting", refuse)
     assert main(["review", "m.py"]) == 2
+
+
+def test_a_change_without_code_gets_its_page_too(repository, critic, tmp_path):
+    page = tmp_path / "page.html"
+    assert main(["review", "--diff", "HEAD", "--html", str(page)]) == 0
+    assert "No problems found" in page.read_text()

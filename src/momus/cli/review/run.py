@@ -1,0 +1,152 @@
+"""A review from start to end: open what is read and who reads it, read it, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from momus.cli.review.configured import fill_in
+from momus.cli.review.opening import open_reviewer
+from momus.cli.review.options import ChangeOptions, DialOptions, KnownOptions, OutputOptions
+from momus.cli.review.report import keep_going, print_context, report
+from momus.cli.shared.costs import tell_cost, tell_estimate, tell_fallen
+from momus.cli.shared.options import AskingOptions, ReviewerOptions
+from momus.cli.shared.output import check_file
+from momus.critics.critic import Critic
+from momus.errors import UserError
+from momus.lm.chats.cache import AnswerCache, default_path
+from momus.review.cache import Kept, review_kept
+from momus.review.changes.change import Change
+from momus.review.configuration import Settings, read_settings
+from momus.review.context.gather import add_context, list_context
+from momus.review.findings import FileReview
+from momus.review.formats.text import print_review, print_skipped
+from momus.review.known import Known, baseline_of
+from momus.review.result import Manifest, Review, collect
+from momus.review.reviewer import tasks_of_target
+from momus.review.scope import exclude, leave_out_unread
+from momus.terminal import visible
+
+
+def review(
+    paths: list[Path],
+    change: ChangeOptions,
+    dial: DialOptions,
+    context: int | None,
+    critic: ReviewerOptions,
+    cost: AskingOptions,
+    known: KnownOptions,
+    output: OutputOptions,
+) -> int:
+    """Review, print, and return the exit code; see `momus.cli.review.command`.
+
+    Raises:
+        UserError: An option is wrong, or something cannot be read.
+    """
+    _check(context, output)
+    progress = Console(stderr=True)
+    kept = None if cost.no_cache else Kept(AnswerCache(default_path()))
+    scope, settings = _open_scope(paths, change, progress)
+    if not scope.targets:
+        manifest = Manifest(base=scope.base, head=scope.head, files=tuple(scope.unread), notes=tuple(scope.notes))
+        return report(Review((), tuple(scope.skipped), manifest), scope, output)
+
+    dial, critic, cost = fill_in(settings, scope, dial, critic, cost)
+    asking = cost.asking()
+    reviewer, setting, promise = open_reviewer(critic, dial, asking, kept, change.is_asked)
+    _prepare(scope, reviewer, promise, context, progress)
+    tell_estimate(
+        asking, reviewer, lambda: [t for each in scope.targets for t in tasks_of_target(each, reviewer.fits)], cost
+    )
+
+    baseline = known.baseline or (scope.root / settings.baseline if settings.baseline else None)
+    earlier = Known(scope, reviewer.identity(), setting, baseline, known.previous, trusted=not known.untrusted)
+    by_risk = change.is_asked or cost.budget_tokens is not None
+    reading = review_kept(scope.targets, reviewer, setting, dial.max_comments, kept, by_risk=by_risk)
+    reviews = _read(map(earlier.apply, reading), len(scope.targets), output, progress)
+
+    print_context(scope, output)
+    tell_fallen(reviewer)
+    tell_cost(asking)
+    manifest = Manifest(
+        critic=reviewer.identity(),
+        setting=setting,
+        promise=promise,
+        base=scope.base,
+        head=scope.head,
+        configuration=settings.source,
+        cost=asking.told_after(),
+        notes=(*scope.notes, *earlier.notes(), *list_context(scope.targets)),
+    )
+    whole = collect(reviews, scope.skipped, scope.unread, manifest, earlier.settle(reviews))
+    code = report(whole, scope, output)
+    if output.interactive:
+        _go_through(whole, scope, reviewer, setting, baseline or baseline_of(scope.root))
+    return code
+
+
+def _check(context: int | None, output: OutputOptions) -> None:
+    """Refuse what cannot be done before anything is read.
+
+    Raises:
+        UserError: A number is out of range, a file cannot be written, or there is no terminal.
+    """
+    if context is not None and context < 1:
+        raise UserError(f"--context {context}: must be at least 1")
+    if output.manifest is not None:
+        check_file(output.manifest, "--manifest")
+    if output.html is not None:
+        check_file(output.html, "--html")
+    if output.interactive:
+        from momus.review.interactive import check_terminal
+
+        check_terminal()
+
+
+def _open_scope(paths: list[Path], change: ChangeOptions, progress: Console) -> tuple[Change, Settings]:
+    """Return what is to be reviewed, and what the repository sets for that; say what is left out."""
+    scope = change.read(paths)
+    settings = read_settings(scope)
+    exclude(scope, settings.exclude)
+    print_skipped(scope.skipped, progress)
+    for note in scope.notes:
+        _print_note(note, progress)
+    return scope, settings
+
+
+def _prepare(scope: Change, reviewer: Critic, promise: str, context: int | None, progress: Console) -> None:
+    """Leave out what the critic does not read, and add to the rest the context that it gets."""
+    print_skipped(leave_out_unread(scope, reviewer), progress)
+    if promise:
+        _print_note(promise, progress)
+    if context is not None:
+        scope.targets = add_context(scope.targets, reviewer, context)
+
+
+def _read(reading: Iterable[FileReview], total: int, output: OutputOptions, progress: Console) -> list[FileReview]:
+    """Return the reviews of all files; print each as soon as it is done, where text is asked for."""
+    console, reviews = Console(), []
+    hidden = not progress.is_terminal
+    for file in track(reading, "Reviewing", total, console=progress, transient=True, disable=hidden):
+        reviews.append(file)
+        if output.form == "text" and not output.interactive:
+            with keep_going(output):
+                print_review(file, console)
+    return reviews
+
+
+def _go_through(whole: Review, scope: Change, reviewer: Critic, setting: float, baseline: Path) -> None:
+    """Go through the comments one by one, at the terminal."""
+    from momus.review.interactive import Keyboard, Session
+
+    sources = {target.name: target.source for target in scope.targets}
+    with Keyboard() as keys:
+        read_key, read_line = keys.read_key, keys.read_line
+        Session(whole, sources, scope.root, reviewer, setting, baseline, Console(), read_key, read_line).run()
+
+
+def _print_note(note: str, progress: Console) -> None:
+    progress.print(visible(note), style="dim", markup=False, highlight=False, soft_wrap=True)
