@@ -16,7 +16,12 @@ from mkdocs.structure.files import File, Files
 from momus.cli import COMMANDS
 
 FOLDER = "reference/cli"
-HIDDEN = {"feedback": ("approve", "return", "export"), "match": ("calibrate",)}
+HIDDEN = {
+    "feedback": ("approve", "return", "export"),
+    "match": ("calibrate",),
+    "review": ("dismiss", "export", "post"),
+    "tamper": ("--by",),
+}
 """First words that choose another command and that no list of subcommands names."""
 
 _DEFAULT = re.compile(r"\s*\((required|default: (.*))\)$", re.DOTALL)
