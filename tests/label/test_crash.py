@@ -2,6 +2,8 @@
 
 import os
 import random
+import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -109,7 +111,7 @@ def test_whichever_statement_fails_all_or_nothing_is_kept(filled, monkeypatch):
         monkeypatch.setattr(database_module.Transaction, "run", failing)
         try:
             store.submit(lease.token, labelers[0], f"r{number}", {}, 1.0, lambda *given: given[-1])
-        except (sqlite3.OperationalError, UserError):  # SQLite says so of a cut file, too
+        except sqlite3.OperationalError:
             monkeypatch.undo()
             assert _everything(database) == before
         else:
@@ -124,6 +126,29 @@ def _everything(database):
     return database.read(lambda t: [t.rows(f"SELECT * FROM {table} ORDER BY 1") for table in tables])
 
 
+def test_a_disk_that_does_not_write_is_not_called_damage_of_the_file(tmp_path):
+    database = open_database(str(tmp_path / "label.db"))
+    migrate(database)
+    items = [NewItem("demonstration", {"prompt": "x" * 9000})]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError, match="disk I/O error"):
+            Store(database).add_items(items, "b", "o")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    Store(database).add_items(items, "b", "o")
+    assert database.read(lambda t: t.value("SELECT count(*) AS n FROM item")) == 1
+
+
+def test_a_file_that_cannot_be_opened_for_writing_is_refused_and_not_waited_for(tmp_path):
+    database = open_database(str(tmp_path / "folder" / "label.db"))
+    shutil.rmtree(tmp_path / "folder")
+    (tmp_path / "folder").write_text("no folder")
+    with pytest.raises(UserError, match=r"label\.db"):
+        database.write(lambda t: t.value("SELECT 1 AS n"))
+
+
 def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):
     database = open_database(str(tmp_path / "label.db"))
     migrate(database)
@@ -132,7 +157,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):
     store.add_items([NewItem("demonstration", {"prompt": f"p{i}"}) for i in range(100)], "b", "o")
     database.write(lambda t: t.rows(f"PRAGMA max_page_count = {t.value('PRAGMA page_count') + 12}"))
     acknowledged = 0
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(OSError, match="full"):
         for _ in range(100):
             lease = store.claim(person, "demonstration", lambda *_: {})
             store.submit(lease.token, person, lease.token, {"answer": "x" * 2000}, 1.0, lambda *given: given[-1])

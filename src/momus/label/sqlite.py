@@ -7,6 +7,7 @@ while the disk is busy run one after the other, each behind its own savepoint, a
 
 from __future__ import annotations
 
+import errno
 import json
 import queue
 import re
@@ -25,8 +26,12 @@ from momus.label.database import Clock, Result, Transaction, Work
 GROUP = 64
 """At most so many works share one commit."""
 _BUSY_SECONDS = 30.0
-_DAMAGE = re.compile("malformed|no such|disk I/O|decode to UTF-8|readonly|not a database|no column|incomplete|too big")
+_DAMAGE = re.compile(
+    "malformed|no such|decode to UTF-8|readonly|not a database|no column|incomplete|too big|unsupported file format"
+)
 """What SQLite calls an operational error and is one of the file's."""
+_DISK = {sqlite3.SQLITE_IOERR: errno.EIO, sqlite3.SQLITE_FULL: errno.ENOSPC}
+"""Errors of the disk, by SQLite's primary code."""
 _Waiting = tuple[Work[Any], Future[Any]]
 
 
@@ -61,24 +66,32 @@ class SQLite:
             connection.execute("BEGIN")
             return work(Transaction(connection.cursor(), self))
         except sqlite3.DatabaseError as error:
-            raise self._as_damage(error) from error
+            raise self._explained(error) from error
         except (UnicodeDecodeError, json.JSONDecodeError, ValidationError, KeyError) as error:  # was whole once
             raise self._damaged(error) from error
         finally:
             connection.rollback()
 
     def write(self, work: Work[Result]) -> Result:
-        """Hand a work to the writer and wait until it is durable."""
+        """Hand a work to the writer and wait until it is durable.
+
+        Raises:
+            UserError: The file is damaged or cannot be opened.
+            OSError: The disk is full or fails; nothing of the work is kept.
+        """
         with self._lock:
             if self._writer is None:
-                self._writer = threading.Thread(target=self._write_all, name="label-writer", daemon=True)
+                connection = self._connect()  # here, so that whoever waits learns that it failed
+                self._writer = threading.Thread(
+                    target=self._write_all, args=(connection,), name="label-writer", daemon=True
+                )
                 self._writer.start()
         future: Future[Result] = Future()
         self._works.put((work, future))
         try:
             return future.result()
         except sqlite3.DatabaseError as error:
-            raise self._as_damage(error) from error
+            raise self._explained(error) from error
 
     def check(self) -> None:
         """Refuse a file that is damaged, or another program's database, before anything is written to it.
@@ -100,9 +113,11 @@ class SQLite:
 
         self.read(look)
 
-    def _as_damage(self, error: sqlite3.DatabaseError) -> Exception:
-        """Return in words what is wrong with the file; an error that says something else as it is."""
+    def _explained(self, error: sqlite3.DatabaseError) -> Exception:
+        """Return in words what is wrong with the file or the disk; an error that says something else as it is."""
         what = str(error)
+        if number := _DISK.get(getattr(error, "sqlite_errorcode", 0) & 0xFF):
+            return OSError(number, what, str(self.path))
         other = isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError)
         if other or (type(error) is sqlite3.OperationalError and not _DAMAGE.search(what)):
             return error
@@ -138,8 +153,7 @@ class SQLite:
             raise UserError(f"--database {self.path}: {error}") from error
         return connection
 
-    def _write_all(self) -> None:
-        connection = self._connect()
+    def _write_all(self, connection: sqlite3.Connection) -> None:
         while (first := self._works.get()) is not None:
             if self._write_group(connection, first):
                 break
