@@ -81,15 +81,15 @@ def test_a_trained_critic_is_opened_only_to_read(tmp_path):
         return critic, 0.5, "a promise"
 
     for _ in range(2):
-        critic, setting, promise = open_later(open_now, ["options"], [model], kept())
+        critic, setting, promise = open_later(open_now, "options", [model], kept())
         assert (setting, promise, critic.identity()["model"]) == (0.5, "a promise", "1")
     assert len(opened) == 1
     target = Target(source_of(CODE, "m.py"), "m.py")
     for _ in range(2):
-        list(review_kept([target], KeptCritic(critic, kept()), 0.5, None, kept()))
+        list(review_kept([target], critic, 0.5, None, kept()))
     assert len(opened) == 2
     (model / "weights").write_text("22")
-    critic, _, _ = open_later(open_now, ["options"], [model], kept())
+    critic, _, _ = open_later(open_now, "options", [model], kept())
     assert critic.identity()["model"] == "22" and len(opened) == 3
 
 

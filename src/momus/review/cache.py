@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from momus import __version__
 from momus.critics.critic import Critic, Dial
 from momus.lm.chats.cache import AnswerCache
 from momus.lm.chats.protocol import Answer
@@ -25,12 +26,12 @@ from momus.review.reviewer import Target, review_targets
 from momus.search.result import SearchResult
 
 VERSION = "reviews 2"
-"""Changes where what is kept would be another for the same code."""
+"""Changes where, within a release of Momus, what is kept would be another for the same code."""
 
 
 def digest(*parts: Any) -> str:
     """Return a digest of values that JSON can hold."""
-    return hashlib.sha256(json.dumps([VERSION, *parts], sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([VERSION, __version__, *parts], sort_keys=True, default=str).encode()).hexdigest()
 
 
 class Kept:

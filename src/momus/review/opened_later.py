@@ -13,7 +13,7 @@ from typing import Any
 
 from momus.critics.critic import AgreementDial, Critic, Dial, LengthDial
 from momus.records import Task
-from momus.review.cache import Kept, digest
+from momus.review.cache import Kept, KeptCritic, digest
 from momus.search.result import SearchResult
 
 _DIALS: dict[str, type[AgreementDial] | type[LengthDial]] = {"voting": AgreementDial, "search": LengthDial}
@@ -22,30 +22,29 @@ Opened = tuple[Critic, float, str]
 """A critic, the setting of its dial, and what that promises."""
 
 
-def open_later(open_now: Callable[[], Opened], options: Sequence[Any], files: Sequence[Path], kept: Kept) -> Opened:
-    """Return a critic that is opened when it has to read; at once, where it is not known yet or no trained one.
+def open_later(open_now: Callable[[], Opened], options: str, files: Sequence[Path], kept: Kept) -> Opened:
+    """Return a critic that is opened when it has to read, and writes about nothing twice.
+
+    It is opened at once where it is not known yet. One that is not trained is returned as it is: a model that chats
+    keeps its answers by itself.
 
     Args:
         open_now: Opens it.
-        options: All that it is opened with, as what JSON can hold.
+        options: All that it is opened with, as text.
         files: The files and folders that decide what it is.
         kept: Where what it is is kept.
     """
-    key = digest("critic", list(options), [_stamp(path) for path in files])
+    key = digest("critic", options, [_stamp(path) for path in files])
     if text := kept.get([key]).get(key):
         known = json.loads(text)
         later = _OpenedLater(lambda: open_now()[0], known["identity"], tuple(known["languages"]))
-        return later, known["setting"], known["promise"]
+        return KeptCritic(later, kept), known["setting"], known["promise"]
     critic, setting, promise = open_now()
-    if is_trained(critic):
-        known = {"identity": dict(critic.identity()), "languages": list(getattr(critic, "languages", ()))}
-        kept.put({key: json.dumps({**known, "setting": setting, "promise": promise})})
-    return critic, setting, promise
-
-
-def is_trained(critic: Critic) -> bool:
-    """Return whether a critic is a trained one; a model that chats keeps its answers by itself."""
-    return critic.identity().get("kind") in _DIALS
+    if critic.identity().get("kind") not in _DIALS:
+        return critic, setting, promise
+    known = {"identity": dict(critic.identity()), "languages": list(getattr(critic, "languages", ()))}
+    kept.put({key: json.dumps({**known, "setting": setting, "promise": promise})})
+    return KeptCritic(critic, kept), setting, promise
 
 
 class _OpenedLater:
