@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from momus.errors import UserError
 from momus.lm.chats.asking import Asking
-from momus.lm.chats.costs import OVER_BUDGET, MeteredChat, Prices, estimate, read_prices, told_before
+from momus.lm.chats.costs import OVER_BUDGET, MeteredChat, Prices, describe_estimate, estimate, read_prices
 from momus.lm.chats.protocol import Question, Usage
 from momus.lm.chats.server import ServerChat
 from momus.lm.remote.server import Server
@@ -25,22 +25,22 @@ def test_tokens_calls_and_money_are_counted() -> None:
     metered = MeteredChat(chat(), prices=Prices(1.0, 10.0, "EUR"))
     metered.answer([Question.of("a b", 50), Question.of("c", 50)])
     assert metered.usage == Usage(3, 6, 2)
-    assert metered.told_after().startswith("3 tokens read and 6 written in 2 calls, ")
-    assert metered.told_after().endswith("s, 0.0001 EUR")
+    assert metered.describe_usage().startswith("3 tokens read and 6 written in 2 calls, ")
+    assert metered.describe_usage().endswith("s, 0.0001 EUR")
 
 
-def test_an_estimate_is_told_before() -> None:
+def test_an_estimate_in_words() -> None:
     usage = estimate(chat(), [Question.of("x" * 300, 50)] * 2)
     assert usage == Usage(200, 100, 2)
-    assert told_before(usage) == "about 200 tokens to read and at most 100 to write in 2 calls"
-    assert told_before(usage, Prices(10_000, 0)).endswith(": at most 2.0000 USD")
+    assert describe_estimate(usage) == "about 200 tokens to read and at most 100 to write in 2 calls"
+    assert describe_estimate(usage, Prices(10_000, 0)).endswith(": at most 2.0000 USD")
 
 
 def test_what_a_server_does_not_count_is_estimated() -> None:
     server = HostedServer("vllm", first=[(200, {}, {"choices": [{"message": {"content": "yes!"}}]})])
     metered = MeteredChat(ServerChat(Server("https://h.test/v1", "m", http_client=server.transport)))
     (answer,) = metered.answer([Question.of("abcdef", 50)])
-    assert answer.usage == metered.usage == Usage(2, 2, 1) and metered.told_after().startswith("about 2 tokens")
+    assert answer.usage == metered.usage == Usage(2, 2, 1) and metered.describe_usage().startswith("about 2 tokens")
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(3, 40)), max_size=12), st.integers(0, 300))
@@ -55,7 +55,7 @@ def test_a_budget_is_kept_and_says_what_was_not_asked(sizes: list[tuple[int, int
         assert answers[-1].problem == OVER_BUDGET and answers[-1].refused
         size, most = sizes[len(done)]
         assert metered.usage.tokens + -(-size // 3) + most > budget
-        assert f"; {metered.unasked} question" in metered.told_after()
+        assert f"; {metered.unasked} question" in metered.describe_usage()
 
 
 def test_prices_are_read_from_a_file(tmp_path: Path) -> None:
@@ -77,19 +77,21 @@ def test_what_is_put_around_a_chat(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     questions = [Question.of("a", 50), Question.of("b", 50), Question.of("a", 50)]
     first = Asking(prices=prices)
     around = first.around(chat())
-    assert first.told_before(questions) == (
+    assert first.describe_estimate(questions) == (
         "about 2 tokens to read and at most 100 to write in 2 calls: at most 0.0001 USD"
     )
     around.answer(questions)
-    assert first.told_after().startswith("2 tokens read and 6 written in 2 calls")
+    assert first.describe_usage().startswith("2 tokens read and 6 written in 2 calls")
     second = Asking()
     second.around(chat()).answer(questions)
-    assert second.told_before(questions) == "" and second.told_after().endswith("; 3 answers out of the cache")
+    assert second.describe_estimate(questions) == "" and second.describe_usage().endswith(
+        "; 3 answers out of the cache"
+    )
     third = Asking(cache=False, budget=56)
     answers = third.around(chat()).answer(questions)
     assert [bool(answer.problem) for answer in answers] == [False, False, True]
-    assert third.told_after().endswith("; 1 question was not asked: the budget is 56 tokens")
-    assert Asking().told_after() == "" and Asking().told_before(questions) == ""
+    assert third.describe_usage().endswith("; 1 question was not asked: the budget is 56 tokens")
+    assert Asking().describe_usage() == "" and Asking().describe_estimate(questions) == ""
 
 
 def test_what_cannot_be_put_around_a_chat_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,11 @@ from momus.cli.shared.options import FLAT, AskingOptions, ReviewerOptions
 from momus.cli.shared.seed import Seed
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from momus.critics.calibration import Calibration
+    from momus.critics.critic import Critic
+    from momus.records import Tamper
 
 _SHIPPED = ReviewerOptions()
 _FREELY = AskingOptions()
@@ -47,13 +52,11 @@ def command(
         seed: Decides which answers and bugs.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from momus.cli.shared.costs import tell_cost, tell_estimate, tell_fallen
+    from momus.cli.shared.costs import print_cost, print_estimate, print_fallen
     from momus.cli.shared.output import check_file, say
     from momus.critics.refine import contenders
     from momus.errors import UserError
-    from momus.evaluate.critics.calibration import calibrate
     from momus.evaluate.critics.changes import changes_of
     from momus.files import write_text
     from momus.review.answers import ALL_WITH_A_BUG, SHARES, task_to_read
@@ -68,34 +71,17 @@ def command(
     asking = cost.asking()
     refined, opened = critic.refined(), critic.open(asking)
     critics = contenders(opened, refined, asking) if refined else [opened]
-    shares = ALL_WITH_A_BUG if changes else SHARES
-    known, data, skipped = gather(paths, tampers, opened, answers, seed, shares)
+    known, data, skipped = gather(paths, tampers, opened, answers, seed, ALL_WITH_A_BUG if changes else SHARES)
     made = changes_of(known) if changes else None
     if made is not None:
         known, data = [change.after for change in made], f"{data}, as changes"
     console = Console(stderr=True)
     print_skipped(skipped, console)
-    tell_estimate(asking, critics[-1], lambda: list(map(task_to_read, known)), cost)
-    unanswered: list[str] = []
-    curves: list[Calibration] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        bar = bars.add_task("Answers", total=len(known))
-        for each in critics:
-            unanswered.clear()
-            curves.append(
-                calibrate(
-                    each,
-                    known,
-                    data,
-                    inserted=tampers is None,
-                    changed=None if made is None else [change.changed for change in made],
-                    progress=lambda done, total: bars.update(bar, completed=done, total=total),
-                    unanswered=unanswered.append,
-                )
-            )
-    tell_fallen(critics[-1])
-    tell_cost(asking)
+    print_estimate(asking, critics[-1], lambda: list(map(task_to_read, known)), cost)
+    changed = None if made is None else [change.changed for change in made]
+    curves, unanswered = _measure(critics, known, data, inserted=tampers is None, changed=changed, console=console)
+    print_fallen(critics[-1])
+    print_cost(asking)
     if unanswered:
         say(
             f"{len(unanswered)} of {len(known)} answers have no critique and count as answers nothing was found in; "
@@ -108,3 +94,42 @@ def command(
     print_calibration(curves[-1], Console(), "With it: " if len(curves) > 1 else "")
     console.print(f"The operating points are in {out}", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _measure(
+    critics: Sequence[Critic],
+    tampers: Sequence[Tamper],
+    data: str,
+    *,
+    inserted: bool,
+    changed: Sequence[frozenset[int]] | None,
+    console: Console,
+) -> tuple[list[Calibration], list[str]]:
+    """Measure critics one after another behind a bar; see `calibrate`.
+
+    Returns:
+        What was measured of each, and why answers have no critique by the last one.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from momus.evaluate.critics.calibration import calibrate
+
+    curves: list[Calibration] = []
+    unanswered: list[str] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("Answers", total=len(tampers))
+        for critic in critics:
+            unanswered.clear()
+            curves.append(
+                calibrate(
+                    critic,
+                    tampers,
+                    data,
+                    inserted=inserted,
+                    changed=changed,
+                    progress=lambda done, total: bars.update(bar, completed=done, total=total),
+                    unanswered=unanswered.append,
+                )
+            )
+    return curves, unanswered

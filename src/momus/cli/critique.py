@@ -192,7 +192,7 @@ def _prompted(
     progress: Progress,
 ) -> Path:
     """Have a model write that chats, and say what it costs."""
-    from momus.cli.shared.costs import tell_cost, tell_estimate
+    from momus.cli.shared.costs import print_cost, print_estimate
     from momus.critics.prompted import PromptedCritic
     from momus.critics.prompted_dataset import prompt_dataset
     from momus.lm.chats.open import open_chat
@@ -209,9 +209,9 @@ def _prompted(
         model=None if critic.url else critic.model,
         shard_size=work.shard,
         progress=progress,
-        before=lambda waiting: tell_estimate(asking, writer, lambda: waiting, cost),
+        before=lambda waiting: print_estimate(asking, writer, lambda: waiting, cost),
     )
-    tell_cost(asking)
+    print_cost(asking)
     return path
 
 

@@ -34,7 +34,7 @@ def command(
         chat: The model to ask.
         seed: Everything random follows from it.
     """
-    from momus.cli.shared.costs import tell_cost
+    from momus.cli.shared.costs import print_cost
     from momus.cli.shared.output import bar, say
     from momus.errors import UserError
     from momus.evaluate.documents.extraction import extract_reviews
@@ -54,7 +54,7 @@ def command(
         if done.reviews or not done.failed:
             write_jsonl(out, done.reviews)
         ledger.remove()
-    tell_cost(model.asking)
+    print_cost(model.asking)
     if done.failed and not done.reviews:
         raise UserError(f"the model gave no answer that can be read to any of {len(done.failed)} reviews: try another")
     say(f"{done.points} points were extracted; {len(done.reviews)} reviews are in {out}")

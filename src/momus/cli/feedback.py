@@ -58,7 +58,7 @@ def command(
         send: Let the document go to a server elsewhere, though the rubric calls it private.
         seed: Everything random follows from it.
     """
-    from momus.cli.shared.costs import tell_cost
+    from momus.cli.shared.costs import print_cost
     from momus.cli.shared.output import say
     from momus.documents.giving import by_model, by_person, keep_here, place_of
     from momus.documents.readers.grobid import read_with_grobid
@@ -86,7 +86,7 @@ def command(
         feedback = by_person(Path(str(given)), str(by), text, form, chosen)
     else:
         feedback = by_model(asker, str(chat.model), text, form, chosen, budget)
-        tell_cost(model.asking)
+        print_cost(model.asking)
     _report(feedback, form, write_feedback(feedback, form, target, text), budget)
     return 0
 

@@ -47,7 +47,7 @@ def command(
     """
     import json as encoder
 
-    from momus.cli.shared.costs import tell_cost
+    from momus.cli.shared.costs import print_cost
     from momus.cli.shared.output import show
     from momus.match.matcher import check_threshold, find_matches
     from momus.match.open import open_matcher
@@ -58,7 +58,7 @@ def command(
     model = chat.named(seed).used_by(by)
     matcher = open_matcher(by, model, calibration, (*a, *b))
     matches = find_matches(matcher, a, b, threshold)
-    tell_cost(model.asking)
+    print_cost(model.asking)
     if json:
         rows = [
             {"a": match.first, "b": match.second, "score": match.score, "reason": match.reason,
@@ -95,7 +95,7 @@ def calibrate(
         chat: The model to ask.
         seed: Everything random follows from it.
     """
-    from momus.cli.shared.costs import tell_cost
+    from momus.cli.shared.costs import print_cost
     from momus.cli.shared.output import bar, say
     from momus.errors import UserError
     from momus.files import write_text
@@ -119,7 +119,7 @@ def calibrate(
             labels.name,
             progress=progress,
         )
-    tell_cost(model.asking)
+    print_cost(model.asking)
     _print_calibration(measured)
     if out is not None:
         write_text(out, measured.model_dump_json(indent=1) + "\n")

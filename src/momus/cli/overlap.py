@@ -51,7 +51,7 @@ def command(
         calibration: What momus match calibrate measured of this matcher: its threshold scores 7.
         seed: Everything random follows from it.
     """
-    from momus.cli.shared.costs import tell_cost
+    from momus.cli.shared.costs import print_cost
     from momus.cli.shared.output import say, show
     from momus.errors import UserError
     from momus.evaluate.documents.matched import documents_of
@@ -81,7 +81,7 @@ def command(
         systems=tuple(analyse(matched, system, threshold=threshold) for system in systems),
         aspects=_aspects(documents, systems, tagger, out, seed),
     )
-    tell_cost(named.asking)
+    print_cost(named.asking)
     options = {"by": by, "threshold": threshold, "shuffles": shuffles, "seed": seed, "aspects": aspects}
     shown = _command_line(reviews, options, within, chat.model, calibration)
     page = write_overlap(report, out, shown)

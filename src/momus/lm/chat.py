@@ -161,11 +161,11 @@ class ChatFormat:
             if _ASKED not in head or _ANSWERED not in whole[len(head) :]:
                 raise UserError("the chat template leaves out what the user or the assistant says: mend the template")
             self._exact = self._pieces(whole, {}) == self._encode(whole, {})
-            found = self._cut.search(whole, whole.rindex(_ANSWERED) + len(_ANSWERED))
-            end = self._special[_matched(found)] if found else self.tokenizer.eos_token_id
+            end_match = self._cut.search(whole, whole.rindex(_ANSWERED) + len(_ANSWERED))
+            end = self._special[_matched(end_match)] if end_match else self.tokenizer.eos_token_id
             if end is None:
                 raise UserError("neither the chat template nor the tokenizer has a token that ends an answer")
-            self.end_id, self._ends = int(end), bool(found)
+            self.end_id, self._ends = int(end), bool(end_match)
             self.turn(_ASKED, _ANSWERED)
         except UnfitInputError as error:
             raise UserError(f"the chat template cannot be used: {error}") from error

@@ -84,7 +84,7 @@ class Critics:
 
     def _write(self, name: str, critic: str, tampers: list[Tamper]) -> list[Critique]:
         """Have a critic write about every answer, and say what it costs."""
-        from momus.cli.shared.costs import tell_cost, tell_estimate
+        from momus.cli.shared.costs import print_cost, print_estimate
         from momus.critics.critic import usual_setting
         from momus.critics.open import open_critic
         from momus.critics.prompted_dataset import task_of
@@ -96,7 +96,7 @@ class Critics:
         asking = self.chat.asking()
         opened = open_critic(model, url=url, device=self.chat.device, precision=self.chat.precision, asking=asking)
         tasks = {index: task for index, tamper in enumerate(tampers) if opened.fits(task := task_of(tamper))}
-        tell_estimate(asking, opened, lambda: list(tasks.values()), AskingOptions())
+        print_estimate(asking, opened, lambda: list(tasks.values()), AskingOptions())
         setting = usual_setting(opened.dial)
         critiques, silent, numbers = [Critique() for _ in tampers], len(tampers) - len(tasks), list(tasks)
         with bar(name) as progress:
@@ -109,12 +109,12 @@ class Critics:
                     answer = tampers[index].answer
                     critiques[index] = opened.dial.choose(drop_vacuous(result, answer), answer, setting)
                 progress(start + len(part), len(numbers))
-        tell_cost(asking)
-        _tell_silent(name, silent)
+        print_cost(asking)
+        _print_silent(name, silent)
         return critiques
 
     def _judge(self, critiques: dict[str, list[Critique]], tampers: list[Tamper]) -> JudgeAgreement | None:
-        from momus.cli.shared.costs import tell_cost
+        from momus.cli.shared.costs import print_cost
         from momus.evaluate.critics.cbi import compared_texts, cross_fitted_agreement, judge_agreement
         from momus.match.open import open_matcher
 
@@ -123,7 +123,7 @@ class Critics:
         model = self.chat.named(self.seed)
         matcher = open_matcher(self.by, model, self.calibration, compared_texts(critiques, tampers))
         agreement = judge_agreement(critiques, tampers, matcher, seed=self.seed)
-        tell_cost(model.asking)
+        print_cost(model.asking)
         return agreement
 
 
@@ -176,7 +176,7 @@ def _read(name: str, path: Path, tampers: list[Tamper]) -> list[Critique]:
             f"{path}: these are not critiques of these answers ({len(ids)} of {len(expected)}; number {place + 1} "
             "differs): run momus critique on the same file"
         )
-    _tell_silent(name, sum(not row.critiques for row in written))
+    _print_silent(name, sum(not row.critiques for row in written))
     # Anchored afresh: whether a quote stands in the answer is for the answer to say.
     return [
         parse_critique(row.critiques[0].text, tamper.answer) if row.critiques else Critique()
@@ -184,7 +184,7 @@ def _read(name: str, path: Path, tampers: list[Tamper]) -> list[Critique]:
     ]
 
 
-def _tell_silent(name: str, silent: int) -> None:
+def _print_silent(name: str, silent: int) -> None:
     if silent:
         say(f"{name}: {silent} answers have no critique; they count as answers it found nothing in")
 

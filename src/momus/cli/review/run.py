@@ -12,7 +12,7 @@ from momus.cli.review.configured import fill_in
 from momus.cli.review.opening import open_reviewer
 from momus.cli.review.options import ChangeOptions, DialOptions, KnownOptions, OutputOptions
 from momus.cli.review.report import keep_going, print_context, report
-from momus.cli.shared.costs import tell_cost, tell_estimate, tell_fallen
+from momus.cli.shared.costs import print_cost, print_estimate, print_fallen
 from momus.cli.shared.options import AskingOptions, ReviewerOptions
 from momus.cli.shared.output import check_file
 from momus.critics.critic import Critic
@@ -58,7 +58,7 @@ def review(
     asking = cost.asking()
     reviewer, setting, promise = open_reviewer(critic, dial, asking, kept, change.is_asked)
     _prepare(scope, reviewer, promise, context, progress)
-    tell_estimate(
+    print_estimate(
         asking, reviewer, lambda: [t for each in scope.targets for t in tasks_of_target(each, reviewer.fits)], cost
     )
 
@@ -69,8 +69,8 @@ def review(
     reviews = _read(map(earlier.apply, reading), len(scope.targets), output, progress)
 
     print_context(scope, output)
-    tell_fallen(reviewer)
-    tell_cost(asking)
+    print_fallen(reviewer)
+    print_cost(asking)
     manifest = Manifest(
         critic=reviewer.identity(),
         setting=setting,
@@ -78,7 +78,7 @@ def review(
         base=scope.base,
         head=scope.head,
         configuration=settings.source,
-        cost=asking.told_after(),
+        cost=asking.describe_usage(),
         notes=(*scope.notes, *earlier.notes(), *list_context(scope.targets)),
     )
     whole = collect(reviews, scope.skipped, scope.unread, manifest, earlier.settle(reviews))

@@ -1,4 +1,4 @@
-"""What asking models costs, told on stderr: an estimate before, and what it took after."""
+"""What asking models costs, printed on stderr: an estimate before, and what it took after."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _STDERR = Console(stderr=True)
 
 
-def tell_estimate(asking: Asking, critic: Critic, tasks: Callable[[], Sequence[Task]], limits: AskingOptions) -> None:
+def print_estimate(asking: Asking, critic: Critic, tasks: Callable[[], Sequence[Task]], limits: AskingOptions) -> None:
     """Say what a prompted critic may take for tasks, those aside that the cache answers.
 
     Raises:
@@ -29,27 +29,27 @@ def tell_estimate(asking: Asking, critic: Critic, tasks: Callable[[], Sequence[T
 
     writer = innermost(critic)
     if isinstance(writer, PromptedCritic):
-        words = asking.told_before(writer.questions(tasks()))
-        _tell(words + "; what its comments are asked about comes on top" if words and writer is not critic else words)
+        words = asking.describe_estimate(writer.questions(tasks()))
+        _print(words + "; what its comments are asked about comes on top" if words and writer is not critic else words)
     elif limits.has_limits and not asking.asks:
         raise UserError(NO_CHAT)
 
 
-def tell_fallen(critic: Critic) -> None:
+def print_fallen(critic: Critic) -> None:
     """Say how many comments fell, where a second opinion was asked for."""
     from momus.critics.refine import second_opinion_of
 
     if second := second_opinion_of(critic):
-        _tell(f"second opinion: {second.fallen} of {second.judged} comments fell and are left out")
+        _print(f"second opinion: {second.fallen} of {second.judged} comments fell and are left out")
 
 
-def tell_cost(*askings: Asking | None) -> None:
+def print_cost(*askings: Asking | None) -> None:
     """Say what was taken, where a model was asked."""
     for asking in askings:
         if asking is not None:
-            _tell(asking.told_after())
+            _print(asking.describe_usage())
 
 
-def _tell(words: str) -> None:
+def _print(words: str) -> None:
     if words:
         _STDERR.print(words, style="dim", markup=False, highlight=False, soft_wrap=True)

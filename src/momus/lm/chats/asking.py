@@ -7,7 +7,7 @@ from pathlib import Path
 
 from momus.errors import UserError
 from momus.lm.chats.cache import AnswerCache, CachedChat, default_path
-from momus.lm.chats.costs import MeteredChat, Prices, estimate, read_prices, told_before
+from momus.lm.chats.costs import MeteredChat, Prices, describe_estimate, estimate, read_prices
 from momus.lm.chats.fingerprints import Fingerprints
 from momus.lm.chats.protocol import Chat, Question
 
@@ -62,20 +62,20 @@ class Asking:
         self._chats.append((metered, cached, prices))
         return self.fingerprints.watch(cached or metered)
 
-    def told_before(self, questions: Sequence[Question]) -> str:
+    def describe_estimate(self, questions: Sequence[Question]) -> str:
         """Return in words what questions to the first chat may cost, those aside that the cache answers; "" for all."""
         if not self._chats:
             return ""
         metered, cached, prices = self._chats[0]
         waiting = cached.missing(questions) if cached else questions
-        return told_before(estimate(metered, waiting), prices) if waiting else ""
+        return describe_estimate(estimate(metered, waiting), prices) if waiting else ""
 
-    def told_after(self) -> str:
+    def describe_usage(self) -> str:
         """Return in words what was taken, a line for each chat; "" where there is none."""
         lines = []
         for metered, cached, _ in self._chats:
             hits = cached.hits if cached else 0
             kept = f"; {hits:,} answer{'s' * (hits != 1)} out of the cache" if hits else ""
             name = f"{metered.name}: " if len(self._chats) > 1 else ""
-            lines.append(name + metered.told_after() + kept)
+            lines.append(name + metered.describe_usage() + kept)
         return "\n".join(lines)

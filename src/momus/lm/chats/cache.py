@@ -73,7 +73,7 @@ class AnswerCache:
 
     def get(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers there are, by key; they cost nothing."""
-        found: dict[str, tuple[str, int]] = {}
+        stored: dict[str, tuple[str, int]] = {}
         now = int(time.time())
         try:
             connection = self._connection()
@@ -81,14 +81,14 @@ class AnswerCache:
                 part = keys[start : start + 500]
                 marks = ",".join("?" * len(part))
                 rows = connection.execute(f"SELECT key, answer, used FROM answers WHERE key IN ({marks})", part)
-                found |= {key: (answer, used) for key, answer, used in rows}
+                stored |= {key: (answer, used) for key, answer, used in rows}
         except sqlite3.Error as error:
             raise self._damaged(error) from error
-        if stale := [(now, key) for key, (_, used) in found.items() if used < now - _AN_HOUR]:
+        if stale := [(now, key) for key, (_, used) in stored.items() if used < now - _AN_HOUR]:
             with self._writing() as writing:
                 writing.executemany("UPDATE answers SET used = ? WHERE key = ?", stale)
         try:
-            return {key: _read(answer) for key, (answer, _) in found.items()}
+            return {key: _read(answer) for key, (answer, _) in stored.items()}
         except (ValueError, TypeError) as error:
             raise UserError(f"{self.path}: holds what is no answer: move the file away") from error
 
@@ -215,8 +215,8 @@ class CachedChat(ChatAround):
         signature = self.signature()
         if not signature:
             return self._chat.count(messages)
-        told = json.dumps([message.model_dump(mode="json", exclude_defaults=True) for message in messages])
-        return int(self._kept(f"count {signature} {told}", lambda: str(self._chat.count(messages))))
+        conversation = json.dumps([message.model_dump(mode="json", exclude_defaults=True) for message in messages])
+        return int(self._kept(f"count {signature} {conversation}", lambda: str(self._chat.count(messages))))
 
     def _kept(self, name: str, find: Callable[[], str]) -> str:
         """Return the text kept under a name; where there is none, find and keep it."""

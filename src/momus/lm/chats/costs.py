@@ -73,7 +73,7 @@ def estimate(chat: Chat, questions: Sequence[Question]) -> Usage:
     return Usage(read, sum(question.max_tokens for question in questions), len(questions))
 
 
-def told_before(usage: Usage, prices: Prices | None = None) -> str:
+def describe_estimate(usage: Usage, prices: Prices | None = None) -> str:
     """Return an estimate in words."""
     money = f": at most {_money(prices, usage)}" if prices else ""
     return (
@@ -118,7 +118,7 @@ class MeteredChat(ChatAround):
             self.seconds += time.perf_counter() - began
         return answers
 
-    def told_after(self) -> str:
+    def describe_usage(self) -> str:
         """Return what was taken, in words."""
         usage, about = self.usage, "about " if self._guessed else ""
         money = f", {_money(self._prices, usage)}" if self._prices else ""

@@ -27,8 +27,8 @@ class Fingerprints:
         """Return what each chat said so far; those that said nothing are not in it."""
         return {name: tuple(sorted(fingerprints)) for name, fingerprints in sorted(self._seen.items())}
 
-    def look(self, name: str, answer: Answer) -> None:
-        """Look at one answer.
+    def check(self, name: str, answer: Answer) -> None:
+        """Note the fingerprint of one answer.
 
         Raises:
             UserError: It comes from another model or system than what was measured.
@@ -55,5 +55,5 @@ class _WatchedChat(ChatAround):
         """Answer questions; see `Chat.answer`."""
         answers = self._chat.answer(questions)
         for answer in answers:
-            self._fingerprints.look(self.name, answer)
+            self._fingerprints.check(self.name, answer)
         return answers

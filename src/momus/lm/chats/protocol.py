@@ -54,11 +54,11 @@ class Question:
     @property
     def digest(self) -> str:
         """The SHA-256 of everything the answer depends on but the model, in hexadecimal."""
-        told = [message.model_dump(mode="json", exclude_defaults=True) for message in self.messages]
+        messages = [message.model_dump(mode="json", exclude_defaults=True) for message in self.messages]
         settings = [self.max_tokens, self.temperature, self.top_p, list(self.key), self.schema]
         settings += ["constrained"] if self.constraint else []
         settings += [list(self.options)] if self.options else []
-        return hashlib.sha256(json.dumps([told, settings], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([messages, settings], sort_keys=True).encode()).hexdigest()
 
     @property
     def seed(self) -> int:

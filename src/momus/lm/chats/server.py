@@ -115,13 +115,13 @@ class ServerChat:
             problem = "a filter of the server ended the answer"
         elif not text.strip() and (message.get("tool_calls") or message.get("function_call")):
             problem = "the model calls a tool, and there is none"
-        said = [str(reply.get(name) or "") for name in ("model", "system_fingerprint")]
+        names = [str(reply.get(name) or "") for name in ("model", "system_fingerprint")]
         return Answer(
             text,
             problem,
             cut=reason == "length",
             usage=_read_usage(reply.get("usage")),
-            fingerprint=" ".join(filter(None, said))[:200],
+            fingerprint=" ".join(filter(None, names))[:200],
         )
 
 
