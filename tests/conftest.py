@@ -1,10 +1,14 @@
 """Shared by all tests: reproducible property tests that do not depend on how busy the machine is."""
 
+import os
 import signal
 import sys
 
 import pytest
 from hypothesis import settings
+
+# A name that is no folder is looked for on the hub: without a network, in three quarters of a minute of new attempts.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 # Started in the background by a shell, pytest would ignore Ctrl-C, and so would everything it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
