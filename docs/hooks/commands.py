@@ -77,7 +77,7 @@ def _described(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
         for action in actions:
             if _is_subcommands(action):
                 subcommands |= dict(action.choices or {})
-        rows = [_row(action) for action in actions if not _is_subcommands(action)]
+        rows = [_row(action) for action in actions if not _is_subcommands(action) and not _is_command_name(action)]
         if rows:
             if group.title not in ("options", "positional arguments"):
                 yield f"**{str(group.title).capitalize()}.** {_text(group.description or '')}"
@@ -90,6 +90,11 @@ def _described(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
 def _is_subcommands(action: argparse.Action) -> bool:
     """Whether an action is a choice of subcommands: a mapping to parsers. Their class is one of tyro's."""
     return isinstance(action.choices, dict)
+
+
+def _is_command_name(action: argparse.Action) -> bool:
+    """Whether an action is the word that chose the command, which the heading names."""
+    return str(action.help).startswith("This command's name")
 
 
 def _table(name: str, rows: list[tuple[str, str, str]]) -> str:
