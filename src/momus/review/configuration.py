@@ -77,8 +77,8 @@ def read_settings(change: Change) -> Settings:
     where = f"{FILE} of {change.base[:12]}" if change.base else FILE
     settings = parse_settings(data, where)
     if change.head and change.touches(FILE):
-        own = "the change alters it: its own settings do not count" if change.head != PATCH else "the patch alters it"
-        change.notes.append(f"settings: {where}; {own}")
+        why = "the change alters it: its own settings do not count" if change.head != PATCH else "the patch alters it"
+        change.notes.append(f"settings: {where}; {why}")
         if change.head == PATCH:
             return Settings(source="none: the patch alters pyproject.toml")
     return settings

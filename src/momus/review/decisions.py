@@ -156,11 +156,11 @@ def read_ignores(text: str) -> dict[int, str]:
         return reasons
     lines = text.split("\n")
     for number, line in enumerate(lines, 1):
-        if "momus:" in line and (found := _IGNORE.search(" ".join(line.split()))) and found[1]:
-            reasons[number] = found[1].strip()
+        if "momus:" in line and (ignore := _IGNORE.search(" ".join(line.split()))) and ignore[1]:
+            reasons[number] = ignore[1].strip()
             if not normalise_code([line]):  # a line of its own is about the next one
                 after = next((n for n in range(number, len(lines)) if lines[n].strip()), number)
-                reasons[after + 1] = found[1].strip()
+                reasons[after + 1] = ignore[1].strip()
     return reasons
 
 

@@ -251,12 +251,12 @@ class _Work:
     def finish(self, max_comments: int | None) -> FileReview:
         """Return the review of the file."""
         reads = [self.done[index] for index in range(len(self.parts))]
-        found = dict.fromkeys(
+        findings = dict.fromkeys(
             finding for part, read in zip(self.parts, reads, strict=True) for finding in self._findings(part, read)
         )
         on_change = self.target.on_change
         ordered = sorted(
-            found, key=lambda finding: (finding.line, finding.end_line, finding.text, finding.severity or "")
+            findings, key=lambda finding: (finding.line, finding.end_line, finding.text, finding.severity or "")
         )
         identified = identify(ordered, self.name, self.target.source.text, self.functions)
         inside = [f for f in identified if on_change is None or not on_change.isdisjoint(range(f.line, f.end_line + 1))]

@@ -99,7 +99,7 @@ class Repository:
         wanted = [name for name in dict.fromkeys(names) if "\n" not in name]
         asked = "".join(f"{name}\n" for name in wanted).encode("utf-8")
         checked = self._ask("cat-file", "--batch-check", given=asked).splitlines()
-        found: dict[str, bytes | None] = dict.fromkeys(wanted)
+        contents: dict[str, bytes | None] = dict.fromkeys(wanted)
         sizes = [(name, line.split()) for name, line in zip(wanted, checked, strict=True)]
         small = [name for name, parts in sizes if parts[1:2] == [b"blob"] and int(parts[2]) <= largest]
         data = self._ask("cat-file", "--batch", given="".join(f"{name}\n" for name in small).encode("utf-8"))
@@ -107,9 +107,9 @@ class Repository:
         for name in small:
             line_end = data.index(b"\n", at)
             size = int(data[at:line_end].split()[2])
-            found[name] = data[line_end + 1 : line_end + 1 + size]
+            contents[name] = data[line_end + 1 : line_end + 1 + size]
             at = line_end + 1 + size + 1
-        return found
+        return contents
 
     def messages(self, base: str, head: str) -> str:
         """Return what the commits after `base` up to `head` say, the first one first."""
@@ -136,8 +136,8 @@ class Repository:
         except subprocess.TimeoutExpired as error:
             raise UserError(f"git {words[0]} took longer than {PATIENCE:.0f} seconds") from error
         if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip().split("\n")[0].removeprefix("fatal: ")
-            raise UserError(f"git {words[0]}: {said or f'exit code {done.returncode}'}")
+            message = done.stderr.decode("utf-8", "replace").strip().split("\n")[0].removeprefix("fatal: ")
+            raise UserError(f"git {words[0]}: {message or f'exit code {done.returncode}'}")
         return done.stdout
 
 

@@ -291,7 +291,7 @@ def _strip(name: bytes) -> bytes:
 def _unquote(name: bytes) -> bytes:
     if not (len(name) > 1 and name.startswith(b'"') and name.endswith(b'"')):
         return name
-    return _ESCAPE.sub(lambda found: _unescape(found[1]), name[1:-1])
+    return _ESCAPE.sub(lambda escape: _unescape(escape[1]), name[1:-1])
 
 
 def _unescape(code: bytes) -> bytes:

@@ -50,13 +50,13 @@ def look_up_python(root: Path, functions: Sequence[tuple[Source, Unit]]) -> list
             for source, unit in functions
         ],
     }
-    found: list[tuple[Snippet, ...]] = [()] * len(functions)
+    snippets: list[tuple[Snippet, ...]] = [()] * len(functions)
     with scratch_directory() as cache:
         answers = _ask(json.dumps({**request, "cache": str(cache)}))
     for line in answers.splitlines():
         answer = json.loads(line)
-        found[answer["function"]] = tuple(s for place in answer["found"] if (s := _snippet(root, place)))
-    return found
+        snippets[answer["function"]] = tuple(s for place in answer["found"] if (s := _snippet(root, place)))
+    return snippets
 
 
 def _ask(request: str) -> str:

@@ -94,8 +94,8 @@ def make_plan(
         dismissed: Findings that somebody who may write dismissed, with the reason.
     """
     by_finding = {thread.finding: thread for thread in threads}
-    found = {comment.id: (path, comment) for path, comment, _ in artifact.comments()}
-    open_ones = {id: one for id, one in found.items() if id not in dismissed}
+    comments = {comment.id: (path, comment) for path, comment, _ in artifact.comments()}
+    open_ones = {id: one for id, one in comments.items() if id not in dismissed}
     on_lines = {
         id: (path, comment)
         for id, (path, comment) in open_ones.items()
@@ -104,7 +104,7 @@ def make_plan(
     new = tuple(on_lines.values())[:MOST]
     taken = {comment.id for _, comment in new}
     known = [(by_finding[id], write_comment(comment)) for id, (_, comment) in open_ones.items() if id in by_finding]
-    gone = {thread.finding for thread in threads if thread.finding not in found} if artifact.is_whole else set()
+    gone = {thread.finding for thread in threads if thread.finding not in comments} if artifact.is_whole else set()
     return Plan(
         new=new,
         update=tuple((thread, body) for thread, body in known if thread.body != body),
@@ -128,11 +128,11 @@ def post(artifact: Artifact, pull: PullRequest, client: Client) -> Posted:
         client.send("PATCH", f"/repos/{pull.repository}/pulls/comments/{thread.comment}", {"body": body})
     forbidden = sum(not _change_thread(_UNRESOLVE, thread, client) for thread in plan.reopen)
     forbidden += sum(not _change_thread(_RESOLVE, thread, client) for thread in plan.resolve)
-    found = {comment.id for _, comment, _ in artifact.comments()}
+    current = {comment.id for _, comment, _ in artifact.comments()}
     known = {thread.finding for thread in threads}
     posted = Posted(
         new=len(plan.new) - len(refused),
-        still_there=len((found & known) - set(plan.dismissed)),
+        still_there=len((current & known) - set(plan.dismissed)),
         fixed=sum(thread.finding not in plan.dismissed for thread in plan.resolve),
         dismissed=len(plan.dismissed),
         aside=len(plan.aside) + len(refused),

@@ -111,16 +111,16 @@ def find_pull_request(event: Path, client: Client) -> PullRequest:
         UserError: The event is of no pull request, or the pull request has moved on since.
     """
     try:
-        found = _Event.model_validate_json(event.read_bytes())
+        payload = _Event.model_validate_json(event.read_bytes())
     except OSError as error:
         raise UserError(f"{event}: {error.strerror}") from error
     except ValidationError as error:
         raise UserError(f"{event}: not the event of a pull request or of a workflow's run") from error
-    repository = found.repository.full_name
-    if found.workflow_run is not None:
-        revision, numbers = found.workflow_run.head_sha, _numbers_of(found.workflow_run, repository, client)
-    elif found.pull_request is not None:
-        revision, numbers = found.pull_request.head.sha, [found.pull_request.number]
+    repository = payload.repository.full_name
+    if payload.workflow_run is not None:
+        revision, numbers = payload.workflow_run.head_sha, _numbers_of(payload.workflow_run, repository, client)
+    elif payload.pull_request is not None:
+        revision, numbers = payload.pull_request.head.sha, [payload.pull_request.number]
     else:
         raise UserError(f"{event}: not the event of a pull request or of a workflow's run")
     for number in numbers:
@@ -185,5 +185,5 @@ def may_write(user: str, pull: PullRequest, client: Client) -> bool:
     """Return whether a user may write to the repository: who may not decides nothing."""
     if not re.fullmatch(r"[A-Za-z0-9-]{1,100}", user):
         return False
-    found = client.get(f"/repos/{pull.repository}/collaborators/{user}/permission")
-    return found["permission"] in ("admin", "write")
+    answer = client.get(f"/repos/{pull.repository}/collaborators/{user}/permission")
+    return answer["permission"] in ("admin", "write")

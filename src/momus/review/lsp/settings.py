@@ -68,10 +68,12 @@ def read_settings(folder: Path) -> Settings:
     path = folder / FILE
     if not path.is_file():
         return Settings()
-    found = parse_settings(read_text(path).encode(), str(path))
-    if found.url is not None and not _is_here(found.url):
-        raise UserError(f"{path}: tool.momus.url: {found.url} is another machine: name it in the editor (--url)")
-    return Settings(found.model, found.url, found.rules, found.samples, found.confidence, found.false_alarms)
+    settings = parse_settings(read_text(path).encode(), str(path))
+    if settings.url is not None and not _is_here(settings.url):
+        raise UserError(f"{path}: tool.momus.url: {settings.url} is another machine: name it in the editor (--url)")
+    return Settings(
+        settings.model, settings.url, settings.rules, settings.samples, settings.confidence, settings.false_alarms
+    )
 
 
 def _is_here(url: str) -> bool:
