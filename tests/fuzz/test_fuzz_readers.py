@@ -151,7 +151,7 @@ COVERED = {
 }  # fmt: skip
 """The modules that read strangers' files, by the reader that tries them."""
 OURS = {
-    "files that come with the package": ("critics/prompted", "critics/scores/judged", "data/licences", "label/texts"),
+    "files that come with the package": ("critics/prompted", "data/licences", "label/texts"),
     "what the same command wrote": ("demo", "report/feedback", "tiny/pretrain", "train/rollout_server", "train/stages"),
     "read again by one reader of JSON": ("evaluate/instruct/reward_models", "runtime/sinks", "train/pointers/stage"),
     "a text that is taken as it is": ("cli/shared/prompting", "tiny/corpus"),
