@@ -198,3 +198,8 @@ def test_bad_options_are_one_line(tmp_path, capsys, options, words):
     shown = capsys.readouterr()
     assert words in shown.err and shown.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_edits_are_where_their_tokens_are_beside_characters_that_only_python_takes_for_ends_of_lines():
+    code = 'SEPARATOR = "a\u2028b"\n\x0c\ndef f(a):\n    return a - 1\n'
+    assert (code.index("-"), code.index("-") + 1, "+") in token_edits(code)

@@ -86,7 +86,7 @@ class Rubric(_Strict):
 
     @model_validator(mode="after")
     def _keys_differ(self) -> Rubric:
-        keys = [own.key for own in self.sections] + [own.key for own in self.scores]
+        keys = [section.key for section in self.sections] + [score.key for score in self.scores]
         if len(set(keys)) < len(keys):
             raise ValueError("every section and score needs a key of its own")
         return self

@@ -70,11 +70,12 @@ def count_weights(file: Path) -> int:
             raise UserError(f"{file}: not a safetensors file, or cut off: download it again")
         try:
             header = json.loads(stream.read(int(length)))
-            spans = [own["data_offsets"] for name, own in header.items() if name != "__metadata__"]
-            shapes = [own["shape"] for name, own in header.items() if name != "__metadata__"]
+            tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+            spans, shapes = [tensor["data_offsets"] for tensor in tensors], [tensor["shape"] for tensor in tensors]
             end = max((stop for _, stop in spans), default=0)
             count: int = sum(math.prod(shape) for shape in shapes)
-            sound = all(0 <= first <= last for first, last in spans) and all(min(own, default=0) >= 0 for own in shapes)
+            sides = [min(shape, default=0) for shape in shapes]
+            sound = all(0 <= first <= last for first, last in spans) and all(side >= 0 for side in sides)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{file}: not a safetensors file, or damaged: download it again") from error
     if not sound or 8 + length + end != size:

@@ -86,15 +86,15 @@ def _people(transaction: Transaction, work: list[Row]) -> list[Row]:
         by_person[row["person"]].append(row)
     people = []
     for row in transaction.rows("SELECT id, name FROM person ORDER BY created"):
-        own = by_person.get(row["id"], [])
+        submissions = by_person.get(row["id"], [])
         checks = [
             matches_gold(s["kind"], json.loads(s["content"]), json.loads(s["arrangement"]), json.loads(s["gold"]))
-            for s in own if s["purpose"] == "gold" and s["gold"]
+            for s in submissions if s["purpose"] == "gold" and s["gold"]
         ]  # fmt: skip
         people.append({
             **row,
-            "submitted": sum(s["revision"] == 0 for s in own),
-            "hours": round(sum(s["active"] for s in own) / 3600, 2),
+            "submitted": sum(s["revision"] == 0 for s in submissions),
+            "hours": round(sum(s["active"] for s in submissions) / 3600, 2),
             "gold": f"{sum(checks)}/{len(checks)}" if checks else "",
         })  # fmt: skip
     return people

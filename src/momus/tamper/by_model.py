@@ -96,7 +96,7 @@ def read(problem: Problem, answer: str) -> Tamper | Rejected:
     if lines > min(_MOST_LINES, len(original.splitlines()) // 2):
         return Rejected("too many lines changed")
     description = " ".join(comment[1].split())
-    if not names_place(description, [tampered.splitlines()[line] for line in sorted(changed)], changed):
+    if not names_place(description, [tampered.split("\n")[line] for line in sorted(changed)], changed):
         return Rejected("the description does not name the place")
     return made.model_copy(update={"bugs": (bug.model_copy(update={"description": description}),)})
 

@@ -251,13 +251,13 @@ _NOT_READ = {
 
 
 def _unread(root: Element) -> Iterator[str]:
-    found = set[str]()
+    notes = set[str]()
     for element in root.iter():
         attribute, words = _NOT_READ.get(local_name(element), ("", ""))
         texts = (value for key, value in element.attrib.items() if key.rpartition("}")[2] == attribute)
         if words and (not attribute or any(map(str.strip, texts))):
-            found.add(words)
-    yield from sorted(found)
+            notes.add(words)
+    yield from sorted(notes)
 
 
 def _half_points(element: Element | None) -> float:

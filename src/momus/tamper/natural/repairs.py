@@ -118,7 +118,7 @@ def _edited(code: str) -> Iterator[str]:
 
 def token_edits(code: str) -> list[tuple[int, int, str]]:
     """Return edits of single tokens, and of expressions that are returned or tested: start, stop, replacement."""
-    lines = code.splitlines(True)
+    lines = io.StringIO(code).readlines()  # as the tokenizer: a form feed or U+2028 ends no line
     starts = [0, *itertools.accumulate(map(len, lines))]
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
