@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -39,13 +39,14 @@ def command(
     send: bool = False,
     seed: Seed = 0,
 ) -> int:
-    """Give feedback on a document; it is written beside the document as JSON, Markdown and a page.
+    """Give feedback on a document, or on every document of a folder; it is written beside each as JSON and a page.
 
     `momus feedback approve FILE.feedback.json --by NAME` lets a draft be passed on, `momus feedback return …` does not;
     `momus feedback export FOLDER --out DATA` makes data to train on of documents with feedback.
 
     Args:
-        document: A PDF, DOCX, HWPX, Markdown or text file.
+        document: A PDF, DOCX, HWPX, Markdown or text file; or a folder of them, of which those are left out that have
+            feedback already.
         rubric: paper, iclr, neurips, design, pupil, or a .toml file of one's own.
         chat: The model to ask.
         budget: Tokens of the question, document included; the paper's is 6,500. It is spread over the sections.
@@ -59,35 +60,94 @@ def command(
         seed: Everything random follows from it.
     """
     from momus.cli.shared.costs import print_cost
-    from momus.cli.shared.output import say
-    from momus.documents.giving import by_model, by_person, keep_here, place_of
-    from momus.documents.readers.grobid import read_with_grobid
-    from momus.documents.reading import read_document
+    from momus.documents.giving import check_undecided, keep_here, place_of
     from momus.documents.rubrics import read_rubric
     from momus.errors import UserError
-    from momus.report.feedback import write_feedback
 
     form = read_rubric(rubric)
     if (given is None) != (by is None):
         raise UserError("--given and --by go together: what is written, and who wrote it")
     if given and (chat.model or chat.url):
         raise UserError("--given and --model exclude each other: either it is written, or a model is asked")
+    if given and document.is_dir():
+        raise UserError(f"--given {given}: is on one document; {document} is a folder")
     if form.private and not send:
         keep_here(form, [address for address in (chat.url, grobid) if address])
     # What a model says of a private document is kept beside it and nowhere else.
     model = (replace(chat, no_cache=True) if form.private else chat).named(seed)
     asker = None if given else _asker(model, answer_tokens)
-    target = place_of(document, by, out)
-    text = read_with_grobid(document, grobid) if grobid else read_document(document)
-    chosen: Language = text.language if language == "document" else language
-    for note in text.notes:
-        say(f"Note: {note}")
-    if asker is None:
-        feedback = by_person(Path(str(given)), str(by), text, form, chosen)
-    else:
-        feedback = by_model(asker, str(chat.model), text, form, chosen, budget)
-        print_cost(model.asking)
-    _report(feedback, form, write_feedback(feedback, form, target, text), budget)
+    giver = _Giver(
+        form, asker, given, str(by or chat.model), None if language == "document" else language, grobid, budget
+    )
+    try:
+        if document.is_dir():
+            return _give_all(giver, document, out)
+        target = place_of(document, by, out)
+        check_undecided(target)
+        feedback, files = giver.give(document, target)
+    finally:
+        if asker is not None:
+            print_cost(model.asking)
+    _report(feedback, form, files, budget)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Giver:
+    """How feedback is given on each document: by a model (`asker`), or as it is `given`; `author` is who wrote it."""
+
+    form: Rubric
+    asker: JsonAsker | None
+    given: Path | None
+    author: str
+    language: Language | None
+    grobid: str | None
+    budget: int
+
+    def give(self, document: Path, target: Path) -> tuple[Feedback, list[Path]]:
+        """Give feedback on one document and write it."""
+        from momus.cli.shared.output import say
+        from momus.documents.giving import by_model, by_person
+        from momus.documents.readers.grobid import read_with_grobid
+        from momus.documents.reading import read_document
+        from momus.report.feedback import write_feedback
+
+        text = read_with_grobid(document, self.grobid) if self.grobid else read_document(document)
+        language = self.language or text.language
+        for note in text.notes:
+            say(f"Note: {note}")
+        if self.asker is None:
+            feedback = by_person(Path(str(self.given)), self.author, text, self.form, language)
+        else:
+            feedback = by_model(self.asker, self.author, text, self.form, language, self.budget)
+        return feedback, write_feedback(feedback, self.form, target, text)
+
+
+def _give_all(giver: _Giver, folder: Path, out: Path | None) -> int:
+    """Give feedback on every document of a folder that has none yet; one that fails does not stop the others."""
+    from momus.cli.shared.output import say
+    from momus.documents.giving import places_in
+    from momus.errors import UserError
+
+    places = places_in(folder, out)
+    open_places = {document: target for document, target in places.items() if not target.exists()}
+    if len(open_places) < len(places):
+        say(f"{len(places) - len(open_places)} of {len(places)} documents have feedback already")
+    failed = 0
+    for number, (document, target) in enumerate(open_places.items(), 1):
+        try:
+            feedback, files = giver.give(document, target)
+        except UserError as error:
+            say(f"{number}/{len(open_places)} {error}")
+            failed += 1
+            continue
+        points = sum(len(section.points) for section in feedback.sections)
+        struck = f", {len(feedback.struck)} quotes struck" if feedback.struck else ""
+        say(f"{number}/{len(open_places)} {files[1]}: {points} points{struck}")
+    if failed:
+        raise UserError(f"{failed} of {len(open_places)} documents got no feedback; the same command tries them again")
+    if giver.form.approval:
+        say("They are drafts, not to be passed on before they are approved")
     return 0
 
 

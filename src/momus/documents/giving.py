@@ -12,7 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 from momus.documents.document import Document, Language
 from momus.documents.drafts import read_feedback, read_given
 from momus.documents.feedback import Feedback, checked, question, read_answer
-from momus.documents.reading import read_document
+from momus.documents.reading import SUFFIXES, read_document
 from momus.documents.rubrics import Rubric, read_rubric
 from momus.documents.store import ENDING
 from momus.errors import UserError
@@ -105,7 +105,7 @@ def place_of(document: Path, by: str | None, out: Path | None) -> Path:
     """Return where feedback on a document is kept as JSON: beside it or in `out`, its author in the name where given.
 
     Raises:
-        UserError: There is no such folder, the name is none, or somebody has decided on what is there.
+        UserError: There is no such folder, or the name is none.
     """
     folder = document.parent if out is None else out
     if not folder.is_dir():
@@ -113,10 +113,37 @@ def place_of(document: Path, by: str | None, out: Path | None) -> Path:
     name = f"{document.name}.{'-'.join(by.split())}" if by else document.name
     if "/" in name:
         raise UserError(f"--by {by}: a name without / is needed")
-    target = folder / f"{name}{ENDING}"
+    return folder / f"{name}{ENDING}"
+
+
+def check_undecided(target: Path) -> None:
+    """Refuse to write over feedback that somebody has decided on.
+
+    Raises:
+        UserError: There is such feedback.
+    """
     if target.exists() and read_feedback(target).decisions:
         raise UserError(f"{target}: somebody has decided on it: move it away, or write elsewhere with --out")
-    return target
+
+
+def places_in(folder: Path, out: Path | None) -> dict[Path, Path]:
+    """Return the documents of a folder, in any depth, and where feedback on each is kept.
+
+    Hidden files, what an office program keeps beside an open document, and what `momus feedback` wrote are left out.
+
+    Raises:
+        UserError: There are none, or two of them would be kept in one place.
+    """
+    places: dict[Path, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith((".", "~")) for part in path.relative_to(folder).parts)
+        if not hidden and path.suffix.casefold() in SUFFIXES and path.is_file() and ".feedback." not in path.name:
+            places[path] = place_of(path, None, out)
+    if not places:
+        raise UserError(f"{folder}: no documents in it ({', '.join(SUFFIXES)})")
+    if len(set(places.values())) < len(places):
+        raise UserError(f"--out {out}: some documents of {folder} have the same name: leave --out out")
+    return places
 
 
 def keep_here(rubric: Rubric, addresses: Sequence[str]) -> None:
