@@ -3,9 +3,12 @@
 import copy
 import json
 import math
+import os
+import shutil
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from momus.cli import main
 from momus.cli.shared.options import ReviewerOptions
@@ -21,7 +24,7 @@ from momus.critics.pointed import (
     find_pointer,
     likeliest_lines,
 )
-from momus.critics.prompted import PromptedConfig, PromptedCritic
+from momus.critics.prompted import PromptedConfig, PromptedCritic, write_prompt
 from momus.critics.refine import RememberingCritic
 from momus.critics.scores.critic import ScoredCritic
 from momus.critics.scores.share import SampleShare
@@ -192,6 +195,55 @@ def test_a_pointer_is_found_by_name_beside_the_model_or_shipped(base, pointer, m
     finally:
         beside.unlink()
     assert isinstance(open_critic(base, pointer="none"), PromptedCritic)
+
+
+@pytest.fixture
+def adapter(base, tmp_path):
+    """An adapter over the base that changes its states much."""
+    adapted = get_peft_model(llama(vocab=len(tiny_tokenizer())), LoraConfig(r=2, target_modules="all-linear"))
+    torch.manual_seed(1)
+    for name, parameter in adapted.named_parameters():
+        if ".lora_B." in name:
+            torch.nn.init.normal_(parameter)
+    adapted.peft_config["default"].base_model_name_or_path = str(base)
+    adapted.save_pretrained(tmp_path / "adapter")
+    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(base / file, tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def test_the_pointer_reads_the_base_of_an_adapter_which_is_asked_as_it_was_trained(base, pointer, adapter, monkeypatch):
+    """The shipped pointer serves every adapter over its base: where to look is the same with and without it."""
+    monkeypatch.setattr("momus.critics.pointed.SHIPPED_POINTERS", pointer.parent)
+    assert find_pointer(str(adapter), None) == pointer
+    plain, adapted = critic_of(base, pointer), open_critic(adapter, device="cpu", precision="fp32")
+    assert isinstance(adapted, PointedCritic)
+    pair = [(TASK.question, TASK.answer)]
+    (before,), (after,) = plain._reader.read(pair), adapted._reader.read(pair)
+    torch.testing.assert_close(after.states, before.states, rtol=0, atol=0)
+    rows = torch.tensor([plain._model.loaded.engine.tokenizer(CODE)["input_ids"]])
+    logits = [critic._model.loaded.engine.model(rows).logits for critic in (plain, adapted)]
+    assert (logits[0] - logits[1]).abs().max() > 1e-3, "it is on again"
+    assert adapted._message(TASK, 3).content == write_prompt(TASK)
+    assert plain._message(TASK, 3).content != write_prompt(TASK)
+    assert adapted.identity() != plain.identity()
+
+
+def test_a_pointer_may_lie_beside_the_base_of_an_adapter(base, pointer, adapter):
+    beside = base / LINE_POINTER_FILE
+    beside.write_bytes(pointer.read_bytes())
+    try:
+        assert find_pointer(str(adapter), None) == beside
+    finally:
+        beside.unlink()
+    assert find_pointer(str(adapter), None) is None
+
+
+def test_what_is_remembered_of_an_adapter_lapses_with_its_base(base, adapter):
+    signature = LocalChat(str(adapter), "cpu", "fp32").signature()
+    weights = base / "model.safetensors"
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
+    assert LocalChat(str(adapter), "cpu", "fp32").signature() != signature
 
 
 def test_mistakes_are_one_line(base, pointer, tmp_path, capsys):

@@ -136,7 +136,7 @@ COVERED = {
         "lm/prompts",
         "train/bases",
     ),
-    "adapter": ("lm/local/adapters",),
+    "adapter": ("lm/local/adapter_base",),
     "pointer": ("lm/pointers/pointer",),
     "line pointer": ("lm/pointers/line_pointer", "critics/pointed"),
     "run directory": ("runtime/runs", "files/log", "files/run_directory"),

@@ -17,7 +17,7 @@ from torch import nn
 from momus.errors import UserError
 from momus.lm.forward import branch_logprobs, leaf_scores, token_logprobs
 from momus.lm.local import adapters
-from momus.lm.local.adapters import is_adapter
+from momus.lm.local.adapter_base import is_adapter
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, load_causal_lm, save_causal_lm
 from momus.lm.tree import TokenTree

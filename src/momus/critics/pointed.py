@@ -3,6 +3,9 @@
 The pointer (`lm/pointers/line_pointer.py`) goes by what the model's states show of every line; asked in words, small
 models choose lines little better than chance. Its probability that a line holds the fault is the comment's score, so
 the dial of scored critics goes over it.
+
+A model with an adapter was trained to write critiques (`momus data critiques`): it gets the prompt it was trained on,
+and the line it is to write about by the constraint alone. The pointer reads its base, with the adapter off.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from momus.errors import UserError
 from momus.lm.chats.local import LocalChat
 from momus.lm.chats.protocol import Chat, Question
 from momus.lm.constraint import Vocabulary
+from momus.lm.local.adapter_base import base_path, is_adapter
 from momus.lm.pointers import line_pointer
 from momus.lm.pointers.line_pointer import LINE_POINTER_FILE, BaseIdentity, LinePointer, read_base
 from momus.lm.pointers.line_states import LineReader
@@ -74,6 +78,7 @@ class PointedCritic(PromptedCritic):
         if self._config.bare:
             raise UserError("--without-comments is for a critic without a pointer: add --pointer none")
         self._model, self._pointer = model, LinePointer.load(pointer)
+        self._is_trained = is_adapter(model.name)
         self._digest = hashlib.sha256(pointer.read_bytes()).hexdigest()
 
     @property
@@ -115,7 +120,7 @@ class PointedCritic(PromptedCritic):
 
     def identity(self) -> Mapping[str, Any]:
         """Return the model, the pointer, the prompt and the settings."""
-        prompt = prompt_digest(_PROMPT)
+        prompt = prompt_digest(self._config.prompt if self._is_trained else _PROMPT)
         settings = {**super().identity()["settings"], "lines": LINES, "least": LEAST}
         model = dict(self._chat.identity())
         return {"kind": "pointed", "model": model, "pointer": self._digest, "prompt": prompt, "settings": settings}
@@ -135,6 +140,8 @@ class PointedCritic(PromptedCritic):
         )
 
     def _message(self, task: Task, line: int = 1) -> Message:
+        if self._is_trained:
+            return super()._message(task)
         before, after = fill_prompt(read_prompt(_PROMPT), task, "code", self._config.rules).rsplit("{line}", 1)
         return Message(role="user", content=f"{before}{line}{after}")
 
@@ -151,13 +158,11 @@ def find_pointer(model: str, named: str | None) -> Path | None:
     """
     if named == "none":
         return None
-    place = Path(model) if Path(model).is_dir() else Path(model).parent
-    beside = place / LINE_POINTER_FILE
-    path = _file_in(Path(named)) if named else beside if Path(model).exists() and beside.is_file() else None
+    path = _file_in(Path(named)) if named else next(filter(Path.is_file, _beside(model)), None)
     shipped = sorted(SHIPPED_POINTERS.glob("*.safetensors"))
     if path is None and not shipped:
         return None
-    base = _identify(model)
+    base = _identify(base_path(model))
     if path is None:
         return next((file for file in shipped if read_base(file).matches(base)), None)
     if not (trained_on := read_base(path)).matches(base):
@@ -166,6 +171,12 @@ def find_pointer(model: str, named: str | None) -> Path | None:
             f"--model {model} makes one for it"
         )
     return path
+
+
+def _beside(model: str) -> list[Path]:
+    """Return where a pointer may stand beside a model, or beside the base of an adapter."""
+    places = [Path(place) for place in dict.fromkeys((model, base_path(model)))]
+    return [(p if p.is_dir() else p.parent) / LINE_POINTER_FILE for p in places if p.exists()]
 
 
 def _file_in(place: Path) -> Path:

@@ -23,7 +23,8 @@ from momus.errors import UserError
 from momus.files import atomic_directory, check_model_folder, fill_json
 from momus.lm.codec import read_tokenizer, refuse_run
 from momus.lm.gguf import check_memory, pretrained
-from momus.lm.local.adapters import HEAD_WEIGHTS_FILE, base_name, is_adapter, load_adapter, state_digest
+from momus.lm.local.adapter_base import base_name, is_adapter
+from momus.lm.local.adapters import HEAD_WEIGHTS_FILE, load_adapter, state_digest
 from momus.lm.prompts import CRITIC_MARK
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ or value model, whose head is trained whole. Its parameters are float32, whateve
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +38,7 @@ from momus.lm.local.adapters import (
     identify,
     state_digest,
     vocabulary_digest,
+    without_adapter,
     write_base,
 )
 from momus.lm.models import HEAD_FILE, RewardModel, fingerprint
@@ -218,7 +219,7 @@ class Reference:
     @torch.no_grad()
     def logprobs(self, trees: Sequence[TokenTree], temperature: float) -> Tensor:
         """Log-probabilities of all branch tokens of one batch of trees: float32 [T], see `token_logprobs`."""
-        with without_adapter(self.model) if self._without_adapter else nullcontext():
+        with without_adapter(_root(self.model)) if self._without_adapter else nullcontext():
             return token_logprobs(self.model, trees, temperature).logprobs
 
 
@@ -227,17 +228,6 @@ def unfreeze(model: Model) -> Model:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not is_base(name, model))
     return model
-
-
-@contextmanager
-def without_adapter(model: nn.Module) -> Iterator[None]:
-    """Switch a model's adapter off for a while."""
-    root = _root(model)
-    root.disable_adapters()
-    try:
-        yield
-    finally:
-        root.enable_adapters()
 
 
 def merged(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

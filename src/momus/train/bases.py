@@ -13,7 +13,7 @@ from momus.lm.chat import ChatFormat
 from momus.lm.codec import read_tokenizer
 from momus.lm.end_tokens import read_end_tokens
 from momus.lm.gguf import pretrained
-from momus.lm.local.adapters import base_name, is_adapter
+from momus.lm.local.adapter_base import base_name, is_adapter
 from momus.lm.models import RewardModel, check_end, load_causal_lm
 from momus.runtime.settings import Setup
 from momus.train.settings import TextConfig

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from momus.lm.chats.engine import EngineChat
 from momus.lm.chats.protocol import Answer, Question
+from momus.lm.local.adapter_base import base_path
 from momus.records import Message
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class LocalChat:
 
     @cached_property
     def _signature(self) -> str:
-        path = Path(self._model)
-        files = [path] if path.is_file() else sorted(path.glob("*")) if path.is_dir() else []
+        path, base = Path(self._model), Path(base_path(self._model))
+        files = [file for place in dict.fromkeys((path, base)) for file in _files_of(place)]
         if not files:
             return ""
         seen = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
@@ -109,6 +110,10 @@ class LocalChat:
         device, precision = self._wanted
         place = choose_device(device)
         return place, precision or choose_precision(self._model, place)
+
+
+def _files_of(place: Path) -> list[Path]:
+    return [place] if place.is_file() else sorted(place.glob("*")) if place.is_dir() else []
 
 
 def _has_tokenizer(folder: Path) -> bool:

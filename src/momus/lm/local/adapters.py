@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from momus.errors import UserError
 from momus.files import check_model_folder, fill_json
 from momus.lm.codec import read_tokenizer
+from momus.lm.local.adapter_base import base_name, read_json_object
 
 _LOG = logging.getLogger(__name__)
 
-CONFIG_FILE = "adapter_config.json"
 BASE_FILE = "adapter_base.json"
 HEAD_WEIGHTS_FILE = "reward_head.safetensors"
 
@@ -91,30 +91,17 @@ def vocabulary_digest(tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
 
 
-def is_adapter(path: str | Path) -> bool:
-    """Return whether a folder holds an adapter."""
-    return (Path(path) / CONFIG_FILE).is_file()
-
-
-def base_name(path: Path) -> tuple[str, str | None]:
-    """Return the name of the model that an adapter was made for, and its revision on the hub where one is stated.
-
-    Raises:
-        UserError: The folder does not say.
-    """
-    config = _read(path / CONFIG_FILE)
-    name, revision = config.get("base_model_name_or_path"), config.get("revision")
-    if not name or not isinstance(name, str):
-        raise UserError(
-            f"{path} does not say what its adapter belongs to: set base_model_name_or_path in {CONFIG_FILE}"
-        )
+@contextmanager
+def without_adapter(model: Any) -> Iterator[None]:
+    """Switch the adapter of a model of transformers off for a while; do nothing with a model that has none."""
+    if not getattr(model, "_hf_peft_config_loaded", False):
+        yield
+        return
+    model.disable_adapters()
     try:
-        is_folder = Path(name).exists()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: the base of its adapter is no name of a model: {name[:80]!r}") from error
-    if is_adapter(name):
-        raise UserError(f"{path}: the base of its adapter, {name}, is itself an adapter: merge that first")
-    return name, None if revision is None or is_folder else str(revision)
+        yield
+    finally:
+        model.enable_adapters()
 
 
 def load_adapter(base: Any, path: Path) -> None:
@@ -129,7 +116,7 @@ def load_adapter(base: Any, path: Path) -> None:
     name, _ = base_name(path)
     base.base_identity = identify(base)
     if (path / BASE_FILE).is_file():
-        recorded = _read(path / BASE_FILE)
+        recorded = read_json_object(path / BASE_FILE)
         fields = BaseIdentity.__dataclass_fields__.keys() & recorded.keys()
         expected = BaseIdentity(**{"weights": recorded.get("sha256", ""), **{key: recorded[key] for key in fields}})
         found = base.base_identity
@@ -169,13 +156,3 @@ def _check(expected: BaseIdentity, found: BaseIdentity, path: Path, name: str) -
         at = [f" (revision {identity.revision[:12]})" if identity.revision else "" for identity in (expected, found)]
         raise UserError(f"{other}: its weights{at[1]} are not those{at[0]} that it was trained over")
     _LOG.warning("%s has the weights that the adapter in %s was trained over, in another precision", name, path)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {file}: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"cannot read {file}: it holds no JSON object")
-    return content

@@ -11,6 +11,7 @@ import torch
 from momus.errors import UserError
 from momus.lm.codec import read_tokenizer
 from momus.lm.gguf import is_gguf
+from momus.lm.local.adapter_base import base_path
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import load_causal_lm
 
@@ -76,12 +77,12 @@ def multiplies_bfloat16(device: str) -> bool:
 
 
 def is_stored_in_16_bits(model: str | Path) -> bool:
-    """Whether a model's weights are said to be of 16 bits, or fewer, by its configuration."""
+    """Whether a model's weights are said to be of 16 bits, or fewer, by its configuration or its base's."""
     from transformers import AutoConfig
 
-    if is_gguf(model):
+    if is_gguf(source := base_path(model)):
         return True
     try:
-        return getattr(AutoConfig.from_pretrained(str(model)), "dtype", None) in (torch.bfloat16, torch.float16)
+        return getattr(AutoConfig.from_pretrained(source), "dtype", None) in (torch.bfloat16, torch.float16)
     except (OSError, ValueError):  # loading it says what is wrong
         return False

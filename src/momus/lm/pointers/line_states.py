@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from momus.errors import UserError
+from momus.lm.local.adapters import without_adapter
 
 AGAIN = "# Again, line by line:\n"
 """What stands between the two readings."""
@@ -60,7 +61,7 @@ class LineStates(NamedTuple):
 
 
 class LineReader:
-    """Reads answers with a language model whose weights stay as they are.
+    """Reads answers with a language model whose weights stay as they are; an adapter over them is off meanwhile.
 
     Args:
         model: A causal language model of transformers.
@@ -92,8 +93,9 @@ class LineReader:
         if problem := next(filter(None, map(self._problem_of, rows)), ""):
             raise UserError(f"an answer is too long: {problem}")
         read: dict[int, LineStates] = {}
-        for batch in _batches([len(row.tokens) for row in rows], self._batch_tokens):
-            read.update(zip(batch, self._read_batch([rows[i] for i in batch]), strict=True))
+        with without_adapter(self._model):
+            for batch in _batches([len(row.tokens) for row in rows], self._batch_tokens):
+                read.update(zip(batch, self._read_batch([rows[i] for i in batch]), strict=True))
         return [read[i] for i in range(len(rows))]
 
     def _problem_of(self, row: _Row) -> str:
