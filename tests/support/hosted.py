@@ -1,13 +1,14 @@
 """Servers with the rules of those people use, each a plain function from request to response.
 
 `HostedServer.transport` answers in this process; `listening` puts the same function behind a port. The rules are those
-of the servers' documentation and of error messages that users reported; what a real one adds (rate limits, streaming)
-is left out, and everything that is said comes from the test.
+of the servers' documentation and of error messages that users reported; what a real one adds (rate limits) is left out,
+and everything that is said comes from the test. A request with `stream` is answered by events, a word each.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -93,7 +94,11 @@ class HostedServer:
             return status, {}, self._error(message, status, "invalid_request_error", parameter)
         said = self.say(_last(body), len(self.bodies) - 1)
         said = said if isinstance(said, Said) else Said(said)
-        return 200, {}, self._message(said, body) if messages else self._completion(said, body)
+        reply = self._message(said, body) if messages else self._completion(said, body)
+        if not body.get("stream"):
+            return 200, {}, reply
+        events = (_message_events if messages else _completion_events)(reply)
+        return 200, {"content-type": "text/event-stream; charset=utf-8"}, _as_events(events)
 
     def _error(self, message: str, status: int, kind: str, parameter: str | None = None) -> Any:
         if self.shape.startswith("anthropic"):
@@ -136,6 +141,44 @@ class HostedServer:
                 "stop_reason": reason, "usage": usage}  # fmt: skip
 
 
+def _completion_events(reply: Body) -> list[Body]:
+    (choice,) = reply["choices"]
+    message, facts = choice["message"], {name: reply[name] for name in ("model", "system_fingerprint")}
+    deltas: list[Body] = [{"role": "assistant", "content": ""}]
+    deltas += [{"content": piece} for piece in re.split("(?<= )", message["content"] or "")]
+    deltas += [{"refusal": message["refusal"]}] if message["refusal"] else []
+    events = [{**facts, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    return [
+        *events, {**facts, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]},
+        {**facts, "choices": [], "usage": reply["usage"]},
+    ]  # fmt: skip
+
+
+def _message_events(reply: Body) -> list[Body]:
+    begun = {**reply, "content": [], "stop_reason": None, "usage": {"input_tokens": reply["usage"]["input_tokens"]}}
+    events: list[Body] = [{"type": "message_start", "message": begun}, {"type": "ping"}]
+    for index, block in enumerate(reply["content"]):
+        kind = "text" if block["type"] == "text" else "thinking"
+        pieces = re.split("(?<= )", block[kind])
+        events += [{"type": "content_block_start", "index": index, "content_block": {**block, kind: ""}}]
+        events += [
+            {"type": "content_block_delta", "index": index, "delta": {"type": f"{kind}_delta", kind: piece}}
+            for piece in pieces
+        ]
+        events += [{"type": "content_block_stop", "index": index}]
+    usage = {"output_tokens": reply["usage"]["output_tokens"]}
+    return [
+        *events,
+        {"type": "message_delta", "delta": {"stop_reason": reply["stop_reason"]}, "usage": usage},
+        {"type": "message_stop"},
+    ]
+
+
+def _as_events(events: list[Body]) -> bytes:
+    lines = [f"event: {event.get('type', 'x')}\ndata: {json.dumps(event)}\n\n" for event in events]
+    return ("".join(lines) + "data: [DONE]\n\n").encode()
+
+
 @contextmanager
 def listening(server: HostedServer) -> Iterator[str]:
     """Put a server behind a port of this machine; yields its base URL."""
@@ -174,11 +217,11 @@ def listening(server: HostedServer) -> Iterator[str]:
 
 _CHAT_FIELDS = {
     *("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop", "n", "user"),
-    *("response_format", "logprobs", "top_logprobs", "logit_bias", "reasoning_effort", "presence_penalty"),
+    *("response_format", "stream", "logprobs", "top_logprobs", "logit_bias", "reasoning_effort", "presence_penalty"),
 }
 _MESSAGES_FIELDS = {
     *("model", "messages", "max_tokens", "system", "temperature", "top_p", "top_k", "stop_sequences", "thinking"),
-    *("output_config", "metadata", "tools"),
+    *("output_config", "stream", "metadata", "tools"),
 }
 
 

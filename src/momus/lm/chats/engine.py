@@ -8,6 +8,7 @@ from typing import Any
 
 from momus.errors import UnfitInputError, UserError
 from momus.lm.chats.protocol import Answer, Question, Usage, whole_answer, without_thinking
+from momus.lm.chats.streaming import AnswerStream
 from momus.lm.constraint import Constraint
 from momus.lm.engine import Engine, Sample
 from momus.lm.tree import Tokens
@@ -60,6 +61,33 @@ class EngineChat:
             numbers = list(group)
             answers |= zip(numbers, self._answer_alike([questions[i] for i in numbers]), strict=True)
         return [answers[i] for i in range(len(questions))]
+
+    def stream(self, question: Question, show: Callable[[str], None]) -> Answer:
+        """Answer one question; see `StreamingChat.stream`. The answer ends where the model's context does."""
+        try:
+            prefix = self._lay_out(question.messages)
+        except UnfitInputError as error:
+            return Answer("", str(error), refused=True)
+        limit = getattr(self._engine, "context_length", None)
+        room = question.max_tokens if limit is None else min(question.max_tokens, limit - len(prefix))
+        if room < 1:
+            return Answer("", f"the conversation fills the {limit} tokens that the model reads", refused=True)
+        stream = AnswerStream(show, thinking=self._engine.decode(prefix[-8:]).rstrip().endswith("<think>"))
+        watching: dict[str, Any] = {}
+        if getattr(self._engine, "streams", False):
+            watching = {"watch": lambda tokens: stream.update(self._engine.decode(tokens))}
+        [[sample]] = self._engine.sample(
+            [prefix],
+            key=[question.key],
+            max_tokens=room,
+            temperature=question.temperature,
+            top_p=question.top_p,
+            stop_tokens=self._stops,
+            **watching,
+        )
+        answer = self._read(sample, len(prefix), question)
+        stream.finish(answer.text)
+        return answer
 
     def _answer_alike(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions of equal settings; if one does not fit the model, each by itself."""

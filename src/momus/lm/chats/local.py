@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -86,6 +86,10 @@ class LocalChat:
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions; see `EngineChat.answer`."""
         return self.loaded.answer(questions)
+
+    def stream(self, question: Question, show: Callable[[str], None]) -> Answer:
+        """Answer one question; see `EngineChat.stream`."""
+        return self.loaded.stream(question, show)
 
     @cached_property
     def _digest(self) -> str:

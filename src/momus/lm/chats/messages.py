@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from momus.errors import UserError
 from momus.lm.chats.protocol import Answer, Question, Usage, without_thinking
-from momus.lm.chats.server import ServerChat, count_of, joined_texts
+from momus.lm.chats.server import ServerChat, count_of, joined_texts, line
 from momus.lm.remote.server import Server
 
 _VERSION = "2023-06-01"
@@ -50,6 +52,23 @@ class MessagesChat(ServerChat):
         if question.schema is not None:
             body["output_config"] = {"format": {"type": "json_schema", "schema": dict(question.schema)}}
         return body
+
+    def delta(self, event: Any) -> str:
+        """Return the text that an event of a stream adds, "" where it adds none."""
+        try:
+            return str(event["delta"]["text"]) if event["type"] == "content_block_delta" else ""
+        except (KeyError, TypeError):
+            return ""
+
+    def joined(self, events: Sequence[Any], text: str) -> Any:
+        """Return the reply that a stream of events with this text amounts to."""
+        objects = {str(event.get("type")): event for event in events if isinstance(event, Mapping)}
+        if "error" in objects:
+            raise UserError(f"{self.server.url} failed: {line(objects['error']['error'].get('message'))}")
+        begun, ended = objects["message_start"]["message"], objects.get("message_delta", {})
+        reason = ended.get("delta", {}).get("stop_reason")
+        usage = {**(begun.get("usage") or {}), **(ended.get("usage") or {})}
+        return {**begun, "content": [{"type": "text", "text": text}], "stop_reason": reason, "usage": usage}
 
     def read(self, reply: Any) -> Answer:
         """Read what the server answered; raises KeyError and its kin where it is no answer of this API."""

@@ -127,6 +127,20 @@ class Chat(Protocol):
         """
 
 
+class StreamingChat(Chat, Protocol):
+    """A chat whose answer can be read while it is written."""
+
+    def stream(self, question: Question, show: Callable[[str], None]) -> Answer:
+        """Answer one question, and pass its text on piece by piece, thinking aside, as far as the model allows.
+
+        The pieces together are the answer's text, but for white space at its ends. `show` may be called in another
+        thread; what it raises ends the answer.
+
+        Raises:
+            UserError: As `answer`.
+        """
+
+
 class ChatAround:
     """What a chat that adds something to another has of that one: its name, identity and counts."""
 

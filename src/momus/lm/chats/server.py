@@ -7,14 +7,16 @@ left out where the server refuses them; what comes back is read with care either
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from momus.errors import UserError
 from momus.lm.chats.protocol import Answer, Question, Usage, whole_answer, without_thinking
+from momus.lm.chats.streaming import AnswerStream
 from momus.lm.engine import Choice
 from momus.lm.remote.connection import RefusedError
+from momus.lm.remote.events import EventReader
 from momus.lm.remote.server import Server
 from momus.lm.text.encode import Encoder
 from momus.records import Message
@@ -65,11 +67,22 @@ class ServerChat:
         """Answer questions, many at once; see `Chat.answer`."""
         return self.server.run([self._answer(question) for question in questions])
 
-    async def _answer(self, question: Question) -> Answer:
+    def stream(self, question: Question, show: Callable[[str], None]) -> Answer:
+        """Answer one question; see `StreamingChat.stream`. A server that does not stream answers all at once."""
+        stream = AnswerStream(show)
+        (answer,) = self.server.run([self._answer(question, stream)])
+        stream.finish(answer.text)
+        return answer
+
+    async def _answer(self, question: Question, stream: AnswerStream | None = None) -> Answer:
         if question.options and not self.tells_probabilities:
             return Answer("", NO_PROBABILITIES, refused=True)
         try:
-            reply = await self.server.post(self.path, self.body(question))
+            if stream is None:
+                reply = await self.server.post(self.path, self.body(question))
+            else:
+                reader = EventReader(lambda event: stream.add(self.delta(event)))
+                reply = await self.server.post(self.path, {**self.body(question), "stream": True}, reader)
         except RefusedError as error:
             if error.status in _ABOUT_ALL or error.status >= 500 or (error.status == 403 and not self.server.answered):
                 raise
@@ -77,7 +90,7 @@ class ServerChat:
                 return whole_answer(Answer("", cut=True, usage=Usage(calls=1)), question.max_tokens)
             return Answer("", str(error), refused=True)
         try:
-            answer = self.read(reply)
+            answer = self.read(self.joined(reply, stream.text) if stream and isinstance(reply, list) else reply)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise _other_api(self.server.url, reply) from error
         if question.options:
@@ -85,6 +98,24 @@ class ServerChat:
             problem = "" if choice else NO_PROBABILITIES
             return replace(answer, text="", cut=False, problem=problem, refused=not choice, choice=choice)
         return whole_answer(answer, question.max_tokens)
+
+    def delta(self, event: Any) -> str:
+        """Return the text that an event of a stream adds, "" where it adds none."""
+        try:
+            return joined_texts(event["choices"][0]["delta"].get("content"))
+        except (KeyError, IndexError, TypeError, AttributeError):
+            return ""
+
+    def joined(self, events: Sequence[Any], text: str) -> Any:
+        """Return the reply that a stream of events with this text amounts to."""
+        objects = [event for event in events if isinstance(event, Mapping)]
+        if error := next((event["error"] for event in objects if event.get("error")), None):
+            raise UserError(f"{self.server.url} failed: {line(error['message'])}")
+        choices = [event["choices"][0] for event in objects if event.get("choices")]
+        refusal = "".join(str(choice["delta"].get("refusal") or "") for choice in choices if choice.get("delta"))
+        reason = next((choice["finish_reason"] for choice in reversed(choices) if choice.get("finish_reason")), None)
+        facts = {name: value for event in objects for name, value in event.items() if value is not None}
+        return {**facts, "choices": [{"message": {"content": text, "refusal": refusal}, "finish_reason": reason}]}
 
     def body(self, question: Question) -> dict[str, object]:
         """Return the JSON object to send."""
@@ -110,7 +141,7 @@ class ServerChat:
         message, reason = choice["message"], str(choice.get("finish_reason") or "")
         text, problem = without_thinking(joined_texts(message.get("content"))), ""
         if message.get("refusal"):
-            problem = f"the model declines: {_line(message['refusal'])}"
+            problem = f"the model declines: {line(message['refusal'])}"
         elif reason == "content_filter":
             problem = "a filter of the server ended the answer"
         elif not text.strip() and (message.get("tool_calls") or message.get("function_call")):
@@ -176,5 +207,6 @@ def _other_api(url: str, reply: Any) -> UserError:
     return UserError(f"{url} does not answer as its API does: {shown}")
 
 
-def _line(text: Any) -> str:
+def line(text: Any) -> str:
+    """Return a server's words on one line, not long."""
     return " ".join(str(text).split())[:200]

@@ -10,26 +10,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import DynamicCache
 
 from momus.errors import UnfitInputError, UserError
 from momus.lm.codec import Codec
-from momus.lm.constraint import Constraint, State
+from momus.lm.constraint import Constraint
 from momus.lm.context_length import context_length
 from momus.lm.end_tokens import end_tokens
 from momus.lm.engine import (
     Choice,
     Key,
     Sample,
-    apply_choice,
     check_sampling,
     constraint_per_prefix,
     option_tokens,
@@ -40,7 +36,8 @@ from momus.lm.forward import backbone_of, branch_logprobs
 from momus.lm.local.decoding import DecodingBatch
 from momus.lm.local.fork import forking, windows_of
 from momus.lm.local.radix import CachedPrefix, RadixCache, group_by_length, parameter_sample, prefill_mask, stack_padded
-from momus.lm.local.sampling import draw, log_total
+from momus.lm.local.rows import Row, SampleSettings, batches, pick
+from momus.lm.local.sampling import log_total
 from momus.lm.local.shared_prefix import logits_after, shared_prefix
 from momus.lm.out_of_memory import run_within_memory
 from momus.lm.stop import StopStrings
@@ -49,51 +46,6 @@ from momus.lm.tree import Tokens, TokenTree
 T = TypeVar("T")
 
 HEAD = 32  # tokens that prompts have in common from which on a forward pass of their own is worth it
-
-
-@dataclass(frozen=True)
-class _Settings:
-    max_tokens: int
-    temperature: float
-    top_p: float
-    ends: frozenset[int]
-    stops: StopStrings
-    vocabulary: int  # models may have logits for more tokens than their tokenizer knows
-
-
-@dataclass
-class _Row:
-    """One sample being written."""
-
-    prefix: Tokens
-    noise: npt.NDArray[np.float64]
-    constraint: Constraint | None
-    state: State = None
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finished: bool = False
-    stopped: tuple[str, str] | None = None  # the text before a stop string, and the stop string
-
-    def restart(self) -> None:
-        """Forget what was written."""
-        self.tokens, self.logprobs, self.finished, self.stopped = [], [], False, None
-        self.state = self.constraint.start() if self.constraint else None
-
-    def choose(self, step: int, temperature: float) -> float:
-        """Choose what the constraint asks for before the next token; returns the noise left for that."""
-        self.state, left = apply_choice(self.constraint, self.state, float(self.noise[step]), temperature)
-        return left
-
-    def add(self, token: int, logprob: float, settings: _Settings) -> None:
-        """Write one more token."""
-        self.tokens.append(token)
-        self.logprobs.append(logprob)
-        self.finished = token in settings.ends
-        if not self.finished:
-            self.stopped = settings.stops.completed(self.tokens)
-            self.finished = self.stopped is not None
-        if self.constraint is not None and not self.finished:
-            self.state = self.constraint.advance(self.state, token)
 
 
 class LocalEngine(Codec):
@@ -116,6 +68,8 @@ class LocalEngine(Codec):
         forwarded_tokens: Tokens pushed through the model so far, padding included.
         peak_cache_bytes: The most bytes of keys and values that were ever remembered.
     """
+
+    streams = True  # its samples can be watched
 
     def __init__(self, model: Any, tokenizer: Any, *, rows: int = 128, cache_bytes: int = 2**29) -> None:
         if "position_ids" not in inspect.signature(backbone_of(model).forward).parameters:
@@ -145,20 +99,25 @@ class LocalEngine(Codec):
         stop_tokens: Sequence[int] = (),
         stop: Sequence[str] = (),
         constraints: Sequence[Constraint | None] | None = None,
+        watch: Callable[[Sequence[int]], None] | None = None,
     ) -> list[list[Sample]]:
-        """Sample `n` continuations of every prefix; see `Engine.sample`."""
+        """Sample `n` continuations of every prefix; see `Engine.sample`.
+
+        `watch` is called with the tokens of a sample whenever it has one more and goes on; should memory run out, the
+        sample begins again, with the same tokens.
+        """
         check_sampling(prefixes, n, max_tokens, temperature, top_p)
         self._check_lengths(prefixes, max_tokens)
         ends, stops = self.end_tokens | frozenset(stop_tokens), StopStrings(stop, self.vocabulary, self.decode)
-        settings = _Settings(max_tokens, temperature, top_p, ends, stops, len(self.vocabulary))
+        settings = SampleSettings(max_tokens, temperature, top_p, ends, stops, len(self.vocabulary), watch)
         rules = constraint_per_prefix(constraints, prefixes)
         keys = prompt_keys(key, len(prefixes))
         rows = [
-            [_Row(tuple(prefix), uniforms(prompt_key, j, max_tokens), rule) for j in range(n)]
+            [Row(tuple(prefix), uniforms(prompt_key, j, max_tokens), rule) for j in range(n)]
             for prefix, prompt_key, rule in zip(prefixes, keys, rules, strict=True)
         ]
         with self.inference():
-            for batch in _batches([row for group in rows for row in group], self.rows):
+            for batch in batches([row for group in rows for row in group], self.rows):
                 self._within_memory(batch, lambda part: self._generate(part, settings))
         return [[self._finish(row) for row in group] for group in rows]
 
@@ -301,7 +260,7 @@ class LocalEngine(Codec):
         """Do `work` on all items, as many rows at once as fit; see `run_within_memory`."""
         self.rows = run_within_memory(items, self.rows, work, self._memory.clear)
 
-    def _generate(self, rows: Sequence[_Row], settings: _Settings) -> None:
+    def _generate(self, rows: Sequence[Row], settings: SampleSettings) -> None:
         """Write the samples of one batch from their beginning to their end."""
         for row in rows:
             row.restart()
@@ -309,7 +268,7 @@ class LocalEngine(Codec):
         with forking(self.model, batch.cache):
             for step in range(settings.max_tokens):
                 logits = batch.step([row.tokens[-1] for row in rows]) if step else batch.begin()
-                for row, token, logprob in zip(rows, *_pick(logits.float(), rows, step, settings), strict=True):
+                for row, token, logprob in zip(rows, *pick(logits.float(), rows, step, settings), strict=True):
                     row.add(token, logprob, settings)
                 last = step == settings.max_tokens - 1
                 kept = [i for i, row in enumerate(rows) if not (row.finished or last)]
@@ -321,12 +280,12 @@ class LocalEngine(Codec):
                 rows = [rows[i] for i in kept]
                 batch.keep(kept)
 
-    def _remember(self, rows: Sequence[_Row], batch: DecodingBatch, done: set[int]) -> None:
+    def _remember(self, rows: Sequence[Row], batch: DecodingBatch, done: set[int]) -> None:
         """Keep what samples read of themselves: a search that goes on from one need not read it again."""
         for i in sorted(done) if self.has_cache else ():
             self.add_branch_to_cache(rows[i].prefix, rows[i].tokens, partial(batch.states, i))
 
-    def _finish(self, row: _Row) -> Sample:
+    def _finish(self, row: Row) -> Sample:
         written = row.tokens[:-1] if row.finished else row.tokens
         text, stop = row.stopped or (self.decode(written), "")
         return Sample(tuple(row.tokens), text, tuple(row.logprobs), row.finished, stop)
@@ -355,46 +314,3 @@ class LocalEngine(Codec):
             raise
         finally:
             self.model.train(training)
-
-
-def _batches(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
-    """Cut rows into batches of at most `size`, those of like length and of the same prefix together."""
-    batch: list[_Row] = []
-    for _, group in groupby(sorted(rows, key=lambda row: (-len(row.prefix), row.prefix)), key=lambda row: row.prefix):
-        alike = list(group)
-        if batch and len(batch) + len(alike) > size:
-            yield batch
-            batch = []
-        batch += alike
-        while len(batch) > size:
-            yield batch[:size]
-            batch = batch[size:]
-    if batch:
-        yield batch
-
-
-def _pick(logits: torch.Tensor, rows: Sequence[_Row], step: int, settings: _Settings) -> tuple[list[int], list[float]]:
-    """Choose the next token of every row from float32 logits [R, V]; returns tokens and their log-probabilities.
-
-    What may not come next is struck out in place: of the rest, and so of what is picked, the logits stay.
-    """
-    total = log_total(logits)
-    left = [row.choose(step, settings.temperature) for row in rows]
-    logits[:, settings.vocabulary :] = float("-inf")
-    for i, row in enumerate(rows):
-        if row.constraint is not None and (allowed := row.constraint.allowed(row.state)) is not None:
-            index = torch.from_numpy(allowed.tokens).to(logits.device)
-            if allowed.excluded:
-                logits[i, index] = float("-inf")
-            else:
-                kept = logits[i, index]
-                logits[i] = float("-inf")
-                logits[i, index] = kept
-    if settings.temperature == 0:
-        picked = logits.argmax(-1)
-    else:
-        noise = torch.tensor(left, dtype=torch.float64, device=logits.device)
-        scaled = logits if settings.temperature == 1 else logits / settings.temperature
-        picked = draw(scaled.softmax(-1), noise, settings.top_p)
-    logprobs = logits.gather(-1, picked[:, None])[:, 0] - total
-    return picked.tolist(), logprobs.tolist()

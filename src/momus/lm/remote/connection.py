@@ -27,6 +27,7 @@ import httpx2
 
 from momus.errors import UserError
 from momus.files import surrogate_in
+from momus.lm.remote.events import STREAM, BadEventError, EventReader
 
 T = TypeVar("T")
 
@@ -142,8 +143,13 @@ class Connection:
         self._concurrency, self._timeout, self._retries = concurrency, timeout, retries
         self._client: httpx2.AsyncClient = http_client or _client(concurrency, timeout)
 
-    async def send(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def send(
+        self, method: str, url: str, body: Mapping[str, Any] | None = None, reader: EventReader | None = None
+    ) -> Any:
         """Send one request and return the JSON that comes back, None for an answer without a body.
+
+        With `reader`, an answer that is a stream of events is the list of them; it is not asked for again once an
+        event came.
 
         Raises:
             RefusedError: The server refused it, or went on failing.
@@ -155,14 +161,14 @@ class Connection:
             pause = min(0.5 * 2**attempt, 8.0) * random.uniform(0.75, 1.0)
             last = attempt == self._retries
             try:
-                response, data = await self._once(method, url, content)
+                response, data = await self._once(method, url, content, reader)
             except httpx2.TransportError as error:
-                if last or not self._may_pass(error, attempt):
+                if last or (reader and reader.events) or not self._may_pass(error, attempt):
                     raise self._unreachable(error, attempt) from error
             else:
                 if response.status_code < 300:
                     self.answered = True
-                    return self._json(data)
+                    return (reader and reader.events) or self._json(data)
                 refusal = self._refusal(response, data, attempt)
                 asked = _asked_pause(response.headers)
                 if last or asked > LONGEST_PAUSE or not _passes(response, refusal):
@@ -197,21 +203,27 @@ class Connection:
                 one.close()  # those never begun
         return [task.result() for task in tasks]
 
-    async def _once(self, method: str, url: str, content: bytes | None) -> tuple[httpx2.Response, bytes]:
+    async def _once(
+        self, method: str, url: str, content: bytes | None, reader: EventReader | None
+    ) -> tuple[httpx2.Response, bytes]:
         data = bytearray()
         try:
             async with (
                 asyncio.timeout(self._timeout),
                 self._client.stream(method, url, content=content, headers=self._headers) as response,
             ):
+                if response.status_code >= 300 or STREAM not in response.headers.get("content-type", ""):
+                    reader = None
                 async for piece in response.aiter_bytes():
                     data += piece
+                    if reader is not None:
+                        reader.feed(piece)
                     if len(data) > LARGEST_ANSWER:
                         raise UserError(f"{self._shown} sends more than {LARGEST_ANSWER >> 20} MiB in one answer")
                 return response, bytes(data)
         except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout) as error:
             raise UserError(f"{self._shown} did not answer within {self._timeout:g} s") from error
-        except (httpx2.DecodingError, httpx2.InvalidURL, httpx2.StreamError) as error:
+        except (httpx2.DecodingError, httpx2.InvalidURL, httpx2.StreamError, BadEventError) as error:
             raise self._other_answer(str(error)) from error
 
     @property

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from momus.errors import Notice, UserError
 from momus.lm.remote.connection import Address, Connection, RefusedError, UnreachableError, check_key
+from momus.lm.remote.events import EventReader
 from momus.lm.remote.wire import Reply, Request, read_reply
 
 __all__ = ["KEY_VARIABLE", "Habits", "RefusedError", "Server", "UnreachableError", "read_key"]
@@ -187,8 +188,10 @@ class Server:
         """Whether a refusal says that the answer's tokens all went into thinking."""
         return error.status == 400 and bool(_CUT_SHORT.search(error.reason))
 
-    async def post(self, path: str, body: Mapping[str, object]) -> Any:
+    async def post(self, path: str, body: Mapping[str, object], reader: EventReader | None = None) -> Any:
         """Send one request to a path under the base URL, in the words that this server takes.
+
+        With `reader`, an answer that is a stream of events is the list of them; see `Connection.send`.
 
         Raises:
             RefusedError: The server refused it, or went on failing.
@@ -198,7 +201,7 @@ class Server:
         for _ in range(_TRIES):
             sent = habits.apply(body)
             try:
-                return await self._connection.send("POST", self._address.at(path), sent)
+                return await self._connection.send("POST", self._address.at(path), sent, reader)
             except RefusedError as error:
                 if habits.apply(body) != sent:  # another request has learned it meanwhile
                     continue
