@@ -41,7 +41,7 @@ test-real: $(STAMP)
 	$(BIN)/python -m pytest tests/real -rs -v --timeout 1800
 
 test-browser: $(STAMP)
-	MOMUS_TEST_BROWSER=1 $(BIN)/python -m pytest tests/label/test_browser.py tests/test_site.py -v
+	MOMUS_TEST_BROWSER=1 $(BIN)/python -m pytest tests/label/browser tests/test_site.py -v
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

@@ -11,7 +11,7 @@ from momus.errors import UserError
 from momus.label.exporting import export
 from momus.label.importing import authors_by_task, demo_items, read_items, without_authors
 from momus.label.kinds import KINDS, check
-from momus.label.overview import matches_gold, overview
+from momus.label.owner.overview import matches_gold, overview
 from momus.label.people import People
 from momus.label.rules import NewItem
 from momus.label.schema import migrate, open_database
@@ -265,6 +265,11 @@ def test_the_commands(tmp_path, monkeypatch, capsys):
     assert main(["label", "status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["progress"][0]["kind"] == "break"
     assert main(["label", "status"]) == main(["label", "status", "--csv"]) == 0
+    assert main(["label", "pause"]) == main(["label", "resume"]) == main(["label", "pause", "--batch", "demo"]) == 0
+    assert main(["label", "resume", "--batch", "b"]) == 2 == main(["label", "pause", "--labeler", "L000000"])
+    assert main(["label", "pause", "--labeler", "L000000", "--batch", "demo"]) == 2
+    assert main(["label", "revoke", "L000000"]) == main(["label", "redo", "L000000", "--why", "x"]) == 2
+    assert main(["label", "redo", "L000000"]) == 2
     assert main(["label", "verify"]) == 0 and main(["label", "backup", "copy.db"]) == 0
     assert main(["label", "verify", "--database", "copy.db"]) == 0
     assert main(["label", "export", "out"]) == 0 and main(["label", "export", "out"]) == 2

@@ -68,7 +68,7 @@ def label_seeds(folder: Path) -> list[Path]:
 
 def read_store(path: Path) -> None:
     from momus.label.exporting import export
-    from momus.label.overview import overview
+    from momus.label.owner.overview import overview
     from momus.label.serve import open_store
 
     database = open_store(str(path))

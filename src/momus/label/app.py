@@ -5,36 +5,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from momus.errors import UserError
-from momus.label import audit, overview
+from momus.label import audit
 from momus.label.database import Database
 from momus.label.kinds import KINDS, check
-from momus.label.people import INVITATION_SECONDS, SESSION_SECONDS, People, Role
+from momus.label.owner import overview
+from momus.label.owner.routes import OWNER_ROUTES
+from momus.label.pages import page, wanted_language
+from momus.label.people import SESSION_SECONDS, People
 from momus.label.probe import Models, Probes
 from momus.label.rules import RefusedError
 from momus.label.running import Runner
-from momus.label.security import Endpoint, Limiter, Shield, Site, body_of, guarded
+from momus.label.security import Limiter, RouteRow, Shield, Site, body_of, guarded
 from momus.label.store import Store
 from momus.label.texts import LANGUAGES, Words
 from momus.label.views import arrange, view
 
 SEAL_SECONDS = 2.0
-_PAGES = Environment(loader=PackageLoader("momus.label"), autoescape=True)
 
 
 def make_app(
@@ -87,22 +86,6 @@ async def _seal_now_and_then(database: Database) -> None:
             await run_in_threadpool(audit.seal, database)
 
 
-def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """Return a page in the reader's language."""
-    person = getattr(request.state, "person", None)
-    words = Words(person.language if person else _wanted_language(request))
-    html = _PAGES.get_template(f"{name}.html").render(
-        words=words, t=words.all, person=person, nonce=request.scope.get("nonce", ""), languages=LANGUAGES,
-        path=request.url.path, **values,
-    )  # fmt: skip
-    return HTMLResponse(html, status)
-
-
-def _wanted_language(request: Request) -> str:
-    wanted = request.headers.get("accept-language", "")[:2].lower()
-    return wanted if wanted in LANGUAGES else "en"
-
-
 async def _show_error(request: Request, error: Exception) -> Response:
     """Answer what went wrong, in one line, as JSON or as a page; what was not foreseen says nothing about itself."""
     status, headers = 500, {}
@@ -113,7 +96,7 @@ async def _show_error(request: Request, error: Exception) -> Response:
         status, text = 400, str(error)
     elif isinstance(error, HTTPException):
         status, text, headers = error.status_code, error.detail, dict(error.headers or {})
-    words = Words(_wanted_language(request))
+    words = Words(wanted_language(request))
     if status == 401 and not request.url.path.startswith("/api/"):
         return page(request, "signin", 401)
     text = words.get(f"error.{status}", words.get(text, text)) if text in words.all or status == 404 else text
@@ -126,8 +109,9 @@ async def _show_error(request: Request, error: Exception) -> Response:
 
 async def home(request: Request) -> Response:
     """Show what there is to do."""
-    queues = await run_in_threadpool(request.app.state.store.queues, request.state.person.id)
-    return page(request, "home", queues=queues)
+    store: Store = request.app.state.store
+    queues = await run_in_threadpool(store.queues, request.state.person.id)
+    return page(request, "home", queues=queues, paused=await run_in_threadpool(store.paused))
 
 
 async def show_join(request: Request) -> Response:
@@ -182,7 +166,8 @@ async def next_task(request: Request) -> Response:
         raise HTTPException(404, "error.404")
     lease = await run_in_threadpool(request.app.state.store.claim, request.state.person.id, kind, arrange)
     if lease is None:
-        return page(request, "error", 404, message=Words(request.state.person.language)["error.empty"])
+        why = "home.paused" if await run_in_threadpool(request.app.state.store.paused) else "error.empty"
+        return page(request, "error", 404, message=Words(request.state.person.language)[why])
     return RedirectResponse(f"/work/{lease.token}", 303)
 
 
@@ -291,47 +276,7 @@ async def correct(request: Request) -> Response:
     return RedirectResponse(f"/work/{lease.token}", 303)
 
 
-async def status(request: Request) -> Response:
-    """Show the owner how it goes."""
-    shown = await run_in_threadpool(overview.overview, request.app.state.store.database)
-    return page(request, "status", shown=shown)
-
-
-async def status_csv(request: Request) -> Response:
-    """Return the same numbers as CSV."""
-    shown = await run_in_threadpool(overview.overview, request.app.state.store.database)
-    headers = {"Content-Disposition": 'attachment; filename="status.csv"'}
-    return Response(overview.as_csv(shown), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-async def people(request: Request) -> Response:
-    """Show who works here."""
-    rows = await run_in_threadpool(request.app.state.people.everybody)
-    return page(request, "people", rows=rows, link=None)
-
-
-async def invite(request: Request) -> Response:
-    """Make a link, for somebody new or for an account there is, and show it once."""
-    accounts: People = request.app.state.people
-    person = str((await request.form()).get("person", "")) or None
-    role: Role = "labeler"
-    make = partial(accounts.invite, role, request.state.person.id, person, INVITATION_SECONDS)
-    token = await run_in_threadpool(make)
-    rows = await run_in_threadpool(accounts.everybody)
-    return page(request, "people", rows=rows, link=f"{request.app.state.site.origins[0]}/join/{token}")
-
-
-async def set_state(request: Request) -> Response:
-    """Pause an account, or let it go on."""
-    form = await request.form()
-    state, person = str(form.get("state", "")), str(form.get("person", ""))
-    if state not in ("active", "paused") or person == request.state.person.id:
-        raise HTTPException(403, "error.403")
-    await run_in_threadpool(request.app.state.people.set_state, person, state, request.state.person.id)
-    return RedirectResponse("/people", 303)
-
-
-ROUTES: tuple[tuple[str, str, Endpoint, Role | None], ...] = (
+ROUTES: tuple[RouteRow, ...] = (
     ("GET", "/join/{token}", show_join, None),
     ("POST", "/join/{token}", join, None),
     ("GET", "/", home, "labeler"),
@@ -348,10 +293,6 @@ ROUTES: tuple[tuple[str, str, Endpoint, Role | None], ...] = (
     ("POST", "/api/work/{token}/probe", ask, "labeler"),
     ("GET", "/api/work/{token}/probe/{request}", answer_of, "labeler"),
     ("POST", "/api/work/{token}/run", run, "labeler"),
-    ("GET", "/status", status, "owner"),
-    ("GET", "/status.csv", status_csv, "owner"),
-    ("GET", "/people", people, "owner"),
-    ("POST", "/people/invite", invite, "owner"),
-    ("POST", "/people/state", set_state, "owner"),
+    *OWNER_ROUTES,
 )
 """Method, path, endpoint, and who may call it; a path that is not here is answered with 404."""

@@ -138,6 +138,49 @@ class People:
 
         self._database.write(work)
 
+    def revoke(self, person: str, by: str) -> None:
+        """End an account's sessions and links at once; a new link lets the person back in, drafts kept.
+
+        Raises:
+            UserError: There is no such account.
+        """
+
+        def work(transaction: Transaction) -> None:
+            if transaction.value("SELECT id FROM person WHERE id = ? AND state <> 'erased'", person) is None:
+                raise UserError(f"no labeler {person!r}")
+            now = transaction.now()
+            transaction.run("UPDATE invitation SET used = ? WHERE person = ? AND used IS NULL", now, person)
+            _end(transaction, person)
+            log(transaction, by, "revoke", person)
+
+        self._database.write(work)
+
+    def revoke_invitation(self, name: str, by: str) -> None:
+        """Make a link that nobody has used useless; `name` is its digest.
+
+        Raises:
+            UserError: There is none that could still be used.
+        """
+
+        def work(transaction: Transaction) -> None:
+            now = transaction.now()
+            if not transaction.run("UPDATE invitation SET used = ? WHERE digest = ? AND used IS NULL", now, name):
+                raise UserError("that link was used or revoked already")
+            log(transaction, by, "revoke", f"invitation {name}")
+
+        self._database.write(work)
+
+    def invitations(self) -> list[Row]:
+        """Return the links that can still be used: `digest`, `role`, `person` and `name` (of an account), `expires`."""
+        return self._database.read(
+            lambda transaction: transaction.rows(
+                "SELECT digest, invitation.role, invitation.person, person.name, expires FROM invitation LEFT JOIN "
+                "person ON person.id = invitation.person WHERE used IS NULL AND expires > ? "
+                "ORDER BY invitation.created, digest",
+                transaction.now(),
+            )
+        )
+
     def erase(self, person: str, by: str) -> None:
         """Erase a person's name and everything unfinished; judgements stay, under the pseudonym.
 

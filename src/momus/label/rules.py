@@ -15,6 +15,8 @@ from momus.label.database import Row, Transaction
 
 Purpose = Literal["real", "gold", "training"]
 Verdict = Literal["approved", "returned", "rejected"]
+STRUCK = ("returned", "rejected")
+"""Verdicts after which a judgement no longer counts."""
 Arrange = Callable[[str, Any, Random], dict[str, Any]]
 Check = Callable[[str, Any, dict[str, Any], Any], Any]
 
@@ -80,7 +82,7 @@ def standing(transaction: Transaction, item: int) -> list[Row]:
     return [
         row
         for row in last.values()
-        if row["status"] == "accepted" and last_verdict(transaction, row["id"]) not in ("returned", "rejected")
+        if row["status"] == "accepted" and last_verdict(transaction, row["id"]) not in STRUCK
     ]
 
 
@@ -173,13 +175,16 @@ def insert_lease(
 def has_room(transaction: Transaction, lease: Lease) -> bool:
     """Whether the item of a lease that is not live has a place for it; the item stays locked."""
     transaction.row(f"SELECT number FROM item WHERE number = ?{transaction.for_update}", lease.item)
-    if lease.purpose != "real":
-        return True
+    return lease.purpose != "real" or _has_place(transaction, lease.item, lease.person)
+
+
+def _has_place(transaction: Transaction, item: int, person: str) -> bool:
+    """Whether one more judgement, by this labeler, would count; the item is locked."""
     # A query of its own: on PostgreSQL one that waits for a lock counts as of before.
-    room: int = transaction.value(
-        f"SELECT want - {TAKEN} AS room FROM item WHERE number = ?", transaction.now(), lease.person, lease.item
+    row = transaction.row(
+        f"SELECT purpose, want - {TAKEN} AS room FROM item WHERE number = ?", transaction.now(), person, item
     )
-    return room > 0
+    return row is not None and (row["purpose"] != "real" or row["room"] > 0)
 
 
 def keep(transaction: Transaction, lease: Lease, content: Any, active: float) -> dict[str, Any]:
@@ -222,11 +227,24 @@ def recount(transaction: Transaction, item: int) -> None:
 
 
 def apply_verdict(transaction: Transaction, submission: str, reviewer: str, verdict: str, note: str) -> None:
-    """Add a verdict on a submission and count its item again; RefusedError 404 where there is no such submission."""
-    item = transaction.value("SELECT item FROM submission WHERE id = ?", submission)
-    if item is None:
+    """Add a verdict on a submission and count its item again.
+
+    Raises:
+        RefusedError: There is no such submission (404); it was rejected by somebody else, or it would count again
+            although others have its place (409).
+    """
+    row = transaction.row("SELECT item, person FROM submission WHERE id = ?", submission)
+    if row is None:
         raise RefusedError(404, "no such submission")
+    item = row["item"]
     transaction.row(f"SELECT number FROM item WHERE number = ?{transaction.for_update}", item)
+    last = transaction.row(
+        "SELECT verdict, reviewer FROM review WHERE submission = ? ORDER BY number DESC LIMIT 1", submission
+    ) or {"verdict": None, "reviewer": None}
+    if last["verdict"] == "rejected" and last["reviewer"] != reviewer:
+        raise RefusedError(409, "somebody else has rejected this in the meantime")
+    if last["verdict"] in STRUCK and verdict not in STRUCK and not _has_place(transaction, item, row["person"]):
+        raise RefusedError(409, "this was to be done again, and others have its place now")
     transaction.run(
         "INSERT INTO review (submission, reviewer, verdict, note, at) VALUES (?, ?, ?, ?, ?)",
         submission, reviewer, verdict, note, transaction.now(),
@@ -247,6 +265,11 @@ def check_active(transaction: Transaction, person: str) -> None:
     """Raise RefusedError 403 unless the account may work."""
     if transaction.value("SELECT state FROM person WHERE id = ?", person) != "active":
         raise RefusedError(403, "this account is paused")
+
+
+def is_paused(transaction: Transaction) -> bool:
+    """Whether the owner has paused the whole project."""
+    return transaction.value("SELECT value FROM setting WHERE name = 'paused'") is not None
 
 
 def to_json(value: Any) -> str:

@@ -30,6 +30,8 @@ from momus.label.people import Person, Role
 MAX_BODY = 4 * 2**20
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+RouteRow = tuple[str, str, Endpoint, Role | None]
+"""Method, path, endpoint, and who may call it; None for anybody."""
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",

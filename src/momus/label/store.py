@@ -43,6 +43,7 @@ from momus.label.rules import (
     find_room,
     has_room,
     insert_lease,
+    is_paused,
     keep,
     last_verdict,
     to_json,
@@ -56,7 +57,8 @@ GOLD_EVERY = 10
 class Queue:
     """What there is to do for a labeler in one kind.
 
-    `waiting` items are all held by others at the moment: more may come when a lease lapses.
+    `waiting` items are all held by others at the moment: more may come when a lease lapses. `paused` ones the owner has
+    stopped; a held one may be finished all the same.
     """
 
     kind: str
@@ -64,6 +66,7 @@ class Queue:
     waiting: int
     done: int
     held: bool
+    paused: int = 0
 
 
 @dataclass
@@ -100,13 +103,15 @@ class Store:
             now = transaction.now()
             held = transaction.row(
                 "SELECT token FROM lease JOIN item ON item.number = lease.item WHERE lease.person = ? AND kind = ? "
-                "AND lease.state = 'held' AND expires > ? AND supersedes IS NULL AND item.state <> 'paused' "
+                "AND lease.state = 'held' AND expires > ? AND supersedes IS NULL "
                 "ORDER BY lease.created LIMIT 1",
                 person, kind, now,
             )  # fmt: skip
             if held:
                 self._extend(transaction, held["token"])
                 return find_lease(transaction, held["token"], person)
+            if is_paused(transaction):
+                return None
             for purpose in self._purposes(transaction, person, kind):
                 number = find_room(transaction, person, kind, purpose)
                 if number is not None:
@@ -256,11 +261,16 @@ class Store:
         """Add a verdict; one that is returned or rejected no longer counts, and its item is open again."""
         self.database.write(lambda transaction: apply_verdict(transaction, submission, reviewer, verdict, note))
 
+    def paused(self) -> bool:
+        """Whether the owner has paused the project: held tasks may be finished, nothing new is handed out."""
+        return self.database.read(is_paused)
+
     def queues(self, person: str) -> list[Queue]:
         """Return what there is to do for a labeler, a line for each kind that has items."""
 
         def work(transaction: Transaction) -> list[Queue]:
             now = transaction.now()
+            project_paused = is_paused(transaction)
             done = {
                 row["kind"]: row["count"]
                 for row in transaction.rows(
@@ -270,8 +280,10 @@ class Store:
                 )
             }
             rows = transaction.rows(
-                f"SELECT kind, sum(CASE WHEN purpose <> 'real' OR {TAKEN} < want THEN 1 ELSE 0 END) AS room, "
-                f"count(*) AS total FROM item WHERE state = 'open' AND {MAY_JUDGE} GROUP BY kind",
+                f"SELECT kind, sum(CASE WHEN state = 'open' AND (purpose <> 'real' OR {TAKEN} < want) THEN 1 ELSE 0 "
+                "END) AS room, sum(CASE WHEN state = 'open' THEN 1 ELSE 0 END) AS total, "
+                "sum(CASE WHEN state = 'paused' THEN 1 ELSE 0 END) AS paused "
+                f"FROM item WHERE state <> 'done' AND {MAY_JUDGE} GROUP BY kind",
                 now, person, person, person,
             )  # fmt: skip
             open_items = {row["kind"]: row for row in rows}
@@ -284,9 +296,11 @@ class Store:
             known = transaction.rows("SELECT DISTINCT kind FROM item ORDER BY kind")
             queues = []
             for kind in [row["kind"] for row in known]:
-                row = open_items.get(kind, {"room": 0, "total": 0})
-                waiting = row["total"] - row["room"]
-                queues.append(Queue(kind, int(row["room"]), int(waiting), done.get(kind, 0), kind in held))
+                row = open_items.get(kind, {"room": 0, "total": 0, "paused": 0})
+                room, total, paused = int(row["room"]), int(row["total"]), int(row["paused"])
+                if project_paused:
+                    room, total, paused = 0, 0, total + paused
+                queues.append(Queue(kind, room, total - room, done.get(kind, 0), kind in held, paused))
             return queues
 
         return self.database.read(work)

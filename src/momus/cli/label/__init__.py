@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, subcommand
 
+from momus.cli.label.database import OnDatabase
+from momus.cli.label.owner import Backup, Erase, Invite, Pause, Redo, Resume, Revoke, Status, Verify
 from momus.cli.shared.options import FLAT, LocalOptions
 from momus.errors import UserError
-
-if TYPE_CHECKING:
-    from momus.label.database import Database
 
 _KIND = Literal[
     "demonstration", "prompt", "ranking", "edit", "break", "tamper", "found", "critique", "comparison", "survey"
@@ -21,21 +20,7 @@ _KIND = Literal[
 
 
 @dataclass(frozen=True)
-class _OnDatabase:
-    database: str = "label.db"
-    """A path (SQLite), or postgresql://…"""
-
-    def open(self) -> Database:
-        """Open the database, which must be there."""
-        from momus.label.serve import open_store
-
-        if "://" not in self.database and not Path(self.database).exists():
-            raise UserError(f"--database {self.database}: no such file; momus label serve or import makes one")
-        return open_store(self.database)
-
-
-@dataclass(frozen=True)
-class Serve(_OnDatabase):
+class Serve(OnDatabase):
     """Serve the workbench. The first start prints a link that signs its owner in."""
 
     host: str = "127.0.0.1"
@@ -81,7 +66,7 @@ class Serve(_OnDatabase):
 
 
 @dataclass(frozen=True)
-class Import(_OnDatabase):
+class Import(OnDatabase):
     """Add items to be judged: records of Momus, or anything `momus data` reads, turned into tasks of one kind."""
 
     file: Positional[str] = ""
@@ -134,7 +119,7 @@ class Import(_OnDatabase):
 
 
 @dataclass(frozen=True)
-class Export(_OnDatabase):
+class Export(OnDatabase):
     """Write the judgements as records that `momus train` and `momus evaluate` read."""
 
     out: Positional[Path] = Path("labels")
@@ -156,147 +141,16 @@ class Export(_OnDatabase):
         return 0
 
 
-@dataclass(frozen=True)
-class Invite(_OnDatabase):
-    """Print invitation links, each for one person, once."""
-
-    count: int = 1
-    """How many."""
-    owner: bool = False
-    """For an owner, who sees and may do everything; such a link works for 15 minutes."""
-    labeler: str | None = None
-    """A new link for an account there is: its pseudonym."""
-    public_url: str | None = None
-    """Where labelers reach the workbench."""
-    port: int = 8765
-    """Its port, where there is no --public-url."""
-
-    def run(self) -> int:
-        """Print the links."""
-        from momus.label.people import INVITATION_SECONDS, OWNER_INVITATION_SECONDS, People
-        from momus.label.serve import ServeConfig, site_of
-
-        site = site_of(ServeConfig(self.database, port=self.port, public_url=self.public_url))
-        database = self.open()
-        try:
-            for _ in range(self.count):
-                seconds = OWNER_INVITATION_SECONDS if self.owner else INVITATION_SECONDS
-                role: Literal["owner", "labeler"] = "owner" if self.owner else "labeler"
-                token = People(database).invite(role, "terminal", self.labeler, seconds)
-                print(f"{site.origins[0]}/join/{token}")
-        finally:
-            database.close()
-        return 0
-
-
-@dataclass(frozen=True)
-class Status(_OnDatabase):
-    """Print progress, labelers and agreement."""
-
-    csv: bool = False
-    """As CSV."""
-    json: bool = False
-    """As one JSON object."""
-
-    def run(self) -> int:
-        """Print the tables."""
-        import json
-
-        from rich.table import Table
-
-        from momus.cli.shared.output import show
-        from momus.label.overview import as_csv, overview
-
-        database = self.open()
-        try:
-            shown = overview(database)
-        finally:
-            database.close()
-        if self.csv:
-            print(as_csv(shown), end="")
-        elif self.json:
-            print(json.dumps(shown, ensure_ascii=False))
-        else:
-            for name in ("progress", "people", "agreement"):
-                if rows := shown[name]:
-                    table = Table(*rows[0], title=name, title_justify="left")
-                    for row in rows:
-                        table.add_row(*map(_cell, row.values()))
-                    show(table)
-        return 0
-
-
-@dataclass(frozen=True)
-class Verify(_OnDatabase):
-    """Check the audit log's chain, and the judgements against it. Exits with 1 if anything is wrong."""
-
-    def run(self) -> int:
-        """Print what is wrong, or the last seal."""
-        from momus.label.verify import verify
-
-        database = self.open()
-        try:
-            problems, count, last = verify(database)
-        finally:
-            database.close()
-        for problem in problems:
-            print(problem)
-        if not problems:
-            print(f"{count} entries, last seal {last}")
-        return 1 if problems else 0
-
-
-@dataclass(frozen=True)
-class Backup(_OnDatabase):
-    """Copy an SQLite workbench, whole, while it is in use. A copy is restored by serving it."""
-
-    out: Positional[Path] = Path("label.backup.db")
-    """The copy; a file that is there already is refused."""
-
-    def run(self) -> int:
-        """Make the copy."""
-        from momus.label.schema import back_up
-        from momus.label.sqlite import SQLite
-
-        database = self.open()
-        try:
-            if not isinstance(database, SQLite):
-                raise UserError("--database: PostgreSQL is backed up with pg_dump")
-            back_up(database, self.out)
-        finally:
-            database.close()
-        return 0
-
-
-@dataclass(frozen=True)
-class Erase(_OnDatabase):
-    """Erase a person's name and unfinished work; judgements stay under the pseudonym, and the log stays verifiable."""
-
-    labeler: Positional[str] = ""
-    """The pseudonym."""
-
-    def run(self) -> int:
-        """Erase the name."""
-        from momus.label.people import People
-
-        database = self.open()
-        try:
-            People(database).erase(self.labeler, "terminal")
-        finally:
-            database.close()
-        return 0
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
 _Action = (
     Annotated[Serve, subcommand("serve")]
     | Annotated[Import, subcommand("import")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Invite, subcommand("invite")]
     | Annotated[Status, subcommand("status")]
+    | Annotated[Pause, subcommand("pause")]
+    | Annotated[Resume, subcommand("resume")]
+    | Annotated[Revoke, subcommand("revoke")]
+    | Annotated[Redo, subcommand("redo")]
     | Annotated[Verify, subcommand("verify")]
     | Annotated[Backup, subcommand("backup")]
     | Annotated[Erase, subcommand("erase")]

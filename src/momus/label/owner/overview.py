@@ -13,7 +13,7 @@ from typing import Any
 
 from momus.label import kinds
 from momus.label.database import Database, Row, Transaction
-from momus.label.rules import last_verdict, standing
+from momus.label.rules import standing
 from momus.label.views import prefill_use, prefilled_comments
 from momus.stats.agreement import krippendorff_alpha, preference_agreement
 
@@ -21,25 +21,32 @@ Table = dict[str, Any]
 
 
 def submissions_by(database: Database, person: str) -> list[Row]:
-    """Return a labeler's submissions, newest first, each with its `state`; only the last revision of each."""
+    """Return a labeler's submissions, newest first, last revisions only, each with `state` and a reviewer's `note`."""
 
     def work(transaction: Transaction) -> list[Row]:
         rows = transaction.rows(
-            "SELECT submission.id, kind, status, submitted, active FROM submission JOIN item ON item.number = "
-            "submission.item WHERE person = ? AND NOT EXISTS (SELECT 1 FROM submission AS later WHERE "
-            "later.supersedes = submission.id) ORDER BY submitted DESC LIMIT 200",
+            "SELECT submission.id, kind, status, submitted, active, verdict, note FROM submission JOIN item ON "
+            "item.number = submission.item LEFT JOIN review ON review.number = (SELECT max(number) FROM review WHERE "
+            "review.submission = submission.id) WHERE person = ? AND NOT EXISTS (SELECT 1 FROM submission AS later "
+            "WHERE later.supersedes = submission.id) ORDER BY submitted DESC LIMIT 200",
             person,
         )
         return [
             {
                 **row,
-                "state": last_verdict(transaction, row["id"]) or row["status"],
-                "when": datetime.fromtimestamp(row["submitted"], UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                "state": row["verdict"] or row["status"],
+                "note": row["note"] or "",
+                "when": time_of(row["submitted"]),
             }
             for row in rows
         ]
 
     return database.read(work)
+
+
+def time_of(seconds: float) -> str:
+    """Return a time since 1970 as people read it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def overview(database: Database) -> Table:

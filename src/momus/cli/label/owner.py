@@ -1,0 +1,243 @@
+"""What owners do from the terminal: links, numbers, pauses, work to be done again, copies, erasure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from momus.cli.label.database import OnDatabase
+from momus.errors import UserError
+
+
+@dataclass(frozen=True)
+class Invite(OnDatabase):
+    """Print invitation links, each for one person, once."""
+
+    count: int = 1
+    """How many."""
+    owner: bool = False
+    """For an owner, who sees and may do everything; such a link works for 15 minutes."""
+    labeler: str | None = None
+    """A new link for an account there is: its pseudonym."""
+    public_url: str | None = None
+    """Where labelers reach the workbench."""
+    port: int = 8765
+    """Its port, where there is no --public-url."""
+
+    def run(self) -> int:
+        """Print the links."""
+        from momus.label.people import INVITATION_SECONDS, OWNER_INVITATION_SECONDS, People
+        from momus.label.serve import ServeConfig, site_of
+
+        site = site_of(ServeConfig(self.database, port=self.port, public_url=self.public_url))
+        database = self.open()
+        try:
+            for _ in range(self.count):
+                seconds = OWNER_INVITATION_SECONDS if self.owner else INVITATION_SECONDS
+                role: Literal["owner", "labeler"] = "owner" if self.owner else "labeler"
+                token = People(database).invite(role, "terminal", self.labeler, seconds)
+                print(f"{site.origins[0]}/join/{token}")
+        finally:
+            database.close()
+        return 0
+
+
+@dataclass(frozen=True)
+class Status(OnDatabase):
+    """Print progress, labelers and agreement."""
+
+    csv: bool = False
+    """As CSV."""
+    json: bool = False
+    """As one JSON object."""
+
+    def run(self) -> int:
+        """Print the tables."""
+        import json
+
+        from rich.table import Table
+
+        from momus.cli.shared.output import show
+        from momus.label.owner.overview import as_csv, overview
+
+        database = self.open()
+        try:
+            shown = overview(database)
+        finally:
+            database.close()
+        if self.csv:
+            print(as_csv(shown), end="")
+        elif self.json:
+            print(json.dumps(shown, ensure_ascii=False))
+        else:
+            for name in ("progress", "people", "agreement"):
+                if rows := shown[name]:
+                    table = Table(*rows[0], title=name, title_justify="left")
+                    for row in rows:
+                        table.add_row(*map(_cell, row.values()))
+                    show(table)
+        return 0
+
+
+@dataclass(frozen=True)
+class _Stopped(OnDatabase):
+    batch: str | None = None
+    """Only a batch, by its name: what --batch of import said, or the file's name."""
+    labeler: str | None = None
+    """Only a labeler, by the pseudonym."""
+
+    def change(self, paused: bool) -> int:
+        """Pause, or let go on, what was named; the whole project by default."""
+        from momus.cli.shared.output import say
+        from momus.label.owner.actions import pause_project, resume_project, set_batch_paused
+        from momus.label.people import People
+
+        if self.batch is not None and self.labeler is not None:
+            raise UserError("--batch and --labeler do not go together")
+        database = self.open()
+        try:
+            if self.labeler is not None:
+                People(database).set_state(self.labeler, "paused" if paused else "active", "terminal")
+            elif self.batch is not None:
+                count = set_batch_paused(database, self.batch, paused, "terminal")
+                say(f"{count} items {'paused' if paused else 'go on'}")
+            else:
+                (pause_project if paused else resume_project)(database, "terminal")
+        finally:
+            database.close()
+        return 0
+
+
+@dataclass(frozen=True)
+class Pause(_Stopped):
+    """Hand out no new tasks: in the whole project, of a batch, or to a labeler. What is begun may be finished.
+
+    A labeler who is paused is signed out.
+    """
+
+    def run(self) -> int:
+        """Pause."""
+        return self.change(True)
+
+
+@dataclass(frozen=True)
+class Resume(_Stopped):
+    """Let go on what was paused."""
+
+    def run(self) -> int:
+        """Let it go on."""
+        return self.change(False)
+
+
+@dataclass(frozen=True)
+class Revoke(OnDatabase):
+    """Sign a labeler out everywhere and make unused links of theirs useless; `invite --labeler` makes a new one."""
+
+    labeler: Positional[str] = ""
+    """The pseudonym."""
+
+    def run(self) -> int:
+        """End sessions and links."""
+        from momus.label.people import People
+
+        database = self.open()
+        try:
+            People(database).revoke(self.labeler, "terminal")
+        finally:
+            database.close()
+        return 0
+
+
+@dataclass(frozen=True)
+class Redo(OnDatabase):
+    """Have a labeler's accepted judgements done again. They stop counting and are kept."""
+
+    labeler: Positional[str] = ""
+    """The pseudonym."""
+    why: str = ""
+    """The reason, which the labeler reads."""
+    by: Literal["others", "same"] = "others"
+    """Who does them again: others, or the same labeler, to whom they are returned."""
+    kind: str = ""
+    """Only of a kind, such as ranking."""
+
+    def run(self) -> int:
+        """Take them back and say how many there were."""
+        from momus.cli.shared.output import say
+        from momus.label.owner.actions import redo
+
+        database = self.open()
+        try:
+            count = redo(database, self.labeler, self.kind, self.by, self.why, "terminal")
+        finally:
+            database.close()
+        say(f"{count} judgements no longer count")
+        return 0
+
+
+@dataclass(frozen=True)
+class Verify(OnDatabase):
+    """Check the audit log's chain, and the judgements against it. Exits with 1 if anything is wrong."""
+
+    def run(self) -> int:
+        """Print what is wrong, or the last seal."""
+        from momus.label.verify import verify
+
+        database = self.open()
+        try:
+            problems, count, last = verify(database)
+        finally:
+            database.close()
+        for problem in problems:
+            print(problem)
+        if not problems:
+            print(f"{count} entries, last seal {last}")
+        return 1 if problems else 0
+
+
+@dataclass(frozen=True)
+class Backup(OnDatabase):
+    """Copy an SQLite workbench, whole, while it is in use. A copy is restored by serving it."""
+
+    out: Positional[Path] = Path("label.backup.db")
+    """The copy; a file that is there already is refused."""
+
+    def run(self) -> int:
+        """Make the copy."""
+        from momus.label.schema import back_up
+        from momus.label.sqlite import SQLite
+
+        database = self.open()
+        try:
+            if not isinstance(database, SQLite):
+                raise UserError("--database: PostgreSQL is backed up with pg_dump")
+            back_up(database, self.out)
+        finally:
+            database.close()
+        return 0
+
+
+@dataclass(frozen=True)
+class Erase(OnDatabase):
+    """Erase a person's name and unfinished work; judgements stay under the pseudonym, and the log stays verifiable."""
+
+    labeler: Positional[str] = ""
+    """The pseudonym."""
+
+    def run(self) -> int:
+        """Erase the name."""
+        from momus.label.people import People
+
+        database = self.open()
+        try:
+            People(database).erase(self.labeler, "terminal")
+        finally:
+            database.close()
+        return 0
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)

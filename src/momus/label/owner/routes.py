@@ -1,0 +1,158 @@
+"""The owner's pages: numbers, people and their links, what is handed out, work to be done again."""
+
+from __future__ import annotations
+
+from functools import partial
+from urllib.parse import urlencode
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from momus.errors import UserError
+from momus.label.database import Database, Row
+from momus.label.owner import actions, overview
+from momus.label.pages import page
+from momus.label.people import INVITATION_SECONDS, People, Role
+from momus.label.security import RouteRow
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.store.database
+    return database
+
+
+def _back(path: str, done: str, count: int | None = None) -> Response:
+    """Go to a page that says what was done: `done` is the key of the words."""
+    return RedirectResponse(f"{path}?{urlencode({'done': done, **({} if count is None else {'n': count})})}", 303)
+
+
+def _done(request: Request) -> tuple[str, int]:
+    count = request.query_params.get("n", "")
+    return request.query_params.get("done", ""), int(count) if count.isdecimal() and len(count) < 10 else 0
+
+
+async def status(request: Request) -> Response:
+    """Show the owner how it goes."""
+    shown = await run_in_threadpool(overview.overview, _database(request))
+    return page(request, "status", shown=shown)
+
+
+async def status_csv(request: Request) -> Response:
+    """Return the same numbers as CSV."""
+    shown = await run_in_threadpool(overview.overview, _database(request))
+    headers = {"Content-Disposition": 'attachment; filename="status.csv"'}
+    return Response(overview.as_csv(shown), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def people(request: Request) -> Response:
+    """Show who works here."""
+    return await _people_page(request)
+
+
+async def _people_page(request: Request, link: str | None = None) -> Response:
+    accounts: People = request.app.state.people
+    rows = await run_in_threadpool(accounts.everybody)
+    links = await run_in_threadpool(accounts.invitations)
+    shown = [{**row, "until": overview.time_of(row["expires"])} for row in links]
+    return page(request, "people", rows=rows, links=shown, link=link, done=_done(request))
+
+
+async def invite(request: Request) -> Response:
+    """Make a link, for somebody new or for an account there is, and show it once."""
+    accounts: People = request.app.state.people
+    person = str((await request.form()).get("person", "")) or None
+    role: Role = "labeler"
+    make = partial(accounts.invite, role, request.state.person.id, person, INVITATION_SECONDS)
+    token = await run_in_threadpool(make)
+    return await _people_page(request, f"{request.app.state.site.origins[0]}/join/{token}")
+
+
+async def set_state(request: Request) -> Response:
+    """Pause an account, or let it go on."""
+    form = await request.form()
+    state, person = str(form.get("state", "")), str(form.get("person", ""))
+    if state not in ("active", "paused") or person == request.state.person.id:
+        raise HTTPException(403, "error.403")
+    await run_in_threadpool(request.app.state.people.set_state, person, state, request.state.person.id)
+    return _back("/people", state)
+
+
+async def revoke(request: Request) -> Response:
+    """End an account's sessions and links, or a link that nobody has used yet."""
+    form = await request.form()
+    person, link = str(form.get("person", "")), str(form.get("link", ""))
+    accounts: People = request.app.state.people
+    if person == request.state.person.id:
+        raise HTTPException(403, "error.403")
+    if link:
+        await run_in_threadpool(accounts.revoke_invitation, link, request.state.person.id)
+    else:
+        await run_in_threadpool(accounts.revoke, person, request.state.person.id)
+    return _back("/people", "link" if link else "revoked")
+
+
+async def _account(request: Request) -> Row:
+    accounts: People = request.app.state.people
+    for row in await run_in_threadpool(accounts.everybody):
+        if row["id"] == request.path_params["person"]:
+            return row
+    raise HTTPException(404, "error.404")
+
+
+async def labeler(request: Request) -> Response:
+    """Show what of a labeler's work counts, and offer to have it done again."""
+    account = await _account(request)
+    work = await run_in_threadpool(actions.work_of, _database(request), account["id"])
+    return page(request, "labeler", account=account, work=work, done=_done(request))
+
+
+async def redo(request: Request) -> Response:
+    """Have a labeler's work done again."""
+    account, form = await _account(request), await request.form()
+    kind, chosen, reason = (str(form.get(name, "")) for name in ("kind", "by_whom", "reason"))
+    if chosen not in ("others", "same"):
+        raise UserError("by_whom: others or same")
+    by_whom: actions.By = "others" if chosen == "others" else "same"
+    by = request.state.person.id
+    work = partial(actions.redo, _database(request), account["id"], kind, by_whom, reason[:1000], by)
+    return _back(f"/people/{account['id']}", f"redo.{by_whom}", await run_in_threadpool(work))
+
+
+async def project(request: Request) -> Response:
+    """Show what is handed out, batch by batch, and whether it is paused."""
+    batches = await run_in_threadpool(actions.batches, _database(request))
+    paused = await run_in_threadpool(request.app.state.store.paused)
+    return page(request, "project", batches=batches, paused=paused, done=_done(request))
+
+
+async def set_paused(request: Request) -> Response:
+    """Pause the project or one batch, or let it go on."""
+    form = await request.form()
+    state, batch, kind, purpose = (str(form.get(name, "")) for name in ("state", "batch", "kind", "purpose"))
+    if state not in ("paused", "active"):
+        raise UserError("state: paused or active")
+    if "batch" in form:
+        work = partial(
+            actions.set_batch_paused, _database(request), batch, state == "paused", kind=kind, purpose=purpose
+        )
+        await run_in_threadpool(partial(work, by=request.state.person.id))
+        return _back("/project", f"batch.{state}")
+    change = actions.pause_project if state == "paused" else actions.resume_project
+    await run_in_threadpool(change, _database(request), request.state.person.id)
+    return _back("/project", f"project.{state}")
+
+
+OWNER_ROUTES: tuple[RouteRow, ...] = (
+    ("GET", "/status", status, "owner"),
+    ("GET", "/status.csv", status_csv, "owner"),
+    ("GET", "/people", people, "owner"),
+    ("POST", "/people/invite", invite, "owner"),
+    ("POST", "/people/state", set_state, "owner"),
+    ("POST", "/people/revoke", revoke, "owner"),
+    ("GET", "/people/{person}", labeler, "owner"),
+    ("POST", "/people/{person}/redo", redo, "owner"),
+    ("GET", "/project", project, "owner"),
+    ("POST", "/project/state", set_paused, "owner"),
+)

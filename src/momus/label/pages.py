@@ -1,0 +1,30 @@
+"""Pages from templates, in the reader's language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from momus.label.texts import LANGUAGES, Words
+
+_PAGES = Environment(loader=PackageLoader("momus.label"), autoescape=True)
+
+
+def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page in the reader's language."""
+    person = getattr(request.state, "person", None)
+    words = Words(person.language if person else wanted_language(request))
+    html = _PAGES.get_template(f"{name}.html").render(
+        words=words, t=words.all, person=person, nonce=request.scope.get("nonce", ""), languages=LANGUAGES,
+        path=request.url.path, **values,
+    )  # fmt: skip
+    return HTMLResponse(html, status)
+
+
+def wanted_language(request: Request) -> str:
+    """Return the language that the browser asks for, where there is one of ours."""
+    wanted = request.headers.get("accept-language", "")[:2].lower()
+    return wanted if wanted in LANGUAGES else "en"
