@@ -4,15 +4,18 @@
 
 Three sets of pairs, each a piece of code without the bug and the same with it: functions of the standard library's
 held-out modules and MBPP's reference answers, one bug inserted (`momus.tamper`), and programs that people got wrong and
-mended (ConDefects). "random line" and "ruff" are always there; MODEL is a folder, or "tiny" for momus-tiny.
+mended (ConDefects). "random line" and "ruff" are always there; MODEL is a folder, "tiny" for momus-tiny, or
+"pointer:FOLDER" for what the pointer of the model in FOLDER looks at.
 
 Every critic gives every line a score; a line is commented on where its score is over a threshold, and the threshold is
 what is turned until the false comments per clean piece are equal.
   prompted   the probability that the review's first comment is on that line, read off the model's next tokens in the
              JSON that `momus review` asks for: P(a comment) * P(its line). Nothing is sampled.
+  pointer    the probability that the fault is in that line.
   trained    the share of the critic's 16 critiques that comment on the line.
   ruff       1 for a finding.
-"by itself" is what it says without a dial: a prompted model's likeliest answer, a trained critic at its default.
+"by itself" is what it says without a dial: a prompted model's likeliest answer, a trained critic at its default, the
+lines that a pointer finds likelier than not.
 
 Looks are kept in FOLDER as they are made: run it again, with more critics or a larger --n, and it goes on. --table only
 prints what is there. Intervals: 95 %, pairs resampled 2000 times, the threshold of each critic that of all pairs.
@@ -26,6 +29,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +38,9 @@ from rich.table import Table
 
 from momus.critics.critic import CONFIDENCE
 from momus.critics.open import is_prompted, open_critic
+from momus.critics.pointed import find_pointer
 from momus.critics.prompted import write_prompt
+from momus.critics.scores.protocol import sigmoid
 from momus.critics.vacuous import drop_vacuous
 from momus.critique import Critique, lines_of
 from momus.data.functions import Size
@@ -43,6 +49,8 @@ from momus.evaluate.critics.baselines import ruff
 from momus.lm.chat import ChatFormat
 from momus.lm.local.load import choose_precision, load_local_engine
 from momus.lm.local.shared_prefix import logits_after
+from momus.lm.pointers.line_pointer import LinePointer
+from momus.lm.pointers.line_states import LineReader
 from momus.records import Message, Tamper, Task
 from momus.search.result import SearchResult
 from momus.tamper.insert import tamper
@@ -191,6 +199,25 @@ def prompted(model: str) -> Score:
     return lambda tasks: [score(task) for task in tasks]
 
 
+def pointed(model: str) -> Score:
+    """Score lines by the probability that the fault is in them, as the model's pointer has it."""
+    pointer = find_pointer(model, None)
+    if pointer is None:
+        raise SystemExit(f"{model} has no pointer: momus train pointer makes one")
+    engine, heads = load_local_engine(model, "cpu", choose_precision(model, "cpu")), LinePointer.load(pointer)
+    reader = LineReader(engine.model, engine.tokenizer, heads.shape.reads)
+
+    def score(task: Task, log_odds: Sequence[float]) -> Scored:
+        scores = {number: sigmoid(log_odds[number - 1]) for number in numbers_of(task.answer)}
+        return scores, tuple(number for number, value in scores.items() if value > 0.5)
+
+    def scores(tasks: Sequence[Task]) -> list[Scored]:
+        read = reader.read([(task.question, task.answer) for task in tasks])
+        return [score(*pair) for pair in zip(tasks, heads.line_log_odds(read), strict=True)]
+
+    return scores
+
+
 def numbers_of(answer: str) -> list[int]:
     """Return the numbers, from 1, of the lines that are not blank."""
     return [number for number, line in enumerate(answer.split("\n"), 1) if line.strip()]
@@ -306,8 +333,10 @@ def main() -> None:
     if not chosen.table:
         makers: dict[str, Callable[[], Score]] = {"random line": random_lines, "ruff": ruff_findings}
         for name, model in named.items():
-            kind = prompted if model != "tiny" and is_prompted(model) else trained
-            makers[name] = lambda kind=kind, model=model: kind(model)  # type: ignore[misc]
+            if model.startswith("pointer:"):
+                makers[name] = partial(pointed, model.removeprefix("pointer:"))
+            else:
+                makers[name] = partial(prompted if model != "tiny" and is_prompted(model) else trained, model)
         for name, make in makers.items():
             score = make()
             for data in SETS:
