@@ -65,7 +65,9 @@ def test_every_command_has_help_without_loading_torch():
     assert all(f"usage: momus {command}" in done.stdout for command in cli.COMMANDS)
 
 
-@pytest.mark.parametrize("words", ["match calibrate", "feedback approve", "feedback return", "feedback export"])
+@pytest.mark.parametrize(
+    "words", ["match calibrate", "feedback approve", "feedback return", "feedback collect", "feedback export"]
+)
 def test_a_command_of_two_words_is_called_by_both_in_its_help(capsys, words):
     with pytest.raises(SystemExit, match="0"):
         main([*words.split(), "--help"])

@@ -181,8 +181,9 @@ def test_every_kind_is_exported_and_nobody_is_named(bench, tmp_path):
     counts = export(bench.database, tmp_path / "out")
     assert set(counts) == {
         "breaks.jsonl", "comparisons.jsonl", "critique_edits.jsonl", "critiques.human+model.jsonl",
-        "critiques.human.jsonl", "demonstrations.jsonl", "gold/demonstrations.jsonl", "judgements.jsonl",
-        "prompts.jsonl", "rankings.jsonl", "surveys.jsonl", "tampers.jsonl", "written_prompts.jsonl",
+        "critiques.human.jsonl", "demonstrations.jsonl", "feedback.jsonl", "gold/demonstrations.jsonl",
+        "judgements.jsonl", "prompts.jsonl", "rankings.jsonl", "surveys.jsonl", "tampers.jsonl",
+        "written_prompts.jsonl",
     }  # fmt: skip
     for name, kind in (("demonstrations", Demonstration), ("prompts", Prompt), ("rankings", Ranking)):
         assert list(read_jsonl(tmp_path / "out" / f"{name}.jsonl", kind))
@@ -258,7 +259,7 @@ def test_the_commands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["label", "status"]) == 2
     assert main(["label", "import", "--demo"]) == 0 == main(["label", "import", "--demo"])
-    assert "0 items added, 10 were there already" in capsys.readouterr().err
+    assert "0 items added, 11 were there already" in capsys.readouterr().err
     assert main(["label", "invite", "--count", "2"]) == 0
     assert capsys.readouterr().out.count("http://127.0.0.1:8765/join/") == 2
     assert main(["label", "invite", "--labeler", "L000000"]) == 2

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from momus.documents.feedback import Feedback, FeedbackPoint, FeedbackSection
+from momus.documents.passages import mark_quotes
 from momus.documents.rubrics import read_rubric
-from momus.report.feedback import _passages, render_feedback
+from momus.report.feedback import render_feedback
 from support.feedback import document
 
 
@@ -34,7 +35,7 @@ def test_the_page_shows_the_document_beside_the_feedback_with_its_quotes_marked(
 def test_marks_leave_the_text_as_it_is(places):
     item = document([["Some words stand here.", "And more of them."], ["At the end."]])
     quotes = [quote for at, size in places if (quote := item.text[at : at + size].strip())]
-    passages = _passages(item, quotes)
+    passages = mark_quotes(item, quotes)
     assert "\n\n".join("".join(text for text, _, _ in one.stretches) for one in passages) == item.text
     begun = [number for one in passages for _, _, first in one.stretches for number in first]
     assert sorted(begun) == list(range(1, len(set(quotes)) + 1))

@@ -71,6 +71,34 @@ ITEMS = {
     },
 }  # fmt: skip
 
+_PIECES = [
+    {"kind": "title", "text": "Why salt water freezes late"},
+    {"kind": "heading", "text": "What we did", "level": 1},
+    {"kind": "paragraph", "text": "We put two cups of water in the freezer, one with a spoon of salt. "
+                                  "After two hours the water was ice."},
+    {"kind": "heading", "text": "What it means", "level": 1},
+    {"kind": "paragraph", "text": "Salt gets in between, so the water cannot freeze so fast."},
+]  # fmt: skip
+_DRAFT = [
+    {"key": "question", "title": "Your question", "points": [{"text": "You ask a question that can be tried out."}]},
+    {"key": "evidence", "title": "Your evidence",
+     "points": [{"text": "You never say how often you measured.", "quote": "two cups of water in the freezer"}]},
+    {"key": "explanation", "title": "Your explanation", "points": [{"text": "Say how salt does it."}]},
+    {"key": "structure", "title": "How it is built", "points": [{"text": "Your report is easy to follow."}]},
+    {"key": "next_step", "title": "Your next step", "points": [{"text": "Try it with twice the salt."}]},
+]  # fmt: skip
+ITEMS["feedback"] = {
+    "document": {
+        "name": "report.md", "format": "PLANTED", "sha256": "PLANTED", "language": "en", "pages": 0, "pieces": _PIECES,
+    },
+    "feedback": {
+        "document": "report.md", "sha256": "PLANTED", "title": "Why salt water freezes late", "rubric": "PLANTED",
+        "language": "en", "author": "PLANTED", "kind": "model", "needs_approval": True, "sections": _DRAFT,
+        "written": _DRAFT, "struck": [{"point": "PLANTED", "quote": "PLANTED", "dropped": False}],
+    },
+    "rubric": "pupil",
+}  # fmt: skip
+
 _RATING = {"cbi": [7], "comprehensive": 6, "nitpick": 1, "fake_problem": 1, "concise": 5, "overall": 6}
 _BUG = {"first": 4, "last": 4, "description": "Subtracts where it should add.", "severity": "major"}
 
@@ -91,4 +119,9 @@ GOOD = {
     "comparison": {"ratings": [_RATING] * 4, "rationale": "Clear."},
     "review": {"verdict": "approved"},
     "survey": {"values": {"useful": 6, "who": "author", "again": "Ablations.", "topics": ["method"]}},
+    "feedback": {
+        "sections": [{"key": section["key"], "points": section["points"]} for section in _DRAFT],
+        "verdict": "approved",
+        "grade": 5,
+    },
 }  # fmt: skip

@@ -42,6 +42,7 @@ def command(
     """Give feedback on a document, or on every document of a folder; it is written beside each as JSON and a page.
 
     `momus feedback approve FILE.feedback.json --by NAME` lets a draft be passed on, `momus feedback return …` does not;
+    `momus feedback collect FOLDER` brings decisions from the workbench back to the documents;
     `momus feedback export FOLDER --out DATA` makes data to train on of documents with feedback.
 
     Args:
@@ -147,7 +148,7 @@ def _give_all(giver: _Giver, folder: Path, out: Path | None) -> int:
     if failed:
         raise UserError(f"{failed} of {len(open_places)} documents got no feedback; the same command tries them again")
     if giver.form.approval:
-        say("They are drafts, not to be passed on before they are approved")
+        say(f"They are drafts. To decide on them in a browser: momus label import {out or folder} --kind feedback")
     return 0
 
 
@@ -158,6 +159,7 @@ def decide(
     note: str = "",
     grade: int | None = None,
     edited: Path | None = None,
+    docx: bool = False,
 ) -> int:
     """Approve feedback so that it may be passed on, or return it.
 
@@ -168,6 +170,7 @@ def decide(
         note: Why.
         grade: How good it is, 1 to 7: what rankings are made from.
         edited: The Markdown of the draft as it was edited; it replaces what was written.
+        docx: Write what was approved as a Word document, too: the text that was read, each point a comment on it.
     """
     from datetime import UTC, datetime
 
@@ -189,8 +192,45 @@ def decide(
         feedback = with_edits(feedback, edited, document, form)
     change = approve if word == "approve" else give_back
     feedback = change(feedback, by, datetime.now(UTC), note, grade)
-    files = write_feedback(feedback, form, file, document)
-    say(f"{'Approved' if feedback.released else 'Returned'} by {by}: {files[1]}")
+    files = write_feedback(feedback, form, file, document, docx)
+    say(f"{'Approved' if feedback.released else 'Returned'} by {by}: {files[-1] if docx else files[1]}")
+    return 0
+
+
+def collect(
+    word: Positional[Literal["collect"]],
+    folder: Positional[Path],
+    database: str = "label.db",
+    docx: bool = False,
+) -> int:
+    """Bring decisions that were made in the workbench back to the documents, by the names of those who made them.
+
+    Args:
+        word: This command's name.
+        folder: The folder that was imported with `momus label import FOLDER --kind feedback`.
+        database: The workbench's database: a path (SQLite), or postgresql://…
+        docx: Write what was approved as Word documents, too: the text that was read, each point a comment on it.
+    """
+    from momus.cli.shared.output import say
+    from momus.errors import UserError
+    from momus.label.feedback.deciding import collect as collect_decisions
+    from momus.label.serve import open_store
+    from momus.report.feedback import write_feedback
+
+    if "://" not in database and not Path(database).exists():
+        raise UserError(f"--database {database}: no such file")
+    store = open_store(database)
+    try:
+        found, left = collect_decisions(store, folder)
+    finally:
+        store.close()
+    for line in left:
+        say(line)
+    for decided in found:
+        files = write_feedback(decided.feedback, decided.rubric, decided.path, decided.document, docx)
+        print(files[1])
+    approved = sum(decided.feedback.released for decided in found)
+    say(f"{approved} approved and {len(found) - approved} returned since the last time, written beside the documents")
     return 0
 
 
@@ -238,7 +278,7 @@ def export(
 def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     """Return what the first word asks for: a decision, the data, or else feedback on a document."""
     first = arguments[0] if arguments else ""
-    return decide if first in ("approve", "return") else export if first == "export" else command
+    return {"approve": decide, "return": decide, "collect": collect, "export": export}.get(first, command)
 
 
 def _asker(model: NamedModel, answer_tokens: int) -> JsonAsker:

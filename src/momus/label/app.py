@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from momus.errors import UserError
 from momus.label import audit
 from momus.label.database import Database
+from momus.label.feedback.routes import FEEDBACK_ROUTES
 from momus.label.kinds import KINDS, check
 from momus.label.owner import overview
 from momus.label.owner.routes import OWNER_ROUTES
@@ -293,6 +294,7 @@ ROUTES: tuple[RouteRow, ...] = (
     ("POST", "/api/work/{token}/probe", ask, "labeler"),
     ("GET", "/api/work/{token}/probe/{request}", answer_of, "labeler"),
     ("POST", "/api/work/{token}/run", run, "labeler"),
+    *FEEDBACK_ROUTES,
     *OWNER_ROUTES,
 )
 """Method, path, endpoint, and who may call it; a path that is not here is answered with 404."""

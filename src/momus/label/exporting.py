@@ -19,6 +19,7 @@ from momus.errors import UserError
 from momus.files import write_lines, write_text
 from momus.label import kinds
 from momus.label.database import Database, Row, Transaction
+from momus.label.feedback.deciding import decided
 from momus.label.owner.overview import in_item_order
 from momus.label.rules import standing
 from momus.label.verify import verify
@@ -106,6 +107,8 @@ def _records(item: Row, payload: Any, row: Row, content: Any) -> Iterator[tuple[
         yield "tampers", _tamper(payload.task, content, kind)
     elif kind == "comparison":
         yield "comparisons", _comparison(item, payload, row, content)
+    elif kind == "feedback":
+        yield "feedback", decided(payload, content, person, datetime.fromtimestamp(row["submitted"], UTC))
     elif kind in ("survey", "critique"):
         use = {}
         if kind == "critique":

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from momus.errors import UserError
 from momus.files import JsonError, json_lines
 from momus.label.database import Database
+from momus.label.feedback.drafts import read_drafts
 from momus.label.kinds import KINDS
 from momus.label.rules import NewItem, Purpose
 from momus.records import Comparison, Demonstration, Judgement, Prompt, Ranking, Record, Tamper, Task
@@ -29,7 +30,7 @@ def read_items(
     """Read items of a kind: JSON Lines of the kind's own (`gold` beside them), or records of Momus or others.
 
     Args:
-        name: A file, or what `momus data` reads.
+        name: A file, or what `momus data` reads; of the kind feedback a folder of documents and their feedback.
         kind: What is to be done with them.
         want: Judgements for each.
         purpose: Whether they are real, gold or training items.
@@ -38,6 +39,8 @@ def read_items(
     Raises:
         UserError: There is nothing in it that could become such an item; the message names the first bad line.
     """
+    if kind == "feedback" and Path(name).is_dir():
+        return read_drafts(Path(name), want)
     rows = _rows(Path(name)) if Path(name).suffix in (".jsonl", ".json") and Path(name).is_file() else None
     if rows and set(rows[0][1]) - {"gold"} <= set(KINDS[kind].item.model_fields):
         return [_own_item(f"{name}:{number}", row, kind, want, purpose) for number, row in rows]
@@ -230,6 +233,7 @@ _PAYLOADS: Mapping[str, Callable[[Iterable[Record]], Iterator[dict[str, Any]]]] 
     "prompt": _none,
     "break": _none,
     "survey": _none,
+    "feedback": _none,
 }
 
 

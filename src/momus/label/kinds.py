@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from momus.critique import Comment
 from momus.errors import UserError
+from momus.label.feedback.kind import EditedFeedback, FeedbackItem
 from momus.records import Content, Origin, Scale, Tamper, Task
 
 MAX_TEXT = 200_000
@@ -334,8 +335,8 @@ class Survey(Part):
 class Kind(NamedTuple):
     """A kind's two models."""
 
-    item: type[Part]
-    judgement: type[Part]
+    item: type[BaseModel]
+    judgement: type[BaseModel]
 
 
 KINDS: Mapping[str, Kind] = {
@@ -350,6 +351,7 @@ KINDS: Mapping[str, Kind] = {
     "comparison": Kind(ComparisonItem, Comparison),
     "review": Kind(ReviewItem, Review),
     "survey": Kind(SurveyItem, Survey),
+    "feedback": Kind(FeedbackItem, EditedFeedback),
 }
 
 

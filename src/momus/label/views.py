@@ -13,6 +13,7 @@ from typing import Any
 
 from momus.critique import lines_of, parse_critique
 from momus.label import kinds
+from momus.label.feedback.page import feedback_view
 from momus.label.texts import Words, prose
 from momus.records import Content
 
@@ -269,6 +270,7 @@ _VIEWS: dict[str, Any] = {
     "comparison": _comparison,
     "review": _review,
     "survey": _survey,
+    "feedback": feedback_view,
 }
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from momus import __version__
-from momus.documents.document import READ, Document, Piece, Place
+from momus.documents.commented import to_docx
+from momus.documents.document import Document, Piece, Place
 from momus.documents.drafts import STATES, to_markdown
 from momus.documents.feedback import Feedback, words_to_see
+from momus.documents.passages import mark_quotes
 from momus.documents.reading import draw
 from momus.documents.rubrics import Rubric
-from momus.files import scratch_directory
+from momus.files import scratch_directory, write_bytes
 from momus.report.html import template, write_pages
 
 KINDS = {
@@ -92,18 +93,9 @@ def _data_url(path: Path) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
-@dataclass(frozen=True)
-class Passage:
-    """A piece of a document cut where quotes begin and end: stretches of text, each with the quotes that it is in.
-
-    Quotes are numbered; `first` are those that begin with a stretch.
-    """
-
-    kind: str
-    stretches: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
-
-
-def write_feedback(feedback: Feedback, rubric: Rubric, path: Path, document: Document | None) -> list[Path]:
+def write_feedback(
+    feedback: Feedback, rubric: Rubric, path: Path, document: Document | None, docx: bool = False
+) -> list[Path]:
     """Write feedback beside its document as JSON, Markdown and a page; what must be approved first is named a draft.
 
     Args:
@@ -111,9 +103,10 @@ def write_feedback(feedback: Feedback, rubric: Rubric, path: Path, document: Doc
         rubric: Its rubric.
         path: Of the JSON: `NAME.feedback.json`.
         document: The document, which the page shows beside the feedback; None where it is not at hand.
+        docx: Write feedback that may be passed on as a Word document with comments, too.
 
     Returns:
-        The three files, JSON first. Those of the other state are removed.
+        The files, JSON first. Those of the other state are removed.
     """
     base = path.name.removesuffix(".json")
     stem, other = (base, f"{base}.draft") if feedback.released else (f"{base}.draft", base)
@@ -123,9 +116,13 @@ def write_feedback(feedback: Feedback, rubric: Rubric, path: Path, document: Doc
         f"{stem}.html": render_feedback(feedback, rubric, document),
     }
     write_pages(path.parent, files)
-    for ending in (".md", ".html"):
+    for ending in (".md", ".html", ".docx"):
         path.with_name(other + ending).unlink(missing_ok=True)
-    return [path.with_name(name) for name in files]
+    written = [path.with_name(name) for name in files]
+    if docx and feedback.released and document:
+        written.append(path.with_name(f"{stem}.docx"))
+        write_bytes(written[-1], to_docx(feedback, rubric, document))
+    return written
 
 
 def render_feedback(feedback: Feedback, rubric: Rubric, document: Document | None) -> str:
@@ -134,7 +131,7 @@ def render_feedback(feedback: Feedback, rubric: Rubric, document: Document | Non
     return template("feedback.html").render(
         feedback=feedback,
         rubric=rubric,
-        passages=_passages(document, quotes) if document else (),
+        passages=mark_quotes(document, quotes) if document else (),
         number={quote: number for number, quote in enumerate(dict.fromkeys(quotes), 1)},
         banner="" if feedback.released else STATES[feedback.state][feedback.language],
         see=[] if feedback.released else words_to_see(feedback, rubric),
@@ -145,31 +142,3 @@ def render_feedback(feedback: Feedback, rubric: Rubric, document: Document | Non
         ],
         version=__version__,
     )
-
-
-def _passages(document: Document, quotes: Sequence[str]) -> tuple[Passage, ...]:
-    """Mark each quote where it first stands; one that runs over several pieces of the document in each of them."""
-    passages = []
-    marks = [(document.text.find(quote), quote) for quote in dict.fromkeys(quotes)]
-    start = 0  # of the piece in the document's text
-    for piece in document.pieces:
-        if piece.kind not in READ:
-            continue
-        end = start + len(piece.text)
-        spans = [
-            (max(at, start) - start, min(at + len(quote), end) - start, number, at >= start)
-            for number, (at, quote) in enumerate(marks, 1)
-            if at >= 0 and at < end and at + len(quote) > start
-        ]
-        cuts = sorted({0, len(piece.text), *(cut for span in spans for cut in span[:2])})
-        stretches = tuple(
-            (
-                piece.text[left:right],
-                tuple(number for low, high, number, _ in spans if low <= left < high),
-                tuple(number for low, _, number, begins in spans if low == left and begins),
-            )
-            for left, right in pairwise(cuts)
-        )
-        passages.append(Passage(piece.kind, stretches))
-        start = end + len("\n\n")
-    return tuple(passages)

@@ -231,6 +231,36 @@ def _(page):
     page.locator(".field textarea").fill("Ablations.")
 
 
+@keys("feedback")
+def _(page):
+    tab_to(page, ".points textarea")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("You never fail to ask a good question.")
+    assert page.locator(".points .lookat").first.inner_text() == "Words to look at: fail, never"
+    tab_to(page, ".points .pin:not([disabled])")
+    page.keyboard.press("Enter")  # to the quote in the document, and back to its point
+    assert page.evaluate("document.activeElement.closest('.document mark').dataset.points") == "2"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.value") == "You never say how often you measured."
+    tab_to(page, "[role=radiogroup]:not(.segments) input")
+    page.keyboard.press("Space")
+
+
+@mouse("feedback")
+def _(page):
+    page.locator(".points .entry").nth(4).locator("text=Delete").click()
+    page.locator(".points").nth(4).locator("text=Add a point").click()
+    page.keyboard.type("Measure three times.")
+    page.locator(".points").nth(2).locator("text=Add a point").click()
+    page.keyboard.type("Salt gets in between: how?")
+    page.locator(".document p.paragraph").nth(1).click(click_count=3)
+    page.locator(".points").nth(2).locator("text=Quote the selected words").nth(1).click()
+    assert page.locator(".document mark").count() == 2
+    page.locator(".document .pin").nth(1).click()
+    assert page.evaluate("document.activeElement.value") == "Salt gets in between: how?"
+    page.click("text=Approve: it may be passed on")
+
+
 def submitted(bench):
     return bench.database.read(lambda t: t.value("SELECT count(*) AS n FROM submission"))
 

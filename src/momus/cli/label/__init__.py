@@ -15,7 +15,17 @@ from momus.cli.shared.options import FLAT, LocalOptions
 from momus.errors import UserError
 
 _KIND = Literal[
-    "demonstration", "prompt", "ranking", "edit", "break", "tamper", "found", "critique", "comparison", "survey"
+    "demonstration",
+    "prompt",
+    "ranking",
+    "edit",
+    "break",
+    "tamper",
+    "found",
+    "critique",
+    "comparison",
+    "survey",
+    "feedback",
 ]
 
 
@@ -70,7 +80,8 @@ class Import(OnDatabase):
     """Add items to be judged: records of Momus, or anything `momus data` reads, turned into tasks of one kind."""
 
     file: Positional[str] = ""
-    """The records; the formats of `momus data convert`, or JSON Lines of the kind's own items."""
+    """The records; the formats of `momus data convert`, or JSON Lines of the kind's own items. Of the kind feedback a
+    folder of documents with drafts of `momus feedback`."""
     kind: _KIND = "ranking"
     """What labelers are to do with them."""
     want: int = 1

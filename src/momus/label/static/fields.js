@@ -1,11 +1,12 @@
 // What a task asks for. Every field has a node, value(), set(), missing() and focus().
 import { el, format, scale, segments, unique } from "./dom.js";
 import { bugs, comments } from "./marks.js";
+import { points, scores } from "./feedback.js";
 import { content } from "./panels.js";
 import { runner } from "./run.js";
 
 export function makeField(spec, context) {
-  const make = { text, flag, choice, scale: oneScale, checks, questions, pairs, cards, ladder, matrix, code, probe, comments, bugs }[spec.type];
+  const make = { text, flag, choice, scale: oneScale, checks, questions, pairs, cards, ladder, matrix, code, probe, comments, bugs, points, scores }[spec.type];
   const field = make(spec, context);
   const wrapped = ["text", "flag", "probe"].includes(spec.type)
     ? el("div", { class: "field" }, field.node)

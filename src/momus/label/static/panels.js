@@ -1,10 +1,11 @@
 // What a task shows: prose, conversations, code with lines that can be chosen, bugs, critiques, somebody's submission.
 import { el, format } from "./dom.js";
+import { documentPanel } from "./feedback.js";
 import { runner } from "./run.js";
 
 export function makePanel(spec, context) {
   const node = el("section", { class: `panel panel-${spec.type}`, "aria-label": spec.label }, el("h2", {}, spec.label));
-  const make = { prose, turns, code, bugs, critiques, given }[spec.type];
+  const make = { prose, turns, code, bugs, critiques, given, document: documentPanel }[spec.type];
   return { ...make(spec, node, context), node };
 }
 

@@ -141,6 +141,7 @@ function done(answer) {
   root.replaceChildren(el("div", { class: "narrow" }, el("h1", {}, t["ui.submitted"]),
     answer.status === "surplus" ? el("p", {}, t["ui.surplus"]) : null,
     answer.gold ? el("div", { class: "note" }, el("p", {}, t["ui.training"]), show(answer.gold)) : null,
+    task.view.kind === "feedback" ? el("p", {}, el("a", { href: `/feedback/${answer.id}` }, t["ui.print"])) : null,
     el("p", {}, next, " ", el("a", { href: "/" }, t["ui.home"]))));
   next.focus();
 }
