@@ -278,7 +278,10 @@ def export(
 def command_for(arguments: Sequence[str]) -> Callable[..., int]:
     """Return what the first word asks for: a decision, the data, or else feedback on a document."""
     first = arguments[0] if arguments else ""
-    return {"approve": decide, "return": decide, "collect": collect, "export": export}.get(first, command)
+    commands: dict[str, Callable[..., int]] = {
+        "approve": decide, "return": decide, "collect": collect, "export": export,
+    }  # fmt: skip
+    return commands.get(first, command)
 
 
 def _asker(model: NamedModel, answer_tokens: int) -> JsonAsker:
