@@ -80,15 +80,17 @@ def command(
     giver = _Giver(
         form, asker, given, str(by or chat.model), None if language == "document" else language, grobid, budget
     )
-    try:
-        if document.is_dir():
+    if document.is_dir():
+        try:
             return _give_all(giver, document, out)
-        target = place_of(document, by, out)
-        check_undecided(target)
-        feedback, files = giver.give(document, target)
-    finally:
-        if asker is not None:
-            print_cost(model.asking)
+        finally:
+            if asker is not None:
+                print_cost(model.asking)
+    target = place_of(document, by, out)
+    check_undecided(target)
+    feedback, files = giver.give(document, target)
+    if asker is not None:
+        print_cost(model.asking)
     _report(feedback, form, files, budget)
     return 0
 
