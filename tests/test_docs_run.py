@@ -88,7 +88,7 @@ def test_the_python_page_runs_as_it_stands(folder: Path, url: str, capsys: pytes
     """It begins where the quickstart does: with data, and no model but the one that ships."""
     page = ROOT / "docs" / "python.md"
     found = [block for block in blocks(page) if block.info == "python"]
-    assert len(found) == 5
+    assert len(found) == 6
     (folder / "python").mkdir()
     for name in ("demonstrations.jsonl", "rankings.jsonl", "prompts.jsonl", "text.txt", "paper.md"):
         (folder / "python" / name).symlink_to(folder / name)

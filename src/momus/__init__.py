@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from momus.documents.giving import give_feedback as give_feedback
     from momus.documents.reading import read_document as read_document
     from momus.errors import UserError as UserError
+    from momus.lm.chats.open import open_chat as open_chat
+    from momus.lm.chats.protocol import Question as Question
     from momus.lm.local.engine import LocalEngine as LocalEngine
     from momus.lm.local.load import load_local_engine as load_local_engine
     from momus.lm.pointers.reward import load_reward as load_reward
@@ -61,6 +63,8 @@ _MODULES = {
     "momus.documents.giving": ("give_feedback",),
     "momus.documents.reading": ("read_document",),
     "momus.errors": ("UserError",),
+    "momus.lm.chats.open": ("open_chat",),
+    "momus.lm.chats.protocol": ("Question",),
     "momus.lm.local.engine": ("LocalEngine",),
     "momus.lm.local.load": ("load_local_engine",),
     "momus.lm.pointers.reward": ("load_reward",),

@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": "Run the whole loop on the standard library's functions and write a report.",
     "critique": "Write critiques for a whole data set, on one machine or on Ray.",
     "review": "Review source files with the trained critic, or with any model.",
+    "chat": "Talk to a model in the terminal, or to two beside each other.",
     "lsp": "Review files in an editor when they are saved: a language server.",
     "calibrate": "Measure what a critic's dial promises: false alarms against bugs caught.",
     "tamper": "Put bugs into copies of Python files, each with a reviewer's explanation.",

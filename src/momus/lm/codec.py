@@ -128,6 +128,8 @@ def read_tokenizer(source: str | Path) -> Any:
     """
     from transformers import AutoTokenizer
 
+    if not Path(source).exists() and (str(source).startswith(("/", ".", "~")) or str(source).count("/") > 1):
+        raise UserError(f"{source}: there is no such folder or file, and no model on the hub is called so")
     name, options = pretrained(source)
     if Path(source).is_dir():
         if not (Path(source) / "tokenizer_config.json").is_file():

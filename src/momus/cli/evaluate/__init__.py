@@ -44,6 +44,7 @@ class Sample:
         """Sample, and write the answers as demonstrations."""
         from dataclasses import asdict
 
+        from momus.evaluate.instruct.chats import describe_answers
         from momus.evaluate.instruct.feedback import prompts_in, records_of
         from momus.evaluate.instruct.systems import answer_key, answer_prompts, answers_in, open_engine, read_systems
         from momus.files import Ledger
@@ -75,13 +76,8 @@ class Sample:
                     answer_prompts(system, engine, prompts, ledger, seed=self.seed, progress=progress)
             write_jsonl(answers, answers_in(ledger, systems, prompts))
             for system in systems:
-                rows = [ledger[answer_key(system, prompt.prompt)] for prompt in prompts]
-                cut = sum("answer" in row and not row["finished"] for row in rows)
-                skipped = [row["skipped"] for row in rows if "skipped" in row]
-                how = f"{cut} of them cut at {system.max_tokens} tokens"
-                say(f"{system.name}: {len(rows) - len(skipped)} answers, {how}")
-                if skipped:
-                    say(f"{system.name}: {len(skipped)} prompts not answered; the first: {skipped[0]}")
+                for line in describe_answers(system, ledger, prompts):
+                    say(line)
         say(f"The answers are {answers}")
         return 0
 

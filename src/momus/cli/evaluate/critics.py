@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional
 
-from momus.cli.shared.options import FLAT, AskingOptions, ChatOptions
+from momus.cli.shared.options import FLAT, AskingOptions, ChatOptions, split_server
 from momus.cli.shared.output import bar, say, show
 from momus.cli.shared.seed import Seed
 from momus.errors import UserError
@@ -92,7 +92,7 @@ class Critics:
         from momus.critique import Critique
         from momus.lm.chats.costs import OVER_BUDGET, SPENT
 
-        model, url = _server_of(critic)
+        model, url = split_server(critic)
         asking = self.chat.asking()
         opened = open_critic(model, url=url, device=self.chat.device, precision=self.chat.precision, asking=asking)
         tasks = {index: task for index, tamper in enumerate(tampers) if opened.fits(task := task_of(tamper))}
@@ -150,14 +150,6 @@ def _file_of(critic: str) -> Path | None:
     if (path / "critiques.jsonl").is_file():
         return path / "critiques.jsonl"
     return path if path.is_file() or path.suffix == ".jsonl" else None
-
-
-def _server_of(critic: str) -> tuple[str | None, str | None]:
-    """Split MODEL@URL."""
-    model, at, url = critic.rpartition("@http")
-    if at:
-        return model or None, f"http{url}"
-    return (None, critic) if "://" in critic else (critic, None)
 
 
 def _read(name: str, path: Path, tampers: list[Tamper]) -> list[Critique]:

@@ -292,3 +292,11 @@ class ChatOptions(AskingOptions, LocalOptions):
         if self.model is None and self.url is None and self.has_limits:
             raise UserError(NO_CHAT)
         return NamedModel(self.model, self.url, seed, self.device, self.precision, self.asking())
+
+
+def split_server(name: str) -> tuple[str | None, str | None]:
+    """Split MODEL@URL, either of which may be missing, into the model and the URL."""
+    model, at, url = name.rpartition("@http")
+    if at:
+        return model or None, f"http{url}"
+    return (None, name) if "://" in name else (name, None)

@@ -168,6 +168,11 @@ def answer_key(system: System, prompt: Content) -> str:
     return f"{system.name} {prompt_key(prompt)}"
 
 
+def sample_key(system: System, prompt: Prompt, seed: int) -> tuple[int, int]:
+    """Return what names the randomness of a system's answer to a prompt."""
+    return seed, int(digest(system.name, prompt_key(prompt.prompt))[:15], 16)
+
+
 def answers_in(ledger: Ledger, systems: Sequence[System], prompts: Sequence[Prompt]) -> Iterator[Demonstration]:
     """Yield the answers of a ledger, prompt by prompt."""
     for prompt in prompts:
@@ -263,7 +268,7 @@ def _sampled(layout: Layout, tokens: Sequence[tuple[int, ...]], prompts: Sequenc
     system = layout.system
     samples = layout.engine.sample(
         tokens,
-        key=[(seed, int(digest(system.name, prompt_key(prompt.prompt))[:15], 16)) for prompt in prompts],
+        key=[sample_key(system, prompt, seed) for prompt in prompts],
         max_tokens=system.max_tokens,
         temperature=system.temperature,
         top_p=system.top_p,

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from momus.errors import UserError
 from momus.lm.chats.engine import EngineChat
 from momus.lm.chats.messages import MessagesChat, MessagesServer
-from momus.lm.chats.protocol import Chat, Question
+from momus.lm.chats.protocol import Question, StreamingChat
 from momus.lm.chats.server import ServerChat
 from momus.lm.remote.server import RefusedError, Server
 
@@ -28,7 +28,7 @@ def open_chat(
     device: str | None = None,
     precision: Literal["fp32", "bf16"] | None = None,
     **settings: Any,
-) -> Chat:
+) -> StreamingChat:
     """Open a model that chats.
 
     Args:
@@ -65,7 +65,7 @@ def is_no_path(error: RefusedError) -> bool:
     return error.status in _NO_PATH and error.code != "model_not_found"
 
 
-def _on_server(model: str | None, url: str, api: Api, settings: dict[str, Any]) -> Chat:
+def _on_server(model: str | None, url: str, api: Api, settings: dict[str, Any]) -> StreamingChat:
     if api == "messages":
         return MessagesChat(MessagesServer(url, model, **settings))
     server = Server(url, model, **settings)
@@ -82,7 +82,7 @@ def _on_server(model: str | None, url: str, api: Api, settings: dict[str, Any]) 
     return _without_chat(server, url, api, settings)
 
 
-def _without_chat(server: Server, url: str, api: Api, settings: dict[str, Any]) -> Chat:
+def _without_chat(server: Server, url: str, api: Api, settings: dict[str, Any]) -> StreamingChat:
     """Open a server that has no chat API: by the Messages API, or by text completions in the tokenizer's own layout."""
     if api == "auto":
         try:
