@@ -21,9 +21,10 @@ from momus.errors import UserError
 from momus.label import audit
 from momus.label.database import Database
 from momus.label.feedback.routes import FEEDBACK_ROUTES
-from momus.label.kinds import KINDS, check
+from momus.label.kinds import ADJUDICATION, KINDS, check
 from momus.label.owner import overview
 from momus.label.owner.routes import OWNER_ROUTES
+from momus.label.owner.side_by_side import adjudication_view
 from momus.label.pages import page, wanted_language
 from momus.label.people import SESSION_SECONDS, People
 from momus.label.probe import Models, Probes
@@ -163,6 +164,8 @@ async def set_language(request: Request) -> Response:
 async def next_task(request: Request) -> Response:
     """Hand out the next task of a kind."""
     kind = str((await request.form()).get("kind", ""))
+    if kind == ADJUDICATION:
+        return RedirectResponse("/disputes", 303)
     if kind not in KINDS:
         raise HTTPException(404, "error.404")
     lease = await run_in_threadpool(request.app.state.store.claim, request.state.person.id, kind, arrange)
@@ -182,7 +185,9 @@ async def work(request: Request) -> Response:
     words = Words(request.state.person.language)
     task = {
         "token": lease.token,
-        "view": view(lease.kind, lease.payload, lease.arrangement, words, request.app.state.probes is not None),
+        "view": adjudication_view(lease.payload, lease.arrangement, words)
+        if lease.kind == ADJUDICATION
+        else view(lease.kind, lease.payload, lease.arrangement, words, request.app.state.probes is not None),
         "draft": lease.draft,
         "revision": lease.draft_revision,
         "lease": request.app.state.store.lease_seconds,

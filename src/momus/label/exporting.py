@@ -51,6 +51,8 @@ def export(database: Database, out: Path) -> dict[str, int]:
 def _all(transaction: Transaction) -> dict[str, list[str]]:
     files: dict[str, list[str]] = defaultdict(list)
     for item in transaction.rows("SELECT * FROM item WHERE purpose <> 'training' ORDER BY number"):
+        if item["kind"] == kinds.ADJUDICATION:
+            continue
         payload: Any = kinds.KINDS[item["kind"]].item.model_validate(json.loads(item["payload"]))
         rows = standing(transaction, item["number"])
         folder = "gold/" if item["purpose"] == "gold" else ""
@@ -62,7 +64,29 @@ def _all(transaction: Transaction) -> dict[str, list[str]]:
             for name, record in _records(item, payload, row, content):
                 text = record if isinstance(record, str) else record.model_dump_json()
                 files[f"{folder}{name}.jsonl"].append(text)
+    for name, line in _decisions(transaction):
+        files[f"final/{name}"].append(line)
     return files
+
+
+def _decisions(transaction: Transaction) -> Iterator[tuple[str, str]]:
+    """Yield what adjudicators decided, as records of the items that they decided; the last word on each."""
+    decided: dict[int, tuple[Row, Any, Row]] = {}
+    for item in transaction.rows("SELECT * FROM item WHERE kind = ? ORDER BY number", kinds.ADJUDICATION):
+        given = json.loads(item["payload"])
+        for row in standing(transaction, item["number"]):
+            decided[given["item"]] = ({**item, "kind": given["kind"], "digest": given["group"]}, given["payload"], row)
+    for _, (item, raw, row) in sorted(decided.items()):
+        payload: Any = kinds.KINDS[item["kind"]].item.model_validate(raw)
+        if isinstance(payload, kinds.CritiqueItem):
+            yield from _critique_lines(payload.model_copy(update={"prefill": ""}), [row])
+        for name, record in _records(item, payload, row, json.loads(row["content"])):
+            if isinstance(record, str):
+                record = json.dumps({**json.loads(record), "final": True}, ensure_ascii=False)
+            elif isinstance(record, records.Labeled) and record.labeling is not None:
+                final = record.labeling.model_copy(update={"final": True})
+                record = record.model_copy(update={"labeling": final})
+            yield f"{name}.jsonl", record if isinstance(record, str) else record.model_dump_json()
 
 
 def _labeling(item: Row, row: Row, rationale: str = "", **more: Any) -> Labeling:
@@ -208,6 +232,8 @@ def _card(database: Database, counts: Mapping[str, int], seal: str) -> str:
         "rejected, superseded or surplus are left out.\n\n"
         f"| file | records |\n|---|---|\n{rows}\n\n"
         "Split by `origin.group` (rankings, demonstrations, judgements) or by task (tampers, comparisons): judgements "
-        "of one item belong together. Records under `gold/` check labelers and are not training data.\n\n"
+        "of one item belong together. Records under `gold/` check labelers and are not training data. Records under "
+        "`final/` are what an adjudicator decided where labelers disagreed; what those labelers judged is in the other "
+        "files as well.\n\n"
         f"Last seal of the audit log: `{seal}`\n"
     )

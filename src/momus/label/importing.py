@@ -63,12 +63,15 @@ def authors_by_task(database: Database) -> dict[str, set[str]]:
     rows = database.read(
         lambda transaction: transaction.rows(
             "SELECT DISTINCT payload, person FROM submission JOIN item ON item.number = submission.item "
-            "WHERE kind IN ('critique', 'tamper', 'found')"
+            "WHERE kind IN ('critique', 'tamper', 'found', 'adjudication')"
         )
     )
     authors: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        authors[json.loads(row["payload"])["task"]["id"]].add(row["person"])
+        payload = json.loads(row["payload"])
+        task = payload.get("payload", payload).get("task")  # a decision holds the item that it decides
+        if task is not None:
+            authors[task["id"]].add(row["person"])
     return authors
 
 

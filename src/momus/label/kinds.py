@@ -26,6 +26,9 @@ FLAGS = (
 )  # fmt: skip
 """The yes-or-no questions of InstructGPT's form (arXiv 2203.02155, table 3)."""
 
+ADJUDICATION = "adjudication"
+"""Items that decide another one: its `kind` and `payload`, and the `judgements` that disagree. Done as that kind is."""
+
 ATTRIBUTES = ("comprehensive", "nitpick", "fake_problem", "concise", "overall")
 """What is asked once of a critique (CriticGPT, table 2); `cbi` is asked once for each known bug."""
 
@@ -361,6 +364,8 @@ def check(kind: str, payload: Any, arrangement: Mapping[str, Any], content: Any)
     Raises:
         UserError: It is incomplete or does not fit its item; the message begins with the field.
     """
+    if kind == ADJUDICATION:
+        return check(payload["kind"], payload["payload"], arrangement, content)
     item = KINDS[kind].item.model_validate(payload)
     try:
         judgement = KINDS[kind].judgement.model_validate(content)

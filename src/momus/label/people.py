@@ -14,7 +14,9 @@ from momus.errors import UserError
 from momus.label.audit import digest, log
 from momus.label.database import Database, Row, Transaction
 
-Role = Literal["owner", "labeler"]
+Role = Literal["labeler", "adjudicator", "owner"]
+RANK = {"labeler": 0, "adjudicator": 1, "owner": 2}
+"""Each role may do what those before it may: adjudicators also decide where labelers disagree, owners everything."""
 
 INVITATION_SECONDS = 7 * 86400.0
 OWNER_INVITATION_SECONDS = 15 * 60.0
@@ -174,9 +176,9 @@ class People:
         """Return the links that can still be used: `digest`, `role`, `person` and `name` (of an account), `expires`."""
         return self._database.read(
             lambda transaction: transaction.rows(
-                "SELECT digest, invitation.role, invitation.person, person.name, expires FROM invitation LEFT JOIN "
-                "person ON person.id = invitation.person WHERE used IS NULL AND expires > ? "
-                "ORDER BY invitation.created, digest",
+                "SELECT digest, coalesce(person.role, invitation.role) AS role, invitation.person, person.name, "
+                "expires FROM invitation LEFT JOIN person ON person.id = invitation.person WHERE used IS NULL "
+                "AND expires > ? ORDER BY invitation.created, digest",
                 transaction.now(),
             )
         )

@@ -94,7 +94,7 @@ def submissions_of(transaction: Transaction, item: int) -> list[Row]:
 def add_item(transaction: Transaction, item: NewItem, batch: str, actor: str) -> int:
     """Add an item unless the batch has it already; return how many were added."""
     payload = to_json(item.payload)
-    name = digest([batch, item.kind, item.purpose, json.loads(payload)])
+    name = item_name(batch, item.kind, item.purpose, item.payload)
     if transaction.value("SELECT number FROM item WHERE digest = ?", name) is not None:
         return 0
     gold = None if item.gold is None else to_json(item.gold)
@@ -107,6 +107,11 @@ def add_item(transaction: Transaction, item: NewItem, batch: str, actor: str) ->
         transaction.run("INSERT INTO author VALUES (?, ?)", number, author)
     log(transaction, actor, "import", f"item {number}", name)
     return 1
+
+
+def item_name(batch: str, kind: str, purpose: str, payload: Mapping[str, Any]) -> str:
+    """Return the digest by which a batch knows an item that it has already."""
+    return digest([batch, kind, purpose, json.loads(to_json(payload))])
 
 
 def find_room(transaction: Transaction, person: str, kind: str, purpose: Purpose) -> int | None:
@@ -175,10 +180,10 @@ def insert_lease(
 def has_room(transaction: Transaction, lease: Lease) -> bool:
     """Whether the item of a lease that is not live has a place for it; the item stays locked."""
     transaction.row(f"SELECT number FROM item WHERE number = ?{transaction.for_update}", lease.item)
-    return lease.purpose != "real" or _has_place(transaction, lease.item, lease.person)
+    return lease.purpose != "real" or has_place(transaction, lease.item, lease.person)
 
 
-def _has_place(transaction: Transaction, item: int, person: str) -> bool:
+def has_place(transaction: Transaction, item: int, person: str) -> bool:
     """Whether one more judgement, by this labeler, would count; the item is locked."""
     # A query of its own: on PostgreSQL one that waits for a lock counts as of before.
     row = transaction.row(
@@ -243,7 +248,7 @@ def apply_verdict(transaction: Transaction, submission: str, reviewer: str, verd
     ) or {"verdict": None, "reviewer": None}
     if last["verdict"] == "rejected" and last["reviewer"] != reviewer:
         raise RefusedError(409, "somebody else has rejected this in the meantime")
-    if last["verdict"] in STRUCK and verdict not in STRUCK and not _has_place(transaction, item, row["person"]):
+    if last["verdict"] in STRUCK and verdict not in STRUCK and not has_place(transaction, item, row["person"]):
         raise RefusedError(409, "this was to be done again, and others have its place now")
     transaction.run(
         "INSERT INTO review (submission, reviewer, verdict, note, at) VALUES (?, ?, ?, ?, ?)",

@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from momus.errors import UserError
-from momus.label.people import Person, Role
+from momus.label.people import RANK, Person, Role
 
 MAX_BODY = 4 * 2**20
 
@@ -160,7 +160,7 @@ async def _refuse(send: Send, status: int, text: str) -> None:
 
 
 def guarded(endpoint: Endpoint, role: Role | None) -> Endpoint:
-    """Return an endpoint that only those may call who are signed in (in that role; an owner may do everything).
+    """Return an endpoint that only those may call who are signed in, in that role or a higher one.
 
     With None anybody may, by links that carry their own secret. What changes something is checked for forgery.
     """
@@ -172,7 +172,7 @@ def guarded(endpoint: Endpoint, role: Role | None) -> Endpoint:
         request.state.person = person
         if role is not None and person is None:
             raise HTTPException(401, "signin")
-        if role == "owner" and person is not None and person.role != "owner":
+        if role is not None and person is not None and RANK[person.role] < RANK[role]:
             raise HTTPException(403, "error.403")
         if request.method not in ("GET", "HEAD"):
             await _check_forgery(request, site, person if role is not None else None)

@@ -26,6 +26,7 @@ from typing import Any
 
 from momus.label.audit import digest, log
 from momus.label.database import Database, Transaction
+from momus.label.kinds import ADJUDICATION
 from momus.label.rules import (
     MAY_JUDGE,
     TAKEN,
@@ -108,14 +109,13 @@ class Store:
                 person, kind, now,
             )  # fmt: skip
             if held:
-                self._extend(transaction, held["token"])
-                return find_lease(transaction, held["token"], person)
+                return self.resume(transaction, held["token"], person)
             if is_paused(transaction):
                 return None
             for purpose in self._purposes(transaction, person, kind):
                 number = find_room(transaction, person, kind, purpose)
                 if number is not None:
-                    return self._hand_out(transaction, number, person, arrange)
+                    return self.hand_out(transaction, number, person, arrange)
             return None
 
         return self.database.write(work)
@@ -207,7 +207,7 @@ class Store:
                 raise RefusedError(409, f"this task was {'submitted' if lease.state == 'done' else 'declined'} already")
             kept = check(lease.kind, lease.payload, lease.arrangement, content)
             answer = keep(transaction, lease, kept, active)
-            if lease.kind != "review" and self.random.random() < self.review_share:
+            if lease.kind not in ("review", ADJUDICATION) and self.random.random() < self.review_share:
                 add_item(transaction, _check_of(answer["id"], lease, kept), "checks", "momus")
             transaction.run(
                 "INSERT INTO reply VALUES (?, ?, ?, ?, ?)", person, request, wanted, to_json(answer), transaction.now()
@@ -252,8 +252,7 @@ class Store:
             if held is None:
                 insert_lease(transaction, token, row["item"], person, submission, row["arrangement"])
                 transaction.run("INSERT INTO draft VALUES (?, ?, ?, ?)", token, 1, row["content"], transaction.now())
-            self._extend(transaction, token)
-            return find_lease(transaction, token, person)
+            return self.resume(transaction, token, person)
 
         return self.database.write(work)
 
@@ -293,7 +292,7 @@ class Store:
                 person, now,
             )  # fmt: skip
             held = {row["kind"] for row in holding}
-            known = transaction.rows("SELECT DISTINCT kind FROM item ORDER BY kind")
+            known = transaction.rows("SELECT DISTINCT kind FROM item WHERE kind <> ? ORDER BY kind", ADJUDICATION)
             queues = []
             for kind in [row["kind"] for row in known]:
                 row = open_items.get(kind, {"room": 0, "total": 0, "paused": 0})
@@ -322,7 +321,13 @@ class Store:
         due = seen < (done + 1 + self.gold_every // 2) // self.gold_every
         return ("training", "gold", "real") if due else ("training", "real")
 
-    def _hand_out(self, transaction: Transaction, number: int, person: str, arrange: Arrange) -> Lease:
+    def resume(self, transaction: Transaction, token: str, person: str) -> Lease:
+        """Return a lease that this labeler holds, made to live longer."""
+        self._extend(transaction, token)
+        return find_lease(transaction, token, person)
+
+    def hand_out(self, transaction: Transaction, number: int, person: str, arrange: Arrange) -> Lease:
+        """Lease a locked item that has room to a labeler who may judge it; what was begun before is there again."""
         token = secrets.token_urlsafe(24)
         lapsed = transaction.row(
             "SELECT token, arrangement FROM lease WHERE item = ? AND person = ? AND state IN ('held', 'lapsed') "
@@ -340,8 +345,7 @@ class Store:
         insert_lease(transaction, token, number, person, None, arrangement)
         if lapsed:
             transaction.run("UPDATE draft SET lease = ? WHERE lease = ?", token, lapsed["token"])
-        self._extend(transaction, token)
-        return find_lease(transaction, token, person)
+        return self.resume(transaction, token, person)
 
 
 def _check_of(submission: str, lease: Lease, content: Any) -> NewItem:

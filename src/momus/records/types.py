@@ -106,6 +106,7 @@ class Labeling(BaseModel):
         origins: For each item, in the record's order, who wrote each of its comments; empty where unknown.
         gold: Whether this was a check whose right result is known; such judgements are not training data.
         revision: 0 for a first judgement, and one more each time the labeler corrected it.
+        final: Whether an adjudicator decided this where labelers disagreed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -118,6 +119,14 @@ class Labeling(BaseModel):
     origins: tuple[tuple[CommentOrigin, ...], ...] = ()
     gold: bool = False
     revision: int = Field(default=0, ge=0)
+    final: bool = False
+
+    @model_serializer(mode="wrap")
+    def _as_before_unless_final(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        if not self.final:
+            fields.pop("final", None)
+        return fields
 
 
 class Labeled(Record):

@@ -20,6 +20,8 @@ class Invite(OnDatabase):
     """How many."""
     owner: bool = False
     """For an owner, who sees and may do everything; such a link works for 15 minutes."""
+    adjudicator: bool = False
+    """For an adjudicator, who also decides where labelers disagree."""
     labeler: str | None = None
     """A new link for an account there is: its pseudonym."""
     public_url: str | None = None
@@ -29,7 +31,7 @@ class Invite(OnDatabase):
 
     def run(self) -> int:
         """Print the links."""
-        from momus.label.people import INVITATION_SECONDS, OWNER_INVITATION_SECONDS, People
+        from momus.label.people import INVITATION_SECONDS, OWNER_INVITATION_SECONDS, People, Role
         from momus.label.serve import ServeConfig, site_of
 
         site = site_of(ServeConfig(self.database, port=self.port, public_url=self.public_url))
@@ -37,7 +39,7 @@ class Invite(OnDatabase):
         try:
             for _ in range(self.count):
                 seconds = OWNER_INVITATION_SECONDS if self.owner else INVITATION_SECONDS
-                role: Literal["owner", "labeler"] = "owner" if self.owner else "labeler"
+                role: Role = "owner" if self.owner else "adjudicator" if self.adjudicator else "labeler"
                 token = People(database).invite(role, "terminal", self.labeler, seconds)
                 print(f"{site.origins[0]}/join/{token}")
         finally:

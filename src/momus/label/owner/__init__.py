@@ -2,5 +2,6 @@
 
 overview.py    numbers about the work
 actions.py     pause and resume it; have a labeler's work done again
+adjudication.py, side_by_side.py    items whose judgements disagree are decided
 routes.py      their pages
 """

@@ -13,6 +13,7 @@ from typing import Literal
 from momus.errors import UserError
 from momus.label.audit import digest, log
 from momus.label.database import Database, Row, Transaction
+from momus.label.kinds import ADJUDICATION
 from momus.label.rules import STRUCK, Purpose, Verdict, apply_verdict, last_verdict
 
 By = Literal["others", "same"]
@@ -38,7 +39,8 @@ def batches(database: Database) -> list[Batch]:
         lambda transaction: transaction.rows(
             "SELECT batch, kind, purpose, count(*) AS items, sum(CASE WHEN purpose = 'real' THEN want ELSE 0 END) AS "
             "wanted, sum(accepted) AS accepted, sum(CASE WHEN state = 'paused' THEN 1 ELSE 0 END) AS paused FROM item "
-            "GROUP BY batch, kind, purpose ORDER BY min(number)"
+            "WHERE kind <> ? GROUP BY batch, kind, purpose ORDER BY min(number)",
+            ADJUDICATION,
         )
     )
     counts = ("items", "wanted", "accepted", "paused")

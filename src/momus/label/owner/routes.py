@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from urllib.parse import urlencode
 
@@ -12,10 +13,13 @@ from starlette.responses import RedirectResponse, Response
 
 from momus.errors import UserError
 from momus.label.database import Database, Row
-from momus.label.owner import actions, overview
+from momus.label.owner import actions, adjudication, overview
 from momus.label.pages import page
 from momus.label.people import INVITATION_SECONDS, People, Role
 from momus.label.security import RouteRow
+
+_LEAST = ("1", "25", "50")
+"""Disagreements, in percent, from which items are listed."""
 
 
 def _database(request: Request) -> Database:
@@ -62,8 +66,9 @@ async def _people_page(request: Request, link: str | None = None) -> Response:
 async def invite(request: Request) -> Response:
     """Make a link, for somebody new or for an account there is, and show it once."""
     accounts: People = request.app.state.people
-    person = str((await request.form()).get("person", "")) or None
-    role: Role = "labeler"
+    form = await request.form()
+    person = str(form.get("person", "")) or None
+    role: Role = "adjudicator" if form.get("role") == "adjudicator" else "labeler"
     make = partial(accounts.invite, role, request.state.person.id, person, INVITATION_SECONDS)
     token = await run_in_threadpool(make)
     return await _people_page(request, f"{request.app.state.site.origins[0]}/join/{token}")
@@ -144,7 +149,27 @@ async def set_paused(request: Request) -> Response:
     return _back("/project", f"project.{state}")
 
 
+async def disputes(request: Request) -> Response:
+    """Show items whose judgements disagree."""
+    asked = request.query_params.get("least", "")
+    least = int(asked) / 100 if asked in _LEAST else adjudication.LEAST
+    work = partial(adjudication.disputes, _database(request), request.state.person.id, least)
+    rows = [{**asdict(one), "when": overview.time_of(one.decided)} for one in await run_in_threadpool(work)]
+    return page(request, "disputes", rows=rows, least=round(100 * least), choices=list(map(int, _LEAST)))
+
+
+async def decide(request: Request) -> Response:
+    """Hand an item whose judgements disagree to whoever wants to decide it."""
+    number = str((await request.form()).get("item", ""))
+    if not number.isdecimal() or len(number) > 15:
+        raise HTTPException(404, "error.404")
+    lease = await run_in_threadpool(adjudication.take, request.app.state.store, int(number), request.state.person.id)
+    return RedirectResponse(f"/work/{lease.token}", 303)
+
+
 OWNER_ROUTES: tuple[RouteRow, ...] = (
+    ("GET", "/disputes", disputes, "adjudicator"),
+    ("POST", "/disputes", decide, "adjudicator"),
     ("GET", "/status", status, "owner"),
     ("GET", "/status.csv", status_csv, "owner"),
     ("GET", "/people", people, "owner"),

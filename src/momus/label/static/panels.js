@@ -5,7 +5,7 @@ import { runner } from "./run.js";
 
 export function makePanel(spec, context) {
   const node = el("section", { class: `panel panel-${spec.type}`, "aria-label": spec.label }, el("h2", {}, spec.label));
-  const make = { prose, turns, code, bugs, critiques, given, document: documentPanel }[spec.type];
+  const make = { prose, turns, code, bugs, critiques, given, judgements, document: documentPanel }[spec.type];
   return { ...make(spec, node, context), node };
 }
 
@@ -93,6 +93,18 @@ function given(spec, node) {
   node.append(el("h3", {}, spec.title));
   for (const field of spec.fields) if (spec.content[field.name] !== undefined)
     node.append(el("h3", {}, field.label || ""), show(spec.content[field.name]));
+  return {};
+}
+
+// What labelers judged, a column each; any of them can be taken as the beginning of the decision.
+function judgements(spec, node, { t, begin }) {
+  const head = el("tr", {}, el("td"), spec.columns.map((name, i) => el("th", { scope: "col" }, name, " ",
+    el("button", { type: "button", "aria-label": `${t["ui.begin"]}: ${name}`, onclick: () => begin(spec.contents[i]) }, t["ui.begin"]))));
+  const body = spec.rows.map((row) => el("tr", { class: row.differs ? "differs" : null },
+    el("th", { scope: "row" }, row.label, row.differs ? el("span", { class: "mark" }, `≠ ${t["ui.differs"]}`) : null),
+    row.cells.map((cell) => el("td", {}, cell || "–"))));
+  node.append(el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": spec.label },
+    el("table", { class: "judgements" }, el("thead", {}, head), el("tbody", {}, body))));
   return {};
 }
 

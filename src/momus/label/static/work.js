@@ -22,7 +22,9 @@ function say(state) { saved.textContent = t[`ui.${state}`]; saved.className = `s
 const banner = el("div", { class: "banner", role: "alert", hidden: true });
 function warn(...content) { banner.replaceChildren(...content); banner.hidden = !content.length; }
 
-const context = { t, task, panels: {}, fields: {}, changed, ask, run: (code, then) => call("POST", "run", { code, then }), nonce: document.querySelector("meta[name=csp-nonce]").content };
+function begin(content) { fill(content); changed(); fields[0].focus(); }
+
+const context = { t, task, begin, panels: {}, fields: {}, changed, ask, run: (code, then) => call("POST", "run", { code, then }), nonce: document.querySelector("meta[name=csp-nonce]").content };
 if (task.view.fields.some((field) => field.type === "code")) Object.assign(context, await import("/static/vendor/codemirror.js"));
 
 const panels = task.view.panels.map((spec) => { const panel = makePanel(spec, context); if (spec.id) context.panels[spec.id] = panel; return panel; });
