@@ -1,4 +1,4 @@
-"""Krippendorff's alpha and Kendall's W against published worked examples and their definitions."""
+"""Krippendorff's alpha, Kendall's W and tau-b against worked examples, their definitions and other programs."""
 
 import math
 from itertools import product
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
+from scipy.stats import kendalltau, spearmanr
 
-from momus.stats.agreement import kendall_w, krippendorff_alpha
+from momus.stats.agreement import kendall_tau_b, kendall_w, krippendorff_alpha
 
 # Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), section C: four observers, twelve units.
 
@@ -71,3 +71,38 @@ def test_w_is_the_mean_spearman_correlation_rescaled(ranks):
 def test_w_knows_ties_and_what_says_nothing():
     assert kendall_w([[1, 1, 3], [1, 1, 3]]) == pytest.approx(1)
     assert math.isnan(kendall_w([[1, 1], [1, 1]])) and math.isnan(kendall_w([[1, 2]]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "tau"),
+    [
+        # Ten things without ties, counted pair by pair: C = 21, D = 24.
+        ([7, 4, 3, 10, 6, 2, 9, 8, 1, 5], [5, 7, 3, 10, 1, 9, 6, 2, 8, 4], -3 / 45),
+        # The same with ties, counted by hand: C = 3, D = 1; the first does not tie 5 of 6 pairs, nor does the second.
+        ([1, 2, 2, 3], [1, 3, 2, 2], 2 / 5),
+        ([1, 2, 3], [1, 2, 3], 1.0),
+        ([1, 2, 3], [3, 2, 1], -1.0),
+        ([1, 1, 1], [1, 2, 3], math.nan),
+        ([1], [1], math.nan),
+        ([], [], math.nan),
+    ],
+)
+def test_tau_b_of_worked_examples(first, second, tau):
+    assert kendall_tau_b(first, second) == pytest.approx(tau, nan_ok=True)
+    assert kendall_tau_b(second, first) == pytest.approx(tau, nan_ok=True)
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 7)), min_size=2, max_size=12))
+def test_tau_b_is_what_another_program_says(scores):
+    first, second = zip(*scores, strict=True)
+    assert kendall_tau_b(first, second) == pytest.approx(kendalltau(first, second, variant="b")[0], nan_ok=True)
+    assert kendall_tau_b(first, [-value for value in second]) == pytest.approx(
+        -kendall_tau_b(first, second), nan_ok=True
+    )
+    grown = [value**3 for value in first]
+    assert kendall_tau_b(grown, second) == pytest.approx(kendall_tau_b(first, second), nan_ok=True)
+
+
+def test_tau_b_refuses_what_cannot_be_compared():
+    with pytest.raises(ValueError, match="as many"):
+        kendall_tau_b([1, 2], [1, 2, 3])

@@ -216,8 +216,10 @@ def critique_of(written: kinds.Critique, answer: str) -> Critique:
     comments = []
     for comment in written.comments:
         highlight = comment.highlight.strip("\n")
-        span = anchor(highlight, answer)
-        comments.append(Comment(highlight=highlight, text=kinds.one_paragraph(comment.text), span=span))
+        span = anchor(highlight, answer, comment.line)
+        # A line is written only where the quote alone would be looked for elsewhere.
+        line = comment.line if span != anchor(highlight, answer) else None
+        comments.append(Comment(highlight=highlight, text=kinds.one_paragraph(comment.text), span=span, line=line))
     comments.sort(key=lambda comment: lines_of(comment.span, answer)[0] if comment.span else len(answer))
     closing = "\n\n".join(kinds.one_paragraph(part) for part in written.closing.split("\n\n") if part.strip())
     return Critique(comments=tuple(comments), closing=closing)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from momus.critique import Comment
+from momus.critique import Comment, anchor
 from momus.errors import UserError
 from momus.label.feedback.kind import EditedFeedback, FeedbackItem
 from momus.records import Content, Origin, Scale, Tamper, Task
@@ -212,11 +212,12 @@ class CritiqueItem(Part):
 
 
 class WrittenComment(Part):
-    """A comment; `id` is that of the prefilled one it was made from, or empty."""
+    """A comment; `id` is that of the prefilled one it was made from, or empty; `line` where the quote begins."""
 
     id: str = ""
     highlight: Needed
     text: Needed
+    line: Annotated[int, Field(ge=1)] | None = None
 
 
 class Critique(Part):
@@ -233,6 +234,8 @@ class Critique(Part):
         for number, comment in enumerate(self.comments):
             if comment.highlight.strip("\n") not in item.task.answer:
                 raise ValueError(f"comments.{number}.highlight: these words are not in the answer")
+            if anchor(comment.highlight.strip("\n"), item.task.answer, comment.line) is None:
+                raise ValueError(f"comments.{number}.line: these words do not begin on line {comment.line}")
             Comment(highlight=comment.highlight.strip("\n"), text=one_paragraph(comment.text))
 
 

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from random import Random
 from typing import Any
 
-from momus.critique import lines_of, parse_critique
+from momus.critique import Comment, lines_of, parse_critique
 from momus.label import kinds
 from momus.label.feedback.page import feedback_view
 from momus.label.texts import Words, prose
@@ -57,8 +57,12 @@ def view(kind: str, payload: Any, arrangement: Mapping[str, Any], words: Words, 
 
 def prefilled_comments(item: kinds.CritiqueItem) -> dict[str, tuple[str, str]]:
     """Return highlight and text of a prefill's comments by the ids that the page gets."""
+    return {name: (comment.highlight, comment.text) for name, comment in _prefilled(item).items()}
+
+
+def _prefilled(item: kinds.CritiqueItem) -> dict[str, Comment]:
     comments = parse_critique(item.prefill, item.task.answer).comments if item.prefill else ()
-    return {f"p{i}": (c.highlight, c.text) for i, c in enumerate(comments) if c.span is not None}
+    return {f"p{i}": comment for i, comment in enumerate(comments) if comment.span is not None}
 
 
 def _prompt(content: Content, words: Words, label: str = "panel.prompt") -> View:
@@ -171,8 +175,12 @@ def _found(item: kinds.FoundItem, arrangement: Mapping[str, Any], words: Words) 
 
 
 def _critique(item: kinds.CritiqueItem, arrangement: Mapping[str, Any], words: Words) -> View:
-    before = prefilled_comments(item) if arrangement.get("prefilled") else {}
-    initial = [{"id": name, "highlight": quote, "text": text} for name, (quote, text) in before.items()]
+    before = _prefilled(item) if arrangement.get("prefilled") else {}
+    initial = [
+        {"id": name, "highlight": comment.highlight, "text": comment.text,
+         "line": lines_of(comment.span, item.task.answer)[0] + 1}
+        for name, comment in before.items() if comment.span
+    ]  # fmt: skip
     question = {"type": "prose", "label": words["panel.question"], "html": prose(item.task.question)}
     return {
         "panels": [question, _answer(item.task.answer, item.code, words)],

@@ -1,22 +1,17 @@
 // Comments and bugs: entries that are bound to lines of the answer.
 import { el, format, unique } from "./dom.js";
 
-// The words of lines first to last as a critique quotes them: trimmed, and grown upward until they are where they first stand.
+// The words of lines first to last, without the blank lines around them, and the line that they begin on.
 export function quoteOf(lines, first, last) {
-  const answer = lines.join("\n");
-  for (let from = first; from >= 1; from--) {
-    const quote = lines.slice(from - 1, last).join("\n").trim();
-    const start = lines.slice(0, from - 1).join("\n").length + (from > 1 ? 1 : 0);
-    const offset = start + lines.slice(from - 1, last).join("\n").length - lines.slice(from - 1, last).join("\n").trimStart().length;
-    if (quote && answer.indexOf(quote) === offset) return quote;
-  }
-  return lines.slice(first - 1, last).join("\n").trim();
+  while (first < last && !lines[first - 1].trim()) first++;
+  return { highlight: lines.slice(first - 1, last).join("\n").trim(), line: first };
 }
 
-function place(panel, highlight) {
+// The lines that a quote stands on: from the line that is given, or else where it first stands.
+function place(panel, { highlight, line }) {
   const answer = panel.lines.join("\n"), at = answer.indexOf(highlight);
   if (at < 0) return null;
-  const first = answer.slice(0, at).split("\n").length;
+  const first = line ?? answer.slice(0, at).split("\n").length;
   return [first, first + highlight.split("\n").length - 1];
 }
 
@@ -25,14 +20,14 @@ export function comments(spec, { t, panels, changed }) {
   const list = el("div"), empty = el("p", { class: "empty" }, t["ui.nocomments"]);
   const add = el("button", { type: "button", class: "primary", disabled: true, onclick: () => {
     const [first, last] = panel.range();
-    insert({ id: "", highlight: quoteOf(panel.lines, first, last), text: "" }, true);
+    insert({ id: "", ...quoteOf(panel.lines, first, last), text: "" }, true);
     panel.clear(); add.disabled = true; changed();
   } }, t["ui.addcomment"]);
   panel.onpick((range) => { add.disabled = !range; add.focus(); });
   let entries = [];
 
   function insert(comment, focus) {
-    const lines = place(panel, comment.highlight), id = unique("c");
+    const lines = place(panel, comment), id = unique("c");
     const light = (on) => lines && panel.light(on ? lines[0] : null, lines[1]);
     const text = el("textarea", { rows: 3, id, oninput: changed });
     text.value = comment.text;
@@ -59,7 +54,7 @@ export function comments(spec, { t, panels, changed }) {
   spec.initial.forEach((comment) => insert(comment, false));
   return {
     node: el("div", {}, empty, list, add),
-    value: () => entries.filter((entry) => !entry.deleted).map((entry) => ({ id: entry.id, highlight: entry.highlight, text: entry.text().trim() })),
+    value: () => entries.filter((entry) => !entry.deleted).map((entry) => ({ id: entry.id, highlight: entry.highlight, text: entry.text().trim(), line: entry.lines?.[0] ?? null })),
     set: (value) => { entries = []; list.replaceChildren(); empty.hidden = value.length > 0; value.forEach((comment) => insert(comment, false)); },
     missing: () => entries.some((entry) => !entry.deleted && !entry.text().trim()),
     empty: () => entries.every((entry) => entry.deleted),
