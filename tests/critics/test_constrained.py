@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from momus.critics.constrained import LONGEST_TEXT, CommentState, JsonComments
+from momus.critics.constrained import JsonComments
 from momus.critics.reading import read_comments
 from momus.critique import lines_of
 from momus.lm.constraint import Vocabulary
+from momus.lm.json_form import FormState, JsonForm
 
 CODE = 'def f(x):\n    if x == "a\\n":\n        return x\n    y = \'é漢\'\n\n    if x == "a\\n":\n        return x\n'
 END = 0
@@ -36,7 +37,7 @@ VOCABULARY = Vocabulary(
 )
 
 
-def write(seed: int, steps: int = 2000) -> tuple[str, CommentState]:
+def write(seed: int, steps: int = 2000) -> tuple[str, FormState]:
     rng, rule = random.Random(seed), JsonComments(CODE, VOCABULARY, frozenset({END}))
     state, text = rule.start(), b""
     for _ in range(steps):
@@ -47,7 +48,7 @@ def write(seed: int, steps: int = 2000) -> tuple[str, CommentState]:
             break
         state = rule.advance(state, token)
         text += VOCABULARY.pieces[token] or b""
-    assert isinstance(state, CommentState)
+    assert isinstance(state, FormState)
     return text.decode(errors="replace"), state
 
 
@@ -59,7 +60,7 @@ def test_whatever_is_written_is_json_whose_quotes_are_the_lines_they_name(seed: 
     comments = json.loads(text)["comments"]
     assert [c["quote"] for c in comments] == [CODE.split("\n")[c["line"] - 1].strip() for c in comments]
     assert len({c["line"] for c in comments}) == len(comments)
-    assert all(0 < len(c["problem"].encode(errors="replace")) <= 3 * LONGEST_TEXT + 99 for c in comments)
+    assert all(0 < len(c["problem"].encode(errors="replace")) <= 3 * JsonForm.longest_text + 99 for c in comments)
     critique = read_comments(text, CODE)
     assert critique is not None
     kept = [c for c in comments if c["problem"].strip()]

@@ -11,12 +11,12 @@ and the line it is to write about by the constraint alone. The pointer reads its
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from momus.critics.constrained import CommentState, JsonComments
+from momus.critics.constrained import JsonComments
 from momus.critics.prompted import (
     UNREADABLE,
     PromptedConfig,
@@ -33,6 +33,7 @@ from momus.errors import UserError
 from momus.lm.chats.local import LocalChat
 from momus.lm.chats.protocol import Chat, Question
 from momus.lm.constraint import Vocabulary
+from momus.lm.json_form import FormState
 from momus.lm.local.adapter_base import base_path, is_adapter
 from momus.lm.pointers import line_pointer
 from momus.lm.pointers.line_pointer import LINE_POINTER_FILE, BaseIdentity, LinePointer, read_base
@@ -209,10 +210,10 @@ class OneComment(JsonComments):
         super().__init__(answer, vocabulary, ends)
         self._lines = {line: self._lines[line]}
 
-    def _find_rests(self, state: CommentState) -> dict[bytes, CommentState]:
-        """Return what may follow: not an empty list."""
-        rests = super()._find_rests(state)
-        return {rest: after for rest, after in rests.items() if state.part != "start" or after.part != "end"}
+    def options(self, place: Hashable) -> Mapping[bytes, FormState]:
+        """Return what may stand at a place: not an empty list."""
+        options = super().options(place)
+        return {text: after for text, after in options.items() if place != self.beginning() or after.part != "end"}
 
 
 def likeliest_lines(log_odds: Sequence[float]) -> dict[int, float]:

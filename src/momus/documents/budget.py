@@ -63,6 +63,11 @@ def fill(sizes: Sequence[int], total: int) -> list[int]:
     return shares
 
 
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a text, without the spaces between them."""
+    return [sentence for sentence in _SENTENCE.split(text.strip()) if sentence]
+
+
 def excerpt(document: Document, count: Count, budget: int) -> Excerpt:
     """Return as much of a document as a budget allows.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from momus.documents.constrained import JsonFeedback, quotable_passages
 from momus.documents.document import Document, Language
 from momus.documents.drafts import read_feedback, read_given
 from momus.documents.feedback import Feedback, checked, question, read_answer
@@ -71,7 +73,8 @@ def by_model(
     """
     frame = asker.count("")
     text, share = question(document, rubric, language, lambda text: asker.count(text) - frame, budget - frame)
-    [answer] = asker.ask([text], lambda _, value: read_answer(value, rubric, language))
+    form = partial(JsonFeedback, quotable_passages(document, text), rubric)
+    [answer] = asker.ask([text], lambda _, value: read_answer(value, rubric, language), form)
     if answer is None and asker.problem:
         more = ": raise --answer-tokens" if "tokens" in asker.problem or "cut off" in asker.problem else ""
         raise UserError(f"{model} gave no feedback: {asker.problem}{more}")

@@ -6,14 +6,17 @@ import hashlib
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from momus.errors import Notice, UserError
 from momus.lm.chats.costs import OVER_BUDGET, SPENT
 from momus.lm.chats.protocol import Answer, Chat, Question
 from momus.lm.chats.reading import json_values
 from momus.records import Message
+
+if TYPE_CHECKING:
+    from momus.lm.constraint import Constraint, Vocabulary
 
 T = TypeVar("T")
 
@@ -54,12 +57,18 @@ class JsonAsker:
         self._chat, self._config, self._noted = chat, config or AskConfig(), False
         self.problem = ""
 
-    def ask(self, questions: Sequence[str], read: Callable[[int, Any], T | None]) -> list[T | None]:
+    def ask(
+        self,
+        questions: Sequence[str],
+        read: Callable[[int, Any], T | None],
+        constraint: Callable[[Vocabulary, frozenset[int]], Constraint] | None = None,
+    ) -> list[T | None]:
         """Ask every question until its answer can be parsed.
 
         Args:
             questions: The questions; an answer depends on its question and the seed alone.
             read: Turns a JSON value in reply to question i into an answer, or None if it has another form.
+            constraint: What a model of this process keeps to; see `Question`.
 
         Returns:
             One answer per question; None if the question does not fit the model or every attempt failed.
@@ -74,7 +83,7 @@ class JsonAsker:
         for attempt in range(self._config.attempts):
             for start in range(0, len(waiting), self._config.batch):
                 group = waiting[start : start + self._config.batch]
-                asked = [self._question(questions[i], attempt, last[i]) for i in group]
+                asked = [replace(self._question(questions[i], attempt, last[i]), constraint=constraint) for i in group]
                 for i, answer in zip(group, self._chat.answer(asked), strict=True):
                     if answer.problem == OVER_BUDGET:
                         raise UserError(f"{self._chat.name}: {SPENT}")
