@@ -23,6 +23,7 @@ from momus.label.database import Database
 from momus.label.feedback.routes import FEEDBACK_ROUTES
 from momus.label.kinds import ADJUDICATION, KINDS, check
 from momus.label.owner import overview
+from momus.label.owner.figures import Draw, Figures
 from momus.label.owner.routes import OWNER_ROUTES
 from momus.label.owner.side_by_side import adjudication_view
 from momus.label.pages import page, wanted_language
@@ -39,7 +40,12 @@ SEAL_SECONDS = 2.0
 
 
 def make_app(
-    database: Database, store: Store, site: Site, models: Models | None = None, runner: Runner | None = None
+    database: Database,
+    store: Store,
+    site: Site,
+    models: Models | None = None,
+    runner: Runner | None = None,
+    draw: Draw | None = None,
 ) -> Starlette:
     """Return the application.
 
@@ -49,6 +55,7 @@ def make_app(
         site: Where it is reached.
         models: What labelers may ask while they work; None leaves those buttons out.
         runner: What runs the code they see; None leaves the button out.
+        draw: What draws the figures of the dashboard; None leaves them out.
     """
 
     @asynccontextmanager
@@ -75,6 +82,7 @@ def make_app(
     app.state.people = People(database)
     app.state.probes = Probes(database, models) if models else None
     app.state.runner = runner
+    app.state.figures = Figures(database, draw) if draw else None
     app.state.joins = Limiter(20, 60)
     app.state.asks = Limiter(20, 60)
     app.state.requests = Limiter(1200, 60)

@@ -20,7 +20,7 @@ from momus.files import write_lines, write_text
 from momus.label import kinds
 from momus.label.database import Database, Row, Transaction
 from momus.label.feedback.deciding import decided
-from momus.label.owner.overview import in_item_order
+from momus.label.owner.agreement import in_item_order
 from momus.label.rules import standing
 from momus.label.verify import verify
 from momus.label.views import prefill_use, prefilled_comments

@@ -11,6 +11,7 @@ import uvicorn
 from momus.errors import UserError
 from momus.label.app import make_app
 from momus.label.database import Database
+from momus.label.owner.figures import Draw
 from momus.label.people import OWNER_INVITATION_SECONDS, People
 from momus.label.probe import Models
 from momus.label.running import Runner
@@ -74,7 +75,9 @@ def owner_link(database: Database, site: Site, kind: Literal["first", "new"] = "
     return f"{site.origins[0]}/join/{people.invite('owner', 'terminal', None, OWNER_INVITATION_SECONDS)}"
 
 
-def serve(config: ServeConfig, models: Models | None = None, runner: Runner | None = None) -> None:
+def serve(
+    config: ServeConfig, models: Models | None = None, runner: Runner | None = None, draw: Draw | None = None
+) -> None:
     """Serve until interrupted."""
     site = site_of(config)
     database = open_store(config.database)
@@ -83,8 +86,9 @@ def serve(config: ServeConfig, models: Models | None = None, runner: Runner | No
     logging.getLogger("uvicorn.access").disabled = True
     try:
         uvicorn.run(
-            make_app(database, store, site, models, runner), host=config.host, port=config.port, log_level="warning",
-            access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
+            make_app(database, store, site, models, runner, draw), host=config.host, port=config.port,
+            log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+            timeout_graceful_shutdown=5,
         )  # fmt: skip
     finally:
         database.close()

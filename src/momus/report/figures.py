@@ -22,6 +22,7 @@ from momus.stats.text import NOT_DETERMINED, interval_text
 # Stand-ins that matplotlib can draw with; the page's style sheet has the colours, for light and dark.
 _INK, _FAINT, _GRID, _ACCENT, _SECOND = "#010101", "#020202", "#030303", "#040404", "#050505"
 _VARIABLES = {_INK: "--ink", _FAINT: "--faint", _GRID: "--grid", _ACCENT: "--accent", _SECOND: "--second"}
+_LIGHT = {"--ink": "#1b1f23", "--faint": "#586069", "--grid": "#d0d7de", "--accent": "#00695c", "--second": "#b45309"}
 
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -217,6 +218,14 @@ def _outside(box: _Box, frame: _Box) -> float:
 def _running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     kernel = np.ones(width)
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+
+
+def standalone(svg: str) -> str:
+    """Return a figure as a file of its own: with a namespace, and with the colours of a light page."""
+    colors = "".join(f"{name}:{color};" for name, color in _LIGHT.items())
+    head, _, body = str(svg).partition(">")
+    head = head.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return f"{head}><style>svg{{{colors}font-family:system-ui,sans-serif}}</style>{body}"
 
 
 def _svg(figure: Figure, name: str, words: str) -> Markup:

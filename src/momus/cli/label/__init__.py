@@ -51,6 +51,7 @@ class Serve(OnDatabase):
 
     def run(self) -> int:
         """Print where it is and serve until interrupted."""
+        from momus.cli.label.owner import figures_drawer
         from momus.cli.shared.output import say
         from momus.label.probe import open_models
         from momus.label.running import open_runner
@@ -71,7 +72,7 @@ class Serve(OnDatabase):
         say(f"The workbench is at {site.origins[0]}/ (Ctrl+C ends it; nothing is lost).")
         if link:
             say(f"It has no owner yet. This link signs you in as its owner, once, within 15 minutes:\n{link}")
-        serve(config, models, runner)
+        serve(config, models, runner, figures_drawer())
         return 0
 
 

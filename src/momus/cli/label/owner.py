@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 from momus.cli.label.database import OnDatabase
 from momus.errors import UserError
+
+if TYPE_CHECKING:
+    from momus.label.database import Database
+    from momus.label.owner.figures import Draw, Drawn
+    from momus.label.owner.series import Series
+    from momus.label.texts import Words
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,8 @@ class Status(OnDatabase):
     """As CSV."""
     json: bool = False
     """As one JSON object."""
+    figures: Path | None = None
+    """A folder for figures (SVG) and their numbers (CSV): progress, time, prefills, win rates, drift."""
 
     def run(self) -> int:
         """Print the tables."""
@@ -68,6 +77,8 @@ class Status(OnDatabase):
         database = self.open()
         try:
             shown = overview(database)
+            if self.figures:
+                _write_figures(database, self.figures)
         finally:
             database.close()
         if self.csv:
@@ -75,13 +86,44 @@ class Status(OnDatabase):
         elif self.json:
             print(json.dumps(shown, ensure_ascii=False))
         else:
-            for name in ("progress", "people", "agreement"):
+            for name in ("progress", "people", "agreement", "labelers"):
                 if rows := shown[name]:
                     table = Table(*rows[0], title=name, title_justify="left")
                     for row in rows:
                         table.add_row(*map(_cell, row.values()))
                     show(table)
         return 0
+
+
+def figures_drawer() -> Draw | None:
+    """Return what draws figures, where matplotlib is installed."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        return None
+
+    def draw(rows: Series, words: Words) -> Mapping[str, Drawn]:
+        from momus.report.labeling import draw_labeling
+
+        return draw_labeling(rows, words)
+
+    return draw
+
+
+def _write_figures(database: Database, folder: Path) -> None:
+    from momus.cli.shared.output import say
+    from momus.files import write_text
+    from momus.label.owner.figures import rows_as_csv
+    from momus.label.owner.series import series
+    from momus.label.texts import Words
+    from momus.report.labeling import draw_labeling
+
+    rows = series(database)
+    drawn = draw_labeling(rows, Words("en"))
+    for name, figure in drawn.items():
+        write_text(folder / f"{name}.svg", figure.svg)
+        write_text(folder / f"{name}.csv", rows_as_csv(rows[name]))
+    say(f"{len(drawn)} figures are in {folder}, their numbers beside them")
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,14 @@ import csv
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
 from momus.label import kinds
 from momus.label.database import Database, Row, Transaction
-from momus.label.rules import standing
+from momus.label.owner.agreement import agreement_by_labeler, agreement_by_measure, in_item_order, scores_by_measure
 from momus.label.views import prefill_use, prefilled_comments
-from momus.stats.agreement import krippendorff_alpha, preference_agreement
 
 Table = dict[str, Any]
 
@@ -78,12 +76,14 @@ def _overview(transaction: Transaction) -> Table:
         row["day"] = sum(submission["submitted"] > day for submission in of_kind)
         row["median"] = round(median(s["active"] for s in of_kind) / 60, 1) if of_kind else None
     held = transaction.value("SELECT count(*) AS n FROM lease WHERE state = 'held' AND expires > ?", transaction.now())
+    values = scores_by_measure(transaction)
     return {
         "progress": progress,
         "pending": held,
         "people": _people(transaction, work),
-        "agreement": list(_agreement(transaction)),
-        "prefill": _prefill(transaction),
+        "agreement": agreement_by_measure(values),
+        "labelers": agreement_by_labeler(values),
+        "prefill": prefill_totals(transaction),
     }
 
 
@@ -127,61 +127,7 @@ def matches_gold(kind: str, content: Table, arrangement: Table, gold: Table) -> 
     return all(content.get(name) == value for name, value in gold.items())
 
 
-def in_item_order(values: list[Any], arrangement: Table) -> list[Any]:
-    """Turn values in the order shown back into the order of the item."""
-    order = arrangement["order"]
-    return [values[order.index(i)] for i in range(len(order))]
-
-
-def _agreement(transaction: Transaction) -> Iterator[Row]:
-    """Yield agreement on every attribute of comparisons and rankings, over items with two or more judgements."""
-    values: dict[str, list[dict[str, list[float]]]] = defaultdict(list)
-    for item in transaction.rows(
-        "SELECT number, kind FROM item WHERE kind IN ('comparison', 'ranking') AND accepted > 1 AND purpose = 'real'"
-    ):
-        judged: dict[str, dict[str, list[float]]] = defaultdict(dict)
-        for row in standing(transaction, item["number"]):
-            content, arrangement = json.loads(row["content"]), json.loads(row["arrangement"])
-            for name, scores in _scores(item["kind"], content, arrangement).items():
-                judged[name][row["person"]] = scores
-        for name, by_person in judged.items():
-            values[f"{item['kind']}: {name}"].append(by_person)
-    for name, items in sorted(values.items()):
-        pairs = [
-            (scores[i], scores[j])
-            for by_person in items
-            for scores in [[by_person[person] for person in sorted(by_person)]]
-            for i in range(len(scores)) for j in range(i)
-        ]  # fmt: skip
-        labelers = sorted({person for by_person in items for person in by_person})
-        ratings = [
-            [by_person[p][i] if p in by_person else None for by_person in items for i in range(_length(by_person))]
-            for p in labelers
-        ]
-        yield {
-            "measure": name, "n": len(items), "pairwise": preference_agreement(pairs),
-            "alpha": krippendorff_alpha(ratings, "ordinal"),
-        }  # fmt: skip
-
-
-def _length(by_person: dict[str, list[float]]) -> int:
-    return len(next(iter(by_person.values())))
-
-
-def _scores(kind: str, content: Table, arrangement: Table) -> dict[str, list[float]]:
-    """Return the values of each attribute, higher is more, in the item's order."""
-    if kind == "ranking":
-        cards = in_item_order(content["cards"], arrangement)
-        ranks = in_item_order(content["ranks"], arrangement)
-        return {"order": [-float(rank) for rank in ranks], "overall": [float(card["overall"]) for card in cards]}
-    ratings = in_item_order(content["ratings"], arrangement)
-    scores = {name: [float(rating[name]) for rating in ratings] for name in kinds.ATTRIBUTES}
-    if ratings and ratings[0]["cbi"]:
-        scores["cbi"] = [float(value) for rating in ratings for value in rating["cbi"]]
-    return scores
-
-
-def _prefill(transaction: Transaction) -> Row:
+def prefill_totals(transaction: Transaction) -> Row:
     """Return what became of prefilled comments (CriticGPT, figure 4), and comments written with and without them."""
     total = dict.fromkeys(("shown", "kept", "edited", "deleted", "added", "with", "without", "blank"), 0)
     for row in transaction.rows(
@@ -207,14 +153,15 @@ def as_csv(shown: Table) -> str:
     """Return the tables one after the other; cells that a spreadsheet would run as formulas are quoted."""
     out = io.StringIO()
     writer = csv.writer(out)
-    for name in ("progress", "people", "agreement"):
+    for name in ("progress", "people", "agreement", "labelers"):
         rows = shown[name]
         writer.writerow([name, *rows[0]] if rows else [name])
-        writer.writerows(["", *(_harmless(value) for value in row.values())] for row in rows)
+        writer.writerows(["", *(harmless(value) for value in row.values())] for row in rows)
     writer.writerow(["prefill", *shown["prefill"]])
     writer.writerow(["", *shown["prefill"].values()])
     return out.getvalue()
 
 
-def _harmless(value: Any) -> Any:
+def harmless(value: Any) -> Any:
+    """Quote a cell that a spreadsheet would run as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from momus.errors import UserError
 from momus.label.database import Database, Row
 from momus.label.owner import actions, adjudication, overview
+from momus.label.owner.figures import Figures, rows_as_csv
 from momus.label.pages import page
 from momus.label.people import INVITATION_SECONDS, People, Role
 from momus.label.security import RouteRow
@@ -40,7 +41,22 @@ def _done(request: Request) -> tuple[str, int]:
 async def status(request: Request) -> Response:
     """Show the owner how it goes."""
     shown = await run_in_threadpool(overview.overview, _database(request))
-    return page(request, "status", shown=shown)
+    figures: Figures | None = request.app.state.figures
+    drawn = await run_in_threadpool(figures.drawn, request.state.person.language) if figures else {}
+    return page(request, "status", shown=shown, figures=drawn)
+
+
+async def figure(request: Request) -> Response:
+    """Return a figure as SVG, or its numbers as CSV."""
+    figures: Figures | None = request.app.state.figures
+    name, _, kind = request.path_params["name"].rpartition(".")
+    language = request.state.person.language
+    if figures and kind == "svg" and (drawn := (await run_in_threadpool(figures.drawn, language)).get(name)):
+        return Response(drawn.svg, media_type="image/svg+xml")
+    if figures and kind == "csv" and (rows := await run_in_threadpool(figures.rows, name, language)):
+        headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+        return Response(rows_as_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
+    raise HTTPException(404, "error.404")
 
 
 async def status_csv(request: Request) -> Response:
@@ -172,6 +188,7 @@ OWNER_ROUTES: tuple[RouteRow, ...] = (
     ("POST", "/disputes", decide, "adjudicator"),
     ("GET", "/status", status, "owner"),
     ("GET", "/status.csv", status_csv, "owner"),
+    ("GET", "/status/figures/{name}", figure, "owner"),
     ("GET", "/people", people, "owner"),
     ("POST", "/people/invite", invite, "owner"),
     ("POST", "/people/state", set_state, "owner"),
