@@ -17,7 +17,7 @@ from typing import Any, Literal
 from momus.critique import anchor, lines_of
 from momus.label.database import Database, Row, Transaction
 from momus.label.kinds import ADJUDICATION, SurveyItem
-from momus.label.owner.overview import in_item_order
+from momus.label.owner.agreement import in_item_order
 from momus.label.rules import (
     MAY_JUDGE,
     Lease,
