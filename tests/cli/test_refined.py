@@ -5,6 +5,7 @@ import json
 import pytest
 
 from momus.cli import main
+from momus.errors import UserError
 from momus.lm.tiny import TINY
 from support.chat_server import chat_server
 
@@ -54,6 +55,33 @@ def test_a_second_opinion_drops_and_counts_what_falls(code, capsys):
     shown = capsys.readouterr()
     assert "Fails for an empty list." in shown.out and WRONG not in shown.out
     assert "second opinion: 1 of 2 comments fell and are left out" in shown.err
+
+
+@pytest.mark.parametrize(
+    "asked", [["--second-opinion", "m"], ["--score", "answers", "--score-model", "m"]], ids=["second", "score"]
+)
+def test_device_and_precision_are_those_of_a_model_in_this_process_that_is_asked_after_a_server(
+    asked, code, capsys, monkeypatch
+):
+    """A critic on a server, and beside it a model here: the options are for that one, and for no server."""
+    opened = []
+
+    def refuse(model, url=None, **where):
+        opened.append((model, url, where))
+        raise UserError("seen")
+
+    monkeypatch.setattr("momus.critics.refine.open_chat", refuse)
+    monkeypatch.setattr("momus.critics.scores.open.open_chat", refuse)
+    where = ["--device", "cpu", "--precision", "bf16"]
+    with chat_server(_say, "def ") as server:
+        assert main(["review", str(code), "--url", server.url, *asked, *where]) == 2
+        assert opened == [("m", None, {"device": "cpu", "precision": "bf16"})]
+        assert main(["review", str(code), "--url", server.url, *asked, *_on(server.url, asked), *where]) == 2
+    assert "a server decides for itself" in capsys.readouterr().err
+
+
+def _on(url, asked):
+    return ["--second-opinion-url" if "--second-opinion" in asked else "--score-url", url]
 
 
 def test_calibrate_prints_the_dial_without_and_with_and_review_goes_by_the_second(tmp_path, code, capsys):

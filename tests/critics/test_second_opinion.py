@@ -119,7 +119,7 @@ def test_all_models_and_prompts_name_a_critic_with_a_second_opinion() -> None:
 
 def test_contenders_are_without_and_with_and_share_what_the_critic_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
     writer, second = Model("own"), Model("second")
-    monkeypatch.setattr("momus.critics.refine.open_chat", lambda model, url: second)
+    monkeypatch.setattr("momus.critics.refine.open_chat", lambda model, url, **_: second)
     critic = PromptedCritic(writer)
     without, with_it = contenders(critic, Refinement(ScoreSource("probability"), second="second"))
     results = [each.write([TASK, TASK])[1].candidates[0].critique.anchored for each in (without, with_it)]

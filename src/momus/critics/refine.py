@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from momus.critics.critic import Critic, CriticAround
 from momus.critics.prompted import PromptedCritic
@@ -25,11 +25,15 @@ class Refinement:
         score: What scores its comments; None leaves it to the critic's own dial.
         second: The model that gives a second opinion, its folder, GGUF file or name.
         second_url: The server that has it. Neither asks for no second opinion.
+        device: Where models of this process run that are asked after the critic; by default on a GPU if there is one.
+        precision: What they are held and computed in; by default what is faster and loses nothing.
     """
 
     score: ScoreSource | None = None
     second: str | None = None
     second_url: str | None = None
+    device: str | None = None
+    precision: Literal["fp32", "bf16"] | None = None
 
     def __bool__(self) -> bool:
         return self.score is not None or self.second is not None or self.second_url is not None
@@ -53,14 +57,15 @@ def contenders(critic: Critic, refinement: Refinement, asking: Asking | None = N
     """
     writer = innermost(critic)
     chat = writer.chat if isinstance(writer, PromptedCritic) else None
+    where: Any = {"device": refinement.device, "precision": refinement.precision}
     opinions = [critic]
     if refinement.second or refinement.second_url:
-        second = open_chat(refinement.second, refinement.second_url)
+        second = open_chat(refinement.second, refinement.second_url, **where)
         critic = RememberingCritic(critic)
         opinions = [critic, SecondOpinionCritic(critic, asking.around(second) if asking else second, chat)]
     if refinement.score is None:
         return opinions
-    score = open_score(refinement.score, chat, asking)
+    score = open_score(refinement.score, chat, asking, **where)
     return [ScoredCritic(opinion, score) for opinion in opinions]
 
 

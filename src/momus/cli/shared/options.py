@@ -140,7 +140,11 @@ class AnyCriticOptions(CriticOptions):
     """A file with the house's own rules, for a model that chats."""
 
     def __post_init__(self) -> None:
-        self.check_used(self.url is None)
+        self.check_used(self.runs_here())
+
+    def runs_here(self) -> bool:
+        """Return whether a model is in this process."""
+        return self.url is None
 
     def is_prompted(self) -> bool:
         """Return whether the critic is prompted."""
@@ -175,6 +179,10 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
 
         object.__setattr__(self, "model", self.model or BASE)  # it is an abbreviation of the two
 
+    def runs_here(self) -> bool:
+        """Return whether a model is in this process: the critic, or one that is asked after it."""
+        return super().runs_here() or self.asks_here()
+
     def source(self) -> RewardSource:
         """Return where the reward model of a critic that searches is, if anywhere: not one that only scores."""
         from momus.search.result import RewardSource
@@ -189,7 +197,7 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
         """
         if self.score == "samples" and (self.samples or 1) < 2 and self.is_prompted():
             raise UserError("--score samples needs several of a model that chats: --samples 8, for one")
-        return self.refinement(super().source())
+        return self.refinement(super().source(), self)
 
     def prompted(self) -> PromptedConfig | None:
         """Return how a model that chats is asked; None where no option says."""

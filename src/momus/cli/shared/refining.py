@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from momus.cli.shared.options import LocalOptions
     from momus.critics.refine import Refinement
     from momus.search.result import RewardSource
 
@@ -27,8 +28,17 @@ class RefiningOptions:
     second_opinion_url: str | None = None
     """The server that has it."""
 
-    def refinement(self, reward: RewardSource) -> Refinement | None:
+    def asks_here(self) -> bool:
+        """Return whether a model in this process is asked after the critic."""
+        second = self.second_opinion is not None and self.second_opinion_url is None
+        return second or (self.score_model is not None and self.score_url is None)
+
+    def refinement(self, reward: RewardSource, here: LocalOptions) -> Refinement | None:
         """Return what comes after a critic wrote; None for nothing.
+
+        Args:
+            reward: The reward model of --score reward.
+            here: How models run in this process.
 
         Raises:
             UserError: The options do not go together.
@@ -43,4 +53,4 @@ class RefiningOptions:
         if self.score is not None:
             used = {"reward": reward} if self.score == "reward" else {}
             source = ScoreSource(self.score, self.score_model, self.score_url, **used)
-        return Refinement(source, self.second_opinion, self.second_opinion_url) or None
+        return Refinement(source, self.second_opinion, self.second_opinion_url, here.device, here.precision) or None

@@ -51,13 +51,22 @@ class ScoreSource:
             raise UserError(f"--score {self.kind} {needs}")
 
 
-def open_score(source: ScoreSource, chat: Chat | None = None, asking: Asking | None = None) -> CommentScore:
+def open_score(
+    source: ScoreSource,
+    chat: Chat | None = None,
+    asking: Asking | None = None,
+    *,
+    device: str | None = None,
+    precision: Literal["fp32", "bf16"] | None = None,
+) -> CommentScore:
     """Open a score.
 
     Args:
         source: Which.
         chat: The critic's own, where it has one.
         asking: What is put around another model's chat.
+        device: Where another model of this process runs; by default on a GPU if there is one.
+        precision: What it is held and computed in; by default what is faster and loses nothing.
 
     Raises:
         UserError: The model is missing, cannot be loaded or not be reached.
@@ -67,7 +76,7 @@ def open_score(source: ScoreSource, chat: Chat | None = None, asking: Asking | N
     if source.kind == "reward":
         return _open_reward(source.reward)
     if source.model or source.url:
-        chat = open_chat(source.model, source.url)
+        chat = open_chat(source.model, source.url, device=device, precision=precision)
         chat = asking.around(chat) if asking else chat
     if chat is None:
         raise UserError(f"--score {source.kind} asks a model that chats: name one with --score-model or --score-url")
