@@ -197,7 +197,7 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
         """
         if self.score == "samples" and (self.samples or 1) < 2 and self.is_prompted():
             raise UserError("--score samples needs several of a model that chats: --samples 8, for one")
-        return self.refinement(super().source(), self)
+        return self.refinement(super().source(), self.device, self.precision)
 
     def prompted(self) -> PromptedConfig | None:
         """Return how a model that chats is asked; None where no option says."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from momus.cli.shared.options import LocalOptions
     from momus.critics.refine import Refinement
     from momus.search.result import RewardSource
 
@@ -33,12 +32,15 @@ class RefiningOptions:
         second = self.second_opinion is not None and self.second_opinion_url is None
         return second or (self.score_model is not None and self.score_url is None)
 
-    def refinement(self, reward: RewardSource, here: LocalOptions) -> Refinement | None:
+    def refinement(
+        self, reward: RewardSource, device: str | None, precision: Literal["fp32", "bf16"] | None
+    ) -> Refinement | None:
         """Return what comes after a critic wrote; None for nothing.
 
         Args:
             reward: The reward model of --score reward.
-            here: How models run in this process.
+            device: Where models in this process run.
+            precision: What they are held and computed in.
 
         Raises:
             UserError: The options do not go together.
@@ -53,4 +55,4 @@ class RefiningOptions:
         if self.score is not None:
             used = {"reward": reward} if self.score == "reward" else {}
             source = ScoreSource(self.score, self.score_model, self.score_url, **used)
-        return Refinement(source, self.second_opinion, self.second_opinion_url, here.device, here.precision) or None
+        return Refinement(source, self.second_opinion, self.second_opinion_url, device, precision) or None
