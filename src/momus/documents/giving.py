@@ -132,7 +132,8 @@ def check_undecided(target: Path) -> None:
 def places_in(folder: Path, out: Path | None) -> dict[Path, Path]:
     """Return the documents of a folder, in any depth, and where feedback on each is kept.
 
-    Hidden files, what an office program keeps beside an open document, and what `momus feedback` wrote are left out.
+    Hidden files, what an office program keeps beside an open document, what `momus feedback` wrote and links that lead
+    out of the folder are left out.
 
     Raises:
         UserError: There are none, or two of them would be kept in one place.
@@ -140,7 +141,8 @@ def places_in(folder: Path, out: Path | None) -> dict[Path, Path]:
     places: dict[Path, Path] = {}
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith((".", "~")) for part in path.relative_to(folder).parts)
-        if not hidden and path.suffix.casefold() in SUFFIXES and path.is_file() and ".feedback." not in path.name:
+        is_document = path.suffix.casefold() in SUFFIXES and path.is_file() and ".feedback." not in path.name
+        if is_document and not hidden and path.resolve().is_relative_to(folder.resolve()):
             places[path] = place_of(path, None, out)
     if not places:
         raise UserError(f"{folder}: no documents in it ({', '.join(SUFFIXES)})")

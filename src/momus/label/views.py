@@ -226,14 +226,20 @@ def _comparison(item: kinds.ComparisonItem, arrangement: Mapping[str, Any], word
 
 
 def _comments(text: str, answer: str) -> View:
-    """Return a critique for display; lines are None where the quote is not in the answer."""
-    critique = parse_critique(text, answer)
+    """Return a critique for display; lines are None where the quote is not in the answer.
+
+    Ends of lines, spaces before them and blank lines are the same whoever wrote it: models and people differ in them.
+    """
+    critique = parse_critique(text if "\r" in answer else text.replace("\r\n", "\n").replace("\r", "\n"), answer)
     comments = []
     for comment in critique.comments:
         lines = None if comment.span is None else lines_of(comment.span, answer)
         place = None if lines is None else [lines[0] + 1, lines[-1] + 1]
-        comments.append({"highlight": comment.highlight, "text": comment.text, "lines": place})
-    return {"comments": comments, "closing": critique.closing}
+        comments.append(
+            {"highlight": comment.highlight.rstrip(), "text": kinds.one_paragraph(comment.text), "lines": place}
+        )
+    paragraphs = [kinds.one_paragraph(part) for part in critique.closing.split("\n\n") if part.strip()]
+    return {"comments": comments, "closing": "\n\n".join(paragraphs)}
 
 
 def _review(item: kinds.ReviewItem, arrangement: Mapping[str, Any], words: Words) -> View:

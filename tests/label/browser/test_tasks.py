@@ -386,6 +386,16 @@ def test_declining_asks_why(bench, sign_in):
     assert page.locator("button[value=edit]").count() == 0
 
 
+def feedback_of(text):
+    """Return a draft in which everything that a document, a model or a person wrote is one text."""
+    item = ITEMS["feedback"]
+    points = [{"text": f"{text} point", "details": [f"{text} detail"], "quote": ""}]
+    sections = [{**section, "points": points} for section in item["feedback"]["sections"]]
+    pieces = [{"kind": kind, "text": f"{text} {kind}"} for kind in ("title", "heading", "paragraph")]
+    feedback = {**item["feedback"], "document": text, "title": text, "author": text, "sections": sections}
+    return {**item, "document": {**item["document"], "name": text, "pieces": pieces}, "feedback": feedback}
+
+
 @pytest.mark.parametrize("nasty", [
     "<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "![x](http://127.0.0.1:1/x.png)",
     "[a](javascript:alert(1))", "<svg onload=alert(1)>", "</script><script>alert(1)</script>", "{{7*7}}", "a\u202eb",
@@ -401,6 +411,9 @@ def test_texts_of_strangers_do_nothing(bench, sign_in, nasty):
         NewItem("tamper", {"task": task}), NewItem("demonstration", {"prompt": nasty}),
         NewItem("ranking", {"prompt": nasty, "candidates": [nasty, nasty + " "]}),
         NewItem("survey", {"title": nasty, "text": nasty, "questions": [{"name": "a", "text": nasty}]}),
+        NewItem("edit", {"prompt": nasty, "answer": nasty}), NewItem("break", {"about": nasty}),
+        NewItem("found", {"task": task, "reason": nasty}), NewItem("prompt", {"about": nasty}),
+        NewItem("feedback", feedback_of(nasty)),
     ]  # fmt: skip
     bench.database.write(lambda t: t.run("UPDATE item SET state = 'paused'"))
     bench.store.add_items(items, "x", "o")
@@ -410,6 +423,11 @@ def test_texts_of_strangers_do_nothing(bench, sign_in, nasty):
         start(page, item.kind)
         page.wait_for_timeout(100)
         assert page.locator("#work img, #work script, #work svg").count() == 0
+    page.click("text=Approve: it may be passed on")
+    page.click("text=Submit")
+    page.click("text=See it to print")
+    page.wait_for_selector(".sheet")
+    assert page.locator("main img, main script, main svg").count() == 0
     # requests elsewhere, dialogs and lines on the console fail the test at its end
 
 
