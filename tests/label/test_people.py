@@ -3,8 +3,9 @@
 import pytest
 
 from momus.errors import UserError
+from momus.label import schema
 from momus.label.audit import digest, log, seal
-from momus.label.people import IDLE_SECONDS, INVITATION_SECONDS, SESSION_SECONDS
+from momus.label.people import IDLE_SECONDS, INVITATION_SECONDS, SESSION_SECONDS, People
 from momus.label.rules import NewItem, RefusedError
 from momus.label.schema import SCHEMA_VERSION, back_up, migrate, open_database
 from momus.label.store import Store
@@ -129,6 +130,37 @@ def test_a_newer_database_is_refused(database):
 
 def test_migrating_twice_does_nothing(database):
     migrate(database)
+
+
+def test_a_database_of_every_released_schema_is_migrated_after_a_copy(address, clock, monkeypatch):
+    for version in range(1, SCHEMA_VERSION):
+        with monkeypatch.context() as patch:
+            patch.setattr(schema, "_STEPS", schema._STEPS[:version])
+            patch.setattr(schema, "SCHEMA_VERSION", version)
+            database = open_database(address, clock)
+            migrate(database)
+        store, people = Store(database), People(database)
+        store.add_items([NewItem("demonstration", {"prompt": "p"})], "b", "o")
+        person = people.person(people.join(people.invite("labeler", "o"), "kim", "en")).id
+        lease = store.claim(person, "demonstration", lambda *_: {})
+        store.submit(lease.token, person, "r", {"answer": "a"}, 0, lambda *given: given[-1])
+        last = verify(database)[2]
+        migrate(database)
+        migrate(database)
+        assert verify(database) == ([], 4, last)
+        assert database.read(lambda t: t.value("SELECT value FROM setting WHERE name = 'schema'")) == str(
+            SCHEMA_VERSION
+        )
+        for table in ("submission", "grade"):
+            assert database.read(lambda t, table=table: t.rows(f"SELECT * FROM {table}")) is not None
+        with pytest.raises(Exception, match="never changed"):
+            database.write(lambda t: t.run("DELETE FROM submission"))
+        database.close()
+        if "://" not in address:
+            copy = open_database(f"{address}.v{version}.bak", clock)
+            assert copy.read(lambda t: t.value("SELECT value FROM setting WHERE name = 'schema'")) == str(version)
+            assert copy.read(lambda t: t.value("SELECT count(*) AS n FROM submission")) == 1
+            copy.close()
 
 
 def test_a_copy_made_while_others_write_is_whole(tmp_path):

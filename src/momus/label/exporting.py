@@ -50,7 +50,7 @@ def export(database: Database, out: Path) -> dict[str, int]:
 
 def _all(transaction: Transaction) -> dict[str, list[str]]:
     files: dict[str, list[str]] = defaultdict(list)
-    for item in transaction.rows("SELECT * FROM item WHERE purpose <> 'training' ORDER BY number"):
+    for item in transaction.rows("SELECT * FROM item WHERE purpose IN ('real', 'gold') ORDER BY number"):
         if item["kind"] == kinds.ADJUDICATION:
             continue
         payload: Any = kinds.KINDS[item["kind"]].item.model_validate(json.loads(item["payload"]))

@@ -19,6 +19,8 @@ from momus.label.kinds import KINDS
 from momus.label.rules import NewItem, Purpose
 from momus.records import Comparison, Demonstration, Judgement, Prompt, Ranking, Record, Tamper, Task
 
+SCREENED = ("survey", "ranking", "demonstration")
+"""What candidates are screened by (owner/screening.py)."""
 LOW = 3
 """An answer rated so, from 1 to 7, or lower is worth a search for its bug."""
 _MOST_CANDIDATES = 9
@@ -33,7 +35,7 @@ def read_items(
         name: A file, or what `momus data` reads; of the kind feedback a folder of documents and their feedback.
         kind: What is to be done with them.
         want: Judgements for each.
-        purpose: Whether they are real, gold or training items.
+        purpose: Whether they are real, gold, training or screening items.
         critiques: For critiques to start from or to compare: who wrote them, and the file by `momus critique`.
 
     Raises:
@@ -53,7 +55,7 @@ def read_items(
     if not payloads:
         raise UserError(f"{name}: nothing in it can become an item of the kind {kind!r}")
     items = [NewItem(kind, _checked(name, kind, payload), want, purpose) for payload in payloads]
-    if purpose != "real":
+    if purpose != "real" and (purpose, kind) != ("screening", "demonstration"):
         raise UserError(f"{name}: {purpose} items are JSON Lines of the kind's own fields and `gold`")
     return items
 
@@ -108,9 +110,29 @@ def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 def _own_item(place: str, row: dict[str, Any], kind: str, want: int, purpose: Purpose) -> NewItem:
     gold = row.pop("gold", None)
-    if purpose != "real" and not isinstance(gold, dict):
+    if purpose == "screening" and kind not in SCREENED:
+        raise UserError(f"--kind {kind}: candidates are screened by {', '.join(SCREENED)}")
+    without = purpose == "screening" and kind != "ranking" and gold is None
+    if purpose != "real" and not without and not isinstance(gold, dict):
         raise UserError(f"{place}: gold: an object with the expected fields of the judgement is needed")
-    return NewItem(kind, _checked(place, kind, row), want, purpose, gold)
+    payload = _checked(place, kind, row)
+    if isinstance(gold, dict):
+        _check_gold(place, kind, payload, gold)
+    return NewItem(kind, payload, want, purpose, gold)
+
+
+def _check_gold(place: str, kind: str, payload: Mapping[str, Any], gold: Mapping[str, Any]) -> None:
+    """Raise UserError where what is expected could not be compared with what a labeler gives."""
+    if kind == "ranking":
+        ranks = gold.get("ranks")
+        count = len(payload["candidates"])
+        if not isinstance(ranks, list) or len(ranks) != count or not all(isinstance(rank, int) for rank in ranks):
+            raise UserError(f"{place}: gold: ranks: {count} places are needed")
+    elif kind == "survey":
+        values = gold.get("values")
+        names = {question["name"] for question in payload["questions"]}
+        if not isinstance(values, dict) or not values or not set(values) <= names:
+            raise UserError(f"{place}: gold: values: expected answers to {', '.join(sorted(names))} are needed")
 
 
 def _checked(place: str, kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:

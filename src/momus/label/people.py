@@ -14,9 +14,10 @@ from momus.errors import UserError
 from momus.label.audit import digest, log
 from momus.label.database import Database, Row, Transaction
 
-Role = Literal["labeler", "adjudicator", "owner"]
-RANK = {"labeler": 0, "adjudicator": 1, "owner": 2}
-"""Each role may do what those before it may: adjudicators also decide where labelers disagree, owners everything."""
+Role = Literal["candidate", "labeler", "adjudicator", "owner"]
+RANK: dict[Role, int] = {"candidate": 0, "labeler": 1, "adjudicator": 2, "owner": 3}
+"""Each role may do what those before it may: candidates are screened, adjudicators also decide where labelers disagree,
+owners do everything."""
 
 INVITATION_SECONDS = 7 * 86400.0
 OWNER_INVITATION_SECONDS = 15 * 60.0

@@ -13,7 +13,7 @@ from momus.errors import UserError
 from momus.label.audit import digest, log
 from momus.label.database import Row, Transaction
 
-Purpose = Literal["real", "gold", "training"]
+Purpose = Literal["real", "gold", "training", "screening"]
 Verdict = Literal["approved", "returned", "rejected"]
 STRUCK = ("returned", "rejected")
 """Verdicts after which a judgement no longer counts."""
@@ -275,6 +275,11 @@ def check_active(transaction: Transaction, person: str) -> None:
 def is_paused(transaction: Transaction) -> bool:
     """Whether the owner has paused the whole project."""
     return transaction.value("SELECT value FROM setting WHERE name = 'paused'") is not None
+
+
+def is_candidate(transaction: Transaction, person: str) -> bool:
+    """Whether somebody is still being screened: candidates do the screening and nothing else, others none of it."""
+    return bool(transaction.value("SELECT role FROM person WHERE id = ?", person) == "candidate")
 
 
 def to_json(value: Any) -> str:

@@ -60,8 +60,16 @@ CREATE TABLE audit (
 CREATE INDEX audit_unsealed ON audit (number) WHERE position IS NULL
 """
 
-_KEPT = ("submission", "review")
-_STEPS = (_V1,)
+_V2 = """
+CREATE TABLE grade (
+    number {serial}, submission TEXT NOT NULL REFERENCES submission(id), grader TEXT NOT NULL, score INTEGER NOT NULL,
+    at REAL NOT NULL);
+CREATE INDEX grade_submission ON grade (submission)
+"""
+
+_STEPS = (_V1, _V2)
+_KEPT = (("submission", "review"), ("grade",))
+"""The tables of each step whose rows are never changed or removed."""
 SCHEMA_VERSION = len(_STEPS)
 
 _SERIAL = {
@@ -145,28 +153,27 @@ def _upgrade(transaction: Transaction) -> None:
             text = text.replace("REAL", "DOUBLE PRECISION").replace(" INTEGER", " BIGINT")
         for statement in text.split(";"):
             transaction.run(statement)
-        if number == 1:
-            _refuse_changes(transaction, dialect)
+        if number == 1 and dialect == "postgresql":
+            transaction.run(
+                "CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
+                "'BEGIN RAISE EXCEPTION ''judgements are never changed''; END'"
+            )
+        for table in _KEPT[number - 1]:
+            _refuse_changes(transaction, dialect, table)
     transaction.run("DELETE FROM setting WHERE name = 'schema'")
     transaction.run("INSERT INTO setting VALUES ('schema', ?)", str(SCHEMA_VERSION))
 
 
-def _refuse_changes(transaction: Transaction, dialect: str) -> None:
-    """Have the database itself refuse to change or remove a judgement."""
-    if dialect == "postgresql":
-        transaction.run(
-            "CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
-            "'BEGIN RAISE EXCEPTION ''judgements are never changed''; END'"
-        )
-    for table in _KEPT:
-        for change in ("UPDATE", "DELETE"):
-            name = f"{table}_{change.lower()}_refused"
-            if dialect == "postgresql":
-                transaction.run(
-                    f"CREATE TRIGGER {name} BEFORE {change} ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_change()"
-                )
-            else:
-                transaction.run(
-                    f"CREATE TRIGGER {name} BEFORE {change} ON {table} "
-                    "BEGIN SELECT RAISE(ABORT, 'judgements are never changed'); END"
-                )
+def _refuse_changes(transaction: Transaction, dialect: str, table: str) -> None:
+    """Have the database itself refuse to change or remove a row of a table."""
+    for change in ("UPDATE", "DELETE"):
+        name = f"{table}_{change.lower()}_refused"
+        if dialect == "postgresql":
+            transaction.run(
+                f"CREATE TRIGGER {name} BEFORE {change} ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_change()"
+            )
+        else:
+            transaction.run(
+                f"CREATE TRIGGER {name} BEFORE {change} ON {table} "
+                "BEGIN SELECT RAISE(ABORT, 'judgements are never changed'); END"
+            )

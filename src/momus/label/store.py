@@ -11,7 +11,8 @@ Rules, each kept by one transaction:
   reply.
 * Nothing is changed. A correction is a new revision that supersedes the last; a reviewer's verdict is a row of its own.
 
-Training items come first, each labeler once; then, about every tenth time, a gold item; both have no limit of labelers
+Candidates do screening items, and nobody else does. Training items come first, each labeler once; then, about every
+tenth time, a gold item; all of these have no limit of labelers
 and look like any other. A held item is resumed, with its draft.
 """
 
@@ -44,6 +45,7 @@ from momus.label.rules import (
     find_room,
     has_room,
     insert_lease,
+    is_candidate,
     is_paused,
     keep,
     last_verdict,
@@ -269,7 +271,7 @@ class Store:
 
         def work(transaction: Transaction) -> list[Queue]:
             now = transaction.now()
-            project_paused = is_paused(transaction)
+            project_paused, candidate = is_paused(transaction), is_candidate(transaction, person)
             done = {
                 row["kind"]: row["count"]
                 for row in transaction.rows(
@@ -282,8 +284,8 @@ class Store:
                 f"SELECT kind, sum(CASE WHEN state = 'open' AND (purpose <> 'real' OR {TAKEN} < want) THEN 1 ELSE 0 "
                 "END) AS room, sum(CASE WHEN state = 'open' THEN 1 ELSE 0 END) AS total, "
                 "sum(CASE WHEN state = 'paused' THEN 1 ELSE 0 END) AS paused "
-                f"FROM item WHERE state <> 'done' AND {MAY_JUDGE} GROUP BY kind",
-                now, person, person, person,
+                f"FROM item WHERE state <> 'done' AND (purpose = 'screening') = ? AND {MAY_JUDGE} GROUP BY kind",
+                now, person, candidate, person, person,
             )  # fmt: skip
             open_items = {row["kind"]: row for row in rows}
             holding = transaction.rows(
@@ -292,7 +294,10 @@ class Store:
                 person, now,
             )  # fmt: skip
             held = {row["kind"] for row in holding}
-            known = transaction.rows("SELECT DISTINCT kind FROM item WHERE kind <> ? ORDER BY kind", ADJUDICATION)
+            known = transaction.rows(
+                "SELECT DISTINCT kind FROM item WHERE kind <> ? AND (purpose = 'screening') = ? ORDER BY kind",
+                ADJUDICATION, candidate,
+            )  # fmt: skip
             queues = []
             for kind in [row["kind"] for row in known]:
                 row = open_items.get(kind, {"room": 0, "total": 0, "paused": 0})
@@ -308,6 +313,8 @@ class Store:
         transaction.run("UPDATE lease SET expires = ? WHERE token = ?", transaction.now() + self.lease_seconds, token)
 
     def _purposes(self, transaction: Transaction, person: str, kind: str) -> tuple[Purpose, ...]:
+        if is_candidate(transaction, person):
+            return ("screening",)
         done = transaction.value(
             "SELECT count(*) AS count FROM submission JOIN item ON item.number = submission.item "
             "WHERE submission.person = ? AND kind = ? AND purpose = 'real' AND revision = 0",

@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from momus.cli.label.database import OnDatabase
-from momus.cli.label.owner import Backup, Erase, Invite, Pause, Redo, Resume, Revoke, Status, Verify
+from momus.cli.label.owner import Backup, Erase, Invite, Pause, Redo, Resume, Revoke, Screening, Status, Verify
 from momus.cli.shared.options import FLAT, LocalOptions
 from momus.errors import UserError
 
@@ -89,8 +89,9 @@ class Import(OnDatabase):
     """How many judgements each item gets."""
     batch: str = ""
     """A name for what is added together; by default the file's name. The same item is added to a batch once."""
-    purpose: Literal["real", "gold", "training"] = "real"
-    """Gold items check labelers among the real ones; training items come first and show their expected result."""
+    purpose: Literal["real", "gold", "training", "screening"] = "real"
+    """Gold items check labelers among the real ones; training items come first and show their expected result;
+    screening items are what candidates do."""
     critiques: tuple[str, ...] = ()
     """NAME=FILE for each writer of critiques (momus critique, momus label export): of the kind critique the first is
     what a random half starts from, of the kind comparison up to four are compared."""
@@ -163,6 +164,7 @@ _Action = (
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Revoke, subcommand("revoke")]
     | Annotated[Redo, subcommand("redo")]
+    | Annotated[Screening, subcommand("screening")]
     | Annotated[Verify, subcommand("verify")]
     | Annotated[Backup, subcommand("backup")]
     | Annotated[Erase, subcommand("erase")]

@@ -27,6 +27,8 @@ class Invite(OnDatabase):
     """How many."""
     owner: bool = False
     """For an owner, who sees and may do everything; such a link works for 15 minutes."""
+    candidate: bool = False
+    """For a candidate, who does the screening and nothing else until an owner admits them."""
     adjudicator: bool = False
     """For an adjudicator, who also decides where labelers disagree."""
     labeler: str | None = None
@@ -38,7 +40,7 @@ class Invite(OnDatabase):
 
     def run(self) -> int:
         """Print the links."""
-        from momus.label.people import INVITATION_SECONDS, OWNER_INVITATION_SECONDS, People, Role
+        from momus.label.people import INVITATION_SECONDS, OWNER_INVITATION_SECONDS, RANK, People, Role
         from momus.label.serve import ServeConfig, site_of
 
         site = site_of(ServeConfig(self.database, port=self.port, public_url=self.public_url))
@@ -46,7 +48,9 @@ class Invite(OnDatabase):
         try:
             for _ in range(self.count):
                 seconds = OWNER_INVITATION_SECONDS if self.owner else INVITATION_SECONDS
-                role: Role = "owner" if self.owner else "adjudicator" if self.adjudicator else "labeler"
+                chosen = {"owner": self.owner, "adjudicator": self.adjudicator, "candidate": self.candidate}
+                roles: list[Role] = [role for role in RANK if chosen.get(role)]
+                role = roles[-1] if roles else "labeler"
                 token = People(database).invite(role, "terminal", self.labeler, seconds)
                 print(f"{site.origins[0]}/join/{token}")
         finally:
@@ -219,6 +223,41 @@ class Redo(OnDatabase):
         finally:
             database.close()
         say(f"{count} judgements no longer count")
+        return 0
+
+
+@dataclass(frozen=True)
+class Screening(OnDatabase):
+    """Print how candidates did by InstructGPT's four criteria, beside the cut-offs."""
+
+    json: bool = False
+    """As one JSON object."""
+
+    def run(self) -> int:
+        """Print the table."""
+        import json
+        from dataclasses import asdict
+
+        from rich.table import Table
+
+        from momus.cli.shared.output import show
+        from momus.label.owner.screening import CRITERIA, candidates, cutoffs
+
+        database = self.open()
+        try:
+            people, wanted = candidates(database), cutoffs(database)
+        finally:
+            database.close()
+        if self.json:
+            rows = [asdict(person) for person in people]
+            print(json.dumps({"cutoffs": asdict(wanted), "candidates": rows}, ensure_ascii=False))
+            return 0
+        table = Table("candidate", *(f"{name} ≥ {getattr(wanted, name):g}" for name in CRITERIA), "passed", "state")
+        for person in people:
+            scores = (person.scores[name] for name in CRITERIA)
+            cells = (f"{_cell(score.value) or '–'} ({score.done}/{score.of})" for score in scores)
+            table.add_row(person.person, *cells, {True: "yes", False: "no", None: "–"}[person.passed], person.state)
+        show(table)
         return 0
 
 

@@ -154,7 +154,7 @@ def measure(kind: str, payload: Mapping[str, Any], contents: Contents) -> float:
     return _MEASURES[kind](payload, contents) if len(contents) > 1 else 0.0
 
 
-def _order(scores: Sequence[Sequence[float]]) -> float:
+def order_distance(scores: Sequence[Sequence[float]]) -> float:
     """Return the mean over pairs of labelers of the share of pairs of things that they do not order alike."""
     apart = []
     for first, second in combinations(scores, 2):
@@ -167,11 +167,11 @@ def _order(scores: Sequence[Sequence[float]]) -> float:
 
 
 def _of_ranking(payload: Mapping[str, Any], contents: Contents) -> float:
-    return _order([[-rank for rank in content["ranks"]] for content in contents])
+    return order_distance([[-rank for rank in content["ranks"]] for content in contents])
 
 
 def _of_comparison(payload: Mapping[str, Any], contents: Contents) -> float:
-    order = _order([[rating["overall"] for rating in content["ratings"]] for content in contents])
+    order = order_distance([[rating["overall"] for rating in content["ratings"]] for content in contents])
     included = [[value for rating in content["ratings"] for value in rating["cbi"]] for content in contents]
     disputed = [max(values) > 4 > min(values) for values in zip(*included, strict=True)]
     return max(order, mean(disputed) if disputed else 0.0)

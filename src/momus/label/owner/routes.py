@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from momus.errors import UserError
 from momus.label.database import Database, Row
-from momus.label.owner import actions, adjudication, overview
+from momus.label.owner import actions, adjudication, overview, screening
 from momus.label.owner.figures import Figures, rows_as_csv
 from momus.label.pages import page
 from momus.label.people import INVITATION_SECONDS, People, Role
@@ -21,6 +21,8 @@ from momus.label.security import RouteRow
 
 _LEAST = ("1", "25", "50")
 """Disagreements, in percent, from which items are listed."""
+_PERCENT = {"flags": 100, "rankings": 100}
+_GRADES = tuple(map(str, range(1, 8)))
 
 
 def _database(request: Request) -> Database:
@@ -84,7 +86,8 @@ async def invite(request: Request) -> Response:
     accounts: People = request.app.state.people
     form = await request.form()
     person = str(form.get("person", "")) or None
-    role: Role = "adjudicator" if form.get("role") == "adjudicator" else "labeler"
+    chosen = str(form.get("role", ""))
+    role: Role = "adjudicator" if chosen == "adjudicator" else "candidate" if chosen == "candidate" else "labeler"
     make = partial(accounts.invite, role, request.state.person.id, person, INVITATION_SECONDS)
     token = await run_in_threadpool(make)
     return await _people_page(request, f"{request.app.state.site.origins[0]}/join/{token}")
@@ -183,7 +186,71 @@ async def decide(request: Request) -> Response:
     return RedirectResponse(f"/work/{lease.token}", 303)
 
 
+async def show_screening(request: Request) -> Response:
+    """Show how candidates did, by pseudonym: an owner who chooses does not see names here."""
+    people = await run_in_threadpool(screening.candidates, _database(request))
+    wanted = await run_in_threadpool(screening.cutoffs, _database(request))
+    return page(
+        request, "screening", people=people, cutoffs=asdict(wanted), criteria=screening.CRITERIA,
+        covered=screening.covered(people), done=_done(request),
+    )  # fmt: skip
+
+
+async def set_cutoffs(request: Request) -> Response:
+    """Set what candidates need; shares are percent on the page."""
+    form = await request.form()
+    try:
+        given = {name: float(str(form.get(name, ""))) for name in screening.CRITERIA}
+    except ValueError as error:
+        raise UserError("cut-offs: numbers are needed") from error
+    wanted: dict[str, float] = {name: value / _PERCENT.get(name, 1) for name, value in given.items()}
+    await run_in_threadpool(screening.set_cutoffs, _database(request), wanted, request.state.person.id)
+    return _back("/screening", "cutoffs")
+
+
+async def show_candidate(request: Request) -> Response:
+    """Show what a candidate gave, with the expected answers, and ask for grades."""
+    person = request.path_params["person"]
+    people = await run_in_threadpool(screening.candidates, _database(request))
+    known = [one for one in people if one.person == person]
+    if not known:
+        raise HTTPException(404, "error.404")
+    answers = await run_in_threadpool(screening.answers_of, _database(request), person)
+    wanted = asdict(await run_in_threadpool(screening.cutoffs, _database(request)))
+    return page(request, "candidate", candidate=known[0], answers=answers, cutoffs=wanted, done=_done(request))
+
+
+async def grade(request: Request) -> Response:
+    """Keep an owner's grades of a candidate's demonstrations; those that did not change are not kept again."""
+    form, person = await request.form(), request.path_params["person"]
+    answers = await run_in_threadpool(screening.answers_of, _database(request), person)
+    count = 0
+    for answer in answers["demonstrations"]:
+        given = str(form.get(answer["submission"], ""))
+        if given in _GRADES and answer["grades"].get(request.state.person.id) != int(given):
+            work = partial(screening.grade, _database(request), answer["submission"], int(given))
+            await run_in_threadpool(work, request.state.person.id)
+            count += 1
+    return _back(f"/screening/{person}", "grades", count)
+
+
+async def admit(request: Request) -> Response:
+    """Make a candidate a labeler, or turn the candidate down."""
+    form = await request.form()
+    person, decision = str(form.get("person", "")), str(form.get("decision", ""))
+    if decision not in ("admit", "decline"):
+        raise UserError("decision: admit or decline")
+    work = partial(screening.decide, _database(request), person, decision == "admit", request.state.person.id)
+    await run_in_threadpool(work)
+    return _back("/screening", decision)
+
+
 OWNER_ROUTES: tuple[RouteRow, ...] = (
+    ("GET", "/screening", show_screening, "owner"),
+    ("POST", "/screening", admit, "owner"),
+    ("POST", "/screening/cutoffs", set_cutoffs, "owner"),
+    ("GET", "/screening/{person}", show_candidate, "owner"),
+    ("POST", "/screening/{person}", grade, "owner"),
     ("GET", "/disputes", disputes, "adjudicator"),
     ("POST", "/disputes", decide, "adjudicator"),
     ("GET", "/status", status, "owner"),
