@@ -193,7 +193,7 @@ def _of_critique(payload: Mapping[str, Any], contents: Contents) -> float:
     answer = payload["task"]["answer"]
 
     def lines(content: Mapping[str, Any]) -> set[int]:
-        spans = [anchor(comment["highlight"].strip("\n"), answer) for comment in content["comments"]]
+        spans = [anchor(c["highlight"].strip("\n"), answer, c.get("line")) for c in content["comments"]]
         return {line for span in spans if span is not None for line in lines_of(span, answer)}
 
     return _pairwise([lines(content) for content in contents])
