@@ -320,6 +320,12 @@ def _report(feedback: Feedback, form: Rubric, files: Sequence[Path], budget: int
         say(f"Quotes struck because the document does not have them: {len(feedback.struck)}, such as")
     for quote in feedback.struck[:_SHOWN]:
         say(f"  {quote.quote!r}" + (", and its point, which needs one" if quote.dropped else ""))
+    if repeats := feedback.repeats:
+        merged = sum(bool(repeat.point) for repeat in repeats)
+        say(f"Points said again, and merged: {merged}; that only give back what was asked, and are left out: "
+            f"{len(repeats) - merged}; such as")  # fmt: skip
+    for text in list(dict.fromkeys(repeat.text for repeat in feedback.repeats))[:_SHOWN]:
+        say(f"  {text!r}")
     if feedback.share < 1:
         say(f"{feedback.share:.0%} of the document's words fitted into {budget} tokens, spread over its sections")
     if words := words_to_see(feedback, form):
@@ -343,6 +349,8 @@ def _print(feedback: Feedback) -> None:
     for section in feedback.sections:
         table = Table("", "point", "quote", "page", title=escape(section.title), title_justify="left", show_lines=True)
         for number, point in enumerate(section.points, 1):
-            text = "\n".join((point.text, *(f"- {detail}" for detail in point.details)))
+            times = 1 + sum(repeat.point == point.text for repeat in feedback.repeats)
+            said = f"{point.text} (said {times} times)" if times > 1 else point.text
+            text = "\n".join((said, *(f"- {detail}" for detail in point.details)))
             table.add_row(str(number), escape(text), escape(point.quote), str(point.page or ""))
         show(table)

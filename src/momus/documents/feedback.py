@@ -81,6 +81,16 @@ class Struck(BaseModel):
     dropped: bool
 
 
+class Repeat(BaseModel):
+    """What was said again (`repeats.py`): `point` is the point that says it already, "" where the question does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    section: str
+    point: str
+    text: str
+
+
 class Decision(BaseModel):
     """What a person decided on feedback, and on which: `digest` names what it said then.
 
@@ -117,6 +127,7 @@ class Feedback(Record):
     scores: dict[str, int] = Field(default_factory=dict)
     written: tuple[FeedbackSection, ...] = ()
     struck: tuple[Struck, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
     decisions: tuple[Decision, ...] = ()
 
     @property
@@ -226,7 +237,7 @@ def read_answer(
         entries = next((named[letters(name)] for name in names if letters(name) in named), [])
         if not entries and section.points[0]:
             return None
-        sections[section.key] = entries
+        sections[section.key] = [entry for entry in entries if entry.point.strip()]
     scores = {}
     for score in rubric.scores:
         number = re.match(r"\s*(\d{1,9})(?![\d.])", str(answer.scores.get(score.key, "")))

@@ -15,6 +15,7 @@ from momus.documents.document import Document, Language
 from momus.documents.drafts import read_feedback, read_given
 from momus.documents.feedback import Feedback, checked, question, read_answer
 from momus.documents.reading import SUFFIXES, read_document
+from momus.documents.repeats import without_repeats
 from momus.documents.rubrics import Rubric, read_rubric
 from momus.documents.store import ENDING
 from momus.errors import UserError
@@ -84,9 +85,16 @@ def by_model(
             "try another model, or a smaller --budget"
         )
     sections, struck = checked(answer[0], rubric, document, language)
+    given, (sections, repeats) = sections, without_repeats(sections, rubric)
+    needed = [section.points[0] and before.points for section, before in zip(rubric.sections, given, strict=True)]
+    if any(need and not section.points for need, section in zip(needed, sections, strict=True)):
+        raise UserError(
+            f"{model} gave no feedback: it only gives back what it was asked, such as {repeats[0].text[:80]!r}: try a "
+            "larger model"
+        )
     return Feedback(
         **_facts(document, rubric, language), author=model, kind="model", share=share, sections=sections,
-        scores=answer[1], written=sections, struck=struck,
+        scores=answer[1], written=sections, struck=struck, repeats=repeats,
     )  # fmt: skip
 
 
