@@ -141,7 +141,7 @@ export function points(spec, { t, panels, changed }) {
       text: entry.text.value, details: entry.details.value.split("\n").filter((line) => line.trim()), quote: entry.quote.value.trim() })) })),
     set: (value) => { for (const each of sections) { const given = value.find((one) => one.key === each.section.key); each.clear(); given?.points.forEach(each.insert); } refresh(); },
     missing: () => Boolean(bad()),
-    focus: () => (bad() ?? open()[0])?.text.focus(),
+    focus: () => { const entry = bad() ?? open()[0]; (entry?.wrong ? entry.quote : entry?.text)?.focus(); },
   };
 }
 
