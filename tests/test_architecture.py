@@ -167,6 +167,7 @@ ALLOWED_WRITES = {
     ("momus.sandbox.inside.escapes", "symlink_to"),
     ("momus.sandbox.inside.escapes", "write_bytes"),
     ("momus.sandbox.inside.escapes", "write_text"),
+    ("momus.sandbox.inside.compare", "O_RDWR"),  # the null device
     ("momus.sandbox.inside.run_tests", "O_RDWR"),  # the null device
     ("momus.sandbox.inside.run_tests", "fdopen"),  # a pipe
     ("momus.label.sqlite", "mkdir"),

@@ -49,6 +49,47 @@ EQUIVALENT = [
         "def f(s):\n    s = s.replace('a', 'b')\n    s = s.replace('c', 'd')\n    return s",
         "'d')\n    s =",
     ),
+    ("import os\ndef f(x):\n    x = os.fspath(x)\n    return x + sep(x)", "f(x):\n    os.fspath(x)"),
+    ("import os\ndef f(x):\n    x = os.fspath(x)\n    y = sep(x)\n    return x + y", "y = sep(x)\n    x ="),
+    ("import os\ndef f(x):\n    return g(os.fspath(x))", "g(x)"),
+    ("def f(a, b):\n    return a is b or a == b", "return a == b\n"),
+    ("def f(a):\n    return a is None or not a", "return not a\n"),
+    ("def f(a, b):\n    if 0 and a:\n        b = 1\n    return b", "if a"),
+    ("def f(a, b):\n    if 0 and a:\n        b = 1\n    return b", "b = 0"),
+    ("def f(a, b):\n    if 0 and a:\n        b = 1\n    return b", "f(a, b):\n    return b"),
+    ("def f(x):\n    push = heappush\n    for y in x:\n        push(x, y)", "in x:\n        push = heappush"),
+    ("def f(x):\n    top = max(x)\n    for i, y in enumerate(x):\n        print(top[i])", "(x):\n        top ="),
+    ("def f(x):\n    if not x.strip():\n        return 1", "x.lstrip()"),
+    ("def f(x):\n    return x.strip().split()", "x.split()"),
+    ("def f(x):\n    return x.strip().split()", "x.rstrip().split()"),
+    ("def f(x):\n    return int(x.strip('\\n'))", "int(x)"),
+    ("def f(x):\n    return x.find('a') >= 0", "x.rfind"),
+    ("def f(x):\n    return max(sorted(x))", "max(x)"),
+    ("def f(x):\n    return max(set(x))", "max(list(x))"),
+    ("def f(x, y):\n    return x in list(y)", "x in y\n"),
+    ("def f(x, y):\n    return x[y:len(x)]", "x[y:]"),
+    ("def f(x, y):\n    return x[y:len(x)]", "x[y:len(x) + 1]"),
+    ("def f(x):\n    return x.split(',', 1)[0]", "x.split(',', 2)[0]"),
+    ("def f(x):\n    return x.rsplit(',', 1)[-1]", "x.rsplit(',', 2)[-1]"),
+    ("def f(x):\n    for y in x:\n        g(y)\n        if y:\n            continue", "g(y)\n\n"),
+    (
+        "def f(x):\n    for y in x:\n        g(y)\n        if y:\n            h(y)\n            continue",
+        "h(y)\n\n",
+    ),
+    ("def f(x):\n    g(x)\n    if x:\n        h(x)\n        return", "h(x)\n\n"),
+    ("def f(x):\n    for y in x:\n        if y:\n            return False\n    return False", "break"),
+    ("def f(x):\n    for y in x:\n        if y:\n            g(y)\n            return", "break"),
+    ("def f(x):\n    for y in x:\n        if y:\n            break\n    return None", "            return\n"),
+    ("def f(a, b):\n    if a < b:\n        g(a)\n    elif a >= b:\n        g(b)", "else:"),
+    ("def f(a):\n    if a:\n        g(a)\n    else:\n        pass", "g(a)\n\n"),
+    ("def f(d):\n    d['a'] = 1\n    d['b'] = 2", "d['b'] = 2\n    d['a'] = 1"),
+    ("def f(x):\n    for y in x[:]:\n        print(y)", "in x:"),
+    ("def f(x):\n    return sorted(x.copy())", "sorted(x)"),
+    ("def f(x, names=()):\n    return x in names", "names=[]"),
+    (
+        "def f(x):\n    global table\n    if table is None:\n        table = g()\n    return table[x]",
+        "    global table\n    table = g()",
+    ),
 ]
 # The same forms where they do make a difference: they stay bugs.
 DIFFERENT = [
@@ -68,11 +109,42 @@ DIFFERENT = [
         "'d')\n    s =",
     ),
     ("def f(x, i, j):\n    while i < j:\n        x[i] = j\n        i += 1", "i <= j"),
+    ("import os\ndef f(x):\n    y = os.fsencode(x)\n    return y", "return x\n"),
+    ("def f(a, b):\n    return a is b or a == c", "return a == c\n"),
+    ("def f(a, b):\n    return a is not b and a == b", "return a == b\n"),
+    ("def f(a, b):\n    if a:\n        b = 1\n    return b", "f(a, b):\n    return b"),
+    ("def f(a, b):\n    if 0 and a:\n        b = 1\n    else:\n        b = 2\n    return b", "b = 3"),
+    ("def f(x):\n    seen = 0\n    for y in x:\n        seen += y\n    return seen", "in x:\n        seen = 0"),
+    ("def f(x):\n    seen = list(x)\n    for y in x:\n        seen.pop()", "in x:\n        seen = list(x)"),
+    ("def f(x, i):\n    line = next(i)\n    for y in x:\n        g(line)", "in x:\n        line = next(i)"),
+    ("def f(x):\n    return x.strip()", "x.lstrip()"),
+    ("def f(x):\n    return x.strip().split(',')", "x.split(',')"),
+    ("def f(x):\n    return int(x.strip('()'))", "int(x)"),
+    ("def f(x):\n    return x[x.find('a'):]", "x.rfind"),
+    ("def f(x):\n    return len(set(x))", "len(x)"),
+    ("def f(x):\n    return list(sorted(x))", "list(x)"),
+    ("def f(x, y):\n    return x[y:len(y)]", "x[y:]"),
+    ("def f(x):\n    return x.split(',', 2)[1]", "x.split(',')[1]"),
+    (
+        "def f(x):\n    for y in x:\n        if y:\n            h(y)\n            continue\n        g(y)",
+        "h(y)\n        g",
+    ),
+    ("def f(x):\n    for y in x:\n        if y:\n            return False\n    return True", "break"),
+    (
+        "def f(x):\n    for y in x:\n        for z in y:\n            if z:\n                return\n        g(y)",
+        "break",
+    ),
+    ("def f(a, b):\n    if a < b:\n        g(a)\n    elif a > b:\n        g(b)", "else:"),
+    ("def f(d):\n    d['a'] = 1\n    d['a'] = 2", "d['a'] = 2\n    d['a'] = 1"),
+    ("def f(d):\n    d['a'] = 1\n    d['b'] = d['a']", "d['b'] = d['a']\n    d['a'] = 1"),
+    ("def f(x):\n    for y in x[:]:\n        x.remove(y)", "in x:"),
+    ("def f(x, names=()):\n    names += (x,)\n    return names", "names=[]"),
+    ("def f(x):\n    if x is None:\n        x = g()\n    return x", "f(x):\n    x = g()"),
 ]
 
 
 def made_of(source: str) -> list[str]:
-    return [apply_edits(source, [edit])[0] + "\n" for edit in find_edits(source)]
+    return [apply_edits(source, [edit])[0] + "\n\n" for edit in find_edits(source)]
 
 
 @pytest.mark.parametrize(("source", "same"), EQUIVALENT)

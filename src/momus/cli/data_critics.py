@@ -39,12 +39,16 @@ class Tampers:
     """Fewest and most lines of a function."""
     seed: Seed = 0
     """Other seeds, other bugs."""
+    differential: bool = False
+    """Call functions, where that can be done, with and without their bug, in the sandbox's cage; a bug that no call
+    shows is replaced by another."""
 
     def run(self) -> int:
         """Write the file."""
         from momus.data.functions import Size
         from momus.files import write_lines
-        from momus.tamper.insert import tamper_tasks
+        from momus.tamper.differential import TOGETHER, Counts, without_equivalent
+        from momus.tamper.insert import tamper, tamper_tasks
 
         if not 0 <= self.clean <= 1:
             raise UserError(f"--clean {self.clean}: must be from 0 to 1")
@@ -52,22 +56,35 @@ class Tampers:
             if value is not None and value < 1:
                 raise UserError(f"--{name} {value}: must be at least 1")
         rng = random.Random(self.seed)
-        tasks = self._tasks(Size(self.lines[0], self.lines[1]))
+        files: dict[str, str] = {}
+        tasks = self._tasks(Size(self.lines[0], self.lines[1]), files)
         rng.shuffle(tasks)
         made: list[str] = []
+        checked, again = Counts(), random.Random(f"{self.seed} again")
         for _ in range(self.per_function):
-            for tamper in tamper_tasks(tasks, (self.clean, 1 - self.clean), rng):
+            tampers = tamper_tasks(tasks, (self.clean, 1 - self.clean), rng)
+            if self.differential:
+                tampers = without_equivalent(
+                    tampers,
+                    lambda done: tamper(done.task, len(done.bugs), again),
+                    checked,
+                    files,
+                    min(self.limit or TOGETHER, TOGETHER),
+                )
+            for made_of in tampers:
                 if len(made) == self.limit:
                     break
-                made.append(tamper.model_dump_json())
+                made.append(made_of.model_dump_json())
         if not made:
             raise UserError("no function has room for a bug: name other files, or other --lines")
         write_lines(self.out, made)
         say(f"{len(made)} answers of {len(tasks)} functions in {self.out}")
+        if self.differential:
+            say(str(checked))
         return 0
 
-    def _tasks(self, size: Size) -> list[Task]:
-        """Return the functions, each once."""
+    def _tasks(self, size: Size, files: dict[str, str]) -> list[Task]:
+        """Return the functions, each once; of files, put their text into `files`, by the name of the file."""
         from momus.data.stdlib import stdlib_tasks
 
         if not self.paths:
@@ -81,6 +98,7 @@ class Tampers:
         deduplicate, tasks = Deduplicator(), list[Task]()
         for source in sources:
             name = spelled(source.path)
+            files[name] = source.text
             for function in functions(source.text, size):
                 task = Task(id=f"{name}:{function.name}", question=function.question, answer=function.answer)
                 if deduplicate.add(task.answer):

@@ -29,7 +29,12 @@ def command_for(arguments: Sequence[str]) -> Callable[..., int]:
 
 
 def command(
-    paths: Positional[list[Path]], bugs: int = 1, seed: Seed = 0, json: bool = False, out: Path | None = None
+    paths: Positional[list[Path]],
+    bugs: int = 1,
+    seed: Seed = 0,
+    json: bool = False,
+    out: Path | None = None,
+    differential: bool = False,
 ) -> int:
     """Put bugs into copies of Python files, each with the explanation a reviewer would write.
 
@@ -45,6 +50,8 @@ def command(
         seed: Other seeds, other bugs.
         json: Print one record a line instead: the file, its tampered text, and each bug's place and kind.
         out: A directory for the tampered copies, and their records as tampers.jsonl.
+        differential: Call functions, where that can be done, with and without the bug, in the sandbox's cage; a bug
+            that no call shows is replaced by another.
     """
     import random
 
@@ -58,6 +65,8 @@ def command(
 
     if bugs < 1:
         raise UserError(f"--bugs {bugs}: must be at least 1")
+    if differential and bugs > 1:
+        raise UserError("--differential: checks one bug in a file: leave --bugs at 1")
     sources, skipped = read_sources(paths)
     print_skipped(skipped, Console(stderr=True))
 
@@ -80,6 +89,8 @@ def command(
             continue
         task = Task(id=spelled(source.path), question="", answer=source.text)
         done.append((source, Tamper(task=task, answer=made[0], bugs=made[1])))
+    if differential:
+        done = _that_differ(done, seed)
     if not done:
         raise UserError("nothing was tampered with: ask for fewer bugs, or name other files")
     if out is not None:
@@ -94,6 +105,22 @@ def command(
         files = f"{len(done)} file{'s' * (len(done) > 1)}"
         say(f"{files} tampered with, {without} left out; the copies and their {_RECORDS} are in {out}")
     return 0
+
+
+def _that_differ(done: list[tuple[Source, Tamper]], seed: int) -> list[tuple[Source, Tamper]]:
+    """Replace bugs that change nothing, as far as calls show; a file is left out where others change nothing either."""
+    import random
+
+    from momus.cli.shared.output import say
+    from momus.tamper.differential import Counts, without_equivalent
+    from momus.tamper.insert import tamper
+
+    rng, counts = random.Random(f"{seed} again"), Counts()
+    sources = {record.task.id: source for source, record in done}
+    records = (record for _, record in done)
+    kept = list(without_equivalent(records, lambda made: tamper(made.task, 1, rng), counts))
+    say(str(counts))
+    return [(sources[record.task.id], record) for record in kept]
 
 
 def _write_all(done: list[tuple[Source, Tamper]], out: Path) -> None:

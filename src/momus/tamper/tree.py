@@ -147,6 +147,9 @@ class Tree:
                 continue
             if type(node) in _FROZEN or self.is_text(node):
                 frozen_until = max(frozen_until, stop)
+            elif type(node) is cst.If and _is_never_true(node.test):
+                frozen_until = self._outer[node.orelse].start if node.orelse is not None else stop
+                continue
             kept.append(node)
         return kept
 
@@ -261,6 +264,15 @@ class Tree:
         """Return the statements of the block a whole-line statement stands in, itself included."""
         body = getattr(self.parent(node), "body", ())
         return list(body) if isinstance(body, tuple | list) and node in body else [node]
+
+
+def _is_never_true(test: cst.BaseExpression) -> bool:
+    """Whether a condition is false by what is written: `0`, `False`, `0 and x`."""
+    if isinstance(test, cst.BooleanOperation):
+        return isinstance(test.operator, cst.And) and (_is_never_true(test.left) or _is_never_true(test.right))
+    return (isinstance(test, cst.Integer) and test.evaluated_value == 0) or (
+        isinstance(test, cst.Name) and test.value == "False"
+    )
 
 
 def _without_comment(line: str) -> str:

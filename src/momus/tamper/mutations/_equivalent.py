@@ -21,6 +21,12 @@ _CONSUMERS = {
 }  # fmt: skip
 """What goes through an iterable once, so that it need not be a list, a tuple or an iterator before."""
 
+_ORDER_FREE = {"set", "frozenset", "min", "max", "any", "all", "sum", "len", "sorted", "Counter"}
+"""What gives the same for the same items in any order."""
+
+_REPEATS_IGNORED = _ORDER_FREE - {"sum", "len", "sorted", "Counter"}
+"""What gives the same however often an item is there."""
+
 _NEVER_EMPTY = {"match", "search", "fullmatch", "compile", "finditer", "open", "popen", "Lock", "getLogger"}
 """Calls whose result is never false but when it is None."""
 
@@ -45,10 +51,92 @@ def is_consumed(node: cst.CSTNode, tree: Tree) -> bool:
         return isinstance(call, cst.Call) and call.args[0] is above and callee(call) in _CONSUMERS
     if isinstance(above, cst.CompFor):
         return True
-    if isinstance(above, cst.For) and above.iter is node and isinstance(node, cst.Call):
-        names = {part.value for part in _names(node.args[0].value if node.args else node.func)}
-        return not names & {part.value for part in _names(above.body)}
+    if isinstance(above, cst.For) and above.iter is node and isinstance(node, cst.Call | cst.Subscript):
+        inside = node.value if isinstance(node, cst.Subscript) else node.args[0].value if node.args else node.func
+        return not {part.value for part in names_in(inside)} & {part.value for part in names_in(above.body)}
     return False
+
+
+def is_order_ignored(node: cst.Call, tree: Tree, repeats: bool) -> bool:
+    """Whether only what is in an iterable counts, and not in which order: `max(sorted(x))`, `y in list(x)`.
+
+    Args:
+        node: What makes the iterable.
+        tree: The source.
+        repeats: Whether it has to be ignored too how often an item is there.
+    """
+    above = tree.parent(node)
+    if isinstance(above, cst.ComparisonTarget):
+        return isinstance(above.operator, cst.In | cst.NotIn)
+    call = tree.parent(above)
+    if not isinstance(above, cst.Arg) or not isinstance(call, cst.Call) or len(call.args) != 1:
+        return False
+    return callee(call) in (_REPEATS_IGNORED if repeats else _ORDER_FREE)
+
+
+def is_stripped_anyway(node: cst.Call, tree: Tree) -> bool:
+    """Whether white space that `.strip()` takes off does not count: `x.strip().split()`, `int(x.strip())`."""
+    given = [arg.value for arg in node.args]
+    if any(not isinstance(each, cst.SimpleString) or str(each.evaluated_value).strip() for each in given):
+        return False
+    above = tree.parent(node)
+    call = tree.parent(above)
+    if not isinstance(call, cst.Call):
+        return False
+    if isinstance(above, cst.Attribute):
+        return call.func is above and above.attr.value == "split" and not call.args
+    return isinstance(above, cst.Arg) and callee(call) in ("int", "float") and len(call.args) == 1
+
+
+def takes_one_part(node: cst.CSTNode, tree: Tree) -> bool:
+    """Whether `split(sep, 1)[0]`, `rsplit(sep, 1)[-1]` or `most_common(1)[0]` is what an argument belongs to.
+
+    More parts than one do not change the first.
+    """
+    call = tree.parent(node)
+    above = tree.parent(call)
+    if not isinstance(call, cst.Call) or not isinstance(above, cst.Subscript) or len(above.slice) != 1:
+        return False
+    index = tree.code(above.slice[0])
+    return (callee(call), index) in {("split", "0"), ("rsplit", "-1"), ("most_common", "0")} and call.args[-1] is node
+
+
+def is_subsumed(clause: cst.BaseExpression, other: cst.BaseExpression, either: bool, tree: Tree) -> bool:
+    """Whether a clause says nothing beside the other: `a is b` in `a is b or a == b`, `x is None` in `… or not x`."""
+    if not isinstance(clause, cst.Comparison) or len(clause.comparisons) != 1:
+        return False
+    left, target = tree.code(clause.left), clause.comparisons[0]
+    right = tree.code(target.comparator)
+    if either and isinstance(target.operator, cst.Is):
+        return tree.code(other) in (f"{left} == {right}", f"{right} == {left}") or (
+            right == "None" and tree.code(other) == f"not {left}"
+        )
+    return not either and isinstance(target.operator, cst.IsNot) and right == "None" and tree.code(other) == left
+
+
+def is_whole_length(bound: cst.BaseExpression, node: cst.Slice, tree: Tree) -> bool:
+    """Whether a slice ends at the length of what it is taken from: `x[i:len(x)]`."""
+    taken = next((above for above in tree.above(node) if isinstance(above, cst.Subscript)), None)
+    return taken is not None and tree.code(bound) == f"len({tree.code(taken.value)})"
+
+
+def is_path_conversion(node: cst.BaseSmallStatement, tree: Tree) -> bool:
+    """Whether a statement is `path = os.fspath(path)`, which leaves texts, as paths mostly are, as they are."""
+    return (
+        isinstance(node, cst.Assign)
+        and isinstance(node.value, cst.Call)
+        and callee(node.value) == "fspath"
+        and len(node.value.args) == 1
+        and tree.code(node.targets[0].target) == tree.code(node.value.args[0].value)
+    )
+
+
+def is_unchanged_default(node: cst.Param, tree: Tree) -> bool:
+    """Whether a parameter whose default is `()` is only gone through, as a list can be."""
+    name = re.escape(node.name.value)
+    read = rf"\*{name}\b|\bin {name}\b(?!\.)|\b(?:len|tuple|list|set|sorted)\({name}\)|\b(?:if|not) {name}\b(?=[ :)])"
+    uses = len(re.findall(rf"\b{name}\b(?!=)", tree.source)) - (f"{node.name.value} = ()" in tree.source)
+    return uses > 0 and len(re.findall(read, tree.source)) == uses
 
 
 def is_tested(node: cst.CSTNode, tree: Tree) -> bool:
@@ -136,10 +224,12 @@ def is_only_read(node: cst.Call, tree: Tree) -> bool:
     return len(re.findall(read, tree.source)) == len(re.findall(rf"\b{name}\b", tree.source))
 
 
-def commute(upper: cst.CSTNode, lower: cst.CSTNode, tree: Tree) -> bool:
-    """Whether two statements of one name do the same in either order: replacements apart, sorting and counting."""
+def commute(upper: cst.BaseSmallStatement, lower: cst.BaseSmallStatement, tree: Tree) -> bool:
+    """Whether two statements of one name do the same in either order: replacements or items apart, or a count."""
     first, second = tree.code(upper).strip(), tree.code(lower).strip()
     one, other = _REPLACE.fullmatch(first), _REPLACE.fullmatch(second)
+    if _sets_other_item(upper, lower, tree) or is_path_conversion(upper, tree):
+        return True
     if one and other and one[1] == other[1]:
         old, new = one[2][1:-1], one[3][1:-1]
         old_too, new_too = other[2][1:-1], other[3][1:-1]
@@ -149,6 +239,26 @@ def commute(upper: cst.CSTNode, lower: cst.CSTNode, tree: Tree) -> bool:
         if sorting and re.fullmatch(rf"\w+ = len\({sorting[1]}\)", after):
             return True
     return False
+
+
+def _sets_other_item(upper: cst.CSTNode, lower: cst.CSTNode, tree: Tree) -> bool:
+    """Whether two statements set items of one container under different literal keys, and do not read it."""
+    places = []
+    for node in (upper, lower):
+        target = node.targets[0].target if isinstance(node, cst.Assign) and len(node.targets) == 1 else None
+        if isinstance(node, cst.AugAssign):
+            target = node.target
+        if not isinstance(target, cst.Subscript) or len(target.slice) != 1:
+            return False
+        key = target.slice[0].slice
+        if not isinstance(key, cst.Index) or not isinstance(key.value, cst.SimpleString | cst.Integer):
+            return False
+        assert isinstance(node, cst.Assign | cst.AugAssign)
+        container = tree.code(target.value)
+        if re.search(rf"(?<![\w.]){re.escape(container)}(?!\w)", tree.code(node.value)):
+            return False
+        places.append((container, key.value.evaluated_value))
+    return places[0][0] == places[1][0] and places[0][1] != places[1][1]
 
 
 _REPLACE = re.compile(r"(\w+) = \1\.replace\((['\"].*?['\"]), (['\"].*?['\"])\)")
@@ -163,6 +273,12 @@ def same_method(name: str, other: str, node: cst.Call, tree: Tree) -> bool:
     """Whether a method does what another does, called as it is here."""
     if {name, other} == {"split", "rsplit"}:
         return len(node.args) < 2 and not any(arg.keyword for arg in node.args)
+    if {name, other} == {"find", "rfind"}:
+        return _says_whether(tree.parent(node), node, tree)
+    if {name, other} <= {"strip", "lstrip", "rstrip"}:
+        return is_tested(node, tree) or is_stripped_anyway(node, tree)
+    if (name, other) in (("sorted", "reversed"), ("list", "set"), ("set", "list")):
+        return is_order_ignored(node, tree, repeats=name != "sorted")
     if (name, other) == ("readline", "read"):
         return any(isinstance(above, cst.While) for above in tree.above(node))
     if {name, other} <= {"match", "search", "fullmatch"}:
@@ -175,7 +291,14 @@ def same_method(name: str, other: str, node: cst.Call, tree: Tree) -> bool:
     return False
 
 
-def _names(node: cst.CSTNode) -> list[cst.Name]:
+def _says_whether(above: cst.CSTNode, node: cst.Call, tree: Tree) -> bool:
+    """Whether a place found is only compared with -1: it is there or it is not."""
+    if not isinstance(above, cst.Comparison) or above.left is not node or len(above.comparisons) != 1:
+        return False
+    return tree.code(above)[len(tree.code(node)) :].replace(" ", "") in {"==-1", "!=-1", ">-1", "<0", ">=0"}
+
+
+def names_in(node: cst.CSTNode) -> list[cst.Name]:
     """Return all names in a node."""
     names: list[cst.Name] = []
     pending = [node]

@@ -61,7 +61,7 @@ def cut(node: cst.CSTNode, tree: Tree) -> Where:
         start = tree.line_start(tree.span(node).start)
         if len(siblings) > 1:
             following = tree.line_start(tree.span(siblings[1]).start)
-            while (line := tree.source.find("\n", stop) + 1) <= following and not tree.source[stop:line].strip():
+            while 0 < (line := tree.source.find("\n", stop) + 1) <= following and not tree.source[stop:line].strip():
                 stop = line
     if stop == len(tree.source) and not tree.source.endswith("\n"):
         start -= len(tree.newline)

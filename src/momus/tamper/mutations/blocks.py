@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from momus.tamper.mutations._lines import block, ends, head, headline, lines, moved, removed, small
+from momus.tamper.mutations._no_effect import are_opposite, goes_there_anyway, is_cache
 from momus.tamper.mutations._shared import fits
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, missing, should_be
@@ -27,6 +28,8 @@ def guard_removed(node: cst.If, tree: Tree) -> Iterator[Draft]:
         jump = last.body[-1] if isinstance(last, cst.SimpleStatementLine) else last
         if isinstance(jump, cst.Break) and _is_only_way_out(node, tree):
             return
+        if len(node.body.body) == 1 and goes_there_anyway(node, tree):
+            return
         draft = removed(node, tree, _LOST_GUARD.get(type(jump), "this case is not handled"))
         if draft:
             yield draft
@@ -45,7 +48,7 @@ def if_removed(node: cst.If, tree: Tree) -> Iterator[Draft]:
 @mutation("condition_removed", cst.If)
 def condition_removed(node: cst.If, tree: Tree) -> Iterator[Draft]:
     """The `if` is gone and its body always runs."""
-    if node.orelse is None and not ends(node.body) and not _is_elif(node, tree):
+    if node.orelse is None and not ends(node.body) and not _is_elif(node, tree) and not is_cache(node, tree):
         yield from _unwrapped(node, tree, "this must not always run")
 
 
@@ -70,6 +73,8 @@ def else_dropped(node: cst.If, tree: Tree) -> Iterator[Draft]:
     """The last `else` is gone."""
     orelse = node.orelse
     if isinstance(orelse, cst.Else) and not ends(node.body) and block(orelse.body) and block(node.body):
+        if isinstance(small(block(orelse.body)[0]), cst.Pass):
+            return
         text = f"else: {headline(block(orelse.body)[0], tree)}"
         why = missing(text, "after this", "the other case is not handled")
         yield Draft(tree.outer(orelse), "", why, tree.first_line(block(node.body)[-1]))
@@ -105,7 +110,9 @@ def elif_to_else(node: cst.If, tree: Tree) -> Iterator[Draft]:
     if _is_elif(node, tree) and node.orelse is None and block(node.body):
         start, stop = tree.span(node).start, tree.outer(node.test).stop
         why = should_be(f"elif {tree.code(node.test)}:", "not every other case belongs here")
-        if "\n" not in tree.source[start:stop]:
+        above = tree.parent(node)
+        opposite = isinstance(above, cst.If) and not _is_elif(above, tree) and are_opposite(above.test, node.test, tree)
+        if "\n" not in tree.source[start:stop] and not opposite:
             yield Draft(Where(start, stop), "else", why, tree.first_line(node))
 
 

@@ -12,8 +12,12 @@ from momus.tamper.mutations._equivalent import (
     is_formatted,
     is_joined,
     is_only_read,
+    is_order_ignored,
+    is_path_conversion,
+    is_stripped_anyway,
     is_tested,
     same_method,
+    takes_one_part,
 )
 from momus.tamper.mutations._shared import assigned_to_itself, callee, fits, root
 from momus.tamper.mutations.siblings import DROPPED_CALLS, DROPPED_METHODS, FUNCTIONS, METHODS
@@ -22,6 +26,7 @@ from momus.tamper.tree import Draft, Tree, Where, should_be
 
 _OPTIONAL_SECOND = {"get", "split", "rsplit", "getattr", "pop", "round", "next", "sum", "open", "enumerate", "print"}
 _COSMETIC = {"file", "name", "doc", "prog", "help", "stacklevel"}
+_COLLECTIONS = {"list", "tuple", "set", "frozenset", "sorted", "reversed"}
 _NUMERIC = {"int", "float", "str", "len", "ord", "abs"}
 
 
@@ -62,6 +67,7 @@ def conversion_dropped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
     if (
         (name in ("list", "tuple", "iter") and is_consumed(node, tree))
         or (name in ("list", "tuple") and is_only_read(node, tree))
+        or (name in _COLLECTIONS and is_order_ignored(node, tree, repeats="set" in name))
         or (name == "bool" and is_tested(node, tree))
         or (name == "str" and is_formatted(node, tree))
     ):
@@ -96,6 +102,8 @@ def method_dropped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
         return
     if name == "keys" and not isinstance(tree.parent(node), cst.BinaryOperation | cst.Return | cst.Assign):
         return  # iterating over a dictionary, or looking for something in it, is over its keys
+    if (name == "copy" and is_consumed(node, tree)) or (name.endswith("strip") and is_stripped_anyway(node, tree)):
+        return
     text = fits(tree.code(node), f".{tree.source[tree.span(func.attr).start : whole.stop]}", f".{name}(...)")
     if name == "join":
         if len(node.args) == 1 and not isinstance(node.args[0].value, cst.GeneratorExp):
@@ -110,6 +118,8 @@ def copy_dropped(node: cst.Subscript, tree: Tree) -> Iterator[Draft]:
     kept = tree.outer(node.value)
     brackets = tree.source[kept.stop : tree.span(node).stop].replace(" ", "")
     why = {"[:]": "the original would be changed", "[::-1]": "the order must be reversed"}.get(brackets)
+    if brackets == "[:]" and is_consumed(node, tree):
+        return
     if why and not tree.is_store(node) and not assigned_to_itself(node, tree.code(node.value), tree):
         yield Draft(Where(kept.stop, tree.span(node).stop), "", should_be(tree.code(node), why), kept)
 
@@ -118,6 +128,8 @@ def copy_dropped(node: cst.Subscript, tree: Tree) -> Iterator[Draft]:
 def result_dropped(node: cst.Assign, tree: Tree) -> Iterator[Draft]:
     """`x.strip()` for `x = x.strip()`."""
     target, value = node.targets[0].target, node.value
+    if is_path_conversion(node, tree):
+        return
     if len(node.targets) == 1 and isinstance(value, cst.Call) and isinstance(target, cst.Name):
         owner = root(value.func) if isinstance(value.func, cst.Attribute) else ""
         if target.value in (owner, *(tree.code(arg.value) for arg in value.args)):
@@ -135,7 +147,7 @@ def argument_dropped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
             optional = last and number == 1 and callee(node) in _OPTIONAL_SECOND
         else:
             optional = arg.keyword.value not in _COSMETIC
-        if not optional or arg.star or is_default(tree.code(arg.value)):
+        if not optional or arg.star or is_default(tree.code(arg.value)) or takes_one_part(arg, tree):
             continue
         if not last:
             cut = Where(tree.outer(arg).start, tree.outer(node.args[number + 1]).start)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from momus.tamper.mutations._equivalent import is_never_false, keeps_the_extreme, meets_in_the_middle
+from momus.tamper.mutations._equivalent import is_never_false, is_subsumed, keeps_the_extreme, meets_in_the_middle
 from momus.tamper.mutations._shared import fits
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, should_be
@@ -136,12 +136,17 @@ def and_or_swapped(node: cst.BooleanOperation, tree: Tree) -> Iterator[Draft]:
 def clause_dropped(node: cst.BooleanOperation, tree: Tree) -> Iterator[Draft]:
     """`a` or `b` for `a and b`."""
     left, right, whole = tree.outer(node.left), tree.outer(node.right), tree.span(node)
-    word = "and" if isinstance(node.operator, cst.And) else "or"
+    either = isinstance(node.operator, cst.Or)
+    word = "or" if either else "and"
     first, second = tree.code(node.left), tree.code(node.right)
-    for cut, kept, lost, short in (
-        (Where(left.stop, whole.stop), left, second, f"{word} {second}"),
-        (Where(whole.start, right.start), right, first, f"{first} {word}"),
+    drop_right = (Where(left.stop, whole.stop), left, second, f"{word} {second}")
+    drop_left = (Where(whole.start, right.start), right, first, f"{first} {word}")
+    for (cut, kept, lost, short), clause, other in (
+        (drop_right, node.right, node.left),
+        (drop_left, node.left, node.right),
     ):
+        if is_subsumed(clause, other, either, tree):
+            continue
         why = f"`{lost}` is not checked" if len(lost) < 25 else "a check is missing"
         yield Draft(cut, "", should_be(fits(tree.code(node), short), why), kept)
 

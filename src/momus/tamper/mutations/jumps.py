@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from momus.tamper.mutations._lines import LEAVES, head, removed, small
+from momus.tamper.mutations._no_effect import follows, goes_there_anyway, returned
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, should_be
 
@@ -27,15 +28,19 @@ def jump_to_return(node: cst.Break | cst.Continue, tree: Tree) -> Iterator[Draft
         if isinstance(node, cst.Continue):
             yield Draft(tree.span(node), "return", should_be("continue", "only this item is skipped"))
         elif (loop := _loop(node, tree)) is not None and tree.siblings(loop)[-1] is not loop:
+            if follows(loop, tree) == "None":
+                return
             yield Draft(tree.span(node), "return", should_be("break", "the code after the loop must run"))
 
 
 @mutation("return_to_jump", cst.Return)
 def return_to_jump(node: cst.Return, tree: Tree) -> Iterator[Draft]:
     """`break` or `continue` for `return` in a loop."""
-    if _loop(node, tree) is not None and isinstance(tree.parent(tree.parent(tree.parent(node))), cst.If):
-        yield Draft(tree.span(node), "break", should_be(tree.code(node), "the function must end here"))
-        if isinstance(_loop(node, tree), cst.For):
+    loop = _loop(node, tree)
+    if loop is not None and isinstance(tree.parent(tree.parent(tree.parent(node))), cst.If):
+        if follows(loop, tree) != returned(node, tree):
+            yield Draft(tree.span(node), "break", should_be(tree.code(node), "the function must end here"))
+        if isinstance(loop, cst.For):
             yield Draft(tree.span(node), "continue", should_be(tree.code(node), "the search is over here"))
 
 
@@ -44,7 +49,7 @@ def jump_removed(node: cst.SimpleStatementLine, tree: Tree) -> Iterator[Draft]:
     """A `break`, `continue`, `raise` or `return` at the end of a branch is gone."""
     inside = isinstance(tree.parent(tree.parent(node)), cst.If | cst.ExceptHandler)
     siblings = tree.siblings(node)
-    if isinstance(small(node), LEAVES) and inside and siblings[-1] is node:
+    if isinstance(small(node), LEAVES) and inside and siblings[-1] is node and not goes_there_anyway(node, tree):
         draft = removed(node, tree, "it goes on with what follows")
         if draft:
             yield draft

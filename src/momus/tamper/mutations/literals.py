@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
+from momus.tamper.mutations._equivalent import is_unchanged_default
 from momus.tamper.mutations._shared import alike, context, fits, instead
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, should_be
@@ -115,7 +116,8 @@ def mutable_default(node: cst.Param, tree: Tree) -> Iterator[Draft]:
     """A list as a default, shared by all calls."""
     if node.default is not None and tree.code(node.default) in ("()", "None"):
         plural = node.name.value.endswith("s") or node.name.value.endswith("list")
-        if plural and isinstance(tree.scope(node), cst.FunctionDef):
+        harmless = tree.code(node.default) == "()" and is_unchanged_default(node, tree)
+        if plural and not harmless and isinstance(tree.scope(node), cst.FunctionDef):
             text = f"{node.name.value}={tree.code(node.default)}"
             why = should_be(text, "a list would be shared by all calls")
             yield Draft(tree.outer(node.default), "[]", why, tree.span(context(node, tree)))

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from momus.tamper.mutations._equivalent import commute
+from momus.tamper.mutations._equivalent import commute, is_path_conversion
 from momus.tamper.mutations._lines import LEAVES, block, head, leaves, lines, removed, small
+from momus.tamper.mutations._no_effect import is_set_anew_alike
 from momus.tamper.mutations._shared import callee, fits
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, shorten, should_be
@@ -40,7 +41,7 @@ def update_removed(node: cst.SimpleStatementLine, tree: Tree) -> Iterator[Draft]
 def assignment_removed(node: cst.SimpleStatementLine, tree: Tree) -> Iterator[Draft]:
     """A variable keeps its old value, or an attribute is never set."""
     only = small(node)
-    if not isinstance(only, cst.Assign) or len(only.targets) != 1:
+    if not isinstance(only, cst.Assign) or len(only.targets) != 1 or is_path_conversion(only, tree):
         return
     target = only.targets[0].target
     name = fits(tree.code(target), "it", limit=20)
@@ -131,6 +132,8 @@ def start_moved_into_loop(node: cst.SimpleStatementLine, tree: Tree) -> Iterator
         return
     body, name = block(loop.body), tree.code(only.targets[0].target)
     if not body or not name.isidentifier() or name == tree.code(loop.target) or _uses(head(loop, tree), name):
+        return
+    if is_set_anew_alike(only, loop, tree):
         return
     one, stop = lines(node, tree), tree.line_start(tree.span(body[0]).start)
     start = lines(loop, tree).start

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
+from momus.tamper.mutations._equivalent import is_whole_length, takes_one_part
 from momus.tamper.mutations._shared import callee, context, cut_after, instead, integer
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, should_be
@@ -55,13 +56,15 @@ def slice_bound(node: cst.Slice, tree: Tree) -> Iterator[Draft]:
     for bound, first in ((node.lower, True), (node.upper, False)):
         if bound is None:
             continue
-        value = integer(bound)
+        value, to_the_end = integer(bound), not first and is_whole_length(bound, node, tree)
         for step in (-1, 1) if _countable(bound) else ():
+            if to_the_end and step > 0:
+                continue
             if value is not None and ((value < 0) != (value + step < 0) or (value + step == 0 and not first)):
                 continue
             why = "one item too few" if (step > 0) == first else "one item too many"
             yield Draft(tree.outer(bound), plus(bound, tree, step), should_be(text, why), where)
-        if not (first and value == 0):
+        if not (first and value == 0) and not to_the_end:
             why = "the start is ignored" if first else "the end is not cut off"
             yield Draft(tree.outer(bound), "", should_be(text, why), where)
     if node.lower is None and node.upper is not None and node.step is None and integer(node.upper) is not None:
@@ -105,13 +108,14 @@ def constant_off_by_one(node: cst.Integer, tree: Tree) -> Iterator[Draft]:
     value, above = integer(node), tree.parent(node)
     if value is None or not isinstance(above, _COUNTED) or _is_range(tree.parent(above)):
         return
+    one_part = takes_one_part(above, tree)
     scaled = isinstance(above, cst.BinaryOperation | cst.AugAssign)
     additive = cst.Add | cst.Subtract | cst.AddAssign | cst.SubtractAssign
     smallest = 0
     if isinstance(above, cst.BinaryOperation | cst.AugAssign):
         smallest = 1 if isinstance(above.operator, additive) else 2
     for wrong in (value - 1, value + 1):
-        if wrong >= smallest and (scaled or value or wrong):
+        if wrong >= smallest and (scaled or value or wrong) and not (one_part and wrong > value >= 1):
             yield instead(node, str(wrong), tree, "the number is wrong")
 
 

@@ -111,7 +111,6 @@ DROPPED_CALLS = {
     "ord": "the code is needed",
     "chr": "the character is needed",
     "next": "one item is needed",
-    "fspath": "it must be a path string",
     "abspath": "the path must be absolute",
     "escape": "it must be escaped",
     "quote": "it must be quoted",
