@@ -23,6 +23,9 @@ class ChangeOptions:
     """Review what is staged for the next commit."""
     patch: Path | None = None
     """Review what a patch changes, whether or not it is applied yet; - reads it from standard input."""
+    about: str | None = None
+    """For a model that chats: what the change is for. A text; or @FILE, @- from standard input, @commits what its
+    commits say, @event the title and text of the pull request that a workflow on GitHub is run for."""
 
     @property
     def is_asked(self) -> bool:

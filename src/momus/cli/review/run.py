@@ -21,6 +21,7 @@ from momus.lm.chats.cache import AnswerCache, default_path
 from momus.review.cache import Kept, review_kept
 from momus.review.changes.change import Change
 from momus.review.configuration import Settings, read_settings
+from momus.review.context.about import COMMITS, INPUT, add_about, read_about
 from momus.review.context.gather import add_context, list_context
 from momus.review.findings import FileReview
 from momus.review.formats.text import print_review, print_skipped
@@ -46,10 +47,11 @@ def review(
     Raises:
         UserError: An option is wrong, or something cannot be read.
     """
-    _check(context, output)
+    _check(context, change, output)
     progress = Console(stderr=True)
     kept = None if cost.no_cache else Kept(AnswerCache(default_path()))
     scope, settings = _open_scope(paths, change, progress)
+    about = "" if change.about is None else read_about(change.about, scope.message)
     if not scope.targets:
         manifest = Manifest(base=scope.base, head=scope.head, files=tuple(scope.unread), notes=tuple(scope.notes))
         return report(Review((), tuple(scope.skipped), manifest), scope, output)
@@ -57,7 +59,7 @@ def review(
     dial, critic, cost = fill_in(settings, scope, dial, critic, cost)
     asking = cost.asking()
     reviewer, setting, promise = open_reviewer(critic, dial, asking, kept, change.is_asked)
-    _prepare(scope, reviewer, promise, context, progress)
+    _prepare(scope, reviewer, promise, context, about, progress)
     print_estimate(
         asking, reviewer, lambda: [t for each in scope.targets for t in tasks_of_target(each, reviewer.fits)], cost
     )
@@ -88,7 +90,7 @@ def review(
     return code
 
 
-def _check(context: int | None, output: OutputOptions) -> None:
+def _check(context: int | None, change: ChangeOptions, output: OutputOptions) -> None:
     """Refuse what cannot be done before anything is read.
 
     Raises:
@@ -96,6 +98,10 @@ def _check(context: int | None, output: OutputOptions) -> None:
     """
     if context is not None and context < 1:
         raise UserError(f"--context {context}: must be at least 1")
+    if change.about == INPUT and str(change.patch) == "-":
+        raise UserError("--about @- and --patch - both read standard input")
+    if change.about == COMMITS and change.diff is None:
+        raise UserError("--about @commits: --diff has the commits: --staged, --patch and whole files have none")
     if output.manifest is not None:
         check_file(output.manifest, "--manifest")
     if output.html is not None:
@@ -117,13 +123,17 @@ def _open_scope(paths: list[Path], change: ChangeOptions, progress: Console) -> 
     return scope, settings
 
 
-def _prepare(scope: Change, reviewer: Critic, promise: str, context: int | None, progress: Console) -> None:
-    """Leave out what the critic does not read, and add to the rest the context that it gets."""
+def _prepare(scope: Change, reviewer: Critic, promise: str, context: int | None, about: str, progress: Console) -> None:
+    """Leave out what the critic does not read, and add to the rest what it gets beside the code."""
     print_skipped(leave_out_unread(scope, reviewer), progress)
     if promise:
         _print_note(promise, progress)
     if context is not None:
         scope.targets = add_context(scope.targets, reviewer, context)
+    scope.targets, note = add_about(scope.targets, reviewer, about)
+    if note:
+        scope.notes.append(note)
+        _print_note(note, progress)
 
 
 def _read(reading: Iterable[FileReview], total: int, output: OutputOptions, progress: Console) -> list[FileReview]:
