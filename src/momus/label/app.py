@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,7 +26,7 @@ from momus.label.kinds import ADJUDICATION, KINDS, check
 from momus.label.owner import overview
 from momus.label.owner.figures import Draw, Figures
 from momus.label.owner.routes import OWNER_ROUTES
-from momus.label.owner.side_by_side import adjudication_view
+from momus.label.owner.side_by_side import adjudication_view, training_feedback
 from momus.label.pages import page, wanted_language
 from momus.label.people import SESSION_SECONDS, People
 from momus.label.probe import Models, Probes
@@ -234,7 +235,21 @@ async def submit(request: Request) -> Response:
         request.app.state.store.submit, request.path_params["token"], request.state.person.id, body["request"],
         body["content"], max(0.0, min(float(body["active"]), 86400.0)), check,
     )  # fmt: skip
-    return JSONResponse(answer)
+    return JSONResponse(await run_in_threadpool(_with_feedback, request, answer, body["content"]))
+
+
+def _with_feedback(request: Request, answer: dict[str, Any], content: Any) -> dict[str, Any]:
+    """Add to the answer to a training task how it was done, in words."""
+    if "gold" not in answer:
+        return answer
+    lease = request.app.state.store.lease(request.path_params["token"], request.state.person.id)
+    kept = check(lease.kind, lease.payload, lease.arrangement, content)
+    words = Words(request.state.person.language)
+    # What is expected may have been imported before it was checked; the judgement is kept by now, whatever that holds.
+    with suppress(KeyError, TypeError, ValueError, IndexError, AttributeError):
+        feedback = training_feedback(lease.kind, lease.payload, lease.arrangement, kept, answer["gold"], words)
+        return {**answer, "feedback": feedback}
+    return answer
 
 
 async def decline(request: Request) -> Response:

@@ -128,6 +128,16 @@ def _check_gold(place: str, kind: str, payload: Mapping[str, Any], gold: Mapping
         count = len(payload["candidates"])
         if not isinstance(ranks, list) or len(ranks) != count or not all(isinstance(rank, int) for rank in ranks):
             raise UserError(f"{place}: gold: ranks: {count} places are needed")
+    elif kind == "comparison":
+        ratings, count = gold.get("ratings"), len(payload["critiques"])
+        if not isinstance(ratings, list) or len(ratings) != count or not all(isinstance(one, dict) for one in ratings):
+            raise UserError(f"{place}: gold: ratings: an object for each of {count} critiques is needed")
+    elif kind == "found" and "bugs" in gold:
+        bugs = gold["bugs"]
+        if not isinstance(bugs, list) or not all(
+            isinstance(bug, dict) and all(isinstance(bug.get(name), int) for name in ("first", "last")) for bug in bugs
+        ):
+            raise UserError(f"{place}: gold: bugs: each needs its first and last line")
     elif kind == "survey":
         values = gold.get("values")
         names = {question["name"] for question in payload["questions"]}

@@ -4,8 +4,10 @@ import pytest
 
 from momus.label.kinds import check
 from momus.label.owner import screening
+from momus.label.rules import NewItem
 from momus.label.views import arrange
 from support.label_browser import check_width, check_with_axe, shot, start, tab_to
+from support.label_items import ITEMS
 from support.screening_items import SCREENING
 
 
@@ -108,3 +110,22 @@ def test_the_pages_of_the_screening_can_be_read(screened, sign_in, language, wid
         shot(page, f"{name}-{language}-{width}")
         check_with_axe(page, address)
         check_width(page, address)
+
+
+@pytest.mark.parametrize(("language", "width"), [("en", 1366), ("ko", 820)])
+def test_a_training_task_says_how_it_was_done(bench, sign_in, language, width):
+    gold = {"ranks": [1, 4, 1, 3], "note": "Two of them are primes. A refusal is better than a wrong number."}
+    bench.store.add_items([NewItem("ranking", ITEMS["ranking"], 1, "training", gold)], "t", "o")
+    page = sign_in("labeler", language, width)
+    start(page, "ranking")
+    for number in range(4):
+        page.locator(".card").nth(number).locator(".segments input").nth(number).click()
+        page.locator(".ladder .segments").nth(number).locator("input").nth(number).click()
+    page.keyboard.press("Control+Enter")
+
+    page.wait_for_selector(".trained .judgements")
+    assert gold["note"] in page.inner_text(".trained")
+    shot(page, f"trained-{language}-{width}")
+    check_with_axe(page, "trained")
+    check_width(page, "trained")
+    assert page.evaluate("document.activeElement.tagName") == "BUTTON"

@@ -110,8 +110,10 @@ def _people(transaction: Transaction, work: list[Row]) -> list[Row]:
 def matches_gold(kind: str, content: Table, arrangement: Table, gold: Table) -> bool:
     """Whether a judgement agrees with the expected one.
 
-    Rankings: no pair the other way round. Comparisons: every rating within one point. Anything else: whatever fields
-    are expected are the same. Expected ranks and ratings are in the item's own order.
+    Rankings: no pair the other way round. Comparisons: every rating within one point. Bugs: each expected one shares a
+    line with one that was marked, and where none is expected none was. Surveys: the answers that are expected. Anything
+    else: whatever fields are expected are the same; `note` is an explanation. Expected ranks and ratings are in the
+    item's own order.
     """
     if kind == "ranking" and "ranks" in gold:
         ranks, wanted = in_item_order(content["ranks"], arrangement), gold["ranks"]
@@ -124,7 +126,13 @@ def matches_gold(kind: str, content: Table, arrangement: Table, gold: Table) -> 
             for rating, wanted in zip(ratings, gold["ratings"], strict=True)
             for name in kinds.ATTRIBUTES if name in wanted
         )  # fmt: skip
-    return all(content.get(name) == value for name, value in gold.items())
+    if kind == "found" and "bugs" in gold:
+        marked = [range(bug["first"], bug["last"] + 1) for bug in content["bugs"]]
+        wanted = [range(bug["first"], bug["last"] + 1) for bug in gold["bugs"]]
+        return bool(marked) == bool(wanted) and all(any(set(bug) & set(one) for one in marked) for bug in wanted)
+    if kind == "survey":
+        return all(content["values"].get(name) == value for name, value in gold.get("values", {}).items())
+    return all(content.get(name) == value for name, value in gold.items() if name != "note")
 
 
 def prefill_totals(transaction: Transaction) -> Row:

@@ -98,14 +98,18 @@ function given(spec, node) {
 
 // What labelers judged, a column each; any of them can be taken as the beginning of the decision.
 function judgements(spec, node, { t, begin }) {
-  const head = el("tr", {}, el("td"), spec.columns.map((name, i) => el("th", { scope: "col" }, name, " ",
-    el("button", { type: "button", "aria-label": `${t["ui.begin"]}: ${name}`, onclick: () => begin(spec.contents[i]) }, t["ui.begin"]))));
+  node.append(sideBySide(spec, t, (name, i) =>
+    el("button", { type: "button", "aria-label": `${t["ui.begin"]}: ${name}`, onclick: () => begin(spec.contents[i]) }, t["ui.begin"])));
+  return {};
+}
+
+export function sideBySide(spec, t, button = () => null) {
+  const head = el("tr", {}, el("td"), spec.columns.map((name, i) => el("th", { scope: "col" }, name, " ", button(name, i))));
   const body = spec.rows.map((row) => el("tr", { class: row.differs ? "differs" : null },
     el("th", { scope: "row" }, row.label, row.differs ? el("span", { class: "mark" }, `≠ ${t["ui.differs"]}`) : null),
     row.cells.map((cell) => el("td", {}, cell || "–"))));
-  node.append(el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": spec.label },
-    el("table", { class: "judgements" }, el("thead", {}, head), el("tbody", {}, body))));
-  return {};
+  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": spec.label || spec.columns.join(", ") },
+    el("table", { class: "judgements" }, el("thead", {}, head), el("tbody", {}, body)));
 }
 
 export function show(value) {

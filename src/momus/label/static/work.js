@@ -1,7 +1,7 @@
 // A task on screen: builds it, keeps a draft on the server, holds the lease, submits exactly once.
 import { el } from "./dom.js";
 import { makeField } from "./fields.js";
-import { makePanel, show } from "./panels.js";
+import { makePanel, sideBySide } from "./panels.js";
 
 const task = JSON.parse(document.getElementById("task").textContent);
 const t = task.words, root = document.getElementById("work"), kept = `momus-draft-${task.token}`;
@@ -140,12 +140,23 @@ function done(answer) {
   closed = true;
   localStorage.removeItem(kept);
   const next = el("button", { type: "button", class: "primary", onclick: () => document.getElementById("next").submit() }, t["ui.next"]);
-  root.replaceChildren(el("div", { class: "narrow" }, el("h1", {}, t["ui.submitted"]),
+  const shown = answer.feedback ? root.querySelector(".columns") : null; // it is looked at once more beside the result
+  shown?.querySelectorAll("input, textarea, button, select").forEach((control) => { control.disabled = true; });
+  root.replaceChildren(el("div", { class: answer.feedback ? "narrow wide centred" : "narrow" }, el("h1", {}, t["ui.submitted"]),
     answer.status === "surplus" ? el("p", {}, t["ui.surplus"]) : null,
-    answer.gold ? el("div", { class: "note" }, el("p", {}, t["ui.training"]), show(answer.gold)) : null,
+    answer.feedback ? trained(answer.feedback) : null,
     task.view.kind === "feedback" ? el("p", {}, el("a", { href: `/feedback/${answer.id}` }, t["ui.print"])) : null,
     el("p", {}, next, " ", el("a", { href: "/" }, t["ui.home"]))));
+  if (shown) root.append(el("h2", {}, t["ui.thetask"]), shown);
   next.focus();
+}
+
+// How a training task was done: in words first, then what was given beside what is expected.
+function trained(feedback) {
+  return el("section", { class: "trained", "aria-label": t["ui.training"] },
+    el("p", { class: feedback.right ? "note" : "banner" }, el("b", {}, t[feedback.right ? "ui.right" : "ui.wrong"])),
+    feedback.note ? el("p", { class: "given" }, feedback.note) : null,
+    el("h2", {}, t["ui.training"]), sideBySide(feedback, t));
 }
 
 async function decline() {
