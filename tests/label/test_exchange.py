@@ -271,6 +271,8 @@ def test_the_commands(tmp_path, monkeypatch, capsys):
     assert main(["label", "pause", "--labeler", "L000000", "--batch", "demo"]) == 2
     assert main(["label", "revoke", "L000000"]) == main(["label", "redo", "L000000", "--why", "x"]) == 2
     assert main(["label", "redo", "L000000"]) == 2
+    assert main(["label", "hours"]) == main(["label", "hours", "--since", "2026-11-01"]) == 0
+    assert main(["label", "hours", "--until", "soon"]) == 2
     assert main(["label", "verify"]) == 0 and main(["label", "backup", "copy.db"]) == 0
     assert main(["label", "verify", "--database", "copy.db"]) == 0
     assert main(["label", "export", "out"]) == 0 and main(["label", "export", "out"]) == 2

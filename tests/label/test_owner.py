@@ -1,9 +1,13 @@
 """What owners do: pause and resume, end links, have work done again. Nothing is lost, K holds, the log verifies."""
 
+from datetime import date
+
 import pytest
 
 from momus.errors import UserError
 from momus.label.owner import actions, overview
+from momus.label.owner.figures import rows_as_csv
+from momus.label.owner.hours import day_of, hours
 from momus.label.rules import NewItem, RefusedError
 from momus.label.store import Store
 from momus.label.verify import verify
@@ -164,6 +168,26 @@ def test_a_struck_judgement_comes_back_only_by_whoever_struck_it_and_into_a_free
     with pytest.raises(RefusedError, match="others have its place"):
         store.review(done["id"], "reviewer", "approved", "")
     assert verify(database)[0] == []
+
+
+def test_hours_are_those_of_all_work_by_labeler_and_day(store, labeler, database, clock):
+    add(store, 4)
+    day = 86400
+    clock.now = 10 * day + 100.0
+    a, b = labeler("a"), labeler("=b")
+    done = store.submit(store.claim(a, K, arrange).token, a, "1", "x", 1800.0, keep)
+    store.submit(store.claim(b, K, arrange).token, b, "2", "x", 360.0, keep)
+    store.review(done["id"], "o", "rejected", "")
+    clock.now += day
+    store.submit(store.claim(a, K, arrange).token, a, "3", "x", 900.0, keep)
+    rows = [(row["labeler"], row["day"], row["submissions"], row["hours"]) for row in hours(database)]
+    assert rows == [*sorted([(a, "1970-01-11", 1, 0.5), (b, "1970-01-11", 1, 0.1)]), (a, "1970-01-12", 1, 0.25)]
+    assert len(hours(database, date(1970, 1, 12))) == 1 == len(hours(database, None, date(1970, 1, 11))) - 1
+    assert hours(database, date(1970, 1, 13)) == [] and rows_as_csv([]) == "\r\n"
+    assert "'=b" in rows_as_csv(hours(database))
+    for wrong in ("11/30", "2026-13-01", "0001-01-01"):
+        with pytest.raises(UserError, match="a day like"):
+            day_of(wrong)
 
 
 def test_a_check_that_is_waiting_does_not_bring_back_what_is_done_again(database, labeler):

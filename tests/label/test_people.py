@@ -1,11 +1,14 @@
 """Invitations are used once, sessions end, names can be erased, and the audit log stands against all changes."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from momus.errors import UserError
 from momus.label import schema
 from momus.label.audit import digest, log, seal
-from momus.label.people import IDLE_SECONDS, INVITATION_SECONDS, SESSION_SECONDS, People
+from momus.label.people import IDLE_SECONDS, INVITATION_SECONDS, SESSION_SECONDS
 from momus.label.rules import NewItem, RefusedError
 from momus.label.schema import SCHEMA_VERSION, back_up, migrate, open_database
 from momus.label.store import Store
@@ -132,35 +135,51 @@ def test_migrating_twice_does_nothing(database):
     migrate(database)
 
 
-def test_a_database_of_every_released_schema_is_migrated_after_a_copy(address, clock, monkeypatch):
-    for version in range(1, SCHEMA_VERSION):
+def fill_version_1(database):
+    """Fill an empty database of the first schema with what Momus wrote then."""
+    tables = json.loads((Path(__file__).parent / "schema_v1.json").read_text(encoding="utf-8"))
+
+    def work(transaction):
+        for table, rows in tables.items():
+            for row in rows:
+                row.pop("number", None)  # the database numbers them, in the same order
+                marks = ", ".join("?" * len(row))
+                transaction.run(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", *row.values())
+
+    database.write(work)
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_a_database_of_every_released_schema_is_migrated_after_a_copy_and_goes_on(address, clock, monkeypatch, version):
+    database = open_database(address, clock)
+    for step in {1, version}:
         with monkeypatch.context() as patch:
-            patch.setattr(schema, "_STEPS", schema._STEPS[:version])
-            patch.setattr(schema, "SCHEMA_VERSION", version)
-            database = open_database(address, clock)
+            patch.setattr(schema, "_STEPS", schema._STEPS[:step])
+            patch.setattr(schema, "SCHEMA_VERSION", step)
             migrate(database)
-        store, people = Store(database), People(database)
-        store.add_items([NewItem("demonstration", {"prompt": "p"})], "b", "o")
-        person = people.person(people.join(people.invite("labeler", "o"), "kim", "en")).id
-        lease = store.claim(person, "demonstration", lambda *_: {})
-        store.submit(lease.token, person, "r", {"answer": "a"}, 0, lambda *given: given[-1])
-        last = verify(database)[2]
+        if step == 1:
+            fill_version_1(database)
+            problems, count, last = verify(database)
+            assert (problems, count) == ([], 10)
+    for _ in range(2):
         migrate(database)
-        migrate(database)
-        assert verify(database) == ([], 4, last)
-        assert database.read(lambda t: t.value("SELECT value FROM setting WHERE name = 'schema'")) == str(
-            SCHEMA_VERSION
-        )
-        for table in ("submission", "grade"):
-            assert database.read(lambda t, table=table: t.rows(f"SELECT * FROM {table}")) is not None
-        with pytest.raises(Exception, match="never changed"):
-            database.write(lambda t: t.run("DELETE FROM submission"))
-        database.close()
-        if "://" not in address:
-            copy = open_database(f"{address}.v{version}.bak", clock)
-            assert copy.read(lambda t: t.value("SELECT value FROM setting WHERE name = 'schema'")) == str(version)
-            assert copy.read(lambda t: t.value("SELECT count(*) AS n FROM submission")) == 1
-            copy.close()
+        assert verify(database) == ([], count, last)
+    rows = database.read(lambda t: t.rows("SELECT content FROM submission ORDER BY item, person, revision"))
+    assert len(rows) == 3
+    with pytest.raises(Exception, match="never changed"):
+        database.write(lambda t: t.run("DELETE FROM submission"))
+    store = Store(database)
+    kim = database.read(lambda t: t.value("SELECT id FROM person WHERE name = 'Kim'"))
+    lease = store.claim(kim, "demonstration", lambda *_: {})
+    assert (lease.item, lease.draft, lease.warning) == (2, {"answer": "half"}, "")
+    assert store.submit(lease.token, kim, "request 9", {"answer": "a"}, 1.0, lambda *g: g[-1])["status"] == "accepted"
+    assert verify(database)[:2] == ([], count + 1)
+    database.close()
+    if "://" not in address:
+        copy = open_database(f"{address}.v{version}.bak", clock)
+        assert copy.read(lambda t: t.value("SELECT value FROM setting WHERE name = 'schema'")) == str(version)
+        assert copy.read(lambda t: t.value("SELECT count(*) AS n FROM submission")) == 3
+        copy.close()
 
 
 def test_a_copy_made_while_others_write_is_whole(tmp_path):

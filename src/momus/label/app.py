@@ -191,6 +191,9 @@ async def work(request: Request) -> Response:
     )
     if lease.state in ("done", "declined"):
         return RedirectResponse("/mine", 303)
+    # Who has written something, or corrects a submission, has seen it.
+    if lease.warning and lease.draft is None and request.query_params.get("shown") != "1":
+        return page(request, "warning", lease=lease)
     words = Words(request.state.person.language)
     task = {
         "token": lease.token,
@@ -260,6 +263,15 @@ async def decline(request: Request) -> Response:
     return JSONResponse({})
 
 
+async def pass_over(request: Request) -> Response:
+    """Decline an item because of its warning, before it is shown; no reason is asked for."""
+    store: Store = request.app.state.store
+    person = request.state.person.id
+    lease = await run_in_threadpool(store.lease, request.path_params["token"], person)
+    await run_in_threadpool(store.decline, lease.token, person, f"warning: {lease.warning}")
+    return RedirectResponse("/", 303)
+
+
 async def ask(request: Request) -> Response:
     """Have a model asked, in the background."""
     if request.app.state.probes is None:
@@ -313,6 +325,7 @@ ROUTES: tuple[RouteRow, ...] = (
     ("POST", "/language", set_language, "candidate"),
     ("POST", "/next", next_task, "candidate"),
     ("GET", "/work/{token}", work, "candidate"),
+    ("POST", "/work/{token}/pass", pass_over, "candidate"),
     ("GET", "/mine", mine, "candidate"),
     ("POST", "/correct", correct, "candidate"),
     ("POST", "/api/work/{token}/heartbeat", heartbeat, "candidate"),

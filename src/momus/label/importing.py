@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from momus.records import Comparison, Demonstration, Judgement, Prompt, Ranking,
 
 SCREENED = ("survey", "ranking", "demonstration")
 """What candidates are screened by (owner/screening.py)."""
+LONGEST_WARNING = 1000
 LOW = 3
 """An answer rated so, from 1 to 7, or lower is worth a search for its bug."""
 _MOST_CANDIDATES = 9
@@ -44,7 +46,7 @@ def read_items(
     if kind == "feedback" and Path(name).is_dir():
         return read_drafts(Path(name), want)
     rows = _rows(Path(name)) if Path(name).suffix in (".jsonl", ".json") and Path(name).is_file() else None
-    if rows and set(rows[0][1]) - {"gold"} <= set(KINDS[kind].item.model_fields):
+    if rows and set(rows[0][1]) - {"gold", "warning"} <= set(KINDS[kind].item.model_fields):
         return [_own_item(f"{name}:{number}", row, kind, want, purpose) for number, row in rows]
     records = [_record(f"{name}:{number}", row) for number, row in rows or ()]
     if None in records or not records:
@@ -83,9 +85,7 @@ def without_authors(items: Sequence[NewItem], authors: Mapping[str, set[str]]) -
     for item in items:
         task = item.payload.get("tamper", item.payload).get("task", {})
         known = authors.get(task.get("id", ""), set()) if item.kind in ("comparison", "critique") else set()
-        barred.append(
-            NewItem(item.kind, item.payload, item.want, item.purpose, item.gold, sorted({*item.authors, *known}))
-        )
+        barred.append(replace(item, authors=sorted({*item.authors, *known})))
     return barred
 
 
@@ -115,10 +115,13 @@ def _own_item(place: str, row: dict[str, Any], kind: str, want: int, purpose: Pu
     without = purpose == "screening" and kind != "ranking" and gold is None
     if purpose != "real" and not without and not isinstance(gold, dict):
         raise UserError(f"{place}: gold: an object with the expected fields of the judgement is needed")
+    warning = row.pop("warning", "")
+    if not isinstance(warning, str) or len(warning) > LONGEST_WARNING:
+        raise UserError(f"{place}: warning: a text of at most {LONGEST_WARNING} characters")
     payload = _checked(place, kind, row)
     if isinstance(gold, dict):
         _check_gold(place, kind, payload, gold)
-    return NewItem(kind, payload, want, purpose, gold)
+    return NewItem(kind, payload, want, purpose, gold, warning=warning)
 
 
 def _check_gold(place: str, kind: str, payload: Mapping[str, Any], gold: Mapping[str, Any]) -> None:

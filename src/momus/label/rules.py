@@ -33,7 +33,17 @@ class RefusedError(UserError):
 
 @dataclass(frozen=True)
 class NewItem:
-    """An item to be judged: `payload` is JSON of its kind (kinds.py), `authors` those who may not judge it."""
+    """An item to be judged.
+
+    Attributes:
+        kind: Its kind.
+        payload: JSON of its kind (kinds.py).
+        want: How many judgements it wants.
+        purpose: What it is for.
+        gold: The expected fields of the judgement.
+        authors: Those who may not judge it.
+        warning: What a labeler reads before the item is shown, and may decline it then without a reason.
+    """
 
     kind: str
     payload: Mapping[str, Any]
@@ -41,6 +51,7 @@ class NewItem:
     purpose: Purpose = "real"
     gold: Any = None
     authors: Sequence[str] = ()
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ class Lease:
     supersedes: str | None = None
     draft: Any = None
     draft_revision: int = 0
+    warning: str = ""
 
     @property
     def live(self) -> bool:
@@ -99,9 +111,9 @@ def add_item(transaction: Transaction, item: NewItem, batch: str, actor: str) ->
         return 0
     gold = None if item.gold is None else to_json(item.gold)
     number = transaction.value(
-        "INSERT INTO item (digest, kind, purpose, batch, payload, gold, want, accepted, state, created) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'open', ?) RETURNING number",
-        name, item.kind, item.purpose, batch, payload, gold, item.want, transaction.now(),
+        "INSERT INTO item (digest, kind, purpose, batch, payload, gold, want, accepted, state, created, warning) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'open', ?, ?) RETURNING number",
+        name, item.kind, item.purpose, batch, payload, gold, item.want, transaction.now(), item.warning,
     )  # fmt: skip
     for author in sorted(set(item.authors)):
         transaction.run("INSERT INTO author VALUES (?, ?)", number, author)
@@ -140,8 +152,8 @@ def find_lease(transaction: Transaction, token: str, person: str, *, lock: bool 
     if lock and transaction.for_update:
         transaction.rows("SELECT token FROM lease WHERE token = ? FOR UPDATE", token)
     row = transaction.row(
-        "SELECT lease.*, item.kind, item.purpose, item.payload, item.gold, draft.content AS draft, draft.revision "
-        "FROM lease JOIN item ON item.number = lease.item LEFT JOIN draft ON draft.lease = lease.token "
+        "SELECT lease.*, item.kind, item.purpose, item.payload, item.gold, item.warning, draft.content AS draft, "
+        "draft.revision FROM lease JOIN item ON item.number = lease.item LEFT JOIN draft ON draft.lease = lease.token "
         "WHERE lease.token = ? AND lease.person = ?",
         token, person,
     )  # fmt: skip
@@ -163,6 +175,7 @@ def find_lease(transaction: Transaction, token: str, person: str, *, lock: bool 
         supersedes=row["supersedes"],
         draft=row["draft"] and json.loads(row["draft"]),
         draft_revision=row["revision"] or 0,
+        warning=row["warning"],
     )
 
 

@@ -67,8 +67,12 @@ CREATE TABLE grade (
 CREATE INDEX grade_submission ON grade (submission)
 """
 
-_STEPS = (_V1, _V2)
-_KEPT = (("submission", "review"), ("grade",))
+_V3 = """
+ALTER TABLE item ADD COLUMN warning TEXT NOT NULL DEFAULT ''
+"""
+
+_STEPS = (_V1, _V2, _V3)
+_KEPT = (("submission", "review"), ("grade",), ())
 """The tables of each step whose rows are never changed or removed."""
 SCHEMA_VERSION = len(_STEPS)
 

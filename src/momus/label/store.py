@@ -359,4 +359,4 @@ def _check_of(submission: str, lease: Lease, content: Any) -> NewItem:
     """Return the item that has somebody else check a submission."""
     payload = {"submission": submission, "kind": lease.kind, "payload": lease.payload,
                "arrangement": lease.arrangement, "content": content}  # fmt: skip
-    return NewItem("review", payload, authors=(lease.person,))
+    return NewItem("review", payload, authors=(lease.person,), warning=lease.warning)

@@ -129,3 +129,32 @@ def test_a_training_task_says_how_it_was_done(bench, sign_in, language, width):
     check_with_axe(page, "trained")
     check_width(page, "trained")
     assert page.evaluate("document.activeElement.tagName") == "BUTTON"
+
+
+@pytest.mark.parametrize(("language", "width", "hand"), [("en", 1366, "mouse"), ("ko", 820, "keyboard")])
+def test_a_warning_comes_first_and_the_item_can_be_declined(bench, sign_in, language, width, hand):
+    bench.database.write(lambda t: t.run("UPDATE item SET state = 'done'"))
+    for prompt in ("cruel", "worse"):
+        bench.store.add_items([NewItem("demonstration", {"prompt": prompt}, warning="Describes cruelty.")], "w", "o")
+    page = sign_in("labeler", language, width)
+    page.click("button[name=kind]")
+    page.wait_for_selector("text=Describes cruelty.")
+    assert "cruel\n" not in page.inner_text("main")
+    shot(page, f"warning-{language}-{width}")
+    check_with_axe(page, "warning")
+    check_width(page, "warning")
+
+    def press(selector):
+        if hand == "mouse":
+            page.click(selector)
+        else:
+            tab_to(page, selector)
+            with page.expect_navigation():
+                page.keyboard.press("Enter")
+
+    press("main form button")
+    page.wait_for_url(bench.origin + "/")
+    page.click("button[name=kind]")
+    press("a.button.primary")
+    page.wait_for_selector("#work .bar")
+    assert "worse" in page.inner_text("#work")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from momus.cli.label.database import OnDatabase
-from momus.cli.label.owner import Backup, Erase, Invite, Pause, Redo, Resume, Revoke, Screening, Status, Verify
+from momus.cli.label.owner import Backup, Erase, Hours, Invite, Pause, Redo, Resume, Revoke, Screening, Status, Verify
 from momus.cli.shared.options import FLAT, LocalOptions
 from momus.errors import UserError
 
@@ -95,6 +95,9 @@ class Import(OnDatabase):
     critiques: tuple[str, ...] = ()
     """NAME=FILE for each writer of critiques (momus critique, momus label export): of the kind critique the first is
     what a random half starts from, of the kind comparison up to four are compared."""
+    warning: str = ""
+    """What labelers read before each of these items is shown ("Describes violence."); they may decline it without a
+    reason. Items of the kind's own fields may have a `warning` of their own."""
     preview: int = 0
     """Show the first so many items, and add nothing."""
     demo: bool = False
@@ -105,7 +108,7 @@ class Import(OnDatabase):
         import json
 
         from momus.cli.shared.output import say
-        from momus.label.importing import authors_by_task, demo_items, read_items, without_authors
+        from momus.label.importing import LONGEST_WARNING, authors_by_task, demo_items, read_items, without_authors
         from momus.label.serve import open_store
         from momus.label.store import Store
 
@@ -115,6 +118,9 @@ class Import(OnDatabase):
             raise UserError("name a file of records, or give --demo")
         critiques = {name: Path(path) for name, _, path in (pair.partition("=") for pair in self.critiques)}
         items = demo_items() if self.demo else read_items(self.file, self.kind, self.want, self.purpose, critiques)
+        if len(self.warning) > LONGEST_WARNING:
+            raise UserError(f"--warning: at most {LONGEST_WARNING} characters")
+        items = [replace(item, warning=item.warning or self.warning) for item in items]
         if self.preview:
             for item in items[: self.preview]:
                 print(json.dumps({"kind": item.kind, **item.payload}, ensure_ascii=False))
@@ -164,6 +170,7 @@ _Action = (
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Revoke, subcommand("revoke")]
     | Annotated[Redo, subcommand("redo")]
+    | Annotated[Hours, subcommand("hours")]
     | Annotated[Screening, subcommand("screening")]
     | Annotated[Verify, subcommand("verify")]
     | Annotated[Backup, subcommand("backup")]

@@ -262,6 +262,29 @@ class Screening(OnDatabase):
 
 
 @dataclass(frozen=True)
+class Hours(OnDatabase):
+    """Print how long each labeler was at work, day by day, as CSV: hours for pay."""
+
+    since: str = ""
+    """The first day, such as 2026-11-01 (UTC); everything by default."""
+    until: str = ""
+    """The last day."""
+
+    def run(self) -> int:
+        """Print the rows."""
+        from momus.label.owner.figures import rows_as_csv
+        from momus.label.owner.hours import day_of, hours
+
+        since, until = day_of(self.since), day_of(self.until)
+        database = self.open()
+        try:
+            print(rows_as_csv(hours(database, since, until)), end="")
+        finally:
+            database.close()
+        return 0
+
+
+@dataclass(frozen=True)
 class Verify(OnDatabase):
     """Check the audit log's chain, and the judgements against it. Exits with 1 if anything is wrong."""
 

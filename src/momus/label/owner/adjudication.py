@@ -245,7 +245,8 @@ def _decision_item(transaction: Transaction, item: Row, rows: Sequence[Row]) -> 
     payload = {"item": item["number"], "group": item["digest"][:16], "kind": item["kind"],
                "payload": json.loads(item["payload"]), "judgements": judgements}  # fmt: skip
     authors = transaction.rows("SELECT person FROM author WHERE item = ?", item["number"])
-    return NewItem(ADJUDICATION, payload, authors=sorted({row["person"] for row in [*rows, *authors]}))
+    people = sorted({row["person"] for row in [*rows, *authors]})
+    return NewItem(ADJUDICATION, payload, authors=people, warning=item["warning"])
 
 
 def _state(transaction: Transaction, item: Row, rows: Sequence[Row], person: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from momus.errors import UserError
 from momus.label.database import Database, Row
 from momus.label.owner import actions, adjudication, overview, screening
 from momus.label.owner.figures import Figures, rows_as_csv
+from momus.label.owner.hours import day_of, hours
 from momus.label.pages import page
 from momus.label.people import INVITATION_SECONDS, People, Role
 from momus.label.security import RouteRow
@@ -66,6 +67,14 @@ async def status_csv(request: Request) -> Response:
     shown = await run_in_threadpool(overview.overview, _database(request))
     headers = {"Content-Disposition": 'attachment; filename="status.csv"'}
     return Response(overview.as_csv(shown), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def hours_csv(request: Request) -> Response:
+    """Return the hours of each labeler, day by day, as CSV."""
+    since, until = (day_of(request.query_params.get(name, "")) for name in ("since", "until"))
+    rows = await run_in_threadpool(hours, _database(request), since, until)
+    headers = {"Content-Disposition": 'attachment; filename="hours.csv"'}
+    return Response(rows_as_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 async def people(request: Request) -> Response:
@@ -260,6 +269,7 @@ OWNER_ROUTES: tuple[RouteRow, ...] = (
     ("POST", "/people/invite", invite, "owner"),
     ("POST", "/people/state", set_state, "owner"),
     ("POST", "/people/revoke", revoke, "owner"),
+    ("GET", "/people/hours.csv", hours_csv, "owner"),
     ("GET", "/people/{person}", labeler, "owner"),
     ("POST", "/people/{person}/redo", redo, "owner"),
     ("GET", "/project", project, "owner"),
