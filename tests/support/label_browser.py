@@ -21,13 +21,13 @@ def check_with_axe(page, where):
         (v["id"], [node["html"][:150] for node in v["nodes"][:3]])
         for v in found["violations"] if v["impact"] in ("serious", "critical")
     ]  # fmt: skip
-    assert serious == [], where
+    assert not serious, f"{where}: {serious}"
 
 
 def check_width(page, where):
     """Fail where the page is to be scrolled sideways."""
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide <= 0, where
+    assert wide <= 0, f"{where}: {wide} pixels too wide"
 
 
 def start(page, kind):
