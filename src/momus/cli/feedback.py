@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from momus.documents.document import Language
     from momus.documents.feedback import Feedback
     from momus.documents.rubrics import Rubric
+    from momus.documents.second_opinion import PointJudge
     from momus.match.ask import JsonAsker
     from momus.match.open import NamedModel
     from momus.records import Record
@@ -37,6 +38,8 @@ def command(
     out: Path | None = None,
     grobid: str | None = None,
     send: bool = False,
+    second_opinion: str | None = None,
+    second_opinion_url: str | None = None,
     seed: Seed = 0,
 ) -> int:
     """Give feedback on a document, or on every document of a folder; it is written beside each as JSON and a page.
@@ -58,6 +61,9 @@ def command(
         out: The folder it goes to, instead of beside the document.
         grobid: A GROBID server that reads the PDF instead; the file is sent there.
         send: Let the document go to a server elsewhere, though the rubric calls it private.
+        second_opinion: A model that argues against every point and, after it was defended, judges it; what falls is
+            left out. A folder, a GGUF file, a name on the hub, or its name on --second-opinion-url.
+        second_opinion_url: The server that has it.
         seed: Everything random follows from it.
     """
     from momus.cli.shared.costs import print_cost
@@ -72,13 +78,17 @@ def command(
         raise UserError("--given and --model exclude each other: either it is written, or a model is asked")
     if given and document.is_dir():
         raise UserError(f"--given {given}: is on one document; {document} is a folder")
+    second = (second_opinion, second_opinion_url)
+    if given and any(second):
+        raise UserError("--second-opinion is on what a model writes, and --given is written")
     if form.private and not send:
-        keep_here(form, [address for address in (chat.url, grobid) if address])
+        keep_here(form, [address for address in (chat.url, grobid, second_opinion_url) if address])
     # What a model says of a private document is kept beside it and nowhere else.
     model = (replace(chat, no_cache=True) if form.private else chat).named(seed)
     asker = None if given else _asker(model, answer_tokens)
+    judge = _judge(model, *second) if any(second) else None
     giver = _Giver(
-        form, asker, given, str(by or chat.model), None if language == "document" else language, grobid, budget
+        form, asker, given, str(by or chat.model), None if language == "document" else language, grobid, budget, judge
     )
     if document.is_dir():
         try:
@@ -106,6 +116,7 @@ class _Giver:
     language: Language | None
     grobid: str | None
     budget: int
+    judge: PointJudge | None = None
 
     def give(self, document: Path, target: Path) -> tuple[Feedback, list[Path]]:
         """Give feedback on one document and write it."""
@@ -122,7 +133,7 @@ class _Giver:
         if self.asker is None:
             feedback = by_person(Path(str(self.given)), self.author, text, self.form, language)
         else:
-            feedback = by_model(self.asker, self.author, text, self.form, language, self.budget)
+            feedback = by_model(self.asker, self.author, text, self.form, language, self.budget, self.judge)
         return feedback, write_feedback(feedback, self.form, target, text)
 
 
@@ -300,6 +311,13 @@ def _asker(model: NamedModel, answer_tokens: int) -> JsonAsker:
         raise
 
 
+def _judge(model: NamedModel, name: str | None, url: str | None) -> PointJudge:
+    """Open the model of a second opinion; the one that writes defends, within the same limits."""
+    from momus.documents.second_opinion import PointJudge
+
+    return PointJudge(replace(model, name=name, url=url).chat, model.chat)
+
+
 def _counter(tokenizer: str | None, budget: int) -> Callable[[str], int]:
     if tokenizer is None:
         return lambda text: -(-len(text) // 3)
@@ -320,6 +338,9 @@ def _report(feedback: Feedback, form: Rubric, files: Sequence[Path], budget: int
         say(f"Quotes struck because the document does not have them: {len(feedback.struck)}, such as")
     for quote in feedback.struck[:_SHOWN]:
         say(f"  {quote.quote!r}" + (", and its point, which needs one" if quote.dropped else ""))
+    if feedback.fallen is not None:
+        points = len(feedback.fallen) + sum(len(section.points) for section in feedback.sections)
+        say(f"Second opinion: {len(feedback.fallen)} of {points} points fell and are left out")
     if repeats := feedback.repeats:
         merged = sum(bool(repeat.point) for repeat in repeats)
         say(f"Points said again, and merged: {merged}; that only give back what was asked, and are left out: "

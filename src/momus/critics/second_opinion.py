@@ -6,8 +6,9 @@ chats. Whether that helps is measured, not believed: `momus calibrate` prints th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from momus.critics.critic import Critic, CriticAround
@@ -20,6 +21,8 @@ from momus.records import Task
 from momus.search.result import SearchResult
 
 _PROMPTS = ("attack", "defend", "verdict")
+
+Prompts = Callable[..., str]
 
 SILENT = "(nothing was said)"
 """What stands for an argument or a defence that was not given."""
@@ -94,28 +97,8 @@ class SecondOpinionCritic(CriticAround):
 
     def _judge(self, tasks: Sequence[Task], asked: Sequence[tuple[int, Comment]]) -> list[tuple[float, str]]:
         """Return of every comment how likely it is right after what is said against it and for it, and any problem."""
-        attacks = self._argue(self._second, [write_prompt("attack", tasks[i], c) for i, c in asked])
-        pairs = list(zip(asked, attacks, strict=True))
-        defences = self._argue(
-            self._defender, [write_prompt("defend", tasks[i], c, attack=a) for (i, c), (a, _) in pairs]
-        )
-        prompts = [
-            write_prompt("verdict", tasks[i], c, attack=attack, defence=defence)
-            for ((i, c), (attack, _)), (defence, _) in zip(pairs, defences, strict=True)
-        ]
-        try:
-            verdicts = Verdicts(self._second).ask(prompts)
-        except NoProbabilitiesError:
-            verdicts = Verdicts(self._second, JudgedConfig(samples=1, temperature=0.0)).ask(prompts)
-        return [
-            (value, attack or defence or problem)
-            for (_, attack), (_, defence), (value, problem) in zip(attacks, defences, verdicts, strict=True)
-        ]
-
-    def _argue(self, chat: Chat, prompts: Sequence[str]) -> list[tuple[str, str]]:
-        """Return what a model says to each prompt, and why it could not be asked where it could not."""
-        answers = chat.answer([Question.of(prompt, self._config.max_tokens) for prompt in prompts]) if prompts else []
-        return [(answer.text.strip() or SILENT, answer.problem if answer.refused else "") for answer in answers]
+        prompts = [partial(_prompt_about, tasks[i], comment) for i, comment in asked]
+        return argue(self._second, self._defender, prompts, self._config)
 
     def _keep(self, written: SearchResult, stands: Mapping[Comment, float]) -> SearchResult:
         least = self._config.least
@@ -123,6 +106,48 @@ class SecondOpinionCritic(CriticAround):
             candidate.keep(lambda comment, _: stands.get(comment, 1.0) >= least) for candidate in written.candidates
         ]
         return replace(written, candidates=tuple(kept))
+
+
+def argue(
+    second: Chat, defender: Chat, prompts: Sequence[Prompts], config: SecondOpinionConfig
+) -> list[tuple[float, str]]:
+    """Have things that were said attacked, defended and judged.
+
+    Args:
+        second: Who argues against and judges.
+        defender: Who defends.
+        prompts: For each, what returns the prompt "attack", "defend" or "verdict", given the attack and the defence.
+        config: How.
+
+    Returns:
+        Of each how likely it is right, and the problem where that could not be judged.
+    """
+    attacks = _speak(second, [write("attack") for write in prompts], config)
+    defences = _speak(
+        defender, [write("defend", attack=a) for write, (a, _) in zip(prompts, attacks, strict=True)], config
+    )
+    questions = [
+        write("verdict", attack=attack, defence=defence)
+        for write, (attack, _), (defence, _) in zip(prompts, attacks, defences, strict=True)
+    ]
+    try:
+        verdicts = Verdicts(second).ask(questions)
+    except NoProbabilitiesError:
+        verdicts = Verdicts(second, JudgedConfig(samples=1, temperature=0.0)).ask(questions)
+    return [
+        (value, attack or defence or problem)
+        for (_, attack), (_, defence), (value, problem) in zip(attacks, defences, verdicts, strict=True)
+    ]
+
+
+def _speak(chat: Chat, prompts: Sequence[str], config: SecondOpinionConfig) -> list[tuple[str, str]]:
+    """Return what a model says to each prompt, and why it could not be asked where it could not."""
+    answers = chat.answer([Question.of(prompt, config.max_tokens) for prompt in prompts]) if prompts else []
+    return [(answer.text.strip() or SILENT, answer.problem if answer.refused else "") for answer in answers]
+
+
+def _prompt_about(task: Task, comment: Comment, name: str, **slots: str) -> str:
+    return write_prompt(name, task, comment, **slots)
 
 
 def _comments(written: SearchResult) -> list[Comment]:

@@ -91,6 +91,16 @@ class Repeat(BaseModel):
     text: str
 
 
+class FallenPoint(BaseModel):
+    """A point that a second opinion left out: how likely it is right, after it was argued against and defended."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    section: str
+    text: str
+    probability: float
+
+
 class Decision(BaseModel):
     """What a person decided on feedback, and on which: `digest` names what it said then.
 
@@ -111,7 +121,7 @@ class Feedback(Record):
     """Feedback on one document by one author.
 
     `share` is the share of the document's words that the author was given. `written` is what a model or person first
-    wrote, `sections` and `scores` what it says now.
+    wrote, `sections` and `scores` what it says now. `fallen` is what a second opinion left out, None without one.
     """
 
     document: str
@@ -128,6 +138,7 @@ class Feedback(Record):
     written: tuple[FeedbackSection, ...] = ()
     struck: tuple[Struck, ...] = ()
     repeats: tuple[Repeat, ...] = ()
+    fallen: tuple[FallenPoint, ...] | None = None
     decisions: tuple[Decision, ...] = ()
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from momus.documents.budget import excerpt
 from momus.documents.constrained import JsonFeedback, quotable_passages
 from momus.documents.document import Document, Language
 from momus.documents.drafts import read_feedback, read_given
@@ -17,6 +18,7 @@ from momus.documents.feedback import Feedback, checked, question, read_answer
 from momus.documents.reading import SUFFIXES, read_document
 from momus.documents.repeats import without_repeats
 from momus.documents.rubrics import Rubric, read_rubric
+from momus.documents.second_opinion import PointJudge
 from momus.documents.store import ENDING
 from momus.errors import UserError
 from momus.match.ask import AskConfig, JsonAsker
@@ -57,7 +59,13 @@ def give_feedback(
 
 
 def by_model(
-    asker: JsonAsker, model: str, document: Document, rubric: Rubric, language: Language, budget: int
+    asker: JsonAsker,
+    model: str,
+    document: Document,
+    rubric: Rubric,
+    language: Language,
+    budget: int,
+    judge: PointJudge | None = None,
 ) -> Feedback:
     """Ask a model for feedback.
 
@@ -68,6 +76,7 @@ def by_model(
         rubric: What the feedback is made of.
         language: What it is to be written in.
         budget: Tokens of the whole question.
+        judge: Gives a second opinion on every point; None for none.
 
     Raises:
         UserError: The budget is too small, or the model gives no answer of the asked form.
@@ -92,9 +101,13 @@ def by_model(
             f"{model} gave no feedback: it only gives back what it was asked, such as {repeats[0].text[:80]!r}: try a "
             "larger model"
         )
+    fallen = None
+    if judge is not None:
+        shown = excerpt(document, lambda text: asker.count(text) - frame, budget - frame).text
+        sections, fallen = judge.keep_standing(sections, shown)
     return Feedback(
         **_facts(document, rubric, language), author=model, kind="model", share=share, sections=sections,
-        scores=answer[1], written=sections, struck=struck, repeats=repeats,
+        scores=answer[1], written=sections, struck=struck, repeats=repeats, fallen=fallen,
     )  # fmt: skip
 
 

@@ -71,10 +71,10 @@ class NamedModel:
                 f"{purpose} needs a language model that follows instructions: name it with --model, and with --url "
                 "where a server has it. The small model that ships with Momus only writes critiques of code"
             )
-        return JsonAsker(self._chat, replace(config or AskConfig(), seed=self.seed))
+        return JsonAsker(self.chat, replace(config or AskConfig(), seed=self.seed))
 
     @cached_property
-    def _chat(self) -> Chat:
+    def chat(self) -> Chat:
         """The model, opened once: what several purposes ask of it is counted together."""
         chat = open_chat(self.name, self.url, device=self.device, precision=self.precision)
         return self.asking.around(chat) if self.asking else chat

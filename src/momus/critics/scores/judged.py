@@ -149,8 +149,13 @@ def write_prompt(name: str, task: Task, comment: Comment, **slots: str) -> str:
     """
     quote = f"line {comment.line}: {comment.highlight}" if comment.line else comment.highlight
     filled = {"text": number_lines(task.answer), "comment": f"{quote}\n\n{comment.text}", **slots}
-    parts = _SLOT.split(read_prompt(name).rstrip("\n"))
-    return "".join(fenced(filled[part]) if i % 2 else part for i, part in enumerate(parts))
+    return fill_prompt(read_prompt(name), filled)
+
+
+def fill_prompt(prompt: str, slots: Mapping[str, str]) -> str:
+    """Return a prompt with its slots filled, each between marks; {labels} is left where it has one."""
+    parts = _SLOT.split(prompt.rstrip("\n"))
+    return "".join(fenced(slots[part]) if i % 2 else part for i, part in enumerate(parts))
 
 
 def _mean_log_odds(first: Answer, second: Answer) -> float:
