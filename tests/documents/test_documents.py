@@ -329,7 +329,9 @@ BAD = {
         ),
         "needs a password",
     ),
-    "picture.png": (lambda path: _write(path, b"\x89PNG"), "can be read, not .png"),
+    "picture.png": (lambda path: _write(path, b"\x89PNG"), "a picture: put it through text recognition"),
+    "sheet.ods2": (lambda path: _write(path, b"\x89PNG"), "can be read, not .ods2"),
+    "older.hwp": (lambda path: _write(path, b"HWP Document File V3.00 \x1a" + bytes(99)), "save it as HWPX or PDF"),
 }  # fmt: skip
 SMALL = Limits(file_bytes=2_000_000, unpacked_bytes=20_000_000, members=100, pages=20, characters=100_000, seconds=20)
 

@@ -78,6 +78,7 @@ def test_sft_leaves_a_model_that_transformers_loads_and_says_what_it_did(here: P
         "demonstrations: " in printed.err and " held out" in printed.err and "what is trained in green" in printed.err
     )
     assert "User: is 0 odd?" in printed.err and "<|eos|>" in printed.err
+    assert "Weights, gradients and optimizer take " in printed.err and "It takes at least " in printed.err
     summary = json.loads((out / "summary.json").read_text())
     assert json.loads(printed.out.rpartition("The model is ")[0]) == summary["result"]
     assert printed.out.endswith(f"The model is {out / 'model'}\n")

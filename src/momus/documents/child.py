@@ -22,6 +22,7 @@ _GRACE = 5
 """Seconds between the signal that processor time is up and the one that cannot be caught."""
 
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".heic")
 
 
 def read(path: Path, limits: Limits) -> Blocks:
@@ -62,6 +63,10 @@ def read(path: Path, limits: Limits) -> Blocks:
         raise UserError(f"{path}: a broken PDF, or no PDF at all")
     if suffix in (".docx", ".hwpx"):
         raise UserError(f"{path}: a broken file: not the {suffix[1:].upper()} document its name says")
+    if suffix == ".hwp":
+        raise UserError(f"{path}: a Hangul file of the old format (HWP): save it as HWPX or PDF")
+    if suffix in _PICTURES:
+        raise UserError(f"{path}: a picture: put it through text recognition (OCR), and give the PDF or text")
     raise UserError(f"{path}: PDF, DOCX, HWPX, Markdown (.md) and text (.txt) can be read, not {suffix or 'this'}")
 
 

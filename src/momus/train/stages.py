@@ -29,6 +29,7 @@ from momus.lm.models import RewardModel, fingerprint, load_causal_lm
 from momus.lm.tree import TokenTree
 from momus.runtime import costs
 from momus.runtime.adapters import has_adapter, reward_model_of
+from momus.runtime.needs import Needs, training_flops_of
 from momus.runtime.processes import device, is_main_process, sharded
 from momus.runtime.runs import Progress, Run
 from momus.runtime.sharding import describe, gathered, place, prepare, save, save_adapter, save_merged
@@ -100,6 +101,9 @@ def run_sft(
     def score(trained: Any, _: int) -> float:
         return measure(base, trained, judge, asked, max_answer, config.seed, config.token_budget).value
 
+    asked_for = [(len(turn.prompt), [len(turn.answer)]) for turns in data.train for turn in turns]
+    flops = None if config.per_task else config.epochs * training_flops_of(model, asked_for)
+    _say_needs(report, Needs.of([model, *([judge] if judge else [])], [model], flops=flops), model)
     with report.watch("SFT", run) as progress:
         history = fine_tune(
             model,
@@ -149,6 +153,8 @@ def run_reward(
     run = _run(out, "reward", base, start, model, config, [data.digest(), digest(demonstrations)])
     if (done := _finished(out)) is not None:
         return done
+    flops = config.epochs * training_flops_of(model, _lengths(data.train))
+    _say_needs(report, Needs.of([model], [model], flops=flops), model)
     with report.watch("Reward model", run) as progress:
         history = train_reward_model(model, data.train, config, run, progress)
     saved = _save(out, "model", model, base)
@@ -183,6 +189,8 @@ def run_dpo(base: Base, data: Gathered[RankedPrompt], config: DPOConfig, out: Pa
         return done
     place(policy.eval())
     before = all_answer_logprobs(policy, group_by_prompt(data.held_out), config.token_budget)
+    flops = config.epochs * training_flops_of(policy, _lengths(data.train))
+    _say_needs(report, Needs.of([policy], [policy], kept=1, flops=flops), policy)
     with report.watch("DPO", run) as progress:
         history = train_on_preferences(policy, data.train, config, run, progress)
     saved = _save(out, "model", policy, base)
@@ -227,6 +235,9 @@ def run_ppo(
         sample = rollouts.sampler(base.chat.tokenizer, base.load, max_answer, config.temperature, base.ends, run)
     asked = [prompt.tokens for prompt in data.held_out][:MEASURED]
     before = measure(base, policy, judge, asked, max_answer, config.seed, config.token_budget)
+    reference = [] if has_adapter(policy) else [policy]
+    copies = [judge, *reference, *([] if config.ema_decay is None else [policy])]
+    _say_needs(report, Needs.of([policy, judge], [policy, judge], copies), policy)
     with report.watch("PPO", run) as progress:
         result = train_policy(
             policy,
@@ -256,7 +267,18 @@ def run_ppo(
     return _finish(out, "ppo", base, config, {"prompts": data.summary()}, measured)
 
 
-# What they are measured by
+# What they take, and what they are measured by
+
+
+def _say_needs(report: Report, needs: Needs, model: Any) -> None:
+    """Say what a stage takes; nothing of models in shards, of which every process holds a part."""
+    if not sharded():
+        report.say(needs.describe(device(), getattr(model, "compute_dtype", torch.float32)))
+
+
+def _lengths(rankings: Sequence[RankedPrompt]) -> list[tuple[int, list[int]]]:
+    """Return the lengths of prompts and answers."""
+    return [(len(ranking.prompt), [len(branch) for branch in ranking.branches]) for ranking in rankings]
 
 
 def measure(
