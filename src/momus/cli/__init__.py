@@ -42,6 +42,7 @@ COMMANDS = {
     "label": "Collect judgements of people in a browser; export them for training and evaluation.",
     "data": "Inspect and convert demonstrations, rankings and judgements of other projects.",
     "pretrain": "Train the small critic that ships with Momus, from nothing.",
+    "export": "Write a model as a GGUF file, for llama.cpp, Ollama and LM Studio.",
     "doctor": "Say what this machine, and a model server, can do.",
 }
 
