@@ -10,7 +10,20 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from momus.cli.label.database import OnDatabase
-from momus.cli.label.owner import Backup, Erase, Hours, Invite, Pause, Redo, Resume, Revoke, Screening, Status, Verify
+from momus.cli.label.owner import (
+    Backup,
+    Erase,
+    Hours,
+    Invite,
+    Pause,
+    Redo,
+    Restore,
+    Resume,
+    Revoke,
+    Screening,
+    Status,
+    Verify,
+)
 from momus.cli.shared.options import FLAT, LocalOptions
 from momus.errors import UserError
 
@@ -174,6 +187,7 @@ _Action = (
     | Annotated[Screening, subcommand("screening")]
     | Annotated[Verify, subcommand("verify")]
     | Annotated[Backup, subcommand("backup")]
+    | Annotated[Restore, subcommand("restore")]
     | Annotated[Erase, subcommand("erase")]
 )
 

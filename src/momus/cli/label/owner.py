@@ -306,7 +306,7 @@ class Verify(OnDatabase):
 
 @dataclass(frozen=True)
 class Backup(OnDatabase):
-    """Copy an SQLite workbench, whole, while it is in use. A copy is restored by serving it."""
+    """Copy an SQLite workbench, whole, while it is in use; `restore` puts a copy in place."""
 
     out: Positional[Path] = Path("label.backup.db")
     """The copy; a file that is there already is refused."""
@@ -323,6 +323,24 @@ class Backup(OnDatabase):
             back_up(database, self.out)
         finally:
             database.close()
+        return 0
+
+
+@dataclass(frozen=True)
+class Restore(OnDatabase):
+    """Put a copy by `backup` in the place of --database, after checking it; a file that is there already is refused."""
+
+    copy: Positional[Path] = Path("label.backup.db")
+    """The copy; it stays as it is."""
+
+    def run(self) -> int:
+        """Check it, put it in place, and print the last seal."""
+        from momus.label.owner.restoring import restore
+
+        if "://" in self.database:
+            raise UserError("--database: PostgreSQL is restored with psql or pg_restore, then momus label verify")
+        entries, last = restore(self.copy, Path(self.database))
+        print(f"{entries} entries, last seal {last}")
         return 0
 
 

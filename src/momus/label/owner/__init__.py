@@ -8,5 +8,6 @@ actions.py     pause and resume it; have a labeler's work done again
 adjudication.py, side_by_side.py    items whose judgements disagree are decided
 screening.py                       how candidates do by InstructGPT's criteria, who is admitted
 hours.py                           hours for pay
+restoring.py                       a copy is put in place
 routes.py      their pages
 """
