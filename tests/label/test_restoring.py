@@ -75,6 +75,7 @@ def test_a_restored_copy_verifies_serves_and_goes_on(tmp_path):
     after = first.read(lambda t: t.value("SELECT count(*) AS n FROM lease"))
     first.close()
     (tmp_path / "copy.db").chmod(0o400)
+    (tmp_path / "new").mkdir()
     assert restore(tmp_path / "copy.db", tmp_path / "new" / "label.db") == begun[3][1:]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["label.db"]
     second = open_database(str(tmp_path / "new" / "label.db"))

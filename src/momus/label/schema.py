@@ -7,7 +7,9 @@ it supersedes. `item.accepted` and `item.state` follow from the rows; they are k
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from momus.errors import UserError
 from momus.label.database import Clock, Database, Transaction
@@ -121,20 +123,41 @@ def back_up(database: SQLite, target: Path) -> None:
     Raises:
         UserError: The target is there already.
     """
+    database.read(lambda transaction: transaction.rows("SELECT 1 AS one"))
+    copy_database(database.path, target)
+
+
+def copy_database(source: Path, target: Path, check: Callable[[Path], None] | None = None) -> None:
+    """Copy an SQLite file whole or not at all; `check` looks at the copy before it is put in place, and may refuse it.
+
+    Raises:
+        UserError: The target is there already.
+        sqlite3.DatabaseError: The source is none, or damaged.
+    """
     if target.exists():
         raise UserError(f"{target}: is there already; name another file")
     partial = target.with_name(target.name + ".tmp")
-    partial.unlink(missing_ok=True)
-    database.read(lambda transaction: transaction.rows("SELECT 1 AS one"))
+    _remove(partial)
     import sqlite3
 
-    source, copy = sqlite3.connect(database.path), sqlite3.connect(partial)
     try:
-        source.backup(copy)
+        reading = sqlite3.connect(f"file:{quote(str(source.resolve()))}?mode=ro", uri=True)
+        copy = sqlite3.connect(partial)
+        try:
+            reading.backup(copy)
+        finally:
+            copy.close()
+            reading.close()
+        if check is not None:
+            check(partial)
+        shutil.move(partial, target)
     finally:
-        copy.close()
-        source.close()
-    shutil.move(partial, target)
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _version(transaction: Transaction) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from pathlib import Path
-from urllib.parse import quote
 
 from momus.errors import UserError
+from momus.label.schema import copy_database
 from momus.label.sqlite import SQLite
 from momus.label.verify import verify
 
@@ -23,31 +22,12 @@ def restore(copy: Path, target: Path) -> tuple[int, str]:
     """
     if not copy.is_file():
         raise UserError(f"{copy}: no such file")
-    if target.exists():
-        raise UserError(f"{target}: is there already; move it away, or name another file")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".tmp")
-    _remove(partial)
+    checked: list[tuple[int, str]] = []
     try:
-        _read_into(copy, partial)
-        entries, last = _check(copy, partial)
-        shutil.move(partial, target)
-    finally:
-        _remove(partial)
-    return entries, last
-
-
-def _read_into(copy: Path, partial: Path) -> None:
-    try:
-        source = sqlite3.connect(f"file:{quote(str(copy.resolve()))}?mode=ro", uri=True)
-        written = sqlite3.connect(partial)
-        try:
-            source.backup(written)
-        finally:
-            written.close()
-            source.close()
+        copy_database(copy, target, lambda partial: checked.append(_check(copy, partial)))
     except sqlite3.DatabaseError as error:
         raise UserError(f"{copy}: no copy of a workbench, or damaged ({error})") from error
+    return checked[0]
 
 
 def _check(copy: Path, partial: Path) -> tuple[int, str]:
@@ -67,8 +47,3 @@ def _check(copy: Path, partial: Path) -> tuple[int, str]:
     if problems:
         raise UserError(f"{copy}: does not verify: {problems[0]}")
     return entries, last
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
