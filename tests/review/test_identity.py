@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from momus.review.files import source_of
 from momus.review.findings import Finding, identify
-from momus.review.identity import Identity, match, normalise_code
+from momus.review.identity import ByFile, Identity, match, normalise_code
 from momus.review.units import units
 
 
@@ -74,3 +74,26 @@ def test_lines_put_in_elsewhere_change_no_identity(body, added, indent):
     head = ["def g(a):", *(f"    {line}" for line in added), *(["if g:"] if indent else [])]
     after = identities("\n".join([*head, *inner]) + "\n")
     assert [after[line + len(head)] for line in before] == list(before.values())
+
+
+_PATHS = st.sampled_from(["a.py", "b.py", "c.py", "gone.py", "lost.py"])
+_IDENTITIES = st.lists(
+    st.builds(Identity, _PATHS, st.sampled_from(["f", "g"]), st.sampled_from(["x", "y"])), unique=True
+)
+
+
+@given(_IDENTITIES, _IDENTITIES, st.dictionaries(_PATHS, _PATHS, max_size=2))
+def test_a_file_is_matched_with_few_as_with_all(before, now, renamed):
+    asked = []
+
+    def exists(path):
+        asked.append(path)
+        return path not in ("gone.py", "lost.py")
+
+    near = ByFile(before, lambda identity: identity, renamed, exists)
+    assert len(asked) <= len(before), "not once for each file and each finding"
+    for path in ("a.py", "b.py", "c.py"):
+        after = [identity for identity in now if identity.path == path]
+        few = near.that_may_be_in(path)
+        assert match(few, after, renamed, exists) == match(before, after, renamed, exists)
+        assert all(renamed.get(old.path, old.path) == path or not exists(old.path) for old in few)

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 _DISMISSAL = re.compile(r"(?:#|//|/\*) ?momus: ?ignore\[[^\]\n]{1,200}\].*")
 
@@ -44,6 +45,9 @@ class Identity:
         """The identity in 16 hexadecimal digits."""
         parts = [self.path, self.function, self.code, self.number, self.nth]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:DIGITS]
+
+
+ThingT = TypeVar("ThingT")
 
 
 def normalise_code(lines: Sequence[str]) -> str:
@@ -83,3 +87,34 @@ def match(
         if len(candidates) == 1 and alike[replace(old, path="")] == 1:
             paired[old] = candidates[0]
     return paired
+
+
+class ByFile(Generic[ThingT]):
+    """Things of earlier with an identity, so that a file is compared with few of them and not with all.
+
+    Args:
+        things: In their order.
+        identity_of: The identity of one.
+        renamed: As `match` gets it.
+        exists: As `match` gets it.
+    """
+
+    def __init__(
+        self,
+        things: Sequence[ThingT],
+        identity_of: Callable[[ThingT], Identity],
+        renamed: Mapping[str, str],
+        exists: Callable[[str], bool],
+    ) -> None:
+        self._things = things
+        self._gone: list[int] = []
+        self._numbers: dict[str, list[int]] = {}
+        for number, thing in enumerate(things):
+            path = identity_of(thing).path
+            self._numbers.setdefault(renamed.get(path, path), []).append(number)
+            if path not in renamed and not exists(path):
+                self._gone.append(number)
+
+    def that_may_be_in(self, path: str) -> list[ThingT]:
+        """Return the things that `match` can find among findings of a file: its own, and those whose file is gone."""
+        return [self._things[number] for number in sorted({*self._numbers.get(path, ()), *self._gone})]

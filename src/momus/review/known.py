@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from momus.review.decisions import (
 )
 from momus.review.files import read_source
 from momus.review.findings import FileReview
-from momus.review.identity import Identity
+from momus.review.identity import ByFile, Identity
 from momus.review.memory import (
     Shown,
     digest_of,
@@ -67,13 +68,17 @@ class Known:
         shown = read_shown(previous) if previous is not None else recall(memory_of(scope.root))
         self._before = [each for each in shown if each.critic == digest_of(critic)]
         self._sources = {target.name: target.source for target in scope.targets}
+        self._exists = cache(lambda name: os.path.lexists(scope.root / name))
+        self._decided = ByFile(self._decisions, lambda decision: decision.identity, scope.renamed, self._exists)
+        self._shown = ByFile(self._before, lambda shown: shown.identity, scope.renamed, self._exists)
 
     def apply(self, review: FileReview) -> FileReview:
         """Return a file's review whose findings have their status, so far as it can be known before all are done."""
-        (decided,) = apply_decisions([review], self._decisions, self._scope.renamed, self._exists)
+        decisions = self._decided.that_may_be_in(review.name)
+        (decided,) = apply_decisions([review], decisions, self._scope.renamed, self._exists)
         if self._trusted and review.name in self._sources:
             decided = apply_ignores(decided, self._sources[review.name])
-        return mark_open(decided, self._before, self._scope.renamed, self._exists)
+        return mark_open(decided, self._shown.that_may_be_in(review.name), self._scope.renamed, self._exists)
 
     def settle(self, reviews: Sequence[FileReview]) -> tuple[Identity, ...]:
         """Remember what was shown; return what is fixed."""
@@ -92,9 +97,6 @@ class Known:
         places = ", ".join(dict.fromkeys(f"{d.path} ({d.function or 'script'})" for d in expired[:3]))
         count = f"{len(expired)} decision{'s' * (len(expired) > 1)}"
         return [f"{count} expired, for the code has changed: {places}{', …' * (len(expired) > 3)}"]
-
-    def _exists(self, name: str) -> bool:
-        return os.path.lexists(self._scope.root / name)
 
 
 def baseline_of(root: Path) -> Path:

@@ -9,8 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scipy.sparse.csgraph import connected_components
-
 from momus.critics.scores.protocol import Opinion, Scored
 from momus.critique import Comment, Critique, lines_of
 from momus.match.lexical import LexicalMatcher
@@ -66,6 +64,8 @@ def _by_meaning(comments: Sequence[Comment], matcher: Matcher) -> list[list[Comm
     texts = [comment.text for comment in comments]
     (compared,) = matcher.compare([(texts, texts)])
     same = matcher.scale.scores(compared.similarity) >= SAME_SCORE
+    from scipy.sparse.csgraph import connected_components  # late: it takes a third of a second to load
+
     count, labels = connected_components(same, directed=False)
     return [[c for c, label in zip(comments, labels, strict=True) if label == group] for group in range(count)]
 
