@@ -27,6 +27,8 @@ def command(
     out: Path = Path("calibration.json"),
     tampers: Path | None = None,
     changes: bool = False,
+    feedback: Path | None = None,
+    measured: Path | None = None,
     critic: Annotated[ReviewerOptions, FLAT] = _SHIPPED,
     cost: Annotated[AskingOptions, FLAT] = _FREELY,
     answers: int = 300,
@@ -45,6 +47,9 @@ def command(
         tampers: JSON Lines of Tamper records with known bugs, and clean ones, in place of inserting any.
         changes: Measure on changes: of half of the functions the change that puts a bug in, of the others the one that
             takes it out. Comments on changed lines alone count, as a review of a change shows no others.
+        feedback: A file of decisions about comments that were shown (momus-baseline.jsonl): the loosest settings, at
+            which most were dismissed, are taken away. It never makes a dial looser.
+        measured: What was measured before; with --feedback nothing is measured again.
         critic: Who reviews. With a reward model its dial is the length modifier, without one the share of several
             reviews that must agree.
         cost: What a model that chats may cost, and whether its answers are kept, so that what was interrupted goes on.
@@ -66,6 +71,8 @@ def command(
     if answers < 2:
         raise UserError(f"--answers {answers}: must be at least 2")
     check_file(out)
+    if measured is not None:
+        return _raise_measured(measured, feedback, out)
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no directory {out.parent}")
     asking = cost.asking()
@@ -88,12 +95,57 @@ def command(
             f"the first: {unanswered[0]}"
         )
     curves[-1] = curves[-1].model_copy(update={"fingerprints": asking.fingerprints.seen()})
+    if feedback is not None:
+        curves[-1] = _raised(curves[-1], feedback)
     write_text(out, curves[-1].model_dump_json(indent=1) + "\n")
     if len(curves) > 1:
         print_calibration(curves[0], Console(), "Without the second opinion: ")
     print_calibration(curves[-1], Console(), "With it: " if len(curves) > 1 else "")
     console.print(f"The operating points are in {out}", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _raise_measured(measured: Path, feedback: Path | None, out: Path) -> int:
+    """Take away settings of a dial that was measured before, and print it.
+
+    Raises:
+        UserError: A file cannot be read, or there is no feedback.
+    """
+    from rich.console import Console
+
+    from momus.cli.shared.output import say
+    from momus.critics.calibration import read_calibration
+    from momus.errors import UserError
+    from momus.files import write_text
+    from momus.review.formats.text import print_calibration
+
+    if feedback is None:
+        raise UserError(f"--measured {measured}: name the decisions with --feedback")
+    curve = _raised(read_calibration(measured), feedback)
+    write_text(out, curve.model_dump_json(indent=1) + "\n")
+    print_calibration(curve, Console())
+    say(f"The operating points are in {out}")
+    return 0
+
+
+def _raised(curve: Calibration, feedback: Path) -> Calibration:
+    """Return a dial without the settings at which most of what the same kind of critic showed was dismissed."""
+    from momus.cli.shared.output import say
+    from momus.critics.calibration import without_disliked
+    from momus.errors import UserError
+    from momus.review.decisions import read_decisions
+
+    if not feedback.exists():
+        raise UserError(f"--feedback {feedback}: there is no such file")
+    kind = curve.critic.get("kind")
+    decisions = [d for d in read_decisions(feedback) if d.critic == kind and d.confidence is not None]
+    shown = [(float(d.confidence or 0), d.decision == "accepted") for d in decisions]
+    raised = without_disliked(curve, shown)
+    dismissed = sum(not accepted for _, accepted in shown)
+    gone = len(curve.points) - len(raised.points)
+    what = f"{gone} of {len(curve.points)} settings are taken away" if gone else "no setting is taken away"
+    say(f"{len(shown)} decisions about this kind of critic's comments, {dismissed} dismissed: {what}")
+    return raised
 
 
 def _measure(

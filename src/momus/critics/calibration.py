@@ -6,11 +6,16 @@ catches most of those reached by turning the dial up from its quietest end while
 stays below what was asked: settings are tried in an order that was fixed beforehand and the first failure ends it, so
 that choosing among many does not weaken the promise (fixed sequence testing). It is about code like the code measured
 on, and says which that was.
+
+What people say of comments that they were shown may take the loosest settings away (`without_disliked`): then the dial
+stands at the same setting or a quieter one, and every promise that held holds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import takewhile
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +80,32 @@ def read_calibration(path: Path) -> Calibration:
         return read_model(path, Calibration, "not what momus calibrate writes")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}: run momus calibrate first") from error
+
+
+def without_disliked(calibration: Calibration, shown: Sequence[tuple[float, bool]]) -> Calibration:
+    """Return a dial without the settings that people dislike: it is never set looser by what they say.
+
+    Settings are tried from the quietest end on, and the first at which most comments are dismissed ends the dial, where
+    that is more than chance: of the decisions about comments that are made there, so many dismissals would come in at
+    most one of 40 cases (an exact sign test) if half of such comments were good. The quietest setting stays.
+
+    Args:
+        calibration: What was measured.
+        shown: Of comments that people decided about, the highest setting at which each is made, and whether it was
+            accepted. Comments that were not shown are not known: so acceptances only weigh against dismissals.
+    """
+    kept = [calibration.points[0]]
+    for point in calibration.points[1:]:
+        accepted = [good for highest, good in shown if highest >= point.setting]
+        if _mostly_bad(len(accepted) - sum(accepted), len(accepted)):
+            break
+        kept.append(point)
+    return calibration.model_copy(update={"points": tuple(kept)})
+
+
+def _mostly_bad(dismissed: int, decided: int) -> bool:
+    """Return whether more than half are dismissed: P(X >= dismissed) <= 0.025 if it were half."""
+    return 40 * sum(comb(decided, count) for count in range(dismissed, decided + 1)) <= 2**decided
 
 
 def describe_promise(calibration: Calibration, point: OperatingPoint, asked: float) -> str:
