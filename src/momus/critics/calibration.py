@@ -105,7 +105,8 @@ def without_disliked(calibration: Calibration, shown: Sequence[tuple[float, bool
 
 def _mostly_bad(dismissed: int, decided: int) -> bool:
     """Return whether more than half are dismissed: P(X >= dismissed) <= 0.025 if it were half."""
-    return 40 * sum(comb(decided, count) for count in range(dismissed, decided + 1)) <= 2**decided
+    as_many = sum(comb(decided, count) for count in range(dismissed, decided + 1))
+    return 40 * as_many <= 1 << decided
 
 
 def describe_promise(calibration: Calibration, point: OperatingPoint, asked: float) -> str:

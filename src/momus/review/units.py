@@ -56,6 +56,10 @@ def units(source: Source) -> Iterator[Unit]:
         yield _unit("", "", lines, numbers)
 
 
+_FIRST_GUESS = 64
+"""Lines that mostly fit."""
+
+
 def windows(unit: Unit, fits: Callable[[Unit], bool]) -> tuple[list[Unit], list[int]]:
     """Cut a unit into runs of lines that fit, preferring to break before the least indented line.
 
@@ -68,10 +72,10 @@ def windows(unit: Unit, fits: Callable[[Unit], bool]) -> tuple[list[Unit], list[
     """
     total = len(unit.lines)
     text = unit.text.split("\n")
-    parts, too_long, start = [], [], 0
+    parts, too_long, start, guess = [], [], 0, _FIRST_GUESS
     while start < total:
-        sizes = range(1, total - start + 1)
-        size = bisect_left(sizes, True, key=lambda n: not fits(unit.part(start, start + n)))
+        size = _most(total - start, guess, lambda n, first=start: fits(unit.part(first, first + n)))  # type: ignore[misc]
+        guess = max(size, 1)
         if not size:
             too_long.append(unit.lines[start])
             start += 1
@@ -83,6 +87,16 @@ def windows(unit: Unit, fits: Callable[[Unit], bool]) -> tuple[list[Unit], list[
             parts.append(part)
         start += size
     return parts, too_long
+
+
+def _most(total: int, guess: int, fits: Callable[[int], bool]) -> int:
+    """Return how many of `total` lines fit, looking at about as many: of a long unit never at the whole rest."""
+    low, high = 0, min(guess, total)
+    while fits(high):
+        if high == total:
+            return total
+        low, high = high, min(2 * high, total)
+    return low + bisect_left(range(low + 1, high), True, key=lambda n: not fits(n))
 
 
 def _outlined(outline: Outline, lines: list[str]) -> Iterator[Unit]:
