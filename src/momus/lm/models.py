@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -38,6 +39,10 @@ HEAD_FILE = "reward_head.json"
 POINTED = "pointed"  # the kind of reward model that reads a pointer (`pointers/reward.py`)
 
 disable_progress_bar()  # ours are enough
+
+# Every length of a row is another shape to oneDNN, which multiplies bfloat16 on CPUs and remembers 1,024 of them, some
+# megabytes each. It reads this when it multiplies for the first time.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
 class RewardModel(nn.Module):
