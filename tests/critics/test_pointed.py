@@ -9,6 +9,7 @@ import shutil
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 
 from momus.cli import main
 from momus.cli.shared.options import ReviewerOptions
@@ -285,6 +286,33 @@ def test_the_small_critic_is_a_model_of_others_and_the_pointer_that_ships(base, 
     small.say_what_is_fetched(small.BASE)
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith(f"fetching {small.BASE} from the Hugging Face hub, once: 1.0 GB, licence Apache-2.0")
+
+
+def test_the_small_critic_puts_its_adapter_over_its_own_base_alone(base, pointer, adapter, monkeypatch):
+    monkeypatch.setattr(small, "ADAPTER", adapter)
+    options = ReviewerOptions(critic="small", model=str(base), device="cpu", precision="fp32")
+    with pytest.raises(UserError, match="is another model: leave --critic out"):
+        options.open()
+    monkeypatch.setattr("momus.critics.pointed.SHIPPED_POINTERS", pointer.parent)
+    critic, named = options.open(), open_critic(adapter, device="cpu", precision="fp32")
+    assert isinstance(critic, PointedCritic) and isinstance(named, PointedCritic)
+    rows = torch.tensor([named._model.loaded.engine.tokenizer(CODE)["input_ids"]])
+    logits = [one._model.loaded.engine.model(rows).logits for one in (critic, named)]
+    torch.testing.assert_close(*logits, rtol=0, atol=0)
+    assert critic._message(TASK, 3) == named._message(TASK, 3)
+    bare = ReviewerOptions(model=str(base), device="cpu", precision="fp32").open()
+    assert len({json.dumps(one.identity()) for one in (critic, named, bare)}) == 3
+
+
+def test_the_adapter_that_ships_is_whole_small_and_has_a_card():
+    config = json.loads((small.ADAPTER / "adapter_config.json").read_text(encoding="utf-8"))
+    tensors = load_file(small.ADAPTER / "adapter_model.safetensors")
+    assert config["base_model_name_or_path"] == small.BASE and config["inference_mode"]
+    assert {name.rsplit(".", 3)[1] for name in tensors} <= set(config["target_modules"])
+    for name, tensor in tensors.items():
+        assert config["r"] in tensor.shape and tensor.isfinite().all() and tensor.any(), name
+    assert sum(file.stat().st_size for file in small.ADAPTER.iterdir()) < 10e6
+    assert small.BASE.split("/")[1] in (small.ADAPTER / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_pointer_that_ships_is_whole_small_and_has_a_card():

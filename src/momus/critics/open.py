@@ -41,6 +41,7 @@ def open_critic(
     asking: Asking | None = None,
     refined: Refinement | None = None,
     pointer: str | None = None,
+    adapter: Path | None = None,
 ) -> Critic:
     """Open a critic.
 
@@ -60,6 +61,7 @@ def open_critic(
         refined: What comes after it wrote: a second opinion, scores of its comments.
         pointer: What chooses the lines that a model of this process is asked about: its file or folder, "none", or by
             default one beside the model or one that ships with Momus, where there is one.
+        adapter: The folder of an adapter, trained on critiques, to put into a model of this process that is prompted.
 
     Raises:
         UserError: A directory does not hold the model it should, or the options do not go together.
@@ -73,7 +75,9 @@ def open_critic(
                 "a critic with a reward model continues texts token by token: that takes one trained by Momus, in "
                 "this process, and neither a server nor a model that chats"
             )
-        chat = open_chat(None if model is None else str(model), url, device=device, precision=precision)
+        chat = open_chat(
+            None if model is None else str(model), url, device=device, precision=precision, adapter=adapter
+        )
         critic = _put_pointer(chat, asking.around(chat) if asking else chat, prompted, pointer)
         return refine(critic, refined, asking) if refined else critic
     if prompted is not None:

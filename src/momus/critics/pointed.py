@@ -34,7 +34,7 @@ from momus.lm.chats.local import LocalChat
 from momus.lm.chats.protocol import Chat, Question
 from momus.lm.constraint import Vocabulary
 from momus.lm.json_form import FormState
-from momus.lm.local.adapter_base import base_path, is_adapter
+from momus.lm.local.adapter_base import base_path
 from momus.lm.pointers import line_pointer
 from momus.lm.pointers.line_pointer import LINE_POINTER_FILE, BaseIdentity, LinePointer, read_base
 from momus.lm.pointers.line_states import LineReader
@@ -65,13 +65,22 @@ class PointedCritic(PromptedCritic):
         pointer: The pointer's file.
         chat: The same model with what is put around it; by default itself.
         config: How to ask; one sample.
+        lines: Lines of a piece of code that the model is asked about, at most.
+        least: Lines less likely than this are never asked about.
 
     Raises:
         UserError: The pointer cannot be read, or it is asked for what a pointed critic does not do.
     """
 
     def __init__(
-        self, model: LocalChat, pointer: Path, chat: Chat | None = None, config: PromptedConfig | None = None
+        self,
+        model: LocalChat,
+        pointer: Path,
+        chat: Chat | None = None,
+        config: PromptedConfig | None = None,
+        *,
+        lines: int = LINES,
+        least: float = LEAST,
     ) -> None:
         super().__init__(chat or model, config)
         if self._config.samples > 1:
@@ -79,7 +88,8 @@ class PointedCritic(PromptedCritic):
         if self._config.bare:
             raise UserError("--without-comments is for a critic without a pointer: add --pointer none")
         self._model, self._pointer = model, LinePointer.load(pointer)
-        self._is_trained = is_adapter(model.name)
+        self._lines, self._least = lines, least
+        self._is_trained = model.has_adapter
         self._digest = hashlib.sha256(pointer.read_bytes()).hexdigest()
 
     @property
@@ -98,7 +108,7 @@ class PointedCritic(PromptedCritic):
             UserError: The model cannot be asked.
         """
         read = self._reader.read([(task.question, task.answer) for task in tasks])
-        pointed = [likeliest_lines(odds) for odds in self._pointer.line_log_odds(read)]
+        pointed = [likeliest_lines(odds, self._lines, self._least) for odds in self._pointer.line_log_odds(read)]
         asked = [(task, line) for task, lines in zip(tasks, pointed, strict=True) for line in lines]
         answers = iter(self._chat.answer([self._question_about(*each) for each in asked]) if asked else ())
         written: list[SearchResult] = []
@@ -117,12 +127,12 @@ class PointedCritic(PromptedCritic):
 
     def questions(self, tasks: Sequence[Task]) -> list[Question]:
         """Return as many questions as there are at most: for an estimate of what they cost."""
-        return [self._question_about(task, line) for task in tasks for line in range(1, LINES + 1)]
+        return [self._question_about(task, line) for task in tasks for line in range(1, self._lines + 1)]
 
     def identity(self) -> Mapping[str, Any]:
         """Return the model, the pointer, the prompt and the settings."""
         prompt = prompt_digest(self._config.prompt if self._is_trained else _PROMPT)
-        settings = {**super().identity()["settings"], "lines": LINES, "least": LEAST}
+        settings = {**super().identity()["settings"], "lines": self._lines, "least": self._least}
         model = dict(self._chat.identity())
         return {"kind": "pointed", "model": model, "pointer": self._digest, "prompt": prompt, "settings": settings}
 
@@ -216,7 +226,7 @@ class OneComment(JsonComments):
         return {text: after for text, after in options.items() if place != self.beginning() or after.part != "end"}
 
 
-def likeliest_lines(log_odds: Sequence[float]) -> dict[int, float]:
+def likeliest_lines(log_odds: Sequence[float], most: int = LINES, least: float = LEAST) -> dict[int, float]:
     """Return the lines that are asked about, numbered from 1, likeliest first, with their probabilities."""
-    order = sorted(range(len(log_odds)), key=lambda line: -log_odds[line])[:LINES]
-    return {line + 1: chance for line in order if (chance := sigmoid(log_odds[line])) >= LEAST}
+    order = sorted(range(len(log_odds)), key=lambda line: -log_odds[line])[:most]
+    return {line + 1: chance for line in order if (chance := sigmoid(log_odds[line])) >= least}

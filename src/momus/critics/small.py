@@ -1,11 +1,17 @@
-"""The small critic (`momus review --critic small`): a code model of others, and the pointer that ships for it."""
+"""The small critic (`momus review --critic small`): a code model of others, its adapter and pointer ship."""
 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
+
+from momus.errors import UserError
 
 BASE = "Qwen/Qwen2.5-Coder-0.5B-Instruct"
 """The model on the hub; a folder or GGUF file with it is taken by --model."""
+
+ADAPTER = Path(__file__).with_name("shipped")
+"""The adapter for it, trained on critiques; its card is README.md there."""
 
 SIZE_GB = 1.0
 LICENCE = "Apache-2.0"
@@ -27,3 +33,16 @@ def say_what_is_fetched(model: str) -> None:
             SIZE_GB,
             LICENCE,
         )
+
+
+def find_adapter(model: str) -> Path:
+    """Return the adapter that ships.
+
+    Raises:
+        UserError: The model is another one, whatever it is called.
+    """
+    from momus.critics.pointed import SHIPPED_POINTERS, find_pointer
+
+    if (found := find_pointer(model, None)) is None or found.parent != SHIPPED_POINTERS:
+        raise UserError(f"--critic small is {BASE}, in any precision, and {model} is another model: leave --critic out")
+    return ADAPTER

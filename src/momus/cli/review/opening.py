@@ -41,6 +41,7 @@ def open_reviewer(
             asking=asking,
             refined=critic.refined(),
             pointer=critic.pointer,
+            adapter=critic.adapter(),
         )
 
     files = _files(critic, dial)

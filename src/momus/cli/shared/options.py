@@ -158,8 +158,8 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
     """A critic of code that has a dial."""
 
     critic: Literal["small"] | None = None
-    """small is Qwen2.5-Coder-0.5B-Instruct, from the hub or from --model, with the pointer for it that ships with
-    Momus."""
+    """small is Qwen2.5-Coder-0.5B-Instruct, from the hub or from --model, with the adapter and the pointer that ship
+    with Momus."""
     samples: int | None = None
     """Reviews by a model that chats of each function: with more than one, the dial is the share that must agree on a
     line. By default one, at temperature 0."""
@@ -219,7 +219,20 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
             precision=self.precision,
             asking=asking,
             pointer=self.pointer,
+            adapter=self.adapter(),
         )
+
+    def adapter(self) -> Path | None:
+        """Return the adapter that ships for the small critic.
+
+        Raises:
+            UserError: The model is not the small critic's.
+        """
+        if self.critic is None:
+            return None
+        from momus.critics.small import find_adapter
+
+        return find_adapter(str(self.model))
 
 
 @dataclass(frozen=True, kw_only=True)

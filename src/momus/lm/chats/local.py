@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from momus.lm.chats.engine import EngineChat
 from momus.lm.chats.protocol import Answer, Question
-from momus.lm.local.adapter_base import base_path
+from momus.lm.local.adapter_base import base_path, is_adapter
 from momus.records import Message
 
 if TYPE_CHECKING:
@@ -30,13 +30,20 @@ class LocalChat:
         model: Its folder, GGUF file or name on the hub.
         device: Where it runs; by default on a GPU if there is one.
         precision: What it is computed in; by default what `choose_precision` takes.
+        adapter: The folder of an adapter to put into it.
 
     Raises:
         UserError: It has no tokenizer that can be used, or there is no such device.
     """
 
-    def __init__(self, model: str, device: str | None = None, precision: Precision | None = None) -> None:
-        self._model, self._wanted = model, (device, precision)
+    def __init__(
+        self,
+        model: str,
+        device: str | None = None,
+        precision: Precision | None = None,
+        adapter: Path | None = None,
+    ) -> None:
+        self._model, self._wanted, self._adapter = model, (device, precision), adapter
         if device is not None or not _has_tokenizer(Path(model)):
             _ = self._place, self._format  # what is wrong is told now
 
@@ -50,9 +57,10 @@ class LocalChat:
     @cached_property
     def _signature(self) -> str:
         path, base = Path(self._model), Path(base_path(self._model))
-        files = [file for place in dict.fromkeys((path, base)) for file in _files_of(place)]
-        if not files:
+        if not _files_of(path):
             return ""
+        places = dict.fromkeys((path, base, self._adapter or base))
+        files = [file for place in places for file in _files_of(place)]
         seen = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
         packages = [_version(name) for name in ("momus", "torch", "transformers")]
         machine = [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES", ""), Path("/dev/nvidiactl").exists()]
@@ -63,6 +71,11 @@ class LocalChat:
         """The model's name."""
         return self._model
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether the model is a base with an adapter."""
+        return self._adapter is not None or is_adapter(self._model)
+
     @cached_property
     def loaded(self) -> EngineChat:
         """The chat over the loaded model.
@@ -72,7 +85,7 @@ class LocalChat:
         """
         from momus.lm.local.load import load_local_engine
 
-        engine = load_local_engine(self._model, *self._place)
+        engine = load_local_engine(self._model, *self._place, adapter=self._adapter)
         return EngineChat(engine, engine.tokenizer, self._model, constrained=True)
 
     def identity(self) -> Mapping[str, str]:
@@ -97,6 +110,8 @@ class LocalChat:
 
         path = Path(self._model)
         known = model_digest(path) if path.exists() else ""
+        if self._adapter is not None:
+            known = f"{known} with {model_digest(self._adapter)}".lstrip()
         return known if self._place[1] == "fp32" else f"{known} bfloat16"  # which may write something else
 
     @cached_property

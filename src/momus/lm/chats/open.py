@@ -27,6 +27,7 @@ def open_chat(
     api: Api = "auto",
     device: str | None = None,
     precision: Literal["fp32", "bf16"] | None = None,
+    adapter: Path | None = None,
     **settings: Any,
 ) -> StreamingChat:
     """Open a model that chats.
@@ -37,6 +38,7 @@ def open_chat(
         api: Which API the server has; "auto" finds out with one short question.
         device: Where a model in this process runs; by default on a GPU if there is one.
         precision: What a model in this process is held and computed in; by default what is faster and loses nothing.
+        adapter: The folder of an adapter to put into a model in this process.
         settings: Of `Server`, such as `timeout` and `concurrency`.
 
     Raises:
@@ -48,7 +50,7 @@ def open_chat(
         raise UserError("a model is needed: its folder, its name on the hub, or a server that has it")
     from momus.lm.chats.local import LocalChat
 
-    return LocalChat(model, device, precision)
+    return LocalChat(model, device, precision, adapter)
 
 
 def api_of(url: str) -> Api:

@@ -12,6 +12,7 @@ from momus.errors import UserError
 from momus.lm.codec import read_tokenizer
 from momus.lm.gguf import is_gguf
 from momus.lm.local.adapter_base import base_path
+from momus.lm.local.adapters import load_adapter
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import load_causal_lm
 
@@ -21,7 +22,11 @@ Precision = Literal["fp32", "bf16"]
 
 
 def load_local_engine(
-    model: str | Path, device: str | None = None, precision: Precision | None = "fp32", cache_bytes: int = 2**29
+    model: str | Path,
+    device: str | None = None,
+    precision: Precision | None = "fp32",
+    cache_bytes: int = 2**29,
+    adapter: Path | None = None,
 ) -> LocalEngine:
     """Load a model with its tokenizer.
 
@@ -30,13 +35,18 @@ def load_local_engine(
         device: Where it runs, such as "cpu" or "cuda:0"; by default on a GPU if there is one.
         precision: What it is held and computed in: 32-bit floats, or bfloat16; None takes what `choose_precision` does.
         cache_bytes: Bytes of keys and values to keep between calls.
+        adapter: The folder of an adapter to put into the model.
 
     Raises:
         UserError: It cannot be loaded, or there is no such device.
     """
     place = choose_device(device)
     chosen = precision or choose_precision(model, place)
-    loaded = load_causal_lm(model, torch.bfloat16 if chosen == "bf16" else torch.float32)
+    dtype = torch.bfloat16 if chosen == "bf16" else torch.float32
+    loaded = load_causal_lm(model, dtype)
+    if adapter is not None:
+        load_adapter(loaded, adapter)
+        loaded = loaded.to(dtype).eval()
     return LocalEngine(
         loaded.to(torch.device(place)), read_tokenizer(model), cache_bytes=cache_bytes
     )  # nothing is padded or trained here
