@@ -151,15 +151,22 @@ COVERED = {
 }  # fmt: skip
 """The modules that read strangers' files, by the reader that tries them."""
 OURS = {
-    "files that come with the package": ("critics/prompted", "data/licences", "label/texts"),
+    "files that come with the package": (
+        "critics/prompted",
+        "data/licences",
+        "documents/second_opinion",
+        "label/texts",
+        "tamper/differential",
+    ),
     "what the same command wrote": ("demo", "report/feedback", "tiny/pretrain", "train/rollout_server", "train/stages"),
     "read again by one reader of JSON": ("evaluate/instruct/reward_models", "runtime/sinks", "train/pointers/stage"),
-    "a text that is taken as it is": ("cli/shared/prompting", "tiny/corpus"),
+    "a text that is taken as it is": ("cli/export", "cli/shared/prompting", "tiny/corpus"),
     "what a child process says": ("lm/text/render_child", "review/context/jedi_child", "review/context/python"),
     "the system": (
         "sandbox/escapes",
         "sandbox/run",
         "sandbox/testing",
+        "sandbox/inside/compare",
         "sandbox/inside/escapes",
         "sandbox/inside/run_tests",
     ),

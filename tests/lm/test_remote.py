@@ -215,7 +215,7 @@ def test_another_models_tokenizer_is_refused() -> None:
     with pytest.raises(UserError, match="the tokenizer is not") as caught:
         RemoteEngine(OpenAIServer(LOCAL).server(), TINY)
     one_line(caught)
-    with pytest.raises(UserError, match="cannot load a tokenizer from /nowhere"):
+    with pytest.raises(UserError, match="/nowhere: there is no such folder or file"):
         RemoteEngine(OpenAIServer(LOCAL).server(), "/nowhere")
 
 
