@@ -1,4 +1,4 @@
-"""A document with the quotes of feedback marked in it."""
+"""Feedback beside its document, in which its quotes are marked: what a page shows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from momus.documents.document import READ, Document
+from momus.documents.drafts import STATES
+from momus.documents.feedback import Feedback
+from momus.documents.rubrics import Rubric
 
 
 @dataclass(frozen=True)
 class Passage:
     """A piece of a document cut where quotes begin and end: stretches of text, each with the quotes that it is in.
 
-    Quotes are numbered from 1; `first` are those that begin with a stretch.
+    Attributes:
+        kind: The kind of the piece.
+        stretches: The text of each, the numbers (from 1) of the quotes that it is in, and of those that begin with it.
     """
 
     kind: str
@@ -46,3 +51,38 @@ def mark_quotes(document: Document, quotes: Sequence[str]) -> tuple[Passage, ...
         passages.append(Passage(piece.kind, stretches))
         start = end + len("\n\n")
     return tuple(passages)
+
+
+@dataclass(frozen=True)
+class FeedbackPage:
+    """Feedback, its rubric, and its document where that is at hand."""
+
+    feedback: Feedback
+    rubric: Rubric
+    document: Document | None
+
+    @property
+    def banner(self) -> str:
+        """What stands above feedback that may not be passed on."""
+        return "" if self.feedback.released else STATES[self.feedback.state][self.feedback.language]
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The number of each quote."""
+        quotes = [point.quote for section in self.feedback.sections for point in section.points if point.quote]
+        return {quote: number for number, quote in enumerate(dict.fromkeys(quotes), 1)}
+
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """The document with its quotes marked; nothing without it."""
+        return mark_quotes(self.document, list(self.numbers)) if self.document else ()
+
+    @property
+    def scores(self) -> list[tuple[str, int, int]]:
+        """Title, value and highest value of each score."""
+        feedback = self.feedback
+        return [
+            (score.title.in_language(feedback.language), feedback.scores[score.key], score.high)
+            for score in self.rubric.scores
+            if score.key in feedback.scores
+        ]

@@ -60,17 +60,17 @@ def _say_the_same(first: str, second: str) -> bool:
 
 
 def _gives_back(text: str, question: Sequence[str]) -> bool:
-    said = normalise(text).split()
-    matcher = SequenceMatcher(None, said, list(question), autojunk=False)
+    point_words = normalise(text).split()
+    matcher = SequenceMatcher(None, point_words, list(question), autojunk=False)
     longest = matcher.find_longest_match().size
-    return longest >= _ECHO_WORDS and longest >= _ECHO_SHARE * len(said)
+    return longest >= _ECHO_WORDS and longest >= _ECHO_SHARE * len(point_words)
 
 
 def _distinct_details(point: FeedbackPoint) -> FeedbackPoint:
-    said = {letters(point.text)}
+    seen = {letters(point.text)}
     details = []
     for detail in point.details:
-        if letters(detail) not in said and re.search(r"\w", detail):
-            said.add(letters(detail))
+        if letters(detail) not in seen and re.search(r"\w", detail):
+            seen.add(letters(detail))
             details.append(detail)
     return point.model_copy(update={"details": tuple(details)})

@@ -56,8 +56,8 @@ class PointJudge:
 
 
 def _prompt_about(shown: str, point: FeedbackPoint, name: str, **slots: str) -> str:
-    said = "\n".join((point.text, *(f"- {detail}" for detail in point.details)))
-    comment = f'{said}\n\n"{point.quote}"' if point.quote else said
+    made = "\n".join((point.text, *(f"- {detail}" for detail in point.details)))
+    comment = f'{made}\n\n"{point.quote}"' if point.quote else made
     return fill_prompt(_read(name), {"text": shown, "comment": comment, **slots})
 
 

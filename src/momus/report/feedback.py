@@ -10,9 +10,9 @@ from pathlib import Path
 from momus import __version__
 from momus.documents.commented import to_docx
 from momus.documents.document import Document, Piece, Place
-from momus.documents.drafts import STATES, to_markdown
+from momus.documents.drafts import to_markdown
 from momus.documents.feedback import Feedback, words_to_see
-from momus.documents.passages import mark_quotes
+from momus.documents.passages import FeedbackPage
 from momus.documents.reading import draw
 from momus.documents.rubrics import Rubric
 from momus.files import scratch_directory, write_bytes
@@ -127,18 +127,14 @@ def write_feedback(
 
 def render_feedback(feedback: Feedback, rubric: Rubric, document: Document | None) -> str:
     """Return feedback as a page that opens offline, beside the document, if there is one, with its quotes marked."""
-    quotes = [point.quote for section in feedback.sections for point in section.points if point.quote]
+    page = FeedbackPage(feedback, rubric, document)
     return template("feedback.html").render(
         feedback=feedback,
         rubric=rubric,
-        passages=mark_quotes(document, quotes) if document else (),
-        number={quote: number for number, quote in enumerate(dict.fromkeys(quotes), 1)},
-        banner="" if feedback.released else STATES[feedback.state][feedback.language],
+        passages=page.passages,
+        number=page.numbers,
+        banner=page.banner,
         see=[] if feedback.released else words_to_see(feedback, rubric),
-        scores=[
-            (score.title.in_language(feedback.language), feedback.scores[score.key], score.high)
-            for score in rubric.scores
-            if score.key in feedback.scores
-        ],
+        scores=page.scores,
         version=__version__,
     )

@@ -20,26 +20,26 @@ from momus.stats.bootstrap import Interval
 from momus.stats.text import NOT_DETERMINED, interval_text
 
 # Stand-ins that matplotlib can draw with; the page's style sheet has the colours, for light and dark.
-_INK, _FAINT, _GRID, _ACCENT, _SECOND = "#010101", "#020202", "#030303", "#040404", "#050505"
-_VARIABLES = {_INK: "--ink", _FAINT: "--faint", _GRID: "--grid", _ACCENT: "--accent", _SECOND: "--second"}
+INK, FAINT, GRID, ACCENT, SECOND = "#010101", "#020202", "#030303", "#040404", "#050505"
+_VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--grid", ACCENT: "--accent", SECOND: "--second"}
 _LIGHT = {"--ink": "#1b1f23", "--faint": "#586069", "--grid": "#d0d7de", "--accent": "#00695c", "--second": "#b45309"}
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
-    "axes.edgecolor": _GRID,
-    "axes.labelcolor": _FAINT,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": FAINT,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlecolor": _INK,
+    "axes.titlecolor": INK,
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
-    "grid.color": _GRID,
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
-    "text.color": _INK,
-    "xtick.color": _GRID,
-    "ytick.color": _GRID,
-    "xtick.labelcolor": _FAINT,
-    "ytick.labelcolor": _FAINT,
+    "text.color": INK,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": FAINT,
+    "ytick.labelcolor": FAINT,
     "svg.fonttype": "none",
 }
 
@@ -53,19 +53,19 @@ def elo_figure(ratings: Sequence[EloRating]) -> Markup:
     numbers = [x for r in shown for x in (r.elo.value, r.elo.low, r.elo.high) if np.isfinite(x)] or [0.0]
     margin = 0.05 * (max(numbers) - min(numbers) or 1)
     left, right = min(numbers) - margin, max(numbers) + margin
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 0.7 + 0.36 * len(shown)))
         axes = figure.add_subplot()
         for place, rating in enumerate(shown):
             if rating.elo.has_ends:
                 ends = np.clip([rating.elo.low, rating.elo.high], left, right)
-                axes.plot(ends, [place, place], color=_ACCENT, linewidth=2, alpha=0.45)
+                axes.plot(ends, [place, place], color=ACCENT, linewidth=2, alpha=0.45)
             if np.isfinite(rating.elo.value):
-                axes.plot(rating.elo.value, place, "o", color=_ACCENT, markersize=7)
+                axes.plot(rating.elo.value, place, "o", color=ACCENT, markersize=7)
             else:
-                axes.text(left, place + 0.12, f" {NOT_DETERMINED}", fontsize=8, color=_FAINT)
+                axes.text(left, place + 0.12, f" {NOT_DETERMINED}", fontsize=8, color=FAINT)
         axes.set_yticks(range(len(shown)), [rating.name for rating in shown])
-        axes.tick_params(axis="y", length=0, labelcolor=_INK)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_ylim(-0.6, len(shown) - 0.4)
         axes.set_xlim(left, right)
         axes.set_xlabel("Elo (a critic 100 points above another is preferred in 64% of decided comparisons)")
@@ -73,19 +73,19 @@ def elo_figure(ratings: Sequence[EloRating]) -> Markup:
         axes.grid(axis="x")
         axes.set_axisbelow(True)
         words = "; ".join(f"{r.name} {interval_text(r.elo, '.0f')}" for r in reversed(shown))
-        return _svg(figure, "elo", f"Elo with intervals: {words}.")
+        return to_svg(figure, "elo", f"Elo with intervals: {words}.")
 
 
 def pareto_figure(points: Sequence[ParetoPoint]) -> Markup:
     """Draw bugs caught against false comments, with intervals; one search's operating points are joined."""
     shown = [p for p in points if np.isfinite([p.catch.value, p.false_comments.value]).all()]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 4.9))
         axes = figure.add_subplot()
         for curve in dict.fromkeys(p.curve for p in shown if p.curve):
             joined = [p for p in shown if p.curve == curve]
             xs, ys = [p.false_comments.value for p in joined], [100 * p.catch.value for p in joined]
-            axes.plot(xs, ys, color=_SECOND, linewidth=1.4, alpha=0.7)
+            axes.plot(xs, ys, color=SECOND, linewidth=1.4, alpha=0.7)
         for point in shown:
             _cross(axes, point)
         axes.set_xlabel("False comments per clean answer  (fewer is better: left)")
@@ -99,36 +99,36 @@ def pareto_figure(points: Sequence[ParetoPoint]) -> Markup:
         words = "; ".join(
             f"{p.name} catches {100 * p.catch.value:.1f}% at {interval_text(p.false_comments, '.2f')}" for p in shown
         )
-        return _svg(figure, "pareto", f"Bugs caught against false comments per clean answer: {words}.")
+        return to_svg(figure, "pareto", f"Bugs caught against false comments per clean answer: {words}.")
 
 
 def curves_figure(curves: Sequence[Curve]) -> Markup:
     """Draw quantities over training as small multiples: every step faint, their running mean on top."""
     rows = -(-len(curves) // 2)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 2.1 * rows))
         for place, curve in enumerate(curves, 1):
             axes = figure.add_subplot(rows, 2, place)
             values = np.asarray(curve.values, float)
             width = max(1, len(values) // 12)
-            axes.plot(curve.steps, values, color=_ACCENT, linewidth=0.9, alpha=0.35 if width > 1 else 1)
+            axes.plot(curve.steps, values, color=ACCENT, linewidth=0.9, alpha=0.35 if width > 1 else 1)
             if width > 1:
-                axes.plot(curve.steps, _running_mean(values, width), color=_ACCENT, linewidth=1.8)
+                axes.plot(curve.steps, _running_mean(values, width), color=ACCENT, linewidth=1.8)
             axes.set_title(curve.title)
             axes.grid(axis="y")
             axes.set_axisbelow(True)
         figure.tight_layout(h_pad=1.6, w_pad=2)
         words = "; ".join(f"{c.title} from {c.values[0]:.3g} to {c.values[-1]:.3g}" for c in curves if c.values)
-        return _svg(figure, "curves", f"Training curves: {words}.")
+        return to_svg(figure, "curves", f"Training curves: {words}.")
 
 
 def changes_figure(names: Sequence[str], changes: Mapping[str, Sequence[Interval]]) -> Markup:
     """Draw changes with their intervals: a line for each name, on it a mark for each key of `changes`."""
-    colors, marks = (_ACCENT, _SECOND, _INK), "os^"
-    with matplotlib.rc_context(_STYLE):
+    colors, marks = (ACCENT, SECOND, INK), "os^"
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 1.2 + len(names) * (0.16 + 0.16 * len(changes))))
         axes = figure.add_subplot()
-        axes.axvline(0, color=_FAINT, linewidth=1)
+        axes.axvline(0, color=FAINT, linewidth=1)
         for which, (label, intervals) in enumerate(changes.items()):
             color, shift = colors[which % 3], (which + 1) / (len(changes) + 1) - 0.5
             for place, change in enumerate(intervals):
@@ -138,7 +138,7 @@ def changes_figure(names: Sequence[str], changes: Mapping[str, Sequence[Interval
             axes.plot(values, places, marks[which % 3], color=color, markersize=6, label=label)
         axes.set_yticks(range(len(names)), list(names))
         axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.tick_params(axis="y", length=0, labelcolor=_INK)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xlabel("Change in points  (right is better)")
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
@@ -148,12 +148,12 @@ def changes_figure(names: Sequence[str], changes: Mapping[str, Sequence[Interval
             f"{name}: " + ", ".join(f"{label} {interval_text(row[place], '.1f')}" for label, row in changes.items())
             for place, name in enumerate(names)
         )
-        return _svg(figure, "changes", f"Changes in points with intervals: {words}.")
+        return to_svg(figure, "changes", f"Changes in points with intervals: {words}.")
 
 
 def _cross(axes: Axes, point: ParetoPoint) -> None:
     x, y = point.false_comments, point.catch
-    color = _SECOND if point.curve else _ACCENT
+    color = SECOND if point.curve else ACCENT
     if np.isfinite([x.low, x.high]).all():
         axes.plot([x.low, x.high], [100 * y.value] * 2, color=color, linewidth=1.2, alpha=0.4)
     if np.isfinite([y.low, y.high]).all():
@@ -228,7 +228,7 @@ def standalone(svg: str) -> str:
     return f"{head}><style>svg{{{colors}font-family:system-ui,sans-serif}}</style>{body}"
 
 
-def _svg(figure: Figure, name: str, words: str) -> Markup:
+def to_svg(figure: Figure, name: str, words: str) -> Markup:
     """Return the figure's SVG element alone, its ids its own, its colours the page's."""
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):

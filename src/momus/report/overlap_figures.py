@@ -10,11 +10,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from momus.evaluate.documents.overlap import AtThreshold
-from momus.report.figures import _ACCENT, _FAINT, _INK, _SECOND, _STYLE, _svg
+from momus.report.figures import ACCENT, FAINT, INK, SECOND, STYLE, to_svg
 from momus.stats.bootstrap import Interval
 from momus.stats.text import NOT_DETERMINED, interval_text, value_text
 
-_COLORS, _MARKS = (_ACCENT, _SECOND, _FAINT), "os^"
+_COLORS, _MARKS = (ACCENT, SECOND, FAINT), "os^"
 
 
 def dots_figure(
@@ -35,18 +35,18 @@ def dots_figure(
         for title, values in series.items()
     }
     finite = [x for row in scaled.values() for i in row for x in (i.value, i.low, i.high) if np.isfinite(x)] or [0.0]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 0.9 + len(names) * (0.2 + 0.14 * len(series))))
         axes = figure.add_subplot()
         margin = 0.05 * (max(finite) - min(finite) or 1)
         left, right = (min(finite) - margin if ratio else 0.0), max(finite) + margin
         if ratio:
-            axes.axvline(0, color=_FAINT, linewidth=1)
+            axes.axvline(0, color=FAINT, linewidth=1)
         for which, (title, values) in enumerate(scaled.items()):
             color, shift = _COLORS[which % 3], (which + 1) / (len(scaled) + 1) - 0.5
             for place, interval in enumerate(values):
                 if np.isnan(interval.value):
-                    axes.text(max(left, 0), place + shift, f" {NOT_DETERMINED}", fontsize=8, color=_FAINT, va="center")
+                    axes.text(max(left, 0), place + shift, f" {NOT_DETERMINED}", fontsize=8, color=FAINT, va="center")
                     continue
                 ends = np.clip([interval.low, interval.high], left, right)
                 axes.plot(ends, [place + shift] * 2, color=color, linewidth=2, alpha=0.45)
@@ -61,7 +61,7 @@ def dots_figure(
         axes.set_yticks(range(len(names)), list(names))
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xlim(left, right)
-        axes.tick_params(axis="y", length=0, labelcolor=_INK)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xlabel(label)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
@@ -73,7 +73,7 @@ def dots_figure(
             f"{name}: " + ", ".join(f"{title} {interval_text(row[place], spec)}" for title, row in scaled.items())
             for place, name in enumerate(names)
         )
-        return _svg(figure, key, f"{label}. {words}.")
+        return to_svg(figure, key, f"{label}. {words}.")
 
 
 def thresholds_figure(key: str, rows: Sequence[AtThreshold]) -> Markup:
@@ -83,7 +83,7 @@ def thresholds_figure(key: str, rows: Sequence[AtThreshold]) -> Markup:
         "person": [row.person for row in rows],
         "shuffled": [row.shuffled for row in rows],
     }
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 3.2))
         axes = figure.add_subplot()
         for which, (title, values) in enumerate(series.items()):
@@ -104,4 +104,4 @@ def thresholds_figure(key: str, rows: Sequence[AtThreshold]) -> Markup:
             + ", ".join(f"{title} {value_text(row[place].value, '.1f', scale=100)}" for title, row in series.items())
             for place, row in enumerate(rows)
         )
-        return _svg(figure, key, f"Hit rates by threshold, in per cent: {words}.")
+        return to_svg(figure, key, f"Hit rates by threshold, in per cent: {words}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -139,13 +140,10 @@ class Import(OnDatabase):
                 print(json.dumps({"kind": item.kind, **item.payload}, ensure_ascii=False))
             say(f"{len(items)} items; nothing was added")
             return 0
-        database = open_store(self.database)
-        try:
+        with closing(open_store(self.database)) as database:
             batch = self.batch or ("demo" if self.demo else Path(self.file).name)
             barred = without_authors(items, authors_by_task(database))
             added = Store(database).add_items(barred, batch, "terminal")
-        finally:
-            database.close()
         say(f"{added} items added, {len(items) - added} were there already")
         return 0
 
@@ -162,11 +160,8 @@ class Export(OnDatabase):
         from momus.cli.shared.output import say
         from momus.label.exporting import export
 
-        database = self.open()
-        try:
+        with closing(self.open()) as database:
             counts = export(database, self.out)
-        finally:
-            database.close()
         for name, count in counts.items():
             print(f"{self.out / name}\t{count}")
         say(f"{sum(counts.values())} records, described in {self.out / 'README.md'}")

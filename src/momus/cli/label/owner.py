@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -44,8 +45,7 @@ class Invite(OnDatabase):
         from momus.label.serve import ServeConfig, site_of
 
         site = site_of(ServeConfig(self.database, port=self.port, public_url=self.public_url))
-        database = self.open()
-        try:
+        with closing(self.open()) as database:
             for _ in range(self.count):
                 seconds = OWNER_INVITATION_SECONDS if self.owner else INVITATION_SECONDS
                 chosen = {"owner": self.owner, "adjudicator": self.adjudicator, "candidate": self.candidate}
@@ -53,8 +53,6 @@ class Invite(OnDatabase):
                 role = roles[-1] if roles else "labeler"
                 token = People(database).invite(role, "terminal", self.labeler, seconds)
                 print(f"{site.origins[0]}/join/{token}")
-        finally:
-            database.close()
         return 0
 
 
@@ -78,13 +76,10 @@ class Status(OnDatabase):
         from momus.cli.shared.output import show
         from momus.label.owner.overview import as_csv, overview
 
-        database = self.open()
-        try:
+        with closing(self.open()) as database:
             shown = overview(database)
             if self.figures:
                 _write_figures(database, self.figures)
-        finally:
-            database.close()
         if self.csv:
             print(as_csv(shown), end="")
         elif self.json:
@@ -145,8 +140,7 @@ class _Stopped(OnDatabase):
 
         if self.batch is not None and self.labeler is not None:
             raise UserError("--batch and --labeler do not go together")
-        database = self.open()
-        try:
+        with closing(self.open()) as database:
             if self.labeler is not None:
                 People(database).set_state(self.labeler, "paused" if paused else "active", "terminal")
             elif self.batch is not None:
@@ -154,8 +148,6 @@ class _Stopped(OnDatabase):
                 say(f"{count} items {'paused' if paused else 'go on'}")
             else:
                 (pause_project if paused else resume_project)(database, "terminal")
-        finally:
-            database.close()
         return 0
 
 
@@ -191,11 +183,8 @@ class Revoke(OnDatabase):
         """End sessions and links."""
         from momus.label.people import People
 
-        database = self.open()
-        try:
+        with closing(self.open()) as database:
             People(database).revoke(self.labeler, "terminal")
-        finally:
-            database.close()
         return 0
 
 
@@ -217,11 +206,8 @@ class Redo(OnDatabase):
         from momus.cli.shared.output import say
         from momus.label.owner.actions import redo
 
-        database = self.open()
-        try:
+        with closing(self.open()) as database:
             count = redo(database, self.labeler, self.kind, self.by, self.why, "terminal")
-        finally:
-            database.close()
         say(f"{count} judgements no longer count")
         return 0
 
@@ -243,11 +229,8 @@ class Screening(OnDatabase):
         from momus.cli.shared.output import show
         from momus.label.owner.screening import CRITERIA, candidates, cutoffs
 
-        database = self.open()
-        try:
+        with closing(self.open()) as database:
             people, wanted = candidates(database), cutoffs(database)
-        finally:
-            database.close()
         if self.json:
             rows = [asdict(person) for person in people]
             print(json.dumps({"cutoffs": asdict(wanted), "candidates": rows}, ensure_ascii=False))
@@ -276,11 +259,8 @@ class Hours(OnDatabase):
         from momus.label.owner.hours import day_of, hours
 
         since, until = day_of(self.since), day_of(self.until)
-        database = self.open()
-        try:
+        with closing(self.open()) as database:
             print(rows_as_csv(hours(database, since, until)), end="")
-        finally:
-            database.close()
         return 0
 
 
@@ -292,11 +272,8 @@ class Verify(OnDatabase):
         """Print what is wrong, or the last seal."""
         from momus.label.verify import verify
 
-        database = self.open()
-        try:
+        with closing(self.open()) as database:
             problems, count, last = verify(database)
-        finally:
-            database.close()
         for problem in problems:
             print(problem)
         if not problems:
@@ -316,13 +293,10 @@ class Backup(OnDatabase):
         from momus.label.schema import back_up
         from momus.label.sqlite import SQLite
 
-        database = self.open()
-        try:
+        with closing(self.open()) as database:
             if not isinstance(database, SQLite):
                 raise UserError("--database: PostgreSQL is backed up with pg_dump")
             back_up(database, self.out)
-        finally:
-            database.close()
         return 0
 
 
@@ -355,11 +329,8 @@ class Erase(OnDatabase):
         """Erase the name."""
         from momus.label.people import People
 
-        database = self.open()
-        try:
+        with closing(self.open()) as database:
             People(database).erase(self.labeler, "terminal")
-        finally:
-            database.close()
         return 0
 
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from momus.documents.document import READ, Document
-from momus.documents.drafts import STATES
-from momus.documents.feedback import Feedback
-from momus.documents.passages import Passage, mark_quotes
-from momus.documents.rubrics import Rubric
+from momus.documents.document import READ
+from momus.documents.passages import FeedbackPage
 from momus.label.database import Database, Transaction
 from momus.label.feedback.deciding import decided
 from momus.label.feedback.kind import FeedbackItem
@@ -65,49 +61,14 @@ def feedback_view(item: FeedbackItem, arrangement: Mapping[str, Any], words: Wor
     }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Printed:
-    """Feedback that was decided on, to be printed."""
-
-    feedback: Feedback
-    rubric: Rubric
-    document: Document
-
-    @property
-    def banner(self) -> str:
-        """What stands above feedback that may not be passed on."""
-        return "" if self.feedback.released else STATES[self.feedback.state][self.feedback.language]
-
-    @property
-    def numbers(self) -> dict[str, int]:
-        """The number of each quote."""
-        quotes = [point.quote for section in self.feedback.sections for point in section.points if point.quote]
-        return {quote: number for number, quote in enumerate(dict.fromkeys(quotes), 1)}
-
-    @property
-    def passages(self) -> tuple[Passage, ...]:
-        """The document with its quotes marked."""
-        return mark_quotes(self.document, list(self.numbers))
-
-    @property
-    def scores(self) -> list[tuple[str, int, int]]:
-        """Title, value and highest value of each score."""
-        feedback = self.feedback
-        return [
-            (score.title.in_language(feedback.language), feedback.scores[score.key], score.high)
-            for score in self.rubric.scores
-            if score.key in feedback.scores
-        ]
-
-
-def printed(database: Database, submission: str, person: str, owner: bool) -> Printed:
+def printed(database: Database, submission: str, person: str, owner: bool) -> FeedbackPage:
     """Return feedback as somebody decided on it, under their name.
 
     Raises:
         RefusedError: There is no such submission, or it is somebody else's and they do not own the workbench (404).
     """
 
-    def work(transaction: Transaction) -> Printed:
+    def work(transaction: Transaction) -> FeedbackPage:
         row = transaction.row(
             "SELECT payload, content, submission.person, submitted, person.name FROM submission "
             "JOIN item ON item.number = submission.item JOIN person ON person.id = submission.person "
@@ -119,6 +80,6 @@ def printed(database: Database, submission: str, person: str, owner: bool) -> Pr
         item = FeedbackItem.model_validate_json(row["payload"])
         at = datetime.fromtimestamp(row["submitted"], UTC)
         feedback = decided(item, json.loads(row["content"]), row["name"] or row["person"], at)
-        return Printed(feedback, item.rubric, item.document)
+        return FeedbackPage(feedback, item.rubric, item.document)
 
     return database.read(work)

@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from momus.documents.commented import DOCX, to_docx
-from momus.label.feedback.page import Printed, printed
+from momus.documents.passages import FeedbackPage
+from momus.label.feedback.page import printed
 from momus.label.pages import page
 from momus.label.security import RouteRow
 
@@ -24,7 +25,7 @@ async def show_feedback(request: Request) -> Response:
 async def feedback_docx(request: Request) -> Response:
     """Return feedback that was approved as a Word document with comments."""
     shown = await _printed(request)
-    if not shown.feedback.released:
+    if not shown.feedback.released or shown.document is None:
         raise HTTPException(404, "error.404")
     data = await run_in_threadpool(to_docx, shown.feedback, shown.rubric, shown.document)
     name = quote(f"{Path(shown.feedback.document).stem}.docx")
@@ -32,7 +33,7 @@ async def feedback_docx(request: Request) -> Response:
     return Response(data, media_type=DOCX, headers=headers)
 
 
-async def _printed(request: Request) -> Printed:
+async def _printed(request: Request) -> FeedbackPage:
     person = request.state.person
     return await run_in_threadpool(
         printed, request.app.state.store.database, request.path_params["submission"], person.id, person.role == "owner"
