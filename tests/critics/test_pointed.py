@@ -230,6 +230,14 @@ def test_the_pointer_reads_the_base_of_an_adapter_which_is_asked_as_it_was_train
     assert adapted.identity() != plain.identity()
 
 
+def test_questions_about_different_lines_are_different_to_a_cache(base, pointer, adapter):
+    """The prompt of a model with an adapter names no line: the first answer may not be taken for the second."""
+    for folder in (base, adapter):
+        critic = critic_of(folder, pointer)
+        asked = [critic._question_about(TASK, line) for line in (2, 5)] + PromptedCritic(critic.chat).questions([TASK])
+        assert len({question.digest for question in asked}) == 3
+
+
 def test_a_pointer_may_lie_beside_the_base_of_an_adapter(base, pointer, adapter):
     beside = base / LINE_POINTER_FILE
     beside.write_bytes(pointer.read_bytes())

@@ -145,7 +145,8 @@ class PointedCritic(PromptedCritic):
         return Question(
             (self._message(task, line),),
             self._config.max_tokens,
-            key=(self._config.seed, 0, 0),
+            # With the line: a model with an adapter gets one prompt about every line, and other constraints.
+            key=(self._config.seed, 0, 0, line),
             schema=SCHEMA,
             constraint=partial(OneComment, task.answer, line),
         )
