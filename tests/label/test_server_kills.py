@@ -83,9 +83,13 @@ class Writer(threading.Thread):
         self.error = None
 
     def run(self):
+        deadline = time.monotonic() + 1500
         try:
-            while self._work_once():
-                pass
+            while len(self._acknowledged) < ITEMS * WANT and time.monotonic() < deadline:
+                if not self._work_once():
+                    # Nothing now. PostgreSQL may still be committing what a killed server asked for: the task that it
+                    # handed to this writer is there a moment later.
+                    time.sleep(0.05)
         except BaseException as error:
             self.error = error
 
