@@ -21,7 +21,7 @@ from momus.lm.tree import TokenTree
 from momus.runtime.runs import Run
 from momus.train.sampling import by_task, epoch_order
 from momus.train.settings import PAPER_DROPOUT, SFTConfig
-from momus.train.sft import _step, demonstration_trees, dropout_of, fine_tune, mean_loss
+from momus.train.sft import _step, demonstration_trees, dropout_of, expected_flops, fine_tune, mean_loss
 from support.stages import demonstrations
 from support.tiny import VOCAB, gpt2, llama
 
@@ -84,6 +84,15 @@ def test_shared_prompts_are_computed_once_and_change_nothing() -> None:
     assert len(together) == 5 and sum(map(len, together)) < 0.7 * sum(map(len, alone))
     for a, b in zip(gradients(llama(), together, 10_000), gradients(llama(), alone, 10_000), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_the_operations_told_before_are_those_of_the_steps(tmp_path: Path) -> None:
+    """Shared prompts and instructions count once, in what is told as in what is done."""
+    made = [(Turn((*range(1, 41), 1 + i % 3), (5 + i % 7, 9)),) for i in range(12)]
+    config = SFTConfig.tiny(epochs=2, demonstrations_per_batch=4)
+    expected = expected_flops(llama(), made, config)
+    history = fine_tune(llama(), made, config, Run(tmp_path / "run", config))
+    assert sum(line["flops"] for line in history) == pytest.approx(expected, rel=0.1)
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 5), st.integers(0, 3))

@@ -60,6 +60,9 @@ from momus.train.settings import PAPER_DROPOUT, SFTConfig
 Turns = Sequence[Turn]
 """One demonstration: its trained turns, usually one."""
 
+_LOOKED_AT = 8
+"""Batches that tell what an epoch takes."""
+
 ScoreModel = Callable[[Any, int], float]
 """``score(model, epoch)`` rates the model's answers after an epoch, counted from 1; higher is better."""
 
@@ -169,6 +172,16 @@ def demonstration_trees(demonstrations: Sequence[Turns]) -> list[TokenTree]:
         TokenTree.from_prefixes([turn.prompt for turn in turns], [turn.answer for turn in turns])
         for turns in by_prompt.values()
     ]
+
+
+def expected_flops(model: Any, demonstrations: Sequence[Turns], config: SFTConfig) -> float:
+    """Return the operations of all epochs, by the first batches: what prompts share in a batch is computed once."""
+    size, count = config.demonstrations_per_batch, len(demonstrations)
+    prompts = [turns[0].prompt for turns in demonstrations]
+    order = epoch_order(prompts, by_task([""] * count, None), (config.seed, 0))[: _LOOKED_AT * size]
+    batches = [[demonstrations[i] for i in order[at : at + size]] for at in range(0, len(order), size)]
+    flops = sum(training_flops(model, demonstration_trees(batch)) for batch in batches)
+    return config.epochs * flops * count / max(1, len(order))
 
 
 def count_answer_tokens(trees: Sequence[TokenTree]) -> int:

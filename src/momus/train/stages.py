@@ -40,7 +40,7 @@ from momus.train.ppo import train_policy
 from momus.train.reward import RankedPrompt, center, group_by_prompt, pair_accuracy, train_reward_model
 from momus.train.rollout import engine_sampler, reward_scorer
 from momus.train.settings import PAPER_DROPOUT, DPOConfig, PPOConfig, RewardConfig, SFTConfig
-from momus.train.sft import demonstration_trees, dropout_of, fine_tune, mean_loss
+from momus.train.sft import demonstration_trees, dropout_of, expected_flops, fine_tune, mean_loss
 from momus.train.texts import Gathered, TokenizedPrompt, Tokens, digest
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ def run_sft(
     def score(trained: Any, _: int) -> float:
         return measure(base, trained, judge, asked, max_answer, config.seed, config.token_budget).value
 
-    asked_for = [(len(turn.prompt), [len(turn.answer)]) for turns in data.train for turn in turns]
-    flops = None if config.per_task else config.epochs * training_flops_of(model, asked_for)
+    flops = None if config.per_task else expected_flops(model, data.train, config)
     _say_needs(report, Needs.of([model, *([judge] if judge else [])], [model], flops=flops), model)
     with report.watch("SFT", run) as progress:
         history = fine_tune(

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from momus.critique import anchor, lines_of
 from momus.label.database import Database, Row, Transaction
 from momus.label.kinds import ADJUDICATION, SurveyItem
-from momus.label.owner.agreement import in_item_order
+from momus.label.owner.agreement import DRAWN, in_item_order
 from momus.label.rules import (
     MAY_JUDGE,
     Lease,
@@ -137,7 +137,7 @@ def content_in_item_order(kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a labeler submitted with everything that was shown in a drawn order in the item's own."""
     content: dict[str, Any] = json.loads(row["content"])
     arrangement = json.loads(row["arrangement"])
-    for name in {"ranking": ("cards", "ranks"), "comparison": ("ratings",)}.get(kind, ()):
+    for name in DRAWN.get(kind, ()):
         content[name] = in_item_order(content[name], arrangement)
     return content
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import nan
 from typing import Any
@@ -22,6 +22,10 @@ from momus.stats.agreement import (
 
 ScoresByPerson = dict[str, list[float]]
 """The scores that each labeler gave the same things, in the same order."""
+
+
+DRAWN: Mapping[str, tuple[str, ...]] = {"ranking": ("cards", "ranks"), "comparison": ("ratings",)}
+"""The fields of a judgement whose values stand in the order that was drawn for the labeler, by kind."""
 
 
 def in_item_order(values: list[Any], arrangement: dict[str, Any]) -> list[Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from momus.label import kinds
+from momus.label.owner.agreement import DRAWN
 from momus.label.owner.overview import matches_gold
 from momus.label.texts import Words
 from momus.label.views import LETTERS, View, view
@@ -37,7 +38,7 @@ def adjudication_view(payload: Mapping[str, Any], arrangement: Mapping[str, Any]
 def in_shown_order(kind: str, content: Content, arrangement: Mapping[str, Any]) -> dict[str, Any]:
     """Return a judgement in the item's own order in the order shown."""
     shown = dict(content)
-    for name in {"ranking": ("cards", "ranks"), "comparison": ("ratings",)}.get(kind, ()):
+    for name in DRAWN.get(kind, ()):
         if name in content:
             shown[name] = [content[name][i] for i in arrangement["order"]]
     return shown
