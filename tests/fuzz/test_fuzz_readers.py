@@ -122,6 +122,7 @@ COVERED = {
     "systems": ("evaluate/instruct/systems",),
     "task results": ("evaluate/instruct/results",),
     "toxicity classifier": ("evaluate/instruct/toxicity",),
+    "held-out texts": ("evaluate/instruct/texts",),
     "items to label": ("label/importing",),
     "label database": ("label/schema", "label/sqlite"),
     "answer cache": ("lm/chats/cache",),

@@ -422,6 +422,12 @@ def pair_seeds(folder: Path) -> list[Path]:
     )(folder)
 
 
+def read_held_out(path: Path) -> None:
+    from momus.evaluate.instruct.texts import read_passages
+
+    read_passages(path)
+
+
 def read_answers(path: Path) -> None:
     from momus.evaluate.instruct.answers import score_answers
 
@@ -631,6 +637,7 @@ READERS: tuple[Reader, ...] = (
     Reader("prices", read_prices, texts(p__toml=PRICES), 1),
     Reader("task results", read_results, texts(results__jsonl=lines(RESULT)), 1),
     Reader("sentence pairs", read_pairs, pair_seeds, 2, ("crows-pairs/crows_pairs_anonymized.csv",)),
+    Reader("held-out texts", read_held_out, texts(t__txt="One.\n\nTwo.\n", q__jsonl='{"text": "Three."}\n')),
     Reader("given answers", read_answers, texts(drop__csv=f"system,style,question,answer,references\n{ANSWERS}"), 2, (
         "instructgpt-samples/drop_samples.csv.gz", "instructgpt-samples/truthful_qa_samples.csv.gz")),
     Reader("items to label", read_items, item_seeds, 4),

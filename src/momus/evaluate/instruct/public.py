@@ -15,14 +15,18 @@ from momus.evaluate.instruct.bias import CROWS_PAIRS, WINOGENDER, bias_results, 
 from momus.evaluate.instruct.questions import Questions
 from momus.evaluate.instruct.results import TaskResult
 from momus.evaluate.instruct.tasks import PREFIXES, PUBLIC_TASKS, TOXICITY, PublicTask, toxicity_task
+from momus.evaluate.instruct.texts import TEXTS, read_passages, text_results
 
 HARNESS = "lm-eval:"
 """What the names of the harness's own tasks begin with here."""
 
-_PAIRS = {
-    CROWS_PAIRS: (read_crows_pairs, "crows_pairs_anonymized.csv of github.com/nyu-mll/crows-pairs"),
-    WINOGENDER: (read_winogender, "all_sentences.tsv of github.com/rudinger/winogender-schemas"),
+_PAIRS = {CROWS_PAIRS: read_crows_pairs, WINOGENDER: read_winogender}
+_FILES = {
+    CROWS_PAIRS: "crows_pairs_anonymized.csv of github.com/nyu-mll/crows-pairs",
+    WINOGENDER: "all_sentences.tsv of github.com/rudinger/winogender-schemas",
+    TEXTS: "texts that nothing was trained on",
 }
+"""Tasks whose items the user brings, and what they are."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class PublicConfig:
     """What is measured, and how."""
 
     tasks: tuple[str, ...]
-    """Names of `PUBLIC_TASKS`, crows-pairs, winogender, realtoxicityprompts, or lm-eval:NAME."""
+    """Names of `PUBLIC_TASKS`, crows-pairs, winogender, texts, realtoxicityprompts, or lm-eval:NAME."""
     data: Mapping[str, str] = field(default_factory=dict)
     """Files in place of the hub, by task."""
     prefixes: tuple[str, ...] = ("none",)
@@ -43,7 +47,7 @@ class PublicConfig:
     """The text classifier that scores realtoxicityprompts."""
 
     def __post_init__(self) -> None:
-        known = [*_PAIRS, *PUBLIC_TASKS, TOXICITY]
+        known = [*_FILES, *PUBLIC_TASKS, TOXICITY]
         for name in (*self.tasks, *self.data):
             if name not in known and not name.startswith(HARNESS):
                 raise UserError(f"no task {name!r}: there are {', '.join(sorted(known))}, and lm-eval:NAME")
@@ -52,8 +56,8 @@ class PublicConfig:
         if wrong := [name for name in self.prefixes if name not in PREFIXES]:
             raise UserError(f"--prefix {wrong[0]}: there are {', '.join(PREFIXES)}")
         for name in self.tasks:
-            if name in _PAIRS and name not in self.data:
-                raise UserError(f"{name}: needs its file, {_PAIRS[name][1]}: give it with --data {name}=FILE")
+            if name in _FILES and name not in self.data:
+                raise UserError(f"{name}: needs its file, {_FILES[name]}: give it with --data {name}=FILE")
             if name.startswith(HARNESS) and name in self.data:
                 raise UserError(f"--data {name}: a task of the harness has data of its own")
         if TOXICITY in self.tasks and self.toxicity is None:
@@ -80,20 +84,8 @@ def run_public(
 def _prepared(name: str, questions: Questions, config: PublicConfig) -> Callable[[str], Sequence[TaskResult]]:
     """Load a task's data; returns what runs it behind a text."""
     file = config.data.get(name)
-    if name in _PAIRS and file is not None:
-        pairs = _PAIRS[name][0](Path(file))[: config.limit]
-
-        def run_pairs(prompt: str) -> Sequence[TaskResult]:
-            before = f"{prompt}\n" if prompt else ""
-            likelihoods = questions.likelihoods(
-                [(before, text) for pair in pairs for text in (pair.first, pair.second)]
-            )
-            both = [
-                (one.logprob, other.logprob) for one, other in zip(likelihoods[::2], likelihoods[1::2], strict=True)
-            ]
-            return bias_results(name, pairs, both, prefix=prompt, source=Path(file).name)
-
-        return run_pairs
+    if name in _FILES and file is not None:
+        return _likelihoods(name, Path(file), questions, config.limit)
     from momus.evaluate.instruct.harness import configured, named_task, run_task
 
     ours = _task(name, config)
@@ -119,6 +111,30 @@ def _prepared(name: str, questions: Questions, config: PublicConfig) -> Callable
         return [result.model_copy(update={"note": note}) for result, note in zip(results, notes, strict=True)]
 
     return run
+
+
+def _likelihoods(
+    name: str, file: Path, questions: Questions, limit: int | None
+) -> Callable[[str], Sequence[TaskResult]]:
+    """Load a task that asks how likely texts are; returns what runs it behind a text."""
+    if name == TEXTS:
+        passages = read_passages(file)[:limit]
+
+        def run_texts(prompt: str) -> Sequence[TaskResult]:
+            before = f"{prompt}\n" if prompt else ""
+            likelihoods = questions.likelihoods([(before + passage.before, passage.text) for passage in passages])
+            return text_results(passages, likelihoods, prefix=prompt, source=file.name)
+
+        return run_texts
+    pairs = _PAIRS[name](file)[:limit]
+
+    def run_pairs(prompt: str) -> Sequence[TaskResult]:
+        before = f"{prompt}\n" if prompt else ""
+        likelihoods = questions.likelihoods([(before, text) for pair in pairs for text in (pair.first, pair.second)])
+        both = [(one.logprob, other.logprob) for one, other in zip(likelihoods[::2], likelihoods[1::2], strict=True)]
+        return bias_results(name, pairs, both, prefix=prompt, source=file.name)
+
+    return run_pairs
 
 
 def _task(name: str, config: PublicConfig) -> PublicTask | None:

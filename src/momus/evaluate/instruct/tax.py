@@ -20,6 +20,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from momus.errors import UserError
 from momus.evaluate.instruct.results import TaskResult, recovered
+from momus.evaluate.instruct.texts import NATS
 from momus.stats.bootstrap import Interval
 
 FEWEST = 6
@@ -51,7 +52,7 @@ class Change:
 class TaxRow:
     """One task and metric: every system's mean, and the changes, in the order of the report's `pairs`.
 
-    `scale` is 100 where values lie between 0 and 1, so that times it they are points of a hundred, and 1 elsewhere.
+    `scale` is 100 where values are shares, so that times it they are points of a hundred, and 1 elsewhere.
     """
 
     name: str
@@ -146,7 +147,7 @@ def _row(results: dict[str, TaskResult], pairs: Sequence[tuple[str, str]]) -> Ta
     return TaxRow(
         name=first.name,
         better=first.better,
-        scale=100 if largest <= 1 else 1,
+        scale=100 if largest <= 1 and first.metric != NATS else 1,
         items=len(first.items),
         means={system: result.mean() for system, result in results.items()},
         changes=_changes(results, first.better, pairs),
