@@ -5,6 +5,8 @@ import json
 import math
 import os
 import shutil
+from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from safetensors.torch import load_file
 
 from momus.cli import main
 from momus.cli.shared.options import ReviewerOptions
-from momus.critics import small
+from momus.critics import pointed, small
 from momus.critics.critic import CONFIDENCE, usual_setting
 from momus.critics.open import open_at_setting, open_critic
 from momus.critics.pointed import (
@@ -38,6 +40,7 @@ from momus.lm.constraint import Vocabulary
 from momus.lm.models import save_causal_lm
 from momus.lm.pointers.line_pointer import LINE_POINTER_FILE, BaseIdentity, HeadShape, LineHead, LinePointer
 from momus.lm.pointers.line_states import Reads
+from momus.lm.tiny import TINY
 from momus.records import Task
 from momus.search.result import RewardSource
 from support.tiny import llama, tiny_tokenizer
@@ -296,13 +299,22 @@ def test_the_small_critic_is_a_model_of_others_and_the_pointer_that_ships(base, 
     assert said.startswith(f"fetching {small.BASE} from the Hugging Face hub, once: 1.0 GB, licence Apache-2.0")
 
 
-def test_the_small_critic_puts_its_adapter_over_its_own_base_alone(base, pointer, adapter, monkeypatch):
-    monkeypatch.setattr(small, "ADAPTER", adapter)
+def test_the_small_critic_puts_its_adapter_over_its_own_base_alone(base, pointer, adapter, monkeypatch, tmp_path):
+    monkeypatch.setattr("momus.critics.open.ADAPTER", adapter)
     options = ReviewerOptions(critic="small", model=str(base), device="cpu", precision="fp32")
-    with pytest.raises(UserError, match="is another model: leave --critic out"):
-        options.open()
+    for other in (options, ReviewerOptions(critic="small", model=str(TINY))):
+        with pytest.raises(UserError, match="is another model: leave --critic out"):
+            other.open()
+    copied = shutil.copytree(base, tmp_path / "copied")
+    loaded = LinePointer.load(pointer)
+    LinePointer(list(loaded.heads), loaded.base._replace(tokens="another model's")).save(copied / LINE_POINTER_FILE)
+    options = replace(options, model=str(copied))
+    identified = Mock(wraps=pointed._identify)
+    monkeypatch.setattr(pointed, "_identify", identified)
     monkeypatch.setattr("momus.critics.pointed.SHIPPED_POINTERS", pointer.parent)
-    critic, named = options.open(), open_critic(adapter, device="cpu", precision="fp32")
+    critic = options.open()
+    assert identified.call_count == 1
+    named = open_critic(adapter, device="cpu", precision="fp32")
     assert isinstance(critic, PointedCritic) and isinstance(named, PointedCritic)
     rows = torch.tensor([named._model.loaded.engine.tokenizer(CODE)["input_ids"]])
     logits = [one._model.loaded.engine.model(rows).logits for one in (critic, named)]

@@ -10,7 +10,7 @@ from momus.critics.calibration import describe_promise, read_calibration
 from momus.critics.critic import Critic, usual_setting
 from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critics.refine import Refinement, refine
-from momus.critics.small import say_what_is_fetched
+from momus.critics.small import ADAPTER, another_model, say_what_is_fetched
 from momus.critics.trained import SearchCritic, VotingCritic
 from momus.errors import UserError
 from momus.files import plain
@@ -41,7 +41,7 @@ def open_critic(
     asking: Asking | None = None,
     refined: Refinement | None = None,
     pointer: str | None = None,
-    adapter: Path | None = None,
+    small: bool = False,
 ) -> Critic:
     """Open a critic.
 
@@ -61,7 +61,7 @@ def open_critic(
         refined: What comes after it wrote: a second opinion, scores of its comments.
         pointer: What chooses the lines that a model of this process is asked about: its file or folder, "none", or by
             default one beside the model or one that ships with Momus, where there is one.
-        adapter: The folder of an adapter, trained on critiques, to put into a model of this process that is prompted.
+        small: Whether the model gets the adapter and the pointer that ship with Momus for it (`critics/small.py`).
 
     Raises:
         UserError: A directory does not hold the model it should, or the options do not go together.
@@ -75,11 +75,14 @@ def open_critic(
                 "a critic with a reward model continues texts token by token: that takes one trained by Momus, in "
                 "this process, and neither a server nor a model that chats"
             )
+        adapter = ADAPTER if small else None
         chat = open_chat(
             None if model is None else str(model), url, device=device, precision=precision, adapter=adapter
         )
-        critic = _put_pointer(chat, asking.around(chat) if asking else chat, prompted, pointer)
+        critic = _put_pointer(chat, asking.around(chat) if asking else chat, prompted, pointer, small)
         return refine(critic, refined, asking) if refined else critic
+    if small:
+        raise another_model(str(model))
     if prompted is not None:
         raise UserError(
             "--rules, --samples and --without-comments are for models that are prompted, and this one is taken for a "
@@ -126,13 +129,17 @@ def _open_trained(name: str | Path, source: RewardSource, device: str | None, pr
     return SearchCritic(engine, score, engine.tokenizer.eos_token_id, both, pointer=pointer)
 
 
-def _put_pointer(chat: Chat, around: Chat, config: PromptedConfig | None, pointer: str | None) -> Critic:
+def _put_pointer(
+    chat: Chat, around: Chat, config: PromptedConfig | None, pointer: str | None, small: bool = False
+) -> Critic:
     """Return a prompted critic, with a pointer where there is one for its model."""
     if isinstance(chat, LocalChat) and pointer != "none":
-        from momus.critics.pointed import PointedCritic, find_pointer
+        from momus.critics.pointed import PointedCritic, find_pointer, find_shipped_pointer
 
-        if found := find_pointer(chat.name, pointer):
+        if found := find_shipped_pointer(chat.name) if small else find_pointer(chat.name, pointer):
             return PointedCritic(chat, found, around, config)
+        if small:
+            raise another_model(chat.name)
     elif pointer not in (None, "none"):
         raise UserError("--pointer reads the states of a model in this process: a server does not give them")
     return PromptedCritic(around, config)

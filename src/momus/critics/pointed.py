@@ -171,18 +171,22 @@ def find_pointer(model: str, named: str | None) -> Path | None:
     if named == "none":
         return None
     path = _file_in(Path(named)) if named else next(filter(Path.is_file, _beside(model)), None)
-    shipped = sorted(SHIPPED_POINTERS.glob("*.safetensors"))
-    if path is None and not shipped:
-        return None
-    base = _identify(base_path(model))
     if path is None:
-        return next((file for file in shipped if read_base(file).matches(base)), None)
-    if not (trained_on := read_base(path)).matches(base):
+        return find_shipped_pointer(model)
+    if not (trained_on := read_base(path)).matches(_identify(base_path(model))):
         raise UserError(
             f"the pointer {path} was trained on {trained_on.name}, and {model} is another model: momus train pointer "
             f"--model {model} makes one for it"
         )
     return path
+
+
+def find_shipped_pointer(model: str) -> Path | None:
+    """Return the pointer that ships for a model, or for the base of an adapter; None where there is none."""
+    base = _identify(base_path(model))
+    return next(
+        (file for file in sorted(SHIPPED_POINTERS.glob("*.safetensors")) if read_base(file).matches(base)), None
+    )
 
 
 def _beside(model: str) -> list[Path]:

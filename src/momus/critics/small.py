@@ -35,14 +35,6 @@ def say_what_is_fetched(model: str) -> None:
         )
 
 
-def find_adapter(model: str) -> Path:
-    """Return the adapter that ships.
-
-    Raises:
-        UserError: The model is another one, whatever it is called.
-    """
-    from momus.critics.pointed import SHIPPED_POINTERS, find_pointer
-
-    if (found := find_pointer(model, None)) is None or found.parent != SHIPPED_POINTERS:
-        raise UserError(f"--critic small is {BASE}, in any precision, and {model} is another model: leave --critic out")
-    return ADAPTER
+def another_model(model: str) -> UserError:
+    """Return what is said of a model that is not the base, whatever it is called."""
+    return UserError(f"--critic small is {BASE}, in any precision, and {model} is another model: leave --critic out")

@@ -41,7 +41,7 @@ def open_reviewer(
             asking=asking,
             refined=critic.refined(),
             pointer=critic.pointer,
-            adapter=critic.adapter(),
+            small=critic.critic == "small",
         )
 
     files = _files(critic, dial)

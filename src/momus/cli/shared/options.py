@@ -219,20 +219,8 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
             precision=self.precision,
             asking=asking,
             pointer=self.pointer,
-            adapter=self.adapter(),
+            small=self.critic == "small",
         )
-
-    def adapter(self) -> Path | None:
-        """Return the adapter that ships for the small critic.
-
-        Raises:
-            UserError: The model is not the small critic's.
-        """
-        if self.critic is None:
-            return None
-        from momus.critics.small import find_adapter
-
-        return find_adapter(str(self.model))
 
 
 @dataclass(frozen=True, kw_only=True)
