@@ -181,6 +181,37 @@ def test_prm800k_keeps_alternative_steps_together():
     assert (third.prompt, third.labeler) == ("P\ns1\nmine", "L")
 
 
+def test_webgpts_scores_rank_two_answers_and_zero_is_a_tie():
+    row = {"question": {"dataset": "eli5", "id": "q1", "full_text": "Why?"}, "answer_0": "a", "answer_1": "b"}
+    row |= {"quotes_0": {"title": [], "extract": []}, "score_0": 0.5, "score_1": -0.5}
+    [record] = records_of(row, name="webgpt")
+    assert (record.prompt, record.candidates, record.ranks, record.scores) == ("Why?", ("a", "b"), (1, 2), (0.5, -0.5))
+    assert (record.origin.id, record.origin.dataset) == ("q1", "eli5")
+    assert records_of(row | {"score_0": 0, "score_1": 0})[0].ranks == (1, 1)
+    with pytest.raises(BadRecordError, match="answer_0"):
+        records_of(row | {"answer_1": "a"})
+
+
+def test_openais_preferences_for_fine_tuning_keep_turns_and_tools():
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    asked = {"messages": [turn("system", "Be brief."), ASK], "tools": [tool], "parallel_tool_calls": True}
+    row = {"input": asked, "preferred_output": [YES], "non_preferred_output": [NO]}
+    [record] = records_of(row, name="openai-preference")
+    assert plain(record.prompt) == "Be brief. | Is it?" and json.loads(record.prompt[0].tools[0]) == tool
+    assert ([plain(c) for c in record.candidates], record.ranks) == (["Yes.", "No."], (1, 2))
+
+
+def test_helpsteer2_has_ratings_by_attribute_and_preferences_with_reasons():
+    attributes = {"helpfulness": 3, "correctness": 4, "coherence": 4, "complexity": 2, "verbosity": 0}
+    [record] = records_of({"prompt": "p", "response": "r", **attributes}, name="helpsteer2")
+    assert (record.prompt, record.answer, record.values) == ("p", "r", attributes)
+    row = {"prompt": "p", "response_1": "a", "response_2": "b", "preference_strength": 2, "preference_statement": "b."}
+    [record] = records_of(row, name="helpsteer2-preference")
+    assert (record.ranks, record.scores, record.confidence, record.comment) == ((2, 1), (-2, 2), 2, "b.")
+    with pytest.raises(BadRecordError, match="preference_strength: is 4: must be from -3 to 3"):
+        records_of(row | {"preference_strength": 4})
+
+
 def rated(model, *ratings):
     aspects = ("instruction_following", "honesty", "truthfulness", "helpfulness")
     annotations = {name: {"Rating": rating, "Rationale": "r"} for name, rating in zip(aspects, ratings, strict=False)}

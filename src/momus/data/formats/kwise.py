@@ -1,15 +1,17 @@
-"""Rankings of several answers, and preferences with reasons: Nectar, NeMo-RL and HelpSteer3. K answers stay K.
+"""Rankings of several answers, and preferences with reasons: Nectar, NeMo-RL, HelpSteer2 and 3. K answers stay K.
 
 | fields | becomes |
 |---|---|
 | prompt, answers[answer, model, rank] (Nectar) | Ranking of all answers, 1 the best, ties kept |
 | context, completions[completion, rank] (NeMo-RL) | Ranking of all completions, 0 the best |
+| prompt, response, helpfulness, correctness, coherence, … (HelpSteer2) | Judgement with a value for each attribute |
+| prompt, response_1, response_2, preference_strength (HelpSteer2) | Ranking with the reasons |
 | context, response1, response2, overall_preference (HelpSteer3) | one Ranking an annotator, reasons and feedback kept |
 | context, response1, response2, feedback1, feedback2 (HelpSteer3) | a Demonstration of each critique |
 | context, original_response, edited_response (HelpSteer3) | Ranking: the edited answer first |
 | context, response, good_edited_response, bad_edited_response (HelpSteer3) | Ranking: the good edit, then the bad one |
 
-HelpSteer3's scores go from -3 (the first answer is much better) to 3; 0 is a tie.
+Scores go from -3 (the first answer is much better) to 3; 0 is a tie.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from momus.data.formats.base import (
     text_of,
 )
 from momus.data.formats.conversation import content_of, conversation, is_conversation, simplest
-from momus.records import Content, Demonstration, Message, Ranking, Record
+from momus.records import Content, Demonstration, Judgement, Message, Ranking, Record
 
 
 def _nectar(row: Row) -> Iterator[Ranking]:
@@ -105,6 +107,33 @@ def _preference(row: Row) -> Iterator[Ranking]:
             critiques=critiques if any(critiques) else (),
             origin=origin_of(row).model_copy(update={"dataset": optional_text(row, "domain")}),
         )
+
+
+def _attributes(row: Row) -> Iterator[Judgement]:
+    values = {name: number_of(row, name) for name in _ATTRIBUTES}
+    yield Judgement(
+        prompt=text_of(row, "prompt"), answer=text_of(row, "response"), values=values, origin=origin_of(row)
+    )
+
+
+_ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+
+
+def _strength(row: Row) -> Iterator[Ranking]:
+    score = number_of(row, "preference_strength")
+    if not -3 <= score <= 3:
+        raise BadRecordError("preference_strength", f"is {score:g}: must be from -3 to 3")
+    candidates = (text_of(row, "response_1"), text_of(row, "response_2"))
+    different(candidates, "response_1")
+    yield Ranking(
+        prompt=text_of(row, "prompt"),
+        candidates=candidates,
+        ranks=ranks_of((-score, score)),
+        scores=(-score, score),
+        confidence=abs(score),
+        comment=optional_text(row, "preference_statement", "preference_elaboration"),
+        origin=origin_of(row),
+    )
 
 
 def _feedback(row: Row) -> Iterator[Demonstration]:
@@ -184,6 +213,18 @@ KWISE = (
         "context, and completions with rank",
         lambda row: "context" in row and _has_ranked(row, "completions", "completion"),
         _nemo,
+    ),
+    Format(
+        "helpsteer2",
+        "prompt, response, helpfulness, correctness and coherence",
+        lambda row: {"prompt", "response", *_ATTRIBUTES} <= row.keys(),
+        _attributes,
+    ),
+    Format(
+        "helpsteer2-preference",
+        "prompt, response_1, response_2 and preference_strength",
+        lambda row: {"prompt", "response_1", "response_2", "preference_strength"} <= row.keys(),
+        _strength,
     ),
     Format(
         "helpsteer3",

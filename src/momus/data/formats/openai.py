@@ -1,9 +1,10 @@
-"""OpenAI's data: summarize-from-feedback, PRM800K and evals.
+"""OpenAI's data: summarize-from-feedback, WebGPT's comparisons, PRM800K, evals, and preferences for fine-tuning.
 
 A comparison of summaries becomes a Ranking with its worker and confidence; ratings along axes become a Judgement, an
 axis left unrated is left out. A step of PRM800K with several rated completions becomes a Ranking of them after the
 steps before it, one with a single one a Judgement `step`; a step that the labeler wrote counts as rated 1. A sample
-of an eval becomes a Demonstration for each ideal answer, or without one a Prompt.
+of an eval becomes a Demonstration for each ideal answer, or without one a Prompt. WebGPT's two answers and the two of
+a row for preference fine-tuning become a Ranking; WebGPT's scores of 0 are a tie.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ from momus.data.formats.base import (
     Row,
     as_number,
     as_text,
+    different,
     get,
     list_of,
+    number_of,
     object_at,
     optional_text,
     ranks_of,
     shown,
     text_of,
 )
-from momus.data.formats.conversation import content_of
+from momus.data.formats.conversation import content_of, conversation, simplest, tools_of, with_tools
 from momus.records import Demonstration, Judgement, Origin, Prompt, Ranking, Record
 
 _RATINGS = (-1.0, 0.0, 1.0)
+_WEBGPT = {"question", "answer_0", "answer_1", "score_0", "score_1"}
 
 
 def _post(row: Row) -> str:
@@ -142,6 +146,32 @@ def _eval(row: Row) -> Iterator[Record]:
         yield Demonstration(prompt=prompt, answer=as_text(answer, field))
 
 
+def _webgpt(row: Row) -> Iterator[Ranking]:
+    question = object_at(get(row, "question"), "question")
+    candidates = (text_of(row, "answer_0"), text_of(row, "answer_1"))
+    different(candidates, "answer_0")
+    scores = (number_of(row, "score_0"), number_of(row, "score_1"))
+    name = optional_text(question, "id")
+    yield Ranking(
+        prompt=text_of(question, "full_text", "question"),
+        candidates=candidates,
+        ranks=ranks_of(scores),
+        scores=scores,
+        origin=Origin(id=name, group=name, dataset=optional_text(question, "dataset")),
+    )
+
+
+def _fine_tuning(row: Row) -> Iterator[Ranking]:
+    asked = object_at(get(row, "input"), "input")
+    prompt = simplest(conversation(get(asked, "messages", "input"), "input.messages"))
+    preferred, other = (
+        simplest(conversation(get(row, field), field)) for field in ("preferred_output", "non_preferred_output")
+    )
+    different((preferred, other), "preferred_output")
+    tools = tools_of(asked.get("tools"), "input.tools")
+    yield Ranking(prompt=with_tools(prompt, tools), candidates=(preferred, other), ranks=(1, 2))
+
+
 OPENAI = (
     Format(
         "summarize-from-feedback",
@@ -160,6 +190,13 @@ OPENAI = (
         "question.problem and label.steps",
         lambda row: isinstance(row.get("question"), Mapping) and isinstance(row.get("label"), Mapping),
         _solution,
+    ),
+    Format("webgpt", "answer_0, answer_1 and score_0", lambda row: row.keys() >= _WEBGPT, _webgpt),
+    Format(
+        "openai-preference",
+        "input, preferred_output and non_preferred_output",
+        lambda row: {"input", "preferred_output", "non_preferred_output"} <= row.keys(),
+        _fine_tuning,
     ),
     Format("openai-evals", "input and ideal", lambda row: {"input", "ideal"} <= row.keys(), _eval),
 )
