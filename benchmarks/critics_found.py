@@ -14,6 +14,8 @@ what is turned until the false comments per clean piece are equal.
   pointer    the probability that the fault is in that line.
   trained    the share of the critic's 16 critiques that comment on the line.
   ruff       1 for a finding.
+"first line right" is of the likeliest line; "but for the number" takes out a model's liking for numbers (small ones say
+line 1 of anything): the mean log-probability that the number has on the other pieces is subtracted.
 "by itself" is what it says without a dial: a prompted model's likeliest answer, a trained critic at its default, the
 lines that a pointer finds likelier than not.
 
@@ -269,6 +271,9 @@ def summarise(looks: Sequence[Look], replicates: int = 2000) -> tuple[int, dict[
     best = [max(bugged[n].scores.values()) for n in names]
     ties = [[k for k, v in bugged[n].scores.items() if v == b] for n, b in zip(names, best, strict=True)]
     found["first line"] = [len(set(t) & set(bugged[n].bug)) / len(t) for n, t in zip(names, ties, strict=True)]
+    found["but for the number"] = [
+        float(line in bugged[n].bug) for n, line in zip(names, _unbiased(looks), strict=True)
+    ]
     found["chance"] = [len(bugged[n].bug) / len(bugged[n].scores) for n in names]
     for most in FALSE:
         threshold = _threshold([v for n in names for v in clean[n].scores.values()], most * len(names))
@@ -285,6 +290,36 @@ def summarise(looks: Sequence[Look], replicates: int = 2000) -> tuple[int, dict[
     }
 
 
+def _unbiased(looks: Sequence[Look]) -> list[int]:
+    """Return each bugged piece's best line, the mean log-score of its number on the pieces of other pairs taken out."""
+    logs = [_log_scores(look.scores) for look in looks]
+    totals: dict[int, list[float]] = {}  # by number: sum and count
+    of_pair: dict[tuple[str, int], list[float]] = {}
+    for look, scores in zip(looks, logs, strict=True):
+        for number, value in scores.items():
+            for sums in (totals.setdefault(number, [0.0, 0.0]), of_pair.setdefault((look.pair, number), [0.0, 0.0])):
+                sums[0] += value
+                sums[1] += 1
+
+    def freed(look: Look, scores: dict[int, float], number: int) -> float:
+        total, count = (a - b for a, b in zip(totals[number], of_pair[look.pair, number], strict=True))
+        return scores[number] - (total / count if count else scores[number])
+
+    best = {
+        look.pair: max(scores, key=partial(freed, look, scores))
+        for look, scores in zip(looks, logs, strict=True)
+        if look.has_bug
+    }
+    clean = [look.pair for look in looks if not look.has_bug]
+    return [best[pair] for pair in dict.fromkeys(clean) if pair in best]
+
+
+def _log_scores(scores: dict[int, float]) -> dict[int, float]:
+    """Return the logarithms of a piece's scores, as shares of their sum."""
+    total = sum(scores.values()) or 1.0
+    return {number: math.log(max(value / total, 1e-12)) for number, value in scores.items()}
+
+
 def _threshold(scores: Sequence[float], most: float) -> float:
     """Return the lowest threshold that at most so many scores are over."""
     ordered = sorted(scores, reverse=True)
@@ -294,10 +329,16 @@ def _threshold(scores: Sequence[float], most: float) -> float:
 
 def print_table(out: Path, critics: Sequence[str]) -> None:
     """Print a table for each set, a row for each critic."""
-    console = Console(width=150)
+    console = Console(width=160)
     for name in SETS:
         table = Table(title=f"{name}: bugs found %, pairs of clean and bugged code", title_justify="left")
-        for head in ("critic", "pairs", "first line right", *(f"found at {most:g} false" for most in FALSE)):
+        for head in (
+            "critic",
+            "pairs",
+            "first line right",
+            "but for the number",
+            *(f"found at {most:g} false" for most in FALSE),
+        ):
             table.add_column(head)
         table.add_column("found by itself")
         table.add_column("false by itself")
@@ -306,7 +347,7 @@ def print_table(out: Path, critics: Sequence[str]) -> None:
             if not any(look.has_bug for look in looks):
                 continue
             count, values = summarise(looks)
-            cells = [_percent(values["first line"])]
+            cells = [_percent(values["first line"]), _percent(values["but for the number"])]
             cells += [_percent(values[f"found at {most}"]) for most in FALSE]
             cells += [_percent(values["found by itself"]), "{:.2f} ({:.2f}-{:.2f})".format(*values["false by itself"])]
             table.add_row(critic, str(count), *cells)
