@@ -165,3 +165,11 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     path.write_text('{"schema_version": 1, "prompt": "p", "candidates": ["a"], "ranks": [1]}\n')
     assert main(["evaluate", "preferences", str(path)]) == 2
     assert "prompts.jsonl:1: candidates" in capsys.readouterr().err
+
+
+def test_a_system_compared_with_itself_only_is_said_to_have_no_win_rate(tmp_path, capsys):
+    path = tmp_path / "self.jsonl"
+    write_jsonl(path, [Ranking(prompt="p", candidates=("x", "y"), ranks=(1, 2), authors=("a", "a"))])
+    assert main(["evaluate", "preferences", str(path)]) == 0
+    said = "".join(capsys.readouterr())
+    assert "No ranking compares two systems: no win rates" in said and "In brackets" not in said

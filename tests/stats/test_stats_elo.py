@@ -193,3 +193,13 @@ def test_elo_refuses_too_few_systems_no_games_and_unknown_anchors():
         bootstrap_elo(np.zeros((0, 2, 2)), ["a", "b"])
     with pytest.raises(UserError, match="anchor"):
         fit_elo(np.ones((2, 2)), ["a", "b"], anchor="c")
+
+
+@pytest.mark.parametrize(("tasks", "wins"), [(6, 0.5), (1, 1), (1, 0.5), (9, 2)])
+def test_tasks_that_all_say_the_same_give_a_rating_without_an_interval(tasks, wins):
+    per_task = np.tile([[0.0, wins], [wins, 0.0]], (tasks, 1, 1))
+    rated = bootstrap_elo(per_task, ["a", "b"], replicates=200)
+    assert rated.rating == pytest.approx((0, 0)) and not any(rated.interval(name).has_ends for name in "ab")
+    anchored = bootstrap_elo(per_task, ["a", "b"], anchor="a", replicates=200)
+    assert anchored.interval("a") == (0, 0, 0) or anchored.interval("a").has_ends  # by definition
+    assert not anchored.interval("b").has_ends

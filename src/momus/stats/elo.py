@@ -16,7 +16,8 @@ such set, or the one with the anchor, is the *core*; only its systems have a rat
 
 A resample of the tasks may have a smaller core. There half a win is added each way to every pair of systems, so that
 all have a finite rating; the systems outside the resample's core count as infinite all the same, and those not
-comparable as infinite at both ends.
+comparable as infinite at both ends. Where all resamples say the same (one task, or ties alone), they say nothing of
+how far the rating is known: it has no interval.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from momus.stats.bootstrap import LEVEL, REPLICATES, Floats, Interval, percentil
 ELO_PER_NAT = 400 / np.log(10)
 PRIOR_WINS = 0.5
 """Wins added each way to every pair of systems in resamples that do not determine all ratings."""
+_ALIKE = 1e-3
+"""Elo by which resamples differ at least, in more than rounding."""
 UNDETERMINED_NOTE = (
     "No Elo is given where the games do not determine it: to systems that never lost to a rated one, directly or "
     "through others, that never won against one, or that were not compared with them."
@@ -156,6 +159,8 @@ def bootstrap_elo(
             per_task[:, core][:, :, core], inside, anchor, rating[core], replicates, seed
         )
         low[core], high[core] = _ends(draws, level)
+        alike = high - low < _ALIKE
+        low[alike], high[alike] = np.nan, np.nan
     if anchor is not None:  # 0 by definition
         low[list(names).index(anchor)] = high[list(names).index(anchor)] = 0.0
     for system in np.flatnonzero(np.isinf(rating)).tolist():

@@ -191,6 +191,8 @@ class Preferences:
             numbers |= {"preferences": [asdict(row) for row in rows], "elo": asdict(elo), "baseline": self.baseline}
         elif self.baseline:
             raise UserError("--baseline: there are no games between named systems")
+        elif unnamed < len(rankings):
+            say("No ranking compares two systems: no win rates")
         agreement, pairs, labelers = labeler_agreement(rankings)
         if pairs:
             parts.append(
@@ -203,7 +205,7 @@ class Preferences:
             table = scales(judgements)
             parts.append(scale_table(table))
             numbers["scales"] = [asdict(row) for row in table]
-        show(*parts, "In brackets: 95 % intervals, prompts resampled.")
+        show(*parts, *(["In brackets: 95 % intervals, prompts resampled."] if numbers else []))
         if self.out:
             write_json(self.out, numbers, indent=1)
         return 0
