@@ -1,115 +1,158 @@
-"""Is what a dial promises kept on code that it was not measured on? 200 splits of a real model's stored looks.
+"""Is what a dial promises kept on code that it was not measured on? 200 splits of each critic's stored looks.
 
-    python benchmarks/promise.py --model FOLDER [--answers 80] [--kept FILE] [--splits 200] [--json FILE]
+    python benchmarks/promise.py --found FOLDER [--pairs 100] [--splits 200] [--json FILE]
 
-The model reviews held-out functions of the standard library, half of them with inserted bugs, eight times each; the
-dial is the share of the reviews that must agree on a line. Then the answers are split at random 200 times: on one half
-the dial is calibrated, a limit of false comments per clean function is asked for, and on the other half the false
-comments at the promised setting are counted. That count varies as much as the measurement did: of a promise that holds
-for the rate in 97.5 of 100 cases, it goes beyond the limit in up to P(Z > 1.96 / sqrt(2)) = 8 of 100. FILE keeps the
-answers, so that the run can be interrupted.
+FOLDER is what `critics_found.py --out` keeps: of every critic the scores of all lines of pieces without a bug, and of
+the same pieces with one. A critic whose looks are stored comments on every line with that line's score. 200 times over
+the pairs of a set are split at random: on one half the dial is calibrated and at most so many false comments per clean
+piece are asked for, and on the other half the false comments at the promised setting are counted. That count varies as
+much as the measurement did: of a promise that holds for the rate in 97.5 of 100 cases, it goes beyond the limit in up
+to P(Z > 1.96 / sqrt(2)) = 8 of 100. Nothing is asked of any model.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
+from statistics import mean
 from typing import Any
 
-import torch
 from common import Goal, Report, parser
+from critics_found import Look, read_looks
 
-from momus.critics.prompted import PromptedConfig, PromptedCritic
-from momus.critics.refine import RememberingCritic
+from momus.critics.scores.critic import ScoreDial
+from momus.critique import Comment, Critique, Span
 from momus.errors import UserError
 from momus.evaluate.critics.calibration import calibrate
-from momus.lm.chats.cache import AnswerCache, CachedChat
-from momus.lm.chats.open import open_chat
-from momus.records import Tamper
-from momus.review.answers import answers as gather
+from momus.records import Bug, Tamper, Task
 from momus.review.answers import task_to_read
+from momus.search.result import Candidate, SearchResult
 from momus.tamper.truth import judge
 
 ASKED = (0.2, 0.3, 0.5, 0.8, 1.2)
 EXPECTED = 0.083
-AT_ONCE = 8
+LEAST = 20
+"""Pairs below which a set is not split."""
+
+Pair = tuple[Tamper, Tamper]
+"""A piece without a bug, and the same with one."""
 
 
 def main() -> None:
-    """Look, split, and print."""
+    """Split, and print."""
     options = parser(__doc__, repeats=1)
-    options.add_argument("--model", required=True, help="folder of a model that chats")
-    options.add_argument("--answers", type=int, default=80, help="functions (80)")
-    options.add_argument("--kept", type=Path, default=Path("promise.sqlite"), help="where answers are kept")
-    options.add_argument("--samples", type=int, default=8, help="reviews of each function (8)")
-    options.add_argument("--tokens", type=int, default=200, help="longest review (200)")
-    options.add_argument("--seconds", type=float, default=float("inf"), help="begin no function after so long")
-    options.add_argument("--splits", type=int, default=200, help="splits (200)")
+    options.add_argument("--found", type=Path, required=True, help="folder of critics_found.py")
+    options.add_argument("--pairs", type=int, default=100, help="of each set the first so many (100)")
+    options.add_argument("--splits", type=int, default=200, help="splits of each set (200)")
     report = Report(chosen := options.parse_args())
-    torch.set_num_threads(chosen.threads)
-    chat = CachedChat(open_chat(chosen.model), AnswerCache(chosen.kept))
-    config = PromptedConfig(samples=chosen.samples, max_tokens=chosen.tokens)
-    critic = RememberingCritic(PromptedCritic(chat, config))
-    known, data, _ = gather([], None, critic, 8 if chosen.quick else chosen.answers, 0)
-    began, done = perf_counter(), 0
-    for start in range(0, len(known), AT_ONCE):
-        if perf_counter() - began > chosen.seconds:
-            break
-        critic.write([task_to_read(tamper) for tamper in known[start : start + AT_ONCE]])
-        done = min(start + AT_ONCE, len(known))
-        print(f"{done} of {len(known)}", flush=True)
-    known = known[:done]
-    outcomes = split_often(critic, known, data, chosen.splits)
-    rows = [
-        (
-            f"{asked:g}",
-            str(len(of_limit)),
-            str(sum(over for _, over in of_limit)),
-            f"{mean(m for m, _ in of_limit):.2f}",
-        )
-        for asked in ASKED
-        if (of_limit := [(counted, counted > asked) for limit, counted in outcomes if limit == asked])
-    ]
-    clean = sum(not tamper.bugs for tamper in known)
-    report.table(
-        f"{Path(chosen.model).name}: {len(known)} functions, {clean} clean, {chosen.splits} splits",
-        ("false comments asked for at most", "promises", "beyond it", "mean counted"),
-        rows,
-    )
+    rows: list[tuple[str, ...]] = []
+    every: dict[str, list[tuple[float, float]]] = {}
+    for file in sorted(chosen.found.glob("*.jsonl"), key=lambda file: file.name.split(".", 1)[::-1]):
+        data, name = file.name.removesuffix(".jsonl").split(".", 1)
+        critic = StoredCritic(looks := read_looks(file))
+        if len(pairs := pairs_of(looks)[: chosen.pairs]) < LEAST:
+            continue
+        outcomes = split_often(critic, pairs, data, 10 if chosen.quick else chosen.splits)
+        every.setdefault(name, []).extend(outcomes)
+        report.case(f"{name}, {data}", {}, outcomes=outcomes, pairs=len(pairs))
+        rows.append((name, data, str(len(pairs)), *cells(outcomes)))
+    if not rows:
+        raise SystemExit(f"{chosen.found}: no looks at {LEAST} pairs or more")
+    rows += [(name, "all", "", *cells(outcomes)) for name, outcomes in every.items()]
+    heads = ("critic", "set", "pairs", "promises", "beyond it", "asked for, mean", "counted, mean")
+    report.table(f"{chosen.splits} splits of each set: promised on one half, counted on the other", heads, rows)
+    made = sum(map(len, every.values()))
+    over = sum(counted > limit for outcomes in every.values() for limit, counted in outcomes)
+    error = 2 * (EXPECTED * (1 - EXPECTED) / max(made, 1)) ** 0.5
+    what = "share of promises beyond the limit on the other half"
+    report.finish([Goal(what, over / max(made, 1), EXPECTED + error, at_least=False)])
+
+
+def cells(outcomes: Sequence[tuple[float, float]]) -> tuple[str, ...]:
+    """Return of promises how many were made and not kept, and what was asked for and counted on average."""
+    if not outcomes:
+        return ("0", "", "", "")
     over = sum(counted > limit for limit, counted in outcomes)
-    report.case("splits", {}, outcomes=outcomes, clean=clean, answers=len(known))
-    error = 2 * (EXPECTED * (1 - EXPECTED) / max(len(outcomes), 1)) ** 0.5
-    share = over / max(len(outcomes), 1)
-    report.finish(
-        [Goal("share of promises beyond the limit on the other half", share, EXPECTED + error, at_least=False)]
-    )
+    share = f"{over} ({100 * over / len(outcomes):.1f} %)"
+    return (str(len(outcomes)), share, *(f"{mean(values):.2f}" for values in zip(*outcomes, strict=True)))
 
 
-def split_often(critic: Any, known: Sequence[Tamper], data: str, splits: int) -> list[tuple[float, float]]:
+class StoredCritic:
+    """Comments on every line with the score that it was given when it was looked at."""
+
+    dial = ScoreDial()
+
+    def __init__(self, looks: Sequence[Look]) -> None:
+        self._said = {piece_id(look): said(look) for look in looks}
+
+    def fits(self, task: Task) -> bool:
+        """Return whether it was looked at."""
+        return task.id in self._said
+
+    def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
+        """Return what was stored."""
+        return [self._said[task.id] for task in tasks]
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return the kind."""
+        return {"kind": "stored"}
+
+
+def piece_id(look: Look) -> str:
+    """Return the name of a piece, with its bug or without."""
+    return f"{look.pair}, {'bug' if look.has_bug else 'clean'}"
+
+
+def said(look: Look) -> SearchResult:
+    """Return a comment on each line, with its score."""
+    lines = sorted(look.scores)
+    comments = tuple(Comment(highlight=str(n), text="Look here.", span=span_of(n)) for n in lines)
+    scores = tuple(look.scores[n] for n in lines)
+    return SearchResult((Candidate("", (), 0.0, Critique(comments=comments), scores=scores),))
+
+
+def span_of(line: int) -> Span:
+    """Return where a line is in a text whose every line is its own number."""
+    start = sum(len(str(number)) + 1 for number in range(1, line))
+    return Span(start, start + len(str(line)))
+
+
+def piece(look: Look) -> Tamper:
+    """Return a piece as what a dial is measured on; looks know its lines by their numbers alone."""
+    text = "\n".join(map(str, range(1, max((*look.scores, *look.bug)) + 1)))
+    spans = tuple(map(span_of, look.bug))
+    bugs = (Bug(kind="x", spans=spans, description="Wrong.", original="", replacement=""),) if spans else ()
+    return Tamper(task=Task(id=piece_id(look), question="", answer=text), answer=text, bugs=bugs)
+
+
+def pairs_of(looks: Sequence[Look]) -> list[Pair]:
+    """Return the pairs of which both pieces were looked at, in the order of the looks."""
+    clean = {look.pair: look for look in looks if not look.has_bug}
+    bugged = {look.pair: look for look in looks if look.has_bug}
+    return [(piece(look), piece(bugged[name])) for name, look in clean.items() if name in bugged]
+
+
+def split_often(critic: StoredCritic, pairs: Sequence[Pair], data: str, splits: int) -> list[tuple[float, float]]:
     """Return of every split that a promise was made in the limit asked for and what was counted on the other half."""
     outcomes = []
     for split in range(splits):
-        shuffled = random.Random(split).sample(known, len(known))
-        first, second = shuffled[: len(known) // 2], shuffled[len(known) // 2 :]
+        shuffled = random.Random(split).sample(pairs, len(pairs))
+        first, second = shuffled[: len(pairs) // 2], shuffled[len(pairs) // 2 :]
         limit = ASKED[split % len(ASKED)]
+        known = [tamper for pair in first for tamper in pair]
         try:
-            point = calibrate(critic, first, data, inserted=True).promise(limit)
+            point = calibrate(critic, known, data, inserted=True).promise(limit)
         except UserError:
             continue
-        clean = [tamper for tamper in second if not tamper.bugs]
-        written = critic.write(list(map(task_to_read, clean)))
-        chosen = [critic.dial.choose(w, t.answer, point.setting) for w, t in zip(written, clean, strict=True)]
-        shown = [c.model_copy(update={"comments": c.anchored}) for c in chosen]
-        outcomes.append((limit, mean(judge(c, t).fakes for c, t in zip(shown, clean, strict=True))))
+        outcomes.append((limit, mean(count_false(critic, clean, point.setting) for clean, _ in second)))
     return outcomes
 
 
-def mean(values: Any) -> float:
-    """Return the mean of numbers, 0 of none."""
-    known = list(values)
-    return sum(known) / len(known) if known else 0.0
+def count_false(critic: StoredCritic, clean: Tamper, setting: float) -> int:
+    """Return the false comments on a clean piece at a setting."""
+    (written,) = critic.write([task_to_read(clean)])
+    return judge(critic.dial.choose(written, clean.answer, setting), clean).fakes
 
 
 if __name__ == "__main__":

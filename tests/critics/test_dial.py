@@ -22,7 +22,7 @@ from momus.critique import Comment, Critique, anchor
 from momus.data.functions import Size
 from momus.data.stdlib import functions_of_file
 from momus.errors import UserError
-from momus.evaluate.critics.calibration import _bound_false_alarms, calibrate
+from momus.evaluate.critics.calibration import SETTINGS, _bound_false_alarms, _choose_settings, calibrate
 from momus.evaluate.critics.changes import changed_lines, changes_of
 from momus.evaluate.critics.measure import measure
 from momus.records import Task
@@ -248,3 +248,15 @@ def test_a_calibration_on_changes_is_for_changes_and_refused_for_whole_code(tmp_
     (tmp_path / "p.patch").write_text("".join(difflib.unified_diff(before, after, "a/code.py", "b/code.py")))
     assert main(["review", "--patch", "p.patch", "--calibration", str(out), "--false-alarms", "9"]) == 0
     assert "at most 9 false comments per clean change" in capsys.readouterr().err
+
+
+@given(st.integers(1, 20_000))
+def test_settings_are_few_and_finest_at_both_ends(count):
+    """The quiet end, at which promises are made, may be either: from it the dial opens by a few comments at a time."""
+    chosen = _choose_settings(float(i) for i in range(count))
+    assert chosen == sorted(set(chosen)) and len(chosen) == min(count, SETTINGS)
+    from_one_end, from_the_other = chosen, [count - 1 - place for place in reversed(chosen)]
+    for places in (from_one_end, from_the_other):
+        assert places[0] == 0 and places[-1] == count - 1
+        steps = itertools.pairwise(places)
+        assert all(step <= 2 * place + 1 or step - place <= count / 12 + 1 for place, step in steps)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional
 
-from momus.cli.shared.options import FLAT, NO_CHAT, AnyCriticOptions, AskingOptions, CriticOptions
+from momus.cli.shared.options import FLAT, NO_CHAT, AnyCriticOptions, AskingOptions
 from momus.cli.shared.seed import Seed
 from momus.errors import UserError
 
@@ -41,7 +41,7 @@ class MethodOptions:
     prompt: Literal["code", "answer"] = "code"
     """What a model that chats is asked to review: code, or answers in general."""
 
-    def config(self, critic: CriticOptions, seed: int, threads: int) -> CritiqueConfig:
+    def config(self, critic: AnyCriticOptions, seed: int, threads: int) -> CritiqueConfig:
         """Return everything that decides the critiques.
 
         Raises:
@@ -50,11 +50,13 @@ class MethodOptions:
         from momus.critics.shard import CritiqueConfig
         from momus.lm.tiny import TINY
 
+        self._check_score(critic)
+        source = critic.source()
         return CritiqueConfig(
             model=critic.model or TINY,
-            reward=critic.reward,
-            reward_url=critic.reward_url,
-            reward_tokenizer=critic.reward_tokenizer,
+            reward=source.folder,
+            reward_url=source.url,
+            reward_tokenizer=source.tokenizer,
             method=self.method,
             n=self.n,
             modifier=self.modifier,
@@ -64,6 +66,7 @@ class MethodOptions:
             threads=threads,
             device=critic.device,
             precision=critic.precision or "fp32",
+            scored=critic.score is not None,
         )
 
     def prompting(self, critic: AnyCriticOptions, seed: int) -> PromptedConfig:
@@ -86,8 +89,13 @@ class MethodOptions:
             )
         if self.n is not None and self.n < 1:
             raise UserError(f"--n {self.n}: must be at least 1")
+        self._check_score(critic)
         config = replace(read_prompting(critic.rules, self.n) or PromptedConfig(), prompt=self.prompt, seed=seed)
         return config if self.max_tokens is None else replace(config, max_tokens=self.max_tokens)
+
+    def _check_score(self, critic: AnyCriticOptions) -> None:
+        if critic.score == "samples" and self.method == "sample" and (self.n or 1) < 2:
+            raise UserError("--score samples needs several of an answer: --n 8, for one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,12 +144,13 @@ def command(
     """Write critiques of every task of a data set, in this process, on Ray, or by a model on a server.
 
     Interrupted and started again with the same options, it continues where it was. The critiques do not depend on
-    --shard, --ray or --workers.
+    --shard, --ray or --workers. With --score, what several samples of an answer say is put together to one critique,
+    each comment with its score; a search goes by the sum of its comments' log-odds.
 
     Args:
         tasks: JSON Lines of Task or Tamper records.
         out: The run directory; the critiques are its critiques.jsonl.
-        critic: Who writes; fsbs and best-of-n need a reward model, in a folder or on a server.
+        critic: Who writes; fsbs and best-of-n need a reward model, in a folder or on a server, or a score.
         how: How critiques are written.
         seed: Everything random follows from it.
         work: How the work is cut up and where it runs.
@@ -173,12 +182,21 @@ def _trained(
     """Have a critic write that Momus trained."""
     if critic.rules is not None:
         raise UserError("--rules are for a model that is prompted, and this one was trained: see --kind")
-    if cost.has_limits:
-        raise UserError(NO_CHAT)
+    from momus.cli.shared.costs import print_cost
     from momus.critics.dataset import critique_dataset
+    from momus.critics.refine import Refiner
 
-    config = how.config(critic, seed, work.threads)
-    return critique_dataset(tasks, out, config, shard_size=work.shard, runner=work.runner(), progress=progress)
+    config, refined, asking = how.config(critic, seed, work.threads), critic.refined(), cost.asking()
+    if refined and work.ray:
+        raise UserError("--score and --second-opinion ask a model of this process: leave out --ray")
+    refiner = Refiner(refined, asking=asking) if refined else None
+    if cost.has_limits and not asking.asks:
+        raise UserError(NO_CHAT)
+    path = critique_dataset(
+        tasks, out, config, shard_size=work.shard, refiner=refiner, runner=work.runner(), progress=progress
+    )
+    print_cost(asking)
+    return path
 
 
 def _prompted(
@@ -192,16 +210,18 @@ def _prompted(
     progress: Progress,
 ) -> Path:
     """Have a model write that chats, and say what it costs."""
-    from momus.cli.shared.costs import print_cost, print_estimate
+    from momus.cli.shared.costs import print_cost, print_estimate, print_fallen
     from momus.critics.prompted import PromptedCritic
     from momus.critics.prompted_dataset import prompt_dataset
+    from momus.critics.refine import refine
     from momus.lm.chats.open import open_chat
 
-    config, asking = how.prompting(critic, seed), cost.asking()
+    config, refined, asking = how.prompting(critic, seed), critic.refined(), cost.asking()
     if work.ray or work.threads != 1:
         raise UserError("--ray and --threads are for critics that Momus trained; this one is prompted")
     chat = open_chat(critic.model, critic.url, device=critic.device, precision=critic.precision)
-    writer = PromptedCritic(asking.around(chat), config)
+    prompted = PromptedCritic(asking.around(chat), config)
+    writer = refine(prompted, refined, asking) if refined else prompted
     path = prompt_dataset(
         tasks,
         out,
@@ -211,6 +231,7 @@ def _prompted(
         progress=progress,
         before=lambda waiting: print_estimate(asking, writer, lambda: waiting, cost),
     )
+    print_fallen(writer)
     print_cost(asking)
     return path
 

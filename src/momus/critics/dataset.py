@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from momus import __version__
+from momus.critics.refine import Refiner
 from momus.critics.run import Input, Progress, Shard, TaskCritiques, read_input, run_shards
 from momus.critics.shard import CritiqueConfig, ShardCritic
 from momus.lm.codec import Codec, read_tokenizer
@@ -32,6 +33,7 @@ def critique_dataset(
     config: CritiqueConfig,
     *,
     shard_size: int = 32,
+    refiner: Refiner | None = None,
     runner: Runner | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Path:
@@ -42,6 +44,7 @@ def critique_dataset(
         out: The run directory.
         config: How critiques are written.
         shard_size: Tasks that are written to disk together, rounded up to whole batches of `BATCH`.
+        refiner: What comes after a critic wrote; it is of this process, and so are then the shards.
         runner: Does the shards; in this process by default.
         progress: Called with the tasks done and their total.
 
@@ -54,18 +57,20 @@ def critique_dataset(
     """
     given = read_input(tasks, shard_size)
     files = {"tasks": tasks, "model": config.model, "reward": config.reward}
-    return run_shards(
-        given, out, _settings(config, given), files, partial(runner or in_process, config), progress=progress
-    )
+    settings = _settings(config, given)
+    if refiner is not None:
+        settings["refined"] = dict(refiner.identity())
+        runner = partial(in_process, refiner=refiner)
+    return run_shards(given, out, settings, files, partial(runner or in_process, config), progress=progress)
 
 
 def in_process(
-    config: CritiqueConfig, shards: Sequence[Shard]
+    config: CritiqueConfig, shards: Sequence[Shard], refiner: Refiner | None = None
 ) -> Generator[tuple[Shard, list[TaskCritiques]], None, None]:
     """Do shards one after another in this process."""
     threads = torch.get_num_threads()
     try:
-        critic = ShardCritic(config)
+        critic = ShardCritic(config, refiner)
         for shard in shards:
             yield shard, critic(shard)
     finally:
@@ -83,7 +88,7 @@ def _settings(config: CritiqueConfig, given: Input) -> dict[str, Any]:
         read_tokenizer(config.model)  # refuses what is no name on the hub either, before anything is written
     models = {"model": identify_model(config.model), "reward": identify_reward(config.source, served)}
     settings = {**asdict(replace(config, n=config.samples)), **models}
-    del settings["device"]
+    del settings["device"], settings["scored"]  # what scores says for itself
     if config.precision == "fp32":  # as in every run from before there was another
         del settings["precision"]
     return {**settings, **given.decides(), "momus": __version__}

@@ -10,17 +10,15 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from momus import __version__
-from momus.critics.prompted import PromptedCritic
-from momus.critics.run import Progress, Shard, TaskCritiques, Written, read_input, run_shards
-from momus.errors import UserError
-from momus.lm.chats.costs import OVER_BUDGET, SPENT
-from momus.records import Tamper, Task
+from momus.critics.critic import Critic
+from momus.critics.run import Progress, Shard, TaskCritiques, Written, read_input, run_shards, stop_if_spent, task_of
+from momus.records import Task
 
 
 def prompt_dataset(
     tasks: Path,
     out: Path,
-    critic: PromptedCritic,
+    critic: Critic,
     *,
     model: str | None = None,
     shard_size: int = 32,
@@ -32,7 +30,7 @@ def prompt_dataset(
     Args:
         tasks: JSON Lines of `Task` or `Tamper` records.
         out: The run directory.
-        critic: Who writes.
+        critic: Who writes, with what comes after it.
         model: Where a model of this process was read from: noted.
         shard_size: Tasks that are written to disk together, rounded up to whole batches of `BATCH`.
         progress: Called with the tasks done and their total.
@@ -57,24 +55,20 @@ def prompt_dataset(
     return run_shards(given, out, settings, {"tasks": tasks, "model": model}, do, progress)
 
 
-def task_of(record: Task | Tamper) -> Task:
-    """Return the task of judging an answer: of a tamper, the answer with the bugs."""
-    return record.task.model_copy(update={"answer": record.answer}) if isinstance(record, Tamper) else record
-
-
-def _critiques(critic: PromptedCritic, shard: Shard) -> list[TaskCritiques]:
+def _critiques(critic: Critic, shard: Shard) -> list[TaskCritiques]:
     """Return the critiques of every task of a shard, in order."""
     tasks = [task_of(record) for record in shard.tasks]
     fitting = [index for index, task in enumerate(tasks) if critic.fits(task)]
     results = dict(zip(fitting, critic.write([tasks[index] for index in fitting]), strict=True))
-    if any(result.problem == OVER_BUDGET for result in results.values()):
-        raise UserError(SPENT)
+    stop_if_spent(results.values())
     rows = []
     for index, task in enumerate(tasks):
         result = results.get(index)
         candidates = result.candidates if result else ()
         skipped = "" if candidates else result.problem if result else "too long: it does not fit into a prompt"
         # A server does not say how many tokens a critique has apart from the rest of its answer.
-        written = tuple(Written(text=c.text, critique=c.critique, score=None, tokens=0) for c in candidates)
+        written = tuple(
+            Written(text=c.text, critique=c.critique, score=None, tokens=0, scores=c.scores) for c in candidates
+        )
         rows.append(TaskCritiques(index=shard.first + index, id=task.id, critiques=written, skipped=skipped))
     return rows

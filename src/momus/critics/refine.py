@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from momus.critics.critic import Critic, CriticAround
+from momus.critics.critic import Critic, CriticAround, Dial, LengthDial
 from momus.critics.prompted import PromptedCritic
 from momus.critics.scores.critic import ScoredCritic
 from momus.critics.scores.open import ScoreSource, open_score
 from momus.critics.second_opinion import SecondOpinionCritic
 from momus.lm.chats.asking import Asking
 from momus.lm.chats.open import open_chat
+from momus.lm.chats.protocol import Chat
 from momus.records import Task
 from momus.search.result import SearchResult
 
@@ -44,6 +45,51 @@ def refine(critic: Critic, refinement: Refinement, asking: Asking | None = None)
     return contenders(critic, refinement, asking)[-1]
 
 
+class Refiner:
+    """What comes after a critic wrote, its models opened: a second opinion, and a score.
+
+    Args:
+        refinement: Which.
+        chat: The critic's own, where it has one.
+        asking: What is put around the chats with other models.
+
+    Raises:
+        UserError: A model is missing, cannot be loaded or not be reached.
+
+    Attributes:
+        has_second: Whether there is a second opinion.
+        score: What scores the comments; None leaves it to the critic's own dial.
+    """
+
+    def __init__(self, refinement: Refinement, chat: Chat | None = None, asking: Asking | None = None) -> None:
+        where: Any = {"device": refinement.device, "precision": refinement.precision}
+        self.has_second = bool(refinement.second or refinement.second_url)
+        self._own, self._second = chat, chat
+        if self.has_second:
+            second = open_chat(refinement.second, refinement.second_url, **where)
+            self._second = asking.around(second) if asking else second
+        self.score = open_score(refinement.score, chat, asking, **where) if refinement.score else None
+
+    def around(self, critic: Critic) -> Critic:
+        """Return a critic with all that comes after it."""
+        return self.scored(self.opposed(critic))
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return all that decides what comes after a critic."""
+        return self.around(SaidCritic(())).identity()
+
+    def opposed(self, critic: Critic) -> Critic:
+        """Return a critic with the second opinion alone."""
+        if not self.has_second:
+            return critic
+        assert self._second is not None
+        return SecondOpinionCritic(critic, self._second, self._own)
+
+    def scored(self, critic: Critic) -> Critic:
+        """Return a critic with the score alone."""
+        return critic if self.score is None else ScoredCritic(critic, self.score)
+
+
 def contenders(critic: Critic, refinement: Refinement, asking: Asking | None = None) -> list[Critic]:
     """Return a critic with all that comes after it, and, where that has a second opinion, first the same without it.
 
@@ -56,17 +102,11 @@ def contenders(critic: Critic, refinement: Refinement, asking: Asking | None = N
         UserError: A model is missing, cannot be loaded or not be reached.
     """
     writer = innermost(critic)
-    chat = writer.chat if isinstance(writer, PromptedCritic) else None
-    where: Any = {"device": refinement.device, "precision": refinement.precision}
-    opinions = [critic]
-    if refinement.second or refinement.second_url:
-        second = open_chat(refinement.second, refinement.second_url, **where)
-        critic = RememberingCritic(critic)
-        opinions = [critic, SecondOpinionCritic(critic, asking.around(second) if asking else second, chat)]
-    if refinement.score is None:
-        return opinions
-    score = open_score(refinement.score, chat, asking, **where)
-    return [ScoredCritic(opinion, score) for opinion in opinions]
+    refiner = Refiner(refinement, writer.chat if isinstance(writer, PromptedCritic) else None, asking)
+    if not refiner.has_second:
+        return [refiner.around(critic)]
+    critic = RememberingCritic(critic)
+    return [refiner.scored(critic), refiner.around(critic)]
 
 
 class RememberingCritic(CriticAround):
@@ -86,6 +126,30 @@ class RememberingCritic(CriticAround):
     def identity(self) -> Mapping[str, Any]:
         """Return what identifies the critic."""
         return self.critic.identity()
+
+
+class SaidCritic:
+    """Stands for a critic that has written already, about tasks that are given in the same order."""
+
+    def __init__(self, written: Sequence[SearchResult]) -> None:
+        self._written = written
+
+    @property
+    def dial(self) -> Dial:
+        """One that takes what was written."""
+        return LengthDial()
+
+    def fits(self, task: Task) -> bool:
+        """Return whether the critic could read a task: it has."""
+        return True
+
+    def write(self, tasks: Sequence[Task]) -> Sequence[SearchResult]:
+        """Return what was written."""
+        return self._written
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return the kind; who wrote is known elsewhere."""
+        return {"kind": "said"}
 
 
 def innermost(critic: Critic) -> Critic:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from momus.critique import Critique
 from momus.errors import UserError
 from momus.files import CONFIG, DirectoryLock, JsonError, changed, open_run_directory, parse_json, plain
+from momus.lm.chats.costs import OVER_BUDGET, SPENT
 from momus.records import Record, Tamper, Task, is_whole, join_jsonl, write_jsonl
+from momus.search.result import SearchResult
 
 BATCH = 8
 """Answers searched in lockstep: shards are whole numbers of these."""
@@ -47,9 +49,10 @@ class Shard:
 
 
 class Written(BaseModel):
-    """One critique: what the critic wrote, as read, the reward (None without a reward model) and the length.
+    """One critique: what the critic wrote, as read, the reward (None where nothing rates critiques) and the length.
 
-    `tokens` counts the critique's tokens, the one that ends it included.
+    `tokens` counts the critique's tokens, the one that ends it included. `scores` says of each comment how far it can
+    be believed, from 0 to 1, where comments were scored (`momus.critics.scores`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +61,7 @@ class Written(BaseModel):
     critique: Critique
     score: float | None
     tokens: int
+    scores: tuple[float, ...] = ()
 
 
 class TaskCritiques(Record):
@@ -158,6 +162,21 @@ def run_shards(
                         progress(done, total)
             join_jsonl([_file(out, shard) for shard in given.shards], joined)
     return joined
+
+
+def stop_if_spent(results: Iterable[SearchResult]) -> None:
+    """End a run whose budget of tokens did not reach all of a shard.
+
+    Raises:
+        UserError: It did not.
+    """
+    if any(result.problem == OVER_BUDGET for result in results):
+        raise UserError(SPENT)
+
+
+def task_of(record: Task | Tamper) -> Task:
+    """Return the task of judging an answer: of a tamper, the answer with the bugs."""
+    return record.task.model_copy(update={"answer": record.answer}) if isinstance(record, Tamper) else record
 
 
 def cut(records: Sequence[Task | Tamper], size: int) -> list[Shard]:

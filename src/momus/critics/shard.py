@@ -14,7 +14,9 @@ from typing import Literal
 
 import torch
 
-from momus.critics.run import BATCH, Shard, TaskCritiques, Written
+from momus.critics.refine import Refiner, SaidCritic
+from momus.critics.run import BATCH, Shard, TaskCritiques, Written, stop_if_spent, task_of
+from momus.critics.scores.search import as_reward
 from momus.errors import UnfitInputError, UserError
 from momus.lm.local.engine import LocalEngine
 from momus.lm.local.load import load_local_engine
@@ -25,7 +27,7 @@ from momus.records import Tamper, Task
 from momus.search.best_of_n import best_of_n
 from momus.search.candidates import add_line_odds, encode_tasks, zero_reward
 from momus.search.fsbs import FSBSConfig, choose_best, force_sampling_beam_search
-from momus.search.result import Candidate, EncodedTask, RewardSource, SearchResult
+from momus.search.result import Candidate, EncodedTask, RewardFunction, RewardSource, SearchResult
 from momus.search.reward import load_reward_function
 
 Method = Literal["sample", "fsbs", "best-of-n"]
@@ -64,6 +66,8 @@ class CritiqueConfig:
     """Where models run; None takes a GPU if there is one."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """What the critic is held and computed in."""
+    scored: bool = False
+    """A score of comments (`momus.critics.scores`), which is the caller's, is what a search goes by."""
 
     def __post_init__(self) -> None:
         for option, value, least in (
@@ -79,9 +83,12 @@ class CritiqueConfig:
         if self.method == "sample" and self.modifier:
             raise UserError("--modifier chooses among critiques: give --method fsbs or best-of-n with it")
         source = self.source
-        if self.method != "sample" and not source:
+        if self.scored and source:
+            raise UserError("--score rates what was written, and so does --reward: one of both, or --score reward")
+        if self.method != "sample" and not (source or self.scored):
             raise UserError(
-                f"--method {self.method} needs --reward, the directory of a reward model, or --reward-url, a server's"
+                f"--method {self.method} needs --reward, the directory of a reward model, or --reward-url, a server's, "
+                "or a --score"
             )
 
     @property
@@ -102,13 +109,17 @@ class CritiqueConfig:
 class ShardCritic:
     """The models of one process, loaded once.
 
+    Args:
+        config: How critiques are written.
+        refiner: What comes after; where critiques are searched for, its score is what the search goes by.
+
     Raises:
         UserError: A directory does not hold the model it should.
     """
 
-    def __init__(self, config: CritiqueConfig) -> None:
+    def __init__(self, config: CritiqueConfig, refiner: Refiner | None = None) -> None:
         torch.set_num_threads(config.threads)
-        self._config = config
+        self._config, self._refiner = config, refiner
         loaded = load_local_engine(config.model, config.device, config.precision)
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
         self._reward = load_reward_function(config.source, loaded, loaded.model.device) or zero_reward
@@ -136,16 +147,35 @@ class ShardCritic:
                 problems[index] = self._too_long(len(encoded[index].prompt))
         fitting = [index for index, problem in problems.items() if not problem]
         with_odds = add_line_odds([encoded[index] for index in fitting], self._pointer)
-        results = self._search(engine, dict(zip(fitting, with_odds, strict=True)))
+        reward = self._reward_of(engine, [task_of(tasks[index - first]) for index in fitting])
+        found = self._search(engine, reward, dict(zip(fitting, with_odds, strict=True)))
+        kept = {index: self._kept(result) for index, result in found.items()}
+        results = {**kept, **self._refine({i: r for i, r in kept.items() if r.candidates}, first, tasks)}
         for index, task in enumerate(tasks, first):
-            result = problems[index] or results[index]
-            skipped, kept = (result, ()) if isinstance(result, str) else ("", self._kept(result))
+            result = SearchResult((), problems[index]) if problems[index] else results[index]
             yield TaskCritiques(
                 index=index,
                 id=task.task.id if isinstance(task, Tamper) else task.id,
-                critiques=tuple(map(self._written, kept)),
-                skipped=skipped,
+                critiques=tuple(map(self._written, result.candidates)),
+                skipped=result.problem,
             )
+
+    def _refine(
+        self, kept: dict[int, SearchResult], first: int, tasks: Sequence[Task | Tamper]
+    ) -> dict[int, SearchResult]:
+        """Have a second opinion and a score come after what was written."""
+        if self._refiner is None or not kept:
+            return kept
+        said = SaidCritic(list(kept.values()))
+        after = self._refiner.around(said) if self._config.method == "sample" else self._refiner.opposed(said)
+        results = after.write([task_of(tasks[index - first]) for index in kept])
+        stop_if_spent(results)
+        return dict(zip(kept, results, strict=True))
+
+    @property
+    def _is_rated(self) -> bool:
+        """Whether whole critiques have a score."""
+        return bool(self._config.source) or (self._config.scored and self._config.method != "sample")
 
     def _too_long(self, size: int, at_least: str = "") -> str:
         """Return why a prompt of so many tokens cannot be read; "" when it can."""
@@ -155,26 +185,37 @@ class ShardCritic:
         prompt = f"a prompt of {at_least}{size} tokens"
         return f"too long: {prompt} and {more} more for the critique, where the model reads {limit}"
 
-    def _search(self, engine: LocalEngine, tasks: dict[int, EncodedTask]) -> dict[int, SearchResult | str]:
+    def _reward_of(self, engine: LocalEngine, tasks: Sequence[Task]) -> RewardFunction:
+        """Return what a search for critiques of these tasks goes by."""
+        score = self._refiner.score if self._refiner and self._config.method != "sample" else None
+        return self._reward if score is None else as_reward(score, engine, tasks)
+
+    def _search(
+        self, engine: LocalEngine, reward: RewardFunction, tasks: dict[int, EncodedTask]
+    ) -> dict[int, SearchResult]:
         """Search one batch; where an answer does not fit, each task alone, so that only those at fault go without."""
         if not tasks:
             return {}
         try:
-            return dict(zip(tasks, self._search_together(engine, tasks), strict=True))
+            return dict(zip(tasks, self._search_together(engine, reward, tasks), strict=True))
         except UnfitInputError as error:
             if len(tasks) == 1:
-                return dict.fromkeys(tasks, str(error))
-        alone = [self._search(LocalEngine(self._model, self._tokenizer), {i: task}) for i, task in tasks.items()]
+                return dict.fromkeys(tasks, SearchResult((), str(error)))
+        alone = [
+            self._search(LocalEngine(self._model, self._tokenizer), reward, {i: task}) for i, task in tasks.items()
+        ]
         return {index: result for results in alone for index, result in results.items()}
 
-    def _search_together(self, engine: LocalEngine, tasks: dict[int, EncodedTask]) -> list[SearchResult]:
+    def _search_together(
+        self, engine: LocalEngine, reward: RewardFunction, tasks: dict[int, EncodedTask]
+    ) -> list[SearchResult]:
         config, encoded = self._config, list(tasks.values())
         keys: list[int | tuple[int, ...]] = [(config.seed, index) for index in tasks]
         if config.method == "fsbs":
-            return force_sampling_beam_search(engine, self._reward, encoded, config.fsbs(), key=keys)
+            return force_sampling_beam_search(engine, reward, encoded, config.fsbs(), key=keys)
         return best_of_n(
             engine,
-            self._reward,
+            reward,
             encoded,
             config.samples,
             key=keys,
@@ -182,13 +223,16 @@ class ShardCritic:
             verbatim=config.verbatim,
         )
 
-    def _kept(self, result: SearchResult) -> tuple[Candidate, ...]:
-        return result.candidates if self._config.method == "sample" else (choose_best(result, self._config.modifier),)
+    def _kept(self, result: SearchResult) -> SearchResult:
+        if self._config.method == "sample" or not result.candidates:
+            return result
+        return SearchResult((choose_best(result, self._config.modifier),))
 
     def _written(self, candidate: Candidate) -> Written:
         return Written(
             text=candidate.text,
             critique=candidate.critique,
-            score=candidate.score if self._config.source else None,
+            score=candidate.score if self._is_rated else None,
             tokens=len(candidate.tokens),
+            scores=candidate.scores,
         )

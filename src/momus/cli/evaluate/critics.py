@@ -87,7 +87,7 @@ class Critics:
         from momus.cli.shared.costs import print_cost, print_estimate
         from momus.critics.critic import usual_setting
         from momus.critics.open import open_critic
-        from momus.critics.prompted_dataset import task_of
+        from momus.critics.run import task_of
         from momus.critics.vacuous import drop_vacuous
         from momus.critique import Critique
         from momus.lm.chats.costs import OVER_BUDGET, SPENT

@@ -123,8 +123,8 @@ class CriticOptions(RewardOptions, LocalOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnyCriticOptions(CriticOptions):
-    """A critic, trained or a model that is prompted, in this process or on a server.
+class AnyCriticOptions(RefiningOptions, CriticOptions):
+    """A critic, trained or a model that is prompted, in this process or on a server, and what comes after it wrote.
 
     Raises:
         UserError: The options do not go together.
@@ -143,8 +143,22 @@ class AnyCriticOptions(CriticOptions):
         self.check_used(self.runs_here())
 
     def runs_here(self) -> bool:
-        """Return whether a model is in this process."""
-        return self.url is None
+        """Return whether a model is in this process: the critic, or one that is asked after it."""
+        return self.url is None or self.asks_here()
+
+    def source(self) -> RewardSource:
+        """Return where the reward model of a critic that searches is, if anywhere: not one that only scores."""
+        from momus.search.result import RewardSource
+
+        return RewardSource() if self.score == "reward" else super().source()
+
+    def refined(self) -> Refinement | None:
+        """Return what comes after the critic wrote; None for nothing.
+
+        Raises:
+            UserError: The options do not go together.
+        """
+        return self.refinement(super().source(), self.device, self.precision)
 
     def is_prompted(self) -> bool:
         """Return whether the critic is prompted."""
@@ -154,7 +168,7 @@ class AnyCriticOptions(CriticOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReviewerOptions(RefiningOptions, AnyCriticOptions):
+class ReviewerOptions(AnyCriticOptions):
     """A critic of code that has a dial."""
 
     critic: Literal["small"] | None = None
@@ -179,16 +193,6 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
 
         object.__setattr__(self, "model", self.model or BASE)  # it is an abbreviation of the two
 
-    def runs_here(self) -> bool:
-        """Return whether a model is in this process: the critic, or one that is asked after it."""
-        return super().runs_here() or self.asks_here()
-
-    def source(self) -> RewardSource:
-        """Return where the reward model of a critic that searches is, if anywhere: not one that only scores."""
-        from momus.search.result import RewardSource
-
-        return RewardSource() if self.score == "reward" else super().source()
-
     def refined(self) -> Refinement | None:
         """Return what comes after the critic wrote; None for nothing.
 
@@ -197,7 +201,7 @@ class ReviewerOptions(RefiningOptions, AnyCriticOptions):
         """
         if self.score == "samples" and (self.samples or 1) < 2 and self.is_prompted():
             raise UserError("--score samples needs several of a model that chats: --samples 8, for one")
-        return self.refinement(super().source(), self.device, self.precision)
+        return super().refined()
 
     def prompted(self) -> PromptedConfig | None:
         """Return how a model that chats is asked; None where no option says."""

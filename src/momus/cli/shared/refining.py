@@ -15,7 +15,7 @@ class RefiningOptions:
     """What comes after a critic wrote."""
 
     score: Literal["samples", "probability", "answers", "reward"] | None = None
-    """What the dial goes by in place of the critic's own: the share of --samples that make a comment, by line and
+    """How far a comment can be believed, for a dial to go by: the share of several samples that make it, by line and
     meaning; the probability that a model gives it of being right; the share of that model's answers that say so, for
     servers that tell no probabilities; or a reward model (--reward)."""
     score_model: str | None = None

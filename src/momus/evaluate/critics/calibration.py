@@ -106,9 +106,16 @@ def _bound_false_alarms(measured: Interval, clean: int) -> Interval:
 
 
 def _choose_settings(settings: Iterable[float]) -> list[float]:
-    """Choose at most `SETTINGS` of all settings that make a difference, evenly among them, both ends included."""
+    """Choose at most `SETTINGS` of all settings that make a difference: evenly among them, and ever finer to both ends.
+
+    One end is the quiet one, at which promises are made, and a step of one in 32 would be many comments there.
+    """
     known = sorted(settings)
-    count = min(SETTINGS, len(known))
-    if count < 2:
+    last = len(known) - 1
+    if last < SETTINGS:
         return known
-    return [known[math.floor(i * (len(known) - 1) / (count - 1) + 0.5)] for i in range(count)]
+    steps = {2**power - 1 for power in range(9) if 2**power <= last // 2}
+    chosen = {*steps, *(last - step for step in steps)}
+    others, free = [place for place in range(last) if place not in chosen], SETTINGS - len(chosen)
+    chosen |= {others[math.floor((i + 0.5) * len(others) / free)] for i in range(free)}
+    return [known[place] for place in sorted(chosen)]
