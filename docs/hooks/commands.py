@@ -18,6 +18,7 @@ from momus.cli import COMMANDS
 FOLDER = "reference/cli"
 HIDDEN = {
     "feedback": ("approve", "return", "export"),
+    "audit": ("judge", "count"),
     "match": ("calibrate",),
     "review": ("dismiss", "export", "post"),
     "tamper": ("--by",),

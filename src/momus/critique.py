@@ -211,7 +211,7 @@ def format_critique(critique: Critique) -> str:
     """Write a critique as text; `parse_critique` is its inverse."""
     blocks = []
     for comment in critique.comments:
-        fence = _fence_for(comment.highlight)
+        fence = fence_for(comment.highlight)
         place = "" if comment.line is None else f"L{comment.line}"
         place += "" if comment.severity is None else f"-{comment.severity}"
         blocks.append(f"{fence}{place}\n{comment.highlight}\n{fence}\n{comment.text}")
@@ -303,8 +303,9 @@ def _trim_newlines(lines: list[str]) -> str:
     return "\n".join(lines).strip("\n")
 
 
-def _fence_for(highlight: str) -> str:
-    longest = max((len(run) for run in re.findall(r"`+", highlight)), default=0)
+def fence_for(text: str) -> str:
+    """Return a fence that a text does not end itself."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     return "`" * max(3, longest + 1)
 
 

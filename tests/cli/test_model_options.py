@@ -12,7 +12,11 @@ import tyro
 
 from momus.cli import COMMANDS, main
 
-FIRST_WORDS = {"feedback": ("approve", "return", "collect", "export"), "match": ("calibrate",)}
+FIRST_WORDS = {
+    "audit": ("judge", "count"),
+    "feedback": ("approve", "return", "collect", "export"),
+    "match": ("calibrate",),
+}
 """Words that choose another command and that no list of subcommands names."""
 MODELS = {"model", "reward", "judge", "systems", "grader", "gold"}
 """Arguments that name a model, or a file that does."""

@@ -1,17 +1,12 @@
 """`momus review --interactive` through a pseudo-terminal: keys alone, decisions kept at once, a critic asked why."""
 
 import json
-import os
-import pty
-import select
-import subprocess
-import sys
-import time
 
 import pytest
 
 from momus.cli import main
 from support.chat_server import chat_server
+from support.terminal import Terminal
 
 CODE = "def mean(values):\n    total = sum(values)\n    return total / len(values)\n"
 
@@ -31,47 +26,6 @@ def _say(question, count):
     return json.dumps({"comments": comments})
 
 
-class Terminal:
-    """A command at a pseudo-terminal."""
-
-    def __init__(self, folder, *words):
-        self._master, slave = pty.openpty()
-        environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm", "XDG_CACHE_HOME": str(folder / "cache")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "momus", "review", *words],
-            stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=environment, start_new_session=True,
-        )  # fmt: skip
-        os.close(slave)
-        self.shown = ""
-
-    def wait_for(self, words, seconds=60):
-        start, place = time.monotonic(), len(self.shown)
-        while words not in self.shown[place:]:
-            assert time.monotonic() - start < seconds, self.shown
-            self._read()
-
-    def press(self, keys, words):
-        place = len(self.shown)
-        os.write(self._master, keys.encode())
-        start = time.monotonic()
-        while words not in self.shown[place:]:
-            assert time.monotonic() - start < 60, self.shown[place:]
-            self._read()
-
-    def end(self):
-        while self._process.poll() is None:
-            self._read()
-        os.close(self._master)
-        return self._process.returncode
-
-    def _read(self):
-        if select.select([self._master], [], [], 0.1)[0]:
-            try:
-                self.shown += os.read(self._master, 4096).decode("utf-8", "replace")
-            except OSError:  # the other end is closed
-                return
-
-
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / ".git").mkdir()
@@ -81,7 +35,7 @@ def folder(tmp_path):
 
 def test_comments_are_gone_through_by_keys(folder):
     with chat_server(_say, "def ") as server:
-        terminal = Terminal(folder, "code.py", "--url", server.url, "--model", "m", "--interactive")
+        terminal = Terminal(folder, "review", "code.py", "--url", server.url, "--model", "m", "--interactive")
         terminal.wait_for("[q]uit")
         assert "1/2  code.py:2" in terminal.shown and "\x1b[31m for" not in terminal.shown
         terminal.press("x", "[a]ccept")
@@ -102,7 +56,9 @@ def test_comments_are_gone_through_by_keys(folder):
 
 def test_what_was_decided_is_kept_when_the_walk_is_ended(folder):
     with chat_server(_say, "def ") as server:
-        terminal = Terminal(folder, "code.py", "--url", server.url, "--model", "m", "--interactive", "--check")
+        terminal = Terminal(
+            folder, "review", "code.py", "--url", server.url, "--model", "m", "--interactive", "--check"
+        )
         terminal.wait_for("[q]uit")
         terminal.press("d", "Because: ")
         terminal.press("fast enough\n", "2/2  code.py:3")
@@ -110,7 +66,7 @@ def test_what_was_decided_is_kept_when_the_walk_is_ended(folder):
         assert terminal.end() == 1
         (decision,) = map(json.loads, (folder / "momus-baseline.jsonl").read_text().splitlines())
         assert (decision["because"], decision["path"]) == ("fast enough", "code.py")
-        terminal = Terminal(folder, "code.py", "--url", server.url, "--model", "m", "--interactive")
+        terminal = Terminal(folder, "review", "code.py", "--url", server.url, "--model", "m", "--interactive")
         terminal.wait_for("1/1  code.py:3")
         terminal.press("q", "0 accepted, 0 dismissed, 1 left.")
         assert terminal.end() == 0
@@ -118,7 +74,7 @@ def test_what_was_decided_is_kept_when_the_walk_is_ended(folder):
 
 def test_a_dismissal_without_a_reason_is_none(folder):
     with chat_server(_say, "def ") as server:
-        terminal = Terminal(folder, "code.py", "--url", server.url, "--model", "m", "--interactive")
+        terminal = Terminal(folder, "review", "code.py", "--url", server.url, "--model", "m", "--interactive")
         terminal.wait_for("[q]uit")
         terminal.press("d", "Because: ")
         terminal.press("\n", "[a]ccept")

@@ -134,6 +134,12 @@ def test_hh_splits_at_the_turns_both_share():
     assert record.candidates[1] == (assistant("Bye."), user("A"), assistant("C"))
 
 
+def test_a_problem_is_demonstrated_by_its_solution():
+    row = {"text": "Add\r\nthem.", "code": "def f(a, b):\r\n  return a + b", "task_id": 3, "test_list": ["assert 1"]}
+    [record] = records_of(row, name="mbpp")
+    assert (record.prompt, record.answer, record.origin.id) == ("Add\nthem.", "def f(a, b):\n  return a + b", "3")
+
+
 def test_hh_red_team():
     row = {"transcript": "\n\nHuman: Hi\n\nAssistant: No.", "rating": 2.0, "red_team_member_id": 7, "tags": None}
     [record] = records_of(row, name="hh-rlhf-red-team")

@@ -8,6 +8,9 @@ import pytest
 from momus.cli import main
 from momus.critique import parse_critique
 from momus.errors import UserError
+from momus.evaluate.critics.audit import Audited
+from momus.evaluate.critics.sheet import SheetJudgement, count, sheet_of
+from momus.files import write_lines
 from momus.label.exporting import export
 from momus.label.importing import authors_by_task, demo_items, read_items, without_authors
 from momus.label.kinds import KINDS, check
@@ -195,6 +198,29 @@ def test_every_kind_is_exported_and_nobody_is_named(bench, tmp_path):
     bench.database.write(lambda t: t.run("UPDATE audit SET actor = 'x' WHERE position = 1"))
     with pytest.raises(UserError, match="does not verify"):
         export(bench.database, tmp_path / "other")
+
+
+def _say_that_the_second_is_wrong(lease):
+    return {"values": {"problem": "yes" if lease.payload["title"].endswith(" 2") else "no"}}
+
+
+def test_the_sheet_of_an_audit_comes_back_with_what_was_said_of_it(bench, tmp_path):
+    code = "def f(a):\n    return ```a```\n"
+    audited = [
+        Audited(task=Task(id=str(i), question=f"Question {i}?", answer=f"{code}{i}"), number=i + 1) for i in range(3)
+    ]
+    sheet = sheet_of(audited, code=True)
+    write_lines(tmp_path / "sheet.jsonl", [item.model_dump_json() for item in sheet])
+    bench.store.add_items(read_items(str(tmp_path / "sheet.jsonl"), "survey", 2, "real"), "an audit", "o")
+    people = [bench.labeler("a"), bench.labeler("b")]
+    for person in people:
+        for _ in audited:
+            bench.do(person, "survey", _say_that_the_second_is_wrong)
+    export(bench.database, tmp_path / "out")
+    said = list(read_jsonl(tmp_path / "out" / "surveys.jsonl", SheetJudgement))
+    counted = count(audited, sheet, said)
+    assert (counted.judged, counted.true, counted.other) == ((0, 3), (0, 1), 0)
+    assert len(said) == 6 and set(counted.labelers) == set(people)
 
 
 def test_gold_is_compared_kind_by_kind():

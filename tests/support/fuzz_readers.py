@@ -133,6 +133,7 @@ ROWS: dict[str, Sequence[Any]] = {
              "annotations": {"helpfulness": {"Rating": "4", "Rationale": "r"}}}
             for name, score in (("m", 7.5), ("n", 3))]}
     ],
+    "mbpp__jsonl": [{"text": "Add.", "code": "def f(a, b):\r\n  return a", "task_id": 3, "test_list": ["assert 1"]}],
     "prompts__jsonl": ["one", "two\u2028three"],
     "momus__jsonl": [
         {"schema_version": 1, "prompt": "p", "candidates": ["a", "b"], "ranks": [1, 2], "labeler": "x"},

@@ -29,6 +29,7 @@ COMMANDS = {
     "chat": "Talk to a model in the terminal, or to two beside each other.",
     "lsp": "Review files in an editor when they are saved: a language server.",
     "calibrate": "Measure what a critic's dial promises: false alarms against bugs caught.",
+    "audit": "Have a critic flag answers held to be flawless; judge blind whether it is right.",
     "tamper": "Put bugs into copies of Python files, each with a reviewer's explanation.",
     "train": "Train models by InstructGPT's steps: demonstrations, rankings, PPO.",
     "evaluate": "Measure instruction models and reward models: preferences, public tasks, alignment tax.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from momus.critique import Critique
+from momus.critique import Comment, Critique, lines_of
 from momus.records import Task
 from momus.search.fsbs import choose_best, find_ties, take_midpoints
 from momus.search.majority import merge_by_majority
@@ -97,3 +97,19 @@ class LengthDial:
     def settings(self, written: SearchResult) -> Iterable[float]:
         """Return one modifier between any two at which the choice changes, and one beyond each end; 0 for no choice."""
         return take_midpoints(find_ties(written)) if len(written.candidates) > 1 else (0.0,)
+
+
+def confidence_of(comment: Comment, written: SearchResult, answer: str, dial: Dial) -> float | None:
+    """Return the highest setting of a dial that keeps a comment: its score, or the share of critiques on its line."""
+    assert comment.span is not None
+    first = written.candidates[0]
+    if first.scores:
+        return max(s for c, s in zip(first.critique.comments, first.scores, strict=True) if c == comment)
+    if not isinstance(dial, AgreementDial):
+        return None
+    line = lines_of(comment.span, answer)[0]
+    agreeing = sum(
+        any(other.span is not None and lines_of(other.span, answer)[0] == line for other in candidate.critique.comments)
+        for candidate in written.candidates
+    )
+    return agreeing / len(written.candidates)

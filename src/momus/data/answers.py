@@ -36,6 +36,11 @@ def python_answer(response: str) -> str | None:
     return max(blocks, key=_lines).rstrip()
 
 
+def code_of(answer: str) -> str | None:
+    """Return the Python of an answer: all of it where it is nothing else, or what `python_answer` takes of it."""
+    return answer.rstrip() if _is_python("", answer) else python_answer(answer)
+
+
 def tasks_of(demonstration: Demonstration) -> Iterator[Task]:
     """Yield a task for each turn of a demonstration's answer that is code: the question is the user's turn before it.
 

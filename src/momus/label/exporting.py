@@ -134,7 +134,7 @@ def _records(item: Row, payload: Any, row: Row, content: Any) -> Iterator[tuple[
     elif kind == "feedback":
         yield "feedback", decided(payload, content, person, datetime.fromtimestamp(row["submitted"], UTC))
     elif kind in ("survey", "critique"):
-        use = {}
+        use: dict[str, Any] = {"title": payload.title} if kind == "survey" else {}
         if kind == "critique":
             shown = json.loads(row["arrangement"]).get("prefilled", False)
             before = prefilled_comments(payload) if shown else {}

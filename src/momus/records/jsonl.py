@@ -23,8 +23,8 @@ def write_jsonl(path: Path, records: Iterable[Record]) -> None:
     write_lines(path, (record.model_dump_json() for record in records))
 
 
-def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
-    """Read records of one kind.
+def read_jsonl(path: Path, kind: type[ModelT]) -> Iterator[ModelT]:
+    """Read records, or other models, of one kind.
 
     Raises:
         UserError: A line is not a record of that kind; the message names the file, line and field.

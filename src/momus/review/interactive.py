@@ -154,14 +154,14 @@ class Session:
         self.console.print(visible_line(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def check_terminal() -> None:
-    """Go on where there is somebody at a terminal.
+def check_terminal(command: str = "--interactive") -> None:
+    """Go on where there is somebody at a terminal, for what asks for keys.
 
     Raises:
         UserError: There is not.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UserError("--interactive needs a terminal: it waits for keys")
+        raise UserError(f"{command} needs a terminal: it waits for keys")
 
 
 class Keyboard:

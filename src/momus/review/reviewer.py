@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from momus.critics.critic import AgreementDial, Critic, Dial, usual_setting
+from momus.critics.critic import Critic, confidence_of, usual_setting
 from momus.critics.prompted import PromptedCritic
 from momus.critics.refine import innermost
 from momus.critics.vacuous import drop_vacuous, is_vacuous
-from momus.critique import Comment, Critique, lines_of
+from momus.critique import Critique, lines_of
 from momus.errors import UserError
 from momus.records import Task
 from momus.review.context.snippets import Context
@@ -188,24 +188,8 @@ class _Reader:
         would_be = dial.choose(written, answer, self._setting)
         critique = dial.choose(drop_vacuous(written, answer), answer, self._setting)
         vacuous = sum(is_vacuous(comment, answer) for comment in would_be.anchored)
-        confidences = tuple(_confidence(comment, written, answer, dial) for comment in critique.anchored)
+        confidences = tuple(confidence_of(comment, written, answer, dial) for comment in critique.anchored)
         return _Read(critique, vacuous, "", confidences)
-
-
-def _confidence(comment: Comment, written: SearchResult, answer: str, dial: Dial) -> float | None:
-    """Return the highest setting of a dial that keeps a comment: its score, or the share of critiques on its line."""
-    assert comment.span is not None
-    first = written.candidates[0]
-    if first.scores:
-        return max(s for c, s in zip(first.critique.comments, first.scores, strict=True) if c == comment)
-    if not isinstance(dial, AgreementDial):
-        return None
-    line = lines_of(comment.span, answer)[0]
-    agreeing = sum(
-        any(other.span is not None and lines_of(other.span, answer)[0] == line for other in candidate.critique.comments)
-        for candidate in written.candidates
-    )
-    return agreeing / len(written.candidates)
 
 
 @dataclass(eq=False)

@@ -5,7 +5,7 @@ A command takes a group as a parameter of type `Annotated[Group, FLAT]`: its fie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,7 @@ from momus.errors import UserError
 
 if TYPE_CHECKING:
     from momus.critics.critic import Critic
-    from momus.critics.prompted import PromptedConfig
+    from momus.critics.prompted import PromptedConfig, PromptKind
     from momus.critics.refine import Refinement
     from momus.lm.chats.asking import Asking
     from momus.lm.local.engine import LocalEngine
@@ -209,22 +209,39 @@ class ReviewerOptions(AnyCriticOptions):
 
         return read_prompting(self.rules, self.samples, self.without_comments)
 
-    def open(self, asking: Asking | None = None) -> Critic:
-        """Open the critic that writes; `asking` is put around a model that chats."""
+    def open(self, asking: Asking | None = None, prompt: PromptKind = "code") -> Critic:
+        """Open the critic that writes; `asking` is put around a model that chats.
+
+        Raises:
+            UserError: It reads only code, and answers in general are asked for.
+        """
         from momus.critics.open import open_critic
 
+        prompted, pointer = self.prompted(), self.pointer
+        if prompt == "answer":
+            prompted, pointer = self._prompted_for_answers(prompted), pointer or "none"
         return open_critic(
             self.model,
             self.source(),
             url=self.url,
             kind=self.kind,
-            prompted=self.prompted(),
+            prompted=prompted,
             device=self.device,
             precision=self.precision,
             asking=asking,
-            pointer=self.pointer,
+            pointer=pointer,
             small=self.critic == "small",
         )
+
+    def _prompted_for_answers(self, prompted: PromptedConfig | None) -> PromptedConfig:
+        """Return how a model that chats is asked about answers in general."""
+        from momus.critics.prompted import PromptedConfig
+
+        if self.critic is not None or not self.is_prompted():
+            raise UserError("this critic reads only code: name a model that chats with --model or --url")
+        if self.without_comments:
+            raise UserError("--without-comments is for code: leave it out")
+        return replace(prompted or PromptedConfig(), prompt="answer")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Instructions with answers: few-shot prompts by labelers, and mixtures of tasks (FLAN, P3 of T0, Aya).
+"""Instructions with answers: few-shot prompts by labelers, mixtures of tasks (FLAN, P3 of T0, Aya), problems (MBPP).
 
 A few-shot prompt is an instruction with K pairs of a query and its response; it becomes K Demonstrations, each with the
 other K - 1 pairs as context (InstructGPT, arXiv 2203.02155, appendix A.1), one group, so that no split parts them. The
@@ -6,6 +6,7 @@ paper gives no layout: here each pair is under the headings `Query:` and `Respon
 
 A row of a mixture becomes a Demonstration; its task is the data set. `definition` (Natural Instructions) goes before
 the input. Of P3 the text is read, not the tokens, and a row whose `is_correct` is false, a wrong choice, is left out.
+A problem with tests is demonstrated by its solution; its number is that of the published splits.
 """
 
 from __future__ import annotations
@@ -72,6 +73,12 @@ def _mixture(row: Row) -> Iterator[Demonstration]:
     yield Demonstration(prompt=prompt, answer=text_of(row, answered), origin=origin)
 
 
+def _problem(row: Row) -> Iterator[Demonstration]:
+    problem, solution = (text_of(row, name).replace("\r\n", "\n") for name in ("text", "code"))
+    origin = origin_of(row).model_copy(update={"id": optional_text(row, "task_id")})
+    yield Demonstration(prompt=problem, answer=solution, origin=origin)
+
+
 INSTRUCTIONS = (
     Format(
         "few-shot",
@@ -84,4 +91,5 @@ INSTRUCTIONS = (
         _few_shot,
     ),
     Format("mixture", "inputs and targets", lambda row: _columns(row) is not None, _mixture),
+    Format("mbpp", "text, code and test_list", lambda row: {"text", "code", "test_list"} <= row.keys(), _problem),
 )
