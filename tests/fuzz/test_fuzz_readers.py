@@ -61,7 +61,7 @@ def test_damaged_files_end_in_a_result_or_one_line(tmp_path: Path) -> None:
 SMALL = (
     "tasks", "tampers", "GROBID", "rubric", "given feedback", "calibration", "match calibration", "reviews", "labels",
     "systems", "prices", "task results", "sentence pairs", "given answers", "items to label",
-    "server's reply", "ledger",
+    "server's reply", "ledger", "audit",
 )  # fmt: skip
 
 
@@ -109,7 +109,15 @@ READS = re.compile(
 """How a file is read."""
 COVERED = {
     "tasks": ("critics/run", "cli/shared/searching", "review/answers"),
-    "tampers": ("cli/critique", "cli/data_critics", "cli/evaluate/critics", "train/pointers/data", "records/jsonl"),
+    "tampers": (
+        "cli/critique",
+        "cli/data_critics",
+        "cli/evaluate/critics",
+        "cli/shared/truth",
+        "train/pointers/data",
+        "records/jsonl",
+    ),
+    "audit": ("cli/audit/judging",),
     "rain answers": ("cli/shared/rain_report",),
     "calibration": ("critics/calibration",),
     "match calibration": ("match/calibrate",),

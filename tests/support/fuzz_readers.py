@@ -207,6 +207,23 @@ def _rain_answer() -> type[Any]:
     return RainAnswer
 
 
+def read_audit(path: Path) -> None:
+    from momus.evaluate.critics.audit import Audited
+    from momus.evaluate.critics.sheet import SheetItem, SheetJudgement
+    from momus.records import read_jsonl
+
+    kinds: dict[str, type[Any]] = {"audit": Audited, "sheet": SheetItem, "judgements": SheetJudgement}
+    for row in read_jsonl(path, kinds[path.stem]):
+        row.model_dump_json().encode()
+
+
+AUDIT: dict[str, str] = {
+    "audit__jsonl": lines({"schema_version": 1, "task": TASK, "strength": 0.5, "problem": "", "number": 1}),
+    "sheet__jsonl": lines({"title": "Answer 1", "text": "So.", "questions": [{"name": "problem", "text": "Is it?"}]}),
+    "judgements__jsonl": lines({"title": "Answer 1", "labeler": "kim", "values": {"problem": "yes"}, "seconds": 3.5}),
+}
+
+
 def read_tasks(path: Path) -> None:
     from momus.critics.run import read_records
 
@@ -621,6 +638,7 @@ READERS: tuple[Reader, ...] = (
         "oasst/prompt_lottery_en_250_text.jsonl")),
     Reader("tasks", read_tasks, texts(tasks__jsonl=lines(TASK, TAMPER))),
     Reader("tampers", records(_tamper), texts(tampers__jsonl=lines(TAMPER))),
+    Reader("audit", read_audit, texts(**AUDIT), 1),
     Reader("rain answers", records(_rain_answer), texts(answers__jsonl=RAIN), 1),
     Reader("word documents", read_in_process, word_seeds, 6),
     Reader("text documents", read_in_process, texts(a__md=MARKDOWN, a__txt=MARKDOWN), 4),

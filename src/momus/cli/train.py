@@ -17,6 +17,7 @@ import tyro
 from tyro.conf import arg, subcommand
 
 from momus.cli.shared.pointer_training import Pointer
+from momus.cli.shared.truth import judged_by
 from momus.errors import UserError
 from momus.runtime.settings import LoRA, Setup
 from momus.train.settings import (
@@ -113,8 +114,9 @@ class Sft(_Stage):
 
     data: tuple[str, ...]
     """Files with demonstrations, in any format that `momus data inspect` knows."""
-    reward: Path | None = None
-    """A reward model: the epoch whose answers to held-out prompts it scores best is kept, as in the paper."""
+    reward: Literal["truth"] | Path | None = None
+    """A reward model: the epoch whose answers to held-out prompts it scores best is kept, as in the paper. Or truth, of
+    a critic: --data are answers with known bugs, and bugs caught minus false comments choose the epoch."""
     pretraining: tuple[str, ...] = ()
     """Texts for --pretraining-share: .txt files, or any known format."""
     every_turn: bool = False
@@ -137,13 +139,15 @@ class Sft(_Stage):
         """Check everything, show an example, train."""
         from momus.train.from_files import train_sft
 
+        base = self.opened()
+        data, reward = judged_by(self.reward, self.data, base.chat)
         return train_sft(
-            self.opened(),
-            self.data,
+            base,
+            data,
             self.out,
             self.config,
             lengths=self.texts,
-            reward=self.reward,
+            reward=reward,
             pretraining=self.pretraining,
             every_turn=self.every_turn,
             report=report,
@@ -211,8 +215,9 @@ class Ppo(_Sampling):
 
     data: tuple[str, ...]
     """Files with prompts, or with records that have prompts."""
-    reward: Path
-    """The reward model, which must read the policy's tokens."""
+    reward: Literal["truth"] | Path
+    """The reward model, which must read the policy's tokens. Or truth, of a critic: --data are answers with known bugs,
+    and the reward is bugs caught minus false comments, by what is known of them."""
     pretraining: tuple[str, ...] = ()
     """Texts for --ptx-coefficient: .txt files, or any known format."""
     preset: Literal["paper", "tiny"] = "paper"
@@ -231,10 +236,12 @@ class Ppo(_Sampling):
         """Check everything, show a prompt, train."""
         from momus.train.from_files import train_ppo
 
+        base = self.opened()
+        data, reward = judged_by(self.reward, self.data, base.chat)
         return train_ppo(
-            self.opened(),
-            self.reward,
-            self.data,
+            base,
+            reward,
+            data,
             self.out,
             self.config,
             lengths=self.texts,

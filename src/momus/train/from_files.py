@@ -20,6 +20,7 @@ from momus.runtime.runs import Progress, Run
 from momus.runtime.settings import Setup
 from momus.train import stages, texts
 from momus.train.bases import Base, open_base
+from momus.train.judges import TextReward
 from momus.train.reward import RankedPrompt
 from momus.train.rollout_server import Rollouts
 from momus.train.settings import DPOConfig, PPOConfig, RewardConfig, SFTConfig, TextConfig
@@ -63,7 +64,7 @@ def train_sft(
     config: SFTConfig | None = None,
     *,
     lengths: TextConfig | None = None,
-    reward: Path | None = None,
+    reward: Path | TextReward | None = None,
     pretraining: Sequence[DataSource] = (),
     every_turn: bool = False,
     report: StepReport | None = None,
@@ -76,7 +77,8 @@ def train_sft(
         out: The run directory.
         config: How to train; by default the paper's settings. `SFTConfig.tiny()` suits a small machine.
         lengths: The longest prompt and answer in tokens; by default the paper's. `TextConfig.tiny()` suits momus-tiny.
-        reward: A reward model's folder: the epoch whose answers to held-out prompts it scores best is kept.
+        reward: A reward model's folder, or a function of texts: the epoch whose answers to held-out prompts it scores
+            best is kept.
         pretraining: Texts to mix in, for `config.pretraining_share`.
         every_turn: Train all of the assistant's turns of a conversation, not only the last.
         report: Says what happens; by default nobody does.
@@ -172,7 +174,7 @@ def train_dpo(
 
 def train_ppo(
     model: str | Path | Base,
-    reward: str | Path,
+    reward: str | Path | TextReward,
     data: Sequence[DataSource],
     out: str | Path,
     config: PPOConfig | None = None,
@@ -186,7 +188,7 @@ def train_ppo(
 
     Args:
         model: The policy to start from, which is also the KL reference: usually the model that `train_sft` made.
-        reward: The reward model's folder; it must read the policy's tokens.
+        reward: The reward model's folder, which must read the policy's tokens; or a function of texts in its place.
         data: Prompts, or records that have prompts.
         out: The run directory.
         config: How to train; by default the paper's settings. `ptx_coefficient` above 0 makes it PPO-ptx.
@@ -209,7 +211,7 @@ def train_ppo(
     report.example("One prompt, as the policy is given it", base.chat.shown(Turn(prompts.train[0].tokens, ())))
     return stages.run_ppo(
         base,
-        Path(reward),
+        Path(reward) if isinstance(reward, str) else reward,
         prompts,
         config,
         Path(out),

@@ -23,22 +23,21 @@ from rich.text import Text
 from momus.errors import UserError
 from momus.files import read_json, write_json
 from momus.lm.chat import Turn
-from momus.lm.forward import score_trees
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel, fingerprint, load_causal_lm
-from momus.lm.tree import TokenTree
 from momus.runtime import costs
 from momus.runtime.adapters import has_adapter, reward_model_of
 from momus.runtime.needs import Needs, training_flops_of
 from momus.runtime.processes import device, is_main_process, sharded
 from momus.runtime.runs import Progress, Run
 from momus.runtime.sharding import describe, gathered, place, prepare, save, save_adapter, save_merged
-from momus.stats.bootstrap import Interval, mean_interval
-from momus.train.bases import Base, load_reward_for_policy
+from momus.stats.bootstrap import Interval
+from momus.train.bases import Base
 from momus.train.dpo import all_answer_logprobs, preference_accuracy, train_on_preferences
+from momus.train.judges import Judge, TextReward
 from momus.train.ppo import train_policy
 from momus.train.reward import RankedPrompt, center, group_by_prompt, pair_accuracy, train_reward_model
-from momus.train.rollout import engine_sampler, reward_scorer
+from momus.train.rollout import engine_sampler
 from momus.train.settings import PAPER_DROPOUT, DPOConfig, PPOConfig, RewardConfig, SFTConfig
 from momus.train.sft import demonstration_trees, dropout_of, expected_flops, fine_tune, mean_loss
 from momus.train.texts import Gathered, TokenizedPrompt, Tokens, digest
@@ -72,10 +71,10 @@ def run_sft(
     report: Report,
     *,
     pretraining: Sequence[Tokens] = (),
-    reward: Path | None = None,
+    reward: Path | TextReward | None = None,
     max_answer: int = 1024,
 ) -> dict[str, Any]:
-    """Step 1: fine-tune on demonstrations; with a reward model, the epoch is chosen by its scores of sampled answers.
+    """Step 1: fine-tune on demonstrations; with a reward, the epoch is chosen by its scores of sampled answers.
 
     Raises:
         UserError: As `fine_tune`, or there are no held-out prompts to choose by.
@@ -85,8 +84,8 @@ def run_sft(
         raise UserError("--reward chooses the epoch by answers to held-out prompts, and there are none: --held-out")
     model, start = _load(base, config.seed)
     model = prepare(model, base.setup)
-    judge = load_reward_for_policy(reward, base).to(device()).eval() if reward else None
-    seen = [data.digest(), digest(pretraining), fingerprint(judge) if judge else ""]
+    judge = Judge.open(reward, base, config.token_budget).placed(lambda it: it.to(device()).eval()) if reward else None
+    seen = [data.digest(), digest(pretraining), judge.identity if judge else ""]
     if config.per_task is not None:
         seen.append(digest(data.tasks))
     run = _run(out, "sft", base, start, model, config, seen, max_answer if judge else None)
@@ -99,10 +98,13 @@ def run_sft(
         report.say(f"Residual dropout is 0, not the paper's {PAPER_DROPOUT}: this {kind} model has none (--dropout)")
 
     def score(trained: Any, _: int) -> float:
-        return measure(base, trained, judge, asked, max_answer, config.seed, config.token_budget).value
+        assert judge is not None
+        return judge.measure(trained, asked, max_answer, config.seed).value
 
     flops = None if config.per_task else expected_flops(model, data.train, config)
-    _say_needs(report, Needs.of([model, *([judge] if judge else [])], [model], flops=flops), model)
+    _say_needs(
+        report, Needs.of([model, *([judge.model] if judge and judge.model else [])], [model], flops=flops), model
+    )
     with report.watch("SFT", run) as progress:
         history = fine_tune(
             model,
@@ -206,7 +208,7 @@ def run_dpo(base: Base, data: Gathered[RankedPrompt], config: DPOConfig, out: Pa
 
 def run_ppo(
     base: Base,
-    reward: Path,
+    reward: Path | TextReward,
     data: Gathered[TokenizedPrompt],
     config: PPOConfig,
     out: Path,
@@ -216,15 +218,16 @@ def run_ppo(
     max_answer: int = 1024,
     rollouts: Rollouts | None = None,
 ) -> dict[str, Any]:
-    """Step 3: train the policy against the reward model, with rollouts of the engine in this process or of a server.
+    """Step 3: train the policy against a reward, with rollouts of the engine in this process or of a server.
 
     Raises:
         UserError: As `train_policy`, or as `Rollouts.engine`.
     """
     policy, start = _load(base, config.seed)
-    judge = load_reward_for_policy(reward, base)
-    seen = [data.digest(), digest(pretraining), fingerprint(judge)]
-    policy, judge = prepare(policy, base.setup), prepare(judge, base.setup).eval()
+    judge = Judge.open(reward, base, config.token_budget)
+    seen = [data.digest(), digest(pretraining), judge.identity]
+    policy = prepare(policy, base.setup)
+    judge = judge.placed(lambda model: prepare(model, base.setup).eval())
     run = _run(out, "ppo", base, start, policy, config, seen, max_answer)
     if (done := _finished(out)) is not None:
         return done
@@ -233,17 +236,18 @@ def run_ppo(
     else:
         sample = rollouts.sampler(base.chat.tokenizer, base.load, max_answer, config.temperature, base.ends, run)
     asked = [prompt.tokens for prompt in data.held_out][:MEASURED]
-    before = measure(base, policy, judge, asked, max_answer, config.seed, config.token_budget)
+    before = judge.measure(policy, asked, max_answer, config.seed)
     reference = [] if has_adapter(policy) else [policy]
-    copies = [judge, *reference, *([] if config.ema_decay is None else [policy])]
-    _say_needs(report, Needs.of([policy, judge], [policy, judge], copies), policy)
+    judges = [judge.model] if judge.model else []
+    copies = [*(judges or [policy]), *reference, *([] if config.ema_decay is None else [policy])]
+    _say_needs(report, Needs.of([policy, *judges], [policy, *(judges or [policy])], copies), policy)
     with report.watch("PPO", run) as progress:
         result = train_policy(
             policy,
-            judge,
+            judge.model,
             [prompt.tokens for prompt in data.train],
             sample,
-            reward_scorer(judge, config.token_budget),
+            judge.score,
             config,
             run,
             eos_id=base.ends,
@@ -254,7 +258,7 @@ def run_ppo(
     after = {}
     for name, trained in models.items():
         saved = _save(out, name, trained, base)
-        after[name] = as_dict(measure(base, saved, judge, asked, max_answer, config.seed, config.token_budget))
+        after[name] = as_dict(judge.measure(saved, asked, max_answer, config.seed))
     shown = ("score", "kl", "length", "finished")
     measured = {
         "iterations": len(result.history),
@@ -278,26 +282,6 @@ def _say_needs(report: Report, needs: Needs, model: Any) -> None:
 def _lengths(rankings: Sequence[RankedPrompt]) -> list[tuple[int, list[int]]]:
     """Return the lengths of prompts and answers."""
     return [(len(ranking.prompt), [len(branch) for branch in ranking.branches]) for ranking in rankings]
-
-
-def measure(
-    base: Base,
-    policy: Any,
-    judge: RewardModel | None,
-    prompts: Sequence[Tokens],
-    max_answer: int,
-    seed: int,
-    token_budget: int,
-) -> Interval:
-    """Sample one answer to each prompt, the same random numbers every time; return the mean score and its interval."""
-    if not prompts or judge is None:
-        return Interval(float("nan"), float("nan"), float("nan"))
-    with gathered(policy), gathered(judge):
-        engine = LocalEngine(policy, base.chat.tokenizer, cache_bytes=0)
-        drawn = engine.sample(prompts, 1, key=(seed, 1 << 20), max_tokens=max_answer, stop_tokens=sorted(base.ends))
-        trees = [TokenTree.from_branches(p, [samples[0].tokens]) for p, samples in zip(prompts, drawn, strict=True)]
-        scores = [tree_scores[0] for tree_scores in score_trees(judge, trees, token_budget)]
-    return mean_interval(scores)
 
 
 # What they leave
