@@ -10,7 +10,8 @@
 #
 # Data are functions of the standard library on this machine, split by module: what is measured on was not trained on.
 # The contractors are simulated: they know the bugs, and are as noisy as people were. More options for every training step:
-# TRAIN="--precision bf16 --lora.rank 16".
+# TRAIN="--precision bf16 --lora.rank 16". With MIX="hh.jsonl" the reward model learns from these preferences as well, the
+# share of them chosen on held-out critiques; with TRUTH=1 a second policy is trained against what is known of the bugs.
 set -euo pipefail
 model="$1" out="$2" functions="${3:-6000}" momus="${MOMUS:-momus}"
 read -r -a train <<< "--lora ${TRAIN:-} --max-prompt 1500 --max-answer 200"
@@ -29,19 +30,29 @@ made "$out/to_rate.jsonl" "$momus" data tampers --split train --limit "$few" --s
 "$momus" critique "$out/to_rate.jsonl" --model "$out/sft/model" --kind prompted --n 4 --out "$out/sampled"
 made "$out/comparisons.jsonl" "$momus" data rate "$out/to_rate.jsonl" --critiques "$out/sampled/critiques.jsonl" --out "$out/comparisons.jsonl"
 made "$out/rankings.jsonl" "$momus" data critiques "$out/comparisons.jsonl" --out "$out/rankings.jsonl"
-"$momus" train reward --model "$out/sft/model" --data "$out/rankings.jsonl" --out "$out/reward" --prompts-per-batch 16 "${train[@]}"
+mix=()
+[ -z "${MIX:-}" ] || mix=(--mix "$MIX" --shares 0 0.25 0.5)
+"$momus" train reward --model "$out/sft/model" --data "$out/rankings.jsonl" --out "$out/reward" --prompts-per-batch 16 \
+    "${mix[@]}" "${train[@]}"
 
-# 3. PPO on the demonstrations' prompts.
+# 3. PPO on the demonstrations' prompts; and on the same prompts against the truth: bugs caught minus false comments.
+ppo=(--iterations "${ITERATIONS:-47}" --prompts-per-batch "${PROMPTS:-64}" --rollouts-per-prompt 1 --minibatches 4)
 "$momus" train ppo --model "$out/sft/model" --reward "$out/reward/model" --data "$out/demonstrations.jsonl" --out "$out/ppo" \
-    --iterations "${ITERATIONS:-47}" --prompts-per-batch "${PROMPTS:-64}" --rollouts-per-prompt 1 --minibatches 4 "${train[@]}"
+    "${ppo[@]}" "${train[@]}"
+names="prompted sft ppo"
+if [ -n "${TRUTH:-}" ]; then
+    "$momus" train ppo --model "$out/sft/model" --reward truth --data "$out/tampers.jsonl" --out "$out/truth" "${ppo[@]}" "${train[@]}"
+    names="$names truth"
+fi
 
-# What each catches on modules that nothing was trained on: the model as it came, after SFT, after PPO.
+# What each catches on modules that nothing was trained on: the model as it came, after SFT, after PPO of either kind.
 made "$out/test.jsonl" "$momus" data tampers --split test --limit "${MEASURED:-300}" --seed 3 --out "$out/test.jsonl"
-for name in prompted sft ppo; do
+critiques=()
+for name in $names; do
     source="$out/$name/model"
     [ "$name" = prompted ] && source="$model"
     "$momus" critique "$out/test.jsonl" --model "$source" --kind prompted --out "$out/test_$name"
+    critiques+=("$name=$out/test_$name/critiques.jsonl")
 done
-"$momus" evaluate critics "$out/test.jsonl" --critiques \
-    "prompted=$out/test_prompted/critiques.jsonl" "sft=$out/test_sft/critiques.jsonl" "ppo=$out/test_ppo/critiques.jsonl"
+"$momus" evaluate critics "$out/test.jsonl" --critiques "${critiques[@]}"
 echo "Review with it: momus review FILE --model $out/ppo/model"

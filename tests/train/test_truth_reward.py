@@ -48,7 +48,7 @@ def test_the_right_line_with_other_words_is_worth_half_and_with_empty_words_less
     assert score(said((2, "This loses the sign of b.")), one) == CAUGHT[Verdict.LOCATED] == 0.5
     for empty in ("No problem here.", "Should be `y = a - b`.", "..."):
         assert score(said((2, empty)), one) < score(said(), one) == 0
-    assert score("I would rather not say.", one) == UNREADABLE < score(said((1, "Odd."), (4, "Odd.")), tamper())
+    assert score("I would rather not say.", one) == UNREADABLE < score(said((1, "Odd.")), one) == -FALSE
 
 
 @given(st.sets(st.sampled_from(("a - b", "c * d"))), st.sets(st.sampled_from((1, 4)), min_size=1))

@@ -162,6 +162,12 @@ class Reward(_Stage):
     """Files with rankings, in any format that `momus data inspect` knows."""
     demonstrations: tuple[str, ...] = ()
     """Files with demonstrations, whose mean score becomes 0 (§3.5)."""
+    mix: tuple[str, ...] = ()
+    """Files with other rankings to learn from beside --data, which alone is measured on: general preferences, of a
+    critic's reward model."""
+    shares: tuple[float, ...] = ()
+    """What part of the rankings are of --mix; of several the one that is best on held-out rankings is kept. By default
+    all of them."""
     preset: Literal["paper", "tiny"] = "paper"
     """Settings to start from: the paper's, or a small machine's."""
     config: Annotated[RewardConfig, arg(name="")] = field(default_factory=RewardConfig)
@@ -178,9 +184,16 @@ class Reward(_Stage):
         """Check everything, show an example, train."""
         from momus.train.from_files import train_reward
 
-        base, shown = self.opened(), self.demonstrations
         return train_reward(
-            base, self.data, self.out, self.config, lengths=self.texts, demonstrations=shown, report=report
+            self.opened(),
+            self.data,
+            self.out,
+            self.config,
+            lengths=self.texts,
+            demonstrations=self.demonstrations,
+            mix=self.mix,
+            shares=self.shares,
+            report=report,
         )
 
 

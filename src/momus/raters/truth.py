@@ -7,14 +7,13 @@ of a bug whose repair is named, and a comment that says nothing is a false one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from momus.critics.reading import read_comments
 from momus.critics.training_records import demonstrations_of
 from momus.critics.vacuous import is_vacuous
 from momus.files import digest
-from momus.lm.chat import ChatFormat
-from momus.records import Demonstration, Tamper
+from momus.records import Content, Demonstration, Tamper
 from momus.tamper.truth import Verdict, judge
 
 CAUGHT = {Verdict.MISSED: 0.0, Verdict.LOCATED: 0.5, Verdict.NAMED: 1.0}
@@ -58,11 +57,18 @@ class TruthReward:
         return score(answer, self._tampers[prompt])
 
 
-def truth_about(tampers: Iterable[Tamper], chat: ChatFormat) -> tuple[list[Demonstration], TruthReward]:
-    """Return demonstrations of what the bugs' author would say, and the truth about whatever a model says instead."""
+def truth_about(
+    tampers: Iterable[Tamper], tokens: Callable[[Content], tuple[int, ...]]
+) -> tuple[list[Demonstration], TruthReward]:
+    """Return demonstrations of what the bugs' author would say, and the truth about whatever a model says instead.
+
+    Args:
+        tampers: Answers with known bugs.
+        tokens: Returns a prompt in the tokens of that model.
+    """
     known = list(tampers)
     shown = list(demonstrations_of(known))
     by_prompt: dict[tuple[int, ...], Tamper] = {}
     for one, tamper in zip(shown, known, strict=True):
-        by_prompt.setdefault(chat.prompt(one.prompt), tamper)
+        by_prompt.setdefault(tokens(one.prompt), tamper)
     return shown, TruthReward(by_prompt)

@@ -21,6 +21,7 @@ from momus.runtime.settings import Setup
 from momus.train import stages, texts
 from momus.train.bases import Base, open_base
 from momus.train.judges import TextReward
+from momus.train.mixture import train_mixtures
 from momus.train.reward import RankedPrompt
 from momus.train.rollout_server import Rollouts
 from momus.train.settings import DPOConfig, PPOConfig, RewardConfig, SFTConfig, TextConfig
@@ -108,6 +109,8 @@ def train_reward(
     *,
     lengths: TextConfig | None = None,
     demonstrations: Sequence[DataSource] = (),
+    mix: Sequence[DataSource] = (),
+    shares: Sequence[float] = (),
     report: StepReport | None = None,
 ) -> dict[str, Any]:
     """Train a reward model on rankings of K answers: step 2 (InstructGPT, arXiv 2203.02155, §3.5, equation 1).
@@ -119,6 +122,9 @@ def train_reward(
         config: How to train; by default the paper's settings.
         lengths: As in `train_sft`.
         demonstrations: Demonstrations, whose mean score becomes 0 (§3.5).
+        mix: Other rankings to learn from beside these, which alone are measured on.
+        shares: What part of the rankings are of `mix`, from 0 to below 1; of several the one that is best on held-out
+            rankings is kept. By default all of `mix` is taken.
         report: As in `train_sft`.
 
     Returns:
@@ -130,14 +136,21 @@ def train_reward(
     """
     config, lengths, report = config or RewardConfig(), lengths or TextConfig(), report or QuietReport()
     base = _opened(model, lengths)
+    if shares and not mix:
+        raise UserError("--shares are of the rankings in --mix: name files of these")
+    if not all(0 <= share < 1 for share in shares):
+        raise UserError(f"--shares {' '.join(f'{share:g}' for share in shares)}: each must be from 0 to below 1")
     title = "An answer ranked first, in green; it is scored at its last token"
     rankings = _read_rankings(data, base, lengths, report, title)
+    others = report.read("rankings mixed in", lambda: texts.rankings(mix, base.chat, lengths)) if mix else None
     centred: list[tuple[Turn, ...]] = []
     if demonstrations:
         centred = report.read("demonstrations", lambda: texts.demonstrations(demonstrations, base.chat, lengths)).train
     else:
         report.say("Without --demonstrations the zero of the scores means nothing")
-    return stages.run_reward(base, rankings, config, Path(out), report, demonstrations=centred)
+    if others is None:
+        return stages.run_reward(base, rankings, config, Path(out), report, demonstrations=centred)
+    return train_mixtures(base, rankings, others, shares, config, Path(out), report, centred)
 
 
 def train_dpo(

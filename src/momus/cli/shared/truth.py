@@ -27,4 +27,4 @@ def judged_by(
     from momus.raters.truth import truth_about
     from momus.records import Tamper, read_jsonl
 
-    return truth_about([tamper for file in files for tamper in read_jsonl(Path(file), Tamper)], chat)
+    return truth_about([tamper for file in files for tamper in read_jsonl(Path(file), Tamper)], chat.prompt)

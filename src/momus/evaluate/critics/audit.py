@@ -24,7 +24,7 @@ from momus.lm.chats.costs import OVER_BUDGET
 from momus.records import Content, Demonstration, Origin, Ranking, Record, Task
 from momus.search.result import Candidate, SearchResult
 
-AT_ONCE = 16
+AT_ONCE = 8
 """Answers that a critic is given, and that are kept, together."""
 
 TOO_LONG = "too long for this critic"
