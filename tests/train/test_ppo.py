@@ -305,6 +305,35 @@ def test_it_learns_to_say_a_token(tmp_path) -> None:
     assert history[-1]["entropy"] < history[0]["entropy"]
 
 
+@pytest.mark.parametrize("values", [[0.1, 0.5, 0.3, 0.5], [0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
+def test_the_policy_of_the_best_checkpoint_stays_also_after_a_kill(tmp_path, monkeypatch, values) -> None:
+    config = dataclasses.replace(SMALL, iterations=4, save_every=1, ema_decay=None)
+    best = 1 + values.index(max(values))
+    wanted = ppo(tmp_path / "short", dataclasses.replace(config, iterations=best)).policy
+
+    def measures():
+        seen = iter(values)
+        return lambda policy: next(seen)
+
+    whole = ppo(tmp_path / "whole", config, measure=measures())
+    assert whole.kept == best and same(whole.policy, wanted)
+    assert [line["held_out_score"] for line in whole.history] == values
+
+    class Killed(Exception):
+        pass
+
+    def die(self, step, value):
+        raise Killed
+
+    seen = measures()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(ppo_module.BestCheckpoint, "offer", die)  # between the checkpoint and what is kept of it
+        ppo(tmp_path / "killed", config, measure=seen)
+    again = ppo(tmp_path / "killed", config, measure=seen)
+    assert again.kept == best and same(again.policy, wanted)
+    assert ppo(tmp_path / "last", config).kept == 4
+
+
 def test_the_value_network_keeps_nothing_for_its_backward_pass_beside_the_policys(tmp_path, monkeypatch) -> None:
     """Its forward pass begins when the policy's backward pass is over: half the memory."""
     policy, seen = llama(), []

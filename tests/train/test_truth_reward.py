@@ -106,13 +106,16 @@ def folder(tmp_path_factory):
 
 def test_the_steps_take_answers_with_known_bugs_and_say_what_the_truth_chose(folder, tmp_path, capsys):
     ppo = ["--iterations", "1", "--prompts-per-batch", "2", "--rollouts-per-prompt", "2", "--minibatches", "1"]
-    assert train("ppo", folder, tmp_path / "ppo", "tampers.jsonl", *ppo) == 0
+    assert train("ppo", folder, tmp_path / "ppo", "tampers.jsonl", *ppo, "--keep", "best") == 0
     summary = json.loads((tmp_path / "ppo" / "summary.json").read_text())
     assert summary["result"]["first"]["score"] == UNREADABLE  # a random model writes no critique
     assert summary["result"]["held_out_score"]["model"]["value"] == UNREADABLE
+    assert summary["result"]["iteration_kept"] == 1
     assert train("sft", folder, tmp_path / "sft", "tampers.jsonl", "--max-answer", "200", "--epochs", "1") == 0
     summary = json.loads((tmp_path / "sft" / "summary.json").read_text())
     assert summary["result"]["epoch_chosen_by"] == "reward score" and "score" in summary["result"]["saved"]
     capsys.readouterr()
+    assert train("ppo", folder, tmp_path / "none", "tampers.jsonl", *ppo, "--keep", "best", "--held-out", "0") == 2
+    assert "--keep best chooses by answers to held-out prompts, and there are none" in capsys.readouterr().err
     assert train("ppo", folder, tmp_path / "other", "demos.jsonl", *ppo) == 2
     assert "demos.jsonl:1: " in capsys.readouterr().err

@@ -22,6 +22,7 @@ from momus.files.run_directory import CONFIG, changed, open_run_directory, plain
 from momus.files.writing import (
     atomic_directory,
     atomic_file,
+    copy_directory,
     fill_json,
     restore_directory,
     scratch_directory,
@@ -43,6 +44,7 @@ __all__ = [
     "atomic_file",
     "changed",
     "check_model_folder",
+    "copy_directory",
     "count_weights",
     "digest",
     "fill_json",

@@ -122,6 +122,12 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
+def copy_directory(source: Path, path: Path) -> None:
+    """Put a copy of a directory in the place of `path`; see `atomic_directory`."""
+    with atomic_directory(path) as partial:
+        shutil.copytree(source, partial, dirs_exist_ok=True)
+
+
 def restore_directory(path: Path) -> None:
     """Put back the old directory where a kill came between the two steps of replacing it."""
     old = path.with_name(path.name + ".old")

@@ -1,4 +1,4 @@
-"""The best epoch of a run: its weights are kept beside the checkpoints, and loaded when training ends."""
+"""The best epoch or checkpoint of a run: its weights are kept beside the others, and loaded when training ends."""
 
 from __future__ import annotations
 
@@ -69,3 +69,40 @@ class BestEpoch:
     def _keep_best(self, step: int) -> None:
         if self._choose and step and step == self._state["epoch"] * self._steps_per_epoch:
             self._run.put(FOLDER, {"epoch": self._state["epoch"], "model": module_state(self._modules["model"])})
+
+
+class BestCheckpoint:
+    """The weights of a run's best checkpoint so far.
+
+    Args:
+        run: Run directory.
+        model: The model in training.
+
+    Attributes:
+        step: The step of the best checkpoint; 0 without any.
+    """
+
+    def __init__(self, run: Run, model: nn.Module) -> None:
+        self._run, self._model = run, model
+        kept = run.get(FOLDER)
+        self.step, self._value = (int(kept["step"]), float(kept["value"])) if kept else (0, -math.inf)
+
+    def offer(self, step: int, value: float) -> None:
+        """Keep the weights as they are at a checkpoint, where no earlier one has a value as high."""
+        if value > self._value:
+            self._run.put(FOLDER, {"step": step, "value": value, "model": module_state(self._model)})
+            self.step, self._value = step, value
+
+    def load(self) -> None:
+        """Load the best weights into the model.
+
+        Raises:
+            UserError: They are missing or damaged.
+        """
+        kept = self._run.get(FOLDER)
+        if kept is None or kept["step"] != self.step:
+            raise UserError(
+                f"{self._run.path / FOLDER}: the weights of the best checkpoint, of step {self.step}, are missing or "
+                "damaged: train in a new directory"
+            )
+        load_module_state(self._model, kept["model"])

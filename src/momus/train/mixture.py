@@ -7,7 +7,6 @@ held-out pairs as people did is kept.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from momus.errors import UserError
-from momus.files import atomic_directory
+from momus.files import copy_directory
 from momus.lm.chat import Turn
 from momus.runtime.processes import on_main_process
 from momus.train.bases import Base
@@ -96,7 +95,5 @@ def train_mixtures(
 
 def _keep(run: Path, out: Path) -> None:
     """Copy the models of a run into the folder of all runs."""
-    for folder in (run / "model", adapter_folder(run)):
-        if folder.is_dir():
-            with atomic_directory(out / folder.name) as partial:
-                shutil.copytree(folder, partial, dirs_exist_ok=True)
+    for folder in filter(Path.is_dir, (run / "model", adapter_folder(run))):
+        copy_directory(folder, out / folder.name)

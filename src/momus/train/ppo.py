@@ -32,7 +32,7 @@ does not mention, nor the gradient clipping it inherits from GPT-3; AdamW withou
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -44,6 +44,7 @@ from momus.errors import UserError
 from momus.lm.forward import token_logprobs, token_values, trees_from_rows
 from momus.lm.models import RewardModel
 from momus.lm.tree import TokenTree, pack
+from momus.runtime.best import BestCheckpoint
 from momus.runtime.costs import FlopMeter
 from momus.runtime.diagnosis import require_finite, require_kl_within
 from momus.runtime.processes import accumulate_gradients, fail_together, is_main_process
@@ -58,12 +59,13 @@ from momus.train.settings import PPOConfig
 
 
 class PPOResult(NamedTuple):
-    """The trained policy, its averaged copy (None if off), the value network, all metrics."""
+    """The trained policy, its averaged copy (None if off), the value network, all metrics, the iteration it is of."""
 
     policy: Any
     ema: Any
     value: RewardModel
     history: list[dict[str, Any]]
+    kept: int
 
 
 def policy_loss(logprobs: Tensor, old: Tensor, advantages: Tensor, clip: float) -> tuple[Tensor, Tensor]:
@@ -120,6 +122,7 @@ def train_policy(
     eos_id: int | Collection[int],
     pretraining: Sequence[Sequence[int]] = (),
     progress: Progress | None = None,
+    measure: Callable[[Any], float] | None = None,
 ) -> PPOResult:
     """Train `policy` in place, continuing where `run` stopped.
 
@@ -137,6 +140,7 @@ def train_policy(
         eos_id: The end-of-text token, or all tokens that end a response.
         pretraining: Tokenised texts for PPO-ptx.
         progress: Called after every iteration.
+        measure: Says how good a policy is: of all checkpoints the best one's stays. None keeps the last.
 
     Raises:
         UserError: There is no prompt, or pretraining text is missing, or training became non-finite, or the KL passed
@@ -151,19 +155,30 @@ def train_policy(
     ppo = _PPO(PPONetworks(policy, reward_model, config, run), config, texts)
     store, done = RolloutStore(run, ppo.networks.start), ppo.restore()
     store.drop_old()
+    best = BestCheckpoint(run, policy)
+    if measure and done:  # a kill may have come between the checkpoint and this
+        best.offer(done, run.history()[-1]["held_out_score"])
     for iteration in range(done, config.iterations):
         key = (config.seed, iteration)
         chosen = [prompts[i] for i in prompt_indices(len(prompts), config.prompts_per_batch, key)]
         with gathered(policy):
             batch = store.roll_out(policy, chosen, sampler, scorer, config.rollouts_per_prompt, key, ends)
         metrics = ppo.iterate(batch, iteration)
+        checkpoint = (iteration + 1) % config.save_every == 0 or iteration + 1 == config.iterations
+        if measure and checkpoint:
+            metrics["held_out_score"] = measure(policy)
         run.log(iteration + 1, **metrics)
-        if (iteration + 1) % config.save_every == 0 or iteration + 1 == config.iterations:
+        if checkpoint:
             ppo.save(iteration + 1)
             store.drop_old()
+        if measure and checkpoint:
+            best.offer(iteration + 1, metrics["held_out_score"])
         if progress and is_main_process():
             progress(iteration + 1, config.iterations, metrics)
-    return PPOResult(policy, ppo.networks.average, ppo.networks.value, run.history())
+    if measure:
+        best.load()
+    kept = best.step if measure else config.iterations
+    return PPOResult(policy, ppo.networks.average, ppo.networks.value, run.history(), kept)
 
 
 @dataclass(frozen=True)

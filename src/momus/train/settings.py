@@ -235,6 +235,9 @@ class PPOConfig:
     """Pretraining examples per episode."""
     ema_decay: float | None = 0.992
     """Decay, per optimizer step, of the averaged weights; None keeps no average."""
+    keep: Literal["last", "best"] = "last"
+    """Which checkpoint's policy stays: the last, or the one whose answers to held-out prompts score best. CriticGPT's
+    were chosen on validation (arXiv 2407.00215). The averaged weights are the last's."""
     seed: int = 0
     """Keys every random choice."""
     token_budget: int = 8192

@@ -236,6 +236,12 @@ def run_ppo(
     else:
         sample = rollouts.sampler(base.chat.tokenizer, base.load, max_answer, config.temperature, base.ends, run)
     asked = [prompt.tokens for prompt in data.held_out][:MEASURED]
+
+    def score(trained: Any) -> float:
+        return judge.measure(trained, asked, max_answer, config.seed).value
+
+    if config.keep == "best" and not asked:
+        raise UserError("--keep best chooses by answers to held-out prompts, and there are none: --held-out")
     before = judge.measure(policy, asked, max_answer, config.seed)
     reference = [] if has_adapter(policy) else [policy]
     judges = [judge.model] if judge.model else []
@@ -253,6 +259,7 @@ def run_ppo(
             eos_id=base.ends,
             pretraining=pretraining,
             progress=progress,
+            measure=score if config.keep == "best" else None,
         )
     models = {"model": result.policy} | ({"ema": result.ema} if result.ema is not None else {})
     after = {}
@@ -262,6 +269,7 @@ def run_ppo(
     shown = ("score", "kl", "length", "finished")
     measured = {
         "iterations": len(result.history),
+        "iteration_kept": result.kept,
         "first": {name: result.history[0][name] for name in shown},
         "last": {name: result.history[-1][name] for name in shown},
         "held_out_score": {"before": as_dict(before), **after},
