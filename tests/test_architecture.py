@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -60,8 +61,18 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
-IMPORTS = {name: _imports(path) for name, path in FILES.items()}
-INNER = {name: {other for other in found if other.split(".")[0] == "momus"} for name, found in IMPORTS.items()}
+@cache
+def _all_imports() -> dict[str, set[str]]:
+    """Return what each module imports."""
+    return {name: _imports(path) for name, path in FILES.items()}
+
+
+@cache
+def _inner() -> dict[str, set[str]]:
+    """Return what each module imports of the package."""
+    return {
+        name: {other for other in found if other.split(".")[0] == "momus"} for name, found in _all_imports().items()
+    }
 
 
 def _room(module: str) -> str:
@@ -73,13 +84,13 @@ def test_every_room_is_on_the_map():
 
 
 def test_imports_name_modules_that_exist():
-    missing = {(name, other) for name, found in INNER.items() for other in found if other not in FILES}
+    missing = {(name, other) for name, found in _inner().items() for other in found if other not in FILES}
     assert not missing
 
 
 def test_no_circle_of_imports():
     # static_order raises CycleError, which names the circle. The front door imports nothing before it is used.
-    list(TopologicalSorter({name: found - {name, "momus"} for name, found in INNER.items()}).static_order())
+    list(TopologicalSorter({name: found - {name, "momus"} for name, found in _inner().items()}).static_order())
 
 
 def test_a_room_imports_only_rooms_above_it():
@@ -87,7 +98,7 @@ def test_a_room_imports_only_rooms_above_it():
         (name, other)
         for name in FILES
         if _room(name)
-        for other in INNER[name] - {"momus"}
+        for other in _inner()[name] - {"momus"}
         if _room(other) != _room(name) and FLOOR_OF[_room(other)] >= FLOOR_OF[_room(name)]
     ]
     assert not upward
@@ -97,12 +108,12 @@ def test_stats_is_pure():
     allowed = {"numpy", "scipy", "momus", *sys.stdlib_module_names}
     for name in FILES:
         if _room(name) == "stats":
-            assert {found.split(".")[0] for found in IMPORTS[name]} <= allowed, name
-            assert {_room(other) for other in INNER[name]} <= {"stats", "errors", ""}, name
+            assert {found.split(".")[0] for found in _all_imports()[name]} <= allowed, name
+            assert {_room(other) for other in _inner()[name]} <= {"stats", "errors", ""}, name
 
 
 def test_raters_know_nothing_of_the_models_they_judge():
-    assert all(_room(other) != "lm" for name in FILES if _room(name) == "raters" for other in INNER[name])
+    assert all(_room(other) != "lm" for name in FILES if _room(name) == "raters" for other in _inner()[name])
 
 
 def test_files_are_short():
@@ -117,7 +128,7 @@ def test_no_room_is_crowded():
 
 def test_nothing_is_unpickled():
     roots = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-    assert not {name for name in FILES if {module.split(".")[0] for module in IMPORTS[name]} & roots}
+    assert not {name for name in FILES if {module.split(".")[0] for module in _all_imports()[name]} & roots}
     loads = [
         f"{name}:{node.lineno}"
         for name, path in FILES.items()

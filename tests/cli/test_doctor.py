@@ -86,6 +86,7 @@ def test_a_server_that_cannot_be_reached_is_one_line(
     arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("momus.cli.doctor._shipped", lambda: "ok")
+    monkeypatch.setattr("momus.sandbox.check_cage", lambda: ())
     assert main(["doctor", *arguments]) == 2
     shown = capsys.readouterr()
     assert message in shown.err and shown.err.count("\n") == 1 and shown.out == ""

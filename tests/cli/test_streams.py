@@ -36,7 +36,7 @@ import momus.cli, momus.critics.open as critics, momus.review.reviewer as review
 
 def review_targets(targets, critic, setting, most, **more):
     for target in targets:
-        for number in range(20_000):
+        for number in range(2_000):
             finding = Finding(1, 1, "f", "return x", f"Odd, {number}.")
             yield FileReview(target.source.path, (finding,), 1, name=target.name)
 

@@ -1,6 +1,7 @@
 """The example of examples/document_feedback_tiny.sh: its texts are what they should be, and it runs from end to end."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,13 +37,15 @@ def test_every_note_is_of_the_rubric_and_quotes_its_report(folder, notes):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_from_reports_to_models(tmp_path):
+    for folder in (REPORTS[0], REPORTS[1], REPORTS[3]):  # in two languages; the script copies all where there are none
+        shutil.copytree(folder, tmp_path / "out" / "class" / folder.name)
     script = [str(EXAMPLES / "document_feedback_tiny.sh"), str(tmp_path / "out")]
     momus = Path(sys.executable).with_name("momus")
     environment = {**os.environ, "MOMUS": str(momus), "PYTHON": sys.executable}
     done = subprocess.run(script, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert "6 demonstrations, 6 rankings, 12 reviews from 12 pieces of feedback" in done.stderr
+    assert "3 demonstrations, 3 rankings, 6 reviews from 6 pieces of feedback" in done.stderr
     for step in ("sft", "reward"):
         assert (tmp_path / "out" / step / "model" / "model.safetensors").is_file()
     released = [file.name for file in (tmp_path / "out" / "class").rglob("*.feedback.md")]
-    assert released == ["report.md.Ms-Kim.feedback.md"] * 6
+    assert released == ["report.md.Ms-Kim.feedback.md"] * 3

@@ -131,7 +131,7 @@ def test_recovered_is_the_share_of_the_loss_won_back():
     assert [change.recovered for change in row.changes] == [None, None, share]
 
 
-@pytest.mark.parametrize("shift", [0.02, 0.1])
+@pytest.mark.parametrize("shift", [0.05, 0.1])
 def test_enough_items_show_a_change_four_times_in_five(shift):
     rng = np.random.default_rng(1)
 

@@ -199,7 +199,11 @@ def test_a_question_is_named_by_all_it_depends_on() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_doctor_says_what_every_shape_of_server_can_do(shape: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_says_what_every_shape_of_server_can_do(
+    shape: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("momus.cli.doctor._shipped", lambda: "ok")
+    monkeypatch.setattr("momus.sandbox.check_cage", lambda: ())
     server = HostedServer(shape, lambda *_: Said('{"word": "qz"}', "hm" if shape != "vllm" else ""))
     with listening(server) as url:
         assert main(["doctor", "--url", url, "--json"]) == 0

@@ -152,11 +152,12 @@ def test_it_learns_what_the_pointers_word_is_worth(monkeypatch) -> None:
     assert (right, comment) == pytest.approx(reward.worth.tolist(), abs=1e-5)
     assert comment == pytest.approx(-1.0, abs=0.5) and right == pytest.approx(3.0, abs=1.2)
 
+    counts = [real([TokenTree.from_branches(prompt(), ranking.branches)])[0] for ranking in drawn]
+
     def loss(worth: tuple[float, float]) -> float:
         total = 0.0
-        for ranking in drawn:
-            (counts,) = real([TokenTree.from_branches(prompt(), ranking.branches)])
-            scores = counts @ np.array(worth)
+        for ranking, counted in zip(drawn, counts, strict=True):
+            scores = counted @ np.array(worth)
             total += np.mean([np.log1p(np.exp(scores[b] - scores[a])) for a, b in ranking.pairs()])
         return total / len(drawn) + 0.5e-3 * float(np.square(worth).sum())
 

@@ -1,11 +1,8 @@
 """Several processes do what one does, in replicas and in shards, and the failure of one is the end of all."""
 
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -107,48 +104,6 @@ def test_dropout_is_drawn_by_key_and_group() -> None:
     assert len({tuple(numbers) for numbers in sum(others, first)}) == 12
 
 
-MEETING = """
-import sys, time, warnings
-import torch
-from momus.errors import UserError
-from momus.runtime.processes import (
-    all_reduce, fail_together, gather_json, on_main_process, rank, share, sum_metrics, world_size,
-)
-
-@fail_together()
-def meet(how):
-    me = rank()
-    assert all_reduce(torch.tensor([me, 1.0])).tolist() == [world_size() * (world_size() - 1) / 2, world_size()]
-    assert sum_metrics({"a": 0.5, "b": me}) == {"a": 0.5 * world_size(), "b": world_size() * (world_size() - 1) / 2}
-    everyone = [{"rank": r, "text": "\u00e9" * r} for r in range(world_size())]
-    assert gather_json({"rank": me, "text": "\u00e9" * me}) == everyone
-    assert on_main_process(lambda: [me, None]) == [0, None]
-    try:
-        on_main_process(lambda: (_ for _ in ()).throw(UserError("refused")))
-    except UserError as error:
-        assert str(error) == "refused"
-    with warnings.catch_warnings(record=True) as warned:
-        mine = list(share("abcde"))
-        assert mine == [("abcde"[i], 1.0) for i in range(me, 5, world_size())], mine
-        assert list(share("a")) == ([("a", 1.0)] if me == 0 else [])
-    assert len(warned) == (me == 0)
-    if how == "all":
-        raise UserError("bad data")
-    if me == 1:
-        if how == "one":
-            raise UserError("bad luck")
-        if how == "stuck":
-            time.sleep(600)
-    all_reduce(torch.zeros(1))
-
-try:
-    meet(sys.argv[1])
-except UserError as error:
-    print(error, file=sys.stderr)
-    sys.exit(2)
-"""
-
-
 @pytest.mark.parametrize(
     ("how", "line"),
     [
@@ -158,22 +113,19 @@ except UserError as error:
         ("stuck", r"process 0 of 2 waited in vain for another, .* \(it waits 0.05 minutes at most, MOMUS_TIMEOUT\)"),
     ],
 )
-def test_processes_meet_and_the_failure_of_one_is_the_end_of_all(how: str, line: str) -> None:
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", MEETING, how], env={**os.environ, **rank}, stderr=subprocess.PIPE, text=True
-        )
-        for rank in spread.ranks(MOMUS_TIMEOUT="0.05" if how == "stuck" else "2")
-    ]
+def test_processes_meet_and_the_failure_of_one_is_the_end_of_all(tmp_path: Path, how: str, line: str) -> None:
+    ranks = spread.ranks(MOMUS_TIMEOUT="0.05" if how == "stuck" else "2")
+    files = [tmp_path / f"said-{rank}" for rank in range(2)]
+    started = [forked.start(spread.meet_as, own, how, stderr=file) for own, file in zip(ranks, files, strict=True)]
     try:
         if how == "stuck":
-            assert started[0].wait(120) == 2
+            assert forked.finish(started[0]) == 2
             started[1].kill()  # as launchers do
-        printed = "".join(process.communicate(timeout=120)[1] for process in started)
+        statuses = [forked.finish(process) for process in started]
     finally:
         for process in started:
             process.kill()
-    statuses = [process.returncode for process in started]
+    printed = "".join(file.read_text() for file in files)
     assert statuses == [2 * bool(line), -signal.SIGKILL if how == "stuck" else 2 * bool(line)]
     assert printed.count("\n") == bool(line), printed
     assert re.match(line, printed), printed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import io
 import os
 import signal
@@ -25,6 +26,7 @@ def at_call(number: int, ends: str, work: Callable[[], object]) -> bool:
     """
     child = os.fork()
     if child == 0:
+        gc.disable()  # it would copy all memory of the parent
         code = 3
         try:
             made = _break(number, ends)

@@ -5,6 +5,9 @@ import os
 import signal
 import socket
 import sys
+import time
+import warnings
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -15,7 +18,17 @@ from momus.errors import UserError
 from momus.lm.chat import Turn
 from momus.lm.local.engine import LocalEngine
 from momus.lm.models import RewardModel
-from momus.runtime.processes import is_main_process
+from momus.runtime.processes import (
+    all_reduce,
+    fail_together,
+    gather_json,
+    is_main_process,
+    on_main_process,
+    rank,
+    share,
+    sum_metrics,
+    world_size,
+)
 from momus.runtime.runs import Run
 from momus.runtime.settings import LoRA, Setup
 from momus.runtime.sharding import prepare, save
@@ -122,26 +135,66 @@ def ranks(shards: bool = False, processes: int = 2, **env: str) -> list[dict[str
     shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     shared |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **(SHARDS if shards else {}), **env}
     return [
-        {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(processes)}
-        for rank in range(processes)
+        {**shared, "RANK": str(number), "LOCAL_RANK": str(number), "LOCAL_WORLD_SIZE": str(processes)}
+        for number in range(processes)
     ]
 
 
 def start(folder: Path, jobs: list[str], shards: bool = False) -> list[tuple[ForkServerProcess, Path]]:
     """Do jobs by two processes; returns each with the file of what it says."""
     folder.mkdir(parents=True, exist_ok=True)
-    said = [folder / f"said-{rank}" for rank in range(2)]
+    said = [folder / f"said-{number}" for number in range(2)]
     return [
         (forked.start(do_as, own, folder, jobs, stderr=file), file)
         for own, file in zip(ranks(shards), said, strict=True)
     ]
 
 
-def do_as(rank: dict[str, str], folder: Path, jobs: list[str]) -> int:
-    os.environ.update(rank)
+@fail_together()
+def meet(how: str) -> None:
+    """Exchange everything that processes exchange; then all end well, or badly in one of three ways."""
+    me, several = rank(), world_size()
+    assert all_reduce(torch.tensor([me, 1.0])).tolist() == [several * (several - 1) / 2, several]
+    assert sum_metrics({"a": 0.5, "b": me}) == {"a": 0.5 * several, "b": several * (several - 1) / 2}
+    everyone = [{"rank": each, "text": "\u00e9" * each} for each in range(several)]
+    assert gather_json({"rank": me, "text": "\u00e9" * me}) == everyone
+    assert on_main_process(lambda: [me, None]) == [0, None]
+    try:
+        on_main_process(lambda: (_ for _ in ()).throw(UserError("refused")))
+    except UserError as error:
+        assert str(error) == "refused"
+    else:
+        raise AssertionError("what the first process is refused, all are")
+    with warnings.catch_warnings(record=True) as warned:
+        mine = list(share("abcde"))
+        assert mine == [("abcde"[each], 1.0) for each in range(me, 5, several)], mine
+        assert list(share("a")) == ([("a", 1.0)] if me == 0 else [])
+    assert len(warned) == (me == 0)
+    if how == "all":
+        raise UserError("bad data")
+    if me == 1:
+        if how == "one":
+            raise UserError("bad luck")
+        if how == "stuck":
+            time.sleep(600)
+    all_reduce(torch.zeros(1))
+
+
+def do_as(own: dict[str, str], folder: Path, jobs: list[str]) -> int:
+    """Do jobs as one of several processes."""
+    return _as(own, lambda: do(folder, jobs))
+
+
+def meet_as(own: dict[str, str], how: str) -> int:
+    """Meet the others as one of several processes."""
+    return _as(own, lambda: meet(how))
+
+
+def _as(own: dict[str, str], work: Callable[[], None]) -> int:
+    os.environ.update(own)
     torch.set_num_threads(1)
     try:
-        do(folder, jobs)
+        work()
     except UserError as error:  # as the command line does
         print(error, file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from momus.cli import main
 from momus.records import Tamper, Task, read_jsonl
 from momus.sandbox import NoCageError, require_cage
+from momus.tamper import differential
 from momus.tamper.differential import Case, Counts, changed_lines, make_a_difference, without_equivalent
 
 TOTAL = "def total(values):\n    result = 0\n    for value in values:\n        result += value\n    return result\n"
@@ -72,13 +73,12 @@ def test_calls_tell_what_makes_a_difference_from_what_does_not(cage):
         "1/0\n",
     ],
 )
-def test_nothing_is_said_of_functions_that_cannot_be_driven(cage, body):
+def test_nothing_is_said_of_functions_that_cannot_be_driven(cage, body, monkeypatch):
+    monkeypatch.setattr(differential, "SECONDS", 3)
     number = body.rindex("0")
     tampered = f"{body[:number]}00{body[number + 1 :]}"
-    assert make_a_difference([Case(body, (tampered,)), Case(TOTAL, (replaced(TOTAL, "= 0", "= 1"),))]) == [
-        [None],
-        [True],
-    ]
+    cases = [Case(body, (tampered,)), Case(TOTAL, (replaced(TOTAL, "= 0", "= 1"),))]
+    assert make_a_difference(cases, calls=20) == [[None], [True]]
 
 
 def test_bugs_that_no_call_shows_are_replaced_or_left_out(cage):

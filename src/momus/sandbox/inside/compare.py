@@ -24,8 +24,12 @@ from collections.abc import Callable
 from typing import Any
 
 SECONDS_A_CALL = 0.2
+TOO_LONG = "too long"
+"""What a call did that was ended."""
 TRIALS = 800
 """Combinations of kinds of arguments that are tried, to see which a function takes."""
+WAITS = 20
+"""Calls that take too long among them, after which no more are tried: 800 would take minutes."""
 ENOUGH = 10
 """Calls that return and reach the changed lines: with fewer, nothing is said."""
 WORDS = [
@@ -127,7 +131,7 @@ def called(function: Any, arguments: list[Any]) -> tuple[bool, str]:
             after = shown(arguments)
             return True, f"{shown(result)} {'' if after == before else after} {printed.getvalue()!r}"
     except TooLongError:
-        return False, "too long"
+        return False, TOO_LONG
     except BaseException as error:
         return False, f"raises {type(error).__name__} {shown(arguments)}"
     finally:
@@ -165,10 +169,15 @@ def arguments_of(function: Any, calls: int, rng: random.Random) -> list[list[Any
     known = drawers(function)
     least = sum(p.default is p.empty for p in list(inspect.signature(function).parameters.values())[: len(known)])
     taken: list[list[Draw]] = []
+    waits = 0
     for _ in range(TRIALS if known else 0):
         kinds = [rng.choice(draws) for draws in known[: rng.randint(least, len(known))]]
-        if called(function, [draw(rng) for draw in kinds])[0]:
+        returned, outcome = called(function, [draw(rng) for draw in kinds])
+        if returned:
             taken.append(kinds)
+        waits += outcome == TOO_LONG
+        if waits == WAITS:
+            break
     return [[draw(rng) for draw in rng.choice(taken)] for _ in range(calls)] if taken else []
 
 

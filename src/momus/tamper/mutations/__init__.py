@@ -1,4 +1,4 @@
-"""The kinds of bug, one family a file; importing this package registers them all."""
+"""The kinds of bug, one family a file; importing this package registers them all: a new file is named here."""
 
 from momus.tamper.mutations import (
     blocks,
