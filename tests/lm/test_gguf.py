@@ -38,8 +38,11 @@ def greedy(model: Any, tokenizer: Any) -> str:
     return engine.sample([engine.encode(TEXT, bos=True)], key=0, max_tokens=24, temperature=0.0)[0][0].text
 
 
-def test_model_of_a_gguf_file_writes_what_the_model_in_it_does(model: Any, file: Path) -> None:
+def test_model_of_a_gguf_file_writes_what_the_model_in_it_does(
+    model: Any, file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     loaded, tokenizer = load_causal_lm(file), load_tokenizer(file)
+    assert "%|" not in capfd.readouterr().err, "a progress bar"
     assert loaded.dtype == torch.float32 and not loaded.training
     assert greedy(loaded, tokenizer) == greedy(model, tiny_tokenizer()) != ""
 

@@ -190,7 +190,10 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, revisio
     name, options = pretrained(path)
     held = _count_weights(Path(path)) if Path(path).is_dir() else None
     if options:
+        from transformers import modeling_gguf_pytorch_utils as unpacking
+
         check_memory(Path(path), dtype.itemsize)
+        unpacking.tqdm = lambda tensors, **_: tensors  # a progress bar that listens to nobody
         options["quantization_config"] = GgufConfig(dequantize=True)  # packed weights could not be trained or saved
     if revision is not None:
         options["revision"] = revision
