@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from momus.cli import main
 from momus.critics.calibration import Calibration, read_calibration, without_disliked
-from momus.critics.open import SHIPPED
+from momus.critics.critic import SHIPPED
 from momus.errors import UserError
 from momus.review.decisions import Decision, write_decisions
 

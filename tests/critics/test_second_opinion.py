@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from momus.critics.critic import innermost
 from momus.critics.prompted import PromptedCritic
-from momus.critics.refine import Refinement, RememberingCritic, contenders, innermost, second_opinion_of
+from momus.critics.refine import Refinement, RememberingCritic, contenders, second_opinion_of
 from momus.critics.scores.open import ScoreSource
 from momus.critics.second_opinion import SILENT, SecondOpinionCritic
 from momus.lm.chats.protocol import Answer

@@ -1,16 +1,23 @@
 """Reviews that are kept: nothing is read twice, and nothing is taken for what it is not."""
 
+import ast
 import json
 import os
 import subprocess
 import sys
 
+import pytest
+
 from momus.cli import main
+from momus.errors import UserError
 from momus.lm.chats.cache import AnswerCache, default_path
-from momus.review.cache import Kept, KeptCritic, KeptReviews, review_kept
-from momus.review.files import source_of
+from momus.review import files
+from momus.review.cache import Kept, KeptChecks, KeptCritic, KeptReviews, review_kept
+from momus.review.files import read_source, source_of
+from momus.review.languages import outline
 from momus.review.opened_later import open_later
 from momus.review.reviewer import Target, review_targets
+from momus.review.units import units
 from support.reviewing import CODE, MarkingCritic
 
 
@@ -67,6 +74,32 @@ def test_reviews_are_kept_whole():
     files = KeptReviews(kept(), critic.identity(), 0.5, None)
     target = Target(source_of(CODE + "\n\ndef long():\n" + "    x = 1\n" * 200, "m.py"), "m.py")
     assert files.get([target]) == {"m.py": review}
+
+
+def test_an_unchanged_file_is_not_parsed_again_and_what_does_not_parse_is_refused_each_time(tmp_path, monkeypatch):
+    path, parsed, parse = tmp_path / "m.py", [], ast.parse
+    monkeypatch.setattr("ast.parse", lambda text, *more, **named: parsed.append(text) or parse(text, *more, **named))
+    for text in (CODE, CODE, CODE.replace("+ 1", "+ 2"), CODE):
+        path.write_text(text)
+        source = read_source(path, check=KeptChecks(kept()).check)
+    assert len(parsed) == 2 and len(list(units(source))) == 2 and len(parsed) == 3
+    path.write_text("def f(:\n")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"m\.py:1: syntax error"):
+            read_source(path, check=KeptChecks(kept()).check)
+    path.write_text(CODE)
+    monkeypatch.setattr("sys.version_info", (9, 9, 9))
+    read_source(path, check=KeptChecks(kept()).check)
+    assert len(parsed) == 6
+
+
+def test_a_file_of_another_language_is_outlined_once(tmp_path, monkeypatch):
+    path, read = tmp_path / "m.js", []
+    path.write_text("function f(x) {\n  return x;\n}\n")
+    monkeypatch.setattr(files, "read_outline", lambda *_: read.append(1) or outline.read_outline(*_))
+    sources = [read_source(path, other_languages=True, check=KeptChecks(kept()).check) for _ in range(3)]
+    assert len(read) == 1 and {source.language for source in sources} == {"JavaScript"}
+    assert [unit.name for unit in units(sources[2])] == ["f"] and len(read) == 2
 
 
 def test_a_trained_critic_is_opened_only_to_read(tmp_path):

@@ -1,9 +1,12 @@
 """Findings: their places, what is proposed in place of their code, and of every line whether it was read."""
 
+import ast
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from momus.review.files import source_of
+from momus.review.files import read_source, source_of
 from momus.review.findings import Coverage, Lines, Unread, Why, join_lines
 from momus.review.result import FileLines, Manifest, Outcome, Review
 from momus.review.reviewer import Target, review_targets
@@ -116,9 +119,54 @@ def test_numbers_are_joined():
 
 
 def test_a_whole_line_that_is_proposed_is_a_replacement():
-    code = "def f(x):\n    y = x - 1\n    if y > 0:\n        return y\n    return 0\n"
-    assert propose("Should be `y = x + 1`: off by two.", code, 2, 2) == "    y = x + 1"
-    assert propose("This should be changed to `if y >= 0`.", code, 3, 3) == "    if y >= 0:"
+    source = source_of("def f(x):\n    y = x - 1\n    if y > 0:\n        return y\n    return 0\n")
+    assert propose("Should be `y = x + 1`: off by two.", source, 2, 2) == "    y = x + 1"
+    assert propose("This should be changed to `if y >= 0`.", source, 3, 3) == "    if y >= 0:"
     for text in ("Should be `y = x - 1`.", "Should be `x`.", "Should be `y = x + (`.", "Fails.", "Should be `pass`."):
-        assert propose(text, code, 2, 2) is None
-    assert propose("Should be `y = x + 1`.", code, 2, 3) is None
+        assert propose(text, source, 2, 2) is None
+    assert propose("Should be `y = x + 1`.", source, 2, 3) is None
+
+
+JAVASCRIPT = "function f(x) {\n  return x - 1;\n}\n"
+GO = "package m\n\nfunc F(x int) bool {\n\tif x > 0 {\n\t\treturn true\n\t}\n\treturn false\n}\n"
+RUST = "fn f(x: i32) -> i32 {\n    let y = x - 1;\n    y\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "line", "proposal", "replacement"),
+    [
+        ("m.js", JAVASCRIPT, 2, "return x + 1", "  return x + 1;"),
+        ("m.js", JAVASCRIPT, 2, "return x + (1", None),
+        ("m.go", GO, 4, "if x >= 0", "\tif x >= 0 {"),
+        ("m.rs", RUST, 2, "let y = x + 1", "    let y = x + 1;"),
+        ("m.rs", RUST, 2, "let y = x + {", None),
+        ("m.py", "f(\n    x * 7,\n    b=2,\n)\n", 2, "x * 8", "    x * 8,"),
+        ("m.py", "class A:\n    @d(1)\n    def f(self): return 1\n", 2, "@d(2)", "    @d(2)"),
+        ("m.py", "x = 1\ny = '''\n'''\n", 1, "x = '''1", None),
+    ],
+)
+def test_proposals_fit_the_language_and_the_end_of_the_line(tmp_path, name, code, line, proposal, replacement):
+    (tmp_path / name).write_text(code)
+    source = read_source(tmp_path / name, other_languages=True)
+    assert propose(f"Should be `{proposal}`.", source, line, line) == replacement
+
+
+@given(st.data())
+def test_what_fits_its_statement_fits_the_file(data):
+    lines = CODE.split("\n")
+    line = data.draw(st.sampled_from([n for n, text in enumerate(lines, 1) if text.strip()]))
+    old = lines[line - 1].strip()
+    place = data.draw(st.integers(1, len(old)))
+    new = old[:place] + data.draw(st.sampled_from(["", "(", ")", ":", " #", '"""', " + 1", "\\"])) + old[place:]
+    replacement = propose(f"Should be ``{new}``.", source_of(CODE), line, line)
+    if replacement is not None:
+        ast.parse("\n".join([*lines[: line - 1], replacement, *lines[line:]]))
+
+
+def test_a_file_is_parsed_once_whatever_is_proposed(monkeypatch):
+    parsed, parse = [], ast.parse
+    monkeypatch.setattr("ast.parse", lambda text, *more, **named: parsed.append(text) or parse(text, *more, **named))
+    source = source_of(CODE * 50)
+    for line in range(1, source.text.count("\n") + 1):
+        propose("Should be `return x + 1`.", source, line, line)
+    assert len(parsed) > 50 and sum(map(len, parsed)) < 2 * len(source.text) + len(parsed) * 200

@@ -120,8 +120,8 @@ def test_what_a_file_runs_outside_its_functions_is_a_unit_of_its_own(tmp_path):
 
 
 def test_a_file_of_stubs_is_not_reported_as_free_of_problems(tmp_path, capsys):
-    print_review(FileReview(tmp_path / "m.py", (), units=0), Console(width=200))
-    assert "Nothing in it to review" in capsys.readouterr().out
+    print_summary(Review((FileReview(tmp_path / "m.py", (), units=0),)), Console(width=200))
+    assert capsys.readouterr().out == "Nothing to review: no code but definitions that do nothing yet.\n"
 
 
 def test_a_file_whose_error_says_empty_is_not_passed_over_in_silence(tmp_path):
@@ -342,12 +342,15 @@ def test_the_terminal_shows_place_quote_and_comment_and_no_escapes(tmp_path):
     assert "1 comment on 2 functions in 1 file." in text
 
 
-def test_no_problems_found_is_printed(tmp_path):
-    path = tmp_path / "code.py"
-    path.write_text("x = 1\n")
-    out = io.StringIO()
-    print_review(_reviews([path], LineCritic("absent"))[0], Console(file=out, width=200))
-    assert "No problems found." in out.getvalue()
+def test_of_clean_files_one_line_says_how_many_were_read(tmp_path):
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text("x = 1\n")
+    out, reviews = io.StringIO(), _reviews([tmp_path], LineCritic("absent"))
+    console = Console(file=out, width=200)
+    for review in reviews:
+        print_review(review, console)
+    print_summary(Review(tuple(reviews)), console)
+    assert out.getvalue() == "No problems found in 2 functions in 2 files.\n"
 
 
 def test_json_is_versioned_and_complete(tmp_path):

@@ -66,7 +66,7 @@ def command(
     from momus.files import write_text
     from momus.review.answers import ALL_WITH_A_BUG, SHARES, task_to_read
     from momus.review.answers import answers as gather
-    from momus.review.formats.text import print_calibration, print_skipped
+    from momus.review.formats.text import print_skipped
 
     if answers < 2:
         raise UserError(f"--answers {answers}: must be at least 2")
@@ -99,8 +99,8 @@ def command(
         curves[-1] = _raised(curves[-1], feedback)
     write_text(out, curves[-1].model_dump_json(indent=1) + "\n")
     if len(curves) > 1:
-        print_calibration(curves[0], Console(), "Without the second opinion: ")
-    print_calibration(curves[-1], Console(), "With it: " if len(curves) > 1 else "")
+        _print(curves[0], Console(), "Without the second opinion: ")
+    _print(curves[-1], Console(), "With it: " if len(curves) > 1 else "")
     console.print(f"The operating points are in {out}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
@@ -117,13 +117,12 @@ def _raise_measured(measured: Path, feedback: Path | None, out: Path) -> int:
     from momus.critics.calibration import read_calibration
     from momus.errors import UserError
     from momus.files import write_text
-    from momus.review.formats.text import print_calibration
 
     if feedback is None:
         raise UserError(f"--measured {measured}: name the decisions with --feedback")
     curve = _raised(read_calibration(measured), feedback)
     write_text(out, curve.model_dump_json(indent=1) + "\n")
-    print_calibration(curve, Console())
+    _print(curve, Console())
     say(f"The operating points are in {out}")
     return 0
 
@@ -185,3 +184,31 @@ def _measure(
                 )
             )
     return curves, unanswered
+
+
+def _print(calibration: Calibration, console: Console, which: str = "") -> None:
+    """Print a dial's operating points, one for each number of false alarms; 95% intervals from resampling tasks.
+
+    Args:
+        calibration: What was measured.
+        console: Where.
+        which: What begins the title, of several.
+    """
+    from rich.table import Table
+
+    from momus.critics.calibration import format_interval
+    from momus.terminal import visible_line
+
+    bugs = "inserted bugs" if calibration.inserted else "bugs"
+    what = "change" if calibration.changes else "answer"
+    answers, inserted = calibration.answers, calibration.bugs
+    table = Table(
+        title=f"{which}{answers} {what}{'s' * (answers != 1)}, {calibration.clean} clean, "
+        f"{inserted} bug{'s' * (inserted != 1)}",
+        caption=f"Measured on {visible_line(calibration.data)}. In parentheses 95% intervals.",
+    )
+    for name in ("setting", f"false comments per clean {what}", f"{bugs} caught", f"comments per {what}"):
+        table.add_column(name, justify="right")
+    for point in calibration.points:
+        table.add_row(f"{point.setting:.3g}", *map(format_interval, (point.false_alarms, point.caught, point.comments)))
+    console.print(table)

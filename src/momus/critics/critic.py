@@ -8,11 +8,11 @@ than using one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from momus.critique import Comment, Critique, lines_of
 from momus.records import Task
-from momus.search.fsbs import choose_best, find_ties, take_midpoints
 from momus.search.majority import merge_by_majority
 from momus.search.result import SearchResult
 
@@ -29,6 +29,10 @@ class Dial(Protocol):
 
 CONFIDENCE = 0.75
 """The setting of a dial where nobody asks for another: quiet rather than complete (calibration.json)."""
+
+
+SHIPPED = Path(__file__).with_name("calibration.json")
+"""What was measured of the critic that ships with Momus."""
 
 
 def usual_setting(dial: Dial) -> float:
@@ -74,6 +78,13 @@ class CriticAround:
         return self.critic.fits(task)
 
 
+def innermost(critic: Critic) -> Critic:
+    """Return the critic that writes, inside of all that comes after it."""
+    while isinstance(critic, CriticAround):
+        critic = critic.critic
+    return critic
+
+
 class AgreementDial:
     """Keeps comments on the lines that enough critiques agree on; the setting is the share, from 0 to 1."""
 
@@ -92,10 +103,14 @@ class LengthDial:
 
     def choose(self, written: SearchResult, answer: str, setting: float) -> Critique:
         """Return the critique with the best score, every highlight adding `setting` to it."""
+        from momus.search.fsbs import choose_best
+
         return choose_best(written, setting).critique if written.candidates else Critique()
 
     def settings(self, written: SearchResult) -> Iterable[float]:
         """Return one modifier between any two at which the choice changes, and one beyond each end; 0 for no choice."""
+        from momus.search.fsbs import find_ties, take_midpoints
+
         return take_midpoints(find_ties(written)) if len(written.candidates) > 1 else (0.0,)
 
 

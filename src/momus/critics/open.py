@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from momus.critics.calibration import describe_promise, read_calibration
-from momus.critics.critic import Critic, usual_setting
+from momus.critics.critic import SHIPPED, Critic, usual_setting
 from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critics.refine import Refinement, refine
 from momus.critics.small import ADAPTER, another_model, say_what_is_fetched
@@ -24,9 +24,6 @@ from momus.search.result import RewardSource
 
 Precision = Literal["fp32", "bf16"]
 CriticKind = Literal["trained", "prompted"]
-
-SHIPPED = Path(__file__).with_name("calibration.json")
-"""What was measured of the shipped critic."""
 
 
 def open_critic(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from momus.critics.critic import Critic, CriticAround, Dial, LengthDial
+from momus.critics.critic import Critic, CriticAround, Dial, LengthDial, innermost
 from momus.critics.prompted import PromptedCritic
 from momus.critics.scores.critic import ScoredCritic
 from momus.critics.scores.open import ScoreSource, open_score
@@ -150,13 +150,6 @@ class SaidCritic:
     def identity(self) -> Mapping[str, Any]:
         """Return the kind; who wrote is known elsewhere."""
         return {"kind": "said"}
-
-
-def innermost(critic: Critic) -> Critic:
-    """Return the critic that writes, inside of all that comes after it."""
-    while isinstance(critic, ScoredCritic | SecondOpinionCritic | RememberingCritic):
-        critic = critic.critic
-    return critic
 
 
 def second_opinion_of(critic: Critic) -> SecondOpinionCritic | None:

@@ -1,14 +1,15 @@
 """Reviews that are kept: equal bytes, critic and settings give equal findings, without reading anything again.
 
-Two things are kept in the cache of answers (`momus.lm.chats.cache`): what came of a whole file at a setting, and what a
-critic wrote about one function, which serves wherever that function is and at every setting. What a review failed to
-read is not kept. A model that chats has its answers kept there by itself.
+Three things are kept in the cache of answers (`momus.lm.chats.cache`): that a file parses, what came of a whole file at
+a setting, and what a critic wrote about one function, which serves wherever that function is and at every setting. What
+a review failed to read is not kept. A model that chats has its answers kept there by itself.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,6 +22,7 @@ from momus.critics.critic import Critic, Dial
 from momus.lm.chats.cache import AnswerCache
 from momus.lm.chats.protocol import Answer
 from momus.records import Task
+from momus.review.files import Source
 from momus.review.findings import FileReview
 from momus.review.reviewer import Target, review_targets
 from momus.search.result import SearchResult
@@ -54,6 +56,31 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class KeptChecks:
+    """Which texts parse, so that an unchanged file is parsed only when its tree is asked for.
+
+    Attributes:
+        kept: Where that is kept; None keeps nothing.
+    """
+
+    kept: Kept | None
+
+    def check(self, source: Source) -> None:
+        """Parse a source that did not parse before.
+
+        Raises:
+            UserError: It does not parse.
+        """
+        if self.kept is None:
+            source.check()
+            return
+        key = digest("parses", source.language, sys.version_info[:3], _digest_of(source))
+        if not self.kept.get([key]):
+            source.check()
+            self.kept.put({key: ""})
+
+
+@dataclass(frozen=True)
 class KeptReviews:
     """What came of whole files, by their text, the critic, its setting and the limit of comments."""
 
@@ -77,9 +104,8 @@ class KeptReviews:
 
     def _key(self, target: Target) -> str:
         lines = None if target.changed is None else [sorted(target.changed), sorted(target.beside_removed)]
-        text = hashlib.sha256(target.source.text.encode("utf-8", "surrogatepass")).hexdigest()
         dial = [dict(self.critic), self.setting, self.max_comments]
-        return digest("file", target.name, str(target.source.path.suffix), text, lines, dial)
+        return digest("file", target.name, str(target.source.path.suffix), _digest_of(target.source), lines, dial)
 
 
 def review_kept(
@@ -146,6 +172,10 @@ class KeptCritic:
     def identity(self) -> Mapping[str, Any]:
         """Return what identifies the critic."""
         return self._critic.identity()
+
+
+def _digest_of(source: Source) -> str:
+    return hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @cache

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from momus.critics.critic import Critic
+from momus.critics.critic import Critic, innermost
 from momus.critics.prompted import PromptedCritic
-from momus.critics.refine import innermost
 from momus.lm.chats.protocol import Question, without_thinking
 from momus.lm.chats.reading import json_values
 from momus.match.ask import fenced

@@ -11,13 +11,14 @@ import re
 import stat
 import tokenize
 import warnings
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from functools import cached_property
 from pathlib import Path
 
 from momus.errors import UserError
-from momus.review.languages.grammars import SUFFIXES, is_installed, language_of
+from momus.review.languages.grammars import SUFFIXES, Language, is_installed, language_of
 from momus.review.languages.outline import Outline, read_outline
 from momus.review.syntax import explain
 
@@ -33,23 +34,40 @@ _SCRIPT = re.compile(rb"#!.*(python|pypy|uv run)")
 
 @dataclass(frozen=True)
 class Source:
-    """A file that parses: its text with plain newlines, its syntax tree, and how its bytes are made of the text.
+    """A file: its text with plain newlines, how its bytes are made of the text, and what is in it.
 
-    `endings` are the ends of its lines as they are in the file, the last one "" where no newline is at its end. In
-    other languages than Python the syntax tree is empty and `outline` says what is in the file.
+    `endings` are the ends of its lines as they are in the file, the last one "" where no newline is at its end. It is
+    parsed when that is first asked for, and was once before: what does not parse is refused where it is read.
     """
 
     path: Path
     text: str
-    tree: ast.Module
     encoding: str = "utf-8"
     endings: tuple[str, ...] = ()
-    outline: Outline | None = None
+    grammar: Language | None = None
 
     @property
     def language(self) -> str:
         """The name of the language that the file is in."""
-        return self.outline.language if self.outline else "Python"
+        return self.grammar.name if self.grammar else "Python"
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """The syntax tree of Python; in other languages an empty one."""
+        return ast.Module([], []) if self.grammar else _parse(self.path, self.text)
+
+    @cached_property
+    def outline(self) -> Outline | None:
+        """What is in a file of another language than Python."""
+        return read_outline(self.grammar, self.text, str(self.path)) if self.grammar else None
+
+    def check(self) -> None:
+        """Parse it.
+
+        Raises:
+            UserError: It does not parse.
+        """
+        _ = self.outline or self.tree
 
     def encode(self, text: str) -> bytes:
         """Return the bytes of the file with `text` in place of its own: other lines keep their ends, BOM and encoding.
@@ -78,7 +96,9 @@ class Skipped:
     by_design: bool = False
 
 
-def read_sources(paths: Sequence[Path], *, other_languages: bool = False) -> tuple[list[Source], list[Skipped]]:
+def read_sources(
+    paths: Sequence[Path], *, other_languages: bool = False, check: Callable[[Source], None] = Source.check
+) -> tuple[list[Source], list[Skipped]]:
     """Read the files named, and all `.py` files of the directories named, each once and in a stable order.
 
     Hidden, cache, build, dependency and virtual-environment directories are passed over, and so are empty
@@ -87,6 +107,7 @@ def read_sources(paths: Sequence[Path], *, other_languages: bool = False) -> tup
     Args:
         paths: Files and directories.
         other_languages: Read files in other languages too; in directories where their grammars are installed.
+        check: Refuses a source that does not parse.
 
     Returns:
         The sources, and what was met in directories that cannot be read or reviewed.
@@ -115,7 +136,7 @@ def read_sources(paths: Sequence[Path], *, other_languages: bool = False) -> tup
                 continue
             seen.add(real)
             try:
-                sources.append(read_source(path, other_languages=other_languages))
+                sources.append(read_source(path, other_languages=other_languages, check=check))
             except UserError as error:
                 if not inside:
                     raise
@@ -127,18 +148,21 @@ def read_sources(paths: Sequence[Path], *, other_languages: bool = False) -> tup
     return sources, skipped
 
 
-def read_source(path: Path, *, other_languages: bool = False) -> Source:
+def read_source(path: Path, *, other_languages: bool = False, check: Callable[[Source], None] = Source.check) -> Source:
     """Read and parse one file, honouring its encoding declaration (PEP 263).
 
     Args:
         path: The file.
         other_languages: Whether it may be in another language than Python, by its name.
+        check: Refuses a source that does not parse.
 
     Raises:
         UserError: It is missing, not a regular file, empty, too large, not text, not Python 3, or in a language whose
             grammar is not installed.
     """
-    return source_of_bytes(path, read_file(path), other_languages=other_languages)
+    source = _decoded(path, read_file(path), other_languages)
+    check(source)
+    return source
 
 
 def source_of_bytes(path: Path, data: bytes, *, other_languages: bool = False) -> Source:
@@ -147,15 +171,9 @@ def source_of_bytes(path: Path, data: bytes, *, other_languages: bool = False) -
     Raises:
         UserError: They are empty, too large, not text, not Python 3, or in a language whose grammar is not installed.
     """
-    if len(data) > MAX_BYTES:
-        raise _too_large(path, len(data))
-    if other_languages and language_of(path):
-        return _outlined(path, *_decode(path, data, _utf_8(data)))
-    if path.suffix.lower() == ".ipynb":
-        raise UserError(f"{path}: a notebook: make it a script with jupyter nbconvert --to script")
-    if path.suffix.lower() not in _SUFFIXES and not _SCRIPT.match(data):
-        raise UserError(f"{path}: not Python by its name (.py, .pyi, .pyw) or its first line (#! and python)")
-    return _parsed(path, *_decode(path, data, None))
+    source = _decoded(path, data, other_languages)
+    source.check()
+    return source
 
 
 def is_code(path: Path, data: bytes = b"") -> bool:
@@ -177,36 +195,41 @@ def source_of(code: str, name: str = "code.py") -> Source:
         data = code.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UserError(f"{name}: not text: {error.reason}") from error
-    return _parsed(Path(name), *_decode(Path(name), data, None))
+    source = _decode(Path(name), data, None)
+    source.check()
+    return source
 
 
-def _outlined(path: Path, text: str, encoding: str, endings: tuple[str, ...]) -> Source:
-    language = language_of(path, text)
-    assert language is not None
-    if not is_installed():
-        raise UserError(f"{path}: reading {language.name} needs its grammar: pip install 'momus[review]'")
-    if not text.strip():
-        raise UserError(f"{path}: {_EMPTY}")
-    outline = read_outline(language, text, str(path))
-    return Source(path, text, ast.Module([], []), encoding, endings, outline)
+def _decoded(path: Path, data: bytes, other_languages: bool) -> Source:
+    if len(data) > MAX_BYTES:
+        raise _too_large(path, len(data))
+    if other_languages and language_of(path):
+        source = _decode(path, data, _utf_8(data))
+        grammar = language_of(path, source.text)
+        assert grammar is not None
+        if not is_installed():
+            raise UserError(f"{path}: reading {grammar.name} needs its grammar: pip install 'momus[review]'")
+        return replace(source, grammar=grammar)
+    if path.suffix.lower() == ".ipynb":
+        raise UserError(f"{path}: a notebook: make it a script with jupyter nbconvert --to script")
+    if path.suffix.lower() not in _SUFFIXES and not _SCRIPT.match(data):
+        raise UserError(f"{path}: not Python by its name (.py, .pyi, .pyw) or its first line (#! and python)")
+    return _decode(path, data, None)
 
 
 def _utf_8(data: bytes) -> str:
     return "utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-8"
 
 
-def _parsed(path: Path, text: str, encoding: str, endings: tuple[str, ...]) -> Source:
-    if not text.strip():
-        raise UserError(f"{path}: {_EMPTY}")
+def _parse(path: Path, text: str) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes and the like are the author's business
-            tree = ast.parse(text)
+            return ast.parse(text)
     except SyntaxError as error:
         raise UserError(f"{path}:{error.lineno or 1}: {explain(error, text)}") from error
     except (RecursionError, MemoryError, ValueError) as error:
         raise UserError(f"{path}: too deeply nested to parse") from error
-    return Source(path, text, tree, encoding, endings)
 
 
 def spelled(path: Path) -> str:
@@ -296,8 +319,8 @@ def _encoded(text: str, encoding: str) -> bytes:
         return b""
 
 
-def _decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, str, tuple[str, ...]]:
-    """Return the text with plain newlines, its encoding (a byte-order mark counts) and how its lines end."""
+def _decode(path: Path, data: bytes, encoding: str | None) -> Source:
+    """Return a file with its text, its encoding (a byte-order mark counts) and how its lines end."""
     if b"\0" in data:
         raise UserError(f"{path}: a binary file, not {'Python ' if encoding is None else ''}source")
     try:
@@ -306,12 +329,6 @@ def _decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, str, tu
         decoded = data.decode(encoding)
         if _encoded(decoded, encoding) != data:
             raise UserError(f"{path}: {encoding[:40]} does not give the file's bytes back: convert it to UTF-8")
-        lines = io.StringIO(decoded, newline="").readlines()
-        texts = [line.rstrip("\r\n") for line in lines]
-        endings = [line[len(text) :] for line, text in zip(lines, texts, strict=True)]
-        last = [""] if not endings or endings[-1] else []  # what follows the last newline is a line as well
-        text = "".join(line + "\n" * bool(end) for line, end in zip(texts, endings, strict=True))
-        return text, encoding, (*endings, *last)
     except (SyntaxError, LookupError) as error:
         raise UserError(f"{path}: {str(error)[:200]}") from error  # which has the encoding's name, of any length
     except UnicodeDecodeError as error:
@@ -321,3 +338,18 @@ def _decode(path: Path, data: bytes, encoding: str | None) -> tuple[str, str, tu
         ) from error
     except UnicodeError as error:  # "punycode" and its like, which are no encodings of files
         raise UserError(f"{path}: not {str(encoding)[:40]} text; declare its encoding, or convert it") from error
+    text, endings = _plain_newlines(decoded)
+    if not text.strip():
+        raise UserError(f"{path}: {_EMPTY}")
+    return Source(path, text, encoding, endings)
+
+
+def _plain_newlines(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return a text whose lines all end with a newline, and how they end in it."""
+    if "\r" not in text:
+        return text, ("\n",) * text.count("\n") + ("",)
+    lines = io.StringIO(text, newline="").readlines()
+    texts = [line.rstrip("\r\n") for line in lines]
+    endings = [line[len(text) :] for line, text in zip(lines, texts, strict=True)]
+    last = [""] if endings[-1] else []  # what follows the last newline is a line as well
+    return "".join(line + "\n" * bool(end) for line, end in zip(texts, endings, strict=True)), (*endings, *last)

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from momus.critics.critic import Critic, confidence_of, usual_setting
+from momus.critics.critic import Critic, confidence_of, innermost, usual_setting
 from momus.critics.prompted import PromptedCritic
-from momus.critics.refine import innermost
 from momus.critics.vacuous import drop_vacuous, is_vacuous
 from momus.critique import Critique, lines_of
 from momus.errors import UserError
@@ -281,7 +280,7 @@ class _Work:
                 text=comment.text,
                 severity=comment.severity,
                 confidence=confidence,
-                replacement=propose(comment.text, self.target.source.text, line, end_line),
+                replacement=propose(comment.text, self.target.source, line, end_line),
             )
 
     def _coverage(self) -> Coverage:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 from momus.critics.critic import Critic
 from momus.errors import UserError
 from momus.review.changes.change import Change
-from momus.review.files import Skipped, read_file, read_sources, spelled
+from momus.review.files import Skipped, Source, read_file, read_sources, spelled
 from momus.review.findings import Coverage, Lines, Unread, Why, join_lines
 from momus.review.result import FileLines
 from momus.review.reviewer import Target, leave_out_unreadable
 
 
-def whole_files(paths: Sequence[Path], root: Path) -> Change:
+def whole_files(paths: Sequence[Path], root: Path, check: Callable[[Source], None] = Source.check) -> Change:
     """Return files, and the files of directories, all of whose lines are under review; see `read_sources`."""
-    sources, skipped = read_sources(paths, other_languages=True)
+    sources, skipped = read_sources(paths, other_languages=True, check=check)
     change = Change(root, skipped=skipped)
     change.targets = [Target(source, name_of(source.path, root)) for source in sources]
     change.unread = [_unread(file, root) for file in skipped if not (file.is_directory or file.by_design)]

@@ -7,36 +7,72 @@ import re
 import warnings
 from difflib import SequenceMatcher
 
+from momus.errors import UserError
+from momus.review.files import Source
+from momus.review.languages.outline import read_outline
+
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
 _PROPOSED = re.compile(
     r"\b(?:should|must) be(?: changed to| replaced (?:by|with))?:?\s+(`{1,8}+)([^`\n]+)\1(?!`)", re.IGNORECASE
 )
 _ALIKE = 0.5
 """How much of a line a proposal must repeat, to be of all of the line and not of an expression in it."""
+_ENDS = (":", ";", ",", " {")
+"""What a line may end with that a proposal leaves out."""
 
 
-def propose(text: str, source: str, line: int, end_line: int) -> str | None:
+def propose(text: str, source: Source, line: int, end_line: int) -> str | None:
     """Return the line proposed by a comment ("Should be `x += 1`."), indented as the one it replaces; None without.
 
     Args:
         text: The comment.
-        source: The file, Python.
+        source: The file.
         line: The first line that the comment is about, from 1.
         end_line: The last one: of several lines nothing can be proposed this way.
     """
     proposed = _PROPOSED.search(text)
     if proposed is None or line != end_line:
         return None
-    lines = source.split("\n")
-    old = lines[line - 1]
+    old = source.text.split("\n")[line - 1]
     code, before = proposed[2].strip(), old.strip()
-    if before.endswith(":") and not code.endswith(":"):
-        code += ":"
+    code += next((end for end in _ENDS if before.endswith(end) and not code.endswith(end.strip())), "")
     if code == before or SequenceMatcher(None, before, code, autojunk=False).ratio() < _ALIKE:
         return None
     if before.split("(")[0].split(" ")[0] != code.split("(")[0].split(" ")[0]:  # `return x` is not replaced by `x`
         return None
     new = old[: len(old) - len(old.lstrip())] + code
-    return new if _parses("\n".join([*lines[: line - 1], new, *lines[line:]])) else None
+    return new if _fits(new, source, line) else None
+
+
+def _fits(new: str, source: Source, line: int) -> bool:
+    """Return whether a file parses as well with another line; of Python only the statement around it is parsed."""
+    lines = source.text.split("\n")
+    if source.grammar is not None:
+        try:
+            text = "\n".join([*lines[: line - 1], new, *lines[line:]])
+            outline = read_outline(source.grammar, text, str(source.path))
+        except UserError:
+            return False
+        known = source.outline
+        return known is not None and (outline.definitions, outline.unread) == (known.definitions, known.unread)
+    first, last = _statement_around(source.tree, line)
+    statement = [*lines[first - 1 : line - 1], new, *lines[line:last]]
+    return _parses("\n".join(["if True:" if statement[0][:1].isspace() else "", *statement]))
+
+
+def _statement_around(tree: ast.Module, line: int) -> tuple[int, int]:
+    """Return the first and last line of the innermost definition that has a line, or else of the file's statement."""
+    statements = [node for node in tree.body if _lines(node)[0] <= line <= _lines(node)[1]]
+    definitions = [node for outer in statements for node in ast.walk(outer) if isinstance(node, _Definition)]
+    around = [_lines(node) for node in (*statements, *definitions)]
+    fitting = [(first, last) for first, last in around if first <= line <= last]
+    return min(fitting, key=lambda lines: lines[1] - lines[0], default=(line, line))
+
+
+def _lines(node: ast.stmt) -> tuple[int, int]:
+    decorators = node.decorator_list if isinstance(node, _Definition) else []
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)]), node.end_lineno or node.lineno
 
 
 def _parses(text: str) -> bool:

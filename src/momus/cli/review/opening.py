@@ -23,9 +23,10 @@ def open_reviewer(
     Returns:
         The critic, the setting of its dial, and what that promises.
     """
-    from momus.critics import open as opening
 
     def open_now() -> tuple[Critic, float, str]:
+        from momus.critics import open as opening
+
         return opening.open_at_setting(
             critic.model,
             critic.source(),
@@ -54,7 +55,7 @@ def open_reviewer(
 
 def _files(critic: ReviewerOptions, dial: DialOptions) -> list[Path] | None:
     """Return the files that decide what a trained critic is; None where it is not one of this machine alone."""
-    from momus.critics.open import SHIPPED
+    from momus.critics.critic import SHIPPED
     from momus.lm.tiny import TINY
 
     model = Path(critic.model) if critic.model else TINY

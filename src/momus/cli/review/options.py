@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from momus.review.changes.change import Change
+    from momus.review.files import Source
 
 Format = Literal["text", "json", "sarif", "rdjsonl", "github", "gitlab", "markdown"]
 
@@ -32,8 +35,8 @@ class ChangeOptions:
         """Whether there is a change to review."""
         return self.diff is not None or self.staged or self.patch is not None
 
-    def read(self, paths: list[Path]) -> Change:
-        """Return the change, or whole files without one.
+    def read(self, paths: list[Path], check: Callable[[Source], None]) -> Change:
+        """Return the change, or whole files without one; `check` refuses one of these that does not parse.
 
         Raises:
             UserError: It cannot be read, or two changes are asked for.
@@ -43,7 +46,7 @@ class ChangeOptions:
         from momus.review.scope import find_root, whole_files
 
         if not self.is_asked:
-            return whole_files(paths, find_root(Path()))
+            return whole_files(paths, find_root(Path()), check)
         if self.patch is not None and (self.staged or self.diff is not None):
             raise UserError("--patch is a change by itself: leave --diff and --staged out")
         if self.patch is not None:

@@ -18,7 +18,7 @@ from momus.cli.shared.output import check_file
 from momus.critics.critic import Critic
 from momus.errors import UserError
 from momus.lm.chats.cache import AnswerCache, default_path
-from momus.review.cache import Kept, review_kept
+from momus.review.cache import Kept, KeptChecks, review_kept
 from momus.review.changes.change import Change
 from momus.review.configuration import Settings, read_settings
 from momus.review.context.about import COMMITS, INPUT, add_about, read_about
@@ -50,7 +50,7 @@ def review(
     _check(context, change, output)
     progress = Console(stderr=True)
     kept = None if cost.no_cache else Kept(AnswerCache(default_path()))
-    scope, settings = _open_scope(paths, change, progress)
+    scope, settings = _open_scope(paths, change, KeptChecks(kept), progress)
     about = "" if change.about is None else read_about(change.about, scope.message)
     if not scope.targets:
         manifest = Manifest(base=scope.base, head=scope.head, files=tuple(scope.unread), notes=tuple(scope.notes))
@@ -112,9 +112,11 @@ def _check(context: int | None, change: ChangeOptions, output: OutputOptions) ->
         check_terminal()
 
 
-def _open_scope(paths: list[Path], change: ChangeOptions, progress: Console) -> tuple[Change, Settings]:
+def _open_scope(
+    paths: list[Path], change: ChangeOptions, checks: KeptChecks, progress: Console
+) -> tuple[Change, Settings]:
     """Return what is to be reviewed, and what the repository sets for that; say what is left out."""
-    scope = change.read(paths)
+    scope = change.read(paths, checks.check)
     settings = read_settings(scope)
     exclude(scope, settings.exclude)
     print_skipped(scope.skipped, progress)

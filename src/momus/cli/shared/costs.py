@@ -24,8 +24,8 @@ def print_estimate(asking: Asking, critic: Critic, tasks: Callable[[], Sequence[
     Raises:
         UserError: There are limits, and this critic is not prompted.
     """
+    from momus.critics.critic import innermost
     from momus.critics.prompted import PromptedCritic
-    from momus.critics.refine import innermost
 
     writer = innermost(critic)
     if isinstance(writer, PromptedCritic):

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from momus.errors import UserError
 from momus.lm.chats.protocol import Answer, Chat, ChatAround, Question, Usage
-from momus.lm.engine import Choice
 from momus.records import Message
 
 LARGEST = 256 << 20
@@ -257,5 +256,8 @@ def _with_usage(answer: Answer, usage: Usage) -> Answer:
 
 def _read(text: str) -> Answer:
     fields = json.loads(text)
-    choice = fields.get("choice")
-    return Answer(**{**fields, "usage": Usage(), "choice": None if choice is None else Choice(*choice)})
+    if fields.get("choice") is not None:
+        from momus.lm.engine import Choice
+
+        fields["choice"] = Choice(*fields["choice"])
+    return Answer(**{**fields, "usage": Usage()})

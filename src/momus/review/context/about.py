@@ -13,9 +13,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from momus.critics.critic import Critic
+from momus.critics.critic import Critic, innermost
 from momus.critics.prompted import PromptedCritic
-from momus.critics.refine import innermost
 from momus.errors import UserError
 from momus.review.context.gather import MAX_INTENT
 from momus.review.context.snippets import Context

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from momus.critics.critic import Critic
+from momus.critics.critic import Critic, innermost
 from momus.critics.prompted import PromptedCritic
-from momus.critics.refine import innermost
 from momus.errors import UserError
 from momus.review.context.by_name import look_up_by_name
 from momus.review.context.python import look_up_python

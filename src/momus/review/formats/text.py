@@ -5,27 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from momus.critics.calibration import Calibration, format_interval
-from momus.critique import NO_PROBLEMS
 from momus.review.files import Skipped
 from momus.review.findings import FileReview, Finding, Why
-from momus.review.result import Review
+from momus.review.result import Outcome, Review
 from momus.terminal import visible, visible_line
 
 
 def print_review(review: FileReview, console: Console) -> None:
-    """Print one file's findings: where, the quote, the comment; or that no problems were found."""
+    """Print one file's findings: where, the quote, the comment; and what was left out. Of a clean file nothing."""
     path = visible_line(str(review.path))
-    if not review.units:
-        nothing = "Nothing in it to review: no code but definitions that do nothing yet."
-        console.print(Text.assemble((path, "bold"), f"  {nothing}"), soft_wrap=True)
-    elif not review.shown and review.unanswered < review.units:
-        console.print(Text.assemble((path, "bold"), f"  {NO_PROBLEMS}"), soft_wrap=True)
     for finding in review.shown:
         _print_finding(path, finding, console)
     for note in _notes(review):
@@ -55,14 +47,24 @@ def print_summary(review: Review, console: Console) -> None:
     if review.fixed:
         places = ", ".join(f"{i.path} ({i.function or 'script'})" for i in review.fixed[:5])
         console.print(Text(f"{len(review.fixed)} fixed: {visible_line(places)}", style="dim"), soft_wrap=True)
-    pieces = sum(file.units for file in review.files)
-    parts = [
-        f"{_count(len(review.shown), 'comment')} on {_count(pieces, 'function')} in {_count(len(review.files), 'file')}"
-    ]
+    parts = [_verdict(review)]
     for thing, is_directory in (("file", False), ("folder", True)):
         if number := sum(file.is_directory == is_directory for file in review.skipped):
             parts.append(f"{_count(number, thing)} skipped")
     console.print(Text("; ".join(parts) + ".", style="bold"))
+
+
+def _verdict(review: Review) -> str:
+    """Say in one line what was found, and in how much."""
+    read = [file for file in review.files if file.units]
+    where = f"{_count(sum(file.units for file in read), 'function')} in {_count(len(read), 'file')}"
+    if review.outcome is Outcome.PARTLY_READ:
+        return f"No problems found in the part that was read: {where}"
+    if review.outcome is not Outcome.CLEAN:
+        return f"{_count(len(review.shown), 'comment')} on {where}"
+    if not read:
+        return "Nothing to review: no code but definitions that do nothing yet"
+    return f"No problems found in {where}"
 
 
 def _describe_lines(review: Review) -> str:
@@ -80,37 +82,15 @@ def _describe_lines(review: Review) -> str:
     )
 
 
-def print_calibration(calibration: Calibration, console: Console, which: str = "") -> None:
-    """Print a dial's operating points, one for each number of false alarms; 95% intervals from resampling tasks.
-
-    Args:
-        calibration: What was measured.
-        console: Where.
-        which: What begins the title, of several.
-    """
-    bugs = "inserted bugs" if calibration.inserted else "bugs"
-    what = "change" if calibration.changes else "answer"
-    table = Table(
-        title=f"{which}{_count(calibration.answers, what)}, {calibration.clean} clean, "
-        f"{_count(calibration.bugs, 'bug')}",
-        caption=f"Measured on {visible_line(calibration.data)}. In parentheses 95% intervals.",
-    )
-    for name in ("setting", f"false comments per clean {what}", f"{bugs} caught", f"comments per {what}"):
-        table.add_column(name, justify="right")
-    for point in calibration.points:
-        table.add_row(f"{point.setting:.3g}", *map(format_interval, (point.false_alarms, point.caught, point.comments)))
-    console.print(table)
-
-
 def _print_finding(path: str, finding: Finding, console: Console) -> None:
     place = f"{path}:{finding.line}"
     where = f"  {finding.function}" if finding.function else ""
     marks = "  ".join(filter(None, (finding.id, finding.status if finding.status != "new" else "")))
     severity = f"  {finding.severity}" if finding.severity else ""
-    console.print(Text.assemble((place, "bold"), severity, (f"{where}  {marks}".rstrip(), "dim")), soft_wrap=True)
-    console.print(Padding(Text(visible(finding.quote), style="reverse"), (0, 0, 0, 4), expand=False))
-    console.print(Padding(Text(visible(finding.text)), (0, 0, 0, 2)))
-    console.print()
+    head = Text.assemble((place, "bold"), severity, (f"{where}  {marks}".rstrip(), "dim"))
+    head.no_wrap, head.overflow = True, "ignore"
+    quote = Padding(Text(visible(finding.quote), style="reverse"), (0, 0, 0, 4), expand=False)
+    console.print(Group(head, quote, Padding(Text(visible(finding.text)), (0, 0, 0, 2), expand=False), ""), crop=False)
 
 
 def _notes(review: FileReview) -> list[str]:
