@@ -30,7 +30,7 @@ def test_a_dismissed_comment_is_not_shown_again_until_its_code_changes(repositor
     assert "dismissed: m.py, f: Look at this." in capsys.readouterr().err
     assert main(["review", "m.py", "--check"]) == 0
     out = capsys.readouterr().out
-    assert "1 dismissed: it is meant (1)" in out and "No problems found in 1 function in 1 file." in out
+    assert "1 dismissed: it is meant (1)" in out and "No problems found in 2 functions in 1 file." in out
     repository.write(m_py="import os\n\n\n" + BAD.replace("    y", "        y").replace("    return", "        return"))
     assert main(["review", "m.py", "--check"]) == 0  # moved and indented anew
     repository.write(m_py=BAD.replace("x - 1", "x - 2"))

@@ -7,6 +7,7 @@ from momus.critique import Critique
 from momus.review.files import source_of
 from momus.review.reviewer import TOGETHER, Target, review_targets
 from momus.search.result import Candidate, SearchResult
+from support.reviewing import MarkingCritic
 
 FITS = 3_000
 LINES = 20_000
@@ -92,3 +93,22 @@ def test_the_riskiest_is_read_first_wherever_it_is():
     critic = Counting()
     list(review_targets(targets, critic, 0.5, by_risk=True))
     assert critic.batches[0][0].startswith("def g(x)")
+
+
+@pytest.mark.parametrize("by_risk", [False, True])
+def test_what_is_found_is_told_part_by_part_and_is_what_the_review_has(by_risk):
+    critic, told, done = MarkingCritic("x"), [], []
+    code = (
+        "\n\n".join(f"def f{n}(x):\n    y = x + {n}\n    return y\n" for n in range(40))
+        + "\n\ndef f0(x):\n    return x\n"
+    )
+    changed = frozenset(range(1, code.count("\n") + 1)) - {1, 2}
+    targets = [Target(source_of(code, f"m{n}.py"), f"m{n}.py", changed) for n in range(2)]
+    reviews = review_targets(targets, critic, 0.5, by_risk=by_risk, tell=lambda part: told.append((part, len(done))))
+    done += reviews
+    assert len(told) > 5 and told[0][0].units == 1 and told[0][1] == 0
+    for review in done:
+        parts = [part for part, _ in told if part.name == review.name]
+        assert sum(part.units for part in parts) == review.units
+        assert {f for part in parts for f in part.findings} == set(review.findings)
+        assert {f for part in parts for f in part.outside} == set(review.outside) and review.outside

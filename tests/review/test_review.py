@@ -24,6 +24,7 @@ from momus.review.result import Review
 from momus.review.reviewer import review_sources
 from momus.review.units import units, windows
 from support.candidates import written
+from support.reviewing import MarkingCritic
 
 CODE = '''\
 import os
@@ -345,7 +346,7 @@ def test_the_terminal_shows_place_quote_and_comment_and_no_escapes(tmp_path):
 def test_of_clean_files_one_line_says_how_many_were_read(tmp_path):
     for name in ("a.py", "b.py"):
         (tmp_path / name).write_text("x = 1\n")
-    out, reviews = io.StringIO(), _reviews([tmp_path], LineCritic("absent"))
+    out, reviews = io.StringIO(), _reviews([tmp_path], MarkingCritic("absent"))
     console = Console(file=out, width=200)
     for review in reviews:
         print_review(review, console)

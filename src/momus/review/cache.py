@@ -24,7 +24,7 @@ from momus.lm.chats.protocol import Answer
 from momus.records import Task
 from momus.review.files import Source
 from momus.review.findings import FileReview
-from momus.review.reviewer import Target, review_targets
+from momus.review.reviewer import Target, Tell, review_targets
 from momus.search.result import SearchResult
 
 VERSION = "reviews 2"
@@ -115,21 +115,24 @@ def review_kept(
     max_comments: int | None,
     kept: Kept | None,
     by_risk: bool = False,
+    tell: Tell | None = None,
 ) -> Iterator[FileReview]:
     """Yield reviews, those that are kept first; see `review_targets`. What is read is kept.
 
     Only of a `KeptCritic` are whole files kept: a model that chats keeps its answers by itself.
     """
+
+    def read(some: Sequence[Target]) -> Iterator[FileReview]:
+        return review_targets(some, critic, setting, max_comments, by_risk=by_risk, keep_going=True, tell=tell)
+
     if kept is None or not isinstance(critic, KeptCritic):
-        yield from review_targets(targets, critic, setting, max_comments, by_risk=by_risk, keep_going=True)
+        yield from read(targets)
         return
     files = KeptReviews(kept, critic.identity(), setting, max_comments)
     done = files.get(targets)
     yield from (done[target.name] for target in targets if target.name in done)
     waiting = {target.name: target for target in targets if target.name not in done}
-    for review in review_targets(
-        list(waiting.values()), critic, setting, max_comments, by_risk=by_risk, keep_going=True
-    ):
+    for review in read(list(waiting.values())):
         files.put([(waiting[review.name], review)])
         yield review
 

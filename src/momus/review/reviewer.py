@@ -21,7 +21,10 @@ from momus.review.units import Unit, units, windows
 from momus.search.result import SearchResult
 
 TOGETHER = 16
-"""Units that a critic is given at a time where they are ordered by risk."""
+"""Most parts that a critic is given at a time; the first time it is one, and then twice as many each time."""
+
+Tell = Callable[["FileReview"], None]
+"""Told what was found in some parts of a file, before all of it is read."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def review_targets(
     *,
     by_risk: bool = False,
     keep_going: bool = False,
+    tell: Tell | None = None,
 ) -> Iterator[FileReview]:
     """Yield the review of each target as soon as it is done.
 
@@ -73,24 +77,24 @@ def review_targets(
         max_comments: At most so many comments a file, the first ones in it; None keeps all.
         by_risk: Read what is most likely to be wrong first (`risk`), in whichever file it is, instead of file by file.
         keep_going: Where the critic fails for good (its server is gone), tell in the reviews what was not read.
+        tell: Told of findings as soon as their part of a file is read.
 
     Raises:
         UserError: The critic fails, and `keep_going` is not set.
     """
-    reader = _Reader(critic, setting, keep_going)
+    reader = _Reader(critic, setting, keep_going, tell)
     if not by_risk:
         for target in targets:
             work = _Work.plan(target, critic.fits)
-            reader.read([(work, index) for index in range(len(work.parts))])
+            for _ in reader.read([(work, index) for index in range(len(work.parts))]):
+                pass
             yield work.finish(max_comments)
         return
     works = [_Work.plan(target, critic.fits) for target in targets]
     pieces = [(work, index) for work in works for index in range(len(work.parts))]
     pieces.sort(key=lambda piece: -risk(piece[0].parts[piece[1]], piece[0].target.changed, piece[0].name))
     yield from (work.finish(max_comments) for work in works if not work.parts)
-    for start in range(0, len(pieces), TOGETHER):
-        batch = pieces[start : start + TOGETHER]
-        reader.read(batch)
+    for batch in reader.read(pieces):
         for work in dict.fromkeys(work for work, _ in batch):
             if len(work.done) == len(work.parts):
                 yield work.finish(max_comments)
@@ -158,16 +162,23 @@ class _Read:
 class _Reader:
     """Gives parts to a critic, and keeps of what it writes only what the dial chooses."""
 
-    def __init__(self, critic: Critic, setting: float, keep_going: bool) -> None:
+    def __init__(self, critic: Critic, setting: float, keep_going: bool, tell: Tell | None) -> None:
         self._critic, self._setting, self._keep_going, self._failure = critic, setting, keep_going, ""
+        self._tell, self._together = tell, 1
 
-    def read(self, pieces: Sequence[tuple[_Work, int]]) -> None:
-        """Read parts of files, and store in each what came of it."""
-        if not pieces:
-            return
-        tasks = [work.task(index) for work, index in pieces]
-        for (work, index), task, written in zip(pieces, tasks, self._write(tasks), strict=True):
-            work.done[index] = self._choose(written, task.answer)
+    def read(self, pieces: Sequence[tuple[_Work, int]]) -> Iterator[Sequence[tuple[_Work, int]]]:
+        """Read parts of files, and store in each what came of it; yield those of a time when that is done."""
+        start = 0
+        while batch := pieces[start : start + self._together]:
+            start += len(batch)
+            self._together = min(2 * self._together, TOGETHER)
+            tasks = [work.task(index) for work, index in batch]
+            for (work, index), task, written in zip(batch, tasks, self._write(tasks), strict=True):
+                work.done[index] = self._choose(written, task.answer)
+            if self._tell is not None:
+                for work in dict.fromkeys(work for work, _ in batch):
+                    self._tell(work.found([index for other, index in batch if other is work]))
+            yield batch
 
     def _write(self, tasks: list[Task]) -> Sequence[SearchResult]:
         if not self._failure:
@@ -231,31 +242,32 @@ class _Work:
         """Return what the critic is asked of one part."""
         return self._task(self.parts[index])
 
-    def finish(self, max_comments: int | None) -> FileReview:
-        """Return the review of the file."""
-        reads = [self.done[index] for index in range(len(self.parts))]
-        findings = dict.fromkeys(
-            finding for part, read in zip(self.parts, reads, strict=True) for finding in self._findings(part, read)
-        )
-        on_change = self.target.on_change
+    def found(self, indices: Sequence[int]) -> FileReview:
+        """Return what was found in some parts that are read; inside of a change, and outside of it."""
+        findings = dict.fromkeys(f for index in indices for f in self._findings(self.parts[index], self.done[index]))
         ordered = sorted(
             findings, key=lambda finding: (finding.line, finding.end_line, finding.text, finding.severity or "")
         )
         identified = identify(ordered, self.name, self.target.source.text, self.functions)
+        on_change = self.target.on_change
         inside = [f for f in identified if on_change is None or not on_change.isdisjoint(range(f.line, f.end_line + 1))]
-        return FileReview(
-            path=self.target.source.path,
-            findings=tuple(inside[:max_comments]),
-            units=len(self.parts),
+        outside = tuple(finding for finding in identified if finding not in inside)
+        return FileReview(self.target.source.path, tuple(inside), len(indices), outside=outside, name=self.name)
+
+    def finish(self, max_comments: int | None) -> FileReview:
+        """Return the review of the file."""
+        reads = [self.done[index] for index in range(len(self.parts))]
+        whole = self.found(range(len(self.parts)))
+        return replace(
+            whole,
+            findings=whole.findings[:max_comments],
             unanchored=sum(len(read.critique.unanchored) for read in reads if read.critique),
-            omitted=len(inside) - len(inside[:max_comments]),
+            omitted=len(whole.findings) - len(whole.findings[:max_comments]),
             vacuous=sum(read.vacuous for read in reads),
             unanswered=sum(read.critique is None for read in reads),
             problems=tuple(dict.fromkeys(read.problem for read in reads if read.critique is None)),
             unread=tuple(self.unread),
-            outside=tuple(finding for finding in identified if finding not in inside),
             coverage=self._coverage(),
-            name=self.name,
             critic_read=join_lines(
                 number for part, read in zip(self.parts, reads, strict=True) if read.critique for number in part.lines
             ),

@@ -45,6 +45,10 @@ class ChangeOptions:
         from momus.review.changes.change import change_of_patch, change_since
         from momus.review.scope import find_root, whole_files
 
+        if not (self.is_asked or paths):
+            raise UserError(
+                "nothing to review: name files or directories, or a change with --diff, --staged or --patch"
+            )
         if not self.is_asked:
             return whole_files(paths, find_root(Path()), check)
         if self.patch is not None and (self.staged or self.diff is not None):

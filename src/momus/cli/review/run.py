@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -67,8 +68,10 @@ def review(
     baseline = known.baseline or (scope.root / settings.baseline if settings.baseline else None)
     earlier = Known(scope, reviewer.identity(), setting, baseline, known.previous, trusted=not known.untrusted)
     by_risk = change.is_asked or cost.budget_tokens is not None
-    reading = review_kept(scope.targets, reviewer, setting, dial.max_comments, kept, by_risk=by_risk)
-    reviews = _read(map(earlier.apply, reading), len(scope.targets), output, progress)
+    printer = _Printer(output, earlier)
+    tell = printer.tell if dial.max_comments is None else None
+    reading = review_kept(scope.targets, reviewer, setting, dial.max_comments, kept, by_risk=by_risk, tell=tell)
+    reviews = _read(map(earlier.apply, reading), len(scope.targets), printer, progress)
 
     print_context(scope, output)
     print_fallen(reviewer)
@@ -138,15 +141,32 @@ def _prepare(scope: Change, reviewer: Critic, promise: str, context: int | None,
         _print_note(note, progress)
 
 
-def _read(reading: Iterable[FileReview], total: int, output: OutputOptions, progress: Console) -> list[FileReview]:
-    """Return the reviews of all files; print each as soon as it is done, where text is asked for."""
-    console, reviews = Console(), []
-    hidden = not progress.is_terminal
+class _Printer:
+    """Prints findings once, as soon as their part of a file is read, where text is asked for."""
+
+    def __init__(self, output: OutputOptions, earlier: Known) -> None:
+        self._output, self._earlier, self._told = output, earlier, set[str]()
+        self._console = Console() if output.form == "text" and not output.interactive else None
+
+    def tell(self, part: FileReview) -> None:
+        """Print what was found in a part of a file."""
+        self.end(self._earlier.apply(part))
+        self._told.update(finding.id for finding in part.findings)
+
+    def end(self, review: FileReview) -> None:
+        """Print the rest of a file's review."""
+        if self._console is not None:
+            rest = tuple(finding for finding in review.findings if finding.id not in self._told)
+            with keep_going(self._output):
+                print_review(replace(review, findings=rest), self._console)
+
+
+def _read(reading: Iterable[FileReview], total: int, printer: _Printer, progress: Console) -> list[FileReview]:
+    """Return the reviews of all files; print each as soon as it is done."""
+    reviews, hidden = [], not progress.is_terminal
     for file in track(reading, "Reviewing", total, console=progress, transient=True, disable=hidden):
         reviews.append(file)
-        if output.form == "text" and not output.interactive:
-            with keep_going(output):
-                print_review(file, console)
+        printer.end(file)
     return reviews
 
 

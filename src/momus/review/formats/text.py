@@ -37,7 +37,7 @@ def print_summary(review: Review, console: Console) -> None:
         for file, finding in outside:
             place = visible_line(f"{file.path}:{finding.line}")
             console.print(Text(f"  {place}  {visible_line(finding.text)}", style="dim"), soft_wrap=True)
-    if review.manifest.head:
+    if review.manifest.head and review.manifest.files:
         console.print(Text(_describe_lines(review), style="dim"), soft_wrap=True)
     hidden = [finding for file in review.files for finding in file.findings if finding.hidden]
     if hidden:
@@ -63,7 +63,9 @@ def _verdict(review: Review) -> str:
     if review.outcome is not Outcome.CLEAN:
         return f"{_count(len(review.shown), 'comment')} on {where}"
     if not read:
-        return "Nothing to review: no code but definitions that do nothing yet"
+        nothing_changed = bool(review.manifest.head) and not review.manifest.files
+        why = "no line was added or changed" if nothing_changed else "no code but definitions that do nothing yet"
+        return f"Nothing to review: {why}" if review.files or nothing_changed else "Nothing to review"
     return f"No problems found in {where}"
 
 
