@@ -4,10 +4,10 @@
 
 FOLDER is what `critics_found.py --out` keeps: of every critic the scores of all lines of pieces without a bug, and of
 the same pieces with one. A critic whose looks are stored comments on every line with that line's score. 200 times over
-the pairs of a set are split at random: on one half the dial is calibrated and at most so many false comments per clean
-piece are asked for, and on the other half the false comments at the promised setting are counted. That count varies as
-much as the measurement did: of a promise that holds for the rate in 97.5 of 100 cases, it goes beyond the limit in up
-to P(Z > 1.96 / sqrt(2)) = 8 of 100. Nothing is asked of any model.
+the pairs of a set, each set in turn, are split at random: on one half the dial is calibrated and at most so many false
+comments per clean piece are asked for, and on the other half the false comments at the promised setting are counted.
+That count varies as much as the measurement did: of a promise that holds for the rate in 97.5 of 100 cases, it goes
+beyond the limit in up to P(Z > 1.96 / sqrt(2)) = 8 of 100. Nothing is asked of any model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from statistics import mean
 from typing import Any
 
 from common import Goal, Report, parser
-from critics_found import Look, read_looks
+from critics_found import SETS, Look, read_looks
 
 from momus.critics.scores.critic import ScoreDial
 from momus.critique import Comment, Critique, Span
@@ -37,6 +37,8 @@ LEAST = 20
 
 Pair = tuple[Tamper, Tamper]
 """A piece without a bug, and the same with one."""
+Outcome = tuple[float, float]
+"""Of a promise the false comments asked for at most, and those counted on the other half."""
 
 
 def main() -> None:
@@ -46,22 +48,19 @@ def main() -> None:
     options.add_argument("--pairs", type=int, default=100, help="of each set the first so many (100)")
     options.add_argument("--splits", type=int, default=200, help="splits of each set (200)")
     report = Report(chosen := options.parse_args())
-    rows: list[tuple[str, ...]] = []
-    every: dict[str, list[tuple[float, float]]] = {}
-    for file in sorted(chosen.found.glob("*.jsonl"), key=lambda file: file.name.split(".", 1)[::-1]):
-        data, name = file.name.removesuffix(".jsonl").split(".", 1)
-        critic = StoredCritic(looks := read_looks(file))
-        if len(pairs := pairs_of(looks)[: chosen.pairs]) < LEAST:
-            continue
-        outcomes = split_often(critic, pairs, data, 10 if chosen.quick else chosen.splits)
-        every.setdefault(name, []).extend(outcomes)
-        report.case(f"{name}, {data}", {}, outcomes=outcomes, pairs=len(pairs))
-        rows.append((name, data, str(len(pairs)), *cells(outcomes)))
-    if not rows:
-        raise SystemExit(f"{chosen.found}: no looks at {LEAST} pairs or more")
-    rows += [(name, "all", "", *cells(outcomes)) for name, outcomes in every.items()]
-    heads = ("critic", "set", "pairs", "promises", "beyond it", "asked for, mean", "counted, mean")
-    report.table(f"{chosen.splits} splits of each set: promised on one half, counted on the other", heads, rows)
+    splits = 10 if chosen.quick else chosen.splits
+    every: dict[str, list[Outcome]] = {}
+    for name in sorted({file.name.removesuffix(".jsonl").split(".", 1)[1] for file in chosen.found.glob("*.jsonl")}):
+        looks = [read_looks(chosen.found / f"{data}.{name}.jsonl") for data in SETS]
+        sets = [pairs for of_set in looks if len(pairs := pairs_of(of_set)[: chosen.pairs]) >= LEAST]
+        if sets:
+            critic = StoredCritic([look for of_set in looks for look in of_set])
+            every[name] = split_often(critic, sets, splits)
+            report.case(name, {}, outcomes=every[name], pairs=list(map(len, sets)))
+            print(name, *cells(every[name]), flush=True)
+    heads = ("critic", "promises", "beyond it", "asked for, mean", "counted, mean", "most that was counted")
+    rows = [(name, *cells(outcomes)) for name, outcomes in every.items()]
+    report.table(f"{splits} splits, promised on one half and counted on the other", heads, rows)
     made = sum(map(len, every.values()))
     over = sum(counted > limit for outcomes in every.values() for limit, counted in outcomes)
     error = 2 * (EXPECTED * (1 - EXPECTED) / max(made, 1)) ** 0.5
@@ -69,13 +68,14 @@ def main() -> None:
     report.finish([Goal(what, over / max(made, 1), EXPECTED + error, at_least=False)])
 
 
-def cells(outcomes: Sequence[tuple[float, float]]) -> tuple[str, ...]:
-    """Return of promises how many were made and not kept, and what was asked for and counted on average."""
+def cells(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """Return of promises how many were made and not kept, and what was asked for and counted."""
     if not outcomes:
-        return ("0", "", "", "")
+        return ("0", "", "", "", "")
     over = sum(counted > limit for limit, counted in outcomes)
+    limits, counts = zip(*outcomes, strict=True)
     share = f"{over} ({100 * over / len(outcomes):.1f} %)"
-    return (str(len(outcomes)), share, *(f"{mean(values):.2f}" for values in zip(*outcomes, strict=True)))
+    return (str(len(outcomes)), share, *(f"{value:.2f}" for value in (mean(limits), mean(counts), max(counts))))
 
 
 class StoredCritic:
@@ -133,16 +133,17 @@ def pairs_of(looks: Sequence[Look]) -> list[Pair]:
     return [(piece(look), piece(bugged[name])) for name, look in clean.items() if name in bugged]
 
 
-def split_often(critic: StoredCritic, pairs: Sequence[Pair], data: str, splits: int) -> list[tuple[float, float]]:
-    """Return of every split that a promise was made in the limit asked for and what was counted on the other half."""
+def split_often(critic: StoredCritic, sets: Sequence[Sequence[Pair]], splits: int) -> list[Outcome]:
+    """Split sets of pairs, each in turn; returns what came of every split that a promise was made in."""
     outcomes = []
     for split in range(splits):
+        pairs = sets[split % len(sets)]
         shuffled = random.Random(split).sample(pairs, len(pairs))
         first, second = shuffled[: len(pairs) // 2], shuffled[len(pairs) // 2 :]
         limit = ASKED[split % len(ASKED)]
         known = [tamper for pair in first for tamper in pair]
         try:
-            point = calibrate(critic, known, data, inserted=True).promise(limit)
+            point = calibrate(critic, known, "stored looks", inserted=True).promise(limit)
         except UserError:
             continue
         outcomes.append((limit, mean(count_false(critic, clean, point.setting) for clean, _ in second)))

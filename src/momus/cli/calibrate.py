@@ -27,6 +27,7 @@ def command(
     out: Path = Path("calibration.json"),
     tampers: Path | None = None,
     changes: bool = False,
+    commits: str | None = None,
     feedback: Path | None = None,
     measured: Path | None = None,
     critic: Annotated[ReviewerOptions, FLAT] = _SHIPPED,
@@ -47,6 +48,8 @@ def command(
         tampers: JSON Lines of Tamper records with known bugs, and clean ones, in place of inserting any.
         changes: Measure on changes: of half of the functions the change that puts a bug in, of the others the one that
             takes it out. Comments on changed lines alone count, as a review of a change shows no others.
+        commits: Measure on what a repository's commits changed, a range such as main~200..main: the functions under the
+            paths that they touched, taken to be right, and every second with a bug on a line that the commit wrote.
         feedback: A file of decisions about comments that were shown (momus-baseline.jsonl): the loosest settings, at
             which most were dismissed, are taken away. It never makes a dial looser.
         measured: What was measured before; with --feedback nothing is measured again.
@@ -62,11 +65,14 @@ def command(
     from momus.cli.shared.output import check_file, say
     from momus.critics.refine import contenders
     from momus.errors import UserError
-    from momus.evaluate.critics.changes import changes_of
+    from momus.evaluate.critics.changes import ChangedAnswer, changes_of
     from momus.files import write_text
     from momus.review.answers import ALL_WITH_A_BUG, SHARES, task_to_read
     from momus.review.answers import answers as gather
+    from momus.review.changes.history import changes_of_commits
+    from momus.review.files import Skipped
     from momus.review.formats.text import print_skipped
+    from momus.terminal import visible_line
 
     if answers < 2:
         raise UserError(f"--answers {answers}: must be at least 2")
@@ -78,8 +84,16 @@ def command(
     asking = cost.asking()
     refined, opened = critic.refined(), critic.open(asking)
     critics = contenders(opened, refined, asking) if refined else [opened]
-    known, data, skipped = gather(paths, tampers, opened, answers, seed, ALL_WITH_A_BUG if changes else SHARES)
-    made = changes_of(known) if changes else None
+    made: list[ChangedAnswer] | None = None
+    skipped: list[Skipped] = []
+    if commits is not None:
+        if tampers is not None:
+            raise UserError("--commits are measured on with bugs of our own: leave out --tampers")
+        made, used = changes_of_commits(Path(), commits, paths, opened.fits, answers, seed)
+        data = f"{used} commits of {visible_line(commits)}, bugs inserted"
+    else:
+        known, data, skipped = gather(paths, tampers, opened, answers, seed, ALL_WITH_A_BUG if changes else SHARES)
+        made = changes_of(known) if changes else None
     if made is not None:
         known, data = [change.after for change in made], f"{data}, as changes"
     console = Console(stderr=True)

@@ -149,6 +149,13 @@ def tasks_of_target(target: Target, fits: Callable[[Task], bool]) -> list[Task]:
     return _Work.plan(target, fits).tasks()
 
 
+def changed_tasks_of(target: Target, fits: Callable[[Task], bool]) -> list[tuple[Task, frozenset[int]]]:
+    """Return what a critic is asked to review of a changed target, each with the indices of its changed lines."""
+    work, touched = _Work.plan(target, fits), target.on_change or frozenset()
+    changed = [frozenset(i for i, number in enumerate(part.lines) if number in touched) for part in work.parts]
+    return list(zip(work.tasks(), changed, strict=True))
+
+
 @dataclass(frozen=True)
 class _Read:
     """What came of one part: the critique at the setting, and how many vacuous comments were dropped of it."""

@@ -45,6 +45,14 @@ def changed_lines(before: str, after: str) -> frozenset[int]:
     return frozenset(changed)
 
 
+def carry_lines(lines: frozenset[int], before: str, after: str) -> frozenset[int]:
+    """Return the indices of the lines of `after` that are these lines of `before`, or new."""
+    old, new = before.split("\n"), after.split("\n")
+    matches = SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
+    same = {b + i for a, b, size in matches for i in range(size) if a + i in lines}
+    return changed_lines(before, after) | same
+
+
 def on_lines(critique: Critique, answer: str, lines: frozenset[int]) -> Critique:
     """Return the comments of a critique that are about some lines."""
     kept = tuple(c for c in critique.anchored if c.span is not None and lines & set(lines_of(c.span, answer)))

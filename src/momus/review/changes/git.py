@@ -111,6 +111,19 @@ class Repository:
             at = line_end + 1 + size + 1
         return contents
 
+    def commits(self, revisions: str) -> list[str]:
+        """Return the names of the commits of a range, `BASE..HEAD`, that have one parent, the latest first.
+
+        Raises:
+            UserError: It is no range, or one of its ends is no revision.
+        """
+        first, dots, last = revisions.partition("..")
+        if not dots:
+            raise UserError(f"{revisions!r} is no range of commits, such as main~200..main")
+        ends = f"{self.commit(first or 'HEAD')}..{self.commit(last or 'HEAD')}"
+        listed = self._ask("rev-list", "--min-parents=1", "--max-parents=1", ends, "--")
+        return listed.decode("ascii").split()
+
     def messages(self, base: str, head: str) -> str:
         """Return what the commits after `base` up to `head` say, the first one first."""
         log = self._ask("log", "--reverse", "--format=%B", "--max-count=100", "--no-notes", f"{base}..{head}", "--")
