@@ -17,7 +17,7 @@ from momus.lm.chats.open import open_chat
 from momus.lm.chats.protocol import Question, without_thinking
 from momus.lm.chats.server import ServerChat
 from momus.lm.remote.engine import RemoteEngine
-from momus.lm.remote.server import KEY_VARIABLE, Server
+from momus.lm.remote.server import KEY_VARIABLE, NO_PENALTY, Server
 from momus.records import Message
 from support.hosted import SHAPES, HostedServer, Said, listening
 from support.scripted import Scripted
@@ -62,6 +62,22 @@ def test_a_schema_is_sent_and_left_out_where_it_is_refused(shape: str) -> None:
         assert [answer.text for answer in chat.answer([question, question])] == ["Yes.", "Yes."]
         assert (field in server.bodies[-1]) == structured
         assert server.bodies[-1]["messages"] == [{"role": "user", "content": "x"}]
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if not shape.startswith("anthropic")])
+def test_a_server_is_told_not_to_penalise_what_repeats_and_one_that_does_not_know_that_is_left_alone(
+    shape: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    """The likeliest token has to be the model's own: reviews quote code, which repeats what was read."""
+    server = HostedServer(shape)
+    chat = chat_of(server)
+    for _ in range(2):
+        assert chat.answer([Question.of("x", 50)])[0].text == "Yes."
+    hosted = shape.startswith("openai")
+    sent = [{name: body[name] for name in NO_PENALTY if name in body} for body in server.bodies]
+    assert sent[0] == NO_PENALTY and sent[-1] == ({} if hosted else NO_PENALTY)
+    assert all(not each for each in sent[1:]) or not hosted, "it is told once"
+    assert not any("penalty" in str(warning.message) for warning in recwarn.list)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

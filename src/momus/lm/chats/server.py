@@ -17,7 +17,7 @@ from momus.lm.chats.streaming import AnswerStream
 from momus.lm.engine import Choice
 from momus.lm.remote.connection import RefusedError
 from momus.lm.remote.events import EventReader
-from momus.lm.remote.server import Server
+from momus.lm.remote.server import NO_PENALTY, Server
 from momus.lm.text.encode import Encoder
 from momus.records import Message
 
@@ -126,6 +126,7 @@ class ServerChat:
             "temperature": question.temperature,
             "top_p": question.top_p,
             "seed": question.seed,
+            **NO_PENALTY,
         }
         if question.options:
             # Drawn as the model has it, so that servers that tell probabilities after temperature tell the model's.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from momus.errors import UserError
-from momus.lm.remote.server import RefusedError, Server
+from momus.lm.remote.server import NO_PENALTY, RefusedError, Server
 from momus.lm.remote.wire import Reply, Request
 
 FORCE = 100.0
@@ -24,7 +24,7 @@ _PROMPT = "The first line of the program is"
 _TOKENS = (300, 301)  # ordinary tokens in any vocabulary: past the special tokens and single bytes of most
 _KS = (20, 5, 1)  # what vLLM and chat APIs allow at most, what the completions API does, and the least
 
-_PLAIN = {"min_p": 0.0, "repetition_penalty": 1.0, "repeat_penalty": 1.0}
+_PLAIN = {"min_p": 0.0, **NO_PENALTY}
 _NUMBERS = {"return_tokens_as_token_ids": True, "return_token_ids": True}
 _DIALECTS: tuple[Mapping[str, object], ...] = (
     # Servers add what the model's makers recommend (top-k, penalties) unless a request overrides it; -1 is "all" for

@@ -31,7 +31,13 @@ KEY_VARIABLE = "MOMUS_API_KEY"
 _HOSTS = {"api.openai.com": "OPENAI_API_KEY", "api.anthropic.com": "ANTHROPIC_API_KEY"}
 """Hosts whose own variable is read where `KEY_VARIABLE` is not set; it is sent nowhere else."""
 
-_LEFT_OUT = ("temperature", "top_p", "seed", "stop", "stop_sequences", "response_format", "output_config")
+NO_PENALTY: Mapping[str, object] = {"repeat_penalty": 1.0, "repetition_penalty": 1.0}
+"""The fields, by two names, that keep a server from taking from what repeats: llama-cpp-python's takes from it unless
+it is told, vLLM where the model's makers recommend it. Hosted models know neither, and do not do it."""
+
+_LEFT_OUT = ("temperature", "top_p", "seed", "stop", "stop_sequences", "response_format", "output_config", *NO_PENALTY)
+_UNTOLD = ("response_format", "output_config", *NO_PENALTY)
+"""Fields whose refusal nobody has to know: answers are read without them."""
 _UNSUPPORTED = re.compile(
     r"unsupported|not\s+support|deprecated|unrecognized|unknown|unexpected|not permitted|not allowed|extra_forbidden"
     r"|not available|cannot both|only the default",
@@ -74,7 +80,7 @@ class Habits:
         if not _UNSUPPORTED.search(f"{refusal.code} {refusal.reason}"):
             return ""
         for name in self._named(refusal, body):
-            self.left_out.add(name)
+            self.left_out |= set(NO_PENALTY) if name in NO_PENALTY else {name}
             return f"it takes no {name} but its own, so none is sent"
         return ""
 
@@ -206,7 +212,7 @@ class Server:
                 if habits.apply(body) != sent:  # another request has learned it meanwhile
                     continue
                 if change := habits.learn(error, sent):
-                    if "response_format" not in change and "output_config" not in change:  # answers are read anyway
+                    if not any(name in change for name in _UNTOLD):
                         warnings.warn(f"{self.model} at {self.url}: {change}", Notice, stacklevel=2)
                     continue
                 if self._lacks_model(error):
