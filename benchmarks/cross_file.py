@@ -1,12 +1,16 @@
 """Bugs that need another file, found with and without its code: what `momus review --context` is worth.
 
     python benchmarks/cross_file.py --model models/qwen2.5-coder-0.5b --cases 100
+    python benchmarks/cross_file.py --model models/qwen2.5-coder-0.5b --cases 20 --lines
 
 25 small modules, each with a caller in a second file. In each of four ways the module's function is changed together
 with its documentation, as a commit would, and the caller is left as it was: its parameters are swapped, its default is
 another, it returns another unit, or a pair in place of a number. Every caller is checked by a test, which passes before
 the change and fails after it. The caller alone is reviewed: before (its comments are false alarms) and after, without
 context and with it. A bug counts as caught where a comment is on the line of the call.
+
+A critic with a pointer is asked about two lines of so short a function in any case, so that this says little of it.
+With `--lines` nothing is asked; the pointer's log-odds of the call's line are compared, before the change and after it.
 """
 
 from __future__ import annotations
@@ -15,14 +19,19 @@ import argparse
 import json
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from momus.critics.open import open_critic
-from momus.review.context.gather import add_context
+from momus.critics.pointed import find_pointer
+from momus.lm.local.load import load_local_engine
+from momus.lm.pointers.line_pointer import LinePointer
+from momus.lm.pointers.line_states import LineReader
+from momus.review.context.gather import add_context, gather
 from momus.review.files import read_source
-from momus.review.reviewer import Target, review_targets
+from momus.review.reviewer import Target, review_targets, tasks_of_target
+from momus.stats.bootstrap import mean_interval
 
 DOMAINS = """
 shipping cost weight distance quote
@@ -117,6 +126,37 @@ def passes(case: Case, text: str) -> bool:
         return False
 
 
+def lines_of(chosen: Sequence[Case], model: str) -> dict[str, dict[str, str]]:
+    """Compare the pointer's log-odds of the call after the change with those before it, alone and with context."""
+    path = find_pointer(model, None)
+    assert path is not None, "there is no pointer for this model"
+    engine, pointer = load_local_engine(model, precision=None, cache_bytes=0), LinePointer.load(path)
+    reader = LineReader(engine.model, engine.tokenizer, pointer.shape.reads)
+    found: dict[str, list[dict[str, float]]] = {"alone": [], "context": []}
+    for case in chosen:
+        odds: dict[str, dict[str, float]] = {"alone": {}, "context": {}}
+        for state, text in (("before", case.before), ("after", case.after)):
+            with tempfile.TemporaryDirectory() as folder:
+                root = Path(folder)
+                (root / f"{case.module}.py").write_text(text, encoding="utf-8")
+                (root / "caller.py").write_text(case.caller, encoding="utf-8")
+                source = read_source(root / "caller.py")
+                (context,) = gather(root, [source], 1000, lambda text: len(engine.encode(text, bos=False)))
+                for name, target in (("alone", Target(source)), ("context", Target(source, context=context))):
+                    (task,) = tasks_of_target(target, lambda _: True)
+                    (line,) = [n for n, code in enumerate(task.answer.split("\n")) if code.startswith("    base = ")]
+                    odds[name][state] = pointer.line_log_odds(reader.read([(task.question, task.answer)]))[0][line]
+        for name, values in odds.items():
+            found[name].append(values)
+    return {
+        name: {
+            "call likelier after": str(mean_interval([float(v["after"] > v["before"]) for v in values], bounds=(0, 1))),
+            "difference of log-odds": str(mean_interval([v["after"] - v["before"] for v in values])),
+        }
+        for name, values in found.items()
+    }
+
+
 def main() -> None:
     """Review every case four times, and print what was caught and what was a false alarm."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -124,10 +164,14 @@ def main() -> None:
     parser.add_argument("--url")
     parser.add_argument("--cases", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--lines", action="store_true", help="compare where the model's pointer looks")
     options = parser.parse_args()
     every = list(cases())
     assert len(every) == 100 and all(passes(c, c.before) and not passes(c, c.after) for c in every)
     chosen = random.Random(options.seed).sample(every, options.cases)
+    if options.lines:
+        print(json.dumps({"cases": len(chosen), "model": options.model, **lines_of(chosen, options.model)}))
+        return
     critic = open_critic(options.model, url=options.url)
     counts = {
         name: {"caught": 0, "comments on clean callers": 0, "clean callers with one": 0}

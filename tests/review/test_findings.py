@@ -142,6 +142,12 @@ RUST = "fn f(x: i32) -> i32 {\n    let y = x - 1;\n    y\n}\n"
         ("m.rs", RUST, 2, "let y = x + {", None),
         ("m.py", "f(\n    x * 7,\n    b=2,\n)\n", 2, "x * 8", "    x * 8,"),
         ("m.py", "class A:\n    @d(1)\n    def f(self): return 1\n", 2, "@d(2)", "    @d(2)"),
+        ("m.py", "x[0] = price\n", 1, "x[0] =", None),
+        ("m.py", "x[0] = price\n", 1, "x[0]", None),
+        ("m.py", "x[0] = price\n", 1, "x[0] += price", "x[0] += price"),
+        ("m.py", "x.update(a, b)  # both\n", 1, "x.update(b, a)", "x.update(b, a)  # both"),
+        ("m.py", "x = a // b\n", 1, "x = a / b", "x = a / b"),
+        ("m.py", "x = '# b'\n", 1, "x = '# c'", "x = '# c'"),
         ("m.py", "x = 1\ny = '''\n'''\n", 1, "x = '''1", None),
     ],
 )

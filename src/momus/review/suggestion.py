@@ -35,13 +35,15 @@ def propose(text: str, source: Source, line: int, end_line: int) -> str | None:
     if proposed is None or line != end_line:
         return None
     old = source.text.split("\n")[line - 1]
-    code, before = proposed[2].strip(), old.strip()
+    code, (before, comment) = proposed[2].strip(), _split(old.strip(), "//" if source.grammar else "#")
     code += next((end for end in _ENDS if before.endswith(end) and not code.endswith(end.strip())), "")
     if code == before or SequenceMatcher(None, before, code, autojunk=False).ratio() < _ALIKE:
         return None
     if before.split("(")[0].split(" ")[0] != code.split("(")[0].split(" ")[0]:  # `return x` is not replaced by `x`
         return None
-    new = old[: len(old) - len(old.lstrip())] + code
+    if source.grammar is None and _is_expression(before) != _is_expression(code):  # nor `x[0] = 1` by `x[0]`
+        return None
+    new = old[: len(old) - len(old.lstrip())] + code + comment
     return new if _fits(new, source, line) else None
 
 
@@ -73,6 +75,19 @@ def _statement_around(tree: ast.Module, line: int) -> tuple[int, int]:
 def _lines(node: ast.stmt) -> tuple[int, int]:
     decorators = node.decorator_list if isinstance(node, _Definition) else []
     return min([node.lineno, *(decorator.lineno for decorator in decorators)]), node.end_lineno or node.lineno
+
+
+def _split(line: str, mark: str) -> tuple[str, str]:
+    """Return a line without the comment at its end, and that; one with quotes in it might be a text."""
+    place = line.find(f" {mark}")
+    if place < 0 or any(quote in line[place:] for quote in "'\"`"):
+        return line, ""
+    code = line[:place].rstrip()
+    return code, line[len(code) :]
+
+
+def _is_expression(code: str) -> bool:
+    return _parses(f"({code}\n)")
 
 
 def _parses(text: str) -> bool:
