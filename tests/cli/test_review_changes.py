@@ -112,3 +112,17 @@ def test_a_change_without_code_gets_its_page_too(repository, critic, tmp_path):
     page = tmp_path / "page.html"
     assert main(["review", "--diff", "HEAD", "--html", str(page)]) == 0
     assert "No problems found" in page.read_text()
+
+
+def test_where_nothing_is_reviewed_the_last_line_says_why(repository, critic, capsys):
+    def last_line(*options):
+        main(["review", *options])
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert last_line("--staged") == "Nothing to review: no line was added or changed."
+    repository.write(stubs_py="def f():\n    pass\n")
+    assert last_line("stubs.py") == "Nothing to review: no code but definitions that do nothing yet."
+    repository.write_file("pyproject.toml", '[tool.momus]\nexclude = ["stubs.py"]\n')
+    assert last_line("stubs.py") == "Nothing to review: 2 excluded by the configuration."
+    assert main(["review"]) == 2
+    assert "name files or directories, or a change" in capsys.readouterr().err

@@ -41,6 +41,7 @@ def on(quote, text):
         ("return total / len(values)", "Should be `return total/len(values)`."),
         ("if not values:", "Must be `not values`: the condition is inverted."),
         ("if not values:", "Should be `if not values`."),
+        ("total = sum(values)", "This adds to the sum, which is wrong. It should be `total = sum(values)`."),
         ("if not values:", "Missing `total = sum(values)` before this: it is never set."),
     ],
 )
@@ -57,6 +58,7 @@ def test_what_says_nothing_is_vacuous(quote, text):
         ("return total / len(values)", "Should be `len(values)`: it must not be divided."),
         ("return total / len(values)", "No check for an empty list: this divides by zero."),
         ("if not values:", "Missing `total = 0` before this: it is never set."),
+        ("total = sum(values)", "This adds to the sum, which is wrong. It should be `total = max(values)`."),
         ("total = sum(values)", "Nothing is returned."),
     ],
 )

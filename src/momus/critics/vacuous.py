@@ -23,6 +23,10 @@ _WORD = re.compile(r"\w")
 _PROPOSED = re.compile(
     r"\b(?:should|must) be(?: changed to| replaced (?:by|with))?:?\s+(`{1,8}+)(.+?)\1(?!`)", re.IGNORECASE | re.DOTALL
 )
+PROPOSED_LINE = re.compile(
+    r"\b(?:should|must) be(?: changed to| replaced (?:by|with))?:?\s+(`{1,8}+)([^`\n]+)\1(?!`)", re.IGNORECASE
+)
+"""What is proposed in place of a line, wherever a comment says so."""
 _MISSING = re.compile(r"\bmissing\s+(`{1,8}+)(.+?)\1(?!`)\s+(before|after) this", re.IGNORECASE | re.DOTALL)
 
 _ATOM = re.compile(r"-?[\w.]+")
@@ -49,6 +53,8 @@ def is_vacuous(comment: Comment, answer: str) -> bool:
     if missing := _MISSING.match(text):
         step = -1 if missing[3].lower() == "before" else 1
         return _neighbour(lines, numbers[0 if step < 0 else -1], step) == code_tokens(missing[2])
+    if any(_is_all_of(found[2].strip(), lines[n]) for found in PROPOSED_LINE.finditer(text) for n in numbers):
+        return True
     proposed = _PROPOSED.match(text)
     return proposed is not None and any(_stands_in(proposed[2].strip(), lines[number]) for number in numbers)
 
@@ -67,9 +73,9 @@ def _stands_in(code: str, line: str) -> bool:
     """Return whether code is all of a line, or an expression in it: not one name, and not part of a larger one."""
     if code not in line and ("'" in code or '"' in code):  # tokens do not tell strings by their spaces
         return False
-    wanted, tokens = code_tokens(code), code_tokens(line)
-    if tokens in (wanted, (*wanted, ":")):
+    if _is_all_of(code, line):
         return True
+    wanted, tokens = code_tokens(code), code_tokens(line)
     size = len(wanted)
     return not _ATOM.fullmatch(code) and any(
         tokens[start : start + size] == wanted
@@ -77,6 +83,14 @@ def _stands_in(code: str, line: str) -> bool:
         and (start + size == len(tokens) or tokens[start + size] in _CLOSE)
         for start in range(len(tokens) - size + 1)
     )
+
+
+def _is_all_of(code: str, line: str) -> bool:
+    """Return whether code is a line, but for what it ends with."""
+    if code not in line and ("'" in code or '"' in code):
+        return False
+    wanted = code_tokens(code)
+    return code_tokens(line) in (wanted, (*wanted, ":"), (*wanted, ";"))
 
 
 def _neighbour(lines: list[str], number: int, step: int) -> tuple[str, ...]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import ast
-import re
 import warnings
 from difflib import SequenceMatcher
 
+from momus.critics.vacuous import PROPOSED_LINE
 from momus.errors import UserError
 from momus.review.files import Source
 from momus.review.languages.outline import read_outline
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
-_PROPOSED = re.compile(
-    r"\b(?:should|must) be(?: changed to| replaced (?:by|with))?:?\s+(`{1,8}+)([^`\n]+)\1(?!`)", re.IGNORECASE
-)
 _ALIKE = 0.5
 """How much of a line a proposal must repeat, to be of all of the line and not of an expression in it."""
 _ENDS = (":", ";", ",", " {")
@@ -31,7 +28,7 @@ def propose(text: str, source: Source, line: int, end_line: int) -> str | None:
         line: The first line that the comment is about, from 1.
         end_line: The last one: of several lines nothing can be proposed this way.
     """
-    proposed = _PROPOSED.search(text)
+    proposed = PROPOSED_LINE.search(text)
     if proposed is None or line != end_line:
         return None
     old = source.text.split("\n")[line - 1]

@@ -63,21 +63,29 @@ def _verdict(review: Review) -> str:
     if review.outcome is not Outcome.CLEAN:
         return f"{_count(len(review.shown), 'comment')} on {where}"
     if not read:
-        nothing_changed = bool(review.manifest.head) and not review.manifest.files
-        why = "no line was added or changed" if nothing_changed else "no code but definitions that do nothing yet"
-        return f"Nothing to review: {why}" if review.files or nothing_changed else "Nothing to review"
+        return f"Nothing to review: {_why_nothing(review)}"
     return f"No problems found in {where}"
+
+
+def _why_nothing(review: Review) -> str:
+    if review.files:
+        return "no code but definitions that do nothing yet"
+    return _count_unread(review) or ("no line was added or changed" if review.manifest.head else "no code")
+
+
+def _count_unread(review: Review) -> str:
+    reasons: Counter[str] = Counter()
+    for file in review.manifest.files:
+        for part in file.coverage.unread:
+            reasons[part.why.value] += part.lines.last - part.lines.first + 1
+    return "; ".join(f"{number} {reason}" for reason, number in reasons.most_common())
 
 
 def _describe_lines(review: Review) -> str:
     """Say how many of a change's lines were read, and why others were not."""
     manifest = review.manifest
     total = manifest.lines_read + manifest.lines_unread
-    reasons: Counter[str] = Counter()
-    for file in manifest.files:
-        for part in file.coverage.unread:
-            reasons[part.why.value] += part.lines.last - part.lines.first + 1
-    why = "; ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    why = _count_unread(review)
     base = f"{manifest.base[:12]} to {manifest.head[:12]}" if manifest.base else manifest.head
     return f"{base}: read {manifest.lines_read} of {_count(total, 'changed line')}" + (
         f"; not read: {why}" if why else ""
