@@ -9,7 +9,7 @@ from momus.cli import main
 from momus.critique import lines_of
 from momus.errors import UserError
 from momus.evaluate.critics.changes import carry_lines
-from momus.review.changes.history import changes_of_commits
+from momus.review.changes.history import FEW, changes_of_commits
 from support.chat_server import chat_server
 from support.repository import GitRepository
 
@@ -80,6 +80,20 @@ def test_only_paths_that_are_named_and_what_fits_and_no_more_than_asked_for(repo
     assert len(changes_of_commits(repository.root, "HEAD~9..HEAD", [], bool, 3, 0)[0]) == 3
     with pytest.raises(UserError, match="no two changed Python functions"):
         changes_of_commits(repository.root, "HEAD~9..HEAD", [], lambda task: False, 3, 0)
+
+
+def test_one_large_commit_is_not_all_that_is_measured(repository):
+    repository.git("checkout", "-qb", "large")
+    repository.commit(large_py="\n\n\n".join(function(number, 7) for number in range(40)) + "\n")
+    try:
+        changes, used = changes_of_commits(repository.root, "HEAD~6..HEAD", [], bool, 10, 0)
+        assert used >= 4 and len(changes) == 10
+        most = max(sum(c.after.task.id.startswith(own.after.task.id[:12]) for c in changes) for own in changes)
+        assert most <= FEW + 1
+        changes, _ = changes_of_commits(repository.root, "HEAD~1..HEAD", [], bool, 10, 0)
+        assert len(changes) == 10, "where there is nothing else, more of it is taken"
+    finally:
+        repository.git("checkout", "-q", "main")
 
 
 def test_a_promise_on_commits_is_one_for_changes(repository, tmp_path, monkeypatch, capsys):

@@ -6,6 +6,7 @@ wrote; in every second one a bug is put into those lines, where a reviewer of th
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from momus.tamper.insert import insert
 from momus.tamper.sites import find_edits
 
 PYTHON = "Python"
+FEW = 3
+"""Functions of each commit that are taken before more are taken of any."""
 
 
 def changes_of_commits(
@@ -47,22 +50,23 @@ def changes_of_commits(
     rng.shuffle(names)
     made: list[ChangedAnswer] = []
     seen: set[str] = set()
-    used = 0
-    for name in names:
-        before = len(made)
-        for task, changed in _functions(folder, name, paths, fits):
-            if task.answer in seen or len(made) == most:
+    used: set[str] = set()
+    for of_one, name in itertools.product((FEW, most), names):  # one large commit is not all that is measured
+        if len(made) == most:
+            break
+        functions = list(_functions(folder, name, paths, fits))
+        enough = min(most, len(made) + of_one)
+        for task, changed in rng.sample(functions, len(functions)):
+            if task.answer in seen or len(made) == enough:
                 continue
             seen.add(task.answer)
             clean = ChangedAnswer(Tamper(task=task, answer=task.answer, bugs=()), changed)
-            change = _with_bug(task, changed, rng, fits) if len(made) % 2 else clean
-            made += [] if change is None else [change]
-        used += len(made) > before
-        if len(made) == most:
-            break
+            if change := _with_bug(task, changed, rng, fits) if len(made) % 2 else clean:
+                made.append(change)
+                used.add(name)
     if len(made) < 2:
         raise UserError(f"--commits {commits}: {len(names)} commits, and no two changed Python functions to measure on")
-    return made, used
+    return made, len(used)
 
 
 def _functions(
