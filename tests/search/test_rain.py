@@ -291,6 +291,16 @@ def test_a_value_is_the_weighted_mean(heard: list[tuple[float, float]]) -> None:
     assert node.value == pytest.approx(np.average(values, weights=weights), abs=1e-9)
 
 
+@given(st.lists(st.floats(-1, 1), min_size=1))
+def test_a_node_has_the_mean_the_best_and_the_worst_of_its_visits(values: list[float]) -> None:
+    node = Node(())
+    for number, value in enumerate(values):
+        node.add_visit(JudgedAnswer((number,), value))
+    assert node.best is not None and node.worst is not None
+    assert (node.worst.value, node.best.value) == (min(values), max(values))
+    assert node.visits == len(values) and node.value == pytest.approx(np.mean(values), abs=1e-9)
+
+
 @given(st.lists(st.lists(st.floats(-1, 1), min_size=3, max_size=3), min_size=2, max_size=12))
 def test_an_embedding_is_the_mean(vectors: list[list[float]]) -> None:
     node, other = Node(()), Node(())
