@@ -139,7 +139,7 @@ def _check_inputs(
     if bool(files) == bool(prompt):
         raise UserError("give files with prompts, or --prompt, and not both")
     if files and out is None:
-        raise UserError("--out is needed with files: the run directory")
+        raise UserError("--out is needed with files: the run directory (a prompt itself is given with --prompt)")
     if prompt and (out or export):
         raise UserError("--out and --export are for files: a --prompt is answered here")
     _check(limit=limit)
