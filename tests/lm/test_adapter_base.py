@@ -1,0 +1,18 @@
+"""What an adapter's folder says of its base."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from momus.lm.local.adapter_base import CONFIG_FILE, base_name, base_path
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_revision_is_one_of_a_name_on_the_hub_alone(tmp_path: Path, is_folder: bool) -> None:
+    base = str(tmp_path) if is_folder else "org/model"
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / CONFIG_FILE).write_text(json.dumps({"base_model_name_or_path": base, "revision": "abc"}))
+    assert base_name(adapter) == (base, None if is_folder else "abc")
+    assert base_path(adapter) == base and base_path(tmp_path) == str(tmp_path)
