@@ -165,6 +165,7 @@ def test_a_correction_supersedes_and_counts_once(store, labeler, database):
     done = submit(store, store.claim(a, K, arrange), "first")
     lease = store.reopen(done["id"], a)
     assert lease.draft == "first"
+    assert store.claim(a, K, arrange) is None, "a correction is asked for, never handed out"
     again = submit(store, lease, "second")
     assert (again["revision"], again["status"]) == (1, "accepted")
     assert database.read(lambda t: [row["content"] for row in standing(t, 1)]) == ['"second"']

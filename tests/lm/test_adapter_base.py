@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from momus.errors import UserError
 from momus.lm.local.adapter_base import CONFIG_FILE, base_name, base_path
 
 
@@ -16,3 +17,11 @@ def test_a_revision_is_one_of_a_name_on_the_hub_alone(tmp_path: Path, is_folder:
     (adapter / CONFIG_FILE).write_text(json.dumps({"base_model_name_or_path": base, "revision": "abc"}))
     assert base_name(adapter) == (base, None if is_folder else "abc")
     assert base_path(adapter) == base and base_path(tmp_path) == str(tmp_path)
+
+
+def test_an_adapter_over_an_adapter_is_refused(tmp_path: Path) -> None:
+    for name, base in (("inner", "org/model"), ("outer", str(tmp_path / "inner"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / CONFIG_FILE).write_text(json.dumps({"base_model_name_or_path": base}))
+    with pytest.raises(UserError, match="is itself an adapter: merge that first"):
+        base_name(tmp_path / "outer")
