@@ -5,7 +5,7 @@ import json
 import random
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from torch import nn
 
 import momus.runtime.runs as runs
 from momus.errors import UserError
-from momus.runtime.runs import Run
+from momus.runtime.runs import ADDED, Run
+from momus.train.settings import PPOConfig
 from support import forked
 from support.forked import finish
 
@@ -187,6 +188,14 @@ def test_what_decides_no_result_may_change(tmp_path: Path) -> None:
     Run(tmp_path, {"config": {"seed": 1, "token_budget": 1024, "save_every": 9}, "token_budget": 2})
     with pytest.raises(UserError, match=r"\(config\.seed 1 -> 2\)"):
         Run(tmp_path, {"config": {"seed": 2, "token_budget": 1024, "save_every": 9}})
+
+
+def test_a_run_begun_before_a_setting_was_there_goes_on_with_what_it_did_then(tmp_path: Path) -> None:
+    before = {key: value for key, value in asdict(PPOConfig()).items() if key not in ADDED}
+    Run(tmp_path, {"config": before})
+    Run(tmp_path, {"config": asdict(PPOConfig())})
+    with pytest.raises(UserError, match=r"\(config\.keep 'last' -> 'best'\)"):
+        Run(tmp_path, {"config": asdict(PPOConfig(keep="best"))})
 
 
 def opened_and_kept(folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from momus.files.locks import DirectoryLock
@@ -55,17 +56,24 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def changed(old: Mapping[str, Any], new: Mapping[str, Any], free: Collection[str] = ()) -> str:
+def changed(
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    free: Collection[str] = (),
+    added: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """Say which settings differ, such as "seed 0 -> 1, data.split 'a' -> 'b'"; "" where none does.
 
     Args:
         old: Settings, nested or not.
         new: Likewise.
         free: Last parts of names that may differ.
+        added: Last parts of names that `old` may lack, for it is older than they are, and what they then were.
     """
     old, new = _flat(old), _flat(new)
     compared = [key for key in old.keys() | new.keys() if key.rpartition(".")[2] not in free]
     missing = object()
+    old |= {key: added[name] for key in new.keys() - old.keys() if (name := key.rpartition(".")[2]) in added}
     keys = sorted(key for key in compared if old.get(key, missing) != new.get(key, missing))
     shown = ", ".join(f"{_cut(key)} {_short(old.get(key))} -> {_short(new.get(key))}" for key in keys[:_SHOWN])
     return f"{shown} and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else shown

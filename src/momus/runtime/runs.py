@@ -59,6 +59,9 @@ Progress = Callable[[int, int, Mapping[str, float]], None]
 FREE = {"token_budget", "gradient_checkpointing", "save_every"}
 """Settings that a run may go on with others of: memory and when checkpoints are made, not what is computed."""
 
+ADDED = {"keep": "last"}
+"""Settings that runs of before 2026-11-29 may lack, and what these did."""
+
 _MANIFEST = "MANIFEST.json"
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"
@@ -238,7 +241,7 @@ class Run:
                 raise UserError(
                     f"{self.path / CONFIG} is not that of a run, but of something else: name another directory"
                 ) from error
-            if differences := changed(old, self.config, FREE):
+            if differences := changed(old, self.config, FREE, ADDED):
                 raise UserError(
                     f"{self.path} holds a run with other settings ({differences}): "
                     "use the same settings, another directory, or remove it"
