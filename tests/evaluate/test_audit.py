@@ -182,6 +182,8 @@ def test_from_answers_to_a_count_by_commands(answers, tmp_path, capsys):
     audited = {one.number: one for one in read_jsonl(out / "audit.jsonl", Audited)}
     sheet = list(read_jsonl(out / "sheet.jsonl", SheetItem))
     assert len(sheet) == 6
+    assert main(["audit", "count", str(out)]) == 2
+    assert "nobody has judged its sheet: run momus audit judge" in capsys.readouterr().err
 
     terminal = Terminal(tmp_path, "audit", "judge", "audit", "--by", "kim")
     terminal.wait_for("[q]uit")

@@ -67,6 +67,8 @@ def count(
     audited = list(read_jsonl(folder / "audit.jsonl", Audited))
     if not {one.number for one in audited} >= set(range(1, len(items) + 1)):
         raise UserError(f"{folder}: sheet and audit are not of one another: run momus audit again")
+    if not judgements and not (folder / _RESULT).exists():
+        raise UserError(f"{folder}: nobody has judged its sheet: run momus audit judge {folder}, or name --judgements")
     said = [row for path in judgements or (folder / _RESULT,) for row in read_jsonl(path, sheet.SheetJudgement)]
     counted = sheet.count(audited, items, said)
     print(encoder.dumps(asdict(counted)) if json else "\n".join(_lines(counted)))
