@@ -1,5 +1,7 @@
 """Bugs that no call shows: functions and their tampered versions, called in the cage."""
 
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from momus.cli import main
 from momus.records import Tamper, Task, read_jsonl
 from momus.sandbox import NoCageError, require_cage
+from momus.sandbox.inside.compare import SECONDS_A_CALL, TOO_LONG, called, too_long
 from momus.tamper import differential
 from momus.tamper.differential import Case, Counts, changed_lines, make_a_difference, without_equivalent
 
@@ -119,3 +122,20 @@ def test_the_plain_commands_call_nothing(tmp_path, monkeypatch):
     source.write_text(TOTAL)
     assert main(["data", "tampers", str(source), "--out", str(tmp_path / "out.jsonl")]) == 0
     assert main(["tamper", str(source), "--out", str(tmp_path / "copies")]) == 0
+
+
+def test_a_call_may_be_kept_waiting_but_not_compute_for_long():
+    def wait():
+        time.sleep(1.5 * SECONDS_A_CALL)  # as long as a busy machine may keep it from a core
+
+    def compute():
+        while True:
+            pass
+
+    before = {alarm: signal.signal(alarm, too_long) for alarm in (signal.SIGPROF, signal.SIGALRM)}
+    try:
+        assert called(wait, []) == (True, "NoneType None  ''")
+        assert called(compute, []) == called(lambda: time.sleep(60), []) == (False, TOO_LONG)
+    finally:
+        for alarm, handler in before.items():
+            signal.signal(alarm, handler)

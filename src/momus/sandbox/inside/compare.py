@@ -24,6 +24,9 @@ from collections.abc import Callable
 from typing import Any
 
 SECONDS_A_CALL = 0.2
+"""Processor time: how busy the machine is must not decide what is known of a function."""
+SECONDS_ASLEEP = 0.6
+"""Time by the clock, after which a call is ended as well: it may wait for something."""
 TOO_LONG = "too long"
 """What a call did that was ended."""
 TRIALS = 800
@@ -122,7 +125,8 @@ def called(function: Any, arguments: list[Any]) -> tuple[bool, str]:
     """Call a function with copies of arguments; returns whether it returned, and all that it did."""
     arguments, before = copy.deepcopy(arguments), shown(arguments)
     printed = io.StringIO()
-    signal.setitimer(signal.ITIMER_REAL, SECONDS_A_CALL)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS_A_CALL)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS_ASLEEP)
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             result = function(*arguments)
@@ -135,6 +139,7 @@ def called(function: Any, arguments: list[Any]) -> tuple[bool, str]:
     except BaseException as error:
         return False, f"raises {type(error).__name__} {shown(arguments)}"
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
@@ -244,7 +249,8 @@ def in_a_process(case: dict[str, Any], job: dict[str, Any]) -> list[bool | None]
                 os.dup2(null, stream)
             resource.setrlimit(resource.RLIMIT_CPU, (job["seconds"], job["seconds"]))
             sys.setrecursionlimit(400)
-            signal.signal(signal.SIGALRM, too_long)
+            for alarm in (signal.SIGPROF, signal.SIGALRM):
+                signal.signal(alarm, too_long)
             os.write(writer, json.dumps(compare(case, job["calls"])).encode())
         finally:
             os._exit(0)
