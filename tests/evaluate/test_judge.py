@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from itertools import islice
-from math import comb
+from math import comb, exp
 from pathlib import Path
 
 import pytest
@@ -51,6 +51,22 @@ def test_calibrate_judge_shows_a_bias_for_a_label() -> None:
     assert result.pairs.value == result.answers.value == 0.5 and result.decided.value == 0
     assert result.first_label.value > 0.9 and result.soft.value == 1
     assert "coin" in result.advice and "do not" in result.advice
+
+
+ODD = st.integers(-250, 249).map(lambda n: (2 * n + 1) / 100)
+EVEN = st.integers(-250, 249).map(lambda n: (2 * n + 2 * (n >= 0)) / 100)
+
+
+@given(st.lists(st.tuples(ODD, EVEN), min_size=1, max_size=20), st.floats(-8, 8))
+def test_a_liking_for_a_label_changes_nothing_by_log_odds(pairs: list[tuple[float, float]], liking: float) -> None:
+    def asked(log_odds: float, liking: float) -> JudgeVerdict:
+        first, second = (Choice(1 / (1 + exp(-odds - liking)), 0.9) for odds in (log_odds, -log_odds))
+        return JudgeVerdict.from_choices(first, second, 0.01)
+
+    fair, biased = (report([(asked(a, x), asked(b, x)) for a, b in pairs]) for x in (0.0, liking))
+    assert biased.unbiased == fair.unbiased and biased.unbiased_answers == fair.unbiased_answers
+    assert fair.unbiased.value == pytest.approx(sum(a > b for a, b in pairs) / len(pairs))
+    assert fair.unbiased_answers == fair.answers and fair.unbiased == fair.soft
 
 
 def test_calibrate_judge_of_a_constant_judge_is_chance() -> None:

@@ -41,9 +41,11 @@ def print_judge(report: JudgeReport) -> None:
     rows = {
         "the better of two answers is preferred (ties half)": report.pairs,
         "… by probability instead of verdict": report.soft,
+        "… by log-odds, the liking for a label taken out": report.unbiased,
         "a single answer is told right (undecided half)": report.answers,
         "    better answers": report.better,
         "    worse answers": report.worse,
+        "… by log-odds, the liking for a label taken out ": report.unbiased_answers,
         "both orders agree": report.decided,
         "probability of the first label (no bias: 50%)": report.first_label,
         "probability of both labels together": report.mass,

@@ -19,6 +19,8 @@ from momus.records import Content, Ranking, Record
 from momus.search.rain.judge import JudgeVerdict, last_question
 from momus.stats.bootstrap import SHARE, Interval, mean_interval
 
+_LEAST = 1e-9
+"""Probabilities nearer to 0 or 1 count as this near."""
 _CHANCE = 0.025
 """A coin may be taken for a judge this often: one side of a 95% interval."""
 
@@ -51,6 +53,9 @@ class JudgeReport(Record):
         answers: A single answer is judged right, as good or bad; an undecided one counts half.
         better: Better answers judged right; `worse` worse answers.
         soft: The better answer has the higher mean probability of the good statement: what a finer value could use.
+        unbiased: The better answer has the higher log-odds of the good statement, averaged over both orders: what a
+            model adds to a label, whatever it stands for, cancels out.
+        unbiased_answers: A single answer is told right by the sign of these log-odds.
         decided: Answers on which both orders agree.
         first_label: Mean probability of A, against B: one half for a judge without a liking for a label.
         mass: Mean probability of A and B together; `low_mass` its 5th percentile.
@@ -65,6 +70,8 @@ class JudgeReport(Record):
     better: ShareEstimate
     worse: ShareEstimate
     soft: ShareEstimate
+    unbiased: ShareEstimate
+    unbiased_answers: ShareEstimate
     decided: ShareEstimate
     first_label: ShareEstimate
     mass: ShareEstimate
@@ -125,7 +132,10 @@ def report(verdicts: Sequence[tuple[JudgeVerdict, JudgeVerdict]], unfit: int = 0
     above = _above(values[:, 0] - values[:, 1])
     won, lost = int((above == 1).sum()), int((above == 0).sum())
     soft = (probabilities[..., 0] + 1 - probabilities[..., 1]) / 2
-    right = np.stack([_above(values[:, 0]), _above(-values[:, 1])], 1)
+    right = _told_right(values)
+    clipped = np.clip(probabilities, _LEAST, 1 - _LEAST)
+    odds = np.log(clipped) - np.log1p(-clipped)
+    unbiased = (odds[..., 0] - odds[..., 1]) / 2
     flags = np.array([[(v.abstained, not v.abstained and not v.disagreed) for v in both] for both in verdicts], float)
     return JudgeReport(
         measured=len(verdicts),
@@ -136,6 +146,8 @@ def report(verdicts: Sequence[tuple[JudgeVerdict, JudgeVerdict]], unfit: int = 0
         better=_share(right[:, 0]),
         worse=_share(right[:, 1]),
         soft=_share(_above(soft[:, 0] - soft[:, 1])),
+        unbiased=_share(_above(unbiased[:, 0] - unbiased[:, 1])),
+        unbiased_answers=_share(_told_right(unbiased).mean(1)),
         decided=_share(flags[..., 1].mean(1)),
         first_label=_share(probabilities.mean((1, 2))),
         mass=_share(masses.mean(1)),
@@ -146,6 +158,13 @@ def report(verdicts: Sequence[tuple[JudgeVerdict, JudgeVerdict]], unfit: int = 0
 
 def _probabilities(verdict: JudgeVerdict) -> tuple[float, float]:
     return verdict.first.probability, verdict.second.probability
+
+
+def _told_right(
+    values: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Return whether the better and the worse answer of each pair, `[pairs, 2]`, are on their side of 0."""
+    return np.stack([_above(values[:, 0]), _above(-values[:, 1])], 1)
 
 
 def _above(difference: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
