@@ -28,7 +28,7 @@ demo: $(STAMP)
 # Processes share the tests out and take from each other: one more than there are cores, for some tests wait for
 # processes of their own; with one thread each they do not fight over the cores.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 4 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print(os.cpu_count() + 1)") --maxprocesses 4 --dist worksteal
 
 # make test reads 500 of these damaged files.
 fuzz: $(STAMP)

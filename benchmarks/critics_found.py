@@ -271,9 +271,8 @@ def summarise(looks: Sequence[Look], replicates: int = 2000) -> tuple[int, dict[
     best = [max(bugged[n].scores.values()) for n in names]
     ties = [[k for k, v in bugged[n].scores.items() if v == b] for n, b in zip(names, best, strict=True)]
     found["first line"] = [len(set(t) & set(bugged[n].bug)) / len(t) for n, t in zip(names, ties, strict=True)]
-    found["but for the number"] = [
-        float(line in bugged[n].bug) for n, line in zip(names, _unbiased(looks), strict=True)
-    ]
+    unbiased = _unbiased(looks)
+    found["but for the number"] = [float(unbiased[n] in bugged[n].bug) for n in names]
     found["chance"] = [len(bugged[n].bug) / len(bugged[n].scores) for n in names]
     for most in FALSE:
         threshold = _threshold([v for n in names for v in clean[n].scores.values()], most * len(names))
@@ -290,8 +289,8 @@ def summarise(looks: Sequence[Look], replicates: int = 2000) -> tuple[int, dict[
     }
 
 
-def _unbiased(looks: Sequence[Look]) -> list[int]:
-    """Return each bugged piece's best line, the mean log-score of its number on the pieces of other pairs taken out."""
+def _unbiased(looks: Sequence[Look]) -> dict[str, int]:
+    """Return by pair the bugged piece's best line, its number's mean log-score on other pairs' pieces taken out."""
     logs = [_log_scores(look.scores) for look in looks]
     totals: dict[int, list[float]] = {}  # by number: sum and count
     of_pair: dict[tuple[str, int], list[float]] = {}
@@ -305,13 +304,11 @@ def _unbiased(looks: Sequence[Look]) -> list[int]:
         total, count = (a - b for a, b in zip(totals[number], of_pair[look.pair, number], strict=True))
         return scores[number] - (total / count if count else scores[number])
 
-    best = {
+    return {
         look.pair: max(scores, key=partial(freed, look, scores))
         for look, scores in zip(looks, logs, strict=True)
         if look.has_bug
     }
-    clean = [look.pair for look in looks if not look.has_bug]
-    return [best[pair] for pair in dict.fromkeys(clean) if pair in best]
 
 
 def _log_scores(scores: dict[int, float]) -> dict[int, float]:

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
     from momus.critics.calibration import Calibration
     from momus.critics.critic import Critic
+    from momus.evaluate.critics.changes import ChangedAnswer
     from momus.records import Tamper
 
 _SHIPPED = ReviewerOptions()
 _FREELY = AskingOptions()
+
+_Gathered = tuple[Sequence["Tamper"], "Sequence[frozenset[int]] | None", str]
+"""Answers to measure on, of changes the indices of the changed lines of each, and what they are."""
 
 
 def command(
@@ -65,14 +69,8 @@ def command(
     from momus.cli.shared.output import check_file, say
     from momus.critics.refine import contenders
     from momus.errors import UserError
-    from momus.evaluate.critics.changes import ChangedAnswer, changes_of
     from momus.files import write_text
-    from momus.review.answers import ALL_WITH_A_BUG, SHARES, task_to_read
-    from momus.review.answers import answers as gather
-    from momus.review.changes.history import changes_of_commits
-    from momus.review.files import Skipped
-    from momus.review.formats.text import print_skipped
-    from momus.terminal import visible_line
+    from momus.review.answers import task_to_read
 
     if answers < 2:
         raise UserError(f"--answers {answers}: must be at least 2")
@@ -84,22 +82,14 @@ def command(
     asking = cost.asking()
     refined, opened = critic.refined(), critic.open(asking)
     critics = contenders(opened, refined, asking) if refined else [opened]
-    made: list[ChangedAnswer] | None = None
-    skipped: list[Skipped] = []
-    if commits is not None:
-        if tampers is not None:
-            raise UserError("--commits are measured on with bugs of our own: leave out --tampers")
-        made, used = changes_of_commits(Path(), commits, paths, opened.fits, answers, seed)
-        data = f"{used} commits of {visible_line(commits)}, bugs inserted"
-    else:
-        known, data, skipped = gather(paths, tampers, opened, answers, seed, ALL_WITH_A_BUG if changes else SHARES)
-        made = changes_of(known) if changes else None
-    if made is not None:
-        known, data = [change.after for change in made], f"{data}, as changes"
     console = Console(stderr=True)
-    print_skipped(skipped, console)
+    if commits is None:
+        known, changed, data = _gather(paths, tampers, changes, opened, answers, seed, console)
+    elif tampers is None:
+        known, changed, data = _gather_from_commits(paths, commits, opened, answers, seed)
+    else:
+        raise UserError("--commits are measured on with bugs of our own: leave out --tampers")
     print_estimate(asking, critics[-1], lambda: list(map(task_to_read, known)), cost)
-    changed = None if made is None else [change.changed for change in made]
     curves, unanswered = _measure(critics, known, data, inserted=tampers is None, changed=changed, console=console)
     print_fallen(critics[-1])
     print_cost(asking)
@@ -117,6 +107,47 @@ def command(
     _print(curves[-1], Console(), "With it: " if len(curves) > 1 else "")
     console.print(f"The operating points are in {out}", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _gather(
+    paths: list[Path],
+    tampers: Path | None,
+    changes: bool,
+    critic: Critic,
+    answers: int,
+    seed: int,
+    console: Console,
+) -> _Gathered:
+    """Gather functions with and without a bug; print which files were left out.
+
+    Raises:
+        UserError: There is too little to measure on.
+    """
+    from momus.evaluate.critics.changes import changes_of
+    from momus.review.answers import ALL_WITH_A_BUG, SHARES
+    from momus.review.answers import answers as gather
+    from momus.review.formats.text import print_skipped
+
+    known, data, skipped = gather(paths, tampers, critic, answers, seed, ALL_WITH_A_BUG if changes else SHARES)
+    print_skipped(skipped, console)
+    return _as_changes(changes_of(known), data) if changes else (known, None, data)
+
+
+def _gather_from_commits(paths: list[Path], commits: str, critic: Critic, answers: int, seed: int) -> _Gathered:
+    """Gather functions as commits left them, every second one with a bug on a line that its commit wrote.
+
+    Raises:
+        UserError: There is no such range, or too little in it.
+    """
+    from momus.review.changes.history import changes_of_commits
+    from momus.terminal import visible_line
+
+    made, used = changes_of_commits(Path(), commits, paths, critic.fits, answers, seed)
+    return _as_changes(made, f"{used} commits of {visible_line(commits)}, bugs inserted")
+
+
+def _as_changes(made: Sequence[ChangedAnswer], data: str) -> _Gathered:
+    return [change.after for change in made], [change.changed for change in made], f"{data}, as changes"
 
 
 def _raise_measured(measured: Path, feedback: Path | None, out: Path) -> int:

@@ -76,7 +76,7 @@ class Refiner:
 
     def identity(self) -> Mapping[str, Any]:
         """Return all that decides what comes after a critic."""
-        return self.around(SaidCritic(())).identity()
+        return self.around(GivenCritiques(())).identity()
 
     def opposed(self, critic: Critic) -> Critic:
         """Return a critic with the second opinion alone."""
@@ -128,7 +128,7 @@ class RememberingCritic(CriticAround):
         return self.critic.identity()
 
 
-class SaidCritic:
+class GivenCritiques:
     """Stands for a critic that has written already, about tasks that are given in the same order."""
 
     def __init__(self, written: Sequence[SearchResult]) -> None:
@@ -149,7 +149,7 @@ class SaidCritic:
 
     def identity(self) -> Mapping[str, Any]:
         """Return the kind; who wrote is known elsewhere."""
-        return {"kind": "said"}
+        return {"kind": "given"}
 
 
 def second_opinion_of(critic: Critic) -> SecondOpinionCritic | None:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 
-from momus.critics.refine import Refiner, SaidCritic
+from momus.critics.refine import GivenCritiques, Refiner
 from momus.critics.run import BATCH, Shard, TaskCritiques, Written, stop_if_spent, task_of
 from momus.critics.scores.search import as_reward
 from momus.errors import UnfitInputError, UserError
@@ -166,8 +166,8 @@ class ShardCritic:
         """Have a second opinion and a score come after what was written."""
         if self._refiner is None or not kept:
             return kept
-        said = SaidCritic(list(kept.values()))
-        after = self._refiner.around(said) if self._config.method == "sample" else self._refiner.opposed(said)
+        given = GivenCritiques(list(kept.values()))
+        after = self._refiner.around(given) if self._config.method == "sample" else self._refiner.opposed(given)
         results = after.write([task_of(tasks[index - first]) for index in kept])
         stop_if_spent(results)
         return dict(zip(kept, results, strict=True))

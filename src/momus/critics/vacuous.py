@@ -20,12 +20,9 @@ _NO_PROBLEM = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"\w")
-_PROPOSED = re.compile(
-    r"\b(?:should|must) be(?: changed to| replaced (?:by|with))?:?\s+(`{1,8}+)(.+?)\1(?!`)", re.IGNORECASE | re.DOTALL
-)
-PROPOSED_LINE = re.compile(
-    r"\b(?:should|must) be(?: changed to| replaced (?:by|with))?:?\s+(`{1,8}+)([^`\n]+)\1(?!`)", re.IGNORECASE
-)
+_SHOULD_BE = r"\b(?:should|must) be(?: changed to| replaced (?:by|with))?:?\s+(`{1,8}+)"
+_PROPOSED = re.compile(rf"{_SHOULD_BE}(.+?)\1(?!`)", re.IGNORECASE | re.DOTALL)
+PROPOSED_LINE = re.compile(rf"{_SHOULD_BE}([^`\n]+)\1(?!`)", re.IGNORECASE)
 """What is proposed in place of a line, wherever a comment says so."""
 _MISSING = re.compile(r"\bmissing\s+(`{1,8}+)(.+?)\1(?!`)\s+(before|after) this", re.IGNORECASE | re.DOTALL)
 
@@ -71,7 +68,7 @@ def drop_vacuous(written: SearchResult, answer: str) -> SearchResult:
 
 def _stands_in(code: str, line: str) -> bool:
     """Return whether code is all of a line, or an expression in it: not one name, and not part of a larger one."""
-    if code not in line and ("'" in code or '"' in code):  # tokens do not tell strings by their spaces
+    if not _may_stand_in(code, line):
         return False
     if _is_all_of(code, line):
         return True
@@ -87,10 +84,13 @@ def _stands_in(code: str, line: str) -> bool:
 
 def _is_all_of(code: str, line: str) -> bool:
     """Return whether code is a line, but for what it ends with."""
-    if code not in line and ("'" in code or '"' in code):
-        return False
     wanted = code_tokens(code)
-    return code_tokens(line) in (wanted, (*wanted, ":"), (*wanted, ";"))
+    return _may_stand_in(code, line) and code_tokens(line) in (wanted, (*wanted, ":"), (*wanted, ";"))
+
+
+def _may_stand_in(code: str, line: str) -> bool:
+    """Return whether the tokens of code and line say all: they do not tell strings by their spaces."""
+    return code in line or not ("'" in code or '"' in code)
 
 
 def _neighbour(lines: list[str], number: int, step: int) -> tuple[str, ...]:

@@ -38,19 +38,19 @@ def print_judge(report: JudgeReport) -> None:
     table.add_column("")
     for name in ("share", "95% interval"):
         table.add_column(name, justify="right")
-    rows = {
-        "the better of two answers is preferred (ties half)": report.pairs,
-        "… by probability instead of verdict": report.soft,
-        "… by log-odds, the liking for a label taken out": report.unbiased,
-        "a single answer is told right (undecided half)": report.answers,
-        "    better answers": report.better,
-        "    worse answers": report.worse,
-        "… by log-odds, the liking for a label taken out ": report.unbiased_answers,
-        "both orders agree": report.decided,
-        "probability of the first label (no bias: 50%)": report.first_label,
-        "probability of both labels together": report.mass,
-        "abstained": report.abstained,
-    }
-    for name, share in rows.items():
+    rows = (
+        ("the better of two answers is preferred (ties half)", report.pairs),
+        ("… by probability instead of verdict", report.soft),
+        ("… by log-odds, the liking for a label taken out", report.unbiased),
+        ("a single answer is told right (undecided half)", report.answers),
+        ("    better answers", report.better),
+        ("    worse answers", report.worse),
+        ("… by the sign of these log-odds", report.unbiased_answers),
+        ("both orders agree", report.decided),
+        ("probability of the first label (no bias: 50%)", report.first_label),
+        ("probability of both labels together", report.mass),
+        ("abstained", report.abstained),
+    )
+    for name, share in rows:
         table.add_row(name, f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}")
     Console().print(table)

@@ -52,7 +52,8 @@ class Change:
 class TaxRow:
     """One task and metric: every system's mean, and the changes, in the order of the report's `pairs`.
 
-    `scale` is 100 where values are shares, so that times it they are points of a hundred, and 1 elsewhere.
+    `scale` is 100 where values lie between 0 and 1, so that times it they are points of a hundred, and 1 elsewhere and
+    of nats.
     """
 
     name: str

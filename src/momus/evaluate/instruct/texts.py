@@ -57,8 +57,8 @@ def _documents(path: Path) -> Iterator[Passage]:
     if path.suffix == ".txt":
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not UTF-8 text: {error}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not UTF-8 text") from error
         yield from (Passage(str(i), part) for i, part in enumerate(_cut(text)))
         return
     for number, record in enumerate(records_of([str(path)])):
