@@ -16,7 +16,7 @@
 set -euo pipefail
 model="$1" hh="$2" pretraining="$3" texts="$4" out="$5" momus="${MOMUS:-momus}"
 read -r -a train <<< "--lora ${TRAIN:-}"
-short="--max-prompt ${PROMPT:-96} --max-answer ${ANSWER:-48}"
+short=(--max-prompt "${PROMPT:-96}" --max-answer "${ANSWER:-48}")
 mkdir -p "$out"
 
 # People's preferences in three: two halves that share no pair, and pairs to measure on.
@@ -35,10 +35,10 @@ done
 
 # Step 3 without and with pretraining texts, and the same preferences without a reward model.
 for name in ppo ptx; do
-    gamma=0; [ "$name" = ptx ] && gamma="${GAMMA:-1}"
-    # shellcheck disable=SC2086
-    "$momus" train ppo --model "$model" --reward "$out/reward_first/model" --data "$out/first.jsonl" --skip-bad $short \
-        --pretraining "$pretraining" --ptx-coefficient "$gamma" --ptx-per-episode 1 --out "$out/$name" "${train[@]}" \
+    mix=()
+    [ "$name" = ptx ] && mix=(--pretraining "$pretraining" --ptx-coefficient "${GAMMA:-1}" --ptx-per-episode 1)
+    "$momus" train ppo --model "$model" --reward "$out/reward_first/model" --data "$out/first.jsonl" --skip-bad \
+        "${short[@]}" ${mix[@]+"${mix[@]}"} --out "$out/$name" "${train[@]}" \
         --iterations "${ITERATIONS:-24}" --prompts-per-batch "${EPISODES:-64}" --minibatches 4 --warmup-iterations 2 \
         --policy-learning-rate 2e-4 --value-learning-rate 2e-4 --kl-coefficient 0.05 --save-every 2
 done

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from momus.cli import main
 from momus.errors import UserError
 from momus.evaluate.instruct.questions import Likelihood, Questions
-from momus.evaluate.instruct.tax import compare_systems
+from momus.evaluate.instruct.tax import TaxReport, compare_systems
 from momus.evaluate.instruct.texts import NATS, Passage, read_passages, text_results
 from momus.files import Ledger
 from momus.lm.models import save_causal_lm
 from momus.records import Demonstration, write_jsonl
+from momus.report.tax import render_tax
 from support.tiny import tiny_engine, tiny_model, tiny_tokenizer
 
 
@@ -54,7 +55,8 @@ def test_a_change_below_one_nat_is_in_nats_and_not_in_hundredths():
 
     report = compare_systems(("before", system(0.2)), [("after", system(0.3))])
     (row,) = report.rows
-    assert row.name == f"texts: {NATS}" and row.scale == 1
+    assert row.name == f"texts: {NATS}" and row.scale == 1 and row.digits == 3
+    assert "+0.1" in render_tax(report, "momus evaluate tax") and TaxReport.from_json(report.to_json()) == report
     assert 0.1 <= row.changes[0].difference.value < 0.12 and row.changes[0].verdict == "worse"
 
 

@@ -16,7 +16,7 @@ from momus.stats.text import range_text, value_text
 
 def render_tax(report: TaxReport, command: str) -> str:
     """Return the page: one HTML document that opens offline."""
-    directed = [row for row in report.rows if row.better]
+    directed = [row for row in report.rows if row.better and row.in_points]
     drawn = {
         f"{system} against {against}": [_to_the_right(row, row.changes[place]) for row in directed]
         for place, (system, against) in enumerate(report.pairs)
@@ -58,9 +58,9 @@ def _scaled(interval: Interval, scale: float) -> Interval:
     return Interval(interval.value * scale, interval.low * scale, interval.high * scale)
 
 
-def _value_text(interval: Interval, scale: float, sign: bool) -> str:
-    return value_text(interval.value, "+.1f" if sign else ".1f", scale=scale).replace("-", "−")
+def _value_text(interval: Interval, scale: float, digits: int, sign: bool) -> str:
+    return value_text(interval.value, f"{'+' * sign}.{digits}f", scale=scale).replace("-", "−")
 
 
-def _range_text(interval: Interval, scale: float, sign: bool) -> str:
-    return range_text(interval, "+.1f" if sign else ".1f", scale=scale).replace("-", "−")
+def _range_text(interval: Interval, scale: float, digits: int, sign: bool) -> str:
+    return range_text(interval, f"{'+' * sign}.{digits}f", scale=scale).replace("-", "−")

@@ -131,12 +131,12 @@ def tax_table(report: TaxReport) -> Table:
     for row in report.rows:
         cells: list[Text] = []
         for change in row.changes:
-            text = estimate_text(change.difference, row.scale, 1, sign=True)
+            text = estimate_text(change.difference, row.scale, row.digits, sign=True)
             color = colors.get(change.verdict)
             enough = f", {items_text(change.enough)} would show it" if change.enough and not color else ""
             back = f", {interval_text(change.recovered, '.0f', scale=100)} % won back" if change.recovered else ""
             cells.append(Text(f"{text} {change.verdict}{back}", color) if color else Text(text + enough + back))
-        before = estimate_text(row.means[report.systems[0]], row.scale, 1)
+        before = estimate_text(row.means[report.systems[0]], row.scale, row.digits)
         table.add_row(_name(row.name), str(row.items), before, *cells)
     return table
 

@@ -12,7 +12,7 @@ NO_INTERVAL = "no interval"
 
 def value_text(value: float, spec: str = ".2f", *, scale: float = 1.0, unit: str = "") -> str:
     """Write an estimate times `scale`, with its unit behind it; "not determined" if it is not finite."""
-    return f"{scale * value:{spec}}{unit}" if math.isfinite(value) else NOT_DETERMINED
+    return f"{_number(scale * value, spec)}{unit}" if math.isfinite(value) else NOT_DETERMINED
 
 
 def percent_text(value: float, digits: int = 0) -> str:
@@ -31,10 +31,10 @@ def range_text(interval: Interval, spec: str = ".2f", *, scale: float = 1.0) -> 
         return ""
     if math.isinf(value):
         end, words = (low, "or more") if value > 0 else (high, "or less")
-        return f"{end:{spec}} {words}" if math.isfinite(end) else ""
+        return f"{_number(end, spec)} {words}" if math.isfinite(end) else ""
     if not interval.has_ends:
         return NO_INTERVAL
-    return " to ".join(f"{end:{spec}}".replace("inf", "∞") for end in (low, high))
+    return " to ".join(_number(end, spec).replace("inf", "∞") for end in (low, high))
 
 
 def interval_text(interval: Interval, spec: str = ".2f", *, scale: float = 1.0, unit: str = "") -> str:
@@ -42,3 +42,9 @@ def interval_text(interval: Interval, spec: str = ".2f", *, scale: float = 1.0, 
     ends = range_text(interval, spec, scale=scale)
     value = value_text(interval.value, spec, scale=scale, unit=unit)
     return f"{value} ({ends})" if ends else value
+
+
+def _number(value: float, spec: str) -> str:
+    """Write a number; what rounds to 0 is not written as "-0"."""
+    sign = spec[:1] if spec[:1] in "+- " else ""
+    return f"{value:{sign}z{spec.removeprefix(sign)}}"

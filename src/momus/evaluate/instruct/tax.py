@@ -52,8 +52,8 @@ class Change:
 class TaxRow:
     """One task and metric: every system's mean, and the changes, in the order of the report's `pairs`.
 
-    `scale` is 100 where values lie between 0 and 1, so that times it they are points of a hundred, and 1 elsewhere and
-    of nats.
+    `scale` is 100 where values lie between 0 and 1, so that times it they are points of a hundred, and 1 elsewhere.
+    Nats (`in_points` false) are shown as they are: a hundredth of one is much.
     """
 
     name: str
@@ -63,6 +63,12 @@ class TaxRow:
     means: dict[str, Interval]
     changes: tuple[Change, ...]
     note: str = ""
+    in_points: bool = True
+
+    @property
+    def digits(self) -> int:
+        """How many digits behind the point of its values and changes say something."""
+        return 1 if self.in_points else 3
 
 
 @dataclass(frozen=True)
@@ -144,15 +150,17 @@ def _row(results: dict[str, TaskResult], pairs: Sequence[tuple[str, str]]) -> Ta
                 f"{system}: answered {len(result.items)} items of {result.name} and {next(iter(results))} "
                 f"{len(first.items)}, not the same ones: run both with the same --limit"
             )
+    in_points = first.metric != NATS
     largest = max((abs(value) for result in results.values() for value in result.items.values()), default=0.0)
     return TaxRow(
         name=first.name,
         better=first.better,
-        scale=100 if largest <= 1 and first.metric != NATS else 1,
+        scale=100 if largest <= 1 and in_points else 1,
         items=len(first.items),
         means={system: result.mean() for system, result in results.items()},
         changes=_changes(results, first.better, pairs),
         note="; ".join(dict.fromkeys(result.note for result in results.values() if result.note)),
+        in_points=in_points,
     )
 
 
@@ -181,8 +189,11 @@ def _change(system: str, against: str, results: dict[str, TaskResult], better: L
 
 
 def _enough(difference: Interval, items: int) -> int | None:
-    """Return how many items would show a change of this size, by the width of its interval; None where it has none."""
+    """Return how many items would show a change of this size, by the width of its interval; None where it has none.
+
+    They are never fewer than must differ before anything is said.
+    """
     if not difference.has_ends or not difference.value:
         return None
     error = (difference.high - difference.low) / (2 * 1.96)
-    return ceil(items * ((1.96 + 0.84) * error / difference.value) ** 2)
+    return max(FEWEST, ceil(items * ((1.96 + 0.84) * error / difference.value) ** 2))
