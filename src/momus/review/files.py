@@ -185,22 +185,29 @@ def is_code(path: Path, data: bytes = b"") -> bool:
     return python or (is_installed() and language_of(path) is not None)
 
 
-def source_of(code: str, name: str = "code.py") -> Source:
-    """Parse code that is in no file; `name` is what it is called.
+def source_of(code: str, name: str | Path = "code.py", *, other_languages: bool = False) -> Source:
+    """Parse code that is text already, as an editor holds it: what it declares of its encoding is past.
+
+    Args:
+        code: The text.
+        name: What it is called, or the file that holds it.
+        other_languages: Whether it may be in another language than Python, by its name.
 
     Raises:
-        UserError: It is empty, not text, or not Python 3.
+        UserError: It is empty, too large, not text, not Python 3, or in a language whose grammar is not installed.
     """
+    path = Path(name)
     try:
         data = code.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UserError(f"{name}: not text: {error.reason}") from error
-    source = _decode(Path(name), data, None)
+        raise UserError(f"{path}: not text: {error.reason}") from error
+    source = _decoded(path, data, other_languages, _utf_8(data))
     source.check()
     return source
 
 
-def _decoded(path: Path, data: bytes, other_languages: bool) -> Source:
+def _decoded(path: Path, data: bytes, other_languages: bool, encoding: str | None = None) -> Source:
+    """Return a file's bytes as text; by default in the encoding that it declares."""
     if len(data) > MAX_BYTES:
         raise _too_large(path, len(data))
     if other_languages and language_of(path):
@@ -214,7 +221,7 @@ def _decoded(path: Path, data: bytes, other_languages: bool) -> Source:
         raise UserError(f"{path}: a notebook: make it a script with jupyter nbconvert --to script")
     if path.suffix.lower() not in _SUFFIXES and not _SCRIPT.match(data):
         raise UserError(f"{path}: not Python by its name (.py, .pyi, .pyw) or its first line (#! and python)")
-    return _decode(path, data, None)
+    return _decode(path, data, encoding)
 
 
 def _utf_8(data: bytes) -> str:

@@ -62,18 +62,19 @@ def name_of(path: Path, root: Path) -> str:
 
 
 def exclude(change: Change, patterns: Sequence[str]) -> None:
-    """Take files out of a review whose path from the root, or a directory of it, matches a pattern such as `docs/*`."""
-
-    def is_excluded(name: str) -> bool:
-        parts = name.split("/")
-        places = ["/".join(parts[: size + 1]) for size in range(len(parts))]
-        return any(fnmatch(place, pattern.rstrip("/")) for place in places for pattern in patterns)
-
-    for target in [target for target in change.targets if is_excluded(target.name)]:
+    """Take the files out of a review that a pattern excludes."""
+    for target in [target for target in change.targets if is_excluded(target.name, patterns)]:
         change.targets.remove(target)
         change.unread.append(_all_lines(target, Why.EXCLUDED))
-    change.skipped = [file for file in change.skipped if not is_excluded(name_of(file.path, change.root))]
-    change.unread = [_excluded(file) if is_excluded(file.path) else file for file in change.unread]
+    change.skipped = [file for file in change.skipped if not is_excluded(name_of(file.path, change.root), patterns)]
+    change.unread = [_excluded(file) if is_excluded(file.path, patterns) else file for file in change.unread]
+
+
+def is_excluded(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether a path from the root, or a directory of it, matches a pattern such as `docs/*`."""
+    parts = name.split("/")
+    places = ["/".join(parts[: size + 1]) for size in range(len(parts))]
+    return any(fnmatch(place, pattern.rstrip("/")) for place in places for pattern in patterns)
 
 
 def _all_lines(target: Target, why: Why, detail: str = "") -> FileLines:

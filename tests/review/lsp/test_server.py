@@ -33,9 +33,12 @@ def _say(question, count):
 class _Client(LanguageClient):
     def __init__(self):
         super().__init__("test", "1")
-        self.published, self.messages = asyncio.Queue(), asyncio.Queue()
+        self.published, self.messages, self.logged, self.progress = (asyncio.Queue() for _ in range(4))
         self.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(lambda params: self.published.put_nowait(params))
         self.feature(types.WINDOW_SHOW_MESSAGE)(lambda params: self.messages.put_nowait(params))
+        self.feature(types.WINDOW_LOG_MESSAGE)(lambda params: self.logged.put_nowait(params))
+        self.feature(types.PROGRESS)(lambda params: self.progress.put_nowait(params))
+        self.feature(types.WINDOW_WORK_DONE_PROGRESS_CREATE)(lambda params: None)
 
     def open(self, path, text):
         item = types.TextDocumentItem(path.as_uri(), "python", 1, text)
@@ -62,11 +65,11 @@ class _Client(LanguageClient):
 
 
 @asynccontextmanager
-async def _client(folder, *options):
+async def _client(folder, *options, capabilities=None):
     client = _Client()
     await client.start_io(sys.executable, "-m", "momus", "lsp", *options)
     await client.initialize_async(
-        types.InitializeParams(types.ClientCapabilities(), root_uri=folder.as_uri(), process_id=None)
+        types.InitializeParams(capabilities or types.ClientCapabilities(), root_uri=folder.as_uri(), process_id=None)
     )
     client.initialized(types.InitializedParams())
     try:
@@ -101,13 +104,13 @@ def test_a_saved_file_gets_diagnostics_and_actions(tmp_path):
             (edit,) = dismiss.edit.changes[path.as_uri()]
             assert (edit.new_text, edit.range.start.line) == ("    # momus: ignore[not a problem]\n", 2)
             assert not await client.actions(path, 0)
-            path.write_text(CODE.replace("    return", f"{edit.new_text}    return"), encoding="utf-8")
+            client.edit(path, CODE.replace("    return", f"{edit.new_text}    return"), 2)
             client.save(path)
             assert not (await client.diagnostics()).diagnostics
-            path.write_text(CODE, encoding="utf-8")
+            client.edit(path, CODE, 3)
             client.save(path)
             assert len((await client.diagnostics()).diagnostics) == 1
-            client.edit(path, CODE.replace("len(values)", "len(xs)"), 2)
+            client.edit(path, CODE.replace("len(values)", "len(xs)"), 4)
             assert not await client.actions(path, 2)
             client.text_document_did_close(
                 types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(path.as_uri()))
@@ -136,7 +139,6 @@ def test_a_newer_save_ends_the_review_of_the_older_one(tmp_path):
             client.save(path)
             while not asked:
                 await asyncio.sleep(0.02)
-            path.write_text(CODE, encoding="utf-8")
             client.edit(path, CODE, 2)
             client.save(path)
             published = await client.diagnostics()
@@ -147,21 +149,107 @@ def test_a_newer_save_ends_the_review_of_the_older_one(tmp_path):
         asyncio.run(run(server.url))
 
 
-def test_what_goes_wrong_is_shown_once_and_the_server_lives_on(tmp_path):
+def test_what_cannot_be_reviewed_is_logged_and_the_server_lives_on(tmp_path):
     async def run(url):
-        broken = _path(tmp_path, "def f(:\n", "broken.py")
         path = _path(tmp_path)
         async with _client(tmp_path, "--url", url, "--model", "m") as client:
-            client.open(broken, "def f(:\n")
-            client.save(broken)
-            assert not (await client.diagnostics()).diagnostics
-            client.save(broken)
-            assert not (await client.diagnostics()).diagnostics
-            message = await asyncio.wait_for(client.messages.get(), 60)
-            assert "broken.py:1: syntax error" in message.message and client.messages.empty()
+            for name, text, words in [("a.py", "def f(:\n", "a.py:1: syntax error"), ("b.py", "\n", "b.py: the file is")]:
+                broken = _path(tmp_path, text, name)
+                client.open(broken, text)
+                client.save(broken)
+                assert not (await client.diagnostics()).diagnostics
+                assert words in (await asyncio.wait_for(client.logged.get(), 60)).message
             client.open(path, CODE)
             client.save(path)
             assert len((await client.diagnostics()).diagnostics) == 1
+            assert client.messages.empty()
+
+    with chat_server(_say, "def ") as server:
+        asyncio.run(run(server.url))
+
+
+def test_what_goes_wrong_with_the_critic_is_shown_once(tmp_path):
+    async def run():
+        path = _path(tmp_path)
+        async with _client(tmp_path, "--model", str(tmp_path / "none")) as client:
+            client.open(path, CODE)
+            for _ in range(2):
+                client.save(path)
+                assert not (await client.diagnostics()).diagnostics
+            assert "none" in (await asyncio.wait_for(client.messages.get(), 60)).message
+            assert client.messages.empty()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("on_disk", [b"", b"def f(:", b"\xff", None])
+def test_what_was_saved_is_reviewed_whatever_the_disk_holds_by_then(tmp_path, on_disk):
+    """An editor may be writing the file again, or in another encoding."""
+    code = f"# coding: latin-1\n\x0c\n{CODE}".replace("\n", "\r\n")
+
+    async def run(url):
+        path = tmp_path / "code.py"
+        if on_disk is not None:
+            path.write_bytes(on_disk)
+        async with _client(tmp_path, "--url", url, "--model", "m") as client:
+            client.open(path, code)
+            client.save(path)
+            (found,) = (await client.diagnostics()).diagnostics
+            assert found.range.start.line == 4
+            replace, _ = await client.actions(path, 4)
+            assert replace.title.startswith("Replace by: return total / max(")
+
+    with chat_server(_say, "def ") as server:
+        asyncio.run(run(server.url))
+
+
+def test_a_review_is_shown_and_can_be_cancelled(tmp_path):
+    functions = "\n\n".join(f"def f{i}(values):\n    return {i} / sum(values)\n" for i in range(40))
+    asked = []
+
+    def slowly(question, count):
+        import time
+
+        asked.append(question)
+        time.sleep(0.1)
+        return _say(question, count)
+
+    async def run(url):
+        path = _path(tmp_path, functions)
+        capabilities = types.ClientCapabilities(window=types.WindowClientCapabilities(work_done_progress=True))
+        async with _client(tmp_path, "--url", url, "--model", "m", capabilities=capabilities) as client:
+            client.open(path, functions)
+            client.save(path)
+            begun = await asyncio.wait_for(client.progress.get(), 60)
+            assert begun.value["title"] == "Momus reviews code.py" and begun.value["cancellable"]
+            while not asked:
+                await asyncio.sleep(0.02)
+            client.window_work_done_progress_cancel(types.WorkDoneProgressCancelParams(begun.token))
+            ended = await asyncio.wait_for(client.progress.get(), 60)
+            assert (ended.token, ended.value["kind"]) == (begun.token, "end")
+            assert client.published.empty() and len(asked) < 30
+            client.edit(path, CODE, 2)
+            client.save(path)
+            assert len((await client.diagnostics()).diagnostics) == 1
+            kinds = [(await asyncio.wait_for(client.progress.get(), 60)).value["kind"] for _ in range(2)]
+            assert kinds == ["begin", "end"]
+
+    with chat_server(slowly, "def ") as server:
+        asyncio.run(run(server.url))
+
+
+def test_the_project_decides_what_is_read_and_which_decisions_count(tmp_path):
+    async def run(url):
+        settings = tmp_path / "pyproject.toml"
+        path = _path(tmp_path)
+        async with _client(tmp_path, "--url", url, "--model", "m") as client:
+            client.open(path, CODE)
+            found = []
+            for text in ('exclude = ["code*"]', 'exclude = ["other.py"]', "confidence = 2"):
+                settings.write_text(f"[tool.momus]\n{text}\n")
+                client.save(path)
+                found.append(len((await client.diagnostics()).diagnostics))
+            assert found == [0, 1, 1]  # the command has named the critic, and so its setting
 
     with chat_server(_say, "def ") as server:
         asyncio.run(run(server.url))
@@ -196,9 +284,14 @@ def test_settings_of_a_project_are_checked(tmp_path, text, words):
 
 
 def test_settings_of_a_project(tmp_path):
-    assert read_settings(tmp_path) == Settings()
-    (tmp_path / "pyproject.toml").write_text('[tool.momus]\nfalse-alarms = 0.2\nexclude = ["docs"]\n')
-    assert read_settings(tmp_path) == Settings(false_alarms=0.2)
+    assert Settings.of_project(read_settings(tmp_path)) == Settings()
+    text = '[tool.momus]\nfalse-alarms = 0.2\ncalibration = "c.json"\nexclude = ["docs"]\n'
+    (tmp_path / "pyproject.toml").write_text(text)
+    project = read_settings(tmp_path)
+    assert (Settings.of_project(project), project.exclude) == (
+        Settings(false_alarms=0.2, calibration="c.json"),
+        ("docs",),
+    )
 
 
 _LINE = st.text(st.characters(exclude_characters="\n\r", exclude_categories=("Cs",)), max_size=20)

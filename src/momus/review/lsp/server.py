@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,18 +20,23 @@ from momus.critics.critic import Critic, Dial
 from momus.errors import UserError
 from momus.records import Task
 from momus.review.decisions import apply_decisions, apply_ignores, read_decisions
-from momus.review.files import Source, read_source
+from momus.review.files import Source, source_of
 from momus.review.findings import Finding
 from momus.review.known import baseline_of
 from momus.review.lsp.diagnostics import actions_for, diagnostic_of
+from momus.review.lsp.progress import Progress
 from momus.review.lsp.settings import Settings, read_settings
 from momus.review.reviewer import Target, leave_out_unreadable, review_targets
-from momus.review.scope import find_root, name_of
+from momus.review.scope import find_root, is_excluded, name_of
 from momus.search.result import SearchResult
 
 
 class StoppedError(Exception):
-    """A newer save made a review needless."""
+    """A newer save made a review needless, or the user has cancelled it."""
+
+
+class UnreadableError(UserError):
+    """A file is one that cannot be reviewed, as one that does not parse."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,12 @@ class ReviewServer(LanguageServer):
 
     Args:
         settings: What the command says of the critic; None leaves it to the project.
-        critic: A critic that is open already, with its setting.
     """
 
-    def __init__(self, settings: Settings | None = None, critic: tuple[Critic, float] | None = None) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
         super().__init__("momus", __version__)
-        self._settings, self._critic = settings, critic
+        self._settings = settings
+        self._opened: tuple[Settings, tuple[Critic, float]] | None = None
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="momus-review")
         self._stops: dict[str, Event] = {}
         self._reviewed: dict[str, Reviewed] = {}
@@ -116,16 +122,22 @@ class ReviewServer(LanguageServer):
         uri = params.text_document.uri
         self._stop(uri)
         stop = self._stops[uri] = Event()
-        version = self.workspace.get_text_document(uri).version
+        document = self.workspace.get_text_document(uri)
+        text, version = document.source, document.version
+        progress = Progress(self, f"Momus reviews {uri.rsplit('/', 1)[-1]}", stop.set)
         try:
-            reviewed = await asyncio.get_running_loop().run_in_executor(self._worker, self._review, uri, stop)
+            loop = asyncio.get_running_loop()
+            reviewed = await loop.run_in_executor(self._worker, self._review, uri, text, stop)
         except StoppedError:
             return
         except UserError as error:
-            self._reviewed.pop(uri, None)
-            self._publish(uri, [], version)
-            self._tell(str(error))
+            if not stop.is_set():
+                self._reviewed.pop(uri, None)
+                self._publish(uri, [], version)
+                self._tell(error)
             return
+        finally:
+            progress.end()
         if not stop.is_set():
             self._reviewed[uri] = reviewed
             lines = reviewed.source.text.split("\n")
@@ -149,7 +161,7 @@ class ReviewServer(LanguageServer):
         if reviewed is None:
             return []
         document, first, last = self.workspace.get_text_document(uri), params.range.start.line, params.range.end.line
-        now = [line.rstrip("\r\n") for line in document.lines]
+        now = re.split(r"\r\n|\r|\n", document.source)
         leader = "#" if reviewed.source.outline is None else "//"
         return [
             action
@@ -160,8 +172,8 @@ class ReviewServer(LanguageServer):
             )
         ]
 
-    def _review(self, uri: str, stop: Event) -> Reviewed:
-        """Review a document as it is on the disk; in the worker's thread.
+    def _review(self, uri: str, text: str, stop: Event) -> Reviewed:
+        """Review a document as it was saved; in the worker's thread.
 
         Raises:
             StoppedError: A newer save made it needless.
@@ -169,26 +181,29 @@ class ReviewServer(LanguageServer):
         """
         if stop.is_set():
             raise StoppedError
-        path = to_fs_path(uri)
-        if path is None:
-            raise UserError(f"{uri}: not a file")
-        source = read_source(Path(path), other_languages=True)
-        critic, setting = self._open()
-        leave_out_unreadable([source], critic)
+        source = _read(uri, text)
+        folder = Path(self.workspace.root_path or ".")
+        project = read_settings(folder)
         root = find_root(source.path.parent)
-        target = Target(source, name_of(source.path, root))
-        (review,) = review_targets([target], StoppableCritic(critic, stop), setting)
+        name = name_of(source.path, root)
+        if is_excluded(name, project.exclude):
+            return Reviewed(source, ())
+        critic, setting = self._open(self._settings or Settings.of_project(project), folder)
+        leave_out_unreadable([source], critic)
+        (review,) = review_targets([Target(source, name)], StoppableCritic(critic, stop), setting)
         if review.units and review.units == review.unanswered and review.problems:
-            raise UserError(f"{path}: nothing was reviewed: {review.problems[0] or 'the critic wrote no critique'}")
-        decisions = read_decisions(baseline_of(root))
+            problem = review.problems[0] or "the critic wrote no critique"
+            raise UserError(f"{source.path}: nothing was reviewed: {problem}")
+        decisions = read_decisions(root / project.baseline if project.baseline else baseline_of(root))
         (decided,) = apply_decisions([review], decisions, {}, lambda name: (root / name).exists())
         return Reviewed(source, apply_ignores(decided, source).shown)
 
-    def _open(self) -> tuple[Critic, float]:
-        if self._critic is None:
-            folder = Path(self.workspace.root_path or ".")
-            self._critic = (self._settings or read_settings(folder)).open(folder)
-        return self._critic
+    def _open(self, settings: Settings, folder: Path) -> tuple[Critic, float]:
+        """Return the critic of some settings; it stays open until they change."""
+        if self._opened is None or self._opened[0] != settings:
+            self._opened = None
+            self._opened = settings, settings.open(folder)
+        return self._opened[1]
 
     def _stop(self, uri: str) -> None:
         if (stop := self._stops.pop(uri, None)) is not None:
@@ -197,8 +212,21 @@ class ReviewServer(LanguageServer):
     def _publish(self, uri: str, diagnostics: list[types.Diagnostic], version: int | None) -> None:
         self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, diagnostics, version))
 
-    def _tell(self, problem: str) -> None:
-        """Show a problem to the user, the same one once."""
-        if problem != self._problem:
-            self._problem = problem
-            self.window_show_message(types.ShowMessageParams(types.MessageType.Warning, f"Momus: {problem}"))
+    def _tell(self, error: UserError) -> None:
+        """Show a problem to the user, the same one once; that a file cannot be reviewed goes to the log alone."""
+        kind, text = types.MessageType.Warning, f"Momus: {error}"
+        if isinstance(error, UnreadableError):
+            self.window_log_message(types.LogMessageParams(kind, text))
+        elif text != self._problem:
+            self._problem = text
+            self.window_show_message(types.ShowMessageParams(kind, text))
+
+
+def _read(uri: str, text: str) -> Source:
+    path = to_fs_path(uri)
+    if path is None:
+        raise UnreadableError(f"{uri}: not a file")
+    try:
+        return source_of(text, path, other_languages=True)
+    except UserError as error:
+        raise UnreadableError(str(error)) from error

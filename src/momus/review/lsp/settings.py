@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from momus.critics.critic import Critic
+from momus.critics.critic import Critic, innermost
 from momus.critics.open import Precision, open_at_setting
-from momus.critics.prompted import PromptedConfig
+from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.errors import UserError
 from momus.lm.chats.asking import Asking
-from momus.review.configuration import FILE, parse_settings
+from momus.lm.chats.cache import AnswerCache, default_path
+from momus.review import configuration
+from momus.review.cache import Kept, KeptCritic
 from momus.search.result import RewardSource
 
 
@@ -27,6 +29,13 @@ class Settings:
     false_alarms: float | None = None
     device: str | None = None
     precision: Precision | None = None
+    calibration: str | None = None
+
+    @classmethod
+    def of_project(cls, project: configuration.Settings) -> Settings:
+        """Return the critic that a project names, and its dial."""
+        names = {field.name for field in fields(cls)} & {field.name for field in fields(project)}
+        return cls(**{name: getattr(project, name) for name in names})
 
     def open(self, folder: Path) -> tuple[Critic, float]:
         """Open the critic; paths are from `folder`.
@@ -46,17 +55,19 @@ class Settings:
             RewardSource(),
             self.confidence,
             self.false_alarms,
-            None,
+            folder / self.calibration if self.calibration and self.false_alarms is not None else None,
             url=self.url,
             prompted=prompted,
             device=self.device,
             precision=self.precision,
             asking=Asking(True, None, None),
         )
-        return critic, setting
+        if isinstance(innermost(critic), PromptedCritic):  # which keeps its answers by itself
+            return critic, setting
+        return KeptCritic(critic, Kept(AnswerCache(default_path()))), setting
 
 
-def read_settings(folder: Path) -> Settings:
+def read_settings(folder: Path) -> configuration.Settings:
     """Read [tool.momus] of a folder's pyproject.toml; the shipped critic where there is none.
 
     A project comes from anybody, and its file is read before anyone looked at it: so it may name a server of this
@@ -65,15 +76,13 @@ def read_settings(folder: Path) -> Settings:
     Raises:
         UserError: The file or a value is not as it should be.
     """
-    path = folder / FILE
+    path = folder / configuration.FILE
     if not path.is_file():
-        return Settings()
-    settings = parse_settings(read_text(path).encode(), str(path))
+        return configuration.Settings()
+    settings = configuration.parse_settings(read_text(path).encode(), str(path))
     if settings.url is not None and not _is_here(settings.url):
         raise UserError(f"{path}: tool.momus.url: {settings.url} is another machine: name it in the editor (--url)")
-    return Settings(
-        settings.model, settings.url, settings.rules, settings.samples, settings.confidence, settings.false_alarms
-    )
+    return settings
 
 
 def _is_here(url: str) -> bool:
