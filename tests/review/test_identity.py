@@ -97,3 +97,22 @@ def test_a_file_is_matched_with_few_as_with_all(before, now, renamed):
         few = near.that_may_be_in(path)
         assert match(few, after, renamed, exists) == match(before, after, renamed, exists)
         assert all(renamed.get(old.path, old.path) == path or not exists(old.path) for old in few)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=6, max_size=6))
+def test_who_reviews_is_not_told_of_dismissals(marks):
+    """A dismissal changes nothing of what is said about the other lines: its function reads as before."""
+    code = 'def f(x):\n    y = "# momus: ignore[in a text]"\n    if x:\n        y += x\n    return y\nf("")'.split("\n")
+    marked, places = [], []
+    for line, (above, beside) in zip(code, marks, strict=True):
+        if above:
+            marked.append(line[: len(line) - len(line.lstrip())] + "# momus: ignore[it is fine]")
+        marked.append(line + "  # momus: ignore[the caller checks]" * beside)
+        places.append(len(marked))
+    before, after = (list(units(source_of("\n".join(lines)))) for lines in (code, marked))
+    assert [(unit.name, unit.question, unit.text) for unit in before] == [
+        (unit.name, unit.question, unit.text) for unit in after
+    ]
+    assert [places[number - 1] for unit in before for number in unit.lines] == [
+        number for unit in after for number in unit.lines
+    ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
 from momus.review.files import Skipped
-from momus.review.findings import Coverage, FileReview, Finding, Lines, Unread, Why, identify
+from momus.review.findings import Coverage, FileReview, Finding, Lines, Shown, Unread, Why, identify
 from momus.review.formats import write_review
 from momus.review.formats.markdown import escape
 from momus.review.formats.sarif import MOST
@@ -36,7 +36,7 @@ def review(text="Should be `return x + 1`.", name="src/m.py", **changes):
     file = FileReview(Path(name), tuple(identified), 2, outside=(identified[0],), coverage=coverage, name=name)
     manifest = Manifest({"kind": "k"}, 0.5, text, "b" * 40, "staged", cost=text, notes=(text,))
     manifest = Manifest(**{**manifest.__dict__, "files": (FileLines(name, coverage),)})
-    fixed = (Identity("gone.py", "h", "x = 1"),)
+    fixed = (Shown(Identity("gone.py", "h", "x = 1"), text, "x = 1", "", 0.5),)
     return Review(
         **{"files": (file,), "skipped": (Skipped(Path(name), text),), "manifest": manifest, "fixed": fixed, **changes}
     )
@@ -58,6 +58,10 @@ def test_sarif_is_valid_and_says_what_became_of_each_comment():
     place = results[1]["locations"][0]["physicalLocation"]
     assert place["artifactLocation"] == {"uri": "src/m.py", "uriBaseId": "%SRCROOT%"}
     assert (place["region"]["startLine"], place["region"]["endLine"]) == (5, 6)
+    assert results[4]["message"]["text"] == "Should be `return x + 1`."
+    assert results[4]["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] == "h"
+    (rule,) = run["tool"]["driver"]["rules"]  # GitHub asks for all three
+    assert all(rule[part]["text"] for part in ("shortDescription", "fullDescription", "help"))
     (fix,) = results[0]["fixes"]
     assert fix["artifactChanges"][0]["replacements"][0]["insertedContent"]["text"] == "    return x + 1"
     assert run["invocations"][0]["executionSuccessful"] is True

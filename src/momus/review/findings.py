@@ -73,6 +73,19 @@ class Lines(NamedTuple):
     last: int
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A finding that was shown before; `critic` is the digest of who wrote it, `setting` where its dial stood."""
+
+    identity: Identity
+    text: str
+    quote: str
+    critic: str
+    setting: float
+    confidence: float | None = None
+    kind: str = ""
+
+
 class Why(StrEnum):
     """Why lines were not read. Those of the first group are never read; of the others, the review is partly read."""
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 _DISMISSAL = re.compile(r"(?:#|//|/\*) ?momus: ?ignore\[[^\]\n]{1,200}\].*")
+_AT_END = re.compile(r"\s*(?:#|//|/\*) ?momus: ?ignore\[[^\]\n]{1,200}\][^\"'`]*$")
 
 DIGITS = 16
 """Hexadecimal digits of a fingerprint."""
@@ -53,6 +54,11 @@ ThingT = TypeVar("ThingT")
 def normalise_code(lines: Sequence[str]) -> str:
     """Return lines of code without indentation, with single spaces, without blank lines and dismissals in them."""
     return "\n".join(filter(None, (_DISMISSAL.sub("", " ".join(line.split())).rstrip() for line in lines)))
+
+
+def strip_dismissal(line: str) -> str:
+    """Return a line of code without the dismissal that it ends with."""
+    return _AT_END.sub("", line) if "momus:" in line else line
 
 
 def match(

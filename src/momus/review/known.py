@@ -20,10 +20,9 @@ from momus.review.decisions import (
     read_decisions,
 )
 from momus.review.files import read_source
-from momus.review.findings import FileReview
-from momus.review.identity import ByFile, Identity
+from momus.review.findings import FileReview, Shown
+from momus.review.identity import ByFile
 from momus.review.memory import (
-    Shown,
     digest_of,
     mark_open,
     memory_of,
@@ -80,14 +79,14 @@ class Known:
             decided = apply_ignores(decided, self._sources[review.name])
         return mark_open(decided, self._shown.that_may_be_in(review.name), self._scope.renamed, self._exists)
 
-    def settle(self, reviews: Sequence[FileReview]) -> tuple[Identity, ...]:
+    def settle(self, reviews: Sequence[FileReview]) -> tuple[Shown, ...]:
         """Remember what was shown; return what is fixed."""
         scope = self._scope
         fixed, kept = settle(reviews, self._setting, self._before, scope.targets, scope.renamed, self._exists)
         if self._memory is not None:
             remember(self._memory, [*kept, *shown_in(reviews, self._critic, self._setting)])
         decided = {decision.identity for decision in self._decisions}
-        return tuple(identity for identity in fixed if identity not in decided)
+        return tuple(shown for shown in fixed if shown.identity not in decided)
 
     def notes(self) -> list[str]:
         """Return what is to be said about decisions: those that expired."""

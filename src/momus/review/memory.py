@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,12 @@ from momus.errors import UserError
 from momus.files import JsonError, parse_json, write_json
 from momus.lm.chats.cache import default_path
 from momus.review.decisions import find_places
-from momus.review.findings import FileReview, Finding
+from momus.review.findings import FileReview, Finding, Shown
 from momus.review.identity import Identity, match
 from momus.review.reviewer import Target, with_status
 
 MOST = 10_000
 """Findings that are kept of one repository."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A finding that was shown; `critic` is the digest of who wrote it, `setting` where its dial stood."""
-
-    identity: Identity
-    text: str
-    quote: str
-    critic: str
-    setting: float
-    confidence: float | None = None
-    kind: str = ""
 
 
 def digest_of(critic: Mapping[str, Any]) -> str:
@@ -138,11 +125,11 @@ def settle(
     targets: Sequence[Target],
     renamed: Mapping[str, str],
     exists: Callable[[str], bool],
-) -> tuple[list[Identity], list[Shown]]:
+) -> tuple[list[Shown], list[Shown]]:
     """Settle what the same critic showed before, and a review at `setting` shows no more.
 
     Returns:
-        The identities that are fixed, and all that the review cannot tell about: whose code it did not read, or what it
+        What is fixed, and all that the review cannot tell about: whose code it did not read, or what it
         would not have shown.
     """
     known = {shown.identity: shown for shown in before}
@@ -156,7 +143,7 @@ def settle(
             continue
         path = renamed.get(identity.path, identity.path)
         if _is_fixed(shown, read[path], by_name[path], setting) if path in read else not exists(path):
-            fixed.append(identity)
+            fixed.append(shown)
         else:
             kept.append(shown)
     return fixed, kept

@@ -9,8 +9,7 @@ from typing import Any
 
 from momus import __version__
 from momus.review.files import Skipped
-from momus.review.findings import Coverage, FileReview, Finding
-from momus.review.identity import Identity
+from momus.review.findings import Coverage, FileReview, Finding, Shown
 
 
 class Outcome(IntEnum):
@@ -82,7 +81,7 @@ class Review:
     files: tuple[FileReview, ...]
     skipped: tuple[Skipped, ...] = ()
     manifest: Manifest = Manifest()
-    fixed: tuple[Identity, ...] = ()
+    fixed: tuple[Shown, ...] = ()
 
     @property
     def shown(self) -> tuple[Finding, ...]:
@@ -117,7 +116,7 @@ def collect(
     skipped: Sequence[Skipped],
     unread: Sequence[FileLines],
     manifest: Manifest,
-    fixed: tuple[Identity, ...] = (),
+    fixed: tuple[Shown, ...] = (),
 ) -> Review:
     """Put together a review of what came of each file, in the order of their paths.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from momus.data.functions import question_of
 from momus.review.files import Source
+from momus.review.identity import strip_dismissal
 from momus.review.languages.outline import Outline
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef
@@ -22,7 +23,9 @@ class Unit:
     """A piece of code to review at a time.
 
     `lines[i]` is the 1-based number in the file of line i of `text`, which is that line without the
-    indentation of the unit's first. Lines of a docstring that went into the question are missing.
+    indentation of the unit's first and without a dismissal. Lines of a docstring that went into the question are
+    missing, and so are dismissals with a line to themselves: who reviews is not told of them, and so says the same of
+    the other lines.
     """
 
     name: str
@@ -168,8 +171,10 @@ def _unit(name: str, question: str, lines: list[str], numbers: list[int]) -> Uni
         numbers = numbers[1:]
     first = lines[numbers[0] - 1]
     margin = first[: len(first) - len(first.lstrip())]
-    text = [lines[number - 1].removeprefix(margin) for number in numbers]
-    return Unit(name, question, "\n".join(line if line.strip() else "" for line in text), tuple(numbers))
+    rows = [(number, lines[number - 1], strip_dismissal(lines[number - 1])) for number in numbers]
+    kept = [(number, line) for number, whole, line in rows if line.strip() or not whole.strip()] or [(numbers[0], "")]
+    text = (line.removeprefix(margin) if line.strip() else "" for _, line in kept)
+    return Unit(name, question, "\n".join(text), tuple(number for number, _ in kept))
 
 
 def _indent(line: str) -> int:

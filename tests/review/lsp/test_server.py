@@ -153,7 +153,10 @@ def test_what_cannot_be_reviewed_is_logged_and_the_server_lives_on(tmp_path):
     async def run(url):
         path = _path(tmp_path)
         async with _client(tmp_path, "--url", url, "--model", "m") as client:
-            for name, text, words in [("a.py", "def f(:\n", "a.py:1: syntax error"), ("b.py", "\n", "b.py: the file is")]:
+            for name, text, words in [
+                ("a.py", "def f(:\n", "a.py:1: syntax error"),
+                ("b.py", "\n", "b.py: the file is"),
+            ]:
                 broken = _path(tmp_path, text, name)
                 client.open(broken, text)
                 client.save(broken)

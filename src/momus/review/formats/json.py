@@ -10,8 +10,7 @@ import json
 from typing import Any
 
 from momus.review.files import spelled
-from momus.review.findings import Coverage, FileReview, Finding
-from momus.review.identity import Identity
+from momus.review.findings import Coverage, FileReview, Finding, Shown
 from momus.review.result import Manifest, Review
 
 SCHEMA = "momus.review"
@@ -26,7 +25,7 @@ def to_json(review: Review) -> str:
         "outcome": review.outcome.name.lower(),
         "files": [_file(file) for file in review.files],
         "skipped": [{"path": spelled(file.path), "reason": file.reason} for file in review.skipped],
-        "fixed": [_identity(identity) for identity in review.fixed],
+        "fixed": [_fixed(shown) for shown in review.fixed],
         "manifest": describe_manifest(review.manifest),
     }
     return json.dumps(document, indent=2)
@@ -85,12 +84,14 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _identity(identity: Identity) -> dict[str, Any]:
+def _fixed(shown: Shown) -> dict[str, Any]:
+    identity = shown.identity
     return {
         "id": identity.fingerprint,
         "path": identity.path,
         "function": identity.function,
         "code": identity.code,
+        "text": shown.text,
     }
 
 

@@ -10,9 +10,8 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from momus.review.findings import FileReview, Finding
+from momus.review.findings import FileReview, Finding, Shown
 from momus.review.formats.json import describe_manifest
-from momus.review.identity import Identity
 from momus.review.result import Outcome, Review
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -28,7 +27,7 @@ _STATES = {"new": "new", "open": "unchanged", "accepted": "unchanged", "dismisse
 def to_sarif(review: Review) -> str:
     """Return a review as one SARIF log."""
     results = [_result(file, finding) for file in review.files for finding in file.findings]
-    results += [_absent(identity) for identity in review.fixed]
+    results += [_absent(shown) for shown in review.fixed]
     failures = [f"{file.path}: {file.reason}" for file in review.skipped]
     if len(results) > MOST:
         failures.append(f"{len(results) - MOST} more comments are left out: a run has at most {MOST:,}")
@@ -37,13 +36,7 @@ def to_sarif(review: Review) -> str:
             "driver": {
                 "name": "Momus",
                 "version": review.manifest.version,
-                "rules": [
-                    {
-                        "id": _RULE,
-                        "shortDescription": {"text": "A comment of the reviewing critic"},
-                        "defaultConfiguration": {"level": "warning"},
-                    }
-                ],
+                "rules": [_rule(review)],
             }
         },
         "automationDetails": {"id": "momus/"},
@@ -60,20 +53,31 @@ def to_sarif(review: Review) -> str:
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1)
 
 
+def _rule(review: Review) -> dict[str, Any]:
+    """Return the one rule; hosts show its help beside each comment."""
+    promise = review.manifest.promise or "What share of its comments is wrong was not measured at this setting."
+    helped = "A model read the code and may be wrong. Dismiss the comment with momus review dismiss ID --because …"
+    return {
+        "id": _RULE,
+        "shortDescription": {"text": "A comment of the reviewing critic"},
+        "fullDescription": {"text": f"A comment that a critic made while it read the code. {promise}"},
+        "help": {"text": f"{helped} {promise}"},
+        "defaultConfiguration": {"level": "warning"},
+    }
+
+
 def _result(file: FileReview, finding: Finding) -> dict[str, Any]:
     region = {"startLine": finding.line, "endLine": finding.end_line}
     place = _artifact(file.name)
     location: dict[str, Any] = {
         "physicalLocation": {"artifactLocation": place, "region": {**region, "snippet": {"text": finding.quote}}}
     }
-    if finding.function:
-        location["logicalLocations"] = [{"fullyQualifiedName": finding.function, "kind": "function"}]
     result: dict[str, Any] = {
         "ruleId": _RULE,
         "ruleIndex": 0,
         "level": finding.severity or "warning",
         "message": {"text": finding.text},
-        "locations": [location],
+        "locations": [location | _function(finding.function)],
         "baselineState": _STATES[finding.status],
     }
     if finding.id:
@@ -89,16 +93,22 @@ def _result(file: FileReview, finding: Finding) -> dict[str, Any]:
     return result
 
 
-def _absent(identity: Identity) -> dict[str, Any]:
+def _absent(shown: Shown) -> dict[str, Any]:
+    identity = shown.identity
+    location: dict[str, Any] = {"physicalLocation": {"artifactLocation": _artifact(identity.path)}}
     return {
         "ruleId": _RULE,
         "ruleIndex": 0,
         "level": "note",
-        "message": {"text": "Not found any more."},
-        "locations": [{"physicalLocation": {"artifactLocation": _artifact(identity.path)}}],
+        "message": {"text": shown.text},
+        "locations": [location | _function(identity.function)],
         "baselineState": "absent",
         "partialFingerprints": {_FINGERPRINT: identity.fingerprint},
     }
+
+
+def _function(name: str) -> dict[str, Any]:
+    return {"logicalLocations": [{"fullyQualifiedName": name, "kind": "function"}]} if name else {}
 
 
 def _artifact(name: str) -> dict[str, str]:

@@ -45,7 +45,9 @@ def print_summary(review: Review, console: Console) -> None:
         why = "; ".join(f"{reason} ({number})" for reason, number in reasons.most_common(5))
         console.print(Text(f"{len(hidden)} dismissed: {visible_line(why)}", style="dim"), soft_wrap=True)
     if review.fixed:
-        places = ", ".join(f"{i.path} ({i.function or 'script'})" for i in review.fixed[:5])
+        places = ", ".join(
+            f"{i.path} ({i.function or 'script'})" for i in (shown.identity for shown in review.fixed[:5])
+        )
         console.print(Text(f"{len(review.fixed)} fixed: {visible_line(places)}", style="dim"), soft_wrap=True)
     parts = [_verdict(review)]
     for thing, is_directory in (("file", False), ("folder", True)):
