@@ -102,14 +102,14 @@ def test_a_file_is_matched_with_few_as_with_all(before, now, renamed):
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=6, max_size=6))
 def test_who_reviews_is_not_told_of_dismissals(marks):
     """A dismissal changes nothing of what is said about the other lines: its function reads as before."""
-    code = 'def f(x):\n    y = "# momus: ignore[in a text]"\n    if x:\n        y += x\n    return y\nf("")'.split("\n")
+    lines = ["def f(x):", '    y = "# momus: ignore[in a text]"', "    if x:", "        y += x", "    return y", "f(1)"]
     marked, places = [], []
-    for line, (above, beside) in zip(code, marks, strict=True):
+    for line, (above, beside) in zip(lines, marks, strict=True):
         if above:
             marked.append(line[: len(line) - len(line.lstrip())] + "# momus: ignore[it is fine]")
         marked.append(line + "  # momus: ignore[the caller checks]" * beside)
         places.append(len(marked))
-    before, after = (list(units(source_of("\n".join(lines)))) for lines in (code, marked))
+    before, after = (list(units(source_of("\n".join(each)))) for each in (lines, marked))
     assert [(unit.name, unit.question, unit.text) for unit in before] == [
         (unit.name, unit.question, unit.text) for unit in after
     ]
