@@ -112,7 +112,7 @@ def test_extraction_without_any_answer_fails(tmp_path, capsys):
     with chat_server(lambda *_: BAD["a refusal"], "Below is a review") as server:
         command = ["extract", str(tmp_path / "p1.R1.txt"), "--out", str(tmp_path / "o.jsonl"), "--by", "model"]
         assert main([*command, "--model", "m", "--url", server.url]) == 2
-    assert "no answer that can be read" in capsys.readouterr().err
+    assert "gave no answer to any of 1 reviews: the model declines" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["p1.R1.txt"]
 
 

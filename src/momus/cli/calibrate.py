@@ -93,6 +93,8 @@ def command(
     curves, unanswered = _measure(critics, known, data, inserted=tampers is None, changed=changed, console=console)
     print_fallen(critics[-1])
     print_cost(asking)
+    if len(unanswered) == len(known):
+        raise UserError(f"none of {len(known)} answers has a critique: there is nothing to measure: {unanswered[0]}")
     if unanswered:
         say(
             f"{len(unanswered)} of {len(known)} answers have no critique and count as answers nothing was found in; "

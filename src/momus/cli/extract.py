@@ -55,6 +55,8 @@ def command(
             write_jsonl(out, done.reviews)
         ledger.remove()
     print_cost(model.asking)
+    if done.failed and not done.reviews and done.problem:
+        raise UserError(f"the model gave no answer to any of {len(done.failed)} reviews: {done.problem}")
     if done.failed and not done.reviews:
         raise UserError(f"the model gave no answer that can be read to any of {len(done.failed)} reviews: try another")
     say(f"{done.points} points were extracted; {len(done.reviews)} reviews are in {out}")
@@ -65,7 +67,7 @@ def command(
     if done.failed:
         first = done.failed[0]
         say(
-            f"{len(done.failed)} reviews left out: no answer that can be read, the first that of {first.document!r} "
-            f"by {first.reviewer!r}"
+            f"{len(done.failed)} reviews left out: {done.problem or 'no answer that can be read'}, the first that of "
+            f"{first.document!r} by {first.reviewer!r}"
         )
     return 0

@@ -117,7 +117,7 @@ class PointedCritic(PromptedCritic):
             problem = ""
             for probability in lines.values():
                 answer = next(answers)
-                candidate = self._read(answer.text, task)
+                candidate = self._read(answer.whole, task)
                 problem = problem or ("" if candidate else answer.problem or UNREADABLE)
                 comments |= dict.fromkeys(candidate.critique.comments, probability) if candidate else {}
             critique = Critique(comments=tuple(comments))

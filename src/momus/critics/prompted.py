@@ -116,7 +116,7 @@ class PromptedCritic:
         for attempt in range(2):
             answers = self._chat.answer([self._question(*asked[i], attempt) for i in waiting]) if waiting else []
             for i, answer in zip(waiting, answers, strict=True):
-                candidates[i] = self._read(answer.text, asked[i][0])
+                candidates[i] = self._read(answer.whole, asked[i][0])
                 problems[i] = "" if candidates[i] else _problem_of(answer)
             refused = {i for i, answer in zip(waiting, answers, strict=True) if answer.refused}
             waiting = [i for i in waiting if candidates[i] is None and i not in refused]

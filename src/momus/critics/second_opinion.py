@@ -143,7 +143,7 @@ def argue(
 def _speak(chat: Chat, prompts: Sequence[str], config: SecondOpinionConfig) -> list[tuple[str, str]]:
     """Return what a model says to each prompt, and why it could not be asked where it could not."""
     answers = chat.answer([Question.of(prompt, config.max_tokens) for prompt in prompts]) if prompts else []
-    return [(answer.text.strip() or SILENT, answer.problem if answer.refused else "") for answer in answers]
+    return [(answer.whole.strip() or SILENT, answer.problem if answer.refused else "") for answer in answers]
 
 
 def _prompt_about(task: Task, comment: Comment, name: str, **slots: str) -> str:

@@ -90,7 +90,7 @@ class ChatModels:
     def _ask(self, questions: list[Question]) -> list[str]:
         answers = self._chat.answer(questions)
         for answer in answers:
-            if not answer.text:
+            if not answer.whole:
                 raise UserError(answer.problem or "the model answered nothing")
         return [answer.text for answer in answers]
 

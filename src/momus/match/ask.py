@@ -87,7 +87,7 @@ class JsonAsker:
                 for i, answer in zip(group, self._chat.answer(asked), strict=True):
                     if answer.problem == OVER_BUDGET:
                         raise UserError(f"{self._chat.name}: {SPENT}")
-                    candidates = (read(i, value) for value in json_values(answer.text))
+                    candidates = (read(i, value) for value in json_values(answer.whole))
                     answers[i] = next((candidate for candidate in candidates if candidate is not None), None)
                     last[i] = answer
             waiting = [i for i in waiting if answers[i] is None and not getattr(last[i], "refused", False)]

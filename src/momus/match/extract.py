@@ -56,11 +56,12 @@ class RejectedPoint:
 
 @dataclass(frozen=True)
 class ExtractedPoints:
-    """A review's points, the rejected points, and whether there was no usable answer."""
+    """A review's points, the rejected points, and whether and why there was no usable answer."""
 
     points: tuple[Point, ...]
     rejected: tuple[RejectedPoint, ...] = field(default=())
     failed: bool = False
+    problem: str = ""
 
 
 class Extractor(Protocol):
@@ -90,7 +91,9 @@ class ModelExtractor:
             [_EXTRACT.format(text=fenced(text)) for text in texts], lambda _, value: _entries(value)
         )
         return [
-            ExtractedPoints((), failed=True) if answer is None else verify_quotes(text, answer)
+            ExtractedPoints((), failed=True, problem=self._asker.problem)
+            if answer is None
+            else verify_quotes(text, answer)
             for text, answer in zip(texts, answers, strict=True)
         ]
 

@@ -53,11 +53,13 @@ class ListComparison:
         similarity: `[first, second]`, 0 unrelated to 1 identical.
         reason: Returns why the pair (i, j) is similar, or "".
         failed: The matcher gave no usable answer; the similarity is meaningless.
+        problem: Why, in words, where a model said it.
     """
 
     similarity: Floats
     reason: Callable[[int, int], str]
     failed: bool = False
+    problem: str = ""
 
 
 class Matcher(Protocol):
@@ -101,6 +103,8 @@ def find_matches(
     check_threshold(threshold)
     compared = matcher.compare([(first, second)])[0]
     if compared.failed:
+        if compared.problem:
+            raise UserError(f"the model gave no answer: {compared.problem}")
         raise UserError("the model gave no answer that can be read, or the lists do not fit it: try another model")
     scores = matcher.scale.scores(compared.similarity)
     pairs = [(int(i), int(j)) for i, j in np.argwhere(scores >= threshold)]

@@ -89,7 +89,8 @@ class ModelMatcher:
 
     def compare(self, lists: Sequence[Lists]) -> list[ListComparison]:
         """Compare many pairs of lists; the result for one does not depend on the others."""
-        return [_compared(*pair) for pair in zip(lists, read_pairs(self._asker, lists), strict=True)]
+        answers = read_pairs(self._asker, lists)
+        return [_compared(*pair, self._asker.problem) for pair in zip(lists, answers, strict=True)]
 
     def identity(self) -> Mapping[str, Any]:
         """Return the kind of matcher and its model."""
@@ -142,14 +143,14 @@ class VotingMatcher:
     def _vote(self, lists: Lists, readings: Sequence[_Pairs | None]) -> ListComparison:
         usable = [pairs for pairs in readings if pairs is not None]
         if len(usable) < self._config.agree:
-            return _compared(lists, None)
+            return _compared(lists, None, self._asker.problem)
         agreed: _Pairs = {}
         for pair in dict.fromkeys(pair for pairs in usable for pair in pairs):
             votes = sorted((pairs[pair] for pairs in usable if pair in pairs), key=lambda vote: -vote[0])
             if len(votes) >= self._config.agree:
                 score, reason = votes[self._config.agree - 1]
                 agreed[pair] = (score, f"{reason} (in {len(votes)} of {len(usable)} readings)".strip())
-        return _compared(lists, agreed)
+        return _compared(lists, agreed, "")
 
 
 class ModelTagger:
@@ -247,10 +248,10 @@ def _unshuffled(pairs: _Pairs | None, order: tuple[list[int], list[int]], swappe
     return {(first[b], second[a]) if swapped else (first[a], second[b]): vote for (a, b), vote in pairs.items()}
 
 
-def _compared(lists: Lists, pairs: _Pairs | None) -> ListComparison:
+def _compared(lists: Lists, pairs: _Pairs | None, problem: str) -> ListComparison:
     similarity = np.zeros((len(lists[0]), len(lists[1])))
     if pairs is None:
-        return ListComparison(similarity, no_reason, failed=True)
+        return ListComparison(similarity, no_reason, failed=True, problem=problem)
     for (i, j), (score, _) in pairs.items():
         similarity[i, j] = (score - 4) / 6
     return ListComparison(similarity, partial(_why, pairs))

@@ -75,7 +75,7 @@ class PairwiseMatcher:
         ]
         judgements = iter(self._asker.ask(questions, lambda _, value: _read(value)))
         return [
-            _judged(vote, {pair: next(judgements) for pair in voted_pairs})
+            _judged(vote, {pair: next(judgements) for pair in voted_pairs}, vote.problem or self._asker.problem)
             for vote, voted_pairs in zip(voted, pairs, strict=True)
         ]
 
@@ -84,9 +84,11 @@ class PairwiseMatcher:
         return {**self._voting.identity(), "kind": "pairwise"}
 
 
-def _judged(voted: ListComparison, judgements: Mapping[tuple[int, int], _Judgement | None]) -> ListComparison:
+def _judged(
+    voted: ListComparison, judgements: Mapping[tuple[int, int], _Judgement | None], problem: str
+) -> ListComparison:
     if voted.failed or any(judgement is None for judgement in judgements.values()):
-        return ListComparison(np.zeros_like(voted.similarity), no_reason, failed=True)
+        return ListComparison(np.zeros_like(voted.similarity), no_reason, failed=True, problem=problem)
     known = {pair: judgement for pair, judgement in judgements.items() if judgement is not None}
     similarity = np.zeros_like(voted.similarity)
     for pair, (score, _) in known.items():

@@ -171,5 +171,5 @@ def _odds(answer: Answer) -> float:
 
 def _says(answer: Answer, label: str) -> bool | None:
     """Return whether an answer is a label; None where it is neither."""
-    match = _LETTER.match(answer.text)
+    match = _LETTER.match(answer.whole)
     return None if match is None else match[1] == label

@@ -16,12 +16,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Extraction:
-    """Reviews with their points; those left out, for no answer could be read; and quotes that are in no review."""
+    """Reviews with their points; those left out, for no answer could be read; and quotes that are in no review.
+
+    `problem` says why the first one was left out, "" where the model gave no reason.
+    """
 
     reviews: tuple[Review, ...]
     failed: tuple[Review, ...]
     rejected: tuple[tuple[Review, str], ...]
     points: int
+    problem: str = ""
 
 
 def key_of(review: Review) -> str:
@@ -51,7 +55,7 @@ def extract_reviews(
         results = extractor.extract([review.text for review in batch])
         ledger.add({key_of(review): _kept(extracted) for review, extracted in zip(batch, results, strict=True)})
         progress(len(waiting) - len(left) + start + len(batch), len(waiting))
-    done, failed, rejected, points = [], [], [], 0
+    done, failed, rejected, points, problems = [], [], [], 0, []
     for review in reviews:
         if review.points is not None:
             done.append(review)
@@ -60,13 +64,15 @@ def extract_reviews(
         rejected += [(review, quote) for quote in kept["rejected"]]
         if kept["points"] is None:
             failed.append(review)
+            problems.append(kept.get("problem", ""))
         else:
             points += len(kept["points"])
             done.append(review.model_copy(update={"points": tuple(Point(**point) for point in kept["points"])}))
-    return Extraction(tuple(done), tuple(failed), tuple(rejected), points)
+    return Extraction(tuple(done), tuple(failed), tuple(rejected), points, problems[0] if problems else "")
 
 
 def _kept(extracted: ExtractedPoints) -> dict[str, Any]:
-    """Return what the ledger keeps: points, None where there was no usable answer, and the quotes rejected."""
+    """Return what the ledger keeps: points, None where there was no usable answer, why, and the quotes rejected."""
     points = None if extracted.failed else [point.model_dump() for point in extracted.points]
-    return {"points": points, "rejected": [point.quote for point in extracted.rejected]}
+    kept = {"points": points, "rejected": [point.quote for point in extracted.rejected]}
+    return {**kept, "problem": extracted.problem} if extracted.problem else kept

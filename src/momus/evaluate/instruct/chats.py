@@ -74,7 +74,7 @@ def _question(system: System, prompt: Prompt, seed: int) -> Question:
 
 
 def _entry(answer: Answer) -> dict[str, Any]:
-    if not answer.text.strip():
+    if not answer.whole.strip():
         return {"skipped": answer.problem or "the answer is empty"}
     return {"answer": answer.text.strip(), "finished": not answer.cut}
 

@@ -105,6 +105,11 @@ class Answer:
     fingerprint: str = ""
     choice: Choice | None = None
 
+    @property
+    def whole(self) -> str:
+        """The text to work with: "" where there is a problem, such as a filter that may have ended it anywhere."""
+        return "" if self.problem else self.text
+
 
 class Chat(Protocol):
     """A model that answers messages."""

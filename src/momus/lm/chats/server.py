@@ -84,7 +84,7 @@ class ServerChat:
                 reader = EventReader(lambda event: stream.add(self.delta(event)))
                 reply = await self.server.post(self.path, {**self.body(question), "stream": True}, reader)
         except RefusedError as error:
-            if error.status in _ABOUT_ALL or error.status >= 500 or (error.status == 403 and not self.server.answered):
+            if not self._is_about_one(error):
                 raise
             if self.server.is_cut_short(error):
                 return whole_answer(Answer("", cut=True, usage=Usage(calls=1)), question.max_tokens)
@@ -98,6 +98,12 @@ class ServerChat:
             problem = "" if choice else NO_PROBABILITIES
             return replace(answer, text="", cut=False, problem=problem, refused=not choice, choice=choice)
         return whole_answer(answer, question.max_tokens)
+
+    def _is_about_one(self, error: RefusedError) -> bool:
+        """Whether a refusal says something about its question, and not about all of them."""
+        if error.status in _ABOUT_ALL or not 400 <= error.status < 500:  # elsewhere, or failing
+            return False
+        return error.status != 403 or self.server.answered
 
     def delta(self, event: Any) -> str:
         """Return the text that an event of a stream adds, "" where it adds none."""
@@ -145,6 +151,10 @@ class ServerChat:
             problem = f"the model declines: {line(message['refusal'])}"
         elif reason == "content_filter":
             problem = "a filter of the server ended the answer"
+        elif reason == "error" or choice.get("error"):
+            failed = choice.get("error") or {}
+            why = failed.get("message") if isinstance(failed, Mapping) else failed
+            problem = f"the server failed while it answered: {line(why or 'it does not say why')}"
         elif not text.strip() and (message.get("tool_calls") or message.get("function_call")):
             problem = "the model calls a tool, and there is none"
         names = [str(reply.get(name) or "") for name in ("model", "system_fingerprint")]

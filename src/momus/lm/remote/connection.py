@@ -18,6 +18,7 @@ import ssl
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -264,8 +265,8 @@ class Connection:
                 line = f"{url} needs an API key ({status}: {reason}): set {self._key_name}"
         elif status == 429 and _USED_UP.search(f"{code} {reason}"):
             line = f"{url} gives this API key nothing more (429: {reason})"
-        elif status == 429 and asked > LONGEST_PAUSE:
-            line = f"{url} asks to wait {asked:.0f} s (429: {reason}): try again then"
+        elif asked > LONGEST_PAUSE and status in _PASSING:
+            line = f"{url} asks to wait {asked:.0f} s ({status}: {reason}): try again then"
         elif status == 429:
             line = f"{url} is too busy (429: {reason}){tries}: lower the concurrency or try later"
         elif status >= 500:
@@ -281,9 +282,12 @@ class Connection:
             value = json.loads(data) if data.strip() else None
         except (ValueError, RecursionError) as error:
             shown = data[:60].decode(errors="replace")
-            raise self._other_answer(f"no JSON: {shown!r}") from error
+            why = "a stream of events that was not asked for" if data.lstrip().startswith(b"data:") else "no JSON"
+            raise self._other_answer(f"{why}: {shown!r}") from error
         if (field := surrogate_in(value)) is not None:
             raise self._other_answer(f"{field}holds half a character (a lone surrogate)")
+        if isinstance(value, dict) and value.get("error"):  # what failed behind a gateway comes with status 200
+            raise UserError(f"{self._shown} failed: {self._clean(_read_reason(data)[0])}")
         return value
 
     def _other_answer(self, why: str) -> UserError:
@@ -337,9 +341,9 @@ def _asked_pause(headers: Mapping[str, str]) -> float:
         return max(seconds, 0.0) if seconds == seconds else 0.0
     try:
         then = parsedate_to_datetime(headers.get("retry-after", ""))
-        now = parsedate_to_datetime(headers.get("date", ""))
+        now = parsedate_to_datetime(headers["date"]) if "date" in headers else datetime.now(UTC)
         return max((then - now).total_seconds(), 0.0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0
 
 
