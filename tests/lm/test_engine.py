@@ -374,3 +374,11 @@ def test_an_instruction_before_different_prompts_is_read_once() -> None:
     for prompt, group in zip(prompts, samples, strict=True):
         for sample in group:
             np.testing.assert_allclose(sample.logprobs, reference(engine.model, prompt, sample), atol=2e-4)
+
+
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_a_model_is_called_as_the_installed_transformers_wants() -> None:
+    """Its release 5.24 renamed an argument and warns of the old name at each call."""
+    engine = tiny_engine()
+    engine.sample(PREFIXES, 2, key=0, max_tokens=4)
+    engine.sample(PREFIXES, 2, key=1, max_tokens=4)

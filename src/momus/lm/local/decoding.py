@@ -19,6 +19,7 @@ class Reader(Protocol):
 
     model: Any
     windows: Windows
+    cache_argument: str
     forwarded_tokens: int
 
     def read(self, sequences: Sequence[Tokens]) -> tuple[DynamicCache, torch.Tensor]:
@@ -56,10 +57,9 @@ class DecodingBatch:
             self._tensor(tokens)[:, None],
             position_ids=positions[:, None],
             attention_mask=cache.mask(self.generated, self.engine.windows),
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-            **({"fork": cache} if cache.shared else {}),
+            **{self.engine.cache_argument: cache, **({"fork": cache} if cache.shared else {})},
         ).logits
         return logits[:, -1]
 

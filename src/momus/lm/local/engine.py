@@ -63,6 +63,7 @@ class LocalEngine(Codec):
             belong together.
 
     Attributes:
+        cache_argument: What the model's argument for keys and values is called; transformers 5.24 renamed it.
         context_length: Most tokens that the model reads, None for any number.
         end_tokens: The tokens that end a text of the model's; see `lm/end_tokens.py`.
         forwarded_tokens: Tokens pushed through the model so far, padding included.
@@ -72,10 +73,12 @@ class LocalEngine(Codec):
     streams = True  # its samples can be watched
 
     def __init__(self, model: Any, tokenizer: Any, *, rows: int = 128, cache_bytes: int = 2**29) -> None:
-        if "position_ids" not in inspect.signature(backbone_of(model).forward).parameters:
+        parameters = inspect.signature(backbone_of(model).forward).parameters
+        if "position_ids" not in parameters:
             raise UserError(
                 f"{model.config.model_type} models cannot be sampled from here: their positions cannot be set"
             )
+        self.cache_argument = "cache" if "cache" in parameters else "past_key_values"
         self.windows = windows_of(model.config)
         limits = (context_length(model.config), getattr(model.config, "max_position_embeddings", None))
         self.context_length = min((limit for limit in limits if limit is not None), default=None)
@@ -212,8 +215,8 @@ class LocalEngine(Codec):
                 # Padding on the right is where causal attention never looks; holes in the past must be
                 # masked.
                 attention_mask=prefill_mask(seen, old, starts[:, 0], self.windows, self.model.dtype) if old else None,
-                past_key_values=past,
                 use_cache=True,
+                **{self.cache_argument: past},
             )
             self.forwarded_tokens += tokens.size
         if self.has_cache:

@@ -85,9 +85,9 @@ def read_shared_prefix(engine: Remembering, prompts: Sequence[Tokens], shared: T
         attention_mask=masks(
             allowed[None, None], (depth[:, None] - places)[None, None], engine.windows, engine.model.dtype
         ),
-        past_key_values=past,
         use_cache=True,
         logits_to_keep=torch.tensor([branch[-1] for branch in tree.branches], device=device),
+        **{engine.cache_argument: past},
     ).logits
     if engine.has_cache and old < len(shared):
         columns = slice(old, len(shared))  # in preorder what all share comes first
