@@ -4,13 +4,14 @@
 
 Functions of our own and of the standard library that can be driven: pure ones, with generators of their arguments here.
 Each is tampered with once per draw, as `momus tamper` does. Both versions are called with the same inputs, twice in a
-row in one process (so that what is kept between calls shows), and compared by what they return, raise and do to their
-arguments. A tamper under which no input makes a difference counts as one that changes nothing: an upper estimate, for
-other inputs might. Tampers with lines that no input reaches are left out and counted. Everything runs in child
-processes with limits on processor time and memory, and a limit a call.
+row in one process (so that what is kept between calls shows), and compared by what they return, raise (in which words)
+and do to their arguments. A tamper under which no input makes a difference counts as one that changes nothing: an
+upper estimate, for other inputs might. Tampers with lines that no input reaches are left out and counted. Everything
+runs in child processes with limits on processor time and memory, and a limit a call.
 
 With --differential, the tampers are first put through the check of `momus data tampers --differential`, which has no
-such generators: what it finds to change nothing is not counted.
+such generators. What it finds to change nothing is left out. What a call of its own tells apart makes a difference,
+whether an input from here tells it apart too or not; how many of those there are is printed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import copy
 import importlib
 import json
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -94,9 +96,37 @@ def text(letters: str = "abcA 01.,-/\n'\"%", most: int = 12) -> Draw:
     return draw
 
 
+NAN = float("nan")
+
+
+def mirrored(item: Draw) -> Draw:
+    """Draw a text, or one with its mirror image behind it, the middle letter once or twice."""
+
+    def draw(rng: random.Random) -> str:
+        half = item(rng)
+        return rng.choice([half, half + half[::-1], half + half[-2::-1]])
+
+    return draw
+
+
 def fresh(low: int = 0, high: int = 3) -> Draw:
-    """Draw a number that is no other's object, though it may be equal to others."""
-    return lambda rng: rng.choice([float(rng.randint(low, high)), 1000 + rng.randint(low, high), float("nan")])
+    """Draw a number: one that is no other's object, though it may be equal to others, or a common one."""
+
+    def draw(rng: random.Random) -> float:
+        own = [float(rng.randint(low, high)), 1000 + rng.randint(low, high), float("nan")]
+        return rng.choice([*own, *own, rng.randint(low, high), NAN])
+
+    return draw
+
+
+def equal() -> Draw:
+    """Draw a number of which there are others that are equal and not the same: `1`, `1.0`, `True`."""
+    return one_of(-3, -1, 0, 1, 2, 3, 0.0, 1.0, 2.0, False, True)
+
+
+def once(items: Draw) -> Draw:
+    """Draw a list, or what can be gone through once."""
+    return lambda rng: iter(items(rng)) if rng.random() < 0.2 else items(rng)
 
 
 def indented(most: int = 5) -> Draw:
@@ -105,7 +135,8 @@ def indented(most: int = 5) -> Draw:
     def draw(rng: random.Random) -> str:
         stem = rng.choice(["", " ", "\t", "  ", " \t"])
         ends = [rng.choice(["", "a", "b c", "a ", "é"]) for _ in range(rng.randint(0, most))]
-        return "".join(stem * rng.randint(0, 1) + rng.choice(["", " ", "\t", "  "]) + end + "\n" for end in ends)
+        lines = [stem * rng.randint(0, 1) + rng.choice(["", " ", "\t", "  "]) + end for end in ends]
+        return "\n".join(lines) + rng.choice(["", "\n"])
 
     return draw
 
@@ -345,12 +376,12 @@ bits = text("()[]{}ab", 10)
 nested = one_of([1, [2, (3, [4])]], [], [[], [1]], (1, [2, [3, [4]]]), ["a", ["b", ("c",)]])
 matrices = one_of([], [[1]], [[1, 2], [3, 4]], [[1, 2, 3], [4, 5, 6]], [[1], [2]], [[]])
 OWN_ARGUMENTS: dict[str, list[Draw]] = {
-    "mean": [many(one_of(None, 1, 2, 3.5, -4)), number()],
+    "mean": [many(one_of(None, 0, 1, 2, 3.5, -4)), number()],
     "runs": [many(number(0, 2))],
-    "merge": [ordered(number()), ordered(number())],
+    "merge": [ordered(equal()), ordered(equal())],
     "word_counts": [text("ab AB.,' \n", 24), one_of((), ("a",), ("b", "ab"))],
     "binary_search": [ordered(number()), number()],
-    "is_palindrome": [text("abA ,", 8)],
+    "is_palindrome": [mirrored(text("abA ,sß", 8))],
     "flatten": [nested, number(0, 3)],
     "longest_common_prefix": [many(text("ab", 5), 4)],
     "parse_pairs": [text("ab=#; \n", 20), one_of("=", ":")],
@@ -370,14 +401,17 @@ OWN_ARGUMENTS: dict[str, list[Draw]] = {
 
 def path(rng: random.Random) -> Any:
     """Draw a path as text, as bytes or as an object."""
-    written = rng.choice(["", "", "", "c:", "C:/", "\\\\?\\UNC\\a\\b", "//a/b/"]) + text("ab./\\:~$", 12)(rng)
+    written = rng.choice(["", "", "", "//", "c:", "C:", "C:/", "\\\\?\\UNC\\a\\b", "//?/unc/a/b", "//a/b/"]) + text(
+        "ab./\\:~$", 12
+    )(rng)
+    written = written if rng.random() < 0.9 else ""
     return rng.choice([written, written, written.encode(), PurePath(written)])
 
 
 paths = path
 data = ordered(number())
 STANDARD: dict[str, list[Draw]] = {
-    "calendar.isleap": [number(1890, 2110)],
+    "calendar.isleap": [lambda rng: rng.choice([rng.randint(1890, 2110), 100 * rng.randint(1, 40)])],
     "calendar.leapdays": [number(1890, 2010), number(1950, 2110)],
     "colorsys.hls_to_rgb": [unit(), unit(), unit()],
     "colorsys.hsv_to_rgb": [unit(), unit(), unit()],
@@ -391,10 +425,12 @@ STANDARD: dict[str, list[Draw]] = {
     ],
     "email.quoprimime.quote": [one_of("a", "=", " ", "~", "!")],
     "fnmatch.translate": [text("ab*?[]!-", 8)],
-    "genericpath.commonprefix": [many(one_of("ab", "a/b", "aab", "", ("a", "b"), ["a", "c"], (), b"ab"), 4)],
+    "genericpath.commonprefix": [
+        many(one_of("ab", "a/b", "aab", "", ("a", "b"), ["a", "c"], (), b"ab", PurePath("a/b")), 4)
+    ],
     "heapq.heappushpop": [many(number()), number()],
-    "heapq.nlargest": [number(-1, 4), many(number(-4, 4)), one_of(None, abs)],
-    "heapq.nsmallest": [number(-1, 4), many(number(-4, 4)), one_of(None, abs)],
+    "heapq.nlargest": [number(-1, 4), many(equal(), 12), one_of(None, abs)],
+    "heapq.nsmallest": [number(-1, 4), many(equal(), 12), one_of(None, abs)],
     "html.escape": [text("<>&\"'a", 8), one_of(True, False)],
     "inspect.cleandoc": [indented()],
     "ntpath.basename": [paths],
@@ -411,11 +447,11 @@ STANDARD: dict[str, list[Draw]] = {
     "posixpath.normpath": [paths],
     "shlex.quote": [text("ab $'\"", 8)],
     "shlex.join": [many(text("ab $'\"", 5), 4)],
-    "statistics.median": [many(number())],
-    "statistics.median_high": [many(number())],
-    "statistics.median_low": [many(number())],
-    "statistics.multimode": [many(number(0, 4))],
-    "statistics.mode": [many(number(0, 4))],
+    "statistics.median": [once(many(number()))],
+    "statistics.median_high": [once(many(number()))],
+    "statistics.median_low": [once(many(number()))],
+    "statistics.multimode": [once(many(number(0, 4)))],
+    "statistics.mode": [once(many(number(0, 4)))],
     "string.capwords": [text("ab A,", 14), one_of(None, ",", "a")],
     "textwrap.dedent": [indented()],
     "textwrap.indent": [indented(), one_of("> ", "  "), one_of(None, str.isspace, str.isascii)],
@@ -473,6 +509,11 @@ def _too_long(*_: object) -> None:
     raise _TooLongError
 
 
+def without_places(shown: str) -> str:
+    """Take the places in memory out of a text, which no two calls share."""
+    return re.sub(r" at 0x[0-9a-f]+", "", shown)
+
+
 def called(function: Any, arguments: list[Any]) -> str:
     """Return what a call does, in words that two equal calls share."""
     arguments = copy.deepcopy(arguments)
@@ -481,11 +522,11 @@ def called(function: Any, arguments: list[Any]) -> str:
         result = function(*arguments)
         if hasattr(result, "__next__"):
             result = [item for item, _ in zip(result, range(100))]  # noqa: B905
-        return f"{type(result).__name__} {result!r} {arguments!r}"
+        return without_places(f"{type(result).__name__} {result!r} {arguments!r}")
     except _TooLongError:
         return "too long"
     except Exception as error:
-        return f"raises {type(error).__name__} {arguments!r}"
+        return without_places(f"raises {type(error).__name__} {error} {arguments!r}")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -562,16 +603,18 @@ def main() -> None:
     chosen = list(subjects())
     checked = Counter[bool | None]()
     each = -(-arguments.tampers // len(chosen))
-    same, drawn, examples, unreached = [], [], [], 0
+    same, drawn, examples, unreached, told = [], [], Counter[str](), 0, 0
     kinds, same_kinds = Counter[str](), Counter[str]()
     for number_of, (name, source, module, _) in enumerate(chosen):
         rng = random.Random(f"{arguments.seed} {name}")
         edits = find_edits(source)
         tampers = [made for made in (draws(source, edits, rng) for _ in range(each)) if made is not None]
+        seen: set[str] = set()  # what a call of the check tells apart
         if arguments.differential:
             case = Case(source, tuple(text for _, text in tampers), module, "" if module else OWN)
             (found,) = make_a_difference([case])
             checked.update(found)
+            seen = {text for (_, text), differs in zip(tampers, found, strict=True) if differs}
             tampers = [made for made, differs in zip(tampers, found, strict=True) if differs is not False]
         request = {
             "name": name,
@@ -597,17 +640,20 @@ def main() -> None:
         verdicts = [changed for changed in verdicts if changed is not None]
         kinds.update(edit.kind for edit, _ in tampers)
         unchanged = [made for made, changed in zip(tampers, verdicts, strict=True) if not changed]
+        told += sum(text in seen for _, text in unchanged)
+        unchanged = [(edit, text) for edit, text in unchanged if text not in seen]
         same_kinds.update(edit.kind for edit, _ in unchanged)
         same.append(len(unchanged))
         drawn.append(len(tampers))
         lines = source.split("\n")
         for edit, _ in unchanged:
             line = lines[source.count("\n", 0, edit.start)].strip()
-            examples.append(f"{edit.kind:22} {name:26} {edit.description}  [{line}]")
+            examples[f"{edit.kind:22} {name:26} {edit.description}  [{line}]"] += 1
         print(f"{number_of + 1}/{len(chosen)} {name}: {len(unchanged)} of {len(tampers)}", file=sys.stderr)
     print(f"{sum(drawn)} tampers of {len(drawn)} functions, {arguments.inputs} inputs each")
     if arguments.differential:
         print(f"--differential: {checked[True]} differ, {checked[None]} not known, {checked[False]} left out")
+        print(f"told apart by its calls alone, by no input from here: {told}")
     print(f"left out, on lines that no input reaches: {unreached}")
     for title, part in (
         ("our own", slice(None, len(OWN_ARGUMENTS))),
@@ -619,8 +665,8 @@ def main() -> None:
         print(f"change nothing, {title}: {numbers} (95% {share.low:.2%}-{share.high:.2%}, by function)")
     for kind, count in same_kinds.most_common():
         print(f"    {kind:22} {count} of {kinds[kind]}")
-    for example in sorted(set(examples))[: arguments.show]:
-        print("  ", example)
+    for example in sorted(examples)[: arguments.show]:
+        print(f"   {examples[example]}x {example}")
 
 
 if __name__ == "__main__":

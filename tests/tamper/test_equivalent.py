@@ -90,6 +90,30 @@ EQUIVALENT = [
         "def f(x):\n    global table\n    if table is None:\n        table = g()\n    return table[x]",
         "    global table\n    table = g()",
     ),
+    ("def f(x):\n    top = Counter(x).most_common(1)\n    return top[0][0]", "top[-1]"),
+    ("def f(x):\n    top = Counter(x).most_common(1)\n    return top[0][0]", "most_common(2)"),
+    ("def f(x):\n    return Counter(x).most_common(1)[0]", "most_common(1)[-1]"),
+    ("def f(x):\n    parts = x.split(',', 1)\n    return parts[0]", "x.split(',', 2)"),
+    ("def f(x):\n    parts = x.split(',', 1)\n    return parts[0]", "x.split(',')"),
+    ("def f(x):\n    return isinstance(x[0], str)", "x[-1]"),
+    ("def f(x):\n    return isinstance(x[0], str)", "x[1]"),
+    ("def f(x):\n    if x <= 0.5:\n        return 1", "x < 0.5"),
+    ("def f(x, y):\n    if not x:\n        y[:0] + '/'\n    return y", "f(x, y):\n    y[:0]"),
+    ("def f(x):\n    for y in sorted(x):\n        x[y].sort()", "for y in x:"),
+    ("def f(x):\n    for y in sorted(x):\n        x[y].sort()", "reversed"),
+    ("def f(x, y):\n    if not x:\n        y[:0] + '/'\n    return y", "f(x, y):\n    return y"),
+    ("def f(a, b):\n    if a == b:\n        return 1\n    if a < b:\n        return 2", "a <= b"),
+    (
+        "def f(a, b):\n    if b == a:\n        g(a)\n    elif a:\n        g(b)\n    elif a > b:\n        g(2)",
+        "elif a >= b",
+    ),
+    ("def f(x):\n    top, _order, _item = x\n    return top", "_item, _order"),
+    ("def f(x, y):\n    if not x:\n        y[:0] + '/'\n    return y", "if x:"),
+    (
+        "def f(x):\n    def predicate(y):\n        return y.strip()\n    return [z for z in x if predicate(z)]",
+        "y.rstrip()",
+    ),
+    ("def f(x):\n    global t\n    if t is None:\n        t = g()\n    return t[x]", "if not t"),
 ]
 # The same forms where they do make a difference: they stay bugs.
 DIFFERENT = [
@@ -140,6 +164,18 @@ DIFFERENT = [
     ("def f(x):\n    for y in x[:]:\n        x.remove(y)", "in x:"),
     ("def f(x, names=()):\n    names += (x,)\n    return names", "names=[]"),
     ("def f(x):\n    if x is None:\n        x = g()\n    return x", "f(x):\n    x = g()"),
+    ("def f(x):\n    top = Counter(x).most_common(2)\n    return top[0][0]", "top[-1]"),
+    ("def f(x):\n    top = Counter(x).most_common(1)\n    return top", "most_common(2)"),
+    ("def f(x):\n    parts = x.split(',', 1)\n    return parts[0], parts[1:]", "x.split(',', 2)"),
+    ("def f(x):\n    return g(x[0], str)", "x[-1]"),
+    ("def f(x):\n    if x <= 5.0:\n        return 1", "x < 5.0"),
+    ("def f(x):\n    if x <= 0.5:\n        return 1", "x > 0.5"),
+    ("def f(x, y):\n    if not x:\n        y.add(x)\n    return y", "f(x, y):\n    y.add"),
+    ("def f(x):\n    for y in sorted(x):\n        print(x[y])", "for y in x:"),
+    ("def f(x):\n    top, order, _item = x\n    return top", "top, _item, order"),
+    ("def f(a, b):\n    if a == b:\n        g(a)\n    if a < b:\n        return 2", "a <= b"),
+    ("def f(a, b):\n    if a == b:\n        return 1\n    if a < 0:\n        return 2", "a <= 0"),
+    ("def f(a, b):\n    if g(a) == b:\n        return 1\n    if g(a) < b:\n        return 2", "g(a) <= b"),
 ]
 
 

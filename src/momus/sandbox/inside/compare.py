@@ -67,7 +67,7 @@ def text(rng: random.Random) -> str:
     """Draw a text: a word, some characters, or a few lines."""
     if rng.random() < 0.4:
         return rng.choice(WORDS)
-    letters = rng.choice([LETTERS, "ab", "ab \n", "01", "ab/.", "()[]{}", "=#;\na "])
+    letters = rng.choice([LETTERS, "ab", "ab \n", " \t\nab", "01", "ab/.", "()[]{}", "=#;\na "])
     return "".join(rng.choices(letters, k=rng.randrange(1, 16)))
 
 

@@ -91,14 +91,68 @@ def is_stripped_anyway(node: cst.Call, tree: Tree) -> bool:
 def takes_one_part(node: cst.CSTNode, tree: Tree) -> bool:
     """Whether `split(sep, 1)[0]`, `rsplit(sep, 1)[-1]` or `most_common(1)[0]` is what an argument belongs to.
 
-    More parts than one do not change the first.
+    More parts than one do not change the first. The parts may have a name that is only ever read at that place.
     """
     call = tree.parent(node)
-    above = tree.parent(call)
-    if not isinstance(call, cst.Call) or not isinstance(above, cst.Subscript) or len(above.slice) != 1:
+    if not isinstance(call, cst.Call) or call.args[-1] is not node:
         return False
-    index = tree.code(above.slice[0])
-    return (callee(call), index) in {("split", "0"), ("rsplit", "-1"), ("most_common", "0")} and call.args[-1] is node
+    index = {"split": "0", "rsplit": "-1", "most_common": "0"}.get(callee(call))
+    return index is not None and _read_at(call, tree) == {index}
+
+
+def is_one_item(node: cst.BaseExpression, tree: Tree) -> bool:
+    """Whether a list has one item at most, which is its first and its last: `most_common(1)`, or a name for it."""
+    made = node if isinstance(node, cst.Call) else None
+    if isinstance(node, cst.Name):
+        given = [each.value for each in tree.nodes if isinstance(each, cst.Assign) and _names(each, tree) == node.value]
+        bound = sum(
+            tree.is_store(each) for each in tree.nodes if isinstance(each, cst.Name) and each.value == node.value
+        )
+        made = given[0] if len(given) == bound == 1 and isinstance(given[0], cst.Call) else None
+    return made is not None and callee(made) == "most_common" and [tree.code(arg) for arg in made.args] == ["1"]
+
+
+def _read_at(call: cst.Call, tree: Tree) -> set[str]:
+    """Return the indexes at which the result of a call is read; one of them is "" where it is used in another way."""
+    above = tree.parent(call)
+    if isinstance(above, cst.Subscript):
+        return {tree.code(above.slice[0]) if len(above.slice) == 1 else ""}
+    name = _names(above, tree) if isinstance(above, cst.Assign) else ""
+    uses = [
+        each for each in tree.nodes if isinstance(each, cst.Name) and each.value == name and not tree.is_store(each)
+    ]
+    around = [tree.parent(each) for each in uses]
+    return {tree.code(use.slice[0]) if isinstance(use, cst.Subscript) and len(use.slice) == 1 else "" for use in around}
+
+
+def _names(node: cst.Assign, tree: Tree) -> str:
+    """Return the name that an assignment gives, "" where it is another target."""
+    target = node.targets[0].target
+    return target.value if len(node.targets) == 1 and isinstance(target, cst.Name) else ""
+
+
+def is_asked_for_its_type(node: cst.CSTNode, tree: Tree) -> bool:
+    """Whether an item is only asked for its type, which is mostly that of its neighbours: `isinstance(x[0], str)`."""
+    above = tree.parent(node)
+    call = tree.parent(above)
+    return isinstance(above, cst.Arg) and isinstance(call, cst.Call) and callee(call) in ("isinstance", "type")
+
+
+def is_seldom_met(node: cst.Comparison) -> bool:
+    """Whether something measured is compared with a fraction, which it seldom is exactly: `share <= 0.5`."""
+    sides = [node.left, *(target.comparator for target in node.comparisons)]
+    return any(isinstance(side, cst.Float) and not float(side.value.replace("_", "")).is_integer() for side in sides)
+
+
+def is_order_of_items(node: cst.Call, tree: Tree) -> bool:
+    """Whether a loop does one thing with one item each, in whatever order: `for k in sorted(d): d[k].sort()`."""
+    loop = tree.parent(node)
+    if not isinstance(loop, cst.For) or loop.iter is not node or not isinstance(loop.body, cst.IndentedBlock):
+        return False
+    if len(loop.body.body) != 1 or len(node.args) != 1:
+        return False
+    item = f"{tree.code(node.args[0].value)}[{tree.code(loop.target)}]"
+    return re.fullmatch(rf"{re.escape(item)}\.\w+\(\)", tree.code(loop.body.body[0]).strip()) is not None
 
 
 def is_subsumed(clause: cst.BaseExpression, other: cst.BaseExpression, either: bool, tree: Tree) -> bool:
@@ -144,6 +198,8 @@ def is_tested(node: cst.CSTNode, tree: Tree) -> bool:
     above = tree.parent(node)
     while isinstance(above, cst.BooleanOperation):
         node, above = above, tree.parent(above)
+    if isinstance(above, cst.Return) and isinstance(function := tree.scope(above), cst.FunctionDef):
+        return function.name.value == "predicate"
     tests = cst.If | cst.While | cst.IfExp | cst.Assert | cst.CompIf
     return (isinstance(above, tests) and above.test is node) or (
         isinstance(above, cst.UnaryOperation) and isinstance(above.operator, cst.Not)
@@ -278,7 +334,9 @@ def same_method(name: str, other: str, node: cst.Call, tree: Tree) -> bool:
     if {name, other} <= {"strip", "lstrip", "rstrip"}:
         return is_tested(node, tree) or is_stripped_anyway(node, tree)
     if (name, other) in (("sorted", "reversed"), ("list", "set"), ("set", "list")):
-        return is_order_ignored(node, tree, repeats=name != "sorted")
+        return is_order_ignored(node, tree, repeats=name != "sorted") or (
+            name == "sorted" and is_order_of_items(node, tree)
+        )
     if (name, other) == ("readline", "read"):
         return any(isinstance(above, cst.While) for above in tree.above(node))
     if {name, other} <= {"match", "search", "fullmatch"}:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import libcst as cst
 
 from momus.tamper.mutations._equivalent import names_in
-from momus.tamper.mutations._lines import small
+from momus.tamper.mutations._lines import ends, small
 from momus.tamper.mutations._shared import callee
 from momus.tamper.tree import Tree
 
@@ -110,6 +110,40 @@ def is_cache(node: cst.If, tree: Tree) -> bool:
     """Whether an `if` fills a global variable once, so that filling it each time only costs time."""
     stored = {tree.code(item.name) for other in tree.nodes if isinstance(other, cst.Global) for item in other.names}
     return tree.code(node.test).removesuffix(" is None") in stored and tree.code(node.test).endswith(" is None")
+
+
+def only_looks(node: cst.If) -> bool:
+    """Whether the body of an `if` calls and changes nothing, so that it may as well run always."""
+    body = node.body.body if isinstance(node.body, cst.IndentedBlock) else ()
+    return bool(body) and all(
+        isinstance(only := small(each), cst.Expr)
+        and not any(isinstance(part, cst.Call | cst.Await | cst.Yield) for part in _below(only))
+        for each in body
+    )
+
+
+def equal_is_done(node: cst.Comparison, tree: Tree) -> bool:
+    """Whether equal sides never get to a comparison: `if a == b: return` or `if a == b: … elif` is before it."""
+    above = tree.parent(node)
+    if not isinstance(above, cst.If) or above.test is not node or len(node.comparisons) != 1:
+        return False
+    before, first = list[cst.If](), above
+    while isinstance(upper := tree.parent(first), cst.If) and upper.orelse is first:
+        before.append(first := upper)
+    siblings = tree.siblings(first)
+    number = siblings.index(first) if first in siblings else 0
+    if number and isinstance(previous := siblings[number - 1], cst.If) and ends(previous.body):
+        before.append(previous)
+    tests = [each.test for each in before]
+    return any(isinstance(test, cst.Comparison) and _same_sides(test, node, tree) for test in tests)
+
+
+def _same_sides(test: cst.Comparison, node: cst.Comparison, tree: Tree) -> bool:
+    """Whether a test is whether the two sides of a comparison, which call nothing, are equal."""
+    if len(test.comparisons) != 1 or not isinstance(test.comparisons[0].operator, cst.Equal):
+        return False
+    one, other = ({tree.code(each.left), tree.code(each.comparisons[0].comparator)} for each in (test, node))
+    return one == other and not any("(" in side for side in one)
 
 
 def are_opposite(first: cst.BaseExpression, second: cst.BaseExpression, tree: Tree) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from momus.tamper.mutations._lines import block, ends, head, headline, lines, moved, removed, small
-from momus.tamper.mutations._no_effect import are_opposite, goes_there_anyway, is_cache
+from momus.tamper.mutations._no_effect import are_opposite, goes_there_anyway, is_cache, only_looks
 from momus.tamper.mutations._shared import fits
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, missing, should_be
@@ -39,7 +39,7 @@ def guard_removed(node: cst.If, tree: Tree) -> Iterator[Draft]:
 def if_removed(node: cst.If, tree: Tree) -> Iterator[Draft]:
     """A whole `if` that does some work is gone."""
     short = tree.code(node).count("\n") <= 6
-    if node.orelse is None and not ends(node.body) and not _is_elif(node, tree) and short:
+    if node.orelse is None and not ends(node.body) and not _is_elif(node, tree) and short and not only_looks(node):
         draft = removed(node, tree, "this case is not handled")
         if draft:
             yield draft
@@ -48,7 +48,9 @@ def if_removed(node: cst.If, tree: Tree) -> Iterator[Draft]:
 @mutation("condition_removed", cst.If)
 def condition_removed(node: cst.If, tree: Tree) -> Iterator[Draft]:
     """The `if` is gone and its body always runs."""
-    if node.orelse is None and not ends(node.body) and not _is_elif(node, tree) and not is_cache(node, tree):
+    if node.orelse is not None or is_cache(node, tree) or only_looks(node):
+        return
+    if not ends(node.body) and not _is_elif(node, tree):
         yield from _unwrapped(node, tree, "this must not always run")
 
 

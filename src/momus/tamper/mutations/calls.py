@@ -13,6 +13,7 @@ from momus.tamper.mutations._equivalent import (
     is_joined,
     is_only_read,
     is_order_ignored,
+    is_order_of_items,
     is_path_conversion,
     is_stripped_anyway,
     is_tested,
@@ -68,6 +69,7 @@ def conversion_dropped(node: cst.Call, tree: Tree) -> Iterator[Draft]:
         (name in ("list", "tuple", "iter") and is_consumed(node, tree))
         or (name in ("list", "tuple") and is_only_read(node, tree))
         or (name in _COLLECTIONS and is_order_ignored(node, tree, repeats="set" in name))
+        or (name == "sorted" and is_order_of_items(node, tree))
         or (name == "bool" and is_tested(node, tree))
         or (name == "str" and is_formatted(node, tree))
     ):

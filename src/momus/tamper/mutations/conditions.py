@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from momus.tamper.mutations._equivalent import is_never_false, is_subsumed, keeps_the_extreme, meets_in_the_middle
+from momus.tamper.mutations._equivalent import (
+    is_never_false,
+    is_seldom_met,
+    is_subsumed,
+    keeps_the_extreme,
+    meets_in_the_middle,
+)
+from momus.tamper.mutations._no_effect import equal_is_done, is_cache, only_looks
 from momus.tamper.mutations._shared import fits
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, should_be
@@ -41,7 +48,9 @@ def _operator(node: cst.Comparison, tree: Tree, table: dict[str, str], why: str)
 @mutation("comparison_boundary", cst.Comparison)
 def comparison_boundary(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
     """`<` for `<=` and the like."""
-    if keeps_the_extreme(node, tree) or meets_in_the_middle(node, tree):
+    if keeps_the_extreme(node, tree) or meets_in_the_middle(node, tree) or is_seldom_met(node):
+        return
+    if equal_is_done(node, tree):
         return
     for operator, span, text in _compared(node, tree):
         if operator in _BOUNDARY:
@@ -95,7 +104,8 @@ def none_test_loose(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
     """Truth instead of a test for None, so that zero and empty values take the wrong branch."""
     target = node.comparisons[0]
     tested = isinstance(target.operator, cst.Is | cst.IsNot) and tree.code(target.comparator) == "None"
-    if not tested or len(node.comparisons) != 1:
+    above = tree.parent(node)
+    if not tested or len(node.comparisons) != 1 or (isinstance(above, cst.If) and is_cache(above, tree)):
         return
     if isinstance(node.left, cst.Name | cst.Attribute) and not is_never_false(node.left, tree):
         left = tree.code(node.left)
@@ -106,7 +116,8 @@ def none_test_loose(node: cst.Comparison, tree: Tree) -> Iterator[Draft]:
 @mutation("not_dropped", cst.UnaryOperation)
 def not_dropped(node: cst.UnaryOperation, tree: Tree) -> Iterator[Draft]:
     """`x` for `not x`."""
-    if isinstance(node.operator, cst.Not):
+    above = tree.parent(node)
+    if isinstance(node.operator, cst.Not) and not (isinstance(above, cst.If) and only_looks(above)):
         kept = tree.outer(node.expression)
         cut = Where(tree.span(node).start, kept.start)
         yield Draft(cut, "", should_be(tree.code(node), "the condition is inverted"), kept)

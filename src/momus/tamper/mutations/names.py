@@ -106,7 +106,9 @@ def targets_swapped(node: cst.AssignTarget | cst.For | cst.CompFor, tree: Tree) 
         whole = f"for {tree.code(target)} in {tree.code(node.iter)}"
     for first, second in pairwise(element.value for element in target.elements):
         named = isinstance(first, cst.Name) and isinstance(second, cst.Name)
-        if named and "_" not in (tree.code(first), tree.code(second)):
+        names = (tree.code(first), tree.code(second))
+        unused = all(name.startswith("_") for name in names)
+        if named and "_" not in names and not unused:
             text = fits(whole, tree.code(target))
             yield from _swapped(first, second, tree, text, "the names are in the wrong order")
 

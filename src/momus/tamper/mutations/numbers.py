@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from momus.tamper.mutations._equivalent import is_whole_length, takes_one_part
+from momus.tamper.mutations._equivalent import (
+    is_asked_for_its_type,
+    is_one_item,
+    is_whole_length,
+    takes_one_part,
+)
 from momus.tamper.mutations._shared import callee, context, cut_after, instead, integer
 from momus.tamper.registry import mutation
 from momus.tamper.tree import Draft, Tree, Where, should_be
@@ -86,6 +91,9 @@ def index_off_by_one(node: cst.Index, tree: Tree) -> Iterator[Draft]:
     """The neighbour of the item that is meant."""
     value = node.value
     known = integer(value)
+    whole = tree.parent(tree.parent(node))
+    if is_asked_for_its_type(whole, tree):
+        return
     if isinstance(value, cst.Name) and not (len(value.value) == 1 or value.value in _INDEX_NAMES):
         return
     if not _countable(value) or isinstance(value, cst.Call):
@@ -97,7 +105,7 @@ def index_off_by_one(node: cst.Index, tree: Tree) -> Iterator[Draft]:
     for wrong, why in ((known + 1, "the wrong item is taken"), (known - 1, "the wrong item is taken")):
         if (wrong < 0) == (known < 0):
             yield instead(value, str(wrong), tree, why)
-    if known in (0, -1):
+    if known in (0, -1) and not (isinstance(whole, cst.Subscript) and is_one_item(whole.value, tree)):
         why = "the last item is meant" if known else "the first item is meant"
         yield instead(value, "0" if known else "-1", tree, why)
 
