@@ -338,13 +338,24 @@ _JSON = st.recursive(
 
 @given(_JSON)
 def test_no_answer_ends_in_a_traceback(body: object) -> None:
-    for answer in (body, {"choices": [body]}, {"choices": [{"text": "x", "logprobs": body}]}):
+    said = {"text": "x", "finish_reason": "stop"}
+    for answer in (
+        body,
+        {"choices": [body]},
+        {"choices": [{**said, "logprobs": body}]},
+        {"choices": [{**said, "text": body}]},
+        {"choices": [{"message": {"content": body}, "finish_reason": "stop"}]},
+        {"choices": [{"message": {"content": [{"type": "text", "text": body}]}, "finish_reason": "stop"}]},
+        {"choices": [said], "usage": {"prompt_tokens": body}},
+        {"choices": [{**said, "token_ids": body}], "usage": body},
+    ):
         try:
             reply = read_reply(answer)
         except UserError as error:
             assert "\n" not in str(error)
         else:
             assert all(piece.logprob is None or piece.logprob <= 0 for piece in reply.pieces)
+            assert isinstance(reply.text, str) and isinstance(reply.prompt_tokens, int | None)
 
 
 def test_log_probabilities_above_zero_or_not_numbers_are_no_answer() -> None:

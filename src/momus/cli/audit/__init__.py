@@ -122,6 +122,10 @@ def _write(out: Path, audited: Sequence[Audited], code: bool) -> None:
     write_jsonl(out / "audit.jsonl", audited)
     write_lines(out / "sheet.jsonl", [item.model_dump_json() for item in sheet])
     flagged, unread = [one for one in audited if one.is_flagged], [one for one in audited if one.problem]
+    if len(unread) == len(audited):
+        raise UserError(
+            f"none of {len(audited)} answers could be read; the first, {unread[0].task.id}: {unread[0].problem}"
+        )
     for one in flagged[:_SHOWN]:
         print(_line(one))
     if len(flagged) > _SHOWN:

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from momus.errors import UserError
 from momus.lm.chats.protocol import Answer, Question, Usage, without_thinking
-from momus.lm.chats.server import ServerChat, count_of, joined_texts, line
+from momus.lm.chats.server import ServerChat, line
 from momus.lm.remote.server import Server
+from momus.lm.remote.wire import count_of, joined_texts
 
 _VERSION = "2023-06-01"
 """The version of the API, which its header names."""

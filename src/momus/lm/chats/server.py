@@ -18,6 +18,7 @@ from momus.lm.engine import Choice
 from momus.lm.remote.connection import RefusedError
 from momus.lm.remote.events import EventReader
 from momus.lm.remote.server import NO_PENALTY, Server
+from momus.lm.remote.wire import count_of, joined_texts
 from momus.lm.text.encode import Encoder
 from momus.records import Message
 
@@ -183,28 +184,6 @@ def read_choice(reply: Any, options: tuple[str, str]) -> Choice | None:
     if not mass > 0:
         return Choice(0.5, 0.0) if shares else None
     return Choice((first or least) / ((first or least) + (second or least)), min(mass, 1.0))
-
-
-def joined_texts(content: Any) -> str:
-    """Return a message's text: a string, nothing, or parts of which some are texts.
-
-    Raises:
-        TypeError: It is something else.
-    """
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise TypeError("content of another kind")
-    parts = [part.get("text") or "" for part in content if part.get("type") in ("text", "output_text")]
-    return "".join(parts)
-
-
-def count_of(usage: Mapping[str, Any], name: str) -> int:
-    """Return a count that a server says, 0 where it is missing or makes no sense."""
-    value = usage.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53 else 0
 
 
 def _read_usage(usage: Any) -> Usage:

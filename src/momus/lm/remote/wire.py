@@ -108,17 +108,39 @@ def read_reply(body: object) -> Reply:
         if not isinstance(body, Mapping):
             raise TypeError("no JSON object")
         choice = body["choices"][0]
-        text = choice["message"].get("content") if "message" in choice else choice["text"]
+        text = joined_texts(choice["message"].get("content") if "message" in choice else choice["text"])
         pieces = _pieces(choice.get("logprobs") or {})
         ids = choice.get("token_ids")
         if ids and len(ids) == len(pieces):
             pieces = [ServerToken(p.text, p.data, int(i), p.logprob, p.top) for p, i in zip(pieces, ids, strict=True)]
-        count = (body.get("usage") or {}).get("prompt_tokens")
+        count = count_of(body.get("usage") or {}, "prompt_tokens") or None
         stopped = _stopped(choice)
-        return Reply(text or "", tuple(pieces), stopped, count)
+        return Reply(text, tuple(pieces), stopped, count)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         shown = " ".join(repr(body).split())[:120]
         raise UserError(f"the server does not answer as the OpenAI API does: {shown}") from error
+
+
+def joined_texts(content: Any) -> str:
+    """Return a message's text: a string, nothing, or parts of which some are texts.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise TypeError("content of another kind")
+    parts = [part.get("text") or "" for part in content if part.get("type") in ("text", "output_text")]
+    return "".join(parts)
+
+
+def count_of(usage: Mapping[str, Any], name: str) -> int:
+    """Return a count that a server says, 0 where it is missing or makes no sense."""
+    value = usage.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53 else 0
 
 
 def _stopped(choice: Mapping[str, Any]) -> bool:
