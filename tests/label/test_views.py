@@ -1,11 +1,14 @@
 """What is shown and taken back: every kind in both languages, blind, harmless, and complete or refused."""
 
+import ast
 import json
 import re
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from momus import label
 from momus.errors import UserError
 from momus.label.kinds import KINDS, WrittenComment, check
 from momus.label.texts import LANGUAGES, Words, prose
@@ -32,6 +35,40 @@ def test_both_languages_say_the_same_things():
             assert text.count("{") == korean[key].count("{"), key
         else:
             assert len(text) == len(korean[key]), key
+
+
+def sentences_raised():
+    """The sentences with which the workbench refuses what comes through a browser; `{}` is what varies."""
+    of_commands = "audit database deciding drafts exporting importing postgresql restoring schema serve sqlite verify"
+    for path in sorted(Path(label.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())) if path.stem not in of_commands.split() else ():
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                *_, message = (None, *node.exc.args)
+                parts = message.values if isinstance(message, ast.JoinedStr) else [message]
+                text = "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in parts)
+                if ast.unparse(node.exc.func) in ("RefusedError", "UserError", "ValueError") and text.strip("{}: "):
+                    yield text
+
+
+def test_no_refusal_is_in_english_only():
+    said = set(sentences_raised())
+    assert len(said) > 40
+    for sentence in said:
+        assert re.search("[가-힣]", Words("ko").error(sentence.replace("{}", "3"))), sentence
+        assert Words("en").error(sentence) == sentence
+
+
+@pytest.mark.parametrize(("english", "korean"), [
+    ("this task is no longer open", "이 과제는 이제 열려 있지 않습니다"),
+    ("answer: nothing was changed", "답변: 바뀐 것이 없습니다"),
+    ("bugs.2.last: the answer has 17 lines", "버그.2.last: 답변은 17줄입니다"),
+    ("cut-offs: ranking: from 0 to 1.0", "cut-offs: ranking: 0에서 1.0까지입니다"),
+    ("no labeler 'a: {b}'", "'a: {b}': 그런 작업자가 없습니다"),
+    ("what nobody has translated: {}", "what nobody has translated: {}"),
+    ("", ""),
+])  # fmt: skip
+def test_a_refusal_is_told_with_its_field_and_numbers(english, korean):
+    assert Words("ko").error(english) == korean
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -72,6 +109,7 @@ def test_incomplete_work_is_refused_by_field(kind, content, field):
     with pytest.raises(UserError, match=rf"^{re.escape(field)}\b") as refused:
         check(kind, ITEMS[kind], {}, content)
     assert "\n" not in str(refused.value)
+    assert re.search("[가-힣]", Words("ko").error(str(refused.value)).partition(": ")[2])
 
 
 def test_no_view_names_sources_authors_or_gold():

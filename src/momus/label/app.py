@@ -27,7 +27,7 @@ from momus.label.owner import overview
 from momus.label.owner.figures import Draw, Figures
 from momus.label.owner.routes import OWNER_ROUTES
 from momus.label.owner.side_by_side import adjudication_view, training_feedback
-from momus.label.pages import page, wanted_language
+from momus.label.pages import language_of, page
 from momus.label.people import SESSION_SECONDS, People
 from momus.label.probe import Models, Probes
 from momus.label.rules import RefusedError
@@ -107,10 +107,11 @@ async def _show_error(request: Request, error: Exception) -> Response:
         status, text = 400, str(error)
     elif isinstance(error, HTTPException):
         status, text, headers = error.status_code, error.detail, dict(error.headers or {})
-    words = Words(wanted_language(request))
+    words = Words(language_of(request))
     if status == 401 and not request.url.path.startswith("/api/"):
         return page(request, "signin", 401)
-    text = words.get(f"error.{status}", words.get(text, text)) if text in words.all or status == 404 else text
+    known = text in words.all or status == 404
+    text = words.get(f"error.{status}", words.get(text, text)) if known else words.error(text)
     if request.url.path.startswith("/api/"):
         return JSONResponse({"error": text}, status, headers)
     response = page(request, "error", status, message=text)

@@ -16,7 +16,7 @@ _PAGES = Environment(loader=PackageLoader("momus.label"), autoescape=True)
 def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
     """Return a page in the reader's language."""
     person = getattr(request.state, "person", None)
-    words = Words(person.language if person else wanted_language(request))
+    words = Words(language_of(request))
     html = _PAGES.get_template(f"{name}.html").render(
         words=words, t=words.all, person=person, nonce=request.scope.get("nonce", ""), languages=LANGUAGES,
         path=request.url.path, **values,
@@ -24,7 +24,9 @@ def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLR
     return HTMLResponse(html, status)
 
 
-def wanted_language(request: Request) -> str:
-    """Return the language that the browser asks for, where there is one of ours."""
+def language_of(request: Request) -> str:
+    """Return the language of whoever is signed in, else the one that the browser asks for where it is one of ours."""
+    if person := getattr(request.state, "person", None):
+        return str(person.language)
     wanted = request.headers.get("accept-language", "")[:2].lower()
     return wanted if wanted in LANGUAGES else "en"

@@ -205,8 +205,10 @@ class Store:
                 answer: dict[str, Any] = json.loads(known["answer"])
                 return answer
             check_active(transaction, person)
-            if lease.state in ("done", "declined"):
-                raise RefusedError(409, f"this task was {'submitted' if lease.state == 'done' else 'declined'} already")
+            if lease.state == "done":
+                raise RefusedError(409, "this task was submitted already")
+            if lease.state == "declined":
+                raise RefusedError(409, "this task was declined already")
             kept = check(lease.kind, lease.payload, lease.arrangement, content)
             answer = keep(transaction, lease, kept, active)
             if lease.kind not in ("review", ADJUDICATION) and self.random.random() < self.review_share:

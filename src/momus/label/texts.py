@@ -37,6 +37,19 @@ class Words:
         text = self.all.get(key, default)
         return text if isinstance(text, str) else default
 
+    def error(self, message: str) -> str:
+        """Return an error's message in this language; what nobody has translated stays as it is.
+
+        A message is a sentence, or the field it is about, a colon and a sentence.
+        """
+        if translated := _translate(message, self.language):
+            return translated
+        place, colon, sentence = message.partition(": ")
+        if colon and (translated := _translate(sentence, self.language)):
+            field, *within = place.split(".")
+            return f"{'.'.join((self.get(f'field.{field}', field), *within))}: {translated}"
+        return message
+
     def lines(self, key: str) -> list[str]:
         """Return the lines of a key that has several."""
         return list(self.all[key])
@@ -47,6 +60,36 @@ def _words(language: str) -> dict[str, str | list[str]]:
     text = (files("momus.label") / "texts" / f"{language}.json").read_text(encoding="utf-8")
     words: dict[str, str | list[str]] = json.loads(text)
     return words
+
+
+@lru_cache
+def _errors(language: str) -> dict[str, str]:
+    """Return an error's sentence in a language by the English one; `{}` is what varies in it."""
+    file = files("momus.label") / "texts" / f"errors.{language}.json"
+    sentences: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return sentences
+
+
+def _translate(sentence: str, language: str) -> str | None:
+    longest_first = sorted(_errors(language).items(), key=lambda pair: -len(pair[0]))
+    filled = ((translated, _fill(english, sentence)) for english, translated in longest_first)
+    return next((translated.format(*found) for translated, found in filled if found is not None), None)
+
+
+def _fill(template: str, sentence: str) -> list[str] | None:
+    """Return what stands in a sentence where its template has `{}`, or None where it is another sentence."""
+    start, *pieces = template.split("{}")
+    if not sentence.startswith(start):
+        return None
+    rest, found = sentence[len(start) :], []
+    for number, piece in enumerate(pieces, 1):
+        last = number == len(pieces)
+        end = len(rest) - len(piece) if last else rest.find(piece)
+        if end < 1 or not rest.endswith(piece if last else ""):
+            return None
+        found.append(rest[:end])
+        rest = rest[end + len(piece) :]
+    return None if rest else found
 
 
 def prose(text: str) -> str:
