@@ -5,12 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from momus.label.texts import LANGUAGES, Words
 
 _PAGES = Environment(loader=PackageLoader("momus.label"), autoescape=True)
+
+
+def _with_code(text: str) -> Markup:
+    """Return text as HTML in which what stands between backticks is code."""
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(text.split("`"))
+    )
+
+
+_PAGES.filters["with_code"] = _with_code
 
 
 def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:

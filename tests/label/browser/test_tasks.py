@@ -431,6 +431,26 @@ def test_texts_of_strangers_do_nothing(bench, sign_in, nasty):
     # requests elsewhere, dialogs and lines on the console fail the test at its end
 
 
+def test_what_stands_between_backticks_is_shown_as_code(bench, sign_in):
+    bug = {
+        "kind": "k",
+        "spans": [[0, 5]],
+        "description": "`<b>` for `+`: a lone ` stays",
+        "original": "",
+        "replacement": "",
+    }
+    tamper = {"task": TASK, "answer": TASK["answer"], "bugs": [bug]}
+    bench.database.write(lambda t: t.run("UPDATE item SET state = 'paused'"))
+    critiques = [f"```\n{TASK['answer'].splitlines()[0]}\n```\nShould be `a + b`.", "None."]
+    bench.store.add_items([NewItem("comparison", {"tamper": tamper, "critiques": critiques})], "x", "o")
+    page = sign_in(role="owner")
+    assert page.locator(".note code").all_inner_texts() == ["momus label import"]
+    start(page, "comparison")
+    assert page.locator(".panel-bugs li code").all_inner_texts() == ["<b>", "+"]
+    assert "a lone ` stays" in page.locator(".panel-bugs li").inner_text()
+    assert page.locator(".comment code").all_inner_texts() == ["a + b"]
+
+
 def test_an_owner_invites_and_watches(bench, sign_in):
     page = sign_in("owner")
     page.click("text=People")

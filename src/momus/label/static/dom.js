@@ -46,3 +46,6 @@ export function scale(spec, changed) {
     el("span", { class: "ends" }, `7 = ${spec.high}`));
   return { ...control, node };
 }
+
+// Text with what stands between backticks as code.
+export const withCode = (text) => text.split(/(`[^`\n]+`)/).map((part, i) => (i % 2 ? el("code", {}, part.slice(1, -1)) : part));

@@ -1,5 +1,5 @@
 // What a task shows: prose, conversations, code with lines that can be chosen, bugs, critiques, somebody's submission.
-import { el, format } from "./dom.js";
+import { el, format, withCode } from "./dom.js";
 import { documentPanel } from "./feedback.js";
 import { runner } from "./run.js";
 
@@ -66,7 +66,7 @@ function code(spec, node, context) {
 
 function bugs(spec, node) {
   if (!spec.items.length) node.append(el("p", { class: "empty" }, spec.none));
-  else node.append(el("ol", {}, spec.items.map((bug) => el("li", {}, bug.text))));
+  else node.append(el("ol", {}, spec.items.map((bug) => el("li", {}, withCode(bug.text)))));
   return {};
 }
 
@@ -75,7 +75,7 @@ export function commentNode(comment, target, t) {
   const light = (on) => { if (comment.lines && target) { target.light(on ? comment.lines[0] : null, comment.lines[1]); if (on) target.show(comment.lines[0]); } };
   return el("div", { class: "comment", onmouseenter: () => light(true), onmouseleave: () => light(false), onfocusin: () => light(true), onfocusout: () => light(false) },
     el("button", { type: "button", class: comment.lines ? "quote" : "quote unmatched", "aria-label": `${where}: ${comment.highlight}` }, comment.highlight),
-    el("p", { class: "hint" }, where), el("p", {}, comment.text));
+    el("p", { class: "hint" }, where), el("p", {}, withCode(comment.text)));
 }
 
 function critiques(spec, node, { panels, t }) {
