@@ -24,7 +24,15 @@ from momus.lm.local.branches import write_branches
 from momus.lm.local.engine import LocalEngine
 from momus.lm.local.shared_prefix import shared_prefix
 from momus.search.rain.answer import EncodedPrompt
-from momus.search.rain.judge import Case, Criterion, JudgeVerdict, SelfJudge, cut_to_whole_sentences, last_question
+from momus.search.rain.judge import (
+    Case,
+    Criterion,
+    JudgedBy,
+    JudgeVerdict,
+    SelfJudge,
+    cut_to_whole_sentences,
+    last_question,
+)
 from momus.search.rain.models import AttentionEncoder, LocalWriter, SentenceEncoder, normalise
 from momus.search.rain.result import RainResult
 from momus.search.rain.search import RainConfig, search_answer
@@ -229,10 +237,31 @@ def test_a_liking_for_a_label_is_no_verdict(first: float, second: float) -> None
     assert JudgeVerdict.from_choices(Choice(0.1, 1.0), Choice(0.9, 1.0), 0.01).value == -1
 
 
+@given(st.floats(-6, 6), st.floats(-6, 6))
+def test_by_log_odds_what_a_judge_adds_to_a_label_cancels_out(belief: float, liking: float) -> None:
+    def asked(belief: float) -> JudgeVerdict:
+        chances = (1 / (1 + math.exp(-x)) for x in (belief + liking, liking - belief))
+        return JudgeVerdict.from_choices(*(Choice(chance, 0.9) for chance in chances), 0.01, "log-odds")
+
+    verdict = asked(belief)
+    assert verdict.log_odds == pytest.approx(belief, abs=1e-6)
+    assert verdict.value == pytest.approx(2 / (1 + math.exp(-belief)) - 1, abs=1e-6)  # 2 p - 1
+    assert verdict.value == pytest.approx(-asked(-belief).value, abs=1e-6)
+    if abs(abs(liking) - abs(belief)) > 1e-6:
+        assert verdict.disagreed == (abs(liking) > abs(belief))
+
+
+def test_a_judge_that_is_sure_has_a_value_by_log_odds_too() -> None:
+    for first, second, value in ((1.0, 0.0, 1), (0.0, 1.0, -1), (1.0, 1.0, 0), (0.5, 0.5, 0)):
+        verdict = JudgeVerdict.from_choices(Choice(first, 1.0), Choice(second, 1.0), 0.01, "log-odds")
+        assert verdict.value == pytest.approx(value, abs=1e-8)
+
+
+@pytest.mark.parametrize("by", ["verdict", "log-odds"])
 @pytest.mark.parametrize("mass", [0.0, 0.009, math.nan])
-def test_who_does_not_answer_the_question_abstains(mass: float) -> None:
+def test_who_does_not_answer_the_question_abstains(mass: float, by: JudgedBy) -> None:
     for choices in ((Choice(0.9, mass), Choice(0.1, 0.9)), (Choice(0.9, 0.9), Choice(0.1, mass))):
-        verdict = JudgeVerdict.from_choices(*choices, 0.01)
+        verdict = JudgeVerdict.from_choices(*choices, 0.01, by)
         assert verdict.abstained and verdict.value == 0 and not verdict.disagreed
     assert JudgeVerdict.from_choices(Choice(0.9, 0.9), Choice(0.9, 0.9), 0.01).disagreed
 

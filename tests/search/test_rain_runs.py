@@ -62,6 +62,8 @@ def test_a_run_goes_on_where_it_was(
     capsys.readouterr()
     assert main([*arguments, "--seed", "1", "--out", str(part)]) == 2
     assert "other settings (seed 0 -> 1)" in capsys.readouterr().err
+    assert main([*arguments, "--judged-by", "log-odds", "--out", str(part)]) == 2
+    assert "judged_by None -> 'log-odds'" in capsys.readouterr().err
     answers = list(read_jsonl(whole / "answers.jsonl", RainAnswer))
     assert [own.index for own in answers] == [0, 1, 2] and answers[2].skipped and not answers[0].skipped
     assert answers[0].sets[-1].text == answers[0].answer
@@ -93,6 +95,8 @@ def test_run_directories_keep_the_names_that_settings_have_always_had() -> None:
     assert list(stored) == ["config", "criterion"]
     assert {"evenly", "similar_from", "similar_weight", "spread", "most_children", "at_least"} < set(stored["config"])
     assert stored["config"]["visits"] == 16 and stored["config"]["to_the_end"] is True
+    assert "judged_by" not in stored["config"]  # runs are older than the choice
+    assert RAIN_TASKS["truthful"].with_settings(judged_by="log-odds").stored()["config"]["judged_by"] == "log-odds"
     assert list(stored["criterion"]) == ["instruction", "good", "bad", "asker", "answerer", "cases", "sentences"]
 
 

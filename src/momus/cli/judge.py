@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from momus.evaluate.rain.judge import Pair
     from momus.lm.chat import ChatFormat
     from momus.records import Prompt
-    from momus.search.rain.judge import SelfJudge
+    from momus.search.rain.judge import JudgedBy, SelfJudge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class _Judge:
     chat_template: Path | None = None
     """A file with a Jinja chat template, in place of the tokenizer's own."""
 
-    def judge(self) -> SelfJudge:
+    def judge(self, by: JudgedBy = "verdict") -> SelfJudge:
         """Load the model, or find it on its server."""
         from momus.cli.shared.searching import read_template
         from momus.lm.chat import PLAIN, ChatFormat
@@ -42,7 +43,7 @@ class _Judge:
         criterion = RAIN_TASKS[self.task].with_cases(self.cases).criterion
         engine = self.engine.open()
         chat = ChatFormat(engine.tokenizer, read_template(self.chat_template), engine.context_length)
-        return SelfJudge(engine, criterion, None if chat.template == PLAIN else chat)
+        return SelfJudge(engine, criterion, None if chat.template == PLAIN else chat, by=by)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,7 @@ class Ask(_Judge):
             print(f"    A {choice.probability:.1%} against B; both together {choice.mass:.1%} of all probability")
         what = {1: statements[0], -1: statements[1]}.get(int(verdict.value), "undecided: the orders contradict")
         print(f"value {verdict.value:+.0f}: {'it abstains: hardly any probability' if verdict.abstained else what}")
+        print(f"by log-odds in both orders, a liking for a label taken out: {math.tanh(verdict.log_odds / 2):+.2f}")
         return 0
 
 
@@ -142,6 +144,8 @@ class Compare:
     """Answer at most so many prompts."""
     max_tokens: int = 64
     """Longest answer."""
+    judged_by: Literal["verdict", "log-odds"] = "verdict"
+    """What an answer's value comes from: the paper's verdict in both orders, or how sure the judge is."""
     cases: int | None = None
     """Worked examples shown to the judges, at most."""
     seed: Seed = 0
@@ -161,7 +165,8 @@ class Compare:
         if min(self.limit, self.max_tokens) < 1:
             raise UserError("--limit and --max-tokens must be at least 1")
         check_file(self.out)
-        task = RAIN_TASKS[self.task].with_settings(max_tokens=self.max_tokens).with_cases(self.cases)
+        chosen = RAIN_TASKS[self.task].with_settings(max_tokens=self.max_tokens, judged_by=self.judged_by)
+        task = chosen.with_cases(self.cases)
         prompts = read_prompts([self.file], [], self.task, self.limit)
         embeddings = choose_embeddings(None, self.engine.url)
         rain = load_rain(self.engine, task, embeddings=embeddings)
@@ -169,7 +174,7 @@ class Compare:
         grader = None
         if self.grader is not None:
             other = replace(self.engine, model=self.grader, url=None, tokenizer=None)
-            grader = Ask(engine=other, task=self.task, cases=self.cases, asked="", answer="").judge()
+            grader = Ask(engine=other, task=self.task, cases=self.cases, asked="", answer="").judge(self.judged_by)
         settings = {
             "model": weights_of(self.engine.model or ""),
             "url": self.engine.url,

@@ -35,6 +35,9 @@ class SearchOptions:
     """V: the value from which a token set is taken at once."""
     iterations: int | None = None
     """T: visits after which a token set is taken whatever its value, 15 of them new, or all T if that is fewer."""
+    judged_by: Literal["verdict", "log-odds"] | None = None
+    """What an answer's value comes from: the paper's verdict in both orders, or how sure the model is, which helps
+    where it likes a label whatever it stands for (momus judge calibrate tells)."""
     cases: int | None = None
     """Worked examples shown to the judge, at most."""
     embeddings: Literal["values", "sentences", "none"] | None = None
@@ -52,7 +55,8 @@ class SearchOptions:
         """Return a task with these settings."""
         from momus.search.rain.tasks import RAIN_TASKS
 
-        changed = {"max_tokens": self.max_tokens, "threshold": self.threshold, "iterations": self.iterations}
+        settings = ("max_tokens", "threshold", "iterations", "judged_by")
+        changed = {name: getattr(self, name) for name in settings}
         return RAIN_TASKS[task].with_settings(**changed).with_cases(self.cases)
 
 

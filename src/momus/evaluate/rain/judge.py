@@ -19,8 +19,6 @@ from momus.records import Content, Ranking, Record
 from momus.search.rain.judge import JudgeVerdict, last_question
 from momus.stats.bootstrap import SHARE, Interval, mean_interval
 
-_LEAST = 1e-9
-"""Probabilities nearer to 0 or 1 count as this near."""
 _CHANCE = 0.025
 """A coin may be taken for a judge this often: one side of a 95% interval."""
 
@@ -133,9 +131,7 @@ def report(verdicts: Sequence[tuple[JudgeVerdict, JudgeVerdict]], unfit: int = 0
     won, lost = int((above == 1).sum()), int((above == 0).sum())
     soft = (probabilities[..., 0] + 1 - probabilities[..., 1]) / 2
     right = _told_right(values)
-    clipped = np.clip(probabilities, _LEAST, 1 - _LEAST)
-    odds = np.log(clipped) - np.log1p(-clipped)
-    unbiased = (odds[..., 0] - odds[..., 1]) / 2
+    unbiased = np.array([[verdict.log_odds for verdict in both] for both in verdicts])
     flags = np.array([[(v.abstained, not v.abstained and not v.disagreed) for v in both] for both in verdicts], float)
     return JudgeReport(
         measured=len(verdicts),

@@ -139,7 +139,7 @@ class Rain:
         """
         chat = ChatFormat(engine.tokenizer, template, engine.context_length)
         writer = make_writer(engine)
-        judge = SelfJudge(engine, task.criterion, None if chat.template == PLAIN else chat)
+        judge = SelfJudge(engine, task.criterion, None if chat.template == PLAIN else chat, by=task.config.judged_by)
         return cls(task, writer, judge, (encoder or attention_encoder)(writer), chat)
 
     def encode_prompt(self, prompt: Prompt | Task) -> EncodedPrompt:

@@ -5,14 +5,21 @@ statement under A and once under B, so that a preference for a label gives a val
 
     value = 1 if both orders say good, -1 if both say bad, 0 if they contradict each other
 
-A model that hardly gives the labels any probability is not answering the question: it abstains, with value 0.
-Prompts are passed whole; the engine reuses what two of them share at the beginning (`lm/local/radix.py`).
+A model that says A whatever A stands for contradicts itself about almost everything; what it knows is in how sure it
+is. In log-odds (`by="log-odds"`, ours) what it adds to a label cancels out, and the value is finer::
+
+    value = tanh(x / 2), x the log-odds of the good statement, averaged over both orders
+
+which is 2 p - 1 for the probability p of these log-odds. A model that hardly gives the labels any probability is not
+answering the question: it abstains, with value 0. Prompts are passed whole; the engine reuses what two of them share at
+the beginning (`lm/local/radix.py`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol
 
 from momus.errors import UserError
 from momus.lm.chat import ChatFormat
@@ -25,6 +32,12 @@ LABELS = ("A", "B")
 
 _LEADS = (("The answer is: (", "A", "B"), ("The answer is:", " A", " B"), ("The answer is:\n", "A", "B"))
 """How the reply begins, and the labels as they follow: the first that a tokenizer keeps apart is used."""
+
+JudgedBy = Literal["verdict", "log-odds"]
+"""What an answer's value comes from: the paper's comparison, or how sure the model is."""
+
+_LEAST = 1e-9
+"""Probabilities nearer to 0 or 1 count as this near."""
 
 
 class Case(NamedTuple):
@@ -79,7 +92,7 @@ class JudgeVerdict:
     """A judge's verdict on one answer.
 
     Attributes:
-        value: -1, 0 or 1; halves where label probabilities are equal.
+        value: From -1 to 1. By verdict -1, 0 or 1, halves where label probabilities are equal; by log-odds all between.
         first: A compared with B where the good statement is A.
         second: A compared with B where the good statement is B.
         abstained: Whether the labels had too little probability to mean anything.
@@ -91,17 +104,33 @@ class JudgeVerdict:
     abstained: bool
 
     @property
+    def log_odds(self) -> float:
+        """The log-odds of the good statement, averaged over both orders: a liking for a label cancels out."""
+        return (_log_odds(self.first.probability) - _log_odds(self.second.probability)) / 2
+
+    @property
     def disagreed(self) -> bool:
         """Whether the orders contradict each other: the model prefers a label, whatever it stands for."""
-        return not self.abstained and self.value == 0
+        return not self.abstained and _agreement(self.first, self.second) == 0
 
     @classmethod
-    def from_choices(cls, first: Choice, second: Choice, min_mass: float) -> JudgeVerdict:
+    def from_choices(cls, first: Choice, second: Choice, min_mass: float, by: JudgedBy = "verdict") -> JudgeVerdict:
         """Combine both orders into a verdict; equal probabilities count as half of one."""
         if not (first.mass >= min_mass and second.mass >= min_mass):  # nan is too little, too
             return cls(0.0, first, second, abstained=True)
-        one, other = (0.5 if p == 0.5 else float(p > 0.5) for p in (first.probability, 1 - second.probability))
-        return cls(one + other - 1, first, second, abstained=False)
+        verdict = cls(_agreement(first, second), first, second, abstained=False)
+        return replace(verdict, value=math.tanh(verdict.log_odds / 2)) if by == "log-odds" else verdict
+
+
+def _agreement(first: Choice, second: Choice) -> float:
+    """Return 1 where both orders say good, -1 where both say bad, 0 where they contradict each other."""
+    one, other = (0.5 if p == 0.5 else float(p > 0.5) for p in (first.probability, 1 - second.probability))
+    return one + other - 1
+
+
+def _log_odds(probability: float) -> float:
+    clipped = min(max(probability, _LEAST), 1 - _LEAST)
+    return math.log(clipped) - math.log1p(-clipped)
 
 
 class Judge(Protocol):
@@ -119,6 +148,7 @@ class SelfJudge:
         criterion: What makes an answer good.
         chat: Lays the judge's prompt out as a user's message; None for a model without a chat template, which
             continues it as plain text.
+        by: What an answer's value comes from.
         min_mass: Least probability of both labels together; below it the judge abstains.
 
     Raises:
@@ -129,9 +159,15 @@ class SelfJudge:
     """
 
     def __init__(
-        self, engine: Engine, criterion: Criterion, chat: ChatFormat | None = None, *, min_mass: float = 0.01
+        self,
+        engine: Engine,
+        criterion: Criterion,
+        chat: ChatFormat | None = None,
+        *,
+        by: JudgedBy = "verdict",
+        min_mass: float = 0.01,
     ) -> None:
-        self._engine, self.criterion, self._chat, self._min_mass = engine, criterion, chat, min_mass
+        self._engine, self.criterion, self._chat, self._by, self._min_mass = engine, criterion, chat, by, min_mass
         problems = []
         for self._lead, *labels in _LEADS:
             self.labels = (labels[0], labels[1])
@@ -144,7 +180,7 @@ class SelfJudge:
 
     def __call__(self, question: str, answer: str) -> JudgeVerdict:
         """Judge one answer, which may break off anywhere."""
-        return JudgeVerdict.from_choices(*self.compare_labels(question, answer), self._min_mass)
+        return JudgeVerdict.from_choices(*self.compare_labels(question, answer), self._min_mass, self._by)
 
     def compare_labels(self, question: str, answer: str) -> tuple[Choice, Choice]:
         """Compare A with B in both orders, the good statement first and then second."""

@@ -11,7 +11,7 @@ far. One iteration:
    greedy continuation and samples among the likeliest tokens, with their probabilities as priors p.
 3. Simulate. Continue the leaf until a pause (a punctuation mark) or the end; this text is not added to the tree.
 4. Evaluate. The model compares "harmless" with "harmful", by the probability of two labels and in both orders
-   (`judge.py`): a value of -1, 0 or 1.
+   (`judge.py`): a value of -1, 0 or 1; or, where `judged_by` says so, between -1 and 1 by how sure it is.
 5. Backpropagate. Every node of the path counts a visit with this value, and averages the embedding of what was written
    from it on.
 6. Update similar siblings. Siblings of the path's nodes with a similar embedding count the value too, with weight gamma
@@ -47,7 +47,7 @@ from momus.errors import UserError
 from momus.lm.branches import BranchPlan
 from momus.lm.tree import Tokens
 from momus.search.rain.answer import AnswerReader, EncodedPrompt
-from momus.search.rain.judge import Judge
+from momus.search.rain.judge import Judge, JudgedBy
 from momus.search.rain.models import Encoder, Writer
 from momus.search.rain.result import Budget, BudgetTracker, ChildStatistics, Commit, RainResult
 from momus.search.rain.tree import (
@@ -102,6 +102,8 @@ class RainConfig:
     """Greatest length of an answer. Ours; the published code stops at 2048 tokens in all."""
     simulate_to_end: bool = False
     """Simulate to the end of the answer and not to a pause. [published code, truthfulness]"""
+    judged_by: JudgedBy = "verdict"
+    """What an answer's value comes from. [paper; "log-odds" is ours]"""
 
     def __post_init__(self) -> None:
         counts = (*self.lengths, self.candidates, self.top_k, self.max_tokens)

@@ -47,10 +47,13 @@ class RainTask:
 
     def stored(self) -> dict[str, Any]:
         """Return settings and criterion as run directories hold them, under the names that they have always had."""
-        return {
+        stored = {
             part: {_STORED_NAMES.get(name, name): value for name, value in fields.items()}
             for part, fields in asdict(self).items()
         }
+        if self.config.judged_by == "verdict":  # runs are older than the choice
+            del stored["config"]["judged_by"]
+        return stored
 
 
 _STORED_NAMES = {
