@@ -133,7 +133,7 @@ def test_an_unchanged_tree_needs_no_torch(tmp_path, capsys, monkeypatch):
     first = json.loads(capsys.readouterr().out)["files"][0]
     code = (
         "import sys; from momus.cli import main; code = main(sys.argv[1:]); "
-        "sys.exit(9 if {'torch', 'transformers'} & set(sys.modules) else code)"
+        "sys.exit(9 if {'torch', 'transformers', 'numpy', 'httpx2'} & set(sys.modules) else code)"
     )
     command = [sys.executable, "-c", code, "review", "m.py", "--json", "--confidence", "0.1"]
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)

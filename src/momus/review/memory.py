@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def recall(path: Path) -> list[Shown]:
 
 def remember(path: Path, shown: Iterable[Shown]) -> None:
     """Keep what was shown."""
-    write_json(path, [asdict(each) for each in list(shown)[-MOST:]])
+    write_json(path, [{**vars(each), "identity": vars(each.identity)} for each in list(shown)[-MOST:]])
 
 
 def read_shown(path: Path) -> list[Shown]:

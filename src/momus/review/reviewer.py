@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from momus.critics.critic import Critic, confidence_of, innermost, usual_setting
-from momus.critics.prompted import PromptedCritic
 from momus.critics.vacuous import drop_vacuous, is_vacuous
 from momus.critique import Critique, lines_of
 from momus.errors import UserError
@@ -129,11 +128,15 @@ def leave_out_unreadable(sources: Sequence[Source], critic: Critic) -> tuple[lis
     """
     known = list(getattr(critic, "languages", {source.language for source in sources}))
     readable = [source for source in sources if source.language in known]
+    if len(readable) == len(sources):
+        return readable, []
+    from momus.critics.prompted import PromptedCritic
+
     prompted = isinstance(innermost(critic), PromptedCritic)
     remedy = "leave out --without-comments" if prompted else "name a model that chats with --model or --url"
     reason = f"this critic reads {' and '.join(known)} only: {remedy}"
     skipped = [Skipped(s.path, f"{s.language}: {reason}", by_design=True) for s in sources if s.language not in known]
-    if sources and not readable:
+    if not readable:
         raise UserError(f"{skipped[0].path}: {skipped[0].reason}")
     return readable, skipped
 

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from momus.critique import Comment, Critique
 from momus.errors import UserError
-from momus.lm.tree import Tokens
+
+Tokens = tuple[int, ...]
 
 
 class RewardFunction(Protocol):

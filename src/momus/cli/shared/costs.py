@@ -24,6 +24,10 @@ def print_estimate(asking: Asking, critic: Critic, tasks: Callable[[], Sequence[
     Raises:
         UserError: There are limits, and this critic is not prompted.
     """
+    if not asking.asks:
+        if limits.has_limits:
+            raise UserError(NO_CHAT)
+        return
     from momus.critics.critic import innermost
     from momus.critics.prompted import PromptedCritic
 
@@ -31,12 +35,14 @@ def print_estimate(asking: Asking, critic: Critic, tasks: Callable[[], Sequence[
     if isinstance(writer, PromptedCritic):
         words = asking.describe_estimate(writer.questions(tasks()))
         _print(words + "; what its comments are asked about comes on top" if words and writer is not critic else words)
-    elif limits.has_limits and not asking.asks:
-        raise UserError(NO_CHAT)
 
 
 def print_fallen(critic: Critic) -> None:
     """Say how many comments fell, where a second opinion was asked for."""
+    from momus.critics.critic import CriticAround
+
+    if not isinstance(critic, CriticAround):
+        return
     from momus.critics.refine import second_opinion_of
 
     if second := second_opinion_of(critic):

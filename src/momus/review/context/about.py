@@ -14,7 +14,6 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from momus.critics.critic import Critic, innermost
-from momus.critics.prompted import PromptedCritic
 from momus.errors import UserError
 from momus.review.context.gather import MAX_INTENT
 from momus.review.context.snippets import Context
@@ -63,6 +62,8 @@ def add_about(targets: Sequence[Target], critic: Critic, about: str) -> tuple[li
     """
     if not about:
         return list(targets), ""
+    from momus.critics.prompted import PromptedCritic
+
     if not isinstance(innermost(critic), PromptedCritic):
         return list(targets), "what the change is for was not read: this critic reads functions by themselves only"
     described = [

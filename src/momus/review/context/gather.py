@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from momus.critics.critic import Critic, innermost
-from momus.critics.prompted import PromptedCritic
 from momus.errors import UserError
 from momus.review.context.by_name import look_up_by_name
 from momus.review.context.python import look_up_python
@@ -36,6 +35,8 @@ def add_context(
     Raises:
         UserError: The critic takes no context, or jedi is not installed.
     """
+    from momus.critics.prompted import PromptedCritic
+
     writer = innermost(critic)
     if not isinstance(writer, PromptedCritic):
         raise UserError("--context is for a model that chats: name one with --model or --url")

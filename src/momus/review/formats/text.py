@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from textwrap import indent
 
 from rich.console import Console, Group
 from rich.padding import Padding
@@ -99,6 +100,11 @@ def _print_finding(path: str, finding: Finding, console: Console) -> None:
     where = f"  {finding.function}" if finding.function else ""
     marks = "  ".join(filter(None, (finding.id, finding.status if finding.status != "new" else "")))
     severity = f"  {finding.severity}" if finding.severity else ""
+    if not console.is_terminal:  # a file or a program: whole lines, and in a hundredth of the time
+        quote = indent(visible(finding.quote), "    ")
+        text = indent(visible(finding.text), "  ")
+        print(f"{place}{severity}{f'{where}  {marks}'.rstrip()}\n{quote}\n{text}\n", file=console.file)
+        return
     head = Text.assemble((place, "bold"), severity, (f"{where}  {marks}".rstrip(), "dim"))
     head.no_wrap, head.overflow = True, "ignore"
     quote = Padding(Text(visible(finding.quote), style="reverse"), (0, 0, 0, 4), expand=False)
