@@ -101,9 +101,8 @@ def _print_finding(path: str, finding: Finding, console: Console) -> None:
     marks = "  ".join(filter(None, (finding.id, finding.status if finding.status != "new" else "")))
     severity = f"  {finding.severity}" if finding.severity else ""
     if not console.is_terminal:  # a file or a program: whole lines, and in a hundredth of the time
-        quote = indent(visible(finding.quote), "    ")
-        text = indent(visible(finding.text), "  ")
-        print(f"{place}{severity}{f'{where}  {marks}'.rstrip()}\n{quote}\n{text}\n", file=console.file)
+        parts = (indent(visible(finding.quote), "    "), indent(visible(finding.text), "  "), "")
+        print(f"{place}{severity}{f'{where}  {marks}'.rstrip()}", *parts, sep="\n", file=console.file)
         return
     head = Text.assemble((place, "bold"), severity, (f"{where}  {marks}".rstrip(), "dim"))
     head.no_wrap, head.overflow = True, "ignore"
