@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import json
+import os
 import pickle
 import random
+import re
 import resource
 import shutil
 import struct
@@ -14,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import momus
 from momus.cli import main
 from momus.errors import UserError
 from momus.files.model_folder import check_model_folder, count_weights
@@ -190,6 +195,15 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "list": (lambda folder: (folder / "config.json").write_text("[1]"), "config.json"),
     "deep": (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json"),
     "page": (lambda folder: (folder / "config.json").write_text("<html>404</html>"), "config.json"),
+    "no heads": (lambda folder: put(folder / "config.json", num_attention_heads=0), "cannot load"),
+    "uneven heads": (lambda folder: put(folder / "config.json", num_attention_heads=3), "cannot load"),
+    "number in words": (lambda folder: put(folder / "config.json", hidden_size="32"), "cannot load"),
+    "fraction": (lambda folder: put(folder / "config.json", hidden_size=32.5), "cannot load"),
+    "other dtype": (lambda folder: put(folder / "config.json", dtype="float3"), "cannot load"),
+    "no dtype": (lambda folder: put(folder / "config.json", dtype="nn"), "cannot load"),
+    "newer layers": (lambda folder: put(folder / "config.json", layer_types=["hyper_attention"] * 2), "cannot load"),
+    "end in words": (lambda folder: put(folder / "config.json", eos_token_id="</s>"), ""),
+    "other shape": (lambda folder: put(folder / "config.json", num_key_value_heads=1), "k_proj.weight is of shape"),
     "pointer": (
         lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n"),
         "model.safetensors",
@@ -209,6 +223,53 @@ def test_a_hostile_folder_is_refused(whole: dict[str, Path], tmp_path: Path, nam
     (folder / "evil.py").write_text("from pathlib import Path\nPath('/tmp/momus-was-unpickled').touch()\n")
     damage(folder)
     assert words in loads_or_is_refused(load_model, folder)
+
+
+def test_nobody_is_asked_whether_a_strangers_code_may_run() -> None:
+    """Left to itself transformers asks on the terminal, and an answer piped in for something else may be a yes."""
+    forgotten = []
+    for path in Path(momus.__path__[0]).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
+                continue
+            name = ast.unparse(node.func)
+            loads = re.fullmatch(r"(Auto\w*|kind)\.from_(pretrained|config)|(\w+\.)?SentenceTransformer", name)
+            if loads and "trust_remote_code=False" not in ast.unparse(node):
+                forgotten.append(f"{path.name}:{node.lineno}")
+    assert not forgotten
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"])
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device", "loop", "nowhere"])
+def test_what_is_no_file_is_refused_and_not_waited_for(
+    whole: dict[str, Path], tmp_path: Path, name: str, kind: str
+) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(whole["model"], folder)
+    file = folder / name
+    file.unlink(missing_ok=True)
+    targets = {"device": "/dev/zero", "loop": name, "nowhere": "gone"}
+    if kind in targets:
+        file.symlink_to(targets[kind])
+    else:
+        os.mkfifo(file) if kind == "pipe" else file.mkdir()
+    for load in (load_model, load_tokenizer):
+        assert f"{name}: is not a file" in loads_or_is_refused(load, folder)
+
+
+@pytest.mark.parametrize("kind", ["mine", "llama"])
+def test_a_yes_that_lies_in_the_input_runs_nothing(
+    whole: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(whole["model"], folder)
+    code = {"AutoModelForCausalLM": "evil.M", "AutoConfig": "evil.C", "AutoTokenizer": ["evil.T", "evil.T"]}
+    put(folder / "config.json", model_type=kind, auto_map=code)
+    (folder / "evil.py").write_text("from pathlib import Path\nPath('/tmp/momus-was-unpickled').touch()\n")
+    for command in (["chat", str(folder)], ["rain", "--model", str(folder), "--prompt", "why?", "--max-tokens", "2"]):
+        monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 5))
+        assert main(command) == (2 if kind == "mine" else 0)
+        assert not Path("/tmp/momus-was-unpickled").exists()
 
 
 def test_pickled_weights_are_never_opened(whole: dict[str, Path], tmp_path: Path) -> None:
@@ -247,9 +308,10 @@ def test_an_adapter_of_itself_is_refused(whole: dict[str, Path], tmp_path: Path)
         ["train", "reward", "--model", "FOLDER", "--data", "DATA", "--out", "OUT"],
         ["critique", "TASKS", "--model", "FOLDER", "--out", "OUT"],
         ["review", "CODE", "--model", "FOLDER"],
+        ["chat", "FOLDER"],
     ],
 )
-@pytest.mark.parametrize("damage", ["cut", "settings", "pickled"])
+@pytest.mark.parametrize("damage", ["cut", "settings", "heads", "pickled"])
 def test_every_command_that_loads_a_model_says_what_is_wrong_with_it(
     whole: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str], damage: str
 ) -> None:
@@ -259,6 +321,8 @@ def test_every_command_that_loads_a_model_says_what_is_wrong_with_it(
         (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
     elif damage == "settings":
         (folder / "config.json").write_text('{"model_type": "llama"')
+    elif damage == "heads":
+        put(folder / "config.json", num_attention_heads=0)
     else:
         (folder / "model.safetensors").unlink()
         (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Exploit()))

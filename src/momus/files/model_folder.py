@@ -25,6 +25,8 @@ _SETTINGS = (
     "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "adapter_config.json", _INDEX,
 )  # fmt: skip
+_READ = (".json", ".safetensors", ".jinja", ".txt", ".model")
+"""Endings of what the libraries open: a pipe or device of such a name would have them wait or read for ever."""
 _LONGEST_HEADER = 100_000_000
 
 
@@ -38,6 +40,9 @@ def check_model_folder(folder: Path, weights: bool = True) -> int:
     Raises:
         UserError: Something is wrong with a file; the message names it.
     """
+    for file in sorted(folder.iterdir()):
+        if file.suffix in _READ and not file.is_file():
+            raise UserError(f"{file}: is not a file, or a link to none")
     for file in sorted(file for name in _SETTINGS for file in folder.glob(name)):
         value = _object(file)
         if file.name in ("config.json", "adapter_config.json"):

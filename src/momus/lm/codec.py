@@ -158,7 +158,7 @@ def read_server_tokenizer(model: str, url: str) -> Any:
     if Path(model).exists():
         return read_tokenizer(model)
     try:
-        return AutoTokenizer.from_pretrained(model, local_files_only=True)
+        return AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise UserError(
             f"to continue texts, {url} needs the tokenizer of {' '.join(model.split())[:80]!r}, which is not on this "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -39,6 +40,9 @@ HEAD_FILE = "reward_head.json"
 POINTED = "pointed"  # the kind of reward model that reads a pointer (`pointers/reward.py`)
 
 disable_progress_bar()  # ours are enough
+# What its table of a load says is one line here.
+logging.getLogger("transformers.modeling_utils").addFilter(lambda record: "LOAD REPORT" not in record.getMessage())
+_LOG = logging.getLogger(__name__)
 
 # Every length of a row is another shape to oneDNN, which multiplies bfloat16 on CPUs and remembers 1,024 of them, some
 # megabytes each. It reads this when it multiplies for the first time.
@@ -201,7 +205,13 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, revisio
         if held is not None:
             _check_room(AutoConfig.from_pretrained(name, trust_remote_code=False), held, AutoModelForCausalLM)
         model, found = AutoModelForCausalLM.from_pretrained(
-            name, dtype=dtype, use_safetensors=True, output_loading_info=True, trust_remote_code=False, **options
+            name,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            trust_remote_code=False,
+            **options,
         )
     except UserError:
         raise
@@ -209,11 +219,22 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, revisio
         refuse_run(path)
         raise UserError(f"cannot load a language model from {path}: {_one_line(error)}") from error
     # What it does not find transformers draws at random, with no more than a warning; a tied head is not missed.
-    if lacking := sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}):
+    if other := sorted(found["mismatched_keys"]):
+        tensor, held_shape, asked_shape = other[0]
+        raise UserError(
+            f"{path}: {tensor} is of shape {tuple(held_shape)} in the weights, where its config.json asks for "
+            f"{tuple(asked_shape)}"
+        )
+    if lacking := sorted(found["missing_keys"]):
         raise UserError(
             f"{path} holds no whole language model: it lacks {len(lacking)} of the tensors that its config.json "
             f"asks for, such as {lacking[0]}"
         )
+    if left_out := sorted(found["unexpected_keys"]):
+        _LOG.warning(
+            "%s: %d tensors of its weights are left out, which its config.json does not ask for, such as %s",
+            path, len(left_out), left_out[0],
+        )  # fmt: skip
     _train_all_tokens(model)
     # What an adapter will name as its base: from anywhere, and the file where it is in one.
     model.config._name_or_path = str(Path(path).absolute()) if Path(path).exists() else str(path)

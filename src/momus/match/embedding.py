@@ -70,7 +70,9 @@ def sentence_encoder(model: str) -> Encode:
     except ModuleNotFoundError as error:
         raise UserError("--by embedding needs sentence-transformers: pip install sentence-transformers") from error
     try:
-        encoder = SentenceTransformer(model, local_files_only=True, model_kwargs={"use_safetensors": True})
+        encoder = SentenceTransformer(
+            model, local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+        )
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()
         raise UserError(f"--model {model}: no sentence encoder on this machine: {first[0] if first else ''}") from error

@@ -258,7 +258,7 @@ def _write_whole(model: Any, tensors: dict[str, Tensor], path: Path, tokenizer: 
         return
     dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
     with torch.device("meta"):  # a model of the same kind, plain again, to write the files with
-        plain = AutoModelForCausalLM.from_config(model.config, dtype=dtype)
+        plain = AutoModelForCausalLM.from_config(model.config, dtype=dtype, trust_remote_code=False)
     plain.generation_config = model.generation_config
     save_causal_lm(plain, path, tokenizer, tensors)
 

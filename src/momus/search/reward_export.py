@@ -32,7 +32,9 @@ def export_classifier(model: RewardModel, tokenizer: Any, path: Path) -> None:
     config = type(model.backbone.config).from_dict({**model.backbone.config.to_dict(), "num_labels": 1})  # type: ignore[operator,union-attr]
     config.pad_token_id = tokenizer.pad_token_id
     try:
-        classifier: Any = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        classifier: Any = AutoModelForSequenceClassification.from_config(
+            config, dtype=torch.float32, trust_remote_code=False
+        )
         backbone, head = getattr(classifier, classifier.base_model_prefix), classifier.score
     except (ValueError, AttributeError) as error:
         kind = config.model_type

@@ -128,7 +128,7 @@ class SavedWeights:
 
 
 def _untie(path: Path, tokenizer: Any) -> None:
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     if config.tie_word_embeddings:
         model = load_causal_lm(path, config.dtype or torch.float32)
         head = model.get_output_embeddings()

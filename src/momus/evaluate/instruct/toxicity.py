@@ -28,7 +28,9 @@ def toxicity_of(model: str) -> Callable[[str], float]:
     try:
         if Path(model).is_dir():
             check_model_folder(Path(model))
-        classifier = AutoModelForSequenceClassification.from_pretrained(model, use_safetensors=True).eval()
+        classifier = AutoModelForSequenceClassification.from_pretrained(
+            model, use_safetensors=True, trust_remote_code=False
+        ).eval()
         tokenizer = read_tokenizer(model)
         labels = {int(number): str(label) for number, label in classifier.config.id2label.items()}
         named = [number for number, label in labels.items() if re.fullmatch(r"toxic(ity)?", label.lower())]

@@ -93,6 +93,7 @@ def is_stored_in_16_bits(model: str | Path) -> bool:
     if is_gguf(source := base_path(model)):
         return True
     try:
-        return getattr(AutoConfig.from_pretrained(source), "dtype", None) in (torch.bfloat16, torch.float16)
-    except (OSError, ValueError):  # loading it says what is wrong
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        return getattr(config, "dtype", None) in (torch.bfloat16, torch.float16)
+    except Exception:  # loading it says what is wrong
         return False

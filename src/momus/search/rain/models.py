@@ -122,7 +122,7 @@ class SentenceEncoder:
         except ModuleNotFoundError as error:
             raise UserError("sentence embeddings need sentence-transformers: pip install it") from error
         try:
-            self._model: Any = library.SentenceTransformer(model)
+            self._model: Any = library.SentenceTransformer(model, trust_remote_code=False)
         except Exception as error:
             line = " ".join(str(error).split())[:200]
             raise UserError(f"cannot load the sentence model {model}: {line}") from error
