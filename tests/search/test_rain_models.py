@@ -185,7 +185,7 @@ def test_sentence_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 
     class SentenceTransformer:
-        def __init__(self, name: str) -> None:
+        def __init__(self, name: str, trust_remote_code: bool) -> None:
             if name == "missing":
                 raise OSError("no such\nmodel")
 
