@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import momus
 from momus.cli import main
@@ -289,6 +291,57 @@ def test_an_index_names_only_parts_beside_it(whole: dict[str, Path], tmp_path: P
     (folder / "model.safetensors").rename(folder / "model-1.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": part}}))
     assert "model.safetensors.index.json" in loads_or_is_refused(load_model, folder)
+
+
+NOT_ITS_OWN: dict[str, Callable[[Path], object]] = {
+    "another module": lambda folder: put(folder / "adapter_config.json", target_modules=["v_proj"]),
+    "more modules": lambda folder: put(folder / "adapter_config.json", target_modules=["q_proj", "v_proj"]),
+    "every module": lambda folder: put(folder / "adapter_config.json", target_modules="all-linear"),
+    "a whole module": lambda folder: put(folder / "adapter_config.json", modules_to_save=["lm_head"]),
+    "another rank": lambda folder: put(folder / "adapter_config.json", r=3),
+    "DoRA": lambda folder: put(folder / "adapter_config.json", use_dora=True),
+    "another kind": lambda folder: put(folder / "adapter_config.json", peft_type="IA3"),
+    "other names": lambda folder: renamed(folder, lambda name: f"x.{name}"),
+    "no tensors": lambda folder: save_file({}, folder / "adapter_model.safetensors"),
+}
+
+
+def renamed(folder: Path, name: Callable[[str], str]) -> None:
+    file = folder / "adapter_model.safetensors"
+    save_file({name(old): tensor for old, tensor in load_file(file).items()}, file)
+
+
+@pytest.mark.parametrize("name", NOT_ITS_OWN)
+def test_an_adapter_that_does_not_get_into_its_base_is_not_left_out_in_silence(
+    whole: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(whole["adapter"], folder)
+    NOT_ITS_OWN[name](folder)
+    assert "the adapter in" in loads_or_is_refused(load_model, folder)
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_rslora": True}, {"modules_to_save": ["lm_head"]}, {"use_dora": True}])
+def test_an_adapter_of_peft_does_what_it_did_or_is_refused(
+    whole: dict[str, Path], tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(load_causal_lm(whole["model"]), LoraConfig(r=2, target_modules=["q_proj"], **settings))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for value in adapted.parameters():
+            if value.requires_grad:
+                value.add_(torch.randn_like(value))
+    adapted.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    tokens = torch.tensor([[1, 2, 3]])
+    try:
+        loaded = load_causal_lm(tmp_path)
+    except UserError as error:  # transformers does not read the magnitudes of DoRA
+        assert "use_dora" in settings and "lora_magnitude_vector" in str(error)
+    else:
+        torch.testing.assert_close(loaded(tokens).logits, adapted.eval()(tokens).logits)
 
 
 def test_an_adapter_of_itself_is_refused(whole: dict[str, Path], tmp_path: Path) -> None:

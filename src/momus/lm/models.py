@@ -41,7 +41,8 @@ POINTED = "pointed"  # the kind of reward model that reads a pointer (`pointers/
 
 disable_progress_bar()  # ours are enough
 # What its table of a load says is one line here.
-logging.getLogger("transformers.modeling_utils").addFilter(lambda record: "LOAD REPORT" not in record.getMessage())
+for _name in ("modeling_utils", "integrations.peft"):
+    logging.getLogger(f"transformers.{_name}").addFilter(lambda record: "LOAD REPORT" not in record.getMessage())
 _LOG = logging.getLogger(__name__)
 
 # Every length of a row is another shape to oneDNN, which multiplies bfloat16 on CPUs and remembers 1,024 of them, some

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from momus.errors import UserError
@@ -29,6 +30,10 @@ _LOG = logging.getLogger(__name__)
 
 BASE_FILE = "adapter_base.json"
 HEAD_WEIGHTS_FILE = "reward_head.safetensors"
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+_WRAPPED = "base_model.model."
+"""What peft puts before the names of an adapter's tensors, and may leave out."""
 
 PART = ".lora_"
 """What the names of an adapter's tensors contain."""
@@ -128,7 +133,43 @@ def load_adapter(base: Any, path: Path) -> None:
     try:
         base.load_adapter(str(path))
     except Exception as error:
-        raise UserError(f"cannot load the adapter in {path}: {' '.join(str(error).split())[:300]}") from error
+        why = " ".join(str(error).split())[:300]
+        if "ignore_mismatched_sizes" in why:  # it points to a table that it printed
+            why = f"its tensors are of other shapes than its adapter_config.json and {name} ask for"
+        raise UserError(f"cannot load the adapter in {path}: {why}") from error
+    _check_put(base, path)
+
+
+def _check_put(base: Any, path: Path) -> None:
+    """Refuse an adapter of which something is not in the model: transformers leaves out and draws anew what differs.
+
+    Raises:
+        UserError: A tensor of its file is not in the model as it is there, or one that its settings ask for is missing.
+    """
+    from peft import get_peft_model_state_dict
+
+    held = {name.removeprefix(_WRAPPED): tensor for name, tensor in load_file(path / WEIGHTS_FILE).items()}
+    state = get_peft_model_state_dict(base, adapter_name="default")
+    put = {name.removeprefix(_WRAPPED): tensor.detach().cpu() for name, tensor in state.items()}
+    if lacking := sorted(put.keys() - held.keys()):
+        raise UserError(
+            f"the adapter in {path} is not whole: {len(lacking)} of the tensors that its adapter_config.json asks for "
+            f"are not in it, such as {lacking[0]}"
+        )
+    same = {
+        name
+        for name, tensor in held.items()
+        if name in put
+        and tensor.shape == put[name].shape
+        and torch.allclose(tensor.to(put[name].dtype), put[name], rtol=0, atol=0, equal_nan=True)
+    }
+    if other := sorted(held.keys() - same):
+        raise UserError(
+            f"the adapter in {path} cannot be used as it is: {len(other)} of its {len(held)} tensors do not get into "
+            f"the model, such as {other[0]}: is its adapter_config.json its own?"
+        )
+    if not held:
+        raise UserError(f"the adapter in {path} holds no tensors")
 
 
 def write_base(folder: Path, identity: BaseIdentity) -> None:
