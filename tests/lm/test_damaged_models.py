@@ -24,6 +24,7 @@ import momus
 from momus.cli import main
 from momus.errors import UserError
 from momus.files.model_folder import check_model_folder, count_weights
+from momus.lm.chat import ChatFormat
 from momus.lm.end_tokens import read_end_tokens
 from momus.lm.local.load import load_local_engine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
@@ -194,6 +195,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "",
     ),
+    "length in words": (
+        lambda folder: put(folder / "tokenizer_config.json", model_max_length="many"),
+        "model_max_length is 'many'",
+    ),
     "list": (lambda folder: (folder / "config.json").write_text("[1]"), "config.json"),
     "deep": (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json"),
     "page": (lambda folder: (folder / "config.json").write_text("<html>404</html>"), "config.json"),
@@ -304,6 +309,20 @@ NOT_ITS_OWN: dict[str, Callable[[Path], object]] = {
     "other names": lambda folder: renamed(folder, lambda name: f"x.{name}"),
     "no tensors": lambda folder: save_file({}, folder / "adapter_model.safetensors"),
 }
+
+
+@pytest.mark.parametrize("template", [5, True, {"a": "x"}, [{"name": "a", "template": "{{ 1 }}"}], "several"])
+def test_a_chat_template_that_is_none_is_one_line(whole: dict[str, Path], tmp_path: Path, template: Any) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(whole["model"], folder)
+    if template == "several":
+        (folder / "additional_chat_templates").mkdir()
+        (folder / "additional_chat_templates" / "x.jinja").write_text("{{ 1 }}")
+    else:
+        put(folder / "tokenizer_config.json", chat_template=template)
+    with pytest.raises(UserError) as caught:
+        ChatFormat(load_tokenizer(folder))
+    assert "\n" not in str(caught.value)
 
 
 def renamed(folder: Path, name: Callable[[str], str]) -> None:

@@ -70,8 +70,7 @@ class ChatFormat:
 
     def __init__(self, tokenizer: Any, template: str | None = None, limit: int | None = None) -> None:
         self.tokenizer, self.encoder, self._limit = tokenizer, Encoder(tokenizer), limit
-        default = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN
-        self.template: str = default if template is None else template
+        self.template: str = _own_template(tokenizer) if template is None else template
         special = {token.content: (i, token) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         self._special = {text: int(i) for text, (i, _) in special.items()}
         # A token may take the spaces around it with it, and the longest wins: as the tokenizer cuts.
@@ -378,3 +377,14 @@ def _fault(head: str, whole: str) -> str:
 def _visible(text: str) -> str:
     """Spell out control characters: no data may write escape sequences to a terminal."""
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+def _own_template(tokenizer: Any) -> str:
+    """Return the template that comes with a tokenizer, a plain layout where none does."""
+    try:
+        template = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN
+    except ValueError as error:  # several, and none of them is the default
+        raise UserError(f"the chat template cannot be used: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(template, str):
+        raise UserError(f"the chat template cannot be used: it is {type(template).__name__}, and no text")
+    return template
