@@ -145,7 +145,7 @@ COVERED = {
         "lm/prompts",
         "train/bases",
     ),
-    "adapter": ("lm/local/adapter_base",),
+    "adapter": ("lm/local/adapter_base", "lm/local/adapters"),
     "pointer": ("lm/pointers/pointer",),
     "line pointer": ("lm/pointers/line_pointer", "critics/pointed"),
     "run directory": ("runtime/runs", "files/log", "files/run_directory"),

@@ -148,10 +148,11 @@ def _check_put(base: Any, path: Path) -> None:
     """
     from peft import get_peft_model_state_dict
 
-    held = {name.removeprefix(_WRAPPED): tensor for name, tensor in load_file(path / WEIGHTS_FILE).items()}
-    state = get_peft_model_state_dict(base, adapter_name="default")
-    put = {name.removeprefix(_WRAPPED): tensor.detach().cpu() for name, tensor in state.items()}
-    if lacking := sorted(put.keys() - held.keys()):
+    held = {_plain(name): tensor for name, tensor in load_file(path / WEIGHTS_FILE).items()}
+    state = get_peft_model_state_dict(base, adapter_name="default", save_embedding_layers=False)
+    adapted = {_plain(name): tensor for name, tensor in state.items()}
+    put = {name: tensor.detach().cpu() for name, tensor in {**base_state(base), **adapted}.items() if name in held}
+    if lacking := sorted(adapted.keys() - held.keys()):
         raise UserError(
             f"the adapter in {path} is not whole: {len(lacking)} of the tensors that its adapter_config.json asks for "
             f"are not in it, such as {lacking[0]}"
@@ -170,6 +171,11 @@ def _check_put(base: Any, path: Path) -> None:
         )
     if not held:
         raise UserError(f"the adapter in {path} holds no tensors")
+
+
+def _plain(name: str) -> str:
+    """Return the name of an adapter's tensor as the model has it."""
+    return name.removeprefix(_WRAPPED).replace(BASE_LAYER, ".")
 
 
 def write_base(folder: Path, identity: BaseIdentity) -> None:
