@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from momus.critique import parse_critique
 from momus.errors import UserError
-from momus.lm.constraint import QuoteState, VerbatimQuotes, Vocabulary, quotable_texts
+from momus.lm.constraint import QuoteState, VerbatimQuotes, Vocabulary, _byte_level, quotable_texts
 from momus.lm.token_set import TokenSet
 from support.tiny import tiny_engine, tiny_tokenizer
 
@@ -195,3 +195,12 @@ def test_critiques_hold_few_tokens_at_a_large_vocabulary() -> None:
                 held[id(allowed.tokens)] = allowed.tokens.nbytes
             state = rule.advance(state, large.by_piece[bytes([byte])][0])
     assert sum(held.values()) < 500_000
+
+
+@given(st.text(st.characters(max_codepoint=0x180)))
+def test_names_of_byte_level_tokens_are_read_as_they_are_written(name: str) -> None:
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    rest = [byte for byte in range(256) if byte not in plain]
+    alphabet = {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(rest)}
+    expected = bytes(alphabet[c] for c in name) if all(c in alphabet for c in name) else name.encode()
+    assert _byte_level(name) == expected

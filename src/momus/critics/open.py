@@ -18,6 +18,7 @@ from momus.lm.chats.asking import Asking
 from momus.lm.chats.local import LocalChat
 from momus.lm.chats.open import open_chat
 from momus.lm.chats.protocol import Chat
+from momus.lm.local.adapter_base import is_adapter
 from momus.lm.prompts import is_trained_critic
 from momus.lm.tiny import TINY
 from momus.search.result import RewardSource
@@ -133,7 +134,12 @@ def _put_pointer(
     if isinstance(chat, LocalChat) and pointer != "none":
         from momus.critics.pointed import PointedCritic, find_pointer, find_shipped_pointer
 
-        if found := find_shipped_pointer(chat.name) if small else find_pointer(chat.name, pointer):
+        tokenizer = None if is_adapter(chat.name) else chat.tokenizer
+        if (
+            found := find_shipped_pointer(chat.name, tokenizer)
+            if small
+            else find_pointer(chat.name, pointer, tokenizer)
+        ):
             return PointedCritic(chat, found, around, config)
         if small:
             raise another_model(chat.name)

@@ -158,12 +158,13 @@ class PointedCritic(PromptedCritic):
         return Message(role="user", content=f"{before}{line}{after}")
 
 
-def find_pointer(model: str, named: str | None) -> Path | None:
+def find_pointer(model: str, named: str | None, tokenizer: Any = None) -> Path | None:
     """Return the pointer's file for a model of this process: the one named, one beside it, or one that is shipped.
 
     Args:
         model: The model's folder, GGUF file or name on the hub.
         named: A pointer's file, its folder or the run directory it came from; "none" for no pointer at all.
+        tokenizer: That of the model or of its base, where it has been read.
 
     Raises:
         UserError: There is none where it was named, or it belongs to another model.
@@ -172,8 +173,8 @@ def find_pointer(model: str, named: str | None) -> Path | None:
         return None
     path = _file_in(Path(named)) if named else next(filter(Path.is_file, _beside(model)), None)
     if path is None:
-        return find_shipped_pointer(model)
-    if not (trained_on := read_base(path)).matches(_identify(base_path(model))):
+        return find_shipped_pointer(model, tokenizer)
+    if not (trained_on := read_base(path)).matches(_identify(base_path(model), tokenizer)):
         raise UserError(
             f"the pointer {path} was trained on {trained_on.name}, and {model} is another model: momus train pointer "
             f"--model {model} makes one for it"
@@ -181,9 +182,9 @@ def find_pointer(model: str, named: str | None) -> Path | None:
     return path
 
 
-def find_shipped_pointer(model: str) -> Path | None:
+def find_shipped_pointer(model: str, tokenizer: Any = None) -> Path | None:
     """Return the pointer that ships for a model, or for the base of an adapter; None where there is none."""
-    base = _identify(base_path(model))
+    base = _identify(base_path(model), tokenizer)
     return next(
         (file for file in sorted(SHIPPED_POINTERS.glob("*.safetensors")) if read_base(file).matches(base)), None
     )
@@ -204,7 +205,7 @@ def _file_in(place: Path) -> Path:
     return path
 
 
-def _identify(model: str) -> BaseIdentity:
+def _identify(model: str, tokenizer: Any) -> BaseIdentity:
     from transformers import AutoConfig
 
     from momus.lm.codec import read_tokenizer
@@ -215,7 +216,7 @@ def _identify(model: str) -> BaseIdentity:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
     except Exception as error:
         raise UserError(f"cannot read the settings of {model}: {' '.join(str(error).split())[:200]}") from error
-    return BaseIdentity.of(Path(model).name, config, read_tokenizer(model))
+    return BaseIdentity.of(Path(model).name, config, tokenizer or read_tokenizer(model))
 
 
 class OneComment(JsonComments):

@@ -7,7 +7,6 @@ tokenizer, however that one merges newlines, fences and code.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property, lru_cache
@@ -60,8 +59,8 @@ class Vocabulary:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise UserError(f"{type(tokenizer).__name__} cannot constrain what is written: use a fast tokenizer")
-        settings = json.loads(backend.to_str())
-        byte_level = '"ByteLevel"' in json.dumps([settings["pre_tokenizer"], settings["decoder"]])
+        parts = [part.__getstate__() for part in (backend.pre_tokenizer, backend.decoder) if part is not None]
+        byte_level = any(b'"ByteLevel"' in part for part in parts)
         added = tokenizer.added_tokens_decoder
         special = set(tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
         pieces: list[bytes | None] = []
@@ -89,7 +88,7 @@ class Vocabulary:
     @cached_property
     def longest(self) -> int:
         """Length of the longest piece, in bytes."""
-        return max(map(len, self.by_piece), default=0)
+        return max(map(len, filter(None, self.pieces)), default=0)
 
     def starting_with(self, text: bytes) -> list[tuple[bytes, int]]:
         """Return the pieces that begin with some text that ends in a newline, and their tokens."""
@@ -324,16 +323,21 @@ def quotable_texts(answer: str) -> Iterator[tuple[int, str]]:
 
 
 @lru_cache(maxsize=1)
-def _byte_alphabet() -> dict[str, int]:
-    """The characters with which byte-level BPE writes the 256 bytes: printable ones as themselves."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    rest = [byte for byte in range(256) if byte not in set(plain)]
-    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(rest)}
+def _byte_alphabet() -> dict[int, int]:
+    """The characters with which byte-level BPE writes the 256 bytes: printable ones as themselves.
+
+    Other characters of the first 256 are in it as one that is no byte.
+    """
+    plain = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    rest = [byte for byte in range(256) if byte not in plain]
+    return dict.fromkeys(rest, 0x400) | {256 + i: byte for i, byte in enumerate(rest)}
 
 
 def _byte_level(name: str) -> bytes:
-    alphabet = _byte_alphabet()
-    return bytes(alphabet[c] for c in name) if all(c in alphabet for c in name) else name.encode()
+    try:
+        return name.translate(_byte_alphabet()).encode("latin-1")
+    except UnicodeEncodeError:  # not written in that alphabet
+        return name.encode()
 
 
 def _sentencepiece(name: str) -> bytes:

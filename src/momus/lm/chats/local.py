@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from momus.lm.chats.engine import EngineChat
 from momus.lm.chats.protocol import Answer, Question
@@ -85,7 +85,7 @@ class LocalChat:
         """
         from momus.lm.local.load import load_local_engine
 
-        engine = load_local_engine(self._model, *self._place, adapter=self._adapter)
+        engine = load_local_engine(self._model, *self._place, adapter=self._adapter, tokenizer=self.tokenizer)
         return EngineChat(engine, engine.tokenizer, self._model, constrained=True)
 
     def identity(self) -> Mapping[str, str]:
@@ -115,11 +115,21 @@ class LocalChat:
         return known if self._place[1] == "fp32" else f"{known} bfloat16"  # which may write something else
 
     @cached_property
-    def _format(self) -> ChatFormat:
-        from momus.lm.chat import ChatFormat
+    def tokenizer(self) -> Any:
+        """The model's tokenizer.
+
+        Raises:
+            UserError: There is none.
+        """
         from momus.lm.codec import read_tokenizer
 
-        return ChatFormat(read_tokenizer(self._model))
+        return read_tokenizer(self._model)
+
+    @cached_property
+    def _format(self) -> ChatFormat:
+        from momus.lm.chat import ChatFormat
+
+        return ChatFormat(self.tokenizer)
 
     @cached_property
     def _place(self) -> tuple[str, Precision]:

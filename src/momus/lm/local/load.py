@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -27,6 +27,7 @@ def load_local_engine(
     precision: Precision | None = "fp32",
     cache_bytes: int = 2**29,
     adapter: Path | None = None,
+    tokenizer: Any = None,
 ) -> LocalEngine:
     """Load a model with its tokenizer.
 
@@ -36,6 +37,7 @@ def load_local_engine(
         precision: What it is held and computed in: 32-bit floats, or bfloat16; None takes what `choose_precision` does.
         cache_bytes: Bytes of keys and values to keep between calls.
         adapter: The folder of an adapter to put into the model.
+        tokenizer: Its tokenizer, where it has been read.
 
     Raises:
         UserError: It cannot be loaded, or there is no such device.
@@ -47,9 +49,8 @@ def load_local_engine(
     if adapter is not None:
         load_adapter(loaded, adapter)
         loaded = loaded.to(dtype).eval()
-    return LocalEngine(
-        loaded.to(torch.device(place)), read_tokenizer(model), cache_bytes=cache_bytes
-    )  # nothing is padded or trained here
+    # Nothing is padded or trained here.
+    return LocalEngine(loaded.to(torch.device(place)), tokenizer or read_tokenizer(model), cache_bytes=cache_bytes)
 
 
 def choose_device(device: str | None) -> str:
