@@ -49,8 +49,9 @@ def test_a_server_chooses_by_the_tokens_it_names_spaces_aside() -> None:
 
 def test_a_number_beyond_all_bounds_tells_no_choice() -> None:
     reply = completion(("A", 0.5))
-    reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"][0]["logprob"] = -(10**400)
-    assert read_choice(reply, OPTIONS) is None
+    for number in (-(10**400), float("nan")):
+        reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"][0]["logprob"] = number
+        assert read_choice(reply, OPTIONS) is None
 
 
 def test_a_label_that_is_not_named_has_at_most_the_least_share_named() -> None:

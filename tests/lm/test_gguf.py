@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from momus.errors import UserError
 from momus.lm import gguf
@@ -128,6 +130,25 @@ def test_what_is_no_gguf_file_is_refused_in_one_line(file: Path, tmp_path: Path)
         bad.write_bytes(data)
         with pytest.raises(UserError, match="not a GGUF file"):
             load_causal_lm(bad)
+
+
+@given(st.integers(1, 2**64 - 1), st.integers(0, 2**20), st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_tensors_that_are_not_where_they_are_said_to_be_are_one_line(
+    file: Path, tmp_path: Path, offset: int, cut: int, moves: bool
+) -> None:
+    data, name = file.read_bytes(), b"blk.0.attn_q.weight"
+    place = data.index(name) + len(name) + 4 + 2 * 8 + 4  # dimensions, their sizes, the type
+    if moves:
+        assume(struct.unpack_from("<Q", data, place)[0] != offset)
+        bad = data[:place] + struct.pack("<Q", offset) + data[place + 8 :]
+    else:
+        bad = data[: -1 - cut % 100_000]
+    (tmp_path / "bad.gguf").write_bytes(bad)
+    for load in (load_causal_lm, load_tokenizer):
+        with pytest.raises(UserError, match=r"damaged|cut off") as caught:
+            load(tmp_path / "bad.gguf")
+        assert "\n" not in str(caught.value)
 
 
 def test_one_part_of_several_is_refused(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import logging
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from momus.errors import UserError
 
@@ -26,12 +27,27 @@ _LONGEST = 64 << 20
 _MOST_DIMENSIONS = 16
 
 
+class TensorEntry(NamedTuple):
+    """One tensor of a file: how many weights it has, in which of ggml's types, and where, after the header."""
+
+    name: str
+    weights: int
+    kind: int
+    offset: int
+
+
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: its scalar and text settings, and how many weights it holds."""
+    """What a file says of itself: its scalar and text settings, its tensors, and how many bytes it takes to say so."""
 
     settings: dict[str, Any]
-    weights: int
+    tensors: tuple[TensorEntry, ...]
+    length: int
+
+    @property
+    def weights(self) -> int:
+        """How many weights the file holds."""
+        return sum(tensor.weights for tensor in self.tensors)
 
 
 def is_gguf(source: str | Path) -> bool:
@@ -43,7 +59,7 @@ def pretrained(source: str | Path) -> tuple[str, dict[str, Any]]:
     """Return what `from_pretrained` takes for a model: a folder or a name, and the file in it where it is a GGUF file.
 
     Raises:
-        UserError: There is no such file.
+        UserError: There is no such file, or it is damaged or cut off.
         ModuleNotFoundError: The package gguf, which reads it, is not installed.
     """
     if not is_gguf(source):
@@ -54,6 +70,11 @@ def pretrained(source: str | Path) -> tuple[str, dict[str, Any]]:
 
     import gguf  # noqa: F401
 
+    try:
+        known = path.stat()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    _check_whole(path, known.st_size, known.st_mtime_ns)
     return str(path.parent), {"gguf_file": path.name}
 
 
@@ -89,7 +110,8 @@ def read_header(path: Path) -> Header:
             if magic != b"GGUF" or version not in (2, 3):
                 raise UserError(f"{path}: not a GGUF file of version 2 or 3")
             known = {_text(file): _value(file, *_numbers(file, "I")) for _ in range(settings)}
-            return Header(known, sum(_weights(file) for _ in range(tensors)))
+            entries = tuple(_entry(file) for _ in range(tensors))
+            return Header(known, entries, file.tell())
     except (struct.error, KeyError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not a GGUF file, or cut off") from error
 
@@ -135,15 +157,41 @@ def _value(file: BinaryIO, kind: int) -> Any:
     return length
 
 
-def _weights(file: BinaryIO) -> int:
-    """Read one tensor's entry, and return how many weights it has."""
-    _text(file)
+def _entry(file: BinaryIO) -> TensorEntry:
+    name = _text(file)
     (dimensions,) = _numbers(file, "I")
     if dimensions > _MOST_DIMENSIONS:
         raise struct.error(f"a tensor of {dimensions} dimensions")
     shape = _numbers(file, f"{dimensions}Q")
-    _numbers(file, "IQ")
-    return prod(shape)
+    return TensorEntry(name, prod(shape), *_numbers(file, "IQ"))
+
+
+@lru_cache(maxsize=16)
+def _check_whole(path: Path, size: int, _: int) -> None:
+    """Refuse a file whose tensors are not all in it, each in bytes of its own; of a file as it is now, once.
+
+    Raises:
+        UserError: It is damaged, cut off, or of a type that is not known here.
+    """
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    header = read_header(path)
+    alignment = header.settings.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment < 1:
+        raise UserError(f"{path}: damaged: its general.alignment is no number above 0")
+    start, end = -(-header.length // alignment) * alignment, 0
+    for tensor in sorted(header.tensors, key=lambda tensor: tensor.offset):
+        try:
+            block, held = GGML_QUANT_SIZES[GGMLQuantizationType(tensor.kind)]
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{path}: {tensor.name[:80]!r} is of a type ({tensor.kind}) not known here") from error
+        if tensor.offset % alignment or tensor.offset < end:
+            raise UserError(f"{path}: damaged: {tensor.name[:80]!r} does not lie where a tensor can: download it again")
+        end = tensor.offset + tensor.weights // block * held
+    if header.tensors and start + end > size:
+        raise UserError(
+            f"{path}: {size:,} bytes, where its own header tells of {start + end:,}: cut off, download it again"
+        )
 
 
 def _gib(size: int) -> str:

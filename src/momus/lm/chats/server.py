@@ -178,6 +178,8 @@ def read_choice(reply: Any, options: tuple[str, str]) -> Choice | None:
         shares = [(str(item["token"]).strip(), math.exp(min(0.0, float(item["logprob"])))) for item in named]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
         return None
+    if any(math.isnan(float(item["logprob"])) for item in named):
+        return None
     first, second = (sum(share for token, share in shares if token == option) for option in options)
     least = min((share for _, share in shares), default=0.0)
     mass = first + second
