@@ -126,6 +126,8 @@ def test_a_full_disk_is_one_line_and_leaves_the_old(tmp_path: Path, name: str) -
         write = atomic_directory if path.is_dir() else atomic_file
         with pytest.raises(UserError, match="no space left on the disk of"), write(path):  # type: ignore[operator]
             raise error
+    with pytest.raises(UserError, match="thing cannot be written: File too large"), write(path):  # type: ignore[operator]
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     assert text_in(path) == OLD and [p.name for p in tmp_path.iterdir()] == ["thing"]
 
 

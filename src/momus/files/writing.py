@@ -146,7 +146,7 @@ def scratch_directory(files: Mapping[str, str] | None = None) -> Iterator[Path]:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk into one line for the user; every other error stays itself."""
+    """Turn a full disk, or a file that may not grow, into one line for the user; every other error stays itself."""
     try:
         yield
     except Exception as error:
@@ -154,6 +154,8 @@ def disk_errors(path: Path) -> Iterator[None]:
         full = error.errno in _FULL if isinstance(error, OSError) else any(text in str(error) for text in _FULL_TEXTS)
         if full and not isinstance(error, UserError):
             raise UserError(f"no space left on the disk of {path.parent}: free some and run again") from error
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from error
         raise
 
 
