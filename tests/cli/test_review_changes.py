@@ -42,6 +42,9 @@ def test_exit_codes(repository, critic, capsys):
     assert main(["review", "--staged", "--patch", "-"]) == 2
     assert main(["review", "--diff", "gone"]) == 2
     assert main(["review", "--patch", "gone.patch"]) == 2
+    for text, code in (("", 0), ("\n", 0), ("no patch\n", 2)):
+        (repository.root / "a.patch").write_text(text)
+        assert main(["review", "--patch", "a.patch"]) == code
 
 
 def test_a_patch_comes_on_standard_input(repository, critic, capsys, monkeypatch):

@@ -88,6 +88,20 @@ def test_a_server_that_filters_every_answer_is_one_line(code, capsys):
     assert "nothing was reviewed: a filter of the server ended the answer" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("status", [None, 401, 403, 404])
+def test_a_server_that_cannot_be_asked_is_no_clean_review_and_keeps_no_commit_from_being_made(code, capsys, status):
+    """Nothing is read without it: 4, and with --advisory 0. A model that it does not have is bad input."""
+    with chat_server(lambda question, count: Reply("no", status=status or 500), "") as server:
+        url = server.url if status else "http://127.0.0.1:9"
+        codes = [main(["review", str(code), "--url", url, "--model", "m", *more]) for more in ([], ["--advisory"])]
+        assert main(["review", str(code), "--url", url, "--model", "m", "--json"]) == codes[0]
+    printed = capsys.readouterr()
+    assert codes == ([2, 2] if status == 404 else [4, 0])
+    if status != 404:
+        assert "Nothing was reviewed of 1 file." in printed.out and "nothing was reviewed: " in printed.err
+        assert '"outcome": "not_run"' in printed.out and '"why": "no_critique"' in printed.out
+
+
 def test_prompting_options_are_refused_for_the_shipped_critic(code, capsys):
     assert main(["review", str(code), "--samples", "2"]) == 2
     assert "are for models that are prompted" in capsys.readouterr().err

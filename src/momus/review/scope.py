@@ -11,7 +11,7 @@ from momus.critics.critic import Critic
 from momus.errors import UserError
 from momus.review.changes.change import Change
 from momus.review.files import Skipped, Source, read_file, read_sources, spelled
-from momus.review.findings import Coverage, Lines, Unread, Why, join_lines
+from momus.review.findings import Coverage, FileReview, Lines, Unread, Why, join_lines
 from momus.review.result import FileLines
 from momus.review.reviewer import Target, leave_out_unreadable
 
@@ -75,6 +75,22 @@ def is_excluded(name: str, patterns: Sequence[str]) -> bool:
     parts = name.split("/")
     places = ["/".join(parts[: size + 1]) for size in range(len(parts))]
     return any(fnmatch(place, pattern.rstrip("/")) for place in places for pattern in patterns)
+
+
+def not_read(change: Change, problem: str) -> list[FileReview]:
+    """Return the reviews of files whose critic could not be asked: nothing of them was read."""
+    return [
+        FileReview(
+            target.source.path,
+            (),
+            1,
+            unanswered=1,
+            problems=(problem,),
+            coverage=_all_lines(target, Why.NO_CRITIQUE, problem).coverage,
+            name=target.name,
+        )
+        for target in change.targets
+    ]
 
 
 def _all_lines(target: Target, why: Why, detail: str = "") -> FileLines:

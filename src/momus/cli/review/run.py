@@ -29,7 +29,7 @@ from momus.review.formats.text import print_review, print_skipped
 from momus.review.known import Known, baseline_of
 from momus.review.result import Manifest, Review, collect
 from momus.review.reviewer import tasks_of_target
-from momus.review.scope import exclude, leave_out_unread
+from momus.review.scope import exclude, leave_out_unread, not_read
 from momus.terminal import visible
 
 
@@ -59,7 +59,14 @@ def review(
 
     dial, critic, cost = fill_in(settings, scope, dial, critic, cost)
     asking = cost.asking()
-    reviewer, setting, promise = open_reviewer(critic, dial, asking, kept, change.is_asked)
+    try:
+        reviewer, setting, promise = open_reviewer(critic, dial, asking, kept, change.is_asked)
+    except UserError as error:
+        if not _is_away(error):
+            raise
+        manifest = Manifest(base=scope.base, head=scope.head, configuration=settings.source, notes=tuple(scope.notes))
+        unread = not_read(scope, str(error))
+        return report(collect(unread, scope.skipped, scope.unread, manifest), scope, output)
     _prepare(scope, reviewer, promise, context, about, progress)
     print_estimate(
         asking, reviewer, lambda: [t for each in scope.targets for t in tasks_of_target(each, reviewer.fits)], cost
@@ -91,6 +98,15 @@ def review(
     if output.interactive:
         _go_through(whole, scope, reviewer, setting, baseline or baseline_of(scope.root))
     return code
+
+
+def _is_away(error: UserError) -> bool:
+    """Return whether an error says that a server cannot be asked now, and not that something asked for is wrong."""
+    from momus.lm.remote.connection import RefusedError, UnreachableError
+
+    if isinstance(error, RefusedError):
+        return error.status in (401, 402, 403, 429) or error.status >= 500
+    return isinstance(error, UnreachableError)
 
 
 def _check(context: int | None, change: ChangeOptions, output: OutputOptions) -> None:

@@ -117,10 +117,13 @@ def change_of_patch(data: bytes, folder: Path) -> Change:
     """Return the change that a patch makes to the files of a directory, whether or not it is applied already.
 
     Raises:
-        PatchError: It cannot be read.
+        PatchError: It cannot be read, or there is text and no patch in it.
     """
     change = Change(folder, head=PATCH)
-    for patch in parse_patch(data):
+    patches = parse_patch(data)
+    if data.strip() and not patches:
+        raise PatchError("there is no patch in it: give what git diff prints")
+    for patch in patches:
         _add(change, patch, None)
     return change
 

@@ -54,7 +54,7 @@ def print_summary(review: Review, console: Console) -> None:
     for thing, is_directory in (("file", False), ("folder", True)):
         if number := sum(file.is_directory == is_directory for file in review.skipped):
             parts.append(f"{_count(number, thing)} skipped")
-    console.print(Text("; ".join(parts) + ".", style="bold"))
+    console.print(Text("; ".join(parts) + ".", style="bold"), soft_wrap=True)
 
 
 def _verdict(review: Review) -> str:
@@ -63,6 +63,8 @@ def _verdict(review: Review) -> str:
     where = f"{_count(sum(file.units for file in read), 'function')} in {_count(len(read), 'file')}"
     if review.outcome is Outcome.PARTLY_READ:
         return f"No problems found in the part that was read: {where}"
+    if review.outcome is Outcome.NOT_RUN:
+        return f"Nothing was reviewed of {_count(len(read), 'file')}"
     if review.outcome is not Outcome.CLEAN:
         return f"{_count(len(review.shown), 'comment')} on {where}"
     if not read:
