@@ -246,7 +246,9 @@ def test_nobody_is_asked_whether_a_strangers_code_may_run() -> None:
     assert not forgotten
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
+)
 @pytest.mark.parametrize("kind", ["pipe", "directory", "device", "loop", "nowhere"])
 def test_what_is_no_file_is_refused_and_not_waited_for(
     whole: dict[str, Path], tmp_path: Path, name: str, kind: str
@@ -262,6 +264,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(
         os.mkfifo(file) if kind == "pipe" else file.mkdir()
     for load in (load_model, load_tokenizer):
         assert f"{name}: is not a file" in loads_or_is_refused(load, folder)
+    assert main(["review", str(Path(__file__)), "--model", str(folder)]) == 2
 
 
 @pytest.mark.parametrize("kind", ["mine", "llama"])

@@ -157,6 +157,8 @@ def _has_chat_template(model: str | Path) -> bool:
         return bool(read_tokenizer(model).chat_template)
     if (folder / "chat_template.jinja").is_file():
         return True
+    if not (folder / "tokenizer_config.json").is_file():  # a pipe would be waited for
+        return False
     try:
         return bool(json.loads((folder / "tokenizer_config.json").read_bytes()).get("chat_template"))
     except (OSError, ValueError, AttributeError, RecursionError):

@@ -139,6 +139,8 @@ def read_tokenizer(source: str | Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
         if not isinstance(tokenizer.model_max_length, int | float):
             raise TypeError(f"its model_max_length is {tokenizer.model_max_length!r}, which is no number")
+        if not isinstance(tokenizer.chat_template, str | dict | None):
+            raise TypeError("its chat_template is no text")
         return tokenizer
     except BaseException as error:  # the library's core, in Rust, ends in a panic of its own on what it does not expect
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":

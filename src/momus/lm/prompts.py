@@ -29,6 +29,8 @@ def is_trained_critic(model: str | Path) -> bool:
     folder = Path(model)
     if (folder / POINTER_FILE).is_file():
         return True
+    if not (folder / "config.json").is_file():  # a pipe would be waited for
+        return False
     try:
         return json.loads((folder / "config.json").read_bytes()).get(CRITIC_MARK) is True
     except (OSError, ValueError, AttributeError, RecursionError):
