@@ -179,7 +179,7 @@ def test_no_repository_is_one_line(tmp_path):
 
 def test_files_that_git_does_not_track_are_named(repository):
     repository.write(new_py=CODE)
-    assert "1 files that git does not track" in change_since(repository.root, None).notes[0]
+    assert "1 file that git does not track is not reviewed: " in change_since(repository.root, None).notes[0]
 
 
 def test_a_change_is_limited_to_paths(repository, monkeypatch):

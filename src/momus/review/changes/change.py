@@ -109,7 +109,9 @@ def change_since(folder: Path, spec: str | None, staged: bool = False) -> Change
         unknown = [name for name in repository.untracked() if is_code(Path(os.fsdecode(name)))]
         if unknown:
             first = spelled(Path(os.fsdecode(unknown[0])))
-            change.notes.append(f"{len(unknown)} files that git does not track are not reviewed, such as {first}")
+            many = f"{len(unknown)} files that git does not track are not reviewed, such as {first}"
+            one = f"1 file that git does not track is not reviewed: {first}"
+            change.notes.append(one if len(unknown) == 1 else many)
     return change
 
 
