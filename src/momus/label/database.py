@@ -54,6 +54,15 @@ class Transaction:
         self._cursor.execute(self._database.translated(sql), values)
         return int(self._cursor.rowcount)
 
+    def row_and_time(self, sql: str, *values: Any) -> Row | None:
+        """Return the first row of a query that has `{now} AS now`; that is the transaction's time from then on."""
+        clock = self._database.clock
+        row = self.row(sql.replace("{now}", repr(clock()) if clock else self._database.now_sql), *values)
+        if row is not None:
+            self._now = float(row["now"]) if self._now is None else self._now
+            row["now"] = self._now
+        return row
+
     def now(self) -> float:
         """Return the time in seconds since 1970, by the database's clock; one transaction has one time."""
         if self._now is None:
@@ -77,6 +86,9 @@ class Database(Protocol):
 
     def read(self, work: Work[Result]) -> Result:
         """Run a work that only reads."""
+
+    def ask(self, work: Work[Result]) -> Result:
+        """Run a work of a single query, which sees one moment without a transaction around it."""
 
     def write(self, work: Work[Result]) -> Result:
         """Run a work in one transaction and return once it is durable; what it raises undoes it."""

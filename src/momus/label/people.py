@@ -104,7 +104,7 @@ class People:
 
     def person(self, key: str) -> Person | None:
         """Return who a session's key belongs to; None for one that has ended."""
-        row = self._database.read(lambda transaction: _session(transaction, key))
+        row = self._database.ask(lambda transaction: _session(transaction, key))
         if row is None:
             return None
         if row["now"] - row["seen"] > _SEEN_EVERY:
@@ -229,13 +229,14 @@ def _start(transaction: Transaction, person: str, key: str) -> None:
 
 
 def _session(transaction: Transaction, key: str) -> Row | None:
-    now = transaction.now()
-    row = transaction.row(
-        "SELECT person.*, session.csrf, session.seen FROM session JOIN person ON person.id = session.person "
-        "WHERE digest = ? AND person.state = 'active' AND seen > ? AND session.created > ?",
-        digest(key), now - IDLE_SECONDS, now - SESSION_SECONDS,
-    )  # fmt: skip
-    return None if row is None else {**row, "now": now}
+    row = transaction.row_and_time(
+        "SELECT person.*, session.csrf, session.seen, session.created AS began, {now} AS now FROM session "
+        "JOIN person ON person.id = session.person WHERE digest = ? AND person.state = 'active'",
+        digest(key),
+    )
+    if row is None or row["now"] - row["seen"] >= IDLE_SECONDS or row["now"] - row["began"] >= SESSION_SECONDS:
+        return None
+    return row
 
 
 def _end(transaction: Transaction, person: str) -> None:

@@ -90,17 +90,21 @@ author.person = ?)"
 
 def standing(transaction: Transaction, item: int) -> list[Row]:
     """Return the judgements of an item that count: each labeler's last revision, accepted and not struck."""
-    last = {row["person"]: row for row in submissions_of(transaction, item)}
-    return [
-        row
-        for row in last.values()
-        if row["status"] == "accepted" and last_verdict(transaction, row["id"]) not in STRUCK
-    ]
+    return _counting(submissions_of(transaction, item))
+
+
+def _counting(submissions: Sequence[Row]) -> list[Row]:
+    last = {row["person"]: row for row in submissions}
+    return [row for row in last.values() if row["status"] == "accepted" and row["verdict"] not in STRUCK]
 
 
 def submissions_of(transaction: Transaction, item: int) -> list[Row]:
-    """Return all submissions of an item, in the order of their revisions."""
-    return transaction.rows("SELECT * FROM submission WHERE item = ? ORDER BY revision, submitted", item)
+    """Return all submissions of an item, in the order of their revisions, each with its last `verdict`."""
+    return transaction.rows(
+        "SELECT submission.*, (SELECT verdict FROM review WHERE review.submission = submission.id "
+        "ORDER BY number DESC LIMIT 1) AS verdict FROM submission WHERE item = ? ORDER BY revision, submitted",
+        item,
+    )
 
 
 def add_item(transaction: Transaction, item: NewItem, batch: str, actor: str) -> int:
@@ -147,47 +151,63 @@ def find_room(transaction: Transaction, person: str, kind: str, purpose: Purpose
     return None
 
 
-def find_lease(transaction: Transaction, token: str, person: str, *, lock: bool = False) -> Lease:
-    """Return a lease of this labeler with its draft, locked on demand; RefusedError 404 where there is none."""
+def find_lease(transaction: Transaction, token: str, person: str, lock: Literal["", "lease", "item"] = "") -> Lease:
+    """Return a lease of this labeler with its draft; RefusedError 404 where there is none.
+
+    With `lock` the lease stays locked, with "item" its item too; the time is that at which they were.
+    """
     if lock and transaction.for_update:
-        transaction.rows("SELECT token FROM lease WHERE token = ? FOR UPDATE", token)
-    row = transaction.row(
+        locked = "lease, item" if lock == "item" else "lease"
+        transaction.rows(
+            f"SELECT token FROM lease JOIN item ON item.number = lease.item WHERE token = ? FOR UPDATE OF {locked}",
+            token,
+        )
+    row = transaction.row_and_time(
         "SELECT lease.*, item.kind, item.purpose, item.payload, item.gold, item.warning, draft.content AS draft, "
-        "draft.revision FROM lease JOIN item ON item.number = lease.item LEFT JOIN draft ON draft.lease = lease.token "
-        "WHERE lease.token = ? AND lease.person = ?",
+        "draft.revision, {now} AS now FROM lease JOIN item ON item.number = lease.item "
+        "LEFT JOIN draft ON draft.lease = lease.token WHERE lease.token = ? AND lease.person = ?",
         token, person,
     )  # fmt: skip
     if row is None:
         raise RefusedError(404, "no such task")
-    return Lease(
-        token=token,
-        item=row["item"],
-        person=person,
-        kind=row["kind"],
-        purpose=row["purpose"],
-        payload=json.loads(row["payload"]),
-        gold=row["gold"] and json.loads(row["gold"]),
-        arrangement=json.loads(row["arrangement"]),
-        state=row["state"],
-        created=row["created"],
-        expires=row["expires"],
-        now=transaction.now(),
-        supersedes=row["supersedes"],
-        draft=row["draft"] and json.loads(row["draft"]),
-        draft_revision=row["revision"] or 0,
-        warning=row["warning"],
+    return lease_of(row)
+
+
+def lease_of(row: Row) -> Lease:
+    """Return a lease of what its tables hold, and the time."""
+    stored = {
+        "payload": json.loads(row["payload"]),
+        "gold": row["gold"] and json.loads(row["gold"]),
+        "arrangement": json.loads(row["arrangement"]),
+        "draft": row["draft"] and json.loads(row["draft"]),
+        "draft_revision": row["revision"] or 0,
+    }
+    names = (
+        "token",
+        "item",
+        "person",
+        "kind",
+        "purpose",
+        "state",
+        "created",
+        "expires",
+        "now",
+        "supersedes",
+        "warning",
     )
+    return Lease(**{name: row[name] for name in names}, **stored)
 
 
 def insert_lease(
-    transaction: Transaction, token: str, item: int, person: str, supersedes: str | None, arrangement: str
-) -> None:
-    """Add a held lease that has yet to be extended."""
+    transaction: Transaction, token: str, item: int, person: str, supersedes: str | None, arrangement: str,
+    seconds: float,
+) -> Row:  # fmt: skip
+    """Add a lease that is held for so many seconds; return its row."""
     now = transaction.now()
-    transaction.run(
-        "INSERT INTO lease VALUES (?, ?, ?, ?, ?, 'held', '', ?, ?)",
-        token, item, person, supersedes, arrangement, now, now,
-    )  # fmt: skip
+    row = {"token": token, "item": item, "person": person, "supersedes": supersedes, "arrangement": arrangement,
+           "state": "held", "reason": "", "created": now, "expires": now + seconds}  # fmt: skip
+    transaction.run("INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row.values())
+    return row
 
 
 def has_room(transaction: Transaction, lease: Lease) -> bool:
@@ -206,13 +226,12 @@ def has_place(transaction: Transaction, item: int, person: str) -> bool:
 
 
 def keep(transaction: Transaction, lease: Lease, content: Any, active: float) -> dict[str, Any]:
-    """Store a judgement under a locked lease."""
-    transaction.row(f"SELECT number FROM item WHERE number = ?{transaction.for_update}", lease.item)
-    before = [row for row in submissions_of(transaction, lease.item) if row["person"] == lease.person]
-    last = before[-1] if before else None
+    """Store a judgement under a lease that is locked with its item."""
+    before = submissions_of(transaction, lease.item)
+    last = next((row for row in reversed(before) if row["person"] == lease.person), None)
     if (last["id"] if last else None) != lease.supersedes:
         raise RefusedError(409, "this task was submitted already, in another window")
-    counted = {row["person"] for row in standing(transaction, lease.item)}
+    counted = {row["person"] for row in _counting(before)}
     sure = lease.live if last is None else lease.person in counted
     status = "accepted" if sure or has_room(transaction, lease) else "surplus"
     identity = secrets.token_urlsafe(16)
@@ -225,9 +244,10 @@ def keep(transaction: Transaction, lease: Lease, content: Any, active: float) ->
         to_json(lease.arrangement), lease.created, now, active,
     )  # fmt: skip
     transaction.run("UPDATE lease SET state = 'done' WHERE token = ?", lease.token)
-    transaction.run("DELETE FROM draft WHERE lease = ?", lease.token)
+    if lease.draft_revision:
+        transaction.run("DELETE FROM draft WHERE lease = ?", lease.token)
     log(transaction, lease.person, "submit", identity, text)
-    recount(transaction, lease.item)
+    _set_count(transaction, lease.item, len(counted - {lease.person}) + (status == "accepted"))
     if lease.kind == "review":
         apply_verdict(transaction, lease.payload["submission"], lease.person, content["verdict"], content["note"])
     gold = {"gold": lease.gold} if lease.purpose == "training" else {}
@@ -236,7 +256,10 @@ def keep(transaction: Transaction, lease: Lease, content: Any, active: float) ->
 
 def recount(transaction: Transaction, item: int) -> None:
     """Bring an item's count and state in line with its judgements; the item is locked."""
-    accepted = len(standing(transaction, item))
+    _set_count(transaction, item, len(standing(transaction, item)))
+
+
+def _set_count(transaction: Transaction, item: int, accepted: int) -> None:
     transaction.run(
         "UPDATE item SET accepted = ?, state = CASE WHEN state = 'paused' THEN state "
         "WHEN purpose = 'real' AND want <= ? THEN 'done' ELSE 'open' END WHERE number = ?",

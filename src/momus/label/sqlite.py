@@ -72,6 +72,10 @@ class SQLite:
         finally:
             connection.rollback()
 
+    def ask(self, work: Work[Result]) -> Result:
+        """Run a work of a single query."""
+        return self.read(work)
+
     def write(self, work: Work[Result]) -> Result:
         """Hand a work to the writer and wait until it is durable.
 

@@ -26,7 +26,7 @@ from random import Random
 from typing import Any
 
 from momus.label.audit import digest, log
-from momus.label.database import Database, Transaction
+from momus.label.database import Database, Row, Transaction
 from momus.label.kinds import ADJUDICATION
 from momus.label.rules import (
     MAY_JUDGE,
@@ -49,9 +49,11 @@ from momus.label.rules import (
     is_paused,
     keep,
     last_verdict,
+    lease_of,
     to_json,
 )
 
+_OPEN = "EXISTS (SELECT 1 FROM item WHERE kind = ? AND purpose = '{}' AND state = 'open')"
 LEASE_SECONDS = 15 * 60.0
 GOLD_EVERY = 10
 
@@ -102,19 +104,21 @@ class Store:
         """Return the labeler's next item of a kind, a held one first; None where there is none to be had now."""
 
         def work(transaction: Transaction) -> Lease | None:
-            check_active(transaction, person)
-            now = transaction.now()
-            held = transaction.row(
-                "SELECT token FROM lease JOIN item ON item.number = lease.item WHERE lease.person = ? AND kind = ? "
-                "AND lease.state = 'held' AND expires > ? AND supersedes IS NULL "
-                "ORDER BY lease.created LIMIT 1",
-                person, kind, now,
+            known = transaction.row_and_time(
+                "SELECT {now} AS now, state, role, (SELECT value FROM setting WHERE name = 'paused') AS paused, "
+                "(SELECT token FROM lease JOIN item ON item.number = lease.item WHERE lease.person = person.id "
+                "AND kind = ? AND lease.state = 'held' AND expires > {now} AND supersedes IS NULL "
+                "ORDER BY lease.created LIMIT 1) AS held, "
+                f"{_OPEN.format('training')} AS training, {_OPEN.format('gold')} AS gold FROM person WHERE id = ?",
+                kind, kind, kind, person,
             )  # fmt: skip
-            if held:
-                return self.resume(transaction, held["token"], person)
-            if is_paused(transaction):
+            if known is None or known["state"] != "active":
+                raise RefusedError(403, "this account is paused")
+            if known["held"]:
+                return self.resume(transaction, known["held"], person)
+            if known["paused"] is not None:
                 return None
-            for purpose in self._purposes(transaction, person, kind):
+            for purpose in self._purposes(transaction, person, kind, known):
                 number = find_room(transaction, person, kind, purpose)
                 if number is not None:
                     return self.hand_out(transaction, number, person, arrange)
@@ -139,7 +143,7 @@ class Store:
 
         def work(transaction: Transaction) -> float:
             check_active(transaction, person)
-            lease = find_lease(transaction, token, person, lock=True)
+            lease = find_lease(transaction, token, person, "lease")
             if lease.state != "held":
                 raise RefusedError(409, "this task is no longer open")
             if not lease.live and lease.supersedes is None and not has_room(transaction, lease):
@@ -157,7 +161,7 @@ class Store:
         """
 
         def work(transaction: Transaction) -> int:
-            lease = find_lease(transaction, token, person, lock=True)
+            lease = find_lease(transaction, token, person, "lease")
             if lease.state != "held":
                 raise RefusedError(409, "this task is no longer open")
             if revision != lease.draft_revision:
@@ -195,16 +199,19 @@ class Store:
         wanted = digest([token, content])
 
         def work(transaction: Transaction) -> dict[str, Any]:
-            lease = find_lease(transaction, token, person, lock=True)
+            lease = find_lease(transaction, token, person, "item")
             known = transaction.row(
-                "SELECT digest, answer FROM reply WHERE person = ? AND request = ?", person, request
-            )
-            if known:
+                "SELECT state, digest, answer FROM person LEFT JOIN reply ON reply.person = person.id AND request = ? "
+                "WHERE id = ?",
+                request, person,
+            )  # fmt: skip
+            if known and known["digest"]:
                 if known["digest"] != wanted:
                     raise RefusedError(422, "this request was made before, with another content")
                 answer: dict[str, Any] = json.loads(known["answer"])
                 return answer
-            check_active(transaction, person)
+            if known is None or known["state"] != "active":
+                raise RefusedError(403, "this account is paused")
             if lease.state == "done":
                 raise RefusedError(409, "this task was submitted already")
             if lease.state == "declined":
@@ -224,7 +231,7 @@ class Store:
         """Give an item back for good, with a reason; the labeler does not see it again."""
 
         def work(transaction: Transaction) -> None:
-            lease = find_lease(transaction, token, person, lock=True)
+            lease = find_lease(transaction, token, person, "lease")
             if lease.state == "done":
                 raise RefusedError(409, "this task was submitted already")
             transaction.run("UPDATE lease SET state = 'declined', reason = ? WHERE token = ?", reason, token)
@@ -254,7 +261,9 @@ class Store:
             )
             token: str = held or secrets.token_urlsafe(24)
             if held is None:
-                insert_lease(transaction, token, row["item"], person, submission, row["arrangement"])
+                insert_lease(
+                    transaction, token, row["item"], person, submission, row["arrangement"], self.lease_seconds
+                )
                 transaction.run("INSERT INTO draft VALUES (?, ?, ?, ?)", token, 1, row["content"], transaction.now())
             return self.resume(transaction, token, person)
 
@@ -314,9 +323,18 @@ class Store:
     def _extend(self, transaction: Transaction, token: str) -> None:
         transaction.run("UPDATE lease SET expires = ? WHERE token = ?", transaction.now() + self.lease_seconds, token)
 
-    def _purposes(self, transaction: Transaction, person: str, kind: str) -> tuple[Purpose, ...]:
-        if is_candidate(transaction, person):
+    def _purposes(self, transaction: Transaction, person: str, kind: str, known: Row) -> tuple[Purpose, ...]:
+        """Return what a labeler's next item may be for, what comes first first."""
+        if known["role"] == "candidate":
             return ("screening",)
+        first: tuple[Purpose, ...] = ("training",) if known["training"] else ()
+        return (
+            (*first, "gold", "real")
+            if known["gold"] and self._gold_is_due(transaction, person, kind)
+            else (*first, "real")
+        )
+
+    def _gold_is_due(self, transaction: Transaction, person: str, kind: str) -> bool:
         done = transaction.value(
             "SELECT count(*) AS count FROM submission JOIN item ON item.number = submission.item "
             "WHERE submission.person = ? AND kind = ? AND purpose = 'real' AND revision = 0",
@@ -327,8 +345,7 @@ class Store:
             "WHERE lease.person = ? AND kind = ? AND purpose = 'gold' AND lease.state <> 'lapsed'",
             person, kind,
         )  # fmt: skip
-        due = seen < (done + 1 + self.gold_every // 2) // self.gold_every
-        return ("training", "gold", "real") if due else ("training", "real")
+        return bool(seen < (done + 1 + self.gold_every // 2) // self.gold_every)
 
     def resume(self, transaction: Transaction, token: str, person: str) -> Lease:
         """Return a lease that this labeler holds, made to live longer."""
@@ -338,23 +355,23 @@ class Store:
     def hand_out(self, transaction: Transaction, number: int, person: str, arrange: Arrange) -> Lease:
         """Lease a locked item that has room to a labeler who may judge it; what was begun before is there again."""
         token = secrets.token_urlsafe(24)
-        lapsed = transaction.row(
-            "SELECT token, arrangement FROM lease WHERE item = ? AND person = ? AND state IN ('held', 'lapsed') "
-            "ORDER BY created DESC LIMIT 1",
-            number, person,
+        item = transaction.row(
+            "SELECT kind, purpose, payload, gold, warning, lease.token, arrangement, content AS draft, revision "
+            "FROM item LEFT JOIN lease ON lease.item = number AND person = ? AND lease.state IN ('held', 'lapsed') "
+            "LEFT JOIN draft ON draft.lease = lease.token WHERE number = ? ORDER BY lease.created DESC LIMIT 1",
+            person, number,
         )  # fmt: skip
-        if lapsed:  # the same page again, under a new token
-            arrangement = lapsed["arrangement"]
-            transaction.run("UPDATE lease SET state = 'lapsed' WHERE token = ?", lapsed["token"])
+        assert item is not None
+        if lapsed := item["token"]:  # the same page again, under a new token
+            arrangement = item["arrangement"]
+            transaction.run("UPDATE lease SET state = 'lapsed' WHERE token = ?", lapsed)
         else:
-            item = transaction.row("SELECT kind, payload FROM item WHERE number = ?", number)
-            assert item is not None
             seed = self.random.getrandbits(64)
             arrangement = to_json(arrange(item["kind"], json.loads(item["payload"]), Random(seed)))
-        insert_lease(transaction, token, number, person, None, arrangement)
+        row = insert_lease(transaction, token, number, person, None, arrangement, self.lease_seconds)
         if lapsed:
-            transaction.run("UPDATE draft SET lease = ? WHERE lease = ?", token, lapsed["token"])
-        return self.resume(transaction, token, person)
+            transaction.run("UPDATE draft SET lease = ? WHERE lease = ?", token, lapsed)
+        return lease_of({**item, **row, "now": transaction.now()})
 
 
 def _check_of(submission: str, lease: Lease, content: Any) -> NewItem:
