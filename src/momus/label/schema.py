@@ -73,8 +73,13 @@ _V3 = """
 ALTER TABLE item ADD COLUMN warning TEXT NOT NULL DEFAULT ''
 """
 
-_STEPS = (_V1, _V2, _V3)
-_KEPT = (("submission", "review"), ("grade",), ())
+_V4 = """
+CREATE INDEX review_submission ON review (submission);
+CREATE INDEX lease_in_hand ON lease (person) WHERE state = 'held'
+"""
+
+_STEPS = (_V1, _V2, _V3, _V4)
+_KEPT = (("submission", "review"), ("grade",), (), ())
 """The tables of each step whose rows are never changed or removed."""
 SCHEMA_VERSION = len(_STEPS)
 
