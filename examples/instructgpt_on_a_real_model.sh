@@ -45,11 +45,11 @@ done
 "$momus" train dpo --model "$model" --data "$out/first.jsonl" --skip-bad --out "$out/dpo" "${train[@]}" \
     --max-prompt 400 --max-answer 200 --prompts-per-batch 16 --learning-rate 2e-5 --warmup-steps 6
 
-# Answers to prompts that nothing was trained on, ranked by the second reward model.
+# Answers to prompts that nothing was trained on, drawn as PPO draws them, ranked by either reward model.
 for name in start ppo ptx dpo; do
     folder="$out/$name/model"
     [ "$name" = start ] && folder="$model"
-    printf '[%s]\nmodel = "%s"\nmax_tokens = %s\n' "$name" "$folder" "${ANSWER:-48}"
+    printf '[%s]\nmodel = "%s"\nmax_tokens = %s\ntemperature = 1.0\n' "$name" "$folder" "${ANSWER:-48}"
 done > "$out/lineup.toml"
 "$momus" evaluate sample "$out/held_out.jsonl" --systems "$out/lineup.toml" --limit "${PROMPTS:-200}" --out "$out/answers"
 for half in first second; do

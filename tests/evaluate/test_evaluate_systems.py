@@ -2,12 +2,16 @@
 
 import json
 from dataclasses import replace
+from itertools import combinations, count
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from momus.cli import main
 from momus.errors import UserError
+from momus.evaluate.instruct import labelers
 from momus.evaluate.instruct.feedback import prompts_in, records_of
 from momus.evaluate.instruct.labelers import JudgeLabeler, RewardLabeler, rank_answers, rankings_in
 from momus.evaluate.instruct.systems import (
@@ -22,6 +26,7 @@ from momus.evaluate.instruct.systems import (
 )
 from momus.files import Ledger
 from momus.lm.chat import ChatFormat
+from momus.lm.engine import Choice
 from momus.lm.forward import score_trees
 from momus.lm.models import RewardModel, save_causal_lm
 from momus.lm.tree import TokenTree
@@ -173,6 +178,27 @@ def test_a_reward_model_ranks_all_answers_at_once_by_its_own_scores(tmp_path):
     order = sorted(range(4), key=lambda i: -apart[i])
     assert [result.ranks[i] for i in order] == sorted(result.ranks)
     assert (result.authors, result.labeler) == (tuple("abcd"), "rm")
+
+
+@given(st.lists(st.sampled_from(["x", "y", "z y"]), min_size=2, max_size=9), st.booleans())
+def test_equal_answers_tie_whatever_the_rounding(texts, judged):
+    noise = count(1)
+
+    def score(model, trees):
+        return [[next(noise) / 1e9 for _ in tree.branches] for tree in trees]
+
+    def choose(engine, pairs, options):
+        return [Choice(0.5 + next(noise) / 1e9, 1.0) for _ in pairs]
+
+    reward = RewardLabeler("rm", RewardModel.from_causal_lm(tiny_model()), ChatFormat(tiny_tokenizer()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labelers, "score_trees", score)
+        patch.setattr(labelers, "choose_in_both_orders", choose)
+        labeler = JudgeLabeler("judge", tiny_engine(), None) if judged else reward
+        for ranking in labeler.rank("p", {str(number): text for number, text in enumerate(texts)}):
+            ranked = zip(ranking.candidates, ranking.ranks, strict=True)
+            for (one, first), (other, second) in combinations(ranked, 2):
+                assert (one == other) == (first == second)
 
 
 @pytest.mark.parametrize("plain", [True, False])

@@ -62,7 +62,7 @@ class Labeler(Protocol):
 
 @dataclass(frozen=True)
 class RewardLabeler:
-    """A reward model: one ranking of all answers by their scores; equal scores are a tie."""
+    """A reward model: one ranking of all answers by their scores; equal scores, and equal answers, are a tie."""
 
     name: str
     model: RewardModel
@@ -75,8 +75,10 @@ class RewardLabeler:
         longest = max(len(turn.prompt) + len(turn.answer) for turn in turns)
         if isinstance(limit, int) and longest > limit:
             raise UnfitInputError(f"{longest} tokens are too many for the reward model, which reads {limit}")
-        tree = TokenTree.from_prefixes([turn.prompt for turn in turns], [turn.answer for turn in turns])
-        scores = score_trees(self.model, [tree])[0]
+        different = list(dict.fromkeys(turns))  # rounding must not rank equal answers
+        tree = TokenTree.from_prefixes([turn.prompt for turn in different], [turn.answer for turn in different])
+        score_of = dict(zip(different, score_trees(self.model, [tree])[0], strict=True))
+        scores = [score_of[turn] for turn in turns]
         return [_ranking(self.name, prompt, list(answers), answers, scores)]
 
 
@@ -106,7 +108,7 @@ class JudgeLabeler:
         options = self._options(prefixes[0][0])
         rankings = []
         for (one, other), choice in zip(pairs, choose_in_both_orders(self.engine, prefixes, options), strict=True):
-            even = abs(choice.probability - 0.5) <= self.tie
+            even = answers[one] == answers[other] or abs(choice.probability - 0.5) <= self.tie
             scores = [0.5, 0.5] if even else [choice.probability, 1 - choice.probability]
             ranking = _ranking(self.name, prompt, [one, other], answers, scores)
             rankings.append(ranking.model_copy(update={"confidence": choice.mass}))
