@@ -56,6 +56,18 @@ def test_a_task_takes_as_many_statements_after_much_work_as_at_the_start(store, 
     assert (session, claimed) == (1, 5) and submitted <= 9
 
 
+def test_a_task_is_looked_for_by_indexes_also_by_a_plan_made_while_the_tables_were_empty(store, labeler, statements):
+    if store.database.dialect != "postgresql":
+        pytest.skip("SQLite keeps no plan of its own")
+    statements.clear()
+    assert claim(store, labeler()) is None
+    (sql,) = [sql for sql in statements if sql.startswith("SELECT number FROM item WHERE kind")]
+    for value in ("'demonstration'", "'real'", "-1", "0.0", "'L'", "'L'", "'L'"):
+        sql = sql.replace("?", value, 1)
+    plan = "\n".join(next(iter(row.values())) for row in store.database.read(lambda t: t.rows(f"EXPLAIN {sql}")))
+    assert "item_open" in plan and "Join" not in plan and "Nested Loop" not in plan and "Seq Scan" not in plan
+
+
 def test_a_lease_that_lapses_while_its_submission_waits_is_late(store, labeler, clock):
     store.add_items([NewItem(K, {"prompt": "p"})], "b", "owner")
     slow, quick = labeler("slow"), labeler("quick")

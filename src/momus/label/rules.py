@@ -84,8 +84,10 @@ class Lease:
 TAKEN = "(accepted + (SELECT count(*) FROM lease WHERE lease.item = item.number AND lease.state = 'held' AND \
 lease.expires > ? AND lease.person <> ? AND lease.supersedes IS NULL))"
 MAY_JUDGE = "NOT EXISTS (SELECT 1 FROM lease WHERE lease.item = item.number AND lease.person = ? AND \
-lease.state IN ('done', 'declined')) AND NOT EXISTS (SELECT 1 FROM author WHERE author.item = item.number AND \
-author.person = ?)"
+lease.state IN ('done', 'declined') LIMIT 1 OFFSET 0) AND NOT EXISTS (SELECT 1 FROM author WHERE \
+author.item = item.number AND author.person = ? LIMIT 1 OFFSET 0)"
+"""OFFSET has PostgreSQL look up each item by the index. It would else join the whole tables, in a way that it chooses
+once, while they are small, and keeps when they have grown."""
 
 
 def standing(transaction: Transaction, item: int) -> list[Row]:

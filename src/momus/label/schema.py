@@ -74,8 +74,7 @@ ALTER TABLE item ADD COLUMN warning TEXT NOT NULL DEFAULT ''
 """
 
 _V4 = """
-CREATE INDEX review_submission ON review (submission);
-CREATE INDEX lease_in_hand ON lease (person) WHERE state = 'held'
+CREATE INDEX review_submission ON review (submission)
 """
 
 _STEPS = (_V1, _V2, _V3, _V4)
