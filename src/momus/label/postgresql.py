@@ -13,7 +13,7 @@ from momus.errors import UserError
 from momus.label.database import Clock, Result, Transaction, Work
 
 ATTEMPTS = 8
-CONNECTIONS = 8
+CONNECTIONS = 4
 """At most so many for each process: a server that is as busy as it can be gains nothing from more, and each plans the
 statements that it prepares anew."""
 _AGAIN = (errors.SerializationFailure, errors.DeadlockDetected)

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,17 +56,17 @@ class Site:
     origins: tuple[str, ...]
     proxied: bool = False
 
-    @property
+    @cached_property
     def secure(self) -> bool:
         """Whether it is reached by HTTPS."""
         return all(origin.startswith("https://") for origin in self.origins)
 
-    @property
+    @cached_property
     def cookie(self) -> str:
         """The name of the session's cookie; browsers accept `__Host-` by HTTPS only."""
         return "__Host-momus" if self.secure else "momus"
 
-    @property
+    @cached_property
     def hosts(self) -> frozenset[str]:
         """The values of `Host` that are this server's own."""
         return frozenset(urlsplit(origin).netloc for origin in self.origins)
