@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from momus.cli import main
 from momus.data import sources
 from momus.data.answers import python_answer, tasks_of
+from momus.data.arrow import saved_files
 from momus.data.convert import BadRowsError, convert, read, recognise
 from momus.data.formats import FORMATS
 from momus.data.sources import Problem, Row, open_source
@@ -396,3 +397,15 @@ def test_chat_logs_become_tasks(tmp_path):
 def test_a_demonstration_of_plain_text_becomes_a_task():
     demonstration = Demonstration(prompt="Double it.", answer=f"```python\n{CODE}```", origin=Origin(place="f:1"))
     assert [task.question for task in tasks_of(demonstration)] == ["Double it."]
+
+
+@pytest.mark.parametrize(("file", "text"), [
+    ("state.json", {"_data_files": [{"filename": "9" * 4000 + ".arrow"}]}),
+    ("state.json", {"_data_files": [{"filename": "gone.arrow"}]}),
+    ("dataset_dict.json", {"splits": ["9" * 4000]}), ("dataset_dict.json", {"splits": ["gone"]}),
+])  # fmt: skip
+def test_a_saved_data_set_that_names_what_is_not_there_is_one_short_line(tmp_path, file, text):
+    (tmp_path / file).write_text(json.dumps(text))
+    with pytest.raises(UserError) as refused:
+        saved_files(tmp_path)
+    assert "save the data set again" in str(refused.value) and len(str(refused.value)) < 500

@@ -109,5 +109,5 @@ def test_models_without_a_list_end_where_their_configuration_says(tmp_path: Path
 
 def test_end_tokens_are_of_the_vocabulary() -> None:
     model, tokenizer, _ = of_kind(None, None)
-    model.generation_config.eos_token_id = [50256, 2, -1]
+    model.generation_config.eos_token_id = [50256, 2, -1, {"a": 1}, [2], "2", None, 1.5]
     assert end_tokens(tokenizer, model.generation_config) == {2}

@@ -45,11 +45,11 @@ def saved_files(path: Path) -> list[Path]:
             return [file for split in splits for file in saved_files(path / split)]
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         files = [path / entry["filename"] for entry in state["_data_files"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged: save the data set again") from error
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"{file}: named by state.json, but not there: save the data set again")
+        missing = [file.name for file in files if not file.is_file()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{str(path)[:300]}: damaged: save the data set again") from error
+    if missing:
+        raise UserError(f"{path}: state.json names {missing[0]!r}, which is not there: save the data set again")
     return files
 
 

@@ -23,7 +23,7 @@ def end_tokens(tokenizer: Any, generation_config: Any = None) -> frozenset[int]:
         generation_config: The model's, of transformers, where it has one.
     """
     listed = getattr(generation_config, "eos_token_id", None)
-    named = {tokenizer.eos_token_id, _end_of_turn(tokenizer), *(listed if isinstance(listed, list) else [listed])}
+    named = [tokenizer.eos_token_id, _end_of_turn(tokenizer), *(listed if isinstance(listed, list) else [listed])]
     return frozenset(int(token) for token in named if isinstance(token, int) and 0 <= token < len(tokenizer))
 
 

@@ -328,3 +328,10 @@ def test_the_server_needs_no_torch():
         "import sys, momus.review.lsp.server; assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
+
+
+def test_a_project_that_sends_code_elsewhere_is_one_short_line(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(f'[tool.momus]\nurl = "http://{"a" * 5000}"\n')
+    with pytest.raises(UserError, match="is another machine") as refused:
+        read_settings(tmp_path)
+    assert len(str(refused.value)) < 500

@@ -81,7 +81,8 @@ def read_settings(folder: Path) -> configuration.Settings:
         return configuration.Settings()
     settings = configuration.parse_settings(read_text(path).encode(), str(path))
     if settings.url is not None and not _is_here(settings.url):
-        raise UserError(f"{path}: tool.momus.url: {settings.url} is another machine: name it in the editor (--url)")
+        shown = settings.url[:80]
+        raise UserError(f"{path}: tool.momus.url: {shown} is another machine: name it in the editor (--url)")
     return settings
 
 
