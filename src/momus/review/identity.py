@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 _DISMISSAL = re.compile(r"(?:#|//|/\*) ?momus: ?ignore\[[^\]\n]{1,200}\].*")
-_AT_END = re.compile(r"\s*(?:#|//|/\*) ?momus: ?ignore\[[^\]\n]{1,200}\][^\"'`]*$")
+_AT_END = re.compile(r"(?<!\s)\s*(?:#|//|/\*) ?momus: ?ignore\[[^\]\n]{1,200}\][^\"'`]*$")
 
 DIGITS = 16
 """Hexadecimal digits of a fingerprint."""
