@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -65,7 +64,7 @@ class Ask(_Judge):
             print(f"    A {choice.probability:.1%} against B; both together {choice.mass:.1%} of all probability")
         what = {1: statements[0], -1: statements[1]}.get(int(verdict.value), "undecided: the orders contradict")
         print(f"value {verdict.value:+.0f}: {'it abstains: hardly any probability' if verdict.abstained else what}")
-        print(f"by log-odds in both orders, a liking for a label taken out: {math.tanh(verdict.log_odds / 2):+.2f}")
+        print(f"by log-odds in both orders, a liking for a label taken out: {verdict.by_log_odds:+.2f}")
         return 0
 
 

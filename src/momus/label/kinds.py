@@ -377,8 +377,8 @@ def check(kind: str, payload: Any, arrangement: Mapping[str, Any], content: Any)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "content"
-        said = "this is empty" if first["type"] == "string_pattern_mismatch" else first["msg"]
-        raise UserError(f"{place}: {said.removeprefix('Value error, ')}") from error
+        message = "this is empty" if first["type"] == "string_pattern_mismatch" else first["msg"]
+        raise UserError(f"{place}: {message.removeprefix('Value error, ')}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
     return dict(judgement.model_dump(mode="json"))

@@ -306,8 +306,14 @@ def last_verdict(transaction: Transaction, submission: str) -> str | None:
 
 def check_active(transaction: Transaction, person: str) -> None:
     """Raise RefusedError 403 unless the account may work."""
-    if transaction.value("SELECT state FROM person WHERE id = ?", person) != "active":
+    check_state(transaction.row("SELECT state FROM person WHERE id = ?", person))
+
+
+def check_state(person: Row | None) -> Row:
+    """Return an account's row; RefusedError 403 unless it is there and may work."""
+    if person is None or person["state"] != "active":
         raise RefusedError(403, "this account is paused")
+    return person
 
 
 def is_paused(transaction: Transaction) -> bool:

@@ -41,6 +41,7 @@ from momus.label.rules import (
     add_item,
     apply_verdict,
     check_active,
+    check_state,
     find_lease,
     find_room,
     has_room,
@@ -112,8 +113,7 @@ class Store:
                 f"{_OPEN.format('training')} AS training, {_OPEN.format('gold')} AS gold FROM person WHERE id = ?",
                 kind, kind, kind, person,
             )  # fmt: skip
-            if known is None or known["state"] != "active":
-                raise RefusedError(403, "this account is paused")
+            known = check_state(known)
             if known["held"]:
                 return self.resume(transaction, known["held"], person)
             if known["paused"] is not None:
@@ -210,8 +210,7 @@ class Store:
                     raise RefusedError(422, "this request was made before, with another content")
                 answer: dict[str, Any] = json.loads(known["answer"])
                 return answer
-            if known is None or known["state"] != "active":
-                raise RefusedError(403, "this account is paused")
+            check_state(known)
             if lease.state == "done":
                 raise RefusedError(409, "this task was submitted already")
             if lease.state == "declined":

@@ -64,15 +64,14 @@ def _words(language: str) -> dict[str, str | list[str]]:
 
 @lru_cache
 def _errors(language: str) -> dict[str, str]:
-    """Return an error's sentence in a language by the English one; `{}` is what varies in it."""
+    """Return an error's sentence in a language by the English one, the longest first; `{}` is what varies in it."""
     file = files("momus.label") / "texts" / f"errors.{language}.json"
     sentences: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return sentences
+    return dict(sorted(sentences.items(), key=lambda pair: -len(pair[0])))
 
 
 def _translate(sentence: str, language: str) -> str | None:
-    longest_first = sorted(_errors(language).items(), key=lambda pair: -len(pair[0]))
-    filled = ((translated, _fill(english, sentence)) for english, translated in longest_first)
+    filled = ((translated, _fill(english, sentence)) for english, translated in _errors(language).items())
     return next((translated.format(*found) for translated, found in filled if found is not None), None)
 
 

@@ -11,6 +11,7 @@ from momus.critique import Comment, Critique
 from momus.errors import UserError
 
 Tokens = tuple[int, ...]
+"""That of `lm/tree.py`, which imports NumPy: kept reviews are read without it, and pydantic needs the name."""
 
 
 class RewardFunction(Protocol):

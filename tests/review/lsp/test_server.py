@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -121,21 +122,27 @@ def test_a_saved_file_gets_diagnostics_and_actions(tmp_path):
         asyncio.run(run(server.url))
 
 
-def test_a_newer_save_ends_the_review_of_the_older_one(tmp_path):
-    functions = "\n\n".join(f"def f{i}(values):\n    return {i} / sum(values)\n" for i in range(40))
-    asked = []
+MANY = "\n\n".join(f"def f{i}(values):\n    return {i} / sum(values)\n" for i in range(40))
 
-    def slowly(question, count):
-        import time
 
+def _slowly(asked):
+    """Return a model that takes its time for each of many functions, and keeps what it was asked."""
+
+    def say(question, count):
         asked.append(question)
         time.sleep(0.1)
         return _say(question, count)
 
+    return say
+
+
+def test_a_newer_save_ends_the_review_of_the_older_one(tmp_path):
+    asked = []
+
     async def run(url):
-        path = _path(tmp_path, functions)
+        path = _path(tmp_path, MANY)
         async with _client(tmp_path, "--url", url, "--model", "m") as client:
-            client.open(path, functions)
+            client.open(path, MANY)
             client.save(path)
             while not asked:
                 await asyncio.sleep(0.02)
@@ -145,7 +152,7 @@ def test_a_newer_save_ends_the_review_of_the_older_one(tmp_path):
             assert published.version == 2 and len(published.diagnostics) == 1
             assert client.published.empty() and len(asked) < 30
 
-    with chat_server(slowly, "def ") as server:
+    with chat_server(_slowly(asked), "def ") as server:
         asyncio.run(run(server.url))
 
 
@@ -207,21 +214,13 @@ def test_what_was_saved_is_reviewed_whatever_the_disk_holds_by_then(tmp_path, on
 
 
 def test_a_review_is_shown_and_can_be_cancelled(tmp_path):
-    functions = "\n\n".join(f"def f{i}(values):\n    return {i} / sum(values)\n" for i in range(40))
     asked = []
 
-    def slowly(question, count):
-        import time
-
-        asked.append(question)
-        time.sleep(0.1)
-        return _say(question, count)
-
     async def run(url):
-        path = _path(tmp_path, functions)
+        path = _path(tmp_path, MANY)
         capabilities = types.ClientCapabilities(window=types.WindowClientCapabilities(work_done_progress=True))
         async with _client(tmp_path, "--url", url, "--model", "m", capabilities=capabilities) as client:
-            client.open(path, functions)
+            client.open(path, MANY)
             client.save(path)
             begun = await asyncio.wait_for(client.progress.get(), 60)
             assert begun.value["title"] == "Momus reviews code.py" and begun.value["cancellable"]
@@ -237,7 +236,7 @@ def test_a_review_is_shown_and_can_be_cancelled(tmp_path):
             kinds = [(await asyncio.wait_for(client.progress.get(), 60)).value["kind"] for _ in range(2)]
             assert kinds == ["begin", "end"]
 
-    with chat_server(slowly, "def ") as server:
+    with chat_server(_slowly(asked), "def ") as server:
         asyncio.run(run(server.url))
 
 

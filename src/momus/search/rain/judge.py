@@ -109,6 +109,11 @@ class JudgeVerdict:
         return (_log_odds(self.first.probability) - _log_odds(self.second.probability)) / 2
 
     @property
+    def by_log_odds(self) -> float:
+        """The value by log-odds, from -1 to 1: twice the probability that belongs to them, less one."""
+        return math.tanh(self.log_odds / 2)
+
+    @property
     def disagreed(self) -> bool:
         """Whether the orders contradict each other: the model prefers a label, whatever it stands for."""
         return not self.abstained and _agreement(self.first, self.second) == 0
@@ -119,7 +124,7 @@ class JudgeVerdict:
         if not (first.mass >= min_mass and second.mass >= min_mass):  # nan is too little, too
             return cls(0.0, first, second, abstained=True)
         verdict = cls(_agreement(first, second), first, second, abstained=False)
-        return replace(verdict, value=math.tanh(verdict.log_odds / 2)) if by == "log-odds" else verdict
+        return replace(verdict, value=verdict.by_log_odds) if by == "log-odds" else verdict
 
 
 def _agreement(first: Choice, second: Choice) -> float:

@@ -199,10 +199,25 @@ def is_tested(node: cst.CSTNode, tree: Tree) -> bool:
     while isinstance(above, cst.BooleanOperation):
         node, above = above, tree.parent(above)
     if isinstance(above, cst.Return) and isinstance(function := tree.scope(above), cst.FunctionDef):
-        return function.name.value == "predicate"
+        return _is_predicate(function, tree)
+    return _is_test(node, above)
+
+
+def _is_test(node: cst.CSTNode, above: cst.CSTNode) -> bool:
     tests = cst.If | cst.While | cst.IfExp | cst.Assert | cst.CompIf
     return (isinstance(above, tests) and above.test is node) or (
         isinstance(above, cst.UnaryOperation) and isinstance(above.operator, cst.Not)
+    )
+
+
+def _is_predicate(function: cst.FunctionDef, tree: Tree) -> bool:
+    """Whether a function within another is called for the truth of what it returns, and only so."""
+    name = function.name.value
+    calls = [each for each in tree.nodes if isinstance(each, cst.Call) and tree.code(each.func) == name]
+    return (
+        isinstance(tree.scope(function), cst.FunctionDef)
+        and bool(calls)
+        and all(_is_test(call, tree.parent(call)) for call in calls)
     )
 
 
