@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -18,6 +19,7 @@ from momus.label.audit import seal
 from momus.label.people import People
 from momus.label.rules import NewItem
 from momus.label.schema import migrate, open_database
+from momus.label.sqlite import SQLite
 from momus.label.store import Store
 from momus.label.verify import verify
 
@@ -167,4 +169,27 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):
     database.write(lambda t: t.rows("PRAGMA max_page_count = 1000000"))
     assert verify(database)[0] == []
     assert database.read(lambda t: t.value("PRAGMA integrity_check")) == "ok"
+    database.close()
+
+
+def test_closing_while_others_write_leaves_nobody_waiting(tmp_path):
+    """What is asked for after `close` is another writer's: it takes no order to stop that was meant for the first."""
+    database = SQLite(tmp_path / "m.db")
+    database.write(lambda t: t.run("CREATE TABLE kept (number INTEGER)"))
+
+    def write_some():
+        for number in range(100):
+            database.write(lambda t, number=number: t.run("INSERT INTO kept VALUES (?)", number))
+
+    def close_some():
+        for _ in range(100):
+            database.close()
+
+    works = [threading.Thread(target=work, daemon=True) for work in (*[write_some] * 3, close_some)]
+    for work in works:
+        work.start()
+    for work in works:
+        work.join(60)
+        assert not work.is_alive()
+    assert database.read(lambda t: t.value("SELECT count(*) FROM kept")) == 300
     database.close()

@@ -109,6 +109,7 @@ def test_dropout_is_drawn_by_key_and_group() -> None:
     [
         ("well", ""),
         ("one", "process 1 of 2: bad luck"),
+        ("host", "process 0 of 2: bad luck"),
         ("all", "process (0|1) of 2: bad data"),
         ("stuck", r"process 0 of 2 waited in vain for another, .* \(it waits 0.05 minutes at most, MOMUS_TIMEOUT\)"),
     ],

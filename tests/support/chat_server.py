@@ -7,8 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from support.http_server import LocalHTTPServer
 
 Say = Callable[[str, int], "str | Reply"]
 """What is answered to a question, given how often something was asked before."""
@@ -77,7 +79,7 @@ def chat_server(say: Say, about: str) -> Iterator[ChatServer]:
         def log_message(self, *_: object) -> None:
             pass
 
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running = LocalHTTPServer(("127.0.0.1", 0), Handler)
     server = ChatServer(f"http://127.0.0.1:{running.server_port}/v1", say, about)
     threading.Thread(target=running.serve_forever, daemon=True).start()
     try:

@@ -12,9 +12,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from support.http_server import LocalHTTPServer
 
 REPOSITORY = "acme/tools"
 BOT = "github-actions[bot]"
@@ -128,7 +130,7 @@ def github_server(github: GitHub) -> Iterator[GitHub]:
         def do_PATCH(self) -> None:
             self._run("PATCH")
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = LocalHTTPServer(("127.0.0.1", 0), Handler)
     github.url = f"http://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -152,7 +152,7 @@ def start(folder: Path, jobs: list[str], shards: bool = False) -> list[tuple[For
 
 @fail_together()
 def meet(how: str) -> None:
-    """Exchange everything that processes exchange; then all end well, or badly in one of three ways."""
+    """Exchange everything that processes exchange; then all end well, or badly in one of four ways."""
     me, several = rank(), world_size()
     assert all_reduce(torch.tensor([me, 1.0])).tolist() == [several * (several - 1) / 2, several]
     assert sum_metrics({"a": 0.5, "b": me}) == {"a": 0.5 * several, "b": several * (several - 1) / 2}
@@ -172,6 +172,8 @@ def meet(how: str) -> None:
     assert len(warned) == (me == 0)
     if how == "all":
         raise UserError("bad data")
+    if how == "host" and me == 0:
+        raise UserError("bad luck")
     if me == 1:
         if how == "one":
             raise UserError("bad luck")

@@ -33,6 +33,7 @@ _DAMAGE = re.compile(
 _DISK = {sqlite3.SQLITE_IOERR: errno.EIO, sqlite3.SQLITE_FULL: errno.ENOSPC}
 """Errors of the disk, by SQLite's primary code."""
 _Waiting = tuple[Work[Any], Future[Any]]
+_Works = queue.SimpleQueue[_Waiting | None]
 
 
 class SQLite:
@@ -47,7 +48,7 @@ class SQLite:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
-        self._works: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._works: _Works = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         self._connect().close()
 
@@ -83,15 +84,16 @@ class SQLite:
             UserError: The file is damaged or cannot be opened.
             OSError: The disk is full or fails; nothing of the work is kept.
         """
+        future: Future[Result] = Future()
         with self._lock:
             if self._writer is None:
                 connection = self._connect()  # here, so that whoever waits learns that it failed
+                self._works = queue.SimpleQueue()
                 self._writer = threading.Thread(
-                    target=self._write_all, args=(connection,), name="label-writer", daemon=True
+                    target=self._write_all, args=(connection, self._works), name="label-writer", daemon=True
                 )
                 self._writer.start()
-        future: Future[Result] = Future()
-        self._works.put((work, future))
+            self._works.put((work, future))  # with the lock: what comes after `close` is for another writer
         try:
             return future.result()
         except sqlite3.DatabaseError as error:
@@ -135,8 +137,8 @@ class SQLite:
         """Stop the writer and close what was opened."""
         with self._lock:
             writer, self._writer = self._writer, None
-        if writer is not None:
             self._works.put(None)
+        if writer is not None:
             writer.join()
         for connection in self._connections:
             with suppress(sqlite3.ProgrammingError):
@@ -157,13 +159,13 @@ class SQLite:
             raise UserError(f"--database {self.path}: {error}") from error
         return connection
 
-    def _write_all(self, connection: sqlite3.Connection) -> None:
-        while (first := self._works.get()) is not None:
-            if self._write_group(connection, first):
+    def _write_all(self, connection: sqlite3.Connection, works: _Works) -> None:
+        while (first := works.get()) is not None:
+            if self._write_group(connection, works, first):
                 break
         connection.close()
 
-    def _write_group(self, connection: sqlite3.Connection, first: _Waiting) -> bool:
+    def _write_group(self, connection: sqlite3.Connection, works: _Works, first: _Waiting) -> bool:
         """Run works that are waiting in one transaction, then answer them all; True when asked to stop."""
         taken: list[_Waiting] = [first]
         answers: list[tuple[Any, BaseException | None]] = []
@@ -171,8 +173,8 @@ class SQLite:
         try:
             connection.execute("BEGIN IMMEDIATE")
             answers.append(self._attempt(connection, first[0]))
-            while len(taken) < GROUP and not stopped and not self._works.empty():
-                waiting = self._works.get()
+            while len(taken) < GROUP and not stopped and not works.empty():
+                waiting = works.get()
                 if waiting is None:
                     stopped = True
                 else:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ T = TypeVar("T")
 BUCKET = 2**24  # numbers summed over processes at once: 64 MiB in float32
 _LOST = ("Connection closed", "Connection reset", "Timed out", "timeout", "Broken pipe", "gloo", "NCCL", "Socket")
 _FAILED = "momus/failed"
+_PATIENCE = 3.0  # seconds
 _asked_device: list[str] = []
 
 
@@ -308,7 +310,9 @@ def fail_together() -> Iterator[None]:
         if not dist.is_initialized():
             raise
         _failed.append(error)
-        if not _first_to_fail():
+        is_first = _first_to_fail()
+        _let_others_fail()
+        if not is_first:
             raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 2) from None
         here = f"process {rank()} of {world_size()}"
         if isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST):
@@ -331,6 +335,21 @@ def _first_to_fail() -> bool:
         return int(dist.distributed_c10d._get_default_store().add(_FAILED, 1)) == 1
     except RuntimeError:  # the store ended with its process
         return True
+
+
+def _let_others_fail() -> None:
+    """Wait, in the process that keeps count of failures, until the others have asked, so that one alone reports.
+
+    They fail at once where the connection to them ends; over NCCL it cannot be ended without them.
+    """
+    store = dist.distributed_c10d._get_default_store()
+    if rank() != 0:
+        return
+    if "nccl" not in dist.get_backend():
+        dist.destroy_process_group()
+    deadline = time.monotonic() + _PATIENCE
+    while store.add(_FAILED, 0) < world_size() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _one_line(error: Exception) -> str:

@@ -299,6 +299,7 @@ def background(bait: Bait) -> str:
         os.setsid()
         if not os.fork():
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            os.closerange(0, 3)  # as a daemon does, so that nobody waits for its output
             time.sleep(600)
         os._exit(0)
     os.wait()
