@@ -17,6 +17,7 @@ import pytest
 
 from momus.cli import main
 from momus.lm.tiny import TINY
+from support.chat_server import Reply, chat_server
 from support.hosted import HostedServer, Said, listening
 
 
@@ -114,6 +115,7 @@ def test_a_model_in_this_process_answers_the_same_again(monkeypatch, capsys) -> 
         ("a --prompts {empty} --out {out}", "empty.jsonl"),
         ("a --prompts {gone} --out {out}", "gone.jsonl"),
         ("a --prompts {empty} --out {folder}", "it is a directory"),
+        ("a --prompts {empty} --out {empty}/x", "nothing can be written in"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch, capsys) -> None:
@@ -154,6 +156,13 @@ def test_answers_to_a_file_are_compared_by_what_the_package_has(url, server, tmp
     assert len(rankings.read_text().splitlines()) == 3
     assert main([*words[:-2], "--temperature", "0"]) == 2  # begun with another
     assert "temperature" in capsys.readouterr().err
+
+
+def test_a_model_that_answers_nothing_is_no_success(tmp_path, capsys) -> None:
+    prompts, out = prompts_file(tmp_path), tmp_path / "answers.jsonl"
+    with chat_server(lambda question, count: Reply(None, refusal="No."), "") as server:
+        assert main(["chat", "m", "--url", server.url, "--prompts", str(prompts), "--out", str(out)]) == 2
+    assert "answered none of 3 prompts; the first: the model declines: No." in capsys.readouterr().err
 
 
 MOMUS = [sys.executable, "-m", "momus", "chat"]

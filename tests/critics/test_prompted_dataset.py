@@ -124,3 +124,9 @@ def test_a_folder_with_a_chat_template_is_prompted_unless_it_is_marked_or_the_fl
     assert not is_prompted(None) and is_prompted("m", "http://x/v1")
     with pytest.raises(UserError, match="--kind prompted"):
         is_prompted(None, kind="prompted")
+
+
+def test_a_model_that_answers_nothing_is_no_success(tasks, tmp_path, capsys):
+    with chat_server(lambda question, count: Reply(None, refusal="No."), "") as server:
+        assert main(["critique", str(tasks), "--url", server.url, "--out", str(tmp_path / "out")]) == 2
+    assert f"no task has a critique; the first of {COUNT}, 't0': the model declines: No." in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """A copy is put in place whole or not at all, and the workbench goes on from it, on SQLite and on PostgreSQL."""
 
 import os
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -168,3 +169,21 @@ def test_the_command(copy, tmp_path, capsys):
     assert main(["label", "verify", "--database", new]) == 0 and capsys.readouterr().out == told
     assert main(["label", "restore", str(copy), "--database", new]) == 2
     assert main(["label", "restore", str(copy), "--database", "postgresql://x"]) == 2
+
+
+def test_a_copy_that_cannot_be_made_is_one_line(copy, tmp_path, capsys):
+    def refused(target):
+        assert main(["label", "backup", str(target), "--database", str(copy)]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        return err
+
+    assert f"there is no directory {tmp_path / 'none'}" in refused(tmp_path / "none" / "x.db")
+    assert "is there already" in refused(copy)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        assert "disk" in refused(tmp_path / "x.db")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.glob("x.db*"))

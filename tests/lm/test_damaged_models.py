@@ -26,8 +26,10 @@ from momus.errors import UserError
 from momus.files.model_folder import check_model_folder, count_weights
 from momus.lm.chat import ChatFormat
 from momus.lm.end_tokens import read_end_tokens
+from momus.lm.forward import score_trees
 from momus.lm.local.load import load_local_engine
 from momus.lm.models import RewardModel, load_causal_lm, load_tokenizer, save_causal_lm
+from momus.lm.tree import TokenTree
 from support.tiny import tiny_model, tiny_tokenizer
 
 MOST_MEMORY = 2 << 30
@@ -414,3 +416,21 @@ def test_every_command_that_loads_a_model_says_what_is_wrong_with_it(
 def test_a_safetensors_file_of_no_tensors_is_whole(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
     assert count_weights(tmp_path / "a.safetensors") == 0
+
+
+@pytest.mark.parametrize("layers", [0, -1])
+@pytest.mark.parametrize("kind", ["model", "reward"])
+def test_a_model_without_layers_is_none(whole: dict[str, Path], tmp_path: Path, kind: str, layers: int) -> None:
+    folder = shutil.copytree(whole[kind], tmp_path / "x")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "num_hidden_layers": layers}))
+    assert f"its config.json asks for {layers} layers" in loads_or_is_refused(LOADERS[kind], folder)
+
+
+def test_scores_that_are_not_numbers_are_told(whole: dict[str, Path]) -> None:
+    model = RewardModel.load(whole["reward"])
+    with torch.no_grad():
+        next(model.backbone.parameters())[5] = float("nan")
+    with pytest.raises(UserError, match=r"^the reward model's scores are not numbers"):
+        score_trees(model, [TokenTree.from_branches([1, 2], [[3], [5]])])
+    assert score_trees(model, [TokenTree.from_branches([1, 2], [[3], [4]])])

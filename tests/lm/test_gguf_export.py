@@ -12,6 +12,7 @@ from tokenizers import Regex, pre_tokenizers
 
 from momus.cli import main
 from momus.errors import UserError
+from momus.lm import gguf_export
 from momus.lm.codec import read_tokenizer
 from momus.lm.gguf_export import write_gguf
 from momus.lm.models import load_causal_lm, save_causal_lm
@@ -90,3 +91,13 @@ def test_what_is_not_written_is_one_line(folder: Path, tmp_path: Path, capsys: p
     ):
         assert main(["export", *words]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_what_cannot_be_loaded_again_is_not_left(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gguf_export, "_add_tensor", lambda *given: None)
+    (tmp_path / "x.gguf").write_text("as it was")
+    assert main(["export", str(folder / "qwen"), str(tmp_path / "x.gguf")]) == 2
+    assert "x.gguf: not written, for what was made cannot be loaded again: " in capsys.readouterr().err
+    assert [(file.name, file.read_text()) for file in tmp_path.glob("x*")] == [("x.gguf", "as it was")]

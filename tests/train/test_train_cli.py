@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -412,6 +413,20 @@ def test_a_tokenizer_may_pad_with_its_end_and_another_token_that_is_named_reache
             saved = AutoModelForCausalLM.from_pretrained(out / "model")
             assert AutoTokenizer.from_pretrained(out / "model").pad_token_id == expected
             assert saved.config.pad_token_id == saved.generation_config.pad_token_id == expected
+
+
+@pytest.mark.parametrize("adapted", [[], ["--lora"]], ids=["whole", "adapter"])
+@pytest.mark.parametrize("settings", [{"temperature": 0.9, "do_sample": False}, {"temperature": -3}])
+def test_settings_of_generation_that_cannot_be_written_do_not_lose_the_training(
+    here: Path, tmp_path: Path, capsys, settings, adapted
+) -> None:
+    shutil.copytree(here / "base", tmp_path / "base")
+    (tmp_path / "base" / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [2, 5]}))
+    options = ["--data", here / "demos.jsonl", "--epochs", "1", *adapted]
+    assert train("sft", here, tmp_path / "out", *options, model=tmp_path / "base") == 0
+    assert "generation_config.json only the tokens are kept, for the rest cannot be written" in capsys.readouterr().err
+    saved = json.loads((tmp_path / "out" / "model" / "generation_config.json").read_text())
+    assert saved["eos_token_id"] == [2, 5] and "temperature" not in saved
 
 
 def test_every_turn_is_refused_where_it_changes_nothing(here: Path, tmp_path: Path, capsys) -> None:

@@ -246,12 +246,19 @@ def _print_bad_lines(error: BadLinesError, tasks: Path) -> int:
 
 
 def _print_outcome(path: Path) -> None:
-    """Print where the critiques are, and how many tasks have none and why."""
+    """Print where the critiques are, and how many tasks have none and why.
+
+    Raises:
+        UserError: None has one.
+    """
     from momus.critics.run import TaskCritiques
     from momus.records import read_jsonl
 
-    skipped = [task for task in read_jsonl(path, TaskCritiques) if task.skipped]
+    tasks = list(read_jsonl(path, TaskCritiques))
+    skipped = [task for task in tasks if task.skipped]
     if skipped:
         first = skipped[0]
+        if len(skipped) == len(tasks):
+            raise UserError(f"no task has a critique; the first of {len(tasks)}, {first.id!r}: {first.skipped}")
         print(f"{len(skipped)} tasks have no critique; the first, {first.id!r}: {first.skipped}", file=sys.stderr)
     print(f"The critiques are {path}", file=sys.stderr)

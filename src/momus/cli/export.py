@@ -28,6 +28,8 @@ def command(
 ) -> int:
     """Write a model as a GGUF file, for llama.cpp, Ollama and LM Studio; it is loaded again, and both are scored.
 
+    What cannot be loaded again, or reads texts otherwise, is not written.
+
     Args:
         model: The model: a folder, such as OUT/model of a training run, a name on the hub, or a GGUF file.
         out: The GGUF file to write.
@@ -47,11 +49,17 @@ def command(
     except UnicodeDecodeError as error:
         raise UserError(f"--text {text}: not UTF-8 text") from error
     before = _score(model, scored, local)
-    write_gguf(model, out, weights)
-    after = _score(str(out), scored, local)
-    if before.keys() != after.keys():
-        say("The file's tokenizer cuts the text otherwise than the model's: do not use the file")
-        return UserError.exit_code
+    after: dict[tuple[int, int], float] = {}
+
+    def check(made: Path) -> None:
+        try:
+            after.update(_score(str(made), scored, local))
+        except UserError as error:
+            raise UserError(f"{out}: not written, for what was made cannot be loaded again: {error}") from error
+        if before.keys() != after.keys():
+            raise UserError(f"{out}: not written, for its tokenizer would cut texts otherwise than the model's")
+
+    write_gguf(model, out, weights, check)
     largest = max((abs(after[place] - value) for place, value in before.items()), default=0.0)
     mean, again = (sum(values.values()) / max(1, len(values)) for values in (before, after))
     size = out.stat().st_size / 2**20

@@ -7,13 +7,14 @@ it supersedes. `item.accepted` and `item.state` follow from the rows; they are k
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
 from momus.errors import UserError
 from momus.label.database import Clock, Database, Transaction
-from momus.label.sqlite import SQLite
+from momus.label.sqlite import SQLite, disk_error
 
 _V1 = """
 CREATE TABLE person (
@@ -125,25 +126,30 @@ def back_up(database: SQLite, target: Path) -> None:
     """Copy an SQLite database, consistent at one instant even while others write.
 
     Raises:
-        UserError: The target is there already.
+        UserError: The target is there already or cannot be one, or the database is damaged.
+        OSError: The disk is full or fails.
     """
     database.read(lambda transaction: transaction.rows("SELECT 1 AS one"))
-    copy_database(database.path, target)
+    try:
+        copy_database(database.path, target)
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"--database {database.path}: cannot be copied to {target}: {error}") from error
 
 
 def copy_database(source: Path, target: Path, check: Callable[[Path], None] | None = None) -> None:
     """Copy an SQLite file whole or not at all; `check` looks at the copy before it is put in place, and may refuse it.
 
     Raises:
-        UserError: The target is there already.
+        UserError: The target is there already, or cannot be one.
+        OSError: The disk is full or fails.
         sqlite3.DatabaseError: The source is none, or damaged.
     """
     if target.exists():
         raise UserError(f"{target}: is there already; name another file")
+    if not target.parent.is_dir():
+        raise UserError(f"{target}: there is no directory {target.parent}")
     partial = target.with_name(target.name + ".tmp")
     _remove(partial)
-    import sqlite3
-
     try:
         reading = sqlite3.connect(f"file:{quote(str(source.resolve()))}?mode=ro", uri=True)
         copy = sqlite3.connect(partial)
@@ -155,6 +161,10 @@ def copy_database(source: Path, target: Path, check: Callable[[Path], None] | No
         if check is not None:
             check(partial)
         shutil.move(partial, target)
+    except sqlite3.DatabaseError as error:
+        if failure := disk_error(error, target):
+            raise failure from error
+        raise
     finally:
         _remove(partial)
 

@@ -121,11 +121,10 @@ class SQLite:
 
     def _explained(self, error: sqlite3.DatabaseError) -> Exception:
         """Return in words what is wrong with the file or the disk; an error that says something else as it is."""
-        what = str(error)
-        if number := _DISK.get(getattr(error, "sqlite_errorcode", 0) & 0xFF):
-            return OSError(number, what, str(self.path))
+        if failure := disk_error(error, self.path):
+            return failure
         other = isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError)
-        if other or (type(error) is sqlite3.OperationalError and not _DAMAGE.search(what)):
+        if other or (type(error) is sqlite3.OperationalError and not _DAMAGE.search(str(error))):
             return error
         return self._damaged(error)
 
@@ -204,3 +203,9 @@ class SQLite:
             return None, error
         connection.execute("RELEASE work")
         return result, None
+
+
+def disk_error(error: sqlite3.DatabaseError, path: Path) -> OSError | None:
+    """Return the error of the disk that SQLite reports of a file, None where it reports another."""
+    number = _DISK.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    return OSError(number, str(error), str(path)) if number else None

@@ -237,11 +237,20 @@ def leaf_scores(model: RewardModel, trees: Sequence[TokenTree]) -> torch.Tensor:
 
 @torch.no_grad()
 def score_trees(model: RewardModel, trees: Sequence[TokenTree], token_budget: int = TOKEN_BUDGET) -> list[list[float]]:
-    """Score every branch of any number of trees, without gradients: result[tree][branch]."""
+    """Score every branch of any number of trees, without gradients: result[tree][branch].
+
+    Raises:
+        UserError: The scores are not numbers.
+    """
     model.eval()
     result: list[list[float]] = [[] for _ in trees]
     for group in pack([len(tree) for tree in trees], token_budget):
-        scores = iter(leaf_scores(model, [trees[i] for i in group]).tolist())
+        scored = leaf_scores(model, [trees[i] for i in group])
+        if not torch.isfinite(scored).all():
+            raise UserError(
+                "the reward model's scores are not numbers: its training diverged or its precision is too low"
+            )
+        scores = iter(scored.tolist())
         for index in group:
             result[index] = [next(scores) for _ in trees[index].branches]
     return result

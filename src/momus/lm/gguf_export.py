@@ -8,6 +8,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,13 +28,16 @@ _LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
 
 
-def write_gguf(model: str | Path, out: Path, weights: Weights = "f16") -> None:
+def write_gguf(
+    model: str | Path, out: Path, weights: Weights = "f16", check: Callable[[Path], None] = lambda made: None
+) -> None:
     """Write a model with its tokenizer and chat template as a GGUF file, whole or not at all.
 
     Args:
         model: Its folder, a name on the hub or a GGUF file; Llama, Qwen2 or Qwen3, with a byte-level tokenizer.
         out: The file.
         weights: What matrices are written in; q8_0 are blocks of 8 bits.
+        check: Called with the file before it is put in place; what it raises keeps it from there.
 
     Raises:
         UserError: It cannot be loaded, is an adapter, or its architecture or tokenizer is none that is written here.
@@ -63,6 +67,7 @@ def write_gguf(model: str | Path, out: Path, weights: Weights = "f16") -> None:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
+        check(made)
         with made.open("rb") as source, atomic_file(out) as target:
             while piece := source.read(1 << 24):
                 target.write(piece)

@@ -260,11 +260,14 @@ def _count_weights(folder: Path) -> int:
 
 
 def _check_room(config: Any, held: int, kind: Any) -> None:
-    """Refuse a configuration that asks for far more weights than its files hold, before any memory is taken.
+    """Refuse a configuration without layers, or of far more weights than its files hold, before any memory is taken.
 
     Raises:
-        UserError: It does.
+        UserError: It is one.
     """
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
+    if layers < 1:
+        raise UserError(f"{config.name_or_path}: its config.json asks for {layers} layers")
     with torch.device("meta"):
         model = kind.from_config(config, trust_remote_code=False)
     needed = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))

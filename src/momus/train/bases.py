@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
+from transformers import AutoConfig, GenerationConfig
 
-from momus.errors import UserError
+from momus.errors import Notice, UserError
 from momus.lm.chat import ChatFormat
 from momus.lm.codec import read_tokenizer
 from momus.lm.end_tokens import read_end_tokens
@@ -50,7 +51,23 @@ class Base:
             model.config.pad_token_id = model.generation_config.pad_token_id = pad
             if pad not in self.ends:
                 model.get_input_embeddings().padding_idx = pad
+        self._keep_what_can_be_saved(model)
         return model
+
+    def _keep_what_can_be_saved(self, model: Any) -> None:
+        """Leave out settings of generation that transformers would refuse to write when the training is done."""
+        settings = model.generation_config
+        try:
+            settings.validate(strict=True)
+        except ValueError as error:
+            named = {f"{kind}_token_id": getattr(settings, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+            model.generation_config = GenerationConfig(**named)
+            warnings.warn(
+                f"of {self.name}'s generation_config.json only the tokens are kept, for the rest cannot be written "
+                f"again: {' '.join(str(error).split())[:160]}",
+                Notice,
+                stacklevel=2,
+            )
 
 
 def open_base(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,9 +50,12 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def check_file(out: Path, option: str = "--out") -> None:
-    """Refuse a name that no file can have, before any work is done for it."""
+    """Refuse a file that cannot be written, before any work is done for it."""
     if out.is_dir():
         raise UserError(f"{option} {out}: it is a directory: name a file")
+    folder = next((parent for parent in out.absolute().parents if parent.exists()), out)
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"{option} {out}: nothing can be written in {folder}")
 
 
 def bad_rows(error: BadRowsError) -> int:

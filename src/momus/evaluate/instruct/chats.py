@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from momus.errors import UserError
 from momus.evaluate.instruct.systems import BATCH, Progress, System, answer_key, sample_key
 from momus.files import Ledger
 from momus.lm.chats.protocol import Answer, Chat, Question
@@ -58,10 +59,16 @@ def ask_chat(
 
 
 def describe_answers(system: System, ledger: Ledger, prompts: Sequence[Prompt]) -> list[str]:
-    """Return in words how many answers a system gave, and why some prompts have none, where some have none."""
+    """Return in words how many answers a system gave, and why some prompts have none, where some have none.
+
+    Raises:
+        UserError: No prompt has one.
+    """
     rows = [ledger[answer_key(system, prompt.prompt)] for prompt in prompts]
     cut = sum("answer" in row and not row["finished"] for row in rows)
     skipped = [row["skipped"] for row in rows if "skipped" in row]
+    if len(skipped) == len(rows):
+        raise UserError(f"{system.name} answered none of {len(rows)} prompts; the first: {skipped[0]}")
     lines = [f"{system.name}: {len(rows) - len(skipped)} answers, {cut} of them cut at {system.max_tokens} tokens"]
     if skipped:
         lines.append(f"{system.name}: {len(skipped)} prompts not answered; the first: {skipped[0]}")
