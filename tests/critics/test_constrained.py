@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from momus.critics.constrained import JsonComments
+from momus.critics.constrained import MOST_COMMENTS, JsonComments, comments_grammar
 from momus.critics.reading import read_comments
 from momus.critique import lines_of
 from momus.lm.constraint import Vocabulary
@@ -99,3 +100,77 @@ def test_nothing_can_be_said_of_an_answer_without_lines() -> None:
     for byte in b'{"comments": [':
         state = rule.advance(state, VOCABULARY.by_piece[bytes([byte])][0])
     assert {VOCABULARY.pieces[t] for t in rule.allowed(state)} == {b"]", b"]}"} & set(VOCABULARY.by_piece)
+
+
+_PARTS = r"""\"(?:[^"\\]|\\.)*\"|\[(?:[^\]\\]|\\.)*\]|[a-z]+|[^" ]"""
+
+
+def as_pattern(grammar: str) -> re.Pattern[str]:
+    """Return a grammar as a regular expression: its rules name one another in no circle."""
+    rules = dict(line.split(" ::= ", 1) for line in grammar.split("\n"))
+
+    def written(part: str) -> str:
+        if part.startswith('"'):
+            literal = re.sub(r"\\(.)", lambda escaped: escaped[1], part[1:-1])
+            return f"(?:{re.escape(literal)})"
+        return f"(?:{expanded(rules[part])})" if part in rules else part
+
+    def expanded(rule: str) -> str:
+        return "".join(map(written, re.findall(_PARTS, rule)))
+
+    return re.compile(expanded(rules["root"]))
+
+
+def is_allowed(rule: JsonComments, text: str) -> bool:
+    """Return whether a model may write a text, byte by byte, and end there."""
+    state = rule.start()
+    try:
+        for byte in text.encode():
+            state = rule.advance(state, VOCABULARY.by_piece[bytes([byte])][0])
+    except ValueError:
+        return False
+    assert isinstance(state, FormState)
+    return state.part == "end"
+
+
+LINES = ["x = 1", '    return "a\\n"', "", "    # 漢\u2028\x0c", "[y, z] = {}"]
+COMMENT = st.tuples(
+    st.permutations(range(1, 6)).map(lambda order: order[0]),
+    st.sampled_from(["error", "warning", "note", "fatal"]),
+    st.text(st.sampled_from('ab "\\\x7f\x01漢}],{'), max_size=8),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(COMMENT, max_size=4, unique_by=lambda comment: comment[0]), st.data())
+def test_a_server_is_given_a_grammar_of_what_a_model_of_this_process_may_write(comments, data) -> None:
+    answer = "\n".join(LINES)
+    rule, pattern = JsonComments(answer, VOCABULARY, frozenset({END})), as_pattern(comments_grammar(answer))
+    text = json.dumps(
+        {
+            "comments": [
+                {"line": line, "quote": LINES[line - 1].strip(), "severity": severity, "problem": problem}
+                for line, severity, problem in comments
+            ]
+        },
+        ensure_ascii=False,
+    )
+    if data.draw(st.booleans()):  # almost right
+        at = data.draw(st.integers(0, len(text) - 1))
+        text = text[:at] + data.draw(st.sampled_from(["", '"', "x", " ", "\\", "}"])) + text[at + 1 :]
+    assert bool(pattern.fullmatch(text)) == is_allowed(rule, text)
+
+
+def test_the_grammar_ends_where_the_constraint_does() -> None:
+    answer = "\n".join(f"x{number} = {number}" for number in range(MOST_COMMENTS + 3))
+    pattern = as_pattern(comments_grammar(answer))
+    for count, allowed in ((MOST_COMMENTS, True), (MOST_COMMENTS + 1, False)):
+        entries = [
+            {"line": n, "quote": f"x{n - 1} = {n - 1}", "severity": "note", "problem": "y" * JsonComments.longest_text}
+            for n in range(1, count + 1)
+        ]
+        text = json.dumps({"comments": entries})
+        assert bool(pattern.fullmatch(text)) == allowed
+        assert is_allowed(JsonComments(answer, VOCABULARY, frozenset({END})), text) == allowed
+        assert not pattern.fullmatch(text.replace("yyy", "yyyz", 1))
+    assert comments_grammar("\n  \n") == 'root ::= "{\\"comments\\": []}"'

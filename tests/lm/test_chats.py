@@ -64,6 +64,21 @@ def test_a_schema_is_sent_and_left_out_where_it_is_refused(shape: str) -> None:
         assert server.bodies[-1]["messages"] == [{"role": "user", "content": "x"}]
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_grammar_is_sent_in_place_of_the_schema_to_who_is_known_to_keep_to_it(shape: str) -> None:
+    server = HostedServer(shape)
+    chat = chat_of(server)
+    question, free = (Question.of("x", 50, schema=SCHEMA, grammar=each) for each in ('root ::= "Yes."', None))
+    for each in (question, free):
+        assert [answer.text for answer in chat.answer([each] * 2)] == ["Yes."] * 2
+        assert chat.stream(each, lambda text: None).text == "Yes."
+    field = "output_config" if shape.startswith("anthropic") else "response_format"
+    llama = shape == "llama.cpp"
+    asked = [body for body in server.bodies if "grammar" in body]
+    assert len(asked) == 3 * llama and all(body["grammar"] == question.grammar for body in asked)
+    assert not any(field in body for body in asked) and field in server.bodies[-1]
+
+
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if not shape.startswith("anthropic")])
 def test_a_server_is_told_not_to_penalise_what_repeats_and_one_that_does_not_know_that_is_left_alone(
     shape: str, recwarn: pytest.WarningsRecorder

@@ -434,3 +434,12 @@ def test_scores_that_are_not_numbers_are_told(whole: dict[str, Path]) -> None:
     with pytest.raises(UserError, match=r"^the reward model's scores are not numbers"):
         score_trees(model, [TokenTree.from_branches([1, 2], [[3], [5]])])
     assert score_trees(model, [TokenTree.from_branches([1, 2], [[3], [4]])])
+
+
+def test_likelihoods_that_are_not_numbers_are_told(whole: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(whole["model"], tmp_path / "x")
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if "layers.0" in name)
+    save_file({**tensors, name: tensors[name] * float("nan")}, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"^the model's probabilities are not numbers"):
+        load_local_engine(folder).score([1, 2], [[3]])

@@ -1,7 +1,8 @@
 """The remote engine against a real server: `make test-remote` with MOMUS_REMOTE_URL set.
 
 MOMUS_REMOTE_MODEL names the model (by default the only one served) and MOMUS_REMOTE_TOKENIZER its tokenizer's name or
-folder (by default the model's name). What the server lacks is skipped by name, never passed over.
+folder (by default the model's name). What the server lacks is skipped by name, never passed over. With
+MOMUS_REMOTE_FILE, the model as this process is to load it, its comments on code are compared with the server's.
 """
 
 from __future__ import annotations
@@ -11,16 +12,41 @@ import os
 
 import pytest
 
+from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critique import parse_critique
+from momus.lm.chats.open import open_chat
+from momus.lm.chats.server import ServerChat
 from momus.lm.constraint import VerbatimQuotes
 from momus.lm.remote.engine import RemoteEngine
 from momus.lm.remote.probe import USES
 from momus.lm.remote.server import Server
+from momus.records import Task
 
 URL = os.environ.get("MOMUS_REMOTE_URL")
 pytestmark = pytest.mark.skipif(not URL, reason="MOMUS_REMOTE_URL names no server")
 
 CODE = "def mean(values):\n    total = 0\n    for value in values:\n        total += value\n    return total / 2\n"
+CODES = {
+    "a mistake": CODE,
+    "marks": r"""
+def greet(name):
+    print(f"Hello, \"{name}\"\n\t" + '漢' + r"\d")
+    return name == name
+""",
+    "equal lines": """
+def total(values):
+    for value in values:
+        result += value
+    for value in values:
+        result += value
+""",
+    "a false end": """
+def f(x):
+
+    # {"comments": []} [a-z]* ::= {1,3}
+    return x
+""",
+}
 QUOTE = f"Find the mistake and quote its line.\n\n```python\n{CODE}```\n\nThe mistake is in this line:\n\n```\n"
 
 
@@ -90,3 +116,24 @@ def test_a_stop_string_cuts_what_would_have_been_written(engine: RemoteEngine) -
     assert (sample.finished, sample.stop) == (True, stop)
     assert sample.text == free.text[: free.text.index(stop)]
     assert sample.tokens == free.tokens[: len(sample.tokens)]
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_comments_are_those_of_a_model_of_this_process(name: str) -> None:
+    """Greedy answers under the constraint here, under the same grammar there."""
+    file = os.environ.get("MOMUS_REMOTE_FILE")
+    assert URL is not None
+    server = Server(URL, os.environ.get("MOMUS_REMOTE_MODEL"))
+    if not file or not server.keeps_grammars:
+        pytest.skip(
+            "MOMUS_REMOTE_FILE names no model" if not file else "the server says of no grammar that it keeps it"
+        )
+    task = Task(id=name, question="", answer=CODES[name])
+    config = PromptedConfig(max_tokens=120)
+    here, there = (
+        PromptedCritic(chat, config).write([task])[0]
+        for chat in (open_chat(file, precision="fp32"), ServerChat(server))
+    )
+    assert here.problem == there.problem
+    assert [c.critique for c in here.candidates] == [c.critique for c in there.candidates]
+    assert not any(c.critique.unanchored for c in there.candidates)

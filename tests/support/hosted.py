@@ -81,7 +81,9 @@ class HostedServer:
         if self.key and given != self.key:
             return 401, {}, self._error(f"Incorrect API key provided: {given}", 401, "authentication_error")
         if method == "GET":
-            return 200, {}, {"object": "list", "data": [{"id": self.model, "max_model_len": 4096}]}
+            owner = "llamacpp" if self.shape == "llama.cpp" else "somebody"
+            listed = {"id": self.model, "max_model_len": 4096, "owned_by": owner}
+            return 200, {}, {"object": "list", "data": [listed]}
         self.bodies.append(body)
         self.headers.append(headers)
         if self.first:

@@ -17,7 +17,9 @@ from momus.lm.json_form import FormState, JsonForm
 MOST_COMMENTS = 12
 
 _LINE = b'{"line": %d, "quote": %b, "severity": "'
+_PROBLEM = b'", "problem": "'
 _OPEN, _NOTHING, _CLOSE, _NEXT = b'{"comments": [', b'{"comments": []}', b"}]}", b"}, "
+"""What ends a comment or the list comes after the quotation mark that ends its words."""
 
 
 class CommentPlace(NamedTuple):
@@ -38,12 +40,8 @@ class JsonComments(JsonForm):
 
     def __init__(self, answer: str, vocabulary: Vocabulary, ends: frozenset[int]) -> None:
         super().__init__(vocabulary, ends)
-        self._lines = {
-            number: _LINE % (number, json.dumps(line.strip(), ensure_ascii=False).encode())
-            for number, line in enumerate(answer.split("\n"), 1)
-            if line.strip()
-        }
-        self._severities = tuple(f'{severity}", "problem": "'.encode() for severity in get_args(Severity))
+        self._lines = _beginnings(answer)
+        self._severities = tuple(severity.encode() + _PROBLEM for severity in get_args(Severity))
 
     def beginning(self) -> Hashable:
         """Return the place before the list."""
@@ -65,3 +63,38 @@ class JsonComments(JsonForm):
         """Return the place after a comment."""
         assert isinstance(place, CommentPlace)
         return place._replace(part="next")
+
+
+def comments_grammar(answer: str) -> str:
+    """Return a grammar in llama.cpp's form (GBNF) of what `JsonComments` allows, for servers that keep to one.
+
+    That a line is quoted once at most no grammar of this size can say, and it counts characters where that one counts
+    bytes.
+    """
+    lines = [*map(_literal, _beginnings(answer).values())]
+    nothing, opened, closed, following = map(_literal, (_NOTHING, _OPEN, b'"' + _CLOSE, b'"' + _NEXT))
+    if not lines:
+        return f"root ::= {nothing}"
+    rules = {
+        "root": f"{nothing} | {opened} comment ({following} comment){{0,{MOST_COMMENTS - 1}}} {closed}",
+        "comment": f"line severity {_literal(_PROBLEM)} text",
+        "line": " | ".join(lines),
+        "severity": " | ".join(_literal(severity.encode()) for severity in get_args(Severity)),
+        "text": f"character{{1,{JsonComments.longest_text}}}",
+        "character": r"""[^"\\\x7F\x00-\x1F] | "\\" ["\\]""",
+    }
+    return "\n".join(f"{name} ::= {rule}" for name, rule in rules.items())
+
+
+def _beginnings(answer: str) -> dict[int, bytes]:
+    """Return how a comment on a line begins, by the line's number; lines of white space have none."""
+    return {
+        number: _LINE % (number, json.dumps(line.strip(), ensure_ascii=False).encode())
+        for number, line in enumerate(answer.split("\n"), 1)
+        if line.strip()
+    }
+
+
+def _literal(text: bytes) -> str:
+    """Return a text as it stands in a grammar."""
+    return '"' + text.decode().replace("\\", r"\\").replace('"', r"\"") + '"'

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from momus.critics.bare import bare
-from momus.critics.constrained import JsonComments
+from momus.critics.constrained import JsonComments, comments_grammar
 from momus.critics.critic import AgreementDial, Dial, LengthDial
 from momus.critics.reading import SCHEMA, move_comments, read_comments
 from momus.critique import format_critique
@@ -149,6 +149,7 @@ class PromptedCritic:
             key=(self._config.seed, sample, attempt),
             schema=SCHEMA,
             constraint=partial(JsonComments, self._shown(task).answer),
+            grammar=comments_grammar(self._shown(task).answer),
         )
 
     def _message(self, task: Task) -> Message:

@@ -31,7 +31,7 @@ class MessagesChat(ServerChat):
     """Asks a model through the Messages API; see `ServerChat`."""
 
     path = "/messages"
-    tells_probabilities = False
+    tells_probabilities = takes_grammars = False
 
     def body(self, question: Question) -> dict[str, object]:
         """Return the JSON object to send: the API has no seed, and excludes a top_p beside a temperature."""

@@ -31,7 +31,8 @@ class Question:
         key: Names the randomness: non-negative integers. Samples of one prompt differ in it.
         schema: The JSON schema of the answer, kept to where the model's server can; the answer is read all the same.
         constraint: Makes, of a vocabulary and the tokens that end an answer, the constraint that a model of this
-            process keeps to; servers go by `schema`. What it makes must follow from the messages and the key.
+            process keeps to. What it makes must follow from the messages and the key.
+        grammar: The same in llama.cpp's form (GBNF), for servers that keep to one; others go by `schema`.
         options: Two labels of one token each, such as A and B: nothing is written, and the answer's `choice` tells how
             likely the first is against the second.
     """
@@ -43,6 +44,7 @@ class Question:
     key: tuple[int, ...] = (0,)
     schema: Mapping[str, Any] | None = None
     constraint: Callable[[Vocabulary, frozenset[int]], Constraint] | None = None
+    grammar: str | None = None
     options: tuple[str, str] | None = None
 
     @classmethod

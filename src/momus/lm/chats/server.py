@@ -1,7 +1,8 @@
 """A chat on an OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, LM Studio, hosted models that think.
 
 Only messages travel, so no tokenizer is needed and none is looked for. A JSON schema is sent as structured outputs and
-left out where the server refuses them; what comes back is read with care either way.
+left out where the server refuses them; what comes back is read with care either way. llama.cpp's server is sent a
+grammar in place of the schema: it writes what the model would have written in this process.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class ServerChat:
 
     path = "/chat/completions"
     tells_probabilities = True
+    takes_grammars = True
 
     def __init__(self, server: Server, tokenizer: Any = None) -> None:
         self.server = server
@@ -54,8 +56,9 @@ class ServerChat:
         return f"{self.server.model} at {self.server.url}"
 
     def identity(self) -> Mapping[str, str]:
-        """Return the API, the model's name and the server's URL."""
-        return {"api": self.path.strip("/"), "model": self.server.model, "url": self.server.url}
+        """Return the API, the model's name, the server's URL, and in what form answers are asked for."""
+        told = {"api": self.path.strip("/"), "model": self.server.model, "url": self.server.url}
+        return {**told, "form": "grammar or schema"} if self.takes_grammars else told
 
     def count(self, messages: Sequence[Message]) -> int:
         """Return the tokens of a conversation's texts: exact with a tokenizer but for texts too large, else a guess."""
@@ -66,24 +69,33 @@ class ServerChat:
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions, many at once; see `Chat.answer`."""
-        return self.server.run([self._answer(question) for question in questions])
+        grammars = self._keeps_grammars(questions)
+        return self.server.run([self._answer(question, grammars) for question in questions])
 
     def stream(self, question: Question, show: Callable[[str], None]) -> Answer:
         """Answer one question; see `StreamingChat.stream`. A server that does not stream answers all at once."""
         stream = AnswerStream(show)
-        (answer,) = self.server.run([self._answer(question, stream)])
+        (answer,) = self.server.run([self._answer(question, self._keeps_grammars([question]), stream)])
         stream.finish(answer.text)
         return answer
 
-    async def _answer(self, question: Question, stream: AnswerStream | None = None) -> Answer:
+    def _keeps_grammars(self, questions: Sequence[Question]) -> bool:
+        """Whether the server makes the model keep to a question's grammar; not looked for where none has one."""
+        return self.takes_grammars and any(question.grammar for question in questions) and self.server.keeps_grammars
+
+    async def _answer(self, question: Question, grammars: bool, stream: AnswerStream | None = None) -> Answer:
         if question.options and not self.tells_probabilities:
             return Answer("", NO_PROBABILITIES, refused=True)
+        body = self.body(question)
+        if question.grammar and grammars:
+            body.pop("response_format", None)  # it takes one or the other
+            body["grammar"] = question.grammar
         try:
             if stream is None:
-                reply = await self.server.post(self.path, self.body(question))
+                reply = await self.server.post(self.path, body)
             else:
                 reader = EventReader(lambda event: stream.add(self.delta(event)))
-                reply = await self.server.post(self.path, {**self.body(question), "stream": True}, reader)
+                reply = await self.server.post(self.path, {**body, "stream": True}, reader)
         except RefusedError as error:
             if not self._is_about_one(error):
                 raise

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from momus.errors import UserError
 from momus.lm.branches import Branch, BranchPlan, BranchWriter, check_length
 from momus.lm.local.decoding import DecodingBatch
 from momus.lm.local.engine import LocalEngine
 from momus.lm.local.fork import forking
+from momus.lm.local.sampling import check_numbers
 from momus.lm.tree import Tokens
 
 
@@ -30,8 +30,7 @@ def advance(logits: torch.Tensor, groups: Sequence[Sequence[BranchWriter]], voca
         UserError: The logits are not numbers.
     """
     known = logits[:, :vocabulary].double()
-    if not bool(known.logsumexp(-1).isfinite().all()):
-        raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")
+    check_numbers(known.logsumexp(-1))
     sizes = [[min(writing.plan.top_k or 0, known.shape[1]) for writing in group] for group in groups]
     best, names = (part.cpu().numpy() for part in known.topk(max(map(max, sizes))))
     everything = known.cpu().numpy() if any(0 in row for row in sizes) else best

@@ -37,7 +37,7 @@ from momus.lm.local.decoding import DecodingBatch
 from momus.lm.local.fork import forking, windows_of
 from momus.lm.local.radix import CachedPrefix, RadixCache, group_by_length, parameter_sample, prefill_mask, stack_padded
 from momus.lm.local.rows import Row, SampleSettings, batches, pick
-from momus.lm.local.sampling import log_total
+from momus.lm.local.sampling import check_numbers, log_total
 from momus.lm.local.shared_prefix import logits_after, shared_prefix
 from momus.lm.out_of_memory import run_within_memory
 from momus.lm.stop import StopStrings
@@ -128,7 +128,7 @@ class LocalEngine(Codec):
         """Return the log-probability (nats) of each token of each continuation of one prefix.
 
         Raises:
-            UserError: The prefix is empty, or too long for the model with a continuation.
+            UserError: The prefix is empty, or too long for the model with a continuation, or what it says is no number.
         """
         found: list[list[float]] = []
         longest = max(map(len, continuations), default=0)
@@ -138,7 +138,9 @@ class LocalEngine(Codec):
         def score(part: Sequence[Sequence[int]]) -> None:
             tree = TokenTree.from_branches(prefix, part)
             self.forwarded_tokens += len(tree)
-            found.extend(logprobs.tolist() for logprobs in branch_logprobs(self.model, [tree])[0])
+            for logprobs in branch_logprobs(self.model, [tree])[0]:
+                check_numbers(logprobs)
+                found.append(logprobs.tolist())
 
         with self.inference():
             self._within_memory(continuations, score)

@@ -65,6 +65,15 @@ def log_total(logits: torch.Tensor) -> torch.Tensor:
         UserError: They are not numbers.
     """
     total = logits.logsumexp(-1)
-    if not bool(total.isfinite().all()):
-        raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")
+    check_numbers(total)
     return total
+
+
+def check_numbers(values: torch.Tensor) -> None:
+    """Refuse what a damaged model computes.
+
+    Raises:
+        UserError: Some values are not finite.
+    """
+    if not bool(values.isfinite().all()):
+        raise UserError("the model's probabilities are not numbers: its training diverged or its precision is too low")

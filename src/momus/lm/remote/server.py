@@ -13,7 +13,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from momus.errors import Notice, UserError
@@ -30,6 +30,9 @@ KEY_VARIABLE = "MOMUS_API_KEY"
 
 _HOSTS = {"api.openai.com": "OPENAI_API_KEY", "api.anthropic.com": "ANTHROPIC_API_KEY"}
 """Hosts whose own variable is read where `KEY_VARIABLE` is not set; it is sent nowhere else."""
+
+_LLAMA_CPP = "llamacpp"
+"""Who owns a model by the list of llama.cpp's own server."""
 
 NO_PENALTY: Mapping[str, object] = {"repeat_penalty": 1.0, "repetition_penalty": 1.0}
 """The fields, by two names, that keep a server from taking from what repeats: llama-cpp-python's takes from it unless
@@ -161,6 +164,14 @@ class Server:
             UserError: It cannot be reached, or lists none.
         """
         return [str(entry["id"]) for entry in self.run([self._list()])[0]]
+
+    @cached_property
+    def keeps_grammars(self) -> bool:
+        """Whether it makes a model keep to a grammar in llama.cpp's form: llama.cpp's own server says who it is."""
+        try:
+            return any(entry.get("owned_by") == _LLAMA_CPP for entry in self.run([self._list()])[0])
+        except UserError:  # it need not list models
+            return False
 
     def context_length(self) -> int | None:
         """Return the most tokens that the model reads, where the server says it (vLLM and SGLang do)."""
