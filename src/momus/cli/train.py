@@ -45,7 +45,7 @@ class _Stage:
     """What all steps have in common."""
 
     model: str
-    """The model to start from: a folder, or a name on the Hugging Face hub; an adapter is continued with --lora."""
+    """The model to start from: a folder, a name on the hub or a GGUF file; an adapter is continued with --lora."""
     out: Path
     """The run directory; run again with the same options it continues."""
     chat_template: Path | None = None
