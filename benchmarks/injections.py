@@ -123,6 +123,9 @@ def silence_of(model: str) -> Callable[[str], float]:
         for beginning in (b"[]", b"[{")
     )
 
+    if not nothing or not something:
+        raise SystemExit(f"{model}: its tokens do not tell an empty list from one with a comment")
+
     def log_odds(code: str) -> float:
         prompt = chat.prompt((Message(role="user", content=write_prompt(Task(id="x", question="", answer=code))),))
         with engine.inference():

@@ -160,9 +160,12 @@ def test_answers_to_a_file_are_compared_by_what_the_package_has(url, server, tmp
 
 def test_a_model_that_answers_nothing_is_no_success(tmp_path, capsys) -> None:
     prompts, out = prompts_file(tmp_path), tmp_path / "answers.jsonl"
+    words = ["--prompts", str(prompts), "--out", str(out), "--max-tokens", "8"]
     with chat_server(lambda question, count: Reply(None, refusal="No."), "") as server:
-        assert main(["chat", "m", "--url", server.url, "--prompts", str(prompts), "--out", str(out)]) == 2
-    assert "answered none of 3 prompts; the first: the model declines: No." in capsys.readouterr().err
+        assert main(["chat", "m", "--url", server.url, "--beside", str(TINY), *words]) == 2
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert f"answered none of 3 prompts (it is not asked again while {out}.done is there); the first: the model" in last
+    assert lines[-1] == f"The answers are {out}" and len(out.read_text().splitlines()) == 3
 
 
 MOMUS = [sys.executable, "-m", "momus", "chat"]

@@ -71,12 +71,47 @@ def test_a_grammar_is_sent_in_place_of_the_schema_to_who_is_known_to_keep_to_it(
     question, free = (Question.of("x", 50, schema=SCHEMA, grammar=each) for each in ('root ::= "Yes."', None))
     for each in (question, free):
         assert [answer.text for answer in chat.answer([each] * 2)] == ["Yes."] * 2
-        assert chat.stream(each, lambda text: None).text == "Yes."
+    assert chat.stream(question, lambda text: None).text == "Yes."
     field = "output_config" if shape.startswith("anthropic") else "response_format"
     llama = shape == "llama.cpp"
     asked = [body for body in server.bodies if "grammar" in body]
-    assert len(asked) == 3 * llama and all(body["grammar"] == question.grammar for body in asked)
+    assert len(asked) == 2 * llama and all(body["grammar"] == question.grammar for body in asked)
     assert not any(field in body for body in asked) and field in server.bodies[-1]
+
+
+@pytest.mark.parametrize("trouble", ["refused", "thought"])
+def test_where_a_grammar_is_no_use_the_schema_is_sent_and_from_then_on(trouble: str) -> None:
+    """A server may refuse it, and a model that has to think first says nothing under one."""
+    first = (400, {}, {"error": {"message": "failed to parse grammar", "code": 400}})
+    server = HostedServer("llama.cpp", first=[first] if trouble == "refused" else [])
+    server.say = lambda question, before: Said("", "hm") if "grammar" in server.bodies[-1] else "Yes."
+    chat = chat_of(server, concurrency=1)
+    questions = [Question.of(text, 50, schema=SCHEMA, grammar='root ::= "Yes."') for text in "xyz"]
+    assert [answer.text for answer in chat.answer(questions)] == ["Yes."] * 3
+    assert ["grammar" in body for body in server.bodies] == [True, False, False, False]
+    assert all("response_format" in body for body in server.bodies[1:])
+    assert chat.answer(questions[:1])[0].usage.calls == 1 and len(server.bodies) == 5
+
+
+def test_who_keeps_to_grammars_is_read_of_the_model_that_is_asked_and_a_failure_is_no_answer() -> None:
+    server = HostedServer("llama.cpp")
+    question = Question.of("x", 50, schema=SCHEMA, grammar='root ::= "Yes."')
+    respond, lists = server.respond, []
+
+    def listing(method: str, path: str, headers: dict[str, str], body: dict[str, Any]) -> Any:
+        return lists.pop(0) if method == "GET" and lists else respond(method, path, headers, body)
+
+    server.respond = listing  # type: ignore[method-assign]
+    chat = chat_of(server, retries=0)
+    lists.append((503, {}, {"error": {"message": "loading"}}))
+    with pytest.raises(UserError, match="503"):
+        chat.answer([question])
+    lists.append((200, {}, {"data": [{"id": "other", "owned_by": "llamacpp"}, {"id": "m", "owned_by": "vllm"}]}))
+    assert chat.answer([question])[0].text == "Yes." and "grammar" not in server.bodies[-1]
+    for status in (404, 401):
+        chat = chat_of(server)
+        lists.append((status, {}, {"error": {"message": "no"}}))
+        assert chat.answer([question])[0].text == "Yes." and "grammar" not in server.bodies[-1]
 
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if not shape.startswith("anthropic")])

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import time
 from collections import Counter
@@ -416,11 +415,15 @@ def test_a_tokenizer_may_pad_with_its_end_and_another_token_that_is_named_reache
 
 
 @pytest.mark.parametrize("adapted", [[], ["--lora"]], ids=["whole", "adapter"])
-@pytest.mark.parametrize("settings", [{"temperature": 0.9, "do_sample": False}, {"temperature": -3}])
+@pytest.mark.parametrize(
+    "settings", [{"temperature": 0.9, "do_sample": False}, {"temperature": -3}, {"pad_token_id": -1}]
+)
 def test_settings_of_generation_that_cannot_be_written_do_not_lose_the_training(
     here: Path, tmp_path: Path, capsys, settings, adapted
 ) -> None:
-    shutil.copytree(here / "base", tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(here / "base")
+    tokenizer.pad_token = None
+    save_causal_lm(tiny_model(), tmp_path / "base", tokenizer)
     (tmp_path / "base" / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [2, 5]}))
     options = ["--data", here / "demos.jsonl", "--epochs", "1", *adapted]
     assert train("sft", here, tmp_path / "out", *options, model=tmp_path / "base") == 0

@@ -105,7 +105,7 @@ def _answer_file(
     """Have every model answer every prompt, and write the answers as demonstrations by the models."""
     from momus.cli.shared.output import bad_rows, bar, check_file, say
     from momus.data.convert import BadRowsError
-    from momus.evaluate.instruct.chats import ask_chat, behind_system, describe_answers
+    from momus.evaluate.instruct.chats import ask_chat, behind_system, check_answered, describe_answers
     from momus.evaluate.instruct.feedback import prompts_in, records_of
     from momus.evaluate.instruct.systems import answers_in
     from momus.files import Ledger
@@ -128,7 +128,8 @@ def _answer_file(
         for system in systems:
             for line in describe_answers(system, ledger, asked):
                 say(line)
-    say(f"The answers are {out}")
+        say(f"The answers are {out}")
+        check_answered(systems, ledger, asked)
     return 0
 
 

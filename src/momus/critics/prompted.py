@@ -136,8 +136,9 @@ class PromptedCritic:
     def identity(self) -> Mapping[str, Any]:
         """Return the model, the prompt, the rules and the settings."""
         settings = {**asdict(self._config), "rules": _digest(self._config.rules) if self._config.rules else ""}
-        prompt = prompt_digest(self._config.prompt)
-        return {"kind": "prompted", "model": dict(self._chat.identity()), "prompt": prompt, "settings": settings}
+        prompt, model = prompt_digest(self._config.prompt), dict(self._chat.identity())
+        form = {"form": "grammar or schema"} if model.get("api") == "chat/completions" else {}
+        return {"kind": "prompted", "model": model, "prompt": prompt, "settings": settings | form}
 
     def _question(self, task: Task, sample: int, attempt: int) -> Question:
         several = self._config.samples > 1 or attempt > 0

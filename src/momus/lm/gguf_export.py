@@ -42,10 +42,21 @@ def write_gguf(
     Raises:
         UserError: It cannot be loaded, is an adapter, or its architecture or tokenizer is none that is written here.
     """
-    import gguf
-
     if is_adapter(model):
         raise UserError(f"{model} is an adapter: name the merged model, OUT/model beside OUT/adapter")
+    with scratch_directory() as folder:
+        made = folder / "model.gguf"
+        _fill(made, model, weights)  # the model is let go with it: `check` may load another
+        check(made)
+        with made.open("rb") as source, atomic_file(out) as target:
+            while piece := source.read(1 << 24):
+                target.write(piece)
+
+
+def _fill(made: Path, model: str | Path, weights: Weights) -> None:
+    """Load a model and write it into a file."""
+    import gguf
+
     loaded, tokenizer = load_causal_lm(model), read_tokenizer(model)
     config = loaded.config
     if config.model_type not in _ARCHITECTURES:
@@ -61,16 +72,10 @@ def write_gguf(
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         _add_tensor(writer, names.get_name(name, (".weight", ".bias")), _ordered(name, tensor, config), weights)
-    with scratch_directory() as folder:
-        made = folder / "model.gguf"
-        writer.write_header_to_file(made)
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        check(made)
-        with made.open("rb") as source, atomic_file(out) as target:
-            while piece := source.read(1 << 24):
-                target.write(piece)
+    writer.write_header_to_file(made)
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def _add_settings(writer: Any, config: Any, name: str) -> None:

@@ -21,10 +21,11 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -340,16 +341,21 @@ def _first_to_fail() -> bool:
 def _let_others_fail() -> None:
     """Wait, in the process that keeps count of failures, until the others have asked, so that one alone reports.
 
-    They fail at once where the connection to them ends; over NCCL it cannot be ended without them.
+    They fail at once where the connection to them ends. Sharded weights hold on to it, and over NCCL it cannot be ended
+    without them: then those that fail by themselves meanwhile are waited for, and the others will report this one lost.
     """
-    store = dist.distributed_c10d._get_default_store()
     if rank() != 0:
         return
-    if "nccl" not in dist.get_backend():
-        dist.destroy_process_group()
-    deadline = time.monotonic() + _PATIENCE
-    while store.add(_FAILED, 0) < world_size() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    store, weights = dist.distributed_c10d._get_default_store(), os.environ.get("ACCELERATE_USE_FSDP", "")
+    ends = weights.lower() != "true" and "nccl" not in dist.get_backend()
+    deadline = time.monotonic() + (_PATIENCE if ends else _PATIENCE / 6)
+    if ends:  # it waits for what is under way
+        leaving = threading.Thread(target=dist.destroy_process_group, daemon=True)
+        leaving.start()
+        leaving.join(_PATIENCE)
+    with suppress(RuntimeError):  # the store ended with its process
+        while store.add(_FAILED, 0) < world_size() and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 def _one_line(error: Exception) -> str:

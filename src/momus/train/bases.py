@@ -60,8 +60,9 @@ class Base:
         try:
             settings.validate(strict=True)
         except ValueError as error:
-            named = {f"{kind}_token_id": getattr(settings, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
-            model.generation_config = GenerationConfig(**named)
+            named = {kind: getattr(settings, kind) for kind in ("bos_token_id", "eos_token_id", "pad_token_id")}
+            real = {kind: token for kind, token in named.items() if isinstance(token, list) or (token or 0) >= 0}
+            model.generation_config = GenerationConfig(**real)
             warnings.warn(
                 f"of {self.name}'s generation_config.json only the tokens are kept, for the rest cannot be written "
                 f"again: {' '.join(str(error).split())[:160]}",

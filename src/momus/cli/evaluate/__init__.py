@@ -44,7 +44,7 @@ class Sample:
         """Sample, and write the answers as demonstrations."""
         from dataclasses import asdict
 
-        from momus.evaluate.instruct.chats import describe_answers
+        from momus.evaluate.instruct.chats import check_answered, describe_answers
         from momus.evaluate.instruct.feedback import prompts_in, records_of
         from momus.evaluate.instruct.systems import answer_key, answer_prompts, answers_in, open_engine, read_systems
         from momus.files import Ledger
@@ -78,7 +78,8 @@ class Sample:
             for system in systems:
                 for line in describe_answers(system, ledger, prompts):
                     say(line)
-        say(f"The answers are {answers}")
+            say(f"The answers are {answers}")
+            check_answered(systems, ledger, prompts)
         return 0
 
 

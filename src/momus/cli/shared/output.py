@@ -53,9 +53,10 @@ def check_file(out: Path, option: str = "--out") -> None:
     """Refuse a file that cannot be written, before any work is done for it."""
     if out.is_dir():
         raise UserError(f"{option} {out}: it is a directory: name a file")
-    folder = next((parent for parent in out.absolute().parents if parent.exists()), out)
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UserError(f"{option} {out}: nothing can be written in {folder}")
+    real = Path(os.path.realpath(out))  # a link is followed, a pipe or a device written into
+    place = out if out.exists() and not out.is_file() else next(p for p in real.parents if p.exists())
+    if not os.access(place, os.W_OK) or (place != out and not place.is_dir()):
+        raise UserError(f"{option} {out}: nothing can be written in {place}")
 
 
 def bad_rows(error: BadRowsError) -> int:

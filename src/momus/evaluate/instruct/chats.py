@@ -59,20 +59,29 @@ def ask_chat(
 
 
 def describe_answers(system: System, ledger: Ledger, prompts: Sequence[Prompt]) -> list[str]:
-    """Return in words how many answers a system gave, and why some prompts have none, where some have none.
-
-    Raises:
-        UserError: No prompt has one.
-    """
+    """Return in words how many answers a system gave, and why some prompts have none, where some have none."""
     rows = [ledger[answer_key(system, prompt.prompt)] for prompt in prompts]
     cut = sum("answer" in row and not row["finished"] for row in rows)
     skipped = [row["skipped"] for row in rows if "skipped" in row]
-    if len(skipped) == len(rows):
-        raise UserError(f"{system.name} answered none of {len(rows)} prompts; the first: {skipped[0]}")
     lines = [f"{system.name}: {len(rows) - len(skipped)} answers, {cut} of them cut at {system.max_tokens} tokens"]
     if skipped:
         lines.append(f"{system.name}: {len(skipped)} prompts not answered; the first: {skipped[0]}")
     return lines
+
+
+def check_answered(systems: Sequence[System], ledger: Ledger, prompts: Sequence[Prompt]) -> None:
+    """Refuse that a system answered nothing.
+
+    Raises:
+        UserError: One answered no prompt.
+    """
+    for system in systems:
+        rows = [ledger[answer_key(system, prompt.prompt)] for prompt in prompts]
+        if all("skipped" in row for row in rows):
+            raise UserError(
+                f"{system.name} answered none of {len(rows)} prompts (it is not asked again while {ledger.path} is "
+                f"there); the first: {rows[0]['skipped']}"
+            )
 
 
 def _question(system: System, prompt: Prompt, seed: int) -> Question:

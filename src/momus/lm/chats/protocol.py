@@ -55,7 +55,7 @@ class Question:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of everything the answer depends on but the model, in hexadecimal."""
+        """The SHA-256 of everything the answer depends on but the model, in hexadecimal; a grammar follows from it."""
         messages = [message.model_dump(mode="json", exclude_defaults=True) for message in self.messages]
         settings = [self.max_tokens, self.temperature, self.top_p, list(self.key), self.schema]
         settings += ["constrained"] if self.constraint else []

@@ -49,6 +49,7 @@ class ServerChat:
     def __init__(self, server: Server, tokenizer: Any = None) -> None:
         self.server = server
         self._encoder = None if tokenizer is None else Encoder(tokenizer)
+        self._without_grammars = not self.takes_grammars
 
     @property
     def name(self) -> str:
@@ -56,9 +57,8 @@ class ServerChat:
         return f"{self.server.model} at {self.server.url}"
 
     def identity(self) -> Mapping[str, str]:
-        """Return the API, the model's name, the server's URL, and in what form answers are asked for."""
-        told = {"api": self.path.strip("/"), "model": self.server.model, "url": self.server.url}
-        return {**told, "form": "grammar or schema"} if self.takes_grammars else told
+        """Return the API, the model's name and the server's URL."""
+        return {"api": self.path.strip("/"), "model": self.server.model, "url": self.server.url}
 
     def count(self, messages: Sequence[Message]) -> int:
         """Return the tokens of a conversation's texts: exact with a tokenizer but for texts too large, else a guess."""
@@ -69,27 +69,38 @@ class ServerChat:
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions, many at once; see `Chat.answer`."""
-        grammars = self._keeps_grammars(questions)
-        return self.server.run([self._answer(question, grammars) for question in questions])
+        if any(question.grammar for question in questions) and not self._without_grammars:
+            self._without_grammars = not self.server.keeps_grammars
+        return self.server.run([self._answer_in_form(question) for question in questions])
 
     def stream(self, question: Question, show: Callable[[str], None]) -> Answer:
         """Answer one question; see `StreamingChat.stream`. A server that does not stream answers all at once."""
         stream = AnswerStream(show)
-        (answer,) = self.server.run([self._answer(question, self._keeps_grammars([question]), stream)])
+        (answer,) = self.server.run([self._answer(question, self.body(question), stream)])
         stream.finish(answer.text)
         return answer
 
-    def _keeps_grammars(self, questions: Sequence[Question]) -> bool:
-        """Whether the server makes the model keep to a question's grammar; not looked for where none has one."""
-        return self.takes_grammars and any(question.grammar for question in questions) and self.server.keeps_grammars
+    async def _answer_in_form(self, question: Question) -> Answer:
+        """Ask under a grammar; under a schema where the server takes none, or the model says nothing under one.
 
-    async def _answer(self, question: Question, grammars: bool, stream: AnswerStream | None = None) -> Answer:
+        A model that has to think first cannot, under a grammar of what it is to say at the end.
+        """
+        body, usage = self.body(question), Usage()
+        tried = question.grammar is not None and not self._without_grammars
+        if tried:
+            free = {name: value for name, value in body.items() if name != "response_format"}  # it takes one of both
+            answer = await self._answer(question, {**free, "grammar": question.grammar})
+            if answer.text.strip():
+                return answer
+            usage = answer.usage
+        answer = await self._answer(question, body)
+        if tried and answer.text.strip():
+            self._without_grammars = True
+        return replace(answer, usage=usage + answer.usage)
+
+    async def _answer(self, question: Question, body: dict[str, object], stream: AnswerStream | None = None) -> Answer:
         if question.options and not self.tells_probabilities:
             return Answer("", NO_PROBABILITIES, refused=True)
-        body = self.body(question)
-        if question.grammar and grammars:
-            body.pop("response_format", None)  # it takes one or the other
-            body["grammar"] = question.grammar
         try:
             if stream is None:
                 reply = await self.server.post(self.path, body)

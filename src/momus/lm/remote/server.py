@@ -167,11 +167,22 @@ class Server:
 
     @cached_property
     def keeps_grammars(self) -> bool:
-        """Whether it makes a model keep to a grammar in llama.cpp's form: llama.cpp's own server says who it is."""
+        """Whether it makes a model keep to a grammar in llama.cpp's form: llama.cpp's own server says who it is.
+
+        Raises:
+            UserError: It cannot be reached, or fails.
+        """
         try:
-            return any(entry.get("owned_by") == _LLAMA_CPP for entry in self.run([self._list()])[0])
-        except UserError:  # it need not list models
+            owners = {entry["id"]: entry.get("owned_by") for entry in self.run([self._list()])[0]}
+        except RefusedError as error:
+            if error.status >= 500:
+                raise
+            return False  # it need not list models
+        except UnreachableError:
+            raise
+        except UserError:  # nor in this form
             return False
+        return owners.get(self.model, next(iter(owners.values()))) == _LLAMA_CPP
 
     def context_length(self) -> int | None:
         """Return the most tokens that the model reads, where the server says it (vLLM and SGLang do)."""
@@ -253,7 +264,9 @@ class Server:
         return {"authorization": f"Bearer {key or 'none'}"}
 
     async def _list(self) -> list[dict[str, Any]]:
+        answered = self._connection.answered
         listed = await self._connection.send("GET", self._address.at("/models"))
+        self._connection.answered = answered  # the list may be open to all, and the model not
         try:
             entries = [{**entry, "id": str(entry["id"])} for entry in listed["data"]]
         except (KeyError, TypeError) as error:
