@@ -10,7 +10,8 @@ the change and fails after it. The caller alone is reviewed: before (its comment
 context and with it. A bug counts as caught where a comment is on the line of the call.
 
 A critic with a pointer is asked about two lines of so short a function in any case, so that this says little of it.
-With `--lines` nothing is asked; the pointer's log-odds of the call's line are compared, before the change and after it.
+With `--lines` nothing is asked; the pointer's log-odds of the call's line are compared, before the change and after it,
+and a bug counts as caught where the call's is the likeliest line.
 """
 
 from __future__ import annotations
@@ -133,6 +134,7 @@ def lines_of(chosen: Sequence[Case], model: str) -> dict[str, dict[str, str]]:
     engine, pointer = load_local_engine(model, precision=None, cache_bytes=0), LinePointer.load(path)
     reader = LineReader(engine.model, engine.tokenizer, pointer.shape.reads)
     found: dict[str, list[dict[str, float]]] = {"alone": [], "context": []}
+    first: dict[str, dict[str, list[float]]] = {name: {"before": [], "after": []} for name in found}
     for case in chosen:
         odds: dict[str, dict[str, float]] = {"alone": {}, "context": {}}
         for state, text in (("before", case.before), ("after", case.after)):
@@ -145,13 +147,17 @@ def lines_of(chosen: Sequence[Case], model: str) -> dict[str, dict[str, str]]:
                 for name, target in (("alone", Target(source)), ("context", Target(source, context=context))):
                     (task,) = tasks_of_target(target, lambda _: True)
                     (line,) = [n for n, code in enumerate(task.answer.split("\n")) if code.startswith("    base = ")]
-                    odds[name][state] = pointer.line_log_odds(reader.read([(task.question, task.answer)]))[0][line]
+                    every = pointer.line_log_odds(reader.read([(task.question, task.answer)]))[0]
+                    odds[name][state] = every[line]
+                    first[name][state].append(float(max(range(len(every)), key=every.__getitem__) == line))
         for name, values in odds.items():
             found[name].append(values)
     return {
         name: {
             "call likelier after": str(mean_interval([float(v["after"] > v["before"]) for v in values], bounds=(0, 1))),
             "difference of log-odds": str(mean_interval([v["after"] - v["before"] for v in values])),
+            "call likeliest before": str(mean_interval(first[name]["before"], bounds=(0, 1))),
+            "call likeliest after (caught)": str(mean_interval(first[name]["after"], bounds=(0, 1))),
         }
         for name, values in found.items()
     }
