@@ -38,7 +38,8 @@ from momus.lm.chats.local import LocalChat
 from momus.lm.chats.protocol import Answer
 from momus.lm.constraint import Vocabulary
 from momus.lm.models import save_causal_lm
-from momus.lm.pointers.line_pointer import LINE_POINTER_FILE, BaseIdentity, HeadShape, LineHead, LinePointer
+from momus.lm.pointers import LINE_POINTER_FILE
+from momus.lm.pointers.line_pointer import BaseIdentity, HeadShape, LineHead, LinePointer
 from momus.lm.pointers.line_states import Reads
 from momus.lm.tiny import TINY
 from momus.records import Task
@@ -256,6 +257,44 @@ def test_what_is_remembered_of_an_adapter_lapses_with_its_base(base, adapter):
     weights = base / "model.safetensors"
     os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
     assert LocalChat(str(adapter), "cpu", "fp32").signature() != signature
+
+
+def test_code_that_did_not_change_is_not_read_again(base, pointer, tmp_path, monkeypatch, capsys):
+    """Unless what the critic is given, or asked for, is more than the code."""
+    code, copied = tmp_path / "code.py", tmp_path / "run" / LINE_POINTER_FILE
+    code.write_text(CODE + "\n", encoding="utf-8")
+    copied.parent.mkdir()
+    shutil.copy(pointer, copied)
+    opened = []
+
+    def counted(*given, **named):
+        opened.append(1)
+        return open_at_setting(*given, **named)
+
+    monkeypatch.setattr("momus.critics.open.open_at_setting", counted)
+
+    def review(*words):
+        here = ("--model", str(base), "--pointer", str(copied.parent), "--confidence", "0", "--json")
+        assert main(["review", str(code), *here, *words]) == 0
+        shown = capsys.readouterr()
+        findings = json.loads(shown.out)["files"][0]["findings"]
+        return [{**finding, "status": ""} for finding in findings], shown.err
+
+    first, told = review()
+    assert first and len(opened) == 1 and "tokens to read" in told
+    assert review() == (first, "") and len(opened) == 1
+    others = (["--budget-tokens", "100000"], ["--context", "200"], ["--about", "Totals."], ["--no-cache"])
+    for count, more in enumerate(others, 2):
+        assert review(*more)[0] and len(opened) == count
+    assert review()[0] == first and len(opened) == 5
+    other = LinePointer.load(pointer)
+    torch.nn.init.zeros_(other.heads[0].score[1].weight)
+    other.save(copied)
+    review()
+    assert len(opened) == 6
+    code.write_text(CODE + "\n\n\n" + CODE.replace("def f", "def g") + "\n", encoding="utf-8")
+    review()
+    assert len(opened) == 7
 
 
 def test_mistakes_are_one_line(base, pointer, tmp_path, capsys):

@@ -35,8 +35,8 @@ from momus.lm.chats.protocol import Chat, Question
 from momus.lm.constraint import Vocabulary
 from momus.lm.json_form import FormState
 from momus.lm.local.adapter_base import base_path
-from momus.lm.pointers import line_pointer
-from momus.lm.pointers.line_pointer import LINE_POINTER_FILE, BaseIdentity, LinePointer, read_base
+from momus.lm.pointers import LINE_POINTER_FILE, line_pointer
+from momus.lm.pointers.line_pointer import BaseIdentity, LinePointer, read_base
 from momus.lm.pointers.line_states import LineReader
 from momus.records import Message, Task
 from momus.search.result import Candidate, SearchResult

@@ -2,7 +2,7 @@
 
 Three things are kept in the cache of answers (`momus.lm.chats.cache`): that a file parses, what came of a whole file at
 a setting, and what a critic wrote about one function, which serves wherever that function is and at every setting. What
-a review failed to read is not kept. A model that chats has its answers kept there by itself.
+a review failed to read is not kept. A model that is prompted has its answers kept there by itself.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def review_kept(
 ) -> Iterator[FileReview]:
     """Yield reviews, those that are kept first; see `review_targets`. What is read is kept.
 
-    Only of a `KeptCritic` are whole files kept: a model that chats keeps its answers by itself.
+    Only of a `KeptCritic` are whole files kept: a model that is prompted keeps its answers by itself.
     """
 
     def read(some: Sequence[Target]) -> Iterator[FileReview]:
@@ -146,27 +146,27 @@ class KeptCritic:
     """
 
     def __init__(self, critic: Critic, kept: Kept) -> None:
-        self._critic, self._kept = critic, kept
+        self.critic, self._kept = critic, kept
         if hasattr(critic, "languages"):
             self.languages = critic.languages
 
     @property
     def dial(self) -> Dial:
         """What chooses among the critiques."""
-        return self._critic.dial
+        return self.critic.dial
 
     def fits(self, task: Task) -> bool:
         """Return whether the critic can read a task."""
-        return self._critic.fits(task)
+        return self.critic.fits(task)
 
     def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
         """Return what is kept, and have the critic write the rest."""
-        identity = dict(self._critic.identity())
+        identity = dict(self.critic.identity())
         keys = [digest("function", identity, task.question, task.answer) for task in tasks]
         known = {key: _results().validate_json(text) for key, text in self._kept.get(keys).items()}
         missing = {key: task for key, task in zip(keys, tasks, strict=True) if key not in known}
         if missing:
-            written = dict(zip(missing, self._critic.write(list(missing.values())), strict=True))
+            written = dict(zip(missing, self.critic.write(list(missing.values())), strict=True))
             done = {key: result for key, result in written.items() if result.candidates}
             self._kept.put({key: _results().dump_json(result).decode() for key, result in done.items()})
             known |= written
@@ -174,7 +174,7 @@ class KeptCritic:
 
     def identity(self) -> Mapping[str, Any]:
         """Return what identifies the critic."""
-        return self._critic.identity()
+        return self.critic.identity()
 
 
 def _digest_of(source: Source) -> str:

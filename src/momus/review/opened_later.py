@@ -1,4 +1,4 @@
-"""A trained critic that is opened when something has to be read, and known before: so that nothing new costs nothing.
+"""A critic of this process that is opened when it has to read, and known before: so that nothing new costs nothing.
 
 What a critic is (`Critic.identity`) takes loading it to say. So it is kept by the options it was opened with and the
 sizes and times of its files, which change when the files do.
@@ -16,42 +16,57 @@ from momus.records import Task
 from momus.review.cache import Kept, KeptCritic, digest
 from momus.search.result import SearchResult
 
-_DIALS: dict[str, type[AgreementDial] | type[LengthDial]] = {"voting": AgreementDial, "search": LengthDial}
+_KINDS, _POINTED = ("voting", "search"), "pointed"
 
 Opened = tuple[Critic, float, str]
 """A critic, the setting of its dial, and what that promises."""
 
 
-def open_later(open_now: Callable[[], Opened], options: str, files: Sequence[Path], kept: Kept) -> Opened:
+def open_later(
+    open_now: Callable[[], Opened], options: str, files: Sequence[Path], kept: Kept, pointed: bool = False
+) -> Opened:
     """Return a critic that is opened when it has to read, and writes about nothing twice.
 
-    It is opened at once where it is not known yet. One that is not trained is returned as it is: a model that chats
-    keeps its answers by itself.
+    It is opened at once where it is not known yet. A model that is prompted is returned as it is: it keeps its answers
+    by itself.
 
     Args:
         open_now: Opens it.
         options: All that it is opened with, as text.
         files: The files and folders that decide what it is.
         kept: Where what it is is kept.
+        pointed: Whether a model with a pointer is kept too: where it is asked nothing but what it says of the code.
     """
-    key = digest("critic", options, [_stamp(path) for path in files])
+    key = digest("critic", options, pointed, [_stamp(path) for path in files])
     if text := kept.get([key]).get(key):
         known = json.loads(text)
-        later = _OpenedLater(lambda: open_now()[0], known["identity"], tuple(known["languages"]))
+        later = _OpenedLater(lambda: open_now()[0], known["identity"], known["languages"])
         return KeptCritic(later, kept), known["setting"], known["promise"]
     critic, setting, promise = open_now()
-    if critic.identity().get("kind") not in _DIALS:
+    kind = critic.identity().get("kind")
+    if kind not in (*_KINDS, *([_POINTED] if pointed else ())):
         return critic, setting, promise
-    known = {"identity": dict(critic.identity()), "languages": list(getattr(critic, "languages", ()))}
+    known = {"identity": dict(critic.identity()), "languages": getattr(critic, "languages", None)}
     kept.put({key: json.dumps({**known, "setting": setting, "promise": promise})})
     return KeptCritic(critic, kept), setting, promise
 
 
 class _OpenedLater:
-    def __init__(self, open_now: Callable[[], Critic], identity: Mapping[str, Any], languages: tuple[str, ...]) -> None:
-        self._open, self._identity, self.languages = open_now, identity, languages
-        self.dial: Dial = _DIALS[identity["kind"]]()
+    def __init__(
+        self, open_now: Callable[[], Critic], identity: Mapping[str, Any], languages: Sequence[str] | None
+    ) -> None:
+        self._open, self._identity = open_now, identity
+        if languages is not None:
+            self.languages = languages
         self._critic: Critic | None = None
+
+    @property
+    def dial(self) -> Dial:
+        if self._identity["kind"] == _POINTED:
+            from momus.critics.scores.critic import ScoreDial  # heavy
+
+            return ScoreDial()
+        return AgreementDial() if self._identity["kind"] == "voting" else LengthDial()
 
     def fits(self, task: Task) -> bool:
         return self._opened().fits(task)

@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 
 def open_reviewer(
-    critic: ReviewerOptions, dial: DialOptions, asking: Asking, kept: Kept | None, changes: bool = False
+    critic: ReviewerOptions,
+    dial: DialOptions,
+    asking: Asking,
+    kept: Kept | None,
+    changes: bool = False,
+    alone: bool = False,
 ) -> tuple[Critic, float, str]:
     """Open a critic at its setting; a trained one only when it has to read something that is not kept.
 
-    With `changes` a change is reviewed, for which the dial may be set by what was measured on changes.
+    With `changes` a change is reviewed, for which the dial may be set by what was measured on changes. With `alone` the
+    critic is given code and nothing else, and asked nothing afterwards: then one with a pointer is opened as late.
 
     Returns:
         The critic, the setting of its dial, and what that promises.
@@ -50,15 +56,20 @@ def open_reviewer(
         return open_now()
     from momus.review.opened_later import open_later
 
-    return open_later(open_now, repr((critic, dial, changes)), files, kept)
+    pointed = alone and critic.critic != "small" and not (files[0] / "adapter_config.json").exists()
+    return open_later(open_now, repr((critic, dial, changes)), files, kept, pointed)
 
 
 def _files(critic: ReviewerOptions, dial: DialOptions) -> list[Path] | None:
-    """Return the files that decide what a trained critic is; None where it is not one of this machine alone."""
+    """Return the files that decide what a critic is; None where it is not one of this machine alone."""
     from momus.critics.critic import SHIPPED
+    from momus.lm.pointers import LINE_POINTER_FILE
     from momus.lm.tiny import TINY
 
     model = Path(critic.model) if critic.model else TINY
     if critic.url or critic.reward_url or critic.score or critic.second_opinion or not model.exists():
         return None
-    return [model, dial.calibration or SHIPPED, *filter(None, (critic.reward, critic.rules))]
+    beside = [model.with_name(LINE_POINTER_FILE)] if model.is_file() else []
+    pointer = Path(critic.pointer) if critic.pointer and critic.pointer != "none" else model
+    named = [path for path in (*beside, pointer, pointer / "pointer") if path.exists()]
+    return [model, dial.calibration or SHIPPED, *filter(None, (critic.reward, critic.rules)), *named]

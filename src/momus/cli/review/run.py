@@ -60,7 +60,8 @@ def review(
     dial, critic, cost = fill_in(settings, scope, dial, critic, cost)
     asking = cost.asking()
     try:
-        reviewer, setting, promise = open_reviewer(critic, dial, asking, kept, change.is_asked)
+        alone = context is None and not about and not cost.has_limits and not output.interactive
+        reviewer, setting, promise = open_reviewer(critic, dial, asking, kept, change.is_asked, alone)
     except UserError as error:
         if not _is_away(error):
             raise

@@ -30,7 +30,9 @@ def print_estimate(asking: Asking, critic: Critic, tasks: Callable[[], Sequence[
         return
     from momus.critics.critic import innermost
     from momus.critics.prompted import PromptedCritic
+    from momus.review.cache import KeptCritic
 
+    critic = critic.critic if isinstance(critic, KeptCritic) else critic
     writer = innermost(critic)
     if isinstance(writer, PromptedCritic):
         words = asking.describe_estimate(writer.questions(tasks()))

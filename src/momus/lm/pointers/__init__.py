@@ -1,1 +1,4 @@
 """Pointers: small networks that choose the line of an answer that a critique should quote."""
+
+LINE_POINTER_FILE = "line_pointer.safetensors"
+"""The file of a pointer over any base, in a folder of its own or beside the model."""

@@ -22,8 +22,6 @@ from momus.errors import UserError
 from momus.files import write_bytes
 from momus.lm.pointers.line_states import SURPRISES, LineStates, Reads
 
-LINE_POINTER_FILE = "line_pointer.safetensors"
-
 _PROBE = '''
 async def fetch_all(self, items: list[int], *, key=None, **options) -> dict[str, Any]:  # naïve, 漢字, 🙂
     """Return "what's there", or raise ValueError."""

@@ -13,7 +13,8 @@ from momus.files import read_json
 from momus.lm.local.load import Precision, choose_device, choose_precision, load_local_engine
 from momus.lm.models import identify_model
 from momus.lm.out_of_memory import is_out_of_memory
-from momus.lm.pointers.line_pointer import LINE_POINTER_FILE, BaseIdentity
+from momus.lm.pointers import LINE_POINTER_FILE
+from momus.lm.pointers.line_pointer import BaseIdentity
 from momus.lm.pointers.line_states import LineReader, Reads, spread_layers
 from momus.records import Tamper
 from momus.runtime.runs import Run
