@@ -4,9 +4,9 @@
     python benchmarks/promise_on_changes.py --releases releases/* [--model FOLDER] [--changes 200] [--splits 200]
 
 Functions that a release changed, taken to be right, every second one with a bug on a line that was changed
-(`momus.review.changes.history`); comments on changed lines alone count. Every critic reads each of them once:
-momus-tiny, and with --model the model's pointer, which comments on every line with the probability that the fault is
-there, without words. Then, 200 times over, the changes are split at random: on one half the dial is calibrated and at
+(`momus.review.changes.history`); comments on changed lines alone count. The critic reads each of them once: momus-tiny,
+or with --model the model's pointer, which comments on every line with the probability that the fault is there, without
+words. Then, 200 times over, the changes are split at random: on one half the dial is calibrated and at
 most so many false comments per clean change are asked for, and on the other half the false comments at the promised
 setting are counted. How often that may go beyond what was promised says `promise.py`.
 """
@@ -119,43 +119,38 @@ def main() -> None:
     options.add_argument("--model", help="a model with a pointer")
     options.add_argument("--changes", type=int, default=200, help="changed functions (200)")
     options.add_argument("--splits", type=int, default=200, help="splits (200)")
+    options.add_argument("--replicates", type=int, default=2000, help="bootstrap resamples of a calibration (2000)")
     report = Report(chosen := options.parse_args())
-    critics: dict[str, Critic] = {"momus-tiny": open_critic(None)}
-    if chosen.model:
-        critics["the pointer alone"] = PointerAlone(chosen.model)
-    changes = gather(chosen.releases, chosen.changes, list(critics.values()))
+    name, critic = (
+        ("the pointer alone", PointerAlone(chosen.model)) if chosen.model else ("momus-tiny", open_critic(None))
+    )
+    changes = gather(chosen.releases, chosen.changes, critic)
     clean = sum(not change.after.bugs for change in changes)
     print(f"{len(changes)} changes of {len(chosen.releases)} packages, {clean} of them clean", flush=True)
-    rows, every = [], []
-    for name, critic in critics.items():
-        outcomes = split_often(Remembered(critic, changes), changes, 10 if chosen.quick else chosen.splits)
-        report.case(name, {}, outcomes=outcomes, changes=len(changes))
-        rows.append((name, *cells(outcomes)))
-        print(*rows[-1], flush=True)
-        every += outcomes
+    splits = 10 if chosen.quick else chosen.splits
+    outcomes = split_often(Remembered(critic, changes), changes, splits, chosen.replicates)
+    report.case(name, {}, outcomes=outcomes, changes=len(changes))
     heads = ("critic", "promises", "beyond it", "asked for, mean", "counted, mean", "most that was counted")
-    report.table(f"{chosen.splits} splits, promised on one half and counted on the other", heads, rows)
-    error = 2 * (EXPECTED * (1 - EXPECTED) / max(len(every), 1)) ** 0.5
-    share = sum(counted > limit for limit, counted in every) / max(len(every), 1)
+    report.table(
+        f"{chosen.splits} splits, promised on one half and counted on the other", heads, [(name, *cells(outcomes))]
+    )
+    error = 2 * (EXPECTED * (1 - EXPECTED) / max(len(outcomes), 1)) ** 0.5
+    share = sum(counted > limit for limit, counted in outcomes) / max(len(outcomes), 1)
     report.finish([Goal("share of promises beyond the limit", share, EXPECTED + error, at_least=False)])
 
 
-def gather(releases: Sequence[Path], most: int, critics: Sequence[Critic]) -> list[ChangedAnswer]:
-    """Return changed functions that every critic can read, as many of each package as there are of the others."""
-
-    def fits(task: Task) -> bool:
-        return all(critic.fits(task) for critic in critics)
-
+def gather(releases: Sequence[Path], most: int, critic: Critic) -> list[ChangedAnswer]:
+    """Return changed functions that the critic can read, as many of each package as there are of the others."""
     made: list[ChangedAnswer] = []
     for number, folder in enumerate(releases):
         wanted = (most - len(made)) // (len(releases) - number)
         with tempfile.TemporaryDirectory() as temporary:
             first, *_ = history(folder, Path(temporary))
-            made += changes_of_commits(Path(temporary), f"{first}..HEAD", (), fits, wanted, 0)[0]
+            made += changes_of_commits(Path(temporary), f"{first}..HEAD", (), critic.fits, wanted, 0)[0]
     return made
 
 
-def split_often(critic: Remembered, changes: Sequence[ChangedAnswer], splits: int) -> list[Outcome]:
+def split_often(critic: Remembered, changes: Sequence[ChangedAnswer], splits: int, replicates: int) -> list[Outcome]:
     """Split the changes; returns what came of every split that a promise was made in."""
     outcomes = []
     for split in range(splits):
@@ -164,7 +159,8 @@ def split_often(critic: Remembered, changes: Sequence[ChangedAnswer], splits: in
         limit = ASKED[split % len(ASKED)]
         known, lines = [change.after for change in first], [change.changed for change in first]
         try:
-            point = calibrate(critic, known, "releases", inserted=True, changed=lines).promise(limit)
+            measured = calibrate(critic, known, "releases", inserted=True, changed=lines, replicates=replicates)
+            point = measured.promise(limit)
         except UserError:
             continue
         clean = [change for change in second if not change.after.bugs]

@@ -12,7 +12,8 @@ import torch
 from momus.cli import main
 from momus.errors import UserError
 from momus.lm.models import save_causal_lm
-from momus.lm.pointers.line_pointer import LINE_POINTER_FILE, HeadShape, LinePointer
+from momus.lm.pointers import LINE_POINTER_FILE
+from momus.lm.pointers.line_pointer import HeadShape, LinePointer
 from momus.lm.pointers.line_states import LineStates, Reads
 from momus.records import Tamper, Task, write_jsonl
 from momus.tamper.insert import tamper
