@@ -122,7 +122,6 @@ def silence_of(model: str) -> Callable[[str], float]:
         [token for token, piece in enumerate(pieces) if piece.lstrip().startswith(beginning)]
         for beginning in (b"[]", b"[{")
     )
-
     if not nothing or not something:
         raise SystemExit(f"{model}: its tokens do not tell an empty list from one with a comment")
 

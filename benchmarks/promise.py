@@ -21,6 +21,7 @@ from typing import Any
 from common import Goal, Report, parser
 from critics_found import SETS, Look, read_looks
 
+from momus.critics.critic import Dial
 from momus.critics.scores.critic import ScoreDial
 from momus.critique import Comment, Critique, Span
 from momus.errors import UserError
@@ -54,7 +55,7 @@ def main() -> None:
         looks = [read_looks(chosen.found / f"{data}.{name}.jsonl") for data in SETS]
         sets = [pairs for of_set in looks if len(pairs := pairs_of(of_set)[: chosen.pairs]) >= LEAST]
         if sets:
-            critic = StoredCritic([look for of_set in looks for look in of_set])
+            critic = StoredCritic({piece_id(look): said(look) for of_set in looks for look in of_set}, ScoreDial())
             every[name] = split_often(critic, sets, splits)
             report.case(name, {}, outcomes=every[name], pairs=list(map(len, sets)))
             print(name, *cells(every[name]), flush=True)
@@ -79,12 +80,10 @@ def cells(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
 
 
 class StoredCritic:
-    """Comments on every line with the score that it was given when it was looked at."""
+    """Says again of tasks, by their names, what was said of them."""
 
-    dial = ScoreDial()
-
-    def __init__(self, looks: Sequence[Look]) -> None:
-        self._said = {piece_id(look): said(look) for look in looks}
+    def __init__(self, said: Mapping[str, SearchResult], dial: Dial) -> None:
+        self._said, self.dial = said, dial
 
     def fits(self, task: Task) -> bool:
         """Return whether it was looked at."""

@@ -6,9 +6,9 @@
 Functions that a release changed, taken to be right, every second one with a bug on a line that was changed
 (`momus.review.changes.history`); comments on changed lines alone count. The critic reads each of them once: momus-tiny,
 or with --model the model's pointer, which comments on every line with the probability that the fault is there, without
-words. Then, 200 times over, the changes are split at random: on one half the dial is calibrated and at
-most so many false comments per clean change are asked for, and on the other half the false comments at the promised
-setting are counted. How often that may go beyond what was promised says `promise.py`.
+words. Then, 200 times over, the changes are split at random: on one half the dial is calibrated and at most so many
+false comments per clean change are asked for, and on the other half the false comments at the promised setting are
+counted. How often that may go beyond what was promised says `promise.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from statistics import mean
 from typing import Any
 
 from common import Goal, Report, parser
-from promise import ASKED, EXPECTED, Outcome, cells
+from critics_found import AT_ONCE
+from promise import ASKED, EXPECTED, Outcome, StoredCritic, cells
 from review_identity import history
 
 from momus.critics.critic import Critic
@@ -52,10 +53,8 @@ class PointerAlone:
         pointer = find_pointer(model, None)
         if pointer is None:
             raise SystemExit(f"{model} has no pointer: momus train pointer makes one")
-        engine, self._pointer = (
-            load_local_engine(model, "cpu", choose_precision(model, "cpu")),
-            LinePointer.load(pointer),
-        )
+        engine = load_local_engine(model, "cpu", choose_precision(model, "cpu"))
+        self._pointer = LinePointer.load(pointer)
         self._reader = LineReader(engine.model, engine.tokenizer, self._pointer.shape.reads)
 
     def fits(self, task: Task) -> bool:
@@ -84,36 +83,24 @@ class PointerAlone:
         return {"kind": "pointer alone"}
 
 
-class Remembered:
-    """Says again what a critic said of answers; `critic` is asked about each of them once."""
+def remember(critic: Critic, changes: Sequence[ChangedAnswer]) -> StoredCritic:
+    """Ask a critic about every change once; returns what says it again."""
+    said: dict[str, SearchResult] = {}
+    for start in range(0, len(changes), AT_ONCE):
+        tasks = [task_to_read(change.after) for change in changes[start : start + AT_ONCE]]
+        said |= zip([task.id for task in tasks], critic.write(tasks), strict=True)
+    return StoredCritic(said, critic.dial)
 
-    def __init__(self, critic: Critic, changes: Sequence[ChangedAnswer]) -> None:
-        self.dial, self._said = critic.dial, dict[str, SearchResult]()
-        for start in range(0, len(changes), 8):
-            tasks = [task_to_read(change.after) for change in changes[start : start + 8]]
-            self._said |= {task.answer: said for task, said in zip(tasks, critic.write(tasks), strict=True)}
 
-    def fits(self, task: Task) -> bool:
-        """Return whether it was looked at."""
-        return task.answer in self._said
-
-    def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
-        """Return what was said."""
-        return [self._said[task.answer] for task in tasks]
-
-    def identity(self) -> Mapping[str, Any]:
-        """Return the kind."""
-        return {"kind": "remembered"}
-
-    def count_false(self, change: ChangedAnswer, setting: float) -> int:
-        """Return the false comments on a clean change's lines at a setting."""
-        answer = change.after.answer
-        shown = self.dial.choose(self._said[answer], answer, setting)
-        return judge(on_lines(shown, answer, change.changed), change.after).fakes
+def count_false(critic: StoredCritic, change: ChangedAnswer, setting: float) -> int:
+    """Return the false comments on a clean change's lines at a setting."""
+    (written,) = critic.write([task_to_read(change.after)])
+    answer = change.after.answer
+    return judge(on_lines(critic.dial.choose(written, answer, setting), answer, change.changed), change.after).fakes
 
 
 def main() -> None:
-    """Gather the changes, have every critic read them, split, and print."""
+    """Gather the changes, have the critic read them, split, and print."""
     options = parser(__doc__, repeats=1)
     options.add_argument("--releases", type=Path, nargs="+", required=True, help="a folder of wheels for each package")
     options.add_argument("--model", help="a model with a pointer")
@@ -128,7 +115,7 @@ def main() -> None:
     clean = sum(not change.after.bugs for change in changes)
     print(f"{len(changes)} changes of {len(chosen.releases)} packages, {clean} of them clean", flush=True)
     splits = 10 if chosen.quick else chosen.splits
-    outcomes = split_often(Remembered(critic, changes), changes, splits, chosen.replicates)
+    outcomes = split_often(remember(critic, changes), changes, splits, chosen.replicates)
     report.case(name, {}, outcomes=outcomes, changes=len(changes))
     heads = ("critic", "promises", "beyond it", "asked for, mean", "counted, mean", "most that was counted")
     report.table(
@@ -150,7 +137,7 @@ def gather(releases: Sequence[Path], most: int, critic: Critic) -> list[ChangedA
     return made
 
 
-def split_often(critic: Remembered, changes: Sequence[ChangedAnswer], splits: int, replicates: int) -> list[Outcome]:
+def split_often(critic: StoredCritic, changes: Sequence[ChangedAnswer], splits: int, replicates: int) -> list[Outcome]:
     """Split the changes; returns what came of every split that a promise was made in."""
     outcomes = []
     for split in range(splits):
@@ -164,7 +151,7 @@ def split_often(critic: Remembered, changes: Sequence[ChangedAnswer], splits: in
         except UserError:
             continue
         clean = [change for change in second if not change.after.bugs]
-        outcomes.append((limit, mean(critic.count_false(change, point.setting) for change in clean)))
+        outcomes.append((limit, mean(count_false(critic, change, point.setting) for change in clean)))
     return outcomes
 
 

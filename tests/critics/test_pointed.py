@@ -259,9 +259,10 @@ def test_what_is_remembered_of_an_adapter_lapses_with_its_base(base, adapter):
     assert LocalChat(str(adapter), "cpu", "fp32").signature() != signature
 
 
-def test_code_that_did_not_change_is_not_read_again(base, pointer, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("which", ["base", "adapter"])
+def test_code_that_did_not_change_is_not_read_again(base, pointer, tmp_path, monkeypatch, capsys, request, which):
     """Unless what the critic is given, or asked for, is more than the code."""
-    code, copied = tmp_path / "code.py", tmp_path / "run" / LINE_POINTER_FILE
+    model, code, copied = request.getfixturevalue(which), tmp_path / "code.py", tmp_path / "run" / LINE_POINTER_FILE
     code.write_text(CODE + "\n", encoding="utf-8")
     copied.parent.mkdir()
     shutil.copy(pointer, copied)
@@ -274,7 +275,7 @@ def test_code_that_did_not_change_is_not_read_again(base, pointer, tmp_path, mon
     monkeypatch.setattr("momus.critics.open.open_at_setting", counted)
 
     def review(*words):
-        here = ("--model", str(base), "--pointer", str(copied.parent), "--confidence", "0", "--json")
+        here = ("--model", str(model), "--pointer", str(copied.parent), "--confidence", "0", "--json")
         assert main(["review", str(code), *here, *words]) == 0
         shown = capsys.readouterr()
         findings = json.loads(shown.out)["files"][0]["findings"]
@@ -295,6 +296,9 @@ def test_code_that_did_not_change_is_not_read_again(base, pointer, tmp_path, mon
     code.write_text(CODE + "\n\n\n" + CODE.replace("def f", "def g") + "\n", encoding="utf-8")
     review()
     assert len(opened) == 7
+    os.utime(base / "model.safetensors")
+    review()
+    assert len(opened) == 8
 
 
 def test_mistakes_are_one_line(base, pointer, tmp_path, capsys):

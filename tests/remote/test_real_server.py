@@ -125,9 +125,7 @@ def test_comments_are_those_of_a_model_of_this_process(name: str) -> None:
     assert URL is not None
     server = Server(URL, os.environ.get("MOMUS_REMOTE_MODEL"))
     if not file or not server.keeps_grammars:
-        pytest.skip(
-            "MOMUS_REMOTE_FILE names no model" if not file else "the server says of no grammar that it keeps it"
-        )
+        pytest.skip("the server keeps to no grammar" if file else "MOMUS_REMOTE_FILE names no model")
     task = Task(id=name, question="", answer=CODES[name])
     config = PromptedConfig(max_tokens=120)
     here, there = (

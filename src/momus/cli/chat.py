@@ -105,7 +105,7 @@ def _answer_file(
     """Have every model answer every prompt, and write the answers as demonstrations by the models."""
     from momus.cli.shared.output import bad_rows, bar, check_file, say
     from momus.data.convert import BadRowsError
-    from momus.evaluate.instruct.chats import ask_chat, behind_system, check_answered, describe_answers
+    from momus.evaluate.instruct.chats import ask_chat, behind_system, tell_answers
     from momus.evaluate.instruct.feedback import prompts_in, records_of
     from momus.evaluate.instruct.systems import answers_in
     from momus.files import Ledger
@@ -125,11 +125,7 @@ def _answer_file(
                 opened = partial(_open, model, url, local)
                 ask_chat(system, opened, asked, ledger, seed=config.seed, progress=progress)
         write_jsonl(out, answers_in(ledger, systems, asked))
-        for system in systems:
-            for line in describe_answers(system, ledger, asked):
-                say(line)
-        say(f"The answers are {out}")
-        check_answered(systems, ledger, asked)
+        tell_answers(systems, ledger, asked, out, say)
     return 0
 
 

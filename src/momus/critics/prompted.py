@@ -134,7 +134,7 @@ class PromptedCritic:
         return [self._question(task, sample, 0) for task in tasks for sample in range(self._config.samples)]
 
     def identity(self) -> Mapping[str, Any]:
-        """Return the model, the prompt, the rules and the settings."""
+        """Return the model, the prompt, the rules and the settings, with the form in which a server is asked."""
         settings = {**asdict(self._config), "rules": _digest(self._config.rules) if self._config.rules else ""}
         prompt, model = prompt_digest(self._config.prompt), dict(self._chat.identity())
         form = {"form": "grammar or schema"} if model.get("api") == "chat/completions" else {}

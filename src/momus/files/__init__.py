@@ -16,6 +16,7 @@ from momus.files.reading import (
     open_bytes,
     parse_json,
     read_json,
+    stamps,
     surrogate_in,
 )
 from momus.files.run_directory import CONFIG, changed, open_run_directory, plain
@@ -56,6 +57,7 @@ __all__ = [
     "read_json",
     "restore_directory",
     "scratch_directory",
+    "stamps",
     "surrogate_in",
     "write_bytes",
     "write_json",

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from momus.critics.critic import AgreementDial, Critic, Dial, LengthDial
+from momus.files import stamps
 from momus.records import Task
 from momus.review.cache import Kept, KeptCritic, digest
 from momus.search.result import SearchResult
 
-_KINDS, _POINTED = ("voting", "search"), "pointed"
+_TRAINED, _POINTED = ("voting", "search"), "pointed"
+"""Kinds of critics, by their identity."""
 
 Opened = tuple[Critic, float, str]
 """A critic, the setting of its dial, and what that promises."""
@@ -37,14 +39,14 @@ def open_later(
         kept: Where what it is is kept.
         pointed: Whether a model with a pointer is kept too: where it is asked nothing but what it says of the code.
     """
-    key = digest("critic", options, pointed, [_stamp(path) for path in files])
+    key = digest("critic", options, pointed, [[str(path.resolve()), stamps(path)] for path in files])
     if text := kept.get([key]).get(key):
         known = json.loads(text)
         later = _OpenedLater(lambda: open_now()[0], known["identity"], known["languages"])
         return KeptCritic(later, kept), known["setting"], known["promise"]
     critic, setting, promise = open_now()
     kind = critic.identity().get("kind")
-    if kind not in (*_KINDS, *([_POINTED] if pointed else ())):
+    if kind not in _TRAINED and not (pointed and kind == _POINTED):
         return critic, setting, promise
     known = {"identity": dict(critic.identity()), "languages": getattr(critic, "languages", None)}
     kept.put({key: json.dumps({**known, "setting": setting, "promise": promise})})
@@ -81,10 +83,3 @@ class _OpenedLater:
         if self._critic is None:
             self._critic = self._open()
         return self._critic
-
-
-def _stamp(path: Path) -> list[Any]:
-    """Return the names, sizes and times of a file, or of the files of a folder."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [(file.name, file.stat()) for file in files if file.is_file()]
-    return [str(path.resolve()), [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]]

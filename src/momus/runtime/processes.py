@@ -42,7 +42,7 @@ T = TypeVar("T")
 BUCKET = 2**24  # numbers summed over processes at once: 64 MiB in float32
 _LOST = ("Connection closed", "Connection reset", "Timed out", "timeout", "Broken pipe", "gloo", "NCCL", "Socket")
 _FAILED = "momus/failed"
-_PATIENCE = 3.0  # seconds
+_PATIENCE, _MOMENT = 3.0, 0.5  # seconds for others to fail: by the end of the connection, by themselves
 _asked_device: list[str] = []
 
 
@@ -128,13 +128,17 @@ def on_device(name: str | None) -> Iterator[None]:
         _asked_device.pop()
 
 
+def _asks_for_shards() -> bool:
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
 def sharded() -> bool:
     """Return whether `accelerate launch` asked for models in shards (FSDP2).
 
     Raises:
         UserError: It asked for the first version of FSDP.
     """
-    if world_size() == 1 or os.environ.get("ACCELERATE_USE_FSDP", "").lower() != "true":
+    if world_size() == 1 or not _asks_for_shards():
         return False
     if os.environ.get("FSDP_VERSION", "1") != "2":
         raise UserError("Momus shards models with FSDP2 only: accelerate launch --use_fsdp --fsdp_version 2")
@@ -346,9 +350,9 @@ def _let_others_fail() -> None:
     """
     if rank() != 0:
         return
-    store, weights = dist.distributed_c10d._get_default_store(), os.environ.get("ACCELERATE_USE_FSDP", "")
-    ends = weights.lower() != "true" and "nccl" not in dist.get_backend()
-    deadline = time.monotonic() + (_PATIENCE if ends else _PATIENCE / 6)
+    store = dist.distributed_c10d._get_default_store()
+    ends = not _asks_for_shards() and "nccl" not in dist.get_backend()
+    deadline = time.monotonic() + (_PATIENCE if ends else _MOMENT)
     if ends:  # it waits for what is under way
         leaving = threading.Thread(target=dist.destroy_process_group, daemon=True)
         leaving.start()

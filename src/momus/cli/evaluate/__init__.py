@@ -44,7 +44,7 @@ class Sample:
         """Sample, and write the answers as demonstrations."""
         from dataclasses import asdict
 
-        from momus.evaluate.instruct.chats import check_answered, describe_answers
+        from momus.evaluate.instruct.chats import tell_answers
         from momus.evaluate.instruct.feedback import prompts_in, records_of
         from momus.evaluate.instruct.systems import answer_key, answer_prompts, answers_in, open_engine, read_systems
         from momus.files import Ledger
@@ -75,11 +75,7 @@ class Sample:
                     engine = open_engine(system, self.local.device, self.local.precision)
                     answer_prompts(system, engine, prompts, ledger, seed=self.seed, progress=progress)
             write_jsonl(answers, answers_in(ledger, systems, prompts))
-            for system in systems:
-                for line in describe_answers(system, ledger, prompts):
-                    say(line)
-            say(f"The answers are {answers}")
-            check_answered(systems, ledger, prompts)
+            tell_answers(systems, ledger, prompts, answers, say)
         return 0
 
 

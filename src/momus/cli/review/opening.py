@@ -56,20 +56,23 @@ def open_reviewer(
         return open_now()
     from momus.review.opened_later import open_later
 
-    pointed = alone and critic.critic != "small" and not (files[0] / "adapter_config.json").exists()
-    return open_later(open_now, repr((critic, dial, changes)), files, kept, pointed)
+    return open_later(open_now, repr((critic, dial, changes)), files, kept, pointed=alone)
 
 
 def _files(critic: ReviewerOptions, dial: DialOptions) -> list[Path] | None:
     """Return the files that decide what a critic is; None where it is not one of this machine alone."""
     from momus.critics.critic import SHIPPED
+    from momus.lm.local.adapter_base import base_path
     from momus.lm.pointers import LINE_POINTER_FILE
     from momus.lm.tiny import TINY
 
     model = Path(critic.model) if critic.model else TINY
     if critic.url or critic.reward_url or critic.score or critic.second_opinion or not model.exists():
         return None
-    beside = [model.with_name(LINE_POINTER_FILE)] if model.is_file() else []
+    base = Path(base_path(model))
+    if not base.exists():
+        return None
+    beside = [path.with_name(LINE_POINTER_FILE) for path in (model, base) if path.is_file()]
     pointer = Path(critic.pointer) if critic.pointer and critic.pointer != "none" else model
-    named = [path for path in (*beside, pointer, pointer / "pointer") if path.exists()]
-    return [model, dial.calibration or SHIPPED, *filter(None, (critic.reward, critic.rules)), *named]
+    read = [model, base, dial.calibration or SHIPPED, *filter(None, (critic.reward, critic.rules))]
+    return list(dict.fromkeys((*read, *beside, pointer, pointer / "pointer")))

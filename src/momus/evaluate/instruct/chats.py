@@ -7,6 +7,7 @@ demonstrations: whatever compares answers takes them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from momus.errors import UserError
@@ -58,30 +59,30 @@ def ask_chat(
         ledger.add({answer_key(system, prompt.prompt): _entry(answer) for prompt, answer in pairs})
 
 
-def describe_answers(system: System, ledger: Ledger, prompts: Sequence[Prompt]) -> list[str]:
-    """Return in words how many answers a system gave, and why some prompts have none, where some have none."""
-    rows = [ledger[answer_key(system, prompt.prompt)] for prompt in prompts]
-    cut = sum("answer" in row and not row["finished"] for row in rows)
-    skipped = [row["skipped"] for row in rows if "skipped" in row]
-    lines = [f"{system.name}: {len(rows) - len(skipped)} answers, {cut} of them cut at {system.max_tokens} tokens"]
-    if skipped:
-        lines.append(f"{system.name}: {len(skipped)} prompts not answered; the first: {skipped[0]}")
-    return lines
-
-
-def check_answered(systems: Sequence[System], ledger: Ledger, prompts: Sequence[Prompt]) -> None:
-    """Refuse that a system answered nothing.
+def tell_answers(
+    systems: Sequence[System], ledger: Ledger, prompts: Sequence[Prompt], path: Path, say: Callable[[str], None]
+) -> None:
+    """Say how many answers each system gave, why some prompts have none, and where the answers are.
 
     Raises:
-        UserError: One answered no prompt.
+        UserError: A system answered no prompt.
     """
+    silent = ""
     for system in systems:
         rows = [ledger[answer_key(system, prompt.prompt)] for prompt in prompts]
-        if all("skipped" in row for row in rows):
-            raise UserError(
+        cut = sum("answer" in row and not row["finished"] for row in rows)
+        skipped = [row["skipped"] for row in rows if "skipped" in row]
+        say(f"{system.name}: {len(rows) - len(skipped)} answers, {cut} of them cut at {system.max_tokens} tokens")
+        if skipped:
+            say(f"{system.name}: {len(skipped)} prompts not answered; the first: {skipped[0]}")
+        if len(skipped) == len(rows):
+            silent = silent or (
                 f"{system.name} answered none of {len(rows)} prompts (it is not asked again while {ledger.path} is "
-                f"there); the first: {rows[0]['skipped']}"
+                f"there); the first: {skipped[0]}"
             )
+    say(f"The answers are {path}")
+    if silent:
+        raise UserError(silent)
 
 
 def _question(system: System, prompt: Prompt, seed: int) -> Question:

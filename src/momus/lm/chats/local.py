@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from momus.files import stamps
 from momus.lm.chats.engine import EngineChat
 from momus.lm.chats.protocol import Answer, Question
 from momus.lm.local.adapter_base import base_path, is_adapter
@@ -57,11 +58,9 @@ class LocalChat:
     @cached_property
     def _signature(self) -> str:
         path, base = Path(self._model), Path(base_path(self._model))
-        if not _files_of(path):
+        if not stamps(path):
             return ""
-        places = dict.fromkeys((path, base, self._adapter or base))
-        files = [file for place in places for file in _files_of(place)]
-        seen = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+        seen = [stamp for place in dict.fromkeys((path, base, self._adapter or base)) for stamp in stamps(place)]
         packages = [_version(name) for name in ("momus", "torch", "transformers")]
         machine = [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES", ""), Path("/dev/nvidiactl").exists()]
         return json.dumps([self._model, str(path.resolve()), seen, self._wanted, packages, machine])
@@ -139,10 +138,6 @@ class LocalChat:
         device, precision = self._wanted
         place = choose_device(device)
         return place, precision or choose_precision(self._model, place)
-
-
-def _files_of(place: Path) -> list[Path]:
-    return [place] if place.is_file() else sorted(place.glob("*")) if place.is_dir() else []
 
 
 def _has_tokenizer(folder: Path) -> bool:
