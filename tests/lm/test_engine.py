@@ -108,6 +108,20 @@ def test_every_distinct_prompt_is_computed_once() -> None:
     assert engine.forwarded_tokens == len(STEM) + 1 + 3
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([0.0, 0.02, 0.1, 0.2, 0.3, 1.0]), st.booleans(), st.integers(0, 2**20))
+def test_samples_that_agree_are_computed_once(temperature: float, shared: bool, key: int) -> None:
+    engine, prompts = tiny_engine(), [STEM, [5, 6, 7], STEM]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "can_fork", lambda model: shared)
+        groups = engine.sample(prompts, 5, key=key, max_tokens=8, temperature=temperature, stop_tokens=STOPS)
+    pairs = [(prompt, sample) for prompt, group in zip(prompts, groups, strict=True) for sample in group]
+    paths = [(*prompt, *sample.tokens[:-1]) for prompt, sample in pairs]
+    assert engine.forwarded_tokens == len({path[:n] for path in paths for n in range(1, len(path) + 1)})
+    for prompt, sample in pairs:
+        np.testing.assert_allclose(sample.logprobs, reference(engine.model, prompt, sample), atol=2e-4)
+
+
 def test_memory_does_not_outlive_the_weights() -> None:
     engine = LocalEngine(tiny_model(), tiny_tokenizer())
     engine.sample([STEM], 1, key=0, max_tokens=4)

@@ -16,9 +16,8 @@ import numpy.typing as npt
 import torch
 
 from momus.lm.branches import Branch, BranchPlan, BranchWriter, check_length
-from momus.lm.local.decoding import DecodingBatch
+from momus.lm.local.decoding import DecodingBatch, decoding
 from momus.lm.local.engine import LocalEngine
-from momus.lm.local.fork import forking
 from momus.lm.local.sampling import check_numbers
 from momus.lm.tree import Tokens
 
@@ -59,18 +58,16 @@ def write_branches(
     check_length(engine.context_length, prefix, plans)
     written = [BranchWriter(plan, ends) for plan in plans]
     # Training, say, between two calls is noticed there, and nothing half done is kept.
-    with engine.inference():
-        batch = DecodingBatch(engine, [prefix])
-        with forking(engine.model, batch.cache):
-            logits, groups = batch.begin(), [written]
-            while True:
-                advance(logits, groups, len(engine.vocabulary))
-                _remember(engine, batch, prefix, groups)
-                parents, tokens, groups = _parted(groups)
-                if not groups:
-                    break
-                batch.keep(parents)
-                logits = batch.step(tokens)
+    with engine.inference(), decoding(engine, [prefix]) as batch:
+        logits, groups = batch.begin(), [written]
+        while True:
+            advance(logits, groups, len(engine.vocabulary))
+            _remember(engine, batch, prefix, groups)
+            parents, tokens, groups = _parted(groups)
+            if not groups:
+                break
+            batch.keep(parents)
+            logits = batch.step(tokens)
     return [writing.branch() for writing in written]
 
 

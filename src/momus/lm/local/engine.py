@@ -33,8 +33,9 @@ from momus.lm.engine import (
     uniforms,
 )
 from momus.lm.forward import backbone_of, branch_logprobs
-from momus.lm.local.decoding import DecodingBatch
-from momus.lm.local.fork import forking, windows_of
+from momus.lm.local.decoding import DecodingBatch, decoding
+from momus.lm.local.few_rows import few_rows
+from momus.lm.local.fork import windows_of
 from momus.lm.local.radix import CachedPrefix, RadixCache, group_by_length, parameter_sample, prefill_mask, stack_padded
 from momus.lm.local.rows import Row, SampleSettings, batches, pick
 from momus.lm.local.sampling import check_numbers, log_total
@@ -269,8 +270,7 @@ class LocalEngine(Codec):
         """Write the samples of one batch from their beginning to their end."""
         for row in rows:
             row.restart()
-        batch = DecodingBatch(self, [row.prefix for row in rows])
-        with forking(self.model, batch.cache):
+        with decoding(self, [row.prefix for row in rows]) as batch:
             for step in range(settings.max_tokens):
                 logits = batch.step([row.tokens[-1] for row in rows]) if step else batch.begin()
                 for row, token, logprob in zip(rows, *pick(logits.float(), rows, step, settings), strict=True):
@@ -309,7 +309,7 @@ class LocalEngine(Codec):
         training = self.model.training
         self.model.eval()
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), few_rows(self.model):
                 if not torch.equal(now := parameter_sample(self.model), self._parameter_sample):
                     self._memory.clear()  # trained since: what it remembers is another model's
                     self._parameter_sample = now

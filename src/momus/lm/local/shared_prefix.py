@@ -12,8 +12,8 @@ from typing import Protocol
 
 import torch
 
-from momus.lm.local.decoding import DecodingBatch, Reader
-from momus.lm.local.fork import forking, masks
+from momus.lm.local.decoding import Reader, decoding
+from momus.lm.local.fork import masks
 from momus.lm.local.radix import CachedPrefix, stack_padded
 from momus.lm.tree import Tokens, TokenTree, common_prefix
 
@@ -56,8 +56,7 @@ def logits_after(engine: Remembering, prompts: Sequence[Tokens]) -> torch.Tensor
         new = len(shared) - engine.cached_prefix(shared).length  # it may not fit
     if apart <= len(shared) and new + apart <= FEW:
         return read_shared_prefix(engine, prompts, shared)
-    batch = DecodingBatch(engine, prompts)
-    with forking(engine.model, batch.cache):
+    with decoding(engine, prompts) as batch:
         return batch.begin()
 
 
