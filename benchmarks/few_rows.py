@@ -46,7 +46,7 @@ def main() -> None:
                 )
                 times = {key: median(values) for key, values in seconds.items()}
                 worst = min(worst, times["plain"] / times["ours"])
-                report.case(f"{name}, {rows} rows", {"layers": count}, seconds=seconds)
+                report.case(f"{name}, {rows} rows", seconds, layers=count)
                 ratio = f"{times['plain'] / times['ours']:.2f}"
                 table.append((name, str(rows), f"{times['plain'] * 1e3:.1f}", f"{times['ours'] * 1e3:.1f}", ratio))
     report.table("milliseconds", ("layers", "rows", "PyTorch", "Momus", "times as fast"), table)

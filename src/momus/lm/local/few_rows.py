@@ -1,7 +1,7 @@
-"""Linear layers over few rows, as decoding has them: in bfloat16 on a CPU the other way round is half as long.
+"""Linear layers over few rows, as decoding has them: in bfloat16 on a CPU, quicker the other way round.
 
-PyTorch multiplies few rows with a weight at two thirds of the speed at which memory brings the weight; the product
-with weight and rows exchanged, and for one row that of matrix and vector, keep up with it (`benchmarks/few_rows.py`).
+PyTorch multiplies few rows with a weight slower than memory brings the weight. The product with weight and rows
+exchanged, and for one row that of matrix and vector, are 1.1 to 1.7 times as fast (`benchmarks/few_rows.py`).
 """
 
 from __future__ import annotations
