@@ -154,7 +154,8 @@ class Report:
         rows = [
             (g.text, f"{g.measured:.3g}", ("≥ " if g.at_least else "≤ ") + f"{g.bound:g}", _verdict(g)) for g in goals
         ]
-        self.table("Goals", ("", "measured", "goal", ""), rows)
+        if rows:
+            self.table("Goals", ("", "measured", "goal", ""), rows)
         if self.options.quick:
             self.console.print("--quick: the script runs; its numbers mean nothing.")
         if self.options.json:
