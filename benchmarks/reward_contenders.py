@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaModel
+from transformers import AutoModel, LlamaConfig, LlamaModel
 
 from momus.lm.forward import leaf_scores
 from momus.lm.models import RewardModel
@@ -52,9 +52,16 @@ class Shape:
         return self.prompts * self.k * (self.k - 1) // 2
 
 
-def build_model(quick: bool, seed: int = 0) -> RewardModel:
-    """Return a random Llama of 4 layers and width 256 (2 and 32 if quick), float32, with a reward head."""
+def build_model(quick: bool, seed: int = 0, folder: str | None = None) -> RewardModel:
+    """Return a random Llama of 4 layers and width 256 (2 and 32 if quick), float32, with a reward head.
+
+    With a folder, the Llama that lies there in its place.
+    """
     torch.manual_seed(seed)
+    if folder is not None:
+        backbone = AutoModel.from_pretrained(folder, dtype=torch.float32)
+        backbone.config.pad_token_id = PAD
+        return RewardModel(backbone).train()
     width = 32 if quick else 256
     config = LlamaConfig(
         vocab_size=VOCABULARY,

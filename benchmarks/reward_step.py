@@ -1,9 +1,10 @@
 """How much faster is a reward-model step on token trees than on rows, and than TRL's RewardTrainer?
 
-    python benchmarks/reward_step.py [--repeats 3] [--threads 2] [--json FILE] [--quick]
+    python benchmarks/reward_step.py [--model FOLDER] [--repeats 3] [--threads 2] [--json FILE] [--quick]
 
-A random Llama of 4 layers and width 256 in float32, on a CPU. For every shape (P prompt tokens, K answers of R tokens,
-so many prompts in a step) four contenders take turns in one process:
+A random Llama of 4 layers and width 256 in float32, on a CPU; with --model the one in that folder, such as
+SmolLM2-135M, at the first shape only: its weights, gradients and moments lie in memory four times. For every shape (P
+prompt tokens, K answers of R tokens, so many prompts in a step) four contenders take turns in one process:
 
 * rows:   K padded rows per prompt, a bare torch loop;
 * tree:   one token tree per prompt (`leaf_scores`), the same loop: tree against rows is the trees' own effect;
@@ -47,7 +48,7 @@ SAMPLE_SECONDS = 0.3  # a sample of a quick step is as many steps as take about 
 def measure(shape: Shape, report: Report) -> dict[str, Any]:
     """Let all contenders take turns at one shape; returns medians in seconds, tokens a step, and differences."""
     options = report.options
-    model, rankings = build_model(options.quick), build_rankings(shape)
+    model, rankings = build_model(options.quick, folder=options.model), build_rankings(shape)
     loops = {name: PlainLoop(scores, model, rankings) for name, scores in (("rows", row_scores), ("tree", tree_scores))}
     tokens = {name: TokenCounter(loop.model.backbone).during(loop.step) for name, loop in loops.items()}
     steps = max(1, min(20, round(SAMPLE_SECONDS / timed(loops["rows"].step))))
@@ -112,9 +113,11 @@ def _with_trl(
 
 def main() -> None:
     """Measure every shape, print the tables, check the goals."""
-    options = parser(__doc__, repeats=3).parse_args()
+    known = parser(__doc__, repeats=3)
+    known.add_argument("--model", help="folder of a Llama, in place of the small random one")
+    options = known.parse_args()
     report = Report(options)
-    shapes = QUICK if options.quick else SHAPES
+    shapes = QUICK if options.quick else (MAIN,) if options.model else SHAPES
     found = {}
     for shape in shapes:
         with report.console.status(str(shape)):

@@ -1,8 +1,8 @@
 """The local engine: any causal language model of Hugging Face transformers, in this process.
 
 Every distinct prefix of a batch is computed once and shared by its samples (`lm/local/fork.py`), and remembered for
-the next call (`lm/local/radix.py`); samples leave their batch the moment they end; sampling is keyed, so results do
-not depend on batching (to rounding of the model's arithmetic).
+the next call (`lm/local/radix.py`); samples that agree so far are computed once, too, and leave their batch the moment
+they end; sampling is keyed, so results do not depend on batching (to rounding of the model's arithmetic).
 """
 
 from __future__ import annotations
