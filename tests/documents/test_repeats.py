@@ -18,6 +18,10 @@ from support.feedback import PAPER
 from support.scripted import Scripted
 
 PAPER_RUBRIC = read_rubric("paper")
+DOCUMENT = """\
+Our tool repairs programs on a single line. We ran it on forty programs of the benchmark, each with one bug, and it
+repaired twelve of them within a minute. The authors thank two colleagues for access to their data.
+"""
 
 
 def section(key: str, *texts: str, details: tuple[str, ...] = ()) -> FeedbackSection:
@@ -32,7 +36,7 @@ def test_points_that_say_the_same_are_one_and_what_went_is_recorded() -> None:
         "Nobody says how the documents were chosen.",
         "THE BASELINE of the experiments is never described",
     )
-    (kept,), repeats = without_repeats([section("rejection", *texts)], PAPER_RUBRIC)
+    (kept,), repeats = without_repeats([section("rejection", *texts)], PAPER_RUBRIC, DOCUMENT)
     assert [point.text for point in kept.points] == [texts[0], texts[2]]
     assert repeats == tuple(Repeat(section="rejection", point=texts[0], text=text) for text in (texts[1], texts[3]))
 
@@ -40,7 +44,7 @@ def test_points_that_say_the_same_are_one_and_what_went_is_recorded() -> None:
 def test_a_point_stands_in_one_section_unless_the_other_would_have_none() -> None:
     same, other = "The baseline is never described.", "Describe the baseline of Section 2."
     one, two, three = section("rejection", same), section("suggestions", same, other), section("acceptance", same)
-    kept, repeats = without_repeats([one, two, three], PAPER_RUBRIC)
+    kept, repeats = without_repeats([one, two, three], PAPER_RUBRIC, DOCUMENT)
     assert [[point.text for point in part.points] for part in kept] == [[same], [other], [same]]
     assert [repeat.section for repeat in repeats] == ["suggestions"]
 
@@ -59,9 +63,25 @@ def test_a_point_stands_in_one_section_unless_the_other_would_have_none() -> Non
     ],
 )
 def test_a_point_that_gives_the_question_back_goes(text: str, gone: bool) -> None:
-    (kept,), repeats = without_repeats([section("significance", text)], PAPER_RUBRIC)
+    (kept,), repeats = without_repeats([section("significance", text)], PAPER_RUBRIC, DOCUMENT)
     assert (not kept.points) == gone == bool(repeats)
     assert not repeats or repeats[0].point == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("We ran it on forty programs of the benchmark, each with one bug, and it repaired twelve of them.", True),
+        ("The authors thank two COLLEAGUES for access to their data", True),
+        ("The authors ran it on forty programs of the benchmark, each with one bug; the data are not public.", False),
+        ("Our tool repairs programs.", False),
+        ("Twelve of forty repaired within a minute: a baseline is missing.", False),
+    ],
+)
+def test_a_point_in_the_document_s_own_words_goes(text: str, gone: bool) -> None:
+    (kept,), repeats = without_repeats([section("significance", text)], PAPER_RUBRIC, DOCUMENT)
+    assert (not kept.points) == gone
+    assert repeats == ((Repeat(section="significance", point="", text=text),) if gone else ())
 
 
 def test_details_that_repeat_go() -> None:
@@ -73,7 +93,7 @@ def test_details_that_repeat_go() -> None:
         "In Table 2.",
     )
     (kept,), _ = without_repeats(
-        [section("rejection", "The baseline is never described.", details=details)], PAPER_RUBRIC
+        [section("rejection", "The baseline is never described.", details=details)], PAPER_RUBRIC, DOCUMENT
     )
     assert kept.points[0].details == ("It is never described.", "In Table 2.")
 
@@ -101,3 +121,16 @@ def test_feedback_that_only_gives_back_the_question_is_none(tmp_path, monkeypatc
     assert main(["feedback", str(tmp_path / "a.md"), "--model", "m"]) == 2
     assert "only gives back what it was asked" in capsys.readouterr().err
     assert not (tmp_path / "a.md.feedback.json").exists()
+
+
+def test_feedback_of_the_document_s_own_sentences_is_asked_for_again(tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "a.md").write_text(PAPER)
+    copied = max((line for line in PAPER.splitlines() if "#" not in line), key=len)
+    replies = iter([answer(copied), answer("Forty documents are too few.")])
+    monkeypatch.setattr(cli, "_asker", lambda *_: JsonAsker(EngineChat(Scripted(lambda *_: next(replies)))))
+    assert main(["feedback", str(tmp_path / "a.md"), "--model", "m"]) == 0
+    assert "Forty documents" in capsys.readouterr().out
+    (tmp_path / "b.md").write_text(PAPER)
+    monkeypatch.setattr(cli, "_asker", lambda *_: JsonAsker(EngineChat(Scripted(lambda *_: answer(copied)))))
+    assert main(["feedback", str(tmp_path / "b.md"), "--model", "m"]) == 2
+    assert copied[:40] in capsys.readouterr().err and not (tmp_path / "b.md.feedback.json").exists()

@@ -343,8 +343,8 @@ def _report(feedback: Feedback, form: Rubric, files: Sequence[Path], budget: int
         say(f"Second opinion: {len(feedback.fallen)} of {points} points fell and are left out")
     if repeats := feedback.repeats:
         merged = sum(bool(repeat.point) for repeat in repeats)
-        say(f"Points said again, and merged: {merged}; that only give back what was asked, and are left out: "
-            f"{len(repeats) - merged}; such as")  # fmt: skip
+        say(f"Points said again, and merged: {merged}; that only give back what was asked or what the document says, "
+            f"and are left out: {len(repeats) - merged}; such as")  # fmt: skip
     for text in list(dict.fromkeys(repeat.text for repeat in feedback.repeats))[:_SHOWN]:
         say(f"  {text!r}")
     if feedback.share < 1:

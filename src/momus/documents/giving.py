@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -14,7 +14,7 @@ from momus.documents.budget import excerpt
 from momus.documents.constrained import JsonFeedback, quotable_passages
 from momus.documents.document import Document, Language
 from momus.documents.drafts import read_feedback, read_given
-from momus.documents.feedback import Feedback, checked, question, read_answer
+from momus.documents.feedback import Feedback, FeedbackSection, Repeat, Struck, checked, question, read_answer
 from momus.documents.reading import SUFFIXES, read_document
 from momus.documents.repeats import without_repeats
 from momus.documents.rubrics import Rubric, read_rubric
@@ -23,6 +23,15 @@ from momus.documents.store import ENDING
 from momus.errors import UserError
 from momus.match.ask import AskConfig, JsonAsker
 from momus.match.open import NamedModel
+
+
+class _Written(NamedTuple):
+    """What a model wrote, checked."""
+
+    sections: tuple[FeedbackSection, ...]
+    scores: dict[str, int]
+    struck: tuple[Struck, ...]
+    repeats: tuple[Repeat, ...]
 
 
 def give_feedback(
@@ -84,7 +93,27 @@ def by_model(
     frame = asker.count("")
     text, share = question(document, rubric, language, lambda text: asker.count(text) - frame, budget - frame)
     form = partial(JsonFeedback, quotable_passages(document, text), rubric)
-    [answer] = asker.ask([text], lambda _, value: read_answer(value, rubric, language), form)
+    said_already = ""
+
+    def read(value: object) -> _Written | None:
+        nonlocal said_already
+        answer = read_answer(value, rubric, language)
+        if answer is None:
+            return None
+        given, struck = checked(answer[0], rubric, document, language)
+        sections, repeats = without_repeats(given, rubric, document.text)
+        needed = [section.points[0] and before.points for section, before in zip(rubric.sections, given, strict=True)]
+        if any(need and not section.points for need, section in zip(needed, sections, strict=True)):
+            said_already = next(repeat.text for repeat in repeats if not repeat.point)
+            return None
+        return _Written(sections, answer[1], struck, repeats)
+
+    [answer] = asker.ask([text], lambda _, value: read(value), form)
+    if answer is None and said_already:
+        raise UserError(
+            f"{model} gave no feedback: it only gives back what it was asked or what the document says, such as "
+            f"{said_already[:80]!r}: try a larger model"
+        )
     if answer is None and asker.problem:
         more = ": raise --answer-tokens" if "tokens" in asker.problem or "cut off" in asker.problem else ""
         raise UserError(f"{model} gave no feedback: {asker.problem}{more}")
@@ -93,21 +122,14 @@ def by_model(
             f"{model} gave no feedback of the asked form, or cannot take {asker.count(text)} tokens and the answer: "
             "try another model, or a smaller --budget"
         )
-    sections, struck = checked(answer[0], rubric, document, language)
-    given, (sections, repeats) = sections, without_repeats(sections, rubric)
-    needed = [section.points[0] and before.points for section, before in zip(rubric.sections, given, strict=True)]
-    if any(need and not section.points for need, section in zip(needed, sections, strict=True)):
-        raise UserError(
-            f"{model} gave no feedback: it only gives back what it was asked, such as {repeats[0].text[:80]!r}: try a "
-            "larger model"
-        )
+    sections = answer.sections
     fallen = None
     if judge is not None:
         shown = excerpt(document, lambda text: asker.count(text) - frame, budget - frame).text
         sections, fallen = judge.keep_standing(sections, shown)
     return Feedback(
         **_facts(document, rubric, language), author=model, kind="model", share=share, sections=sections,
-        scores=answer[1], written=sections, struck=struck, repeats=repeats, fallen=fallen,
+        scores=answer.scores, written=sections, struck=answer.struck, repeats=answer.repeats, fallen=fallen,
     )  # fmt: skip
 
 
