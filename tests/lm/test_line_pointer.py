@@ -36,12 +36,13 @@ def pointer(heads: int = 2, reads: Reads = READS) -> LinePointer:
     return LinePointer([LineHead(HeadShape(32, reads, width=16)) for _ in range(heads)], BASE).eval()
 
 
-def test_states_are_those_of_a_lines_tokens_in_either_reading(model):
-    question, answer = ANSWERS[0]
-    ((states, _, written),) = read(model, ANSWERS[:1])
+@pytest.mark.parametrize("which", [0, 1])
+def test_states_are_those_of_a_lines_tokens_in_either_reading(model, which):
+    question, answer = ANSWERS[which]
+    ((states, _, written),) = read(model, [ANSWERS[which]])
     lines = answer.split("\n")
     assert states.shape == (len(lines), 2, 2, 2, 32)
-    assert written.tolist() == [True, True, False, True, True, True]
+    assert written.tolist() == [bool(line) for line in lines]
     before = f"# {question}\n"
     text = before + answer + "\n# Again, line by line:\n" + answer + "\n"
     encoded = TOKENIZER(text, return_offsets_mapping=True, add_special_tokens=False)
@@ -75,15 +76,23 @@ def test_a_base_that_reads_pictures_too_is_told_by_the_part_that_reads_text():
 
 def test_surprise_is_that_of_the_first_reading(model):
     ((_, surprise, _),) = read(model, [("", "x = 1\nprint(x)")])
-    text = "x = 1\nprint(x)\n"
+    text = "# \nx = 1\nprint(x)\n"
     tokens = torch.tensor([TOKENIZER(text, add_special_tokens=False)["input_ids"]])
     with torch.no_grad():
         log_p = model(tokens).logits[0, :-1].log_softmax(-1)
     missed = -log_p.gather(-1, tokens[0, 1:, None])[:, 0]
     offsets = TOKENIZER(text, return_offsets_mapping=True, add_special_tokens=False)["offset_mapping"][1:]
-    second = torch.tensor([start >= len("x = 1\n") for start, _ in offsets])
-    torch.testing.assert_close(surprise[0, :2], torch.stack([missed[~second].mean(), missed[~second].max()]))
+    starts = torch.tensor([start for start, _ in offsets])
+    second, first = starts >= len("# \nx = 1\n"), (starts >= len("# \n")) & (starts < len("# \nx = 1\n"))
+    torch.testing.assert_close(surprise[0, :2], torch.stack([missed[first].mean(), missed[first].max()]))
     torch.testing.assert_close(surprise[1, 2], missed[second].sum() / 10)
+
+
+@pytest.mark.parametrize("question", ["", "Add up."])
+def test_what_is_read_first_is_no_line_of_the_answer(model, question):
+    """A model's first token has states unlike all others: a line that had them was pointed to in 59 of 100 scripts."""
+    row = LineReader(model, TOKENIZER, READS)._lay_out(question, "x = 1\nprint(x)")
+    assert row.reading[0] == -1 and (row.reading == 0).any()
 
 
 def test_padding_and_batching_change_nothing(model):

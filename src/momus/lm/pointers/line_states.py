@@ -103,8 +103,12 @@ class LineReader:
         return "" if limit is None or size <= limit else f"it takes {size} tokens to read, and the model reads {limit}"
 
     def _lay_out(self, question: str, answer: str) -> _Row:
-        """Lay out one pair as tokens: the question as a comment, the answer, and the answer again if that is read."""
-        before, body = f"# {question}\n" if question else "", f"{answer}\n"
+        """Lay out one pair as tokens: the question as a comment, the answer, and the answer again if that is read.
+
+        The comment is there without a question, too: whatever a model reads first has states unlike all others, and a
+        line of code that had them would be pointed to for that.
+        """
+        before, body = f"# {question}\n", f"{answer}\n"
         twice = max(self.reads.readings) > 0
         starts = (len(before), len(before) + len(body) + len(AGAIN))[: 1 + twice]
         encoded = self._tokenizer(
