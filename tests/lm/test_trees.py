@@ -17,12 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from momus.errors import UserError
-from momus.lm import attention, forward
+from momus.lm import attention, forward, vocabulary_head
 from momus.lm.attention import TREE_ATTENTION, TreeLayout
 from momus.lm.forward import backbone_of, hidden_states, token_logprobs, tree_problem
-from momus.lm.logit_transform import logit_transform
 from momus.lm.models import save_causal_lm
 from momus.lm.tree import TokenTree, pack
+from momus.lm.vocabulary_head import logit_transform
 
 VOCAB = 48
 SHAPE = {
@@ -328,7 +328,7 @@ CHANGED = {
 @pytest.mark.filterwarnings("ignore:token trees run as plain rows")
 @pytest.mark.parametrize("kind", CHANGED)
 def test_logits_changed_after_the_head_are_the_models_own(kind, monkeypatch) -> None:
-    monkeypatch.setattr(forward, "LOGIT_CELLS", 4 * VOCAB)  # several chunks
+    monkeypatch.setattr(vocabulary_head, "CELLS", {"cpu": 40})  # a few columns at a time
     model, fresh = [build(kind, **CHANGED[kind]) for _ in range(2)]
     assert_equal_to_rows(model, [[5, 6, 7], [5, 6, 7], [5, 9]], [[3, 4, 9], [8, 2, 2], [3, 5]], fresh)
     change = logit_transform(model)

@@ -3,7 +3,7 @@
 Trees lie end to end in one row without padding, their depths are the position ids, and attention keeps to their
 paths (`lm/attention.py`). Models that cannot do this exactly (recurrent layers, ALiBi, attention of their own) are
 run on plain padded rows instead, with one warning. Vocabulary logits are computed only where a branch token is
-predicted, a chunk at a time: the [tokens x vocabulary] matrix of a batch is never held.
+predicted, some columns at a time: the [tokens x vocabulary] matrix of a batch is never held.
 """
 
 from __future__ import annotations
@@ -16,18 +16,16 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch.utils.checkpoint import checkpoint
 
 from momus.errors import UserError
 from momus.lm.attention import TREE_ATTENTION, TreeLayout
 from momus.lm.context_length import context_length
 from momus.lm.local.fork import windows_of
-from momus.lm.logit_transform import logit_transform
 from momus.lm.models import RewardModel, within
 from momus.lm.tree import IntArray, TokenTree, pack
+from momus.lm.vocabulary_head import logit_transform, predict_tokens
 
 TOKEN_BUDGET = 8192  # tokens in one forward pass
-LOGIT_CELLS = 2**24  # logits held at once: 64 MiB in float32
 
 _KNOWN = ("gpt2", "llama", "mistral", "gemma3_text", "qwen2", "qwen3")  # tested; others prove themselves at first use
 _PROBE = TokenTree.from_prefixes([[1], [1, 2], [1, 2, 3, 1]], [[2, 3, 1, 2, 1, 3], [1, 1, 2, 3], [3, 3, 2, 1, 2]])
@@ -36,10 +34,13 @@ _problems: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 class BranchLogprobs(NamedTuple):
-    """Log-probabilities and entropies (nats) of branch tokens: float32 [T], by tree, branch, token."""
+    """Log-probabilities and entropies (nats) of branch tokens: float32 [T], by tree, branch, token.
+
+    Gradients flow through the log-probabilities alone.
+    """
 
     logprobs: torch.Tensor
-    entropies: torch.Tensor | None
+    entropies: torch.Tensor
 
 
 def backbone_of(model: Any) -> Any:
@@ -153,47 +154,30 @@ def _in_rows(backbone: Any, trees: Sequence[TokenTree]) -> torch.Tensor:
     return states
 
 
-def token_logprobs(
-    model: Any, trees: Sequence[TokenTree], temperature: float = 1.0, entropies: bool = False
-) -> BranchLogprobs:
+def token_logprobs(model: Any, trees: Sequence[TokenTree], temperature: float = 1.0) -> BranchLogprobs:
     """Log-probabilities of all branch tokens of one batch of trees, flat.
 
     Args:
         model: A causal language model.
         trees: One batch; see `pack`.
         temperature: Divides the logits, as in sampling.
-        entropies: Also return the entropy of each prediction.
 
     Raises:
         UserError: The model changes its logits after the vocabulary head in an unknown way
-            (`lm/logit_transform.py`), or a path is too long for it.
+            (`lm/vocabulary_head.py`), or a path is too long for it.
     """
-    return within(model, lambda: _token_logprobs(model, trees, temperature, entropies))
+    return within(model, lambda: _token_logprobs(model, trees, temperature))
 
 
-def _token_logprobs(model: Any, trees: Sequence[TokenTree], temperature: float, entropies: bool) -> BranchLogprobs:
+def _token_logprobs(model: Any, trees: Sequence[TokenTree], temperature: float) -> BranchLogprobs:
     change = logit_transform(model)
     states = _take(
         hidden_states(backbone_of(model), trees), trees, [t.parent[np.concatenate(t.branches)] for t in trees]
     )
     tokens = np.concatenate([tree.tokens[np.concatenate(tree.branches)] for tree in trees])
     targets = torch.from_numpy(tokens).to(states.device)
-    head = model.get_output_embeddings()
-    rows = max(1, LOGIT_CELLS // head.weight.shape[0])
-
-    def chunk(part: torch.Tensor, goal: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = change(head(part).float()) / temperature
-        log_all = logits.log_softmax(-1)
-        entropy = -(log_all.exp() * log_all).sum(-1) if entropies else part.new_empty(0)
-        return log_all.gather(-1, goal[:, None]).squeeze(-1), entropy
-
-    pieces = list(zip(torch.split(states, rows), torch.split(targets, rows), strict=True))
-    if len(pieces) > 1 and torch.is_grad_enabled():
-        results = [checkpoint(chunk, *piece, use_reentrant=False) for piece in pieces]
-    else:
-        results = [chunk(*piece) for piece in pieces]
-    logprobs = torch.cat([logprob for logprob, _ in results])
-    return BranchLogprobs(logprobs, torch.cat([entropy for _, entropy in results]) if entropies else None)
+    predicted = predict_tokens(model.get_output_embeddings(), states, targets, change, temperature)
+    return BranchLogprobs(predicted.logprobs, predicted.entropies)
 
 
 def branch_logprobs(

@@ -239,8 +239,7 @@ class _PPO:
         networks, temperature = self.networks, self.config.temperature
 
         def evaluate(trees: list[TokenTree]) -> list[Tensor]:
-            policy = token_logprobs(networks.policy, trees, temperature, entropies=True)
-            assert policy.entropies is not None
+            policy = token_logprobs(networks.policy, trees, temperature)
             reference = networks.reference.logprobs(trees, temperature)
             return [policy.logprobs, reference, token_values(networks.value, trees), policy.entropies]
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from momus.errors import UserError
 from momus.lm.local.adapters import without_adapter
+from momus.lm.vocabulary_head import predict_tokens
 
 AGAIN = "# Again, line by line:\n"
 """What stands between the two readings."""
@@ -27,9 +28,6 @@ SURPRISES = 6
 of a token's logit from the best one, the mean entropy, and the largest negative log-probability above the entropy."""
 
 _LARGEST = torch.finfo(torch.half).max
-
-_PIECE = 64
-"""Tokens whose logits are held at once: a large vocabulary takes 600 KB a token."""
 
 
 class Reads(NamedTuple):
@@ -73,7 +71,7 @@ class LineReader:
         UserError: The model has no such layer.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, reads: Reads, batch_tokens: int = 4096) -> None:
+    def __init__(self, model: Any, tokenizer: Any, reads: Reads, batch_tokens: int = 2048) -> None:
         deepest = model.config.get_text_config().num_hidden_layers
         if not reads.layers or min(reads.layers) < 0 or max(reads.layers) > deepest:
             raise UserError(f"the pointer reads the layers {list(reads.layers)}: this model has 0 to {deepest}")
@@ -137,10 +135,15 @@ class LineReader:
         hidden = self._model.base_model(
             input_ids=tokens, attention_mask=real.long(), output_hidden_states=True, use_cache=False
         ).hidden_states
+        places = [_predicted(row) for row in rows]
+        before = torch.cat([hidden[-1][number, at - 1] for number, at in enumerate(places)])
+        targets = torch.cat([row.tokens[at] for row, at in zip(rows, places, strict=True)]).to(device)
+        predicted = predict_tokens(self._model.get_output_embeddings(), before, targets)
+        of_rows = torch.split(torch.stack(predicted, 1).cpu(), [len(at) for at in places])
         for number, row in enumerate(rows):
             states = torch.stack([hidden[layer][number, : len(row.tokens)] for layer in self.reads.layers], 1)
             pooled = [self._pool(states.float().cpu(), row, reading) for reading in self.reads.readings]
-            surprise = self._surprise(hidden[-1][number], row)
+            surprise = _surprise(of_rows[number], row)
             # Some models have states beyond half precision: infinity there would make every score not a number.
             kept = torch.stack(pooled, 1).clamp(-_LARGEST, _LARGEST).half()
             yield LineStates(kept, surprise, torch.tensor(row.written))
@@ -156,28 +159,6 @@ class LineReader:
         pools = {"mean": mean, "last": last}
         return torch.stack([pools[name] for name in self.reads.pools], 2)
 
-    def _surprise(self, hidden: Tensor, row: _Row) -> Tensor:
-        """Return `SURPRISES` numbers by line of the first reading, [lines, SURPRISES], from the last layer's states."""
-        places = (row.reading == 0).nonzero()[:, 0]
-        places = places[places > 0]  # nothing comes before the first token
-        numbers = []
-        for piece in torch.split(places, _PIECE):
-            logits = self._model.get_output_embeddings()(hidden[piece - 1]).float()
-            chosen = logits.gather(-1, row.tokens[piece, None].to(logits.device))[:, 0]
-            total = logits.logsumexp(-1)
-            entropy = total - (logits.softmax(-1) * logits).sum(-1)
-            numbers.append(torch.stack([total - chosen, logits.max(-1).values - chosen, entropy], 1).cpu())
-        surprise = torch.zeros(len(row.written), SURPRISES)
-        if numbers:
-            by_token, line = torch.cat(numbers), row.line[places]
-            for n in set(line.tolist()):
-                missed, distance, entropy = by_token[line == n].T
-                surprise[n] = torch.stack([
-                    missed.mean(), missed.max(), missed.sum() / 10, distance.max(), entropy.mean(),
-                    (missed - entropy).max(),
-                ])  # fmt: skip
-        return surprise
-
 
 class _Row(NamedTuple):
     """One pair as tokens [n], the reading (-1 for neither) and the line of each; and which lines are not blank."""
@@ -186,6 +167,24 @@ class _Row(NamedTuple):
     reading: Tensor
     line: Tensor
     written: list[bool]
+
+
+def _predicted(row: _Row) -> Tensor:
+    """Return where the tokens of the first reading stand; nothing comes before the very first token."""
+    places = (row.reading == 0).nonzero()[:, 0]
+    return places[places > 0]
+
+
+def _surprise(predictions: Tensor, row: _Row) -> Tensor:
+    """Return `SURPRISES` numbers by line, [lines, SURPRISES], of the predictions of the first reading's tokens."""
+    surprise, line = torch.zeros(len(row.written), SURPRISES), row.line[_predicted(row)]
+    for n in set(line.tolist()):
+        logprobs, distance, entropy = predictions[line == n].T
+        missed = -logprobs
+        surprise[n] = torch.stack([
+            missed.mean(), missed.max(), missed.sum() / 10, distance.max(), entropy.mean(), (missed - entropy).max(),
+        ])  # fmt: skip
+    return surprise
 
 
 def select(lines: LineStates, kept: Reads, wanted: Reads) -> LineStates:
