@@ -4,6 +4,9 @@ The pointer (`lm/pointers/line_pointer.py`) goes by what the model's states show
 models choose lines little better than chance. Its probability that a line holds the fault is the comment's score, so
 the dial of scored critics goes over it.
 
+Before the model is asked, every small edit of the line is tried on it (`fixes.py`): where one makes the code likelier by
+enough, it is proposed, and nothing is asked. A small model knows likely code far better than words about it.
+
 A model with an adapter was trained to write critiques (`momus data critiques`): it gets the prompt it was trained on,
 and the line it is to write about by the constraint alone. The pointer reads its base, with the adapter off.
 """
@@ -11,12 +14,14 @@ and the line it is to write about by the constraint alone. The pointer reads its
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from momus.critics.constrained import JsonComments
+from momus.critics.fixes import Place, find_fixes, propose_line
 from momus.critics.prompted import (
     UNREADABLE,
     PromptedConfig,
@@ -50,6 +55,9 @@ _PROMPT = "pointed"
 LEAST = 0.05
 """Lines less likely than this are never asked about."""
 
+LEAST_GAIN = 1.0
+"""Nats by which an edit must make the code likelier, to be proposed; chosen on inserted bugs of validation modules."""
+
 
 class PointedDial(ScoreDial):
     """Keeps what is said about likely enough lines; by default about lines that hold a fault rather than not."""
@@ -67,6 +75,7 @@ class PointedCritic(PromptedCritic):
         config: How to ask; one sample.
         lines: Lines of a piece of code that the model is asked about, at most.
         least: Lines less likely than this are never asked about.
+        least_gain: By how much an edit must make the code likelier to be proposed; infinity for words alone.
 
     Raises:
         UserError: The pointer cannot be read, or it is asked for what a pointed critic does not do.
@@ -81,6 +90,7 @@ class PointedCritic(PromptedCritic):
         *,
         lines: int = LINES,
         least: float = LEAST,
+        least_gain: float = LEAST_GAIN,
     ) -> None:
         super().__init__(chat or model, config)
         if self._config.samples > 1:
@@ -88,7 +98,7 @@ class PointedCritic(PromptedCritic):
         if self._config.bare:
             raise UserError("--without-comments is for a critic without a pointer: add --pointer none")
         self._model, self._pointer = model, LinePointer.load(pointer)
-        self._lines, self._least = lines, least
+        self._lines, self._least, self._least_gain = lines, least, least_gain
         self._is_trained = model.has_adapter
         self._digest = hashlib.sha256(pointer.read_bytes()).hexdigest()
 
@@ -109,13 +119,19 @@ class PointedCritic(PromptedCritic):
         """
         read = self._reader.read([(task.question, task.answer) for task in tasks])
         pointed = [likeliest_lines(odds, self._lines, self._least) for odds in self._pointer.line_log_odds(read)]
-        asked = [(task, line) for task, lines in zip(tasks, pointed, strict=True) for line in lines]
+        places = [(task, line) for task, lines in zip(tasks, pointed, strict=True) for line in lines]
+        proposals = self._proposals(places)
+        asked = [place for place, proposal in zip(places, proposals, strict=True) if proposal is None]
         answers = iter(self._chat.answer([self._question_about(*each) for each in asked]) if asked else ())
+        said = iter(proposals)
         written: list[SearchResult] = []
         for task, lines in zip(tasks, pointed, strict=True):
             comments: dict[Comment, float] = {}
             problem = ""
             for probability in lines.values():
+                if (proposal := next(said)) is not None:
+                    comments[proposal] = probability
+                    continue
                 answer = next(answers)
                 candidate = self._read(answer.whole, task)
                 problem = problem or ("" if candidate else answer.problem or UNREADABLE)
@@ -125,6 +141,19 @@ class PointedCritic(PromptedCritic):
             written.append(SearchResult(() if problem and not comments else (made,), problem))
         return written
 
+    def _proposals(self, places: Sequence[tuple[Task, int]]) -> list[Comment | None]:
+        """Return for every line a comment with the edit that makes the code likelier by enough; None without one."""
+        if self._least_gain == math.inf:
+            return [None] * len(places)
+        engine: Any = self._model.loaded.engine
+        fixes = find_fixes(
+            engine.model, engine.tokenizer, [Place(task.question, task.answer, line) for task, line in places]
+        )
+        return [
+            propose_line(task.answer, line, fix.line) if fix is not None and fix.gain >= self._least_gain else None
+            for (task, line), fix in zip(places, fixes, strict=True)
+        ]
+
     def questions(self, tasks: Sequence[Task]) -> list[Question]:
         """Return as many questions as there are at most: for an estimate of what they cost."""
         return [self._question_about(task, line) for task in tasks for line in range(1, self._lines + 1)]
@@ -133,6 +162,7 @@ class PointedCritic(PromptedCritic):
         """Return the model, the pointer, the prompt and the settings."""
         prompt = prompt_digest(self._config.prompt if self._is_trained else _PROMPT)
         settings = {**super().identity()["settings"], "lines": self._lines, "least": self._least}
+        settings["least_gain"] = self._least_gain if self._least_gain < math.inf else None
         model = dict(self._chat.identity())
         return {"kind": "pointed", "model": model, "pointer": self._digest, "prompt": prompt, "settings": settings}
 

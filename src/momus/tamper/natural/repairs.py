@@ -104,16 +104,34 @@ def _apply(before: Sequence[str], after: Sequence[str], hunks: Sequence[Hunk]) -
 
 def _edited(code: str) -> Iterator[str]:
     """Yield changed codes: tokens first, then what is returned or tested, then mutations."""
-    for start, stop, replacement in token_edits(code):
+    for start, stop, replacement in _small_edits(code):
         if _parses(changed := code[:start] + replacement + code[stop:]):
             yield changed
+
+
+def _small_edits(code: str) -> Iterator[tuple[int, int, str]]:
+    yield from token_edits(code)
     try:
         edits = find_edits(code)
     except UserError:
         return
     for edit in sorted(edits, key=lambda edit: edit.stop - edit.start + len(edit.replacement)):
-        if _parses(changed := code[: edit.start] + edit.replacement + code[edit.stop :]):
-            yield changed
+        yield edit.start, edit.stop, edit.replacement
+
+
+def line_repairs(code: str, line: int) -> list[str]:
+    """Return what a line, from 1, may be in place of what it is: one small edit away, and the code still parses."""
+    lines = code.split("\n")
+    first = sum(len(text) + 1 for text in lines[: line - 1])
+    last = first + len(lines[line - 1])
+    found: dict[str, None] = {}
+    for start, stop, replacement in _small_edits(code):
+        if first <= start and stop <= last and "\n" not in replacement:
+            changed = code[first:start] + replacement + code[stop:last]
+            is_new = changed.strip() and changed != lines[line - 1] and changed not in found
+            if is_new and _parses(code[:first] + changed + code[last:]):
+                found[changed] = None
+    return list(itertools.islice(found, MOST_EDITS))
 
 
 def token_edits(code: str) -> list[tuple[int, int, str]]:

@@ -1,0 +1,127 @@
+"""A fix by search: of the small edits of a line, the one after which a model finds the code likeliest.
+
+A small code model that cannot say in words what is wrong with a line still knows which code is likely: that is what it
+was trained on. So every small edit of the line is tried (`tamper/natural/repairs.py`: another operator, number, name or
+argument, and what undoes a mutation), and what the words propose as well. An edit's gain is by how much it makes the
+line and the tokens after it likelier. There is no paper to follow here; `benchmarks/pointed_words.py` measures it.
+
+All edits of a line share what stands before it, so they are one token tree. Two rounds: by the line alone, and the best
+of these by what follows as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import ValidationError
+
+from momus.critique import Comment, Span
+from momus.lm.forward import branch_logprobs
+from momus.lm.local.adapters import without_adapter
+from momus.lm.tree import TokenTree
+from momus.tamper.natural.repairs import line_repairs
+
+WINDOW = 40
+"""Tokens after a line that an edit of it must suit."""
+KEPT = 12
+"""Edits of a line that are tried with what follows it."""
+
+
+class Fix(NamedTuple):
+    """What a line should be, and by how many nats that makes the code likelier.
+
+    Attributes:
+        line: The whole line, its indentation left out.
+        gain: Log-probability of the line and what follows it, less that of the code as it is.
+    """
+
+    line: str
+    gain: float
+
+
+class Place(NamedTuple):
+    """A line that may be wrong.
+
+    Attributes:
+        question: What the code is for.
+        code: All of it.
+        line: The line's number, from 1.
+        proposed: What else the line may be.
+    """
+
+    question: str
+    code: str
+    line: int
+    proposed: tuple[str, ...] = ()
+
+
+def find_fixes(model: Any, tokenizer: Any, places: Sequence[Place]) -> list[Fix | None]:
+    """Return the likeliest edit of every line; None where there is none, as in what is no Python.
+
+    Args:
+        model: A causal language model; an adapter over it is off meanwhile.
+        tokenizer: Its tokenizer.
+        places: The lines.
+    """
+    options = [list(dict.fromkeys((*place.proposed, *line_repairs(place.code, place.line)))) for place in places]
+    with without_adapter(model):
+        alone = _gains(model, tokenizer, places, options, 0)
+        options = [_best(*each)[:KEPT] for each in zip(options, alone, strict=True)]
+        gains = _gains(model, tokenizer, places, options, WINDOW)
+    fixes = []
+    for some, values in zip(options, gains, strict=True):
+        best = max(zip(values, some, strict=True), default=None)
+        fixes.append(None if best is None else Fix(best[1].strip(), best[0]))
+    return fixes
+
+
+def propose_line(code: str, line: int, fix: str) -> Comment | None:
+    """Return a comment on a line, from 1, that proposes another; None where that cannot be written as one."""
+    lines = code.split("\n")
+    start = sum(len(text) + 1 for text in lines[: line - 1]) + len(lines[line - 1]) - len(lines[line - 1].lstrip())
+    span = Span(start, start + len(lines[line - 1].strip()))
+    try:
+        highlight = code[span.start : span.end]
+        return (
+            Comment(highlight=highlight, text=f"Should be `{fix}`.", span=span, line=line) if "`" not in fix else None
+        )
+    except ValidationError:  # the line quoted is a fence
+        return None
+
+
+def _best(options: Sequence[str], gains: Sequence[float]) -> list[str]:
+    return [options[i] for i in sorted(range(len(options)), key=lambda i: -gains[i])]
+
+
+def _gains(
+    model: Any, tokenizer: Any, places: Sequence[Place], options: Sequence[Sequence[str]], window: int
+) -> list[list[float]]:
+    """Return by how much each option in the place of a line makes it, and so many tokens after it, likelier."""
+    trees, asked = [], [number for number, some in enumerate(options) if some]
+    for place, some in zip(places, options, strict=True):
+        if some:
+            trees.append(_tree(tokenizer, place, some, window))
+    found: list[list[float]] = [[] for _ in places]
+    with torch.no_grad():
+        scored = branch_logprobs(model, trees) if trees else []
+    for number, branches in zip(asked, scored, strict=True):
+        was, *would = (float(branch.sum()) for branch in branches)
+        found[number] = [each - was for each in would]
+    return found
+
+
+def _tree(tokenizer: Any, place: Place, options: Sequence[str], window: int) -> TokenTree:
+    """Lay out a line as it is and as it may be, after what stands before it."""
+
+    def tokens(text: str) -> list[int]:
+        encoded: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return encoded
+
+    lines = place.code.split("\n")
+    before = "".join(f"{line}\n" for line in (f"# {place.question}", *lines[: place.line - 1]))
+    after = tokens("".join(f"{line}\n" for line in lines[place.line :]))[:window]
+    return TokenTree.from_branches(
+        tokens(before), [tokens(f"{text}\n") + after for text in (lines[place.line - 1], *options)]
+    )
