@@ -1,10 +1,12 @@
 """What a pointed critic says of the line it looks at first: is the line right, and does it name the fix?
 
     momus data tampers --split test --limit 64 --clean 0 --out test.jsonl
-    python benchmarks/pointed_words.py test.jsonl --model FOLDER --out said.jsonl [--adapter FOLDER]
+    python benchmarks/pointed_words.py test.jsonl --model FOLDER --out said.jsonl [--adapter FOLDER] [--words]
+    python benchmarks/pointed_words.py --natural python_dev.jsonl --most 100 --model FOLDER --out said.jsonl
 
 FOLDER is a model with a pointer, such as Qwen2.5-Coder-0.5B-Instruct. With --adapter its words are those of the adapter
-over it; the pointer, and so the line, is the same. A comment names the fix where the code that it proposes ("Should be
+over it. With --words no edits are tried on the model: the line is the pointer's, and the words are the model's. With
+--natural the bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them). A comment names the fix where the code that it proposes ("Should be
 `…`") is, as Python reads it, the code that stood there before the bug: the expression, or the line. Comments are kept
 in --out, and the command goes on where it was stopped. Intervals: 95 %, functions resampled.
 """
@@ -14,15 +16,17 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import math
+import random
 import re
 from pathlib import Path
 
-from momus.critics.pointed import PointedCritic, find_pointer
+from momus.critics.pointed import LEAST_GAIN, PointedCritic, find_pointer
 from momus.critics.prompted import PromptedConfig
-from momus.critique import lines_of
+from momus.critique import Span, lines_of
 from momus.errors import UserError
 from momus.lm.chats.local import LocalChat
-from momus.records import Tamper, read_jsonl
+from momus.records import Bug, Tamper, Task, read_jsonl
 from momus.stats.bootstrap import mean_interval
 
 PROPOSED = re.compile(r"\b(?:should|must) be:?\s+(`{1,8}+)([^`\n]+)\1(?!`)", re.IGNORECASE)
@@ -49,6 +53,30 @@ def _before(tamper: Tamper) -> list[str]:
     return [*(bug.original for bug in tamper.bugs), *lines, *parts]
 
 
+def natural(path: Path, most: int) -> list[Tamper]:
+    """Return programs that people got wrong, the fixed ones as their tasks; those of up to 1,500 characters."""
+    found: list[Tamper] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        row = json.loads(line)
+        faulty, fixed = (row[key].replace("\r\n", "\n").rstrip() for key in ("faulty", "fixed"))
+        lines, place = faulty.split("\n"), int(row["fault_line"]) - 1
+        if len(faulty) > 1500 or place >= len(lines) or not lines[place].strip() or not _parses(faulty):
+            continue
+        start = sum(len(text) + 1 for text in lines[:place])
+        span = Span(start, start + len(lines[place]))
+        bug = Bug(kind="natural", spans=(span,), description="-", original="", replacement=lines[place])
+        found.append(Tamper(task=Task(id=str(number), question="", answer=fixed), answer=faulty, bugs=(bug,)))
+    return random.Random(0).sample(found, min(most, len(found)))
+
+
+def _parses(code: str) -> bool:
+    try:
+        ast.parse(code)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
 def _read(code: str) -> str:
     """Return code as Python reads it, where it does; else its words."""
     text = code.strip().rstrip(":").strip()
@@ -63,12 +91,20 @@ def _read(code: str) -> str:
 def main() -> None:
     """Ask, keep what was said, and print."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("tampers", type=Path, help="answers with one bug each")
+    options.add_argument("tampers", type=Path, nargs="?", help="answers with one bug each")
+    options.add_argument("--natural", type=Path, help="programs that people got wrong, in place of these")
+    options.add_argument("--most", type=int, default=100, help="of these programs, so many (100)")
+    options.add_argument("--words", action="store_true", help="try no edits: the model's words alone")
     options.add_argument("--model", required=True, help="folder of a model with a pointer")
     options.add_argument("--adapter", type=Path, help="folder of an adapter over it")
     options.add_argument("--out", type=Path, required=True, help="file of what was said")
     chosen = options.parse_args()
-    tampers = [tamper for tamper in read_jsonl(chosen.tampers, Tamper) if tamper.bugs]
+    if (chosen.tampers is None) == (chosen.natural is None):
+        options.error("name answers with bugs, or --natural FILE")
+    if chosen.natural:
+        tampers = natural(chosen.natural, chosen.most)
+    else:
+        tampers = [tamper for tamper in read_jsonl(chosen.tampers, Tamper) if tamper.bugs]
     pointer = find_pointer(chosen.model, None)
     if pointer is None:
         raise SystemExit(f"{chosen.model} has no pointer: momus train pointer makes one")
@@ -79,6 +115,7 @@ def main() -> None:
         config=PromptedConfig(max_tokens=160),
         lines=1,
         least=0,
+        least_gain=math.inf if chosen.words else LEAST_GAIN,
     )
     rows = [json.loads(line) for line in chosen.out.read_text().splitlines()] if chosen.out.exists() else []
     with chosen.out.open("a", encoding="utf-8") as out:

@@ -2,8 +2,10 @@
 
 A small code model that cannot say in words what is wrong with a line still knows which code is likely: that is what it
 was trained on. So every small edit of the line is tried (`tamper/natural/repairs.py`: another operator, number, name or
-argument, and what undoes a mutation), and what the words propose as well. An edit's gain is by how much it makes the
-line and the tokens after it likelier. There is no paper to follow here; `benchmarks/pointed_words.py` measures it.
+argument, and what undoes a mutation). What an edit gains is by how much it makes the line and the tokens after it
+likelier; what it leaves out would count in its favour, so every token costs the same. Where no edit gains much, the
+line is likelier to be right, so the gains say where to look, too. There is no paper to follow here;
+`benchmarks/pointed_words.py` measures it.
 
 All edits of a line share what stands before it, so they are one token tree. Two rounds: by the line alone, and the best
 of these by what follows as well.
@@ -25,16 +27,19 @@ from momus.tamper.natural.repairs import line_repairs
 
 WINDOW = 40
 """Tokens after a line that an edit of it must suit."""
-KEPT = 12
+KEPT = 8
 """Edits of a line that are tried with what follows it."""
+TOKEN = 1.5
+"""Nats that every token of a line costs, the usual ones: else to leave something out would always gain."""
 
 
 class Fix(NamedTuple):
-    """What a line should be, and by how many nats that makes the code likelier.
+    """What a line should be, and what is gained by it.
 
     Attributes:
         line: The whole line, its indentation left out.
-        gain: Log-probability of the line and what follows it, less that of the code as it is.
+        gain: Log-probability of the line and what follows it, less that of the code as it is, and `TOKEN` for each
+            token that the line has more, in nats.
     """
 
     line: str
@@ -48,13 +53,11 @@ class Place(NamedTuple):
         question: What the code is for.
         code: All of it.
         line: The line's number, from 1.
-        proposed: What else the line may be.
     """
 
     question: str
     code: str
     line: int
-    proposed: tuple[str, ...] = ()
 
 
 def find_fixes(model: Any, tokenizer: Any, places: Sequence[Place]) -> list[Fix | None]:
@@ -65,7 +68,7 @@ def find_fixes(model: Any, tokenizer: Any, places: Sequence[Place]) -> list[Fix 
         tokenizer: Its tokenizer.
         places: The lines.
     """
-    options = [list(dict.fromkeys((*place.proposed, *line_repairs(place.code, place.line)))) for place in places]
+    options = [line_repairs(place.code, place.line) for place in places]
     with without_adapter(model):
         alone = _gains(model, tokenizer, places, options, 0)
         options = [_best(*each)[:KEPT] for each in zip(options, alone, strict=True)]
@@ -107,7 +110,7 @@ def _gains(
     with torch.no_grad():
         scored = branch_logprobs(model, trees) if trees else []
     for number, branches in zip(asked, scored, strict=True):
-        was, *would = (float(branch.sum()) for branch in branches)
+        was, *would = (float(branch.sum()) + TOKEN * len(branch) for branch in branches)
         found[number] = [each - was for each in would]
     return found
 

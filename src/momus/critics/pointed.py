@@ -4,8 +4,9 @@ The pointer (`lm/pointers/line_pointer.py`) goes by what the model's states show
 models choose lines little better than chance. Its probability that a line holds the fault is the comment's score, so
 the dial of scored critics goes over it.
 
-Before the model is asked, every small edit of the line is tried on it (`fixes.py`): where one makes the code likelier by
-enough, it is proposed, and nothing is asked. A small model knows likely code far better than words about it.
+Every small edit of the likeliest lines is tried on the model (`fixes.py`), which knows likely code far better than
+words about it: a line is the likelier to be wrong the more is gained by one, and where that is enough the edit is
+proposed and nothing is asked.
 
 A model with an adapter was trained to write critiques (`momus data critiques`): it gets the prompt it was trained on,
 and the line it is to write about by the constraint alone. The pointer reads its base, with the adapter off.
@@ -18,10 +19,10 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from momus.critics.constrained import JsonComments
-from momus.critics.fixes import Place, find_fixes, propose_line
+from momus.critics.fixes import Fix, Place, find_fixes, propose_line
 from momus.critics.prompted import (
     UNREADABLE,
     PromptedConfig,
@@ -55,8 +56,14 @@ _PROMPT = "pointed"
 LEAST = 0.05
 """Lines less likely than this are never asked about."""
 
-LEAST_GAIN = 1.0
-"""Nats by which an edit must make the code likelier, to be proposed; chosen on inserted bugs of validation modules."""
+TRIED = 4
+"""Lines of a piece of code on which edits are tried."""
+LEAST_GAIN = 2.0
+"""Nats that must be gained by an edit, to be proposed; this and `WEIGHT` were chosen on inserted bugs held out."""
+WEIGHT = 0.1
+"""What a nat gained adds to the log-odds that a line is wrong."""
+LEAST_COUNTED, MOST_COUNTED = -5.0, 10.0
+"""Gains beyond these count as these."""
 
 
 class PointedDial(ScoreDial):
@@ -118,41 +125,54 @@ class PointedCritic(PromptedCritic):
             UserError: The model cannot be asked.
         """
         read = self._reader.read([(task.question, task.answer) for task in tasks])
-        pointed = [likeliest_lines(odds, self._lines, self._least) for odds in self._pointer.line_log_odds(read)]
-        places = [(task, line) for task, lines in zip(tasks, pointed, strict=True) for line in lines]
-        proposals = self._proposals(places)
-        asked = [place for place, proposal in zip(places, proposals, strict=True) if proposal is None]
-        answers = iter(self._chat.answer([self._question_about(*each) for each in asked]) if asked else ())
-        said = iter(proposals)
+        pointed = self._point(tasks, self._pointer.line_log_odds(read))
+        asked = [
+            self._question_about(task, point.line)
+            for task, points in zip(tasks, pointed, strict=True)
+            for point in points
+            if point.proposal is None
+        ]
+        answers = iter(self._chat.answer(asked) if asked else ())
         written: list[SearchResult] = []
-        for task, lines in zip(tasks, pointed, strict=True):
+        for task, points in zip(tasks, pointed, strict=True):
             comments: dict[Comment, float] = {}
             problem = ""
-            for probability in lines.values():
-                if (proposal := next(said)) is not None:
-                    comments[proposal] = probability
+            for point in points:
+                if point.proposal is not None:
+                    comments[point.proposal] = point.probability
                     continue
                 answer = next(answers)
                 candidate = self._read(answer.whole, task)
                 problem = problem or ("" if candidate else answer.problem or UNREADABLE)
-                comments |= dict.fromkeys(candidate.critique.comments, probability) if candidate else {}
+                comments |= dict.fromkeys(candidate.critique.comments, point.probability) if candidate else {}
             critique = Critique(comments=tuple(comments))
             made = Candidate(format_critique(critique), (), 0.0, critique, scores=tuple(comments.values()))
             written.append(SearchResult(() if problem and not comments else (made,), problem))
         return written
 
-    def _proposals(self, places: Sequence[tuple[Task, int]]) -> list[Comment | None]:
-        """Return for every line a comment with the edit that makes the code likelier by enough; None without one."""
+    def _point(self, tasks: Sequence[Task], log_odds: Sequence[Sequence[float]]) -> list[list[_Point]]:
+        """Return the lines of every task that something is said about, likeliest first."""
         if self._least_gain == math.inf:
-            return [None] * len(places)
-        engine: Any = self._model.loaded.engine
-        fixes = find_fixes(
-            engine.model, engine.tokenizer, [Place(task.question, task.answer, line) for task, line in places]
-        )
-        return [
-            propose_line(task.answer, line, fix.line) if fix is not None and fix.gain >= self._least_gain else None
-            for (task, line), fix in zip(places, fixes, strict=True)
+            chosen = [likeliest_lines(odds, self._lines, self._least) for odds in log_odds]
+            return [[_Point(line, chance) for line, chance in lines.items()] for lines in chosen]
+        tried = [likeliest_lines(odds, max(TRIED, self._lines), 0.0) for odds in log_odds]
+        places = [
+            Place(task.question, task.answer, line) for task, lines in zip(tasks, tried, strict=True) for line in lines
         ]
+        engine: Any = self._model.loaded.engine
+        found = iter(find_fixes(engine.model, engine.tokenizer, places))
+        points = []
+        for task, odds, lines in zip(tasks, log_odds, tried, strict=True):
+            fixes = {line: fix for line in lines if (fix := next(found)) is not None}
+            moved = [odds[n] + _evidence(fixes.get(n + 1)) if n + 1 in lines else -math.inf for n in range(len(odds))]
+            points.append([
+                _Point(line, chance, self._proposal(task, line, fixes.get(line)))
+                for line, chance in likeliest_lines(moved, self._lines, self._least).items()
+            ])  # fmt: skip
+        return points
+
+    def _proposal(self, task: Task, line: int, fix: Fix | None) -> Comment | None:
+        return propose_line(task.answer, line, fix.line) if fix is not None and fix.gain >= self._least_gain else None
 
     def questions(self, tasks: Sequence[Task]) -> list[Question]:
         """Return as many questions as there are at most: for an estimate of what they cost."""
@@ -260,6 +280,19 @@ class OneComment(JsonComments):
         """Return what may stand at a place: not an empty list."""
         options = super().options(place)
         return {text: after for text, after in options.items() if place != self.beginning() or after.part != "end"}
+
+
+class _Point(NamedTuple):
+    """A line that something is said about, how likely it is wrong, and what is proposed in its place."""
+
+    line: int
+    probability: float
+    proposal: Comment | None = None
+
+
+def _evidence(fix: Fix | None) -> float:
+    """Return what the best edit of a line adds to the log-odds that it is wrong."""
+    return 0.0 if fix is None else WEIGHT * min(max(fix.gain, LEAST_COUNTED), MOST_COUNTED)
 
 
 def likeliest_lines(log_odds: Sequence[float], most: int = LINES, least: float = LEAST) -> dict[int, float]:
