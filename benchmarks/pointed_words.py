@@ -6,9 +6,11 @@
 
 FOLDER is a model with a pointer, such as Qwen2.5-Coder-0.5B-Instruct. With --adapter its words are those of the adapter
 over it. With --words no edits are tried on the model: the line is the pointer's, and the words are the model's. With
---natural the bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them). A comment names the fix where the code that it proposes ("Should be
-`…`") is, as Python reads it, the code that stood there before the bug: the expression, or the line. Comments are kept
-in --out, and the command goes on where it was stopped. Intervals: 95 %, functions resampled.
+--natural the bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them).
+
+A comment names the fix where the code that it proposes ("Should be `…`") is, as Python reads it, the code that stood
+there before the bug: the expression, or the line. Comments are kept in --out, and the command goes on where it was
+stopped. Intervals: 95 %, functions resampled.
 """
 
 from __future__ import annotations

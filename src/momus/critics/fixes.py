@@ -29,7 +29,7 @@ WINDOW = 40
 """Tokens after a line that an edit of it must suit."""
 KEPT = 8
 """Edits of a line that are tried with what follows it."""
-TOKEN = 1.5
+TOKEN = 2.0
 """Nats that every token of a line costs, the usual ones: else to leave something out would always gain."""
 
 
