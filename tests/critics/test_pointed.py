@@ -17,11 +17,13 @@ from momus.cli import main
 from momus.cli.shared.options import ReviewerOptions
 from momus.critics import pointed, small
 from momus.critics.critic import CONFIDENCE, usual_setting
+from momus.critics.fixes import Fix
 from momus.critics.open import open_at_setting, open_critic
 from momus.critics.pointed import (
     LEAST,
     LINES,
     SHIPPED_POINTERS,
+    WEIGHT,
     OneComment,
     PointedCritic,
     find_pointer,
@@ -101,8 +103,9 @@ class Scripted:
         return [Answer(json.dumps({"comments": [comment]})) for comment in comments]
 
 
-def critic_of(base, pointer, chat=None, odds=None):
-    critic = PointedCritic(LocalChat(str(base), "cpu", "fp32"), pointer, chat)
+def critic_of(base, pointer, chat=None, odds=None, least_gain=math.inf):
+    """A critic whose words are the model's, unless a gain is given."""
+    critic = PointedCritic(LocalChat(str(base), "cpu", "fp32"), pointer, chat, least_gain=least_gain)
     if odds is not None:
         critic._pointer.line_log_odds = lambda read: [odds] * len(read)
     return critic
@@ -136,6 +139,42 @@ def test_comments_are_scored_by_the_pointer_and_the_dial_goes_by_it(base, pointe
         s: [lines_of(c.span, CODE)[0] + 1 for c in critic.dial.choose(written, CODE, s).comments] for s in (0.4, 0.6, 1)
     }
     assert lines == {0.4: [6, 2], 0.6: [6], 1: []}
+
+
+ODDS = (-5.0, 0.0, -math.inf, -4.0, -1.0, 3.0)
+
+
+def test_an_edit_that_gains_enough_is_proposed_and_the_model_is_asked_about_the_others(base, pointer, monkeypatch):
+    tried = []
+
+    def find(model, tokenizer, places):
+        tried.extend(place.line for place in places)
+        return [Fix("return total / 2", 2.5) if place.line == 6 else Fix("x", 1.9) for place in places]
+
+    monkeypatch.setattr(pointed, "find_fixes", find)
+    chat = Scripted()
+    (written,) = critic_of(base, pointer, chat, ODDS, 2.0).write([TASK])
+    assert sorted(tried) == [2, 4, 5, 6] and chat.asked == [2]
+    first, second = written.candidates[0].critique.comments
+    assert (first.line, first.text) == (6, "Should be `return total / 2`.") and second.text == "Wrong at 2."
+    odds = [3.0 + 2.5 * WEIGHT, 1.9 * WEIGHT]
+    assert written.candidates[0].scores == tuple(pytest.approx(1 / (1 + math.exp(-each))) for each in odds)
+
+
+def test_what_an_edit_gains_moves_the_lines(base, pointer, monkeypatch):
+    gains = {2: -3.0, 4: 9.0, 5: 8.0, 6: -5.0}
+    monkeypatch.setattr(pointed, "find_fixes", lambda *given: [Fix("x", gains[place.line]) for place in given[2]])
+    critic = critic_of(base, pointer, Scripted(), (-9.0, 0.0, -math.inf, 0.1, -1.5, 0.2), 99.0)
+    (written,) = critic.write([TASK])
+    assert [comment.line for comment in written.candidates[0].critique.comments] == [4, 2]
+
+
+def test_what_is_no_python_is_pointed_to_as_before(base, pointer):
+    code = "let total = 0;\nfor (const x of xs) { total += x; }\nreturn total;"
+    task, odds = TASK.model_copy(update={"answer": code}), [(0.0, 2.0, 1.0)]
+    with_edits, without = (critic_of(base, pointer, least_gain=gain) for gain in (0.0, math.inf))
+    assert with_edits._point([task], odds) == without._point([task], odds)
+    assert with_edits.identity() != without.identity()
 
 
 def test_nothing_likely_is_no_problem_found_and_nobody_is_asked(base, pointer):

@@ -1,0 +1,139 @@
+"""A fix by search: which edits are tried, what each gains, and what is said of it."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import math
+import random
+
+import pytest
+import torch
+
+from momus.critics import fixes
+from momus.critics.fixes import TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
+from momus.critics.pointed import LEAST_COUNTED, MOST_COUNTED, WEIGHT, _evidence
+from momus.critique import Critique, format_critique, parse_critique
+from momus.data.stdlib import stdlib_tasks
+from momus.records import Task
+from momus.tamper.insert import tamper
+from momus.tamper.natural.repairs import MOST_EDITS, line_repairs
+from support.tiny import llama, tiny_tokenizer
+
+CODE = "def f(xs, n):\n    total = 0\n    for i in range(n):\n        if xs[i] < n:\n            total += xs[i]\n    return total"
+PLACES = [Place("Add up.", CODE, 4), Place("", CODE, 2), Place("", CODE, 6), Place("", "let x = 1;", 1)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = llama(vocab=len(tiny_tokenizer()))
+    model.config.max_position_embeddings = 4096
+    return model.eval()
+
+
+def plainly(model, tokenizer, place, text, window):
+    """Log-probability of a line in the place of another, and of so many tokens after it, in a row of its own."""
+    lines = place.code.split("\n")
+
+    def tokens(code):
+        return tokenizer(code, add_special_tokens=False)["input_ids"]
+
+    before = tokens("".join(f"{line}\n" for line in [f"# {place.question}", *lines[: place.line - 1]]))
+    line = tokens(f"{text}\n")
+    row = [*before, *line, *tokens("".join(f"{line}\n" for line in lines[place.line :]))[:window]]
+    with torch.no_grad():
+        log_p = model(torch.tensor([row])).logits[0].log_softmax(-1)
+    return sum(float(log_p[i - 1, row[i]]) for i in range(len(before), len(row))) + TOKEN * len(line)
+
+
+@pytest.mark.parametrize("window", [0, 5, WINDOW])
+def test_an_edit_gains_what_it_gains_in_a_row_of_its_own(model, window):
+    tokenizer = tiny_tokenizer()
+    options = [line_repairs(place.code, place.line) for place in PLACES]
+    found = fixes._gains(model, tokenizer, PLACES, options, window)
+    assert len(options[0]) > 10 and options[3] == [] and found[3] == []
+    for place, some, gains in zip(PLACES, options, found, strict=True):
+        was = plainly(model, tokenizer, place, place.code.split("\n")[place.line - 1], window)
+        for text, gain in zip(some, gains, strict=True):
+            assert gain == pytest.approx(plainly(model, tokenizer, place, text, window) - was, abs=2e-3)
+
+
+def test_the_likeliest_edit_is_found_where_all_are_kept_and_does_not_depend_on_company(model, monkeypatch):
+    monkeypatch.setattr(fixes, "KEPT", MOST_EDITS)
+    tokenizer = tiny_tokenizer()
+    together = find_fixes(model, tokenizer, PLACES)
+    assert together[3] is None
+    for place, fix in zip(PLACES[:3], together, strict=False):
+        options = line_repairs(place.code, place.line)
+        (gains,) = fixes._gains(model, tokenizer, [place], [options], WINDOW)
+        best = max(range(len(options)), key=lambda i: gains[i])
+        assert fix.line == options[best].strip() and fix.gain == pytest.approx(gains[best], abs=1e-3)
+        (alone,) = find_fixes(model, tokenizer, [place])
+        assert alone.line == fix.line and alone.gain == pytest.approx(fix.gain, abs=1e-3)
+    assert find_fixes(model, tokenizer, []) == []
+
+
+def test_what_may_be_in_the_place_of_a_line_is_one_line_of_code_that_parses():
+    drawn = random.Random(0).sample(stdlib_tasks(), 12)
+    for task in drawn:
+        lines = task.answer.split("\n")
+        for number in range(1, len(lines) + 1):
+            found = line_repairs(task.answer, number)
+            assert len(found) == len(set(found)) <= MOST_EDITS
+            for text in found:
+                assert "\n" not in text and text.strip() and text != lines[number - 1]
+                ast.parse("\n".join([*lines[: number - 1], text, *lines[number:]]))
+    assert line_repairs("", 1) == [] and line_repairs("x = (\n", 1) == []
+
+
+def test_what_people_and_mutations_do_within_a_line_can_mostly_be_undone():
+    """Of bugs within one line, at least so many as when this was chosen."""
+    rng, undone, seen = random.Random(1), 0, 0
+    for task in rng.sample(stdlib_tasks(), 60):
+        made = tamper(task, 1, rng)
+        if made is None:
+            continue
+        before, after = task.answer.split("\n"), made.answer.split("\n")
+        changed = [n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b]
+        if len(before) != len(after) or len(changed) != 1:
+            continue
+        seen += 1
+        undone += before[changed[0]] in line_repairs(made.answer, changed[0] + 1)
+    assert seen >= 20 and undone >= 0.35 * seen
+
+
+@pytest.mark.parametrize("line", range(1, 7))
+def test_a_proposal_is_a_comment_on_its_line_that_can_be_written_and_read(line):
+    comment = propose_line(CODE, line, "return total + 1")
+    assert comment.highlight == CODE.split("\n")[line - 1].strip() and comment.line == line
+    assert CODE[comment.span.start : comment.span.end] == comment.highlight
+    assert parse_critique(format_critique(Critique(comments=(comment,))), CODE).comments == (comment,)
+
+
+def test_what_cannot_be_written_is_not_proposed():
+    assert propose_line("x = 1", 1, "x = '`'") is None
+    assert propose_line("```\nx = 1", 1, "y") is None
+
+
+def test_an_adapter_is_off_while_edits_are_tried(model):
+    from peft import LoraConfig
+
+    tokenizer, adapted = tiny_tokenizer(), copy.deepcopy(model)
+    adapted.add_adapter(LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    for one, other in zip(find_fixes(adapted, tokenizer, PLACES), find_fixes(model, tokenizer, PLACES), strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or (one.line == other.line and one.gain == pytest.approx(other.gain, abs=1e-4))
+
+
+def test_evidence_is_bounded_and_rises_with_what_is_gained():
+    gains = [-100.0, LEAST_COUNTED, 0.0, 3.0, MOST_COUNTED, 100.0]
+    evidence = [_evidence(Fix("x", gain)) for gain in gains]
+    assert evidence == sorted(evidence) and _evidence(None) == 0.0
+    assert evidence[0] == WEIGHT * LEAST_COUNTED and evidence[-1] == WEIGHT * MOST_COUNTED
+    assert all(math.isfinite(each) for each in evidence)
+
+
+def test_code_without_a_question_is_read_after_something(model):
+    """As a pointer does: a model's first token has states unlike all others."""
+    tree = fixes._tree(tiny_tokenizer(), Place("", CODE, 1), ["def g():"], 3)
+    assert len(tree) > sum(map(len, tree.branches)) and Task(id="x", question="", answer=CODE).question == ""
