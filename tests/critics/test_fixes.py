@@ -14,13 +14,20 @@ from momus.critics import fixes
 from momus.critics.fixes import TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
 from momus.critics.pointed import LEAST_COUNTED, MOST_COUNTED, WEIGHT, _evidence
 from momus.critique import Critique, format_critique, parse_critique
+from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.records import Task
 from momus.tamper.insert import tamper
 from momus.tamper.natural.repairs import MOST_EDITS, line_repairs
 from support.tiny import llama, tiny_tokenizer
 
-CODE = "def f(xs, n):\n    total = 0\n    for i in range(n):\n        if xs[i] < n:\n            total += xs[i]\n    return total"
+CODE = """def f(xs, n):
+    total = 0
+    for i in range(n):
+        if xs[i] < n:
+            total += xs[i]
+    return total"""
+SIZE = Size(4, 30, 1200)
 PLACES = [Place("Add up.", CODE, 4), Place("", CODE, 2), Place("", CODE, 6), Place("", "let x = 1;", 1)]
 
 
@@ -74,7 +81,7 @@ def test_the_likeliest_edit_is_found_where_all_are_kept_and_does_not_depend_on_c
 
 
 def test_what_may_be_in_the_place_of_a_line_is_one_line_of_code_that_parses():
-    drawn = random.Random(0).sample(stdlib_tasks(), 12)
+    drawn = random.Random(0).sample(stdlib_tasks(SIZE), 12)
     for task in drawn:
         lines = task.answer.split("\n")
         for number in range(1, len(lines) + 1):
@@ -89,7 +96,7 @@ def test_what_may_be_in_the_place_of_a_line_is_one_line_of_code_that_parses():
 def test_what_people_and_mutations_do_within_a_line_can_mostly_be_undone():
     """Of bugs within one line, at least so many as when this was chosen."""
     rng, undone, seen = random.Random(1), 0, 0
-    for task in rng.sample(stdlib_tasks(), 60):
+    for task in rng.sample(stdlib_tasks(SIZE), 60):
         made = tamper(task, 1, rng)
         if made is None:
             continue
@@ -112,7 +119,6 @@ def test_a_proposal_is_a_comment_on_its_line_that_can_be_written_and_read(line):
 
 def test_what_cannot_be_written_is_not_proposed():
     assert propose_line("x = 1", 1, "x = '`'") is None
-    assert propose_line("```\nx = 1", 1, "y") is None
 
 
 def test_an_adapter_is_off_while_edits_are_tried(model):

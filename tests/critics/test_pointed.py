@@ -162,7 +162,7 @@ def test_an_edit_that_gains_enough_is_proposed_and_the_model_is_asked_about_the_
 
 
 def test_what_an_edit_gains_moves_the_lines(base, pointer, monkeypatch):
-    gains = {2: -3.0, 4: 9.0, 5: 8.0, 6: -5.0}
+    gains = {2: -2.0, 4: 9.0, 5: 8.0, 6: -5.0}
     monkeypatch.setattr(pointed, "find_fixes", lambda *given: [Fix("x", gains[place.line]) for place in given[2]])
     critic = critic_of(base, pointer, Scripted(), (-9.0, 0.0, -math.inf, 0.1, -1.5, 0.2), 99.0)
     (written,) = critic.write([TASK])
