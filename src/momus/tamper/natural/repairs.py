@@ -15,6 +15,7 @@ import re
 import tokenize
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 from momus.errors import UserError
 from momus.lm.chats.protocol import Question
@@ -109,14 +110,14 @@ def _edited(code: str) -> Iterator[str]:
             yield changed
 
 
-def _small_edits(code: str) -> Iterator[tuple[int, int, str]]:
-    yield from token_edits(code)
+@lru_cache(maxsize=4)  # its lines are asked about one after another
+def _small_edits(code: str) -> tuple[tuple[int, int, str], ...]:
     try:
-        edits = find_edits(code)
+        mutations = find_edits(code)
     except UserError:
-        return
-    for edit in sorted(edits, key=lambda edit: edit.stop - edit.start + len(edit.replacement)):
-        yield edit.start, edit.stop, edit.replacement
+        mutations = []
+    mutations.sort(key=lambda edit: edit.stop - edit.start + len(edit.replacement))
+    return *token_edits(code), *((edit.start, edit.stop, edit.replacement) for edit in mutations)
 
 
 def line_repairs(code: str, line: int) -> list[str]:
