@@ -9,7 +9,7 @@ over it. With --words no edits are tried on the model: the line is the pointer's
 --natural the bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them).
 
 A comment names the fix where the code that it proposes ("Should be `…`") is, as Python reads it, the code that stood
-there before the bug: the expression, or the line. Comments are kept in --out, and the command goes on where it was
+there before the bug: the expression, or the line. Comments are kept in --out, and the same command goes on where it was
 stopped. Intervals: 95 %, functions resampled.
 """
 

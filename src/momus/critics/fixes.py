@@ -1,9 +1,9 @@
 """A fix by search: of the small edits of a line, the one after which a model finds the code likeliest.
 
 A small code model that cannot say in words what is wrong with a line still knows which code is likely: that is what it
-was trained on. So every small edit of the line is tried (`tamper/natural/repairs.py`: another operator, number, name or
+was trained on. So the small edits of the line are tried (`tamper/natural/repairs.py`: another operator, number, name or
 argument, and what undoes a mutation). What an edit gains is by how much it makes the line and the tokens after it
-likelier; what it leaves out would count in its favour, so every token costs the same. Where no edit gains much, the
+likelier; what it leaves out would count in its favour, so each token is worth the same. Where no edit gains much, the
 line is likelier to be right, so the gains say where to look, too. There is no paper to follow here;
 `benchmarks/pointed_words.py` measures it.
 
@@ -19,17 +19,22 @@ from typing import Any, NamedTuple
 import torch
 
 from momus.critique import Comment, Span
-from momus.lm.forward import branch_logprobs
+from momus.errors import UserError
+from momus.lm.forward import backbone_of, branch_logprobs, tree_problem
 from momus.lm.local.adapters import without_adapter
 from momus.lm.tree import TokenTree
-from momus.tamper.natural.repairs import line_repairs
+from momus.lm.vocabulary_head import logit_transform
+from momus.tamper.natural.repairs import MOST_EDITS, line_repairs
+from momus.tamper.tree import without_comment
 
 WINDOW = 40
 """Tokens after a line that an edit of it must suit."""
 KEPT = 8
 """Edits of a line that are tried with what follows it."""
 TOKEN = 2.0
-"""Nats that every token of a line costs, the usual ones: else to leave something out would always gain."""
+"""Nats that are taken for what a token costs: else to leave something out would always gain."""
+MOST_TOKENS = 4096
+"""Tokens of all edits of a line together; of a longer line fewer are tried."""
 
 
 class Fix(NamedTuple):
@@ -62,12 +67,17 @@ class Place(NamedTuple):
 def find_fixes(model: Any, tokenizer: Any, places: Sequence[Place]) -> list[Fix | None]:
     """Return the likeliest edit of every line; None where there is none, as in what is no Python.
 
+    Nor is there one where the model takes no token trees, which would read everything before a line once for each edit,
+    or changes its logits in an unknown way.
+
     Args:
         model: A causal language model; an adapter over it is off meanwhile.
         tokenizer: Its tokenizer.
         places: The lines.
     """
-    options = [line_repairs(place.code, place.line) for place in places]
+    if _problem(model):
+        return [None] * len(places)
+    options = [line_repairs(place.code, place.line, _affordable(tokenizer, place)) for place in places]
     with without_adapter(model):
         alone = _gains(model, tokenizer, places, options, 0)
         options = [_best(*each)[:KEPT] for each in zip(options, alone, strict=True)]
@@ -79,8 +89,21 @@ def find_fixes(model: Any, tokenizer: Any, places: Sequence[Place]) -> list[Fix 
     return fixes
 
 
+def _problem(model: Any) -> str:
+    try:
+        logit_transform(model)
+    except UserError as error:
+        return str(error)
+    return tree_problem(backbone_of(model))
+
+
+def _affordable(tokenizer: Any, place: Place) -> int:
+    return min(MOST_EDITS, MOST_TOKENS // len(_tokens(tokenizer, place.code.split("\n")[place.line - 1] + "\n")))
+
+
 def propose_line(code: str, line: int, fix: str) -> Comment | None:
     """Return a comment on a line, from 1, that proposes another; None where that cannot be written as one."""
+    fix = without_comment(fix)
     lines = code.split("\n")
     start = sum(len(text) + 1 for text in lines[: line - 1]) + len(lines[line - 1]) - len(lines[line - 1].lstrip())
     span = Span(start, start + len(lines[line - 1].strip()))
@@ -112,14 +135,13 @@ def _gains(
 
 def _tree(tokenizer: Any, place: Place, options: Sequence[str], window: int) -> TokenTree:
     """Lay out a line as it is and as it may be, after what stands before it."""
-
-    def tokens(text: str) -> list[int]:
-        encoded: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return encoded
-
     lines = place.code.split("\n")
     before = "".join(f"{line}\n" for line in (f"# {place.question}", *lines[: place.line - 1]))
-    after = tokens("".join(f"{line}\n" for line in lines[place.line :]))[:window]
-    return TokenTree.from_branches(
-        tokens(before), [tokens(f"{text}\n") + after for text in (lines[place.line - 1], *options)]
-    )
+    after = _tokens(tokenizer, "".join(f"{line}\n" for line in lines[place.line :]))[:window]
+    branches = [_tokens(tokenizer, f"{text}\n") + after for text in (lines[place.line - 1], *options)]
+    return TokenTree.from_branches(_tokens(tokenizer, before), branches)
+
+
+def _tokens(tokenizer: Any, text: str) -> list[int]:
+    encoded: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return encoded

@@ -4,7 +4,7 @@ The pointer (`lm/pointers/line_pointer.py`) goes by what the model's states show
 models choose lines little better than chance. Its probability that a line holds the fault is the comment's score, so
 the dial of scored critics goes over it.
 
-Every small edit of the likeliest lines is tried on the model (`fixes.py`), which knows likely code far better than
+The small edits of the likeliest lines are tried on the model (`fixes.py`), which knows likely code far better than
 words about it: a line is the likelier to be wrong the more is gained by one, and where that is enough the edit is
 proposed and nothing is asked.
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from momus.critics.constrained import JsonComments
-from momus.critics.fixes import Fix, Place, find_fixes, propose_line
+from momus.critics.fixes import KEPT, MOST_TOKENS, TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
 from momus.critics.prompted import (
     UNREADABLE,
     PromptedConfig,
@@ -46,6 +46,7 @@ from momus.lm.pointers.line_pointer import BaseIdentity, LinePointer, read_base
 from momus.lm.pointers.line_states import LineReader
 from momus.records import Message, Task
 from momus.search.result import Candidate, SearchResult
+from momus.tamper.natural.repairs import MOST_EDITS
 
 LINES = 2
 """Lines of a piece of code that the model is asked about, at most."""
@@ -155,7 +156,7 @@ class PointedCritic(PromptedCritic):
         if self._least_gain == math.inf:
             chosen = [likeliest_lines(odds, self._lines, self._least) for odds in log_odds]
             return [[_Point(line, chance) for line, chance in lines.items()] for lines in chosen]
-        tried = [likeliest_lines(odds, max(TRIED, self._lines), 0.0) for odds in log_odds]
+        tried = [likeliest_lines(odds, max(TRIED, self._lines), self._least / 4) for odds in log_odds]
         places = [
             Place(task.question, task.answer, line) for task, lines in zip(tasks, tried, strict=True) for line in lines
         ]
@@ -182,7 +183,8 @@ class PointedCritic(PromptedCritic):
         """Return the model, the pointer, the prompt and the settings."""
         prompt = prompt_digest(self._config.prompt if self._is_trained else _PROMPT)
         settings = {**super().identity()["settings"], "lines": self._lines, "least": self._least}
-        settings["least_gain"] = self._least_gain if self._least_gain < math.inf else None
+        search = (TRIED, WEIGHT, LEAST_COUNTED, MOST_COUNTED, WINDOW, KEPT, TOKEN, MOST_TOKENS, MOST_EDITS)
+        settings["edits"] = [self._least_gain, *search] if self._least_gain < math.inf else None
         model = dict(self._chat.identity())
         return {"kind": "pointed", "model": model, "pointer": self._digest, "prompt": prompt, "settings": settings}
 

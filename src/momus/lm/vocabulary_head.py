@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from momus.errors import UserError
@@ -29,6 +30,8 @@ CELLS = {"cpu": 2**22}
 """Logits held at once, by kind of device: 16 MiB in float32 where a cache should hold them."""
 MOST_CELLS = 2**26
 """Logits held at once on any other device."""
+CELLS_OF_OTHERS = 2**24
+"""Logits held at once of a head that is more than a weight."""
 ROWS = 2048
 """Tokens whose logits are computed together, at most."""
 
@@ -120,10 +123,13 @@ def predict_tokens(
         temperature: Divides the logits after that.
     """
     adjust = _Adjustment(change or _same, temperature)
-    pieces = zip(torch.split(states, ROWS), torch.split(tokens, ROWS), strict=True)
-    if not isinstance(head, torch.nn.Linear):  # an adapter over it has more to it than a weight
+    if type(head) is not torch.nn.Linear or head._forward_pre_hooks:
+        # There is more to it than a weight: an adapter, or FSDP, which gathers the weight as the head is called.
+        rows = max(1, CELLS_OF_OTHERS // head.weight.shape[0])
+        pieces = zip(torch.split(states, rows), torch.split(tokens, rows), strict=True)
         results = [checkpoint(_predict_whole, head, *piece, adjust, use_reentrant=False) for piece in pieces]
     else:
+        pieces = zip(torch.split(states, ROWS), torch.split(tokens, ROWS), strict=True)
         kind = states.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else head.weight.dtype
         weight, bias = head.weight.to(dtype), None if head.bias is None else head.bias.to(dtype)
@@ -186,6 +192,7 @@ class _Predict(torch.autograd.Function):
         return -margins - log_total, margins, entropies
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         states, weight, bias, tokens, largest, log_total = ctx.saved_tensors
         gradient, (to_states, to_weight, to_bias) = gradients[0], ctx.needs_input_grad[:3]

@@ -32,7 +32,8 @@ def propose(text: str, source: Source, line: int, end_line: int) -> str | None:
     if proposed is None or line != end_line:
         return None
     old = source.text.split("\n")[line - 1]
-    code, (before, comment) = proposed[2].strip(), _split(old.strip(), "//" if source.grammar else "#")
+    mark = "//" if source.grammar else "#"
+    (code, _), (before, comment) = (_split(line.strip(), mark) for line in (proposed[2], old))
     code += next((end for end in _ENDS if before.endswith(end) and not code.endswith(end.strip())), "")
     if code == before or SequenceMatcher(None, before, code, autojunk=False).ratio() < _ALIKE:
         return None

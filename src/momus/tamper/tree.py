@@ -249,7 +249,7 @@ class Tree:
         start, stop = self.span(node)
         end = self.source.find("\n", start, stop)
         line = self.source[start : stop if end < 0 else end]
-        return Where(start, start + len(_without_comment(line)))
+        return Where(start, start + len(without_comment(line)))
 
     def line_start(self, offset: int) -> int:
         """Return the offset of the first character of the line."""
@@ -275,7 +275,7 @@ def _is_never_true(test: cst.BaseExpression) -> bool:
     )
 
 
-def _without_comment(line: str) -> str:
+def without_comment(line: str) -> str:
     """Cut a trailing comment off a header line; a `#` inside a string makes it keep the line whole."""
     strings = max(line.rfind("'"), line.rfind('"')) + 1
     comment = re.search(r"\s#", line[strings:])

@@ -114,25 +114,29 @@ def _edited(code: str) -> Iterator[str]:
 def _small_edits(code: str) -> tuple[tuple[int, int, str], ...]:
     try:
         mutations = find_edits(code)
-    except UserError:
+    except (UserError, RecursionError, MemoryError):
         mutations = []
     mutations.sort(key=lambda edit: edit.stop - edit.start + len(edit.replacement))
     return *token_edits(code), *((edit.start, edit.stop, edit.replacement) for edit in mutations)
 
 
-def line_repairs(code: str, line: int) -> list[str]:
-    """Return what a line, from 1, may be in place of what it is: one small edit away, and the code still parses."""
+def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> list[str]:
+    """Return what a line, from 1, may be in place of what it is: one small edit away, and the code still parses.
+
+    Where there are more than `most`, every so many of them.
+    """
     lines = code.split("\n")
+    was = lines[line - 1]
     first = sum(len(text) + 1 for text in lines[: line - 1])
-    last = first + len(lines[line - 1])
-    found: dict[str, None] = {}
-    for start, stop, replacement in _small_edits(code):
-        if first <= start and stop <= last and "\n" not in replacement:
-            changed = code[first:start] + replacement + code[stop:last]
-            is_new = changed.strip() and changed != lines[line - 1] and changed not in found
-            if is_new and _parses(code[:first] + changed + code[last:]):
-                found[changed] = None
-    return list(itertools.islice(found, MOST_EDITS))
+    last = first + len(was)
+    inside = [
+        code[first:start] + replacement + code[stop:last]
+        for start, stop, replacement in _small_edits(code)
+        if first <= start and stop <= last and "\n" not in replacement
+    ]
+    found = [text for text in dict.fromkeys(inside) if text.strip() not in ("", was.strip())]
+    found = found[:: -(-len(found) // max(1, most)) or 1]
+    return [text for text in found if _parses(code[:first] + text + code[last:])]
 
 
 def token_edits(code: str) -> list[tuple[int, int, str]]:
@@ -141,14 +145,19 @@ def token_edits(code: str) -> list[tuple[int, int, str]]:
     starts = [0, *itertools.accumulate(map(len, lines))]
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
-        tree = ast.parse(code)
-    except (tokenize.TokenError, SyntaxError, ValueError, RecursionError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(code)
+    except (tokenize.TokenError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    if "\r" in code.replace("\r\n", "\n"):  # which ends a line for Python's parser alone
         return []
     variables = sorted(_bound(tree))[:_MOST_NAMES]
     edits = []
     for token in tokens:
         start, stop = starts[token.start[0] - 1] + token.start[1], starts[token.end[0] - 1] + token.end[1]
-        edits += [(start, stop, text) for text in _instead_of(token, variables)]
+        after = stop + len(code[stop:]) - len(code[stop:].lstrip(" "))  # nothing leaves no space behind
+        edits += [(start, stop if text else after, text) for text in _instead_of(token, variables)]
     for part in _decisive(tree):
         first, last = (
             starts[line - 1] + len(lines[line - 1].encode()[:column].decode(errors="replace"))
