@@ -16,7 +16,10 @@ from momus.critics.pointed import LEAST_COUNTED, MOST_COUNTED, WEIGHT, _evidence
 from momus.critique import Critique, format_critique, parse_critique
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
+from momus.errors import UserError
 from momus.records import Task
+from momus.review.files import source_of
+from momus.review.suggestion import propose
 from momus.tamper.insert import tamper
 from momus.tamper.natural.repairs import MOST_EDITS, line_repairs
 from support.tiny import llama, tiny_tokenizer
@@ -91,6 +94,66 @@ def test_what_may_be_in_the_place_of_a_line_is_one_line_of_code_that_parses():
                 assert "\n" not in text and text.strip() and text != lines[number - 1]
                 ast.parse("\n".join([*lines[: number - 1], text, *lines[number:]]))
     assert line_repairs("", 1) == [] and line_repairs("x = (\n", 1) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("x = [" + ", ".join(map(str, range(500))) + "]", 1),
+        ("x = f" + ".f(1)" * 400, 1),
+        ("def f(a):\r    return a\r", 1),
+        ("def f(n):\n\treturn n  # é\n\x0c\n", 2),
+        ("", 1),
+    ],
+    ids=["long", "deep", "carriage returns", "tab and form feed", "empty"],
+)
+def test_odd_code_gets_few_edits_or_none(model, code, line):
+    """A line of 500 numbers took a tree of 600,000 tokens, and a deep one ended in a RecursionError."""
+    tokenizer, place = tiny_tokenizer(), Place("", code, line)
+    options = line_repairs(code, line, fixes._affordable(tokenizer, place))
+    assert len(options) <= MOST_EDITS
+    if options:
+        tree = fixes._tree(tokenizer, place, options, 0)
+        assert len(tree) <= 3 * fixes.MOST_TOKENS
+    find_fixes(model, tokenizer, [place] if len(code) < 1000 else [])
+
+
+def test_edits_of_a_long_line_are_of_all_of_it():
+    code = "x = [" + ", ".join(map(str, range(500))) + "]"
+    some = line_repairs(code, 1, 20)
+    places = [next(i for i, (a, b) in enumerate(zip(code, text, strict=False)) if a != b) for text in some]
+    assert 10 <= len(some) <= 20 and min(places) < len(code) / 4 and max(places) > 3 * len(code) / 4
+
+
+def test_neither_indentation_alone_nor_a_second_space_is_an_edit():
+    code = "for x in xs:\n    y = x * 2\n    out[x] = y\n    if not y:\n        return not y"
+    assert "out[x] = y" not in [text.strip() for text in line_repairs(code, 3)]
+    assert "    if y:" in line_repairs(code, 4) and "        return y" in line_repairs(code, 5)
+
+
+def test_a_proposal_leaves_the_comment_of_its_line_alone():
+    """It was there twice in what an editor would have put in the line's place."""
+    code = "def f(n):\n    total = 0  # the sum\n    if n < 3:  # few\n        total = n\n    return total\n"
+    source = source_of(code)
+    for line, fix, new in (
+        (2, "total = 1  # the sum", "    total = 1  # the sum"),
+        (3, "if n <= 3:  # few", "    if n <= 3:  # few"),
+    ):
+        text = propose_line(code, line, fix).text
+        assert "#" not in text and propose(text, source, line, line) == new
+        assert propose(f"Should be `{fix}`.", source, line, line) == new
+
+
+@pytest.mark.parametrize("kind", ["trees", "logits"])
+def test_a_model_that_cannot_be_scored_so_is_asked_in_words(model, monkeypatch, kind):
+    def refuse(model):
+        raise UserError("gpt9 models change their logits")
+
+    if kind == "trees":
+        monkeypatch.setattr(fixes, "tree_problem", lambda backbone: "it has no attention")
+    else:
+        monkeypatch.setattr(fixes, "logit_transform", refuse)
+    assert find_fixes(model, tiny_tokenizer(), PLACES) == [None] * len(PLACES)
 
 
 def test_what_people_and_mutations_do_within_a_line_can_mostly_be_undone():

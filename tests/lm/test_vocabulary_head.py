@@ -94,6 +94,16 @@ def test_autocast_computes_as_the_head_would():
         torch.testing.assert_close(one, other, atol=1e-2, rtol=2e-2)
 
 
+def test_a_head_that_is_gathered_as_it_is_called_is_called():
+    """FSDP gathers a head that is a unit of its own in a hook before its forward pass."""
+    head, states, tokens = torch.nn.Linear(4, 9), torch.randn(3, 4), torch.tensor([0, 4, 8])
+    expected = plainly(head, states, tokens)
+    shard, head.weight.data = head.weight.data, torch.zeros(9, 4)
+    head.register_forward_pre_hook(lambda module, inputs: setattr(module.weight, "data", shard))
+    for one, other in zip(predict_tokens(head, states, tokens), expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_an_adapter_over_the_head_counts():
     torch.manual_seed(0)
     model = get_peft_model(llama(), LoraConfig(target_modules=["lm_head"], r=2, init_lora_weights=False))
