@@ -17,7 +17,6 @@ from momus.cli import main
 from momus.cli.shared.options import ReviewerOptions
 from momus.critics import pointed, small
 from momus.critics.critic import CONFIDENCE, usual_setting
-from momus.critics.fixes import Fix
 from momus.critics.open import open_at_setting, open_critic
 from momus.critics.pointed import (
     LEAST,
@@ -45,6 +44,7 @@ from momus.lm.pointers.line_pointer import BaseIdentity, HeadShape, LineHead, Li
 from momus.lm.pointers.line_states import Reads
 from momus.lm.tiny import TINY
 from momus.records import Task
+from momus.search.fixes import Fix
 from momus.search.result import RewardSource
 from support.tiny import llama, tiny_tokenizer
 

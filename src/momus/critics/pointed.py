@@ -4,7 +4,7 @@ The pointer (`lm/pointers/line_pointer.py`) goes by what the model's states show
 models choose lines little better than chance. Its probability that a line holds the fault is the comment's score, so
 the dial of scored critics goes over it.
 
-The small edits of the likeliest lines are tried on the model (`fixes.py`), which knows likely code far better than
+The small edits of the likeliest lines are tried on the model (`search/fixes.py`), which knows likely code far better than
 words about it: a line is the likelier to be wrong the more is gained by one, and where that is enough the edit is
 proposed and nothing is asked.
 
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from momus.critics.constrained import JsonComments
-from momus.critics.fixes import KEPT, MOST_TOKENS, TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
 from momus.critics.prompted import (
     UNREADABLE,
     PromptedConfig,
@@ -45,6 +44,7 @@ from momus.lm.pointers import LINE_POINTER_FILE, line_pointer
 from momus.lm.pointers.line_pointer import BaseIdentity, LinePointer, read_base
 from momus.lm.pointers.line_states import LineReader
 from momus.records import Message, Task
+from momus.search.fixes import KEPT, MOST_TOKENS, TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
 from momus.search.result import Candidate, SearchResult
 from momus.tamper.natural.repairs import MOST_EDITS
 

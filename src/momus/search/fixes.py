@@ -22,6 +22,7 @@ from momus.critique import Comment, Span
 from momus.errors import UserError
 from momus.lm.forward import backbone_of, branch_logprobs, tree_problem
 from momus.lm.local.adapters import without_adapter
+from momus.lm.text.encode import Encoder
 from momus.lm.tree import TokenTree
 from momus.lm.vocabulary_head import logit_transform
 from momus.tamper.natural.repairs import MOST_EDITS, line_repairs
@@ -98,7 +99,8 @@ def _problem(model: Any) -> str:
 
 
 def _affordable(tokenizer: Any, place: Place) -> int:
-    return min(MOST_EDITS, MOST_TOKENS // len(_tokens(tokenizer, place.code.split("\n")[place.line - 1] + "\n")))
+    line = place.code.split("\n")[place.line - 1]
+    return min(MOST_EDITS, MOST_TOKENS // Encoder(tokenizer).count(f"{line}\n"))
 
 
 def propose_line(code: str, line: int, fix: str) -> Comment | None:
@@ -137,11 +139,7 @@ def _tree(tokenizer: Any, place: Place, options: Sequence[str], window: int) -> 
     """Lay out a line as it is and as it may be, after what stands before it."""
     lines = place.code.split("\n")
     before = "".join(f"{line}\n" for line in (f"# {place.question}", *lines[: place.line - 1]))
-    after = _tokens(tokenizer, "".join(f"{line}\n" for line in lines[place.line :]))[:window]
-    branches = [_tokens(tokenizer, f"{text}\n") + after for text in (lines[place.line - 1], *options)]
-    return TokenTree.from_branches(_tokens(tokenizer, before), branches)
-
-
-def _tokens(tokenizer: Any, text: str) -> list[int]:
-    encoded: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return encoded
+    encoder = Encoder(tokenizer)
+    after = encoder.encode("".join(f"{line}\n" for line in lines[place.line :]))[:window]
+    branches = [encoder.encode(f"{text}\n") + after for text in (lines[place.line - 1], *options)]
+    return TokenTree.from_branches(encoder.encode(before), branches)

@@ -10,8 +10,6 @@ import random
 import pytest
 import torch
 
-from momus.critics import fixes
-from momus.critics.fixes import TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
 from momus.critics.pointed import LEAST_COUNTED, MOST_COUNTED, WEIGHT, _evidence
 from momus.critique import Critique, format_critique, parse_critique
 from momus.data.functions import Size
@@ -20,6 +18,8 @@ from momus.errors import UserError
 from momus.records import Task
 from momus.review.files import source_of
 from momus.review.suggestion import propose
+from momus.search import fixes
+from momus.search.fixes import TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
 from momus.tamper.insert import tamper
 from momus.tamper.natural.repairs import MOST_EDITS, line_repairs
 from support.tiny import llama, tiny_tokenizer
