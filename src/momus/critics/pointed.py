@@ -4,9 +4,9 @@ The pointer (`lm/pointers/line_pointer.py`) goes by what the model's states show
 models choose lines little better than chance. Its probability that a line holds the fault is the comment's score, so
 the dial of scored critics goes over it.
 
-The small edits of the likeliest lines are tried on the model (`search/fixes.py`), which knows likely code far better than
-words about it: a line is the likelier to be wrong the more is gained by one, and where that is enough the edit is
-proposed and nothing is asked.
+The small edits of the likeliest lines are tried on the model (`search/fixes.py`), which knows likely code far better
+than words about it: a line is the likelier to be wrong the more is gained by one, and where that is enough the edit
+is proposed and nothing is asked.
 
 A model with an adapter was trained to write critiques (`momus data critiques`): it gets the prompt it was trained on,
 and the line it is to write about by the constraint alone. The pointer reads its base, with the adapter off.

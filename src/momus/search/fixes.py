@@ -100,7 +100,7 @@ def _problem(model: Any) -> str:
 
 def _affordable(tokenizer: Any, place: Place) -> int:
     line = place.code.split("\n")[place.line - 1]
-    return min(MOST_EDITS, MOST_TOKENS // Encoder(tokenizer).count(f"{line}\n"))
+    return min(MOST_EDITS, MOST_TOKENS // max(1, Encoder(tokenizer).count(f"{line}\n")))
 
 
 def propose_line(code: str, line: int, fix: str) -> Comment | None:
