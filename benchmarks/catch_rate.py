@@ -14,6 +14,7 @@ import argparse
 import ast
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from momus.critique import Span
@@ -40,12 +41,13 @@ def inserted(count: int, seed: int) -> list[Tamper]:
     return [t for t in made if t is not None][:count]
 
 
-def natural(path: Path, tokens: int, tokenizer: object) -> list[Tamper]:
-    """Programs with one bug each that a person made, as long as they parse and fit the model."""
+def natural(path: Path, fits: Callable[[str], bool]) -> list[Tamper]:
+    """Programs with one bug each that a person made, where they parse and fit; their tasks are the mended ones."""
     found = []
     for number, line in enumerate(path.read_text().splitlines()):
         record = json.loads(line)
-        source, fault = record["faulty"].replace("\r\n", "\n").rstrip(), int(record["fault_line"])
+        source, fixed = (record[key].replace("\r\n", "\n").rstrip() for key in ("faulty", "fixed"))
+        fault = int(record["fault_line"])
         lines = source.split("\n")
         try:
             ast.parse(source)
@@ -53,7 +55,7 @@ def natural(path: Path, tokens: int, tokenizer: object) -> list[Tamper]:
             continue
         if "```" in source or fault > len(lines) or not lines[fault - 1].strip():
             continue
-        if len(tokenizer.encode(source)) > tokens:  # type: ignore[attr-defined]
+        if not fits(source):
             continue
         start = sum(len(text) + 1 for text in lines[: fault - 1])
         bug = Bug(
@@ -63,7 +65,7 @@ def natural(path: Path, tokens: int, tokenizer: object) -> list[Tamper]:
             original="",
             replacement="",
         )
-        found.append(Tamper(task=Task(id=str(number), question="", answer=source), answer=source, bugs=(bug,)))
+        found.append(Tamper(task=Task(id=str(number), question="", answer=fixed), answer=source, bugs=(bug,)))
     return found
 
 
@@ -78,7 +80,7 @@ def main() -> None:
     model, tokenizer = load_causal_lm(options.model), load_tokenizer(options.model)
     sets = {"inserted, held-out modules": inserted(options.functions, options.seed)}
     if options.natural:
-        sets["natural"] = natural(options.natural, 700, tokenizer)
+        sets["natural"] = natural(options.natural, lambda code: len(tokenizer.encode(code)) <= 700)
     pointer = Pointer.load_if_present(options.model, model, Vocabulary.from_tokenizer(tokenizer))
     for name, tampers in sets.items():
         random_line = mean_interval([chance_rate(t) for t in tampers])

@@ -6,7 +6,8 @@
 
 FOLDER is a model with a pointer, such as Qwen2.5-Coder-0.5B-Instruct. With --adapter its words are those of the adapter
 over it. With --words no edits are tried on the model: the line is the pointer's, and the words are the model's. With
---natural the bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them).
+--natural the bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them), of at most 1,500
+characters.
 
 A comment names the fix where the code that it proposes ("Should be `…`") is, as Python reads it, the code that stood
 there before the bug: the expression, or the line. Comments are kept in --out, and the same command goes on where it was
@@ -23,17 +24,20 @@ import random
 import re
 from pathlib import Path
 
+from catch_rate import natural
+
 from momus.critics.pointed import LEAST_GAIN, PointedCritic, find_pointer
 from momus.critics.prompted import PromptedConfig
-from momus.critique import Span, lines_of
+from momus.critique import lines_of
 from momus.errors import UserError
 from momus.lm.chats.local import LocalChat
-from momus.records import Bug, Tamper, Task, read_jsonl
+from momus.records import Tamper, read_jsonl
 from momus.stats.bootstrap import mean_interval
 
 PROPOSED = re.compile(r"\b(?:should|must) be:?\s+(`{1,8}+)([^`\n]+)\1(?!`)", re.IGNORECASE)
 HEADS = ("if ", "elif ", "while ", "return ")
 AT_ONCE = 8
+LONGEST = 1500
 
 
 def lines_with_bugs(tamper: Tamper) -> set[int]:
@@ -53,30 +57,6 @@ def _before(tamper: Tamper) -> list[str]:
     lines = [line.strip() for line in tamper.task.answer.split("\n") if line not in after]
     parts = [line.removeprefix(head) for line in lines for head in HEADS if line.startswith(head)]
     return [*(bug.original for bug in tamper.bugs), *lines, *parts]
-
-
-def natural(path: Path, most: int) -> list[Tamper]:
-    """Return programs that people got wrong, the fixed ones as their tasks; those of up to 1,500 characters."""
-    found: list[Tamper] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-        row = json.loads(line)
-        faulty, fixed = (row[key].replace("\r\n", "\n").rstrip() for key in ("faulty", "fixed"))
-        lines, place = faulty.split("\n"), int(row["fault_line"]) - 1
-        if len(faulty) > 1500 or place >= len(lines) or not lines[place].strip() or not _parses(faulty):
-            continue
-        start = sum(len(text) + 1 for text in lines[:place])
-        span = Span(start, start + len(lines[place]))
-        bug = Bug(kind="natural", spans=(span,), description="-", original="", replacement=lines[place])
-        found.append(Tamper(task=Task(id=str(number), question="", answer=fixed), answer=faulty, bugs=(bug,)))
-    return random.Random(0).sample(found, min(most, len(found)))
-
-
-def _parses(code: str) -> bool:
-    try:
-        ast.parse(code)
-    except (SyntaxError, ValueError):
-        return False
-    return True
 
 
 def _read(code: str) -> str:
@@ -104,7 +84,8 @@ def main() -> None:
     if (chosen.tampers is None) == (chosen.natural is None):
         options.error("name answers with bugs, or --natural FILE")
     if chosen.natural:
-        tampers = natural(chosen.natural, chosen.most)
+        drawn = natural(chosen.natural, lambda code: len(code) <= LONGEST)
+        tampers = random.Random(0).sample(drawn, min(chosen.most, len(drawn)))
     else:
         tampers = [tamper for tamper in read_jsonl(chosen.tampers, Tamper) if tamper.bugs]
     pointer = find_pointer(chosen.model, None)

@@ -43,7 +43,7 @@ def main() -> None:
     reader = LineReader(engine.model, engine.tokenizer, pointer.shape.reads)
     sets = {"inserted, held-out modules": inserted(options.functions, options.seed)}
     if options.natural:
-        drawn = natural(options.natural, options.tokens, engine.tokenizer)
+        drawn = natural(options.natural, lambda code: len(engine.tokenizer.encode(code)) <= options.tokens)
         sets["natural"] = random.Random(options.seed).sample(drawn, min(options.most, len(drawn)))
     torch.set_grad_enabled(False)
     for name, tampers in sets.items():

@@ -15,7 +15,6 @@ from momus.critique import Critique, format_critique, parse_critique
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
-from momus.records import Task
 from momus.review.files import source_of
 from momus.review.suggestion import propose
 from momus.search import fixes
@@ -156,8 +155,7 @@ def test_a_model_that_cannot_be_scored_so_is_asked_in_words(model, monkeypatch, 
     assert find_fixes(model, tiny_tokenizer(), PLACES) == [None] * len(PLACES)
 
 
-def test_what_people_and_mutations_do_within_a_line_can_mostly_be_undone():
-    """Of bugs within one line, at least so many as when this was chosen."""
+def test_more_than_a_third_of_mutations_within_a_line_can_be_undone():
     rng, undone, seen = random.Random(1), 0, 0
     for task in rng.sample(stdlib_tasks(SIZE), 60):
         made = tamper(task, 1, rng)
@@ -205,4 +203,4 @@ def test_evidence_is_bounded_and_rises_with_what_is_gained():
 def test_code_without_a_question_is_read_after_something(model):
     """As a pointer does: a model's first token has states unlike all others."""
     tree = fixes._tree(tiny_tokenizer(), Place("", CODE, 1), ["def g():"], 3)
-    assert len(tree) > sum(map(len, tree.branches)) and Task(id="x", question="", answer=CODE).question == ""
+    assert len(tree) > sum(map(len, tree.branches))

@@ -173,6 +173,7 @@ class _Predict(torch.autograd.Function):
     def forward(
         ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, adjust: _Adjustment
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Go over the columns once, with the largest logit so far and sums of what is below it carried along."""
         largest = states.new_full((len(states),), torch.finfo(torch.float32).min, dtype=torch.float32)
         chosen, total, weighted = (torch.zeros_like(largest) for _ in range(3))
         for part, first, raw in _blocks(states, weight, bias):
@@ -194,6 +195,7 @@ class _Predict(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of states [tokens, d], weight [vocabulary, d] and bias, the logits computed again."""
         states, weight, bias, tokens, largest, log_total = ctx.saved_tensors
         gradient, (to_states, to_weight, to_bias) = gradients[0], ctx.needs_input_grad[:3]
         of_states = torch.zeros_like(states, dtype=torch.float32) if to_states else None

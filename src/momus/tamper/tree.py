@@ -276,7 +276,7 @@ def _is_never_true(test: cst.BaseExpression) -> bool:
 
 
 def without_comment(line: str) -> str:
-    """Cut a trailing comment off a header line; a `#` inside a string makes it keep the line whole."""
+    """Cut a trailing comment off a line; a `#` inside a string makes it keep the line whole."""
     strings = max(line.rfind("'"), line.rfind('"')) + 1
     comment = re.search(r"\s#", line[strings:])
     return (line[: strings + comment.start()] if comment else line).rstrip()

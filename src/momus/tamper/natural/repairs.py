@@ -112,6 +112,7 @@ def _edited(code: str) -> Iterator[str]:
 
 @lru_cache(maxsize=4)  # its lines are asked about one after another
 def _small_edits(code: str) -> tuple[tuple[int, int, str], ...]:
+    """Return edits as (start, stop, replacement): of tokens and expressions, then mutations, the smallest first."""
     try:
         mutations = find_edits(code)
     except (UserError, RecursionError, MemoryError):
