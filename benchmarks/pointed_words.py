@@ -6,8 +6,8 @@
 
 FOLDER is a model with a pointer, such as Qwen2.5-Coder-0.5B-Instruct. With --adapter its words are those of the adapter
 over it. With --words no edits are tried on the model: the line is the pointer's, and the words are the model's. With
---natural the bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them), of at most 1,500
-characters.
+--natural the bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them), in
+programs of at most 1,500 characters.
 
 A comment names the fix where the code that it proposes ("Should be `…`") is, as Python reads it, the code that stood
 there before the bug: the expression, or the line. Comments are kept in --out, and the same command goes on where it was
