@@ -15,6 +15,7 @@ from momus.critique import Critique, format_critique, parse_critique
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
+from momus.lm.text.encode import Encoder
 from momus.review.files import source_of
 from momus.review.suggestion import propose
 from momus.search import fixes
@@ -112,7 +113,7 @@ def test_odd_code_gets_few_edits_or_none(model, code, line):
     options = line_repairs(code, line, fixes._affordable(tokenizer, place))
     assert len(options) <= MOST_EDITS
     if options:
-        tree = fixes._tree(tokenizer, place, options, 0)
+        tree = fixes._tree(tokenizer, [(place, options)], 0)
         assert len(tree) <= 3 * fixes.MOST_TOKENS
     find_fixes(model, tokenizer, [place] if len(code) < 1000 else [])
 
@@ -202,5 +203,26 @@ def test_evidence_is_bounded_and_rises_with_what_is_gained():
 
 def test_code_without_a_question_is_read_after_something(model):
     """As a pointer does: a model's first token has states unlike all others."""
-    tree = fixes._tree(tiny_tokenizer(), Place("", CODE, 1), ["def g():"], 3)
-    assert len(tree) > sum(map(len, tree.branches))
+    tree = fixes._tree(tiny_tokenizer(), [(Place("", CODE, 1), ["def g():"])], 3)
+    assert len(tree) > len(set().union(*tree.branches))
+
+
+def test_edits_of_a_piece_of_code_are_read_once_where_they_are_alike():
+    tokenizer = tiny_tokenizer()
+    places = [Place("", CODE, line) for line in (2, 4)]
+    options = [line_repairs(place.code, place.line) for place in places]
+    together = fixes._tree(tokenizer, list(zip(places, options, strict=True)), 0)
+    apart = [fixes._tree(tokenizer, [each], 0) for each in zip(places, options, strict=True)]
+    rows = [sum(map(len, tree.branches)) for tree in apart]
+    assert len(together) < sum(map(len, apart)) and all(len(t) < row for t, row in zip(apart, rows, strict=True))
+
+
+def test_an_edit_at_the_end_of_a_models_context_is_cut_off_there(model):
+    """A longer line was some tokens too many, and stopped the review."""
+    tokenizer, short = tiny_tokenizer(), copy.deepcopy(model)
+    code = CODE.rstrip("\n")
+    read = len(Encoder(tokenizer).encode(f"# \n{code}\n"))
+    short.config.max_position_embeddings = read
+    line = code.count("\n") + 1
+    fix, whole = (find_fixes(each, tokenizer, [Place("", code, line)])[0] for each in (short, model))
+    assert fix is not None and whole is not None

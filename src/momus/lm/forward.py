@@ -171,13 +171,21 @@ def token_logprobs(model: Any, trees: Sequence[TokenTree], temperature: float = 
 
 def _token_logprobs(model: Any, trees: Sequence[TokenTree], temperature: float) -> BranchLogprobs:
     change = logit_transform(model)
+    # Branches of the same beginning share tokens: each is predicted once.
+    shared = [np.unique(np.concatenate(tree.branches), return_inverse=True) for tree in trees]
+    own = [nodes for nodes, _ in shared]
     states = _take(
-        hidden_states(backbone_of(model), trees), trees, [t.parent[np.concatenate(t.branches)] for t in trees]
+        hidden_states(backbone_of(model), trees), trees, [t.parent[nodes] for t, nodes in zip(trees, own, strict=True)]
     )
-    tokens = np.concatenate([tree.tokens[np.concatenate(tree.branches)] for tree in trees])
+    tokens = np.concatenate([tree.tokens[nodes] for tree, nodes in zip(trees, own, strict=True)])
     targets = torch.from_numpy(tokens).to(states.device)
     predicted = predict_tokens(model.get_output_embeddings(), states, targets, change, temperature)
-    return BranchLogprobs(predicted.logprobs, predicted.entropies)
+    starts = np.cumsum([0, *map(len, own)])
+    places = np.concatenate([start + where for start, (_, where) in zip(starts, shared, strict=False)])
+    if len(places) == len(tokens):
+        return BranchLogprobs(predicted.logprobs, predicted.entropies)
+    index = torch.from_numpy(places).to(states.device)
+    return BranchLogprobs(predicted.logprobs.index_select(0, index), predicted.entropies.index_select(0, index))
 
 
 def branch_logprobs(

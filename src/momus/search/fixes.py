@@ -7,8 +7,8 @@ likelier; what it leaves out would count in its favour, so each token is worth t
 line is likelier to be right, so the gains say where to look, too. There is no paper to follow here;
 `benchmarks/pointed_words.py` measures it.
 
-All edits of a line share what stands before it, so they are one token tree. Two rounds: by the line alone, and the best
-of these by what follows as well.
+All edits of a piece of code are one token tree: they share what stands before a line, and how an edited line begins.
+Two rounds: by the line alone, and the best of these by what follows as well.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 
 from momus.critique import Comment, Span
 from momus.errors import UserError
+from momus.lm.context_length import context_length
 from momus.lm.forward import backbone_of, branch_logprobs, tree_problem
 from momus.lm.local.adapters import without_adapter
 from momus.lm.text.encode import Encoder
@@ -122,24 +123,40 @@ def _gains(
     model: Any, tokenizer: Any, places: Sequence[Place], options: Sequence[Sequence[str]], window: int
 ) -> list[list[float]]:
     """Return by how much each option in the place of a line makes it, and so many tokens after it, likelier."""
-    trees, asked = [], [number for number, some in enumerate(options) if some]
-    for place, some in zip(places, options, strict=True):
-        if some:
-            trees.append(_tree(tokenizer, place, some, window))
+    pieces: dict[tuple[str, str], list[int]] = {}
+    for number, place in enumerate(places):
+        if options[number]:
+            pieces.setdefault((place.question, place.code), []).append(number)
+    longest = context_length(backbone_of(model).config)
+    trees = [
+        _tree(tokenizer, [(places[n], options[n]) for n in numbers], window, longest) for numbers in pieces.values()
+    ]
     found: list[list[float]] = [[] for _ in places]
     with torch.no_grad():
         scored = branch_logprobs(model, trees) if trees else []
-    for number, branches in zip(asked, scored, strict=True):
-        was, *would = (float(branch.sum()) + TOKEN * len(branch) for branch in branches)
-        found[number] = [each - was for each in would]
+    for numbers, branches in zip(pieces.values(), scored, strict=True):
+        values = iter([float(branch.sum()) + TOKEN * len(branch) for branch in branches])
+        for number in numbers:
+            was = next(values)
+            found[number] = [next(values) - was for _ in options[number]]
     return found
 
 
-def _tree(tokenizer: Any, place: Place, options: Sequence[str], window: int) -> TokenTree:
-    """Lay out a line as it is and as it may be, after what stands before it."""
-    lines = place.code.split("\n")
-    before = "".join(f"{line}\n" for line in (f"# {place.question}", *lines[: place.line - 1]))
+def _tree(
+    tokenizer: Any, edits: Sequence[tuple[Place, Sequence[str]]], window: int, longest: int | None = None
+) -> TokenTree:
+    """Lay out lines of one piece of code, each as it is and as it may be, after what stands before it.
+
+    What goes beyond the longest text that the model reads is cut off.
+    """
     encoder = Encoder(tokenizer)
-    after = encoder.encode("".join(f"{line}\n" for line in lines[place.line :]))[:window]
-    branches = [encoder.encode(f"{text}\n") + after for text in (lines[place.line - 1], *options)]
-    return TokenTree.from_branches(encoder.encode(before), branches)
+    prefixes, branches = [], []
+    for place, options in edits:
+        lines = place.code.split("\n")
+        before = encoder.encode("".join(f"{line}\n" for line in (f"# {place.question}", *lines[: place.line - 1])))
+        after = encoder.encode("".join(f"{line}\n" for line in lines[place.line :]))[:window]
+        for text in (lines[place.line - 1], *options):
+            prefixes.append(before)
+            branch = encoder.encode(f"{text}\n") + after
+            branches.append(branch if longest is None else branch[: longest - len(before)])
+    return TokenTree.from_prefixes(prefixes, branches)
