@@ -131,6 +131,13 @@ def test_neither_indentation_alone_nor_a_second_space_is_an_edit():
     assert "    if y:" in line_repairs(code, 4) and "        return y" in line_repairs(code, 5)
 
 
+def test_no_edit_makes_code_repeat_itself():
+    code = "def f(a, b):\n    if a or b < a - b:\n        return g(a, b) - b\n    return f(a, a)"
+    for line, repeated in ((1, "def f(a, a):"), (2, "if a or b < a - a:"), (2, "if a or b < b - b:"), (3, "g(b, b)")):
+        assert repeated not in " ".join(line_repairs(code, line))
+    assert "    return f(a, b)" in line_repairs(code, 4) and "    return f(a, a + 1)" in line_repairs(code, 4)
+
+
 def test_a_proposal_leaves_the_comment_of_its_line_alone():
     """It was there twice in what an editor would have put in the line's place."""
     code = "def f(n):\n    total = 0  # the sum\n    if n < 3:  # few\n        total = n\n    return total\n"

@@ -124,7 +124,8 @@ def _small_edits(code: str) -> tuple[tuple[int, int, str], ...]:
 def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> list[str]:
     """Return what a line, from 1, may be in place of what it is: one small edit away, and the code still parses.
 
-    Where there are more than `most`, every so many of them.
+    Nothing by which code repeats itself (`a or a`, `f(a, a)`): that is likely and seldom meant. Where there are more
+    edits than `most`, every so many of them.
     """
     lines = code.split("\n")
     was = lines[line - 1]
@@ -137,7 +138,9 @@ def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> list[str]:
     ]
     found = [text for text in dict.fromkeys(inside) if text.strip() not in ("", was.strip())]
     found = found[:: -(-len(found) // max(1, most)) or 1]
-    return [text for text in found if _parses(code[:first] + text + code[last:])]
+    trees = [_parse(code[:first] + text + code[last:]) for text in found]
+    before = _repeats(_parse(code))
+    return [text for text, tree in zip(found, trees, strict=True) if tree is not None and _repeats(tree) <= before]
 
 
 def token_edits(code: str) -> list[tuple[int, int, str]]:
@@ -146,10 +149,9 @@ def token_edits(code: str) -> list[tuple[int, int, str]]:
     starts = [0, *itertools.accumulate(map(len, lines))]
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(code)
     except (tokenize.TokenError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    if (tree := _parse(code)) is None:
         return []
     if "\r" in code.replace("\r\n", "\n"):  # which ends a line for Python's parser alone
         return []
@@ -193,10 +195,36 @@ def _bound(tree: ast.AST) -> set[str]:
 
 
 def _parses(code: str) -> bool:
+    return _parse(code) is not None
+
+
+def _parse(code: str) -> ast.Module | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ast.parse(code)
+            return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+        return None
+
+
+def _repeats(tree: ast.AST | None) -> int:
+    """Count what stands twice where once is enough: operands of a test, what is subtracted, arguments, parameters."""
+    repeated = 0
+    for node in ast.walk(tree) if tree else ():
+        match node:
+            case ast.BoolOp(values=parts) | ast.JoinedStr(values=parts):
+                pass
+            case ast.Compare(left=left, comparators=others):
+                parts = [left, *others]
+            case ast.BinOp(left=left, op=op, right=right) if not isinstance(op, ast.Add | ast.Mult):
+                parts = [left, right]
+            case ast.Call(args=parts) | ast.arguments(args=parts):
+                pass
+            case _:
+                continue
+        try:
+            said = [ast.dump(part) for part in parts if not isinstance(part, ast.Constant)]
+        except RecursionError:  # an expression too deep to compare
+            continue
+        repeated += len(said) - len(set(said))
+    return repeated
