@@ -1,4 +1,4 @@
-"""What a pointed critic says of the line it looks at first: is the line right, and does it name the fix?
+"""What a pointed critic says of the line it looks at first: is the line right, is the fix named, would it be shown?
 
     momus data tampers --split test --limit 64 --clean 0 --out test.jsonl
     python benchmarks/pointed_words.py test.jsonl --model FOLDER --out said.jsonl [--adapter FOLDER] [--words]
@@ -8,6 +8,8 @@ FOLDER is a model with a pointer, such as Qwen2.5-Coder-0.5B-Instruct. With --ad
 over it. With --words no edits are tried on the model: the line is the pointer's, and the words are the model's. With
 --natural the bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them), in
 programs of at most 1,500 characters.
+
+The right code is read, too: what is said of it is a false alarm where it would be shown, at the dial's usual setting.
 
 A comment names the fix where the code that it proposes ("Should be `…`") is, as Python reads it, the code that stood
 there before the bug: the expression, or the line. Comments are kept in --out, and the same command goes on where it was
@@ -23,15 +25,17 @@ import math
 import random
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from catch_rate import natural
 
+from momus.critics.critic import usual_setting
 from momus.critics.pointed import LEAST_GAIN, PointedCritic, find_pointer
 from momus.critics.prompted import PromptedConfig
 from momus.critique import lines_of
 from momus.errors import UserError
 from momus.lm.chats.local import LocalChat
-from momus.records import Tamper, read_jsonl
+from momus.records import Tamper, Task, read_jsonl
 from momus.stats.bootstrap import mean_interval
 
 PROPOSED = re.compile(r"\b(?:should|must) be:?\s+(`{1,8}+)([^`\n]+)\1(?!`)", re.IGNORECASE)
@@ -104,20 +108,53 @@ def main() -> None:
     with chosen.out.open("a", encoding="utf-8") as out:
         for start in range(len(rows), len(tampers), AT_ONCE):
             part = tampers[start : start + AT_ONCE]
-            tasks = [tamper.task.model_copy(update={"answer": tamper.answer}) for tamper in part]
-            for tamper, written in zip(part, critic.write(tasks), strict=True):
-                comments = written.candidates[0].critique.comments if written.candidates else ()
-                said = comments[0].text if comments else ""
-                at = lines_of(comments[0].span, tamper.answer) if comments and comments[0].span else ()
-                right = bool(lines_with_bugs(tamper) & set(at))
-                rows.append(
-                    {"id": tamper.task.id, "said": said, "right": right, "fix": right and names_the_fix(said, tamper)}
-                )
+            said = _said(critic, [tamper.task.model_copy(update={"answer": tamper.answer}) for tamper in part])
+            falsely = _said(critic, [tamper.task for tamper in part])
+            for tamper, comment, alarm in zip(part, said, falsely, strict=True):
+                rows.append({
+                    "id": tamper.task.id,
+                    "said": comment.text,
+                    "probability": comment.probability,
+                    "right": (right := comment.line in {line + 1 for line in lines_with_bugs(tamper)}),
+                    "fix": right and names_the_fix(comment.text, tamper),
+                    "said of right code": alarm.text,
+                    "probability there": alarm.probability,
+                })  # fmt: skip
                 out.write(json.dumps(rows[-1]) + "\n")
             out.flush()
-    for name, key in (("the line is right", "right"), ("and the fix is named", "fix")):
-        share = mean_interval([row[key] for row in rows])
+    shown = usual_setting(critic.dial)
+    found = [row["probability"] >= shown for row in rows]
+    for name, values in (
+        ("the line is right", [row["right"] for row in rows]),
+        ("and the fix is named", [row["fix"] for row in rows]),
+        ("shown", found),
+        ("… on the right line", [row["right"] and one for row, one in zip(rows, found, strict=True)]),
+        ("… and names the fix", [row["fix"] and one for row, one in zip(rows, found, strict=True)]),
+        ("shown of right code", [row["probability there"] >= shown for row in rows]),
+    ):
+        share = mean_interval(values)
         print(f"{name:22}{share.value:6.1%} ({share.low:.1%} to {share.high:.1%}) of {len(rows)}")
+
+
+class Said(NamedTuple):
+    """What is said of a piece of code, on which line, from 1, and how likely that line is wrong; nothing: 0, 0."""
+
+    text: str = ""
+    line: int = 0
+    probability: float = 0.0
+
+
+def _said(critic: PointedCritic, tasks: list[Task]) -> list[Said]:
+    said = []
+    for task, written in zip(tasks, critic.write(tasks), strict=True):
+        candidate = written.candidates[0] if written.candidates else None
+        if candidate is None or not candidate.critique.comments:
+            said.append(Said())
+            continue
+        (comment,) = candidate.critique.comments
+        at = lines_of(comment.span, task.answer)[0] + 1 if comment.span else 0
+        said.append(Said(comment.text, at, (candidate.scores or (0.0,))[0]))
+    return said
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from momus.critics.open import open_at_setting, open_critic
 from momus.critics.pointed import (
     LEAST,
     LINES,
+    PRIOR,
     SHIPPED_POINTERS,
     WEIGHT,
     OneComment,
@@ -104,10 +105,10 @@ class Scripted:
 
 
 def critic_of(base, pointer, chat=None, odds=None, least_gain=math.inf):
-    """A critic whose words are the model's, unless a gain is given."""
+    """A critic whose words are the model's, unless a gain is given; the odds are those of half the code with a bug."""
     critic = PointedCritic(LocalChat(str(base), "cpu", "fp32"), pointer, chat, least_gain=least_gain)
     if odds is not None:
-        critic._pointer.line_log_odds = lambda read: [odds] * len(read)
+        critic._pointer.line_log_odds = lambda read: [tuple(each - PRIOR for each in odds)] * len(read)
     return critic
 
 
@@ -166,7 +167,7 @@ def test_what_an_edit_gains_moves_the_lines(base, pointer, monkeypatch):
     monkeypatch.setattr(pointed, "find_fixes", lambda *given: [Fix("x", gains[place.line]) for place in given[2]])
     critic = critic_of(base, pointer, Scripted(), (-9.0, 0.0, -math.inf, 0.1, -1.5, 0.2), 99.0)
     (written,) = critic.write([TASK])
-    assert [comment.line for comment in written.candidates[0].critique.comments] == [4, 2]
+    assert [comment.line for comment in written.candidates[0].critique.comments] == [4, 5]
 
 
 def test_what_is_no_python_is_pointed_to_as_before(base, pointer):

@@ -19,7 +19,7 @@ from momus.lm.text.encode import Encoder
 from momus.review.files import source_of
 from momus.review.suggestion import propose
 from momus.search import fixes
-from momus.search.fixes import TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
+from momus.search.fixes import AFTER, FLOOR, TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
 from momus.tamper.insert import tamper
 from momus.tamper.natural.repairs import MOST_EDITS, line_repairs
 from support.tiny import llama, tiny_tokenizer
@@ -42,7 +42,7 @@ def model():
 
 
 def plainly(model, tokenizer, place, text, window):
-    """Log-probability of a line in the place of another, and of so many tokens after it, in a row of its own."""
+    """What a line is worth in the place of another, and so many tokens after it, in a row of its own."""
     lines = place.code.split("\n")
 
     def tokens(code):
@@ -53,31 +53,34 @@ def plainly(model, tokenizer, place, text, window):
     row = [*before, *line, *tokens("".join(f"{line}\n" for line in lines[place.line :]))[:window]]
     with torch.no_grad():
         log_p = model(torch.tensor([row])).logits[0].log_softmax(-1)
-    return sum(float(log_p[i - 1, row[i]]) for i in range(len(before), len(row))) + TOKEN * len(line)
+    worth = [max(float(log_p[i - 1, row[i]]), FLOOR) + TOKEN for i in range(len(before), len(row))]
+    return sum(worth[: len(line)]) + AFTER * sum(worth[len(line) :])
 
 
 @pytest.mark.parametrize("window", [0, 5, WINDOW])
 def test_an_edit_gains_what_it_gains_in_a_row_of_its_own(model, window):
     tokenizer = tiny_tokenizer()
     options = [line_repairs(place.code, place.line) for place in PLACES]
-    found = fixes._gains(model, tokenizer, PLACES, options, window)
+    found = fixes._try(model, tokenizer, PLACES, options, window)
     assert len(options[0]) > 10 and options[3] == [] and found[3] == []
-    for place, some, gains in zip(PLACES, options, found, strict=True):
+    for place, some, tried in zip(PLACES, options, found, strict=True):
         was = plainly(model, tokenizer, place, place.code.split("\n")[place.line - 1], window)
-        for text, gain in zip(some, gains, strict=True):
-            assert gain == pytest.approx(plainly(model, tokenizer, place, text, window) - was, abs=2e-3)
+        assert sorted(some) == sorted(fix.line for fix in tried)
+        assert [fix.gain for fix in tried] == sorted((fix.gain for fix in tried), reverse=True)
+        for fix in tried:
+            assert fix.gain == pytest.approx(plainly(model, tokenizer, place, fix.line, window) - was, abs=4e-3)
 
 
 def test_the_likeliest_edit_is_found_where_all_are_kept_and_does_not_depend_on_company(model, monkeypatch):
     monkeypatch.setattr(fixes, "KEPT", MOST_EDITS)
+    monkeypatch.setattr(fixes, "LEAST_ALONE", -math.inf)
     tokenizer = tiny_tokenizer()
     together = find_fixes(model, tokenizer, PLACES)
     assert together[3] is None
     for place, fix in zip(PLACES[:3], together, strict=False):
         options = line_repairs(place.code, place.line)
-        (gains,) = fixes._gains(model, tokenizer, [place], [options], WINDOW)
-        best = max(range(len(options)), key=lambda i: gains[i])
-        assert fix.line == options[best].strip() and fix.gain == pytest.approx(gains[best], abs=1e-3)
+        ((best, *_),) = fixes._try(model, tokenizer, [place], [options], WINDOW)
+        assert fix.line == best.line.strip() and fix.gain == pytest.approx(best.gain, abs=1e-3)
         (alone,) = find_fixes(model, tokenizer, [place])
         assert alone.line == fix.line and alone.gain == pytest.approx(fix.gain, abs=1e-3)
     assert find_fixes(model, tokenizer, []) == []
@@ -113,7 +116,7 @@ def test_odd_code_gets_few_edits_or_none(model, code, line):
     options = line_repairs(code, line, fixes._affordable(tokenizer, place))
     assert len(options) <= MOST_EDITS
     if options:
-        tree = fixes._tree(tokenizer, [(place, options)], 0)
+        tree, _ = fixes._lay([(place, options)], tokenizer, 0)
         assert len(tree) <= 3 * fixes.MOST_TOKENS
     find_fixes(model, tokenizer, [place] if len(code) < 1000 else [])
 
@@ -210,7 +213,7 @@ def test_evidence_is_bounded_and_rises_with_what_is_gained():
 
 def test_code_without_a_question_is_read_after_something(model):
     """As a pointer does: a model's first token has states unlike all others."""
-    tree = fixes._tree(tiny_tokenizer(), [(Place("", CODE, 1), ["def g():"])], 3)
+    tree, _ = fixes._lay([(Place("", CODE, 1), ["def g():"])], tiny_tokenizer(), 3)
     assert len(tree) > len(set().union(*tree.branches))
 
 
@@ -218,8 +221,8 @@ def test_edits_of_a_piece_of_code_are_read_once_where_they_are_alike():
     tokenizer = tiny_tokenizer()
     places = [Place("", CODE, line) for line in (2, 4)]
     options = [line_repairs(place.code, place.line) for place in places]
-    together = fixes._tree(tokenizer, list(zip(places, options, strict=True)), 0)
-    apart = [fixes._tree(tokenizer, [each], 0) for each in zip(places, options, strict=True)]
+    together, _ = fixes._lay(list(zip(places, options, strict=True)), tokenizer, 0)
+    apart = [fixes._lay([each], tokenizer, 0)[0] for each in zip(places, options, strict=True)]
     rows = [sum(map(len, tree.branches)) for tree in apart]
     assert len(together) < sum(map(len, apart)) and all(len(t) < row for t, row in zip(apart, rows, strict=True))
 

@@ -44,9 +44,8 @@ from momus.lm.pointers import LINE_POINTER_FILE, line_pointer
 from momus.lm.pointers.line_pointer import BaseIdentity, LinePointer, read_base
 from momus.lm.pointers.line_states import LineReader
 from momus.records import Message, Task
-from momus.search.fixes import KEPT, MOST_TOKENS, TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
+from momus.search.fixes import SETTINGS, Fix, Place, find_fixes, propose_line
 from momus.search.result import Candidate, SearchResult
-from momus.tamper.natural.repairs import MOST_EDITS
 
 LINES = 2
 """Lines of a piece of code that the model is asked about, at most."""
@@ -59,10 +58,12 @@ LEAST = 0.05
 
 TRIED = 4
 """Lines of a piece of code on which edits are tried."""
-LEAST_GAIN = 2.0
-"""Nats that must be gained by an edit, to be proposed; this and `WEIGHT` were chosen on inserted bugs held out."""
-WEIGHT = 0.1
+LEAST_GAIN = 1.0
+"""Nats that must be gained by an edit, to be proposed; this and what follows was chosen on inserted bugs held out."""
+WEIGHT = 0.2
 """What a nat gained adds to the log-odds that a line is wrong."""
+PRIOR = -1.4
+"""Added to a pointer's log-odds: of the code it learned from nine pieces in ten had a bug; these are for one in two."""
 LEAST_COUNTED, MOST_COUNTED = -5.0, 10.0
 """Gains beyond these count as these."""
 
@@ -154,9 +155,10 @@ class PointedCritic(PromptedCritic):
     def _point(self, tasks: Sequence[Task], log_odds: Sequence[Sequence[float]]) -> list[list[_Point]]:
         """Return the lines of every task that something is said about, likeliest first."""
         if self._least_gain == math.inf:
-            chosen = [likeliest_lines(odds, self._lines, self._least) for odds in log_odds]
+            chosen = [likeliest_lines(_moved(odds), self._lines, self._least) for odds in log_odds]
             return [[_Point(line, chance) for line, chance in lines.items()] for lines in chosen]
-        tried = [likeliest_lines(odds, max(TRIED, self._lines), self._least / 4) for odds in log_odds]
+        most = WEIGHT * MOST_COUNTED  # a line that is too unlikely even with this is not tried
+        tried = [likeliest_lines(_moved(odds, most), max(TRIED, self._lines), self._least) for odds in log_odds]
         places = [
             Place(task.question, task.answer, line) for task, lines in zip(tasks, tried, strict=True) for line in lines
         ]
@@ -165,10 +167,13 @@ class PointedCritic(PromptedCritic):
         points = []
         for task, odds, lines in zip(tasks, log_odds, tried, strict=True):
             fixes = {line: fix for line in lines if (fix := next(found)) is not None}
-            moved = [odds[n] + _evidence(fixes.get(n + 1)) if n + 1 in lines else -math.inf for n in range(len(odds))]
+            seen = [
+                chance + _evidence(fixes.get(n)) if n in lines else -math.inf
+                for n, chance in enumerate(_moved(odds), 1)
+            ]
             points.append([
                 _Point(line, chance, self._proposal(task, line, fixes.get(line)))
-                for line, chance in likeliest_lines(moved, self._lines, self._least).items()
+                for line, chance in likeliest_lines(seen, self._lines, self._least).items()
             ])  # fmt: skip
         return points
 
@@ -183,8 +188,8 @@ class PointedCritic(PromptedCritic):
         """Return the model, the pointer, the prompt and the settings."""
         prompt = prompt_digest(self._config.prompt if self._is_trained else _PROMPT)
         settings = {**super().identity()["settings"], "lines": self._lines, "least": self._least}
-        search = (TRIED, WEIGHT, LEAST_COUNTED, MOST_COUNTED, WINDOW, KEPT, TOKEN, MOST_TOKENS, MOST_EDITS)
-        settings["edits"] = [self._least_gain, *search] if self._least_gain < math.inf else None
+        search = (self._least_gain, TRIED, WEIGHT, LEAST_COUNTED, MOST_COUNTED, *SETTINGS)
+        settings |= {"prior": PRIOR, "edits": list(search) if self._least_gain < math.inf else None}
         model = dict(self._chat.identity())
         return {"kind": "pointed", "model": model, "pointer": self._digest, "prompt": prompt, "settings": settings}
 
@@ -290,6 +295,11 @@ class _Point(NamedTuple):
     line: int
     probability: float
     proposal: Comment | None = None
+
+
+def _moved(log_odds: Sequence[float], by: float = 0.0) -> list[float]:
+    """Return a pointer's log-odds for code of which one piece in two has a bug."""
+    return [each + PRIOR + by for each in log_odds]
 
 
 def _evidence(fix: Fix | None) -> float:

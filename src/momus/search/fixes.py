@@ -31,12 +31,20 @@ from momus.tamper.tree import without_comment
 
 WINDOW = 40
 """Tokens after a line that an edit of it must suit."""
-KEPT = 8
+KEPT = 4
 """Edits of a line that are tried with what follows it."""
-TOKEN = 2.0
+LEAST_ALONE = -2.0
+"""Nats that such an edit must gain, or not lose, by the line alone."""
+TOKEN = 1.5
 """Nats that are taken for what a token costs: else to leave something out would always gain."""
+FLOOR = -6.0
+"""A token's log-probability where it is less: a name that nobody could foresee is no fault."""
+AFTER = 2.0
+"""How much a nat counts in what follows the line."""
 MOST_TOKENS = 4096
 """Tokens of all edits of a line together; of a longer line fewer are tried."""
+SETTINGS = (WINDOW, KEPT, LEAST_ALONE, TOKEN, FLOOR, AFTER, MOST_TOKENS, MOST_EDITS)
+"""All that decides which fix is found, besides the model."""
 
 
 class Fix(NamedTuple):
@@ -44,8 +52,9 @@ class Fix(NamedTuple):
 
     Attributes:
         line: The whole line, its indentation left out.
-        gain: Log-probability of the line and what follows it, less that of the code as it is, and `TOKEN` for each
-            token that the line has more, in nats.
+        gain: Log-probability of the line and, `AFTER` times, of what follows it, with `TOKEN` added for each token and
+            none below `FLOOR`, less that of the code as it is, in nats; of the line alone where too little is gained
+            by it.
     """
 
     line: str
@@ -81,14 +90,11 @@ def find_fixes(model: Any, tokenizer: Any, places: Sequence[Place]) -> list[Fix 
         return [None] * len(places)
     options = [line_repairs(place.code, place.line, _affordable(tokenizer, place)) for place in places]
     with without_adapter(model):
-        alone = _gains(model, tokenizer, places, options, 0)
-        options = [_best(*each)[:KEPT] for each in zip(options, alone, strict=True)]
-        gains = _gains(model, tokenizer, places, options, WINDOW)
-    fixes = []
-    for some, values in zip(options, gains, strict=True):
-        best = max(zip(values, some, strict=True), default=None)
-        fixes.append(None if best is None else Fix(best[1].strip(), best[0]))
-    return fixes
+        alone = _try(model, tokenizer, places, options, 0)
+        kept = [[fix.line for fix in some[:KEPT] if fix.gain > LEAST_ALONE] for some in alone]
+        followed = _try(model, tokenizer, places, kept, WINDOW)
+    best = [(some or first)[:1] for some, first in zip(followed, alone, strict=True)]
+    return [Fix(some[0].line.strip(), some[0].gain) if some else None for some in best]
 
 
 def _problem(model: Any) -> str:
@@ -115,48 +121,52 @@ def propose_line(code: str, line: int, fix: str) -> Comment | None:
     return Comment(highlight=code[span.start : span.end], text=f"Should be `{fix}`.", span=span, line=line)
 
 
-def _best(options: Sequence[str], gains: Sequence[float]) -> list[str]:
-    return [options[i] for i in sorted(range(len(options)), key=lambda i: -gains[i])]
-
-
-def _gains(
+def _try(
     model: Any, tokenizer: Any, places: Sequence[Place], options: Sequence[Sequence[str]], window: int
-) -> list[list[float]]:
-    """Return by how much each option in the place of a line makes it, and so many tokens after it, likelier."""
+) -> list[list[Fix]]:
+    """Return by how much each option in the place of a line makes it and what follows it likelier, best first."""
     pieces: dict[tuple[str, str], list[int]] = {}
     for number, place in enumerate(places):
         if options[number]:
             pieces.setdefault((place.question, place.code), []).append(number)
     longest = context_length(backbone_of(model).config)
-    trees = [
-        _tree(tokenizer, [(places[n], options[n]) for n in numbers], window, longest) for numbers in pieces.values()
-    ]
-    found: list[list[float]] = [[] for _ in places]
+    laid = [_lay([(places[n], options[n]) for n in some], tokenizer, window, longest) for some in pieces.values()]
     with torch.no_grad():
-        scored = branch_logprobs(model, trees) if trees else []
-    for numbers, branches in zip(pieces.values(), scored, strict=True):
-        values = iter([float(branch.sum()) + TOKEN * len(branch) for branch in branches])
+        scored = branch_logprobs(model, [tree for tree, _ in laid]) if laid else []
+    found: list[list[Fix]] = [[] for _ in places]
+    for numbers, (_, sizes), branches in zip(pieces.values(), laid, scored, strict=True):
+        values = iter([_value(branch, size) for branch, size in zip(branches, sizes, strict=True)])
         for number in numbers:
             was = next(values)
-            found[number] = [next(values) - was for _ in options[number]]
+            found[number] = sorted(
+                (Fix(text, next(values) - was) for text in options[number]), key=lambda fix: -fix.gain
+            )
     return found
 
 
-def _tree(
-    tokenizer: Any, edits: Sequence[tuple[Place, Sequence[str]]], window: int, longest: int | None = None
-) -> TokenTree:
+def _value(logprobs: torch.Tensor, size: int) -> float:
+    """Return what a line, of so many tokens, and what follows it are worth."""
+    worth = logprobs.clamp(min=FLOOR) + TOKEN
+    return float(worth[:size].sum() + AFTER * worth[size:].sum())
+
+
+def _lay(
+    edits: Sequence[tuple[Place, Sequence[str]]], tokenizer: Any, window: int, longest: int | None = None
+) -> tuple[TokenTree, list[int]]:
     """Lay out lines of one piece of code, each as it is and as it may be, after what stands before it.
 
-    What goes beyond the longest text that the model reads is cut off.
+    Returns:
+        The tree, cut off at the longest text that the model reads, and how many tokens each line has.
     """
     encoder = Encoder(tokenizer)
-    prefixes, branches = [], []
+    prefixes, branches, sizes = [], [], []
     for place, options in edits:
         lines = place.code.split("\n")
         before = encoder.encode("".join(f"{line}\n" for line in (f"# {place.question}", *lines[: place.line - 1])))
         after = encoder.encode("".join(f"{line}\n" for line in lines[place.line :]))[:window]
         for text in (lines[place.line - 1], *options):
+            line = encoder.encode(f"{text}\n")
             prefixes.append(before)
-            branch = encoder.encode(f"{text}\n") + after
-            branches.append(branch if longest is None else branch[: longest - len(before)])
-    return TokenTree.from_prefixes(prefixes, branches)
+            branches.append([*line, *after][: None if longest is None else longest - len(before)])
+            sizes.append(len(line))
+    return TokenTree.from_prefixes(prefixes, branches), sizes
