@@ -1,13 +1,14 @@
 """What a pointed critic says of the line it looks at first: is the line right, is the fix named, would it be shown?
 
     momus data tampers --split test --limit 64 --clean 0 --out test.jsonl
-    python benchmarks/pointed_words.py test.jsonl --model FOLDER --out said.jsonl [--adapter FOLDER] [--words]
-    python benchmarks/pointed_words.py --natural python_dev.jsonl --most 100 --model FOLDER --out said.jsonl
+    python benchmarks/pointed_words.py test.jsonl --model FOLDER --out said.jsonl [--adapter FOLDER]
+    python benchmarks/pointed_words.py --natural python_dev.jsonl --most 80 --model FOLDER --out said.jsonl --only edits
 
 FOLDER is a model with a pointer, such as Qwen2.5-Coder-0.5B-Instruct. With --adapter its words are those of the adapter
-over it. With --words no edits are tried on the model: the line is the pointer's, and the words are the model's. With
---natural the bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them), in
-programs of at most 1,500 characters.
+over it. With --only words no edits are tried on the model: the line is the pointer's, and the words are the model's.
+With --only edits the model is asked nothing, and where no edit is proposed the comment says "?". With --natural the
+bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them), in programs of at most
+1,500 characters.
 
 The right code is read, too: what is said of it is a false alarm where it would be shown, at the dial's usual setting.
 
@@ -24,6 +25,7 @@ import json
 import math
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +37,7 @@ from momus.critics.prompted import PromptedConfig
 from momus.critique import lines_of
 from momus.errors import UserError
 from momus.lm.chats.local import LocalChat
+from momus.lm.chats.protocol import Answer, Question
 from momus.records import Tamper, Task, read_jsonl
 from momus.stats.bootstrap import mean_interval
 
@@ -80,8 +83,9 @@ def main() -> None:
     options.add_argument("tampers", type=Path, nargs="?", help="answers with one bug each")
     options.add_argument("--natural", type=Path, help="programs that people got wrong, in place of these")
     options.add_argument("--most", type=int, default=100, help="of these programs, so many (100)")
-    options.add_argument("--words", action="store_true", help="try no edits: the model's words alone")
+    options.add_argument("--only", choices=("words", "edits"), help="try no edits, or ask nothing")
     options.add_argument("--model", required=True, help="folder of a model with a pointer")
+    options.add_argument("--pointer", help="its pointer, where none lies beside it or ships")
     options.add_argument("--adapter", type=Path, help="folder of an adapter over it")
     options.add_argument("--out", type=Path, required=True, help="file of what was said")
     chosen = options.parse_args()
@@ -92,24 +96,32 @@ def main() -> None:
         tampers = random.Random(0).sample(drawn, min(chosen.most, len(drawn)))
     else:
         tampers = [tamper for tamper in read_jsonl(chosen.tampers, Tamper) if tamper.bugs]
-    pointer = find_pointer(chosen.model, None)
+    pointer = find_pointer(chosen.model, chosen.pointer)
     if pointer is None:
         raise SystemExit(f"{chosen.model} has no pointer: momus train pointer makes one")
-    # The likeliest line, however unlikely: here the words are measured, and not the dial.
-    critic = PointedCritic(
-        LocalChat(chosen.model, adapter=chosen.adapter),
-        pointer,
-        config=PromptedConfig(max_tokens=160),
-        lines=1,
-        least=0,
-        least_gain=math.inf if chosen.words else LEAST_GAIN,
+    model = LocalChat(chosen.model, adapter=chosen.adapter)
+    asked, mute = (
+        # The likeliest line, however unlikely: here the words are measured, and not the dial.
+        PointedCritic(
+            model,
+            pointer,
+            chat,
+            config=PromptedConfig(max_tokens=160),
+            lines=1,
+            least=0,
+            least_gain=math.inf if chosen.only == "words" else LEAST_GAIN,
+        )
+        for chat in (model, Mute(model))
     )
     rows = [json.loads(line) for line in chosen.out.read_text().splitlines()] if chosen.out.exists() else []
     with chosen.out.open("a", encoding="utf-8") as out:
         for start in range(len(rows), len(tampers), AT_ONCE):
             part = tampers[start : start + AT_ONCE]
-            said = _said(critic, [tamper.task.model_copy(update={"answer": tamper.answer}) for tamper in part])
-            falsely = _said(critic, [tamper.task for tamper in part])
+            said = _said(
+                mute if chosen.only == "edits" else asked,
+                [tamper.task.model_copy(update={"answer": tamper.answer}) for tamper in part],
+            )
+            falsely = _said(mute, [tamper.task for tamper in part])
             for tamper, comment, alarm in zip(part, said, falsely, strict=True):
                 rows.append({
                     "id": tamper.task.id,
@@ -122,7 +134,7 @@ def main() -> None:
                 })  # fmt: skip
                 out.write(json.dumps(rows[-1]) + "\n")
             out.flush()
-    shown = usual_setting(critic.dial)
+    shown = usual_setting(asked.dial)
     found = [row["probability"] >= shown for row in rows]
     for name, values in (
         ("the line is right", [row["right"] for row in rows]),
@@ -134,6 +146,22 @@ def main() -> None:
     ):
         share = mean_interval(values)
         print(f"{name:22}{share.value:6.1%} ({share.low:.1%} to {share.high:.1%}) of {len(rows)}")
+
+
+class Mute:
+    """A chat that says "?" of the line it is asked about, and asks no model."""
+
+    def __init__(self, model: LocalChat) -> None:
+        self.identity, self.count = model.identity, model.count
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """Quote each line; see `OneComment`, of which a question's constraint is made."""
+        answers = []
+        for question in questions:
+            code, line = question.constraint.args  # type: ignore[union-attr]
+            comment = {"line": line, "quote": code.split("\n")[line - 1].strip(), "severity": "error", "problem": "?"}
+            answers.append(Answer(json.dumps({"comments": [comment]})))
+        return answers
 
 
 class Said(NamedTuple):
