@@ -5,19 +5,19 @@
 Three sets of pairs, each a piece of code without the bug and the same with it: functions of the standard library's
 held-out modules and MBPP's reference answers, one bug inserted (`momus.tamper`), and programs that people got wrong and
 mended (ConDefects). "random line" and "ruff" are always there; MODEL is a folder, "tiny" for momus-tiny, or
-"pointer:FOLDER" for what the pointer of the model in FOLDER looks at.
+"pointer:FOLDER" for what the pointer of the model in FOLDER looks at, "edits:FOLDER" with what small edits gain.
 
 Every critic gives every line a score; a line is commented on where its score is over a threshold, and the threshold is
 what is turned until the false comments per clean piece are equal.
   prompted   the probability that the review's first comment is on that line, read off the model's next tokens in the
              JSON that `momus review` asks for: P(a comment) * P(its line). Nothing is sampled.
-  pointer    the probability that the fault is in that line.
+  pointer    the probability that the fault is in that line; with edits, of the four lines on which they are tried.
   trained    the share of the critic's 16 critiques that comment on the line.
   ruff       1 for a finding.
 "first line right" is of the likeliest line; "but for the number" takes out a model's liking for numbers (small ones say
 line 1 of anything): the mean log-probability that the number has on the other pieces is subtracted.
-"by itself" is what it says without a dial: a prompted model's likeliest answer, a trained critic at its default, the
-lines that a pointer finds likelier than not.
+"by itself" is what it says without a dial: a prompted model's likeliest answer, a trained or a pointed critic at its
+default.
 
 Looks are kept in FOLDER as they are made: run it again, with more critics or a larger --n, and it goes on. --table only
 prints what is there. Intervals: 95 %, pairs resampled 2000 times, the threshold of each critic that of all pairs.
@@ -35,24 +35,23 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from pointed_words import Mute
 from rich.console import Console
 from rich.table import Table
 
-from momus.critics.critic import CONFIDENCE
+from momus.critics.critic import CONFIDENCE, usual_setting
 from momus.critics.open import is_prompted, open_critic
-from momus.critics.pointed import find_pointer
+from momus.critics.pointed import LEAST_GAIN, LINES, PointedCritic, find_pointer
 from momus.critics.prompted import write_prompt
-from momus.critics.scores.protocol import sigmoid
 from momus.critics.vacuous import drop_vacuous
 from momus.critique import Critique, lines_of
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.evaluate.critics.baselines import ruff
 from momus.lm.chat import ChatFormat
+from momus.lm.chats.local import LocalChat
 from momus.lm.local.load import choose_precision, load_local_engine
 from momus.lm.local.shared_prefix import logits_after
-from momus.lm.pointers.line_pointer import LinePointer
-from momus.lm.pointers.line_states import LineReader
 from momus.records import Message, Tamper, Task
 from momus.search.result import SearchResult
 from momus.tamper.insert import tamper
@@ -61,6 +60,7 @@ SETS = ("stdlib", "mbpp", "condefects")
 MOST_LINES, MOST_CHARS = 25, 1200
 AT_ONCE = 8
 """Pieces that are looked at before they are written down."""
+GAINS = {"pointer": math.inf, "edits": LEAST_GAIN}
 FALSE = (0.2, 1.0)
 """False comments per clean piece at which critics are compared."""
 
@@ -201,23 +201,24 @@ def prompted(model: str) -> Score:
     return lambda tasks: [score(task) for task in tasks]
 
 
-def pointed(model: str) -> Score:
-    """Score lines by the probability that the fault is in them, as the model's pointer has it."""
+def pointed(model: str, least_gain: float) -> Score:
+    """Score lines by the probability that the fault is in them, as the model's pointer has it, and edits if any."""
     pointer = find_pointer(model, None)
     if pointer is None:
         raise SystemExit(f"{model} has no pointer: momus train pointer makes one")
-    engine, heads = load_local_engine(model, "cpu", choose_precision(model, "cpu")), LinePointer.load(pointer)
-    reader = LineReader(engine.model, engine.tokenizer, heads.shape.reads)
+    chat = LocalChat(model, "cpu")
+    critic = PointedCritic(chat, pointer, Mute(chat), lines=MOST_LINES, least=0, least_gain=least_gain)
 
-    def score(task: Task, log_odds: Sequence[float]) -> Scored:
-        scores = {number: sigmoid(log_odds[number - 1]) for number in numbers_of(task.answer)}
-        return scores, tuple(number for number, value in scores.items() if value > 0.5)
+    def score(task: Task, written: SearchResult) -> Scored:
+        (candidate,) = written.candidates
+        scores = dict.fromkeys(numbers_of(task.answer), 0.0)
+        for comment, value in zip(candidate.critique.comments, candidate.scores or (), strict=True):
+            (number,) = _commented(Critique(comments=(comment,)), task.answer)
+            scores[number] = max(scores[number], value)
+        likeliest = sorted(scores, key=lambda number: -scores[number])[:LINES]
+        return scores, tuple(number for number in likeliest if scores[number] >= usual_setting(critic.dial))
 
-    def scores(tasks: Sequence[Task]) -> list[Scored]:
-        read = reader.read([(task.question, task.answer) for task in tasks])
-        return [score(*pair) for pair in zip(tasks, heads.line_log_odds(read), strict=True)]
-
-    return scores
+    return lambda tasks: [score(*pair) for pair in zip(tasks, critic.write(tasks), strict=True)]
 
 
 def numbers_of(answer: str) -> list[int]:
@@ -371,8 +372,9 @@ def main() -> None:
     if not chosen.table:
         makers: dict[str, Callable[[], Score]] = {"random line": random_lines, "ruff": ruff_findings}
         for name, model in named.items():
-            if model.startswith("pointer:"):
-                makers[name] = partial(pointed, model.removeprefix("pointer:"))
+            kind, _, folder = model.partition(":")
+            if kind in GAINS:
+                makers[name] = partial(pointed, folder, GAINS[kind])
             else:
                 makers[name] = partial(prompted if model != "tiny" and is_prompted(model) else trained, model)
         for name, make in makers.items():
