@@ -62,8 +62,8 @@ LEAST_GAIN = 1.0
 """Nats that must be gained by an edit, to be proposed; this and what follows was chosen on inserted bugs held out."""
 WEIGHT = 0.2
 """What a nat gained adds to the log-odds that a line is wrong."""
-PRIOR = -1.4
-"""Added to a pointer's log-odds: of the code it learned from nine pieces in ten had a bug; these are for one in two."""
+PRIOR = -1.0
+"""Added to a pointer's log-odds: of the code it learned from nine pieces in ten had a bug; these are for six in ten."""
 LEAST_COUNTED, MOST_COUNTED = -5.0, 10.0
 """Gains beyond these count as these."""
 
@@ -298,7 +298,7 @@ class _Point(NamedTuple):
 
 
 def _moved(log_odds: Sequence[float], by: float = 0.0) -> list[float]:
-    """Return a pointer's log-odds for code of which one piece in two has a bug."""
+    """Return a pointer's log-odds for code of which fewer pieces have a bug than of what it learned from."""
     return [each + PRIOR + by for each in log_odds]
 
 
