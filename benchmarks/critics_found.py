@@ -19,8 +19,9 @@ line 1 of anything): the mean log-probability that the number has on the other p
 "by itself" is what it says without a dial: a prompted model's likeliest answer, a trained or a pointed critic at its
 default.
 
-Looks are kept in FOLDER as they are made: run it again, with more critics or a larger --n, and it goes on. --table only
-prints what is there. Intervals: 95 %, pairs resampled 2000 times, the threshold of each critic that of all pairs.
+Looks are kept in FOLDER as they are made: run it again, with more critics or a larger --n, and it goes on; another
+pointer or version needs another folder. --table only prints what is there. Intervals: 95 %, pairs resampled 2000 times,
+the threshold of each critic that of all pairs.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from rich.table import Table
 
 from momus.critics.critic import CONFIDENCE, usual_setting
 from momus.critics.open import is_prompted, open_critic
-from momus.critics.pointed import LEAST_GAIN, LINES, PointedCritic, find_pointer
+from momus.critics.pointed import LEAST_GAIN, LINES, TRIED, PointedCritic, find_pointer
 from momus.critics.prompted import write_prompt
 from momus.critics.vacuous import drop_vacuous
 from momus.critique import Critique, lines_of
@@ -207,7 +208,9 @@ def pointed(model: str, least_gain: float) -> Score:
     if pointer is None:
         raise SystemExit(f"{model} has no pointer: momus train pointer makes one")
     chat = LocalChat(model, "cpu")
-    critic = PointedCritic(chat, pointer, Mute(chat), lines=MOST_LINES, least=0, least_gain=least_gain)
+    # As many lines as a review tries edits on; the pointer alone, as many as there are.
+    lines = MOST_CHARS if least_gain == math.inf else TRIED
+    critic = PointedCritic(chat, pointer, Mute(chat), lines=lines, least=0, least_gain=least_gain)
 
     def score(task: Task, written: SearchResult) -> Scored:
         (candidate,) = written.candidates

@@ -10,7 +10,8 @@ With --only edits the model is asked nothing, and where no edit is proposed the 
 bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them), in programs of at most
 1,500 characters.
 
-The right code is read, too: what is said of it is a false alarm where it would be shown, at the dial's usual setting.
+The right code is read, too, and nothing asked about it: a false alarm is what would be shown of it, at the dial's usual
+setting.
 
 A comment names the fix where the code that it proposes ("Should be `…`") is, as Python reads it, the code that stood
 there before the bug: the expression, or the line. Comments are kept in --out, and the same command goes on where it was
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
 import json
 import math
 import random
@@ -113,7 +115,10 @@ def main() -> None:
         )
         for chat in (model, Mute(model))
     )
+    who = hashlib.sha256(json.dumps([asked.identity(), chosen.only], sort_keys=True).encode()).hexdigest()[:16]
     rows = [json.loads(line) for line in chosen.out.read_text().splitlines()] if chosen.out.exists() else []
+    if any(row.get("critic") != who for row in rows):
+        options.error(f"--out {chosen.out} holds what another critic said: name another file")
     with chosen.out.open("a", encoding="utf-8") as out:
         for start in range(len(rows), len(tampers), AT_ONCE):
             part = tampers[start : start + AT_ONCE]
@@ -124,6 +129,7 @@ def main() -> None:
             falsely = _said(mute, [tamper.task for tamper in part])
             for tamper, comment, alarm in zip(part, said, falsely, strict=True):
                 rows.append({
+                    "critic": who,
                     "id": tamper.task.id,
                     "said": comment.text,
                     "probability": comment.probability,

@@ -22,7 +22,6 @@ from momus.critics.pointed import (
     LEAST,
     LINES,
     PRIOR,
-    SHIPPED_POINTERS,
     WEIGHT,
     OneComment,
     PointedCritic,
@@ -40,7 +39,7 @@ from momus.lm.chats.local import LocalChat
 from momus.lm.chats.protocol import Answer
 from momus.lm.constraint import Vocabulary
 from momus.lm.models import save_causal_lm
-from momus.lm.pointers import LINE_POINTER_FILE
+from momus.lm.pointers import LINE_POINTER_FILE, SHIPPED_POINTERS
 from momus.lm.pointers.line_pointer import BaseIdentity, HeadShape, LineHead, LinePointer
 from momus.lm.pointers.line_states import Reads
 from momus.lm.tiny import TINY

@@ -97,6 +97,14 @@ def test_trees_equal_rows(kind, pairs, more, dense) -> None:
         assert_equal_to_rows(MODELS[kind], *grown(pairs, more), build(kind))
 
 
+def test_branches_that_share_nothing_keep_their_order() -> None:
+    """A tree is sorted by token: what is predicted came back in that order, and was cut at other branches' lengths."""
+    prefixes, branches = [[1, 2], [1, 2]], [[9, 4], [3, 5, 6]]
+    tree = TokenTree.from_prefixes(prefixes, branches)
+    assert tree.branches[0].min() > tree.branches[1].max()
+    assert_equal_to_rows(MODELS["llama"], prefixes, branches, build("llama"))
+
+
 def adapted(kind: str):
     """A model with a random adapter, the same every time."""
     target = ["c_attn"] if kind == "gpt2" else ["q_proj", "v_proj", "down_proj"]

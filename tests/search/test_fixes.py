@@ -15,14 +15,13 @@ from momus.critique import Critique, format_critique, parse_critique
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
-from momus.lm.text.encode import Encoder
 from momus.review.files import source_of
 from momus.review.suggestion import propose
 from momus.search import fixes
 from momus.search.fixes import AFTER, FLOOR, TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
 from momus.tamper.insert import tamper
 from momus.tamper.natural.repairs import MOST_EDITS, line_repairs
-from support.tiny import llama, tiny_tokenizer
+from support.tiny import gpt2, llama, tiny_tokenizer
 
 CODE = """def f(xs, n):
     total = 0
@@ -31,7 +30,11 @@ CODE = """def f(xs, n):
             total += xs[i]
     return total"""
 SIZE = Size(4, 30, 1200)
-PLACES = [Place("Add up.", CODE, 4), Place("", CODE, 2), Place("", CODE, 6), Place("", "let x = 1;", 1)]
+FLAT = "total = 1\nother = total < 2"
+PLACES = [
+    *(Place("Add up.", CODE, 4), Place("", CODE, 2), Place("", CODE, 6), Place("", "let x = 1;", 1)),
+    *(Place("", FLAT, 1), Place("", FLAT, 2)),
+]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +119,7 @@ def test_odd_code_gets_few_edits_or_none(model, code, line):
     options = line_repairs(code, line, fixes._affordable(tokenizer, place))
     assert len(options) <= MOST_EDITS
     if options:
-        tree, _ = fixes._lay([(place, options)], tokenizer, 0)
+        tree = fixes._tree([fixes._lay_out(tokenizer, place, options, 0, None)])
         assert len(tree) <= 3 * fixes.MOST_TOKENS
     find_fixes(model, tokenizer, [place] if len(code) < 1000 else [])
 
@@ -213,26 +216,55 @@ def test_evidence_is_bounded_and_rises_with_what_is_gained():
 
 def test_code_without_a_question_is_read_after_something(model):
     """As a pointer does: a model's first token has states unlike all others."""
-    tree, _ = fixes._lay([(Place("", CODE, 1), ["def g():"])], tiny_tokenizer(), 3)
-    assert len(tree) > len(set().union(*tree.branches))
+    laid = fixes._lay_out(tiny_tokenizer(), Place("", CODE, 1), ["def g():"], 3, None)
+    assert laid is not None and laid.before and len(laid.after) == 3
 
 
 def test_edits_of_a_piece_of_code_are_read_once_where_they_are_alike():
     tokenizer = tiny_tokenizer()
     places = [Place("", CODE, line) for line in (2, 4)]
-    options = [line_repairs(place.code, place.line) for place in places]
-    together, _ = fixes._lay(list(zip(places, options, strict=True)), tokenizer, 0)
-    apart = [fixes._lay([each], tokenizer, 0)[0] for each in zip(places, options, strict=True)]
-    rows = [sum(map(len, tree.branches)) for tree in apart]
-    assert len(together) < sum(map(len, apart)) and all(len(t) < row for t, row in zip(apart, rows, strict=True))
+    rows = [fixes._lay_out(tokenizer, place, line_repairs(CODE, place.line), 0, None) for place in places]
+    together, apart = fixes._tree(rows), [fixes._tree([each]) for each in rows]
+    assert len(together) < sum(map(len, apart))
+    assert all(len(tree) < sum(map(len, each.lines)) for tree, each in zip(apart, rows, strict=True))
 
 
-def test_an_edit_at_the_end_of_a_models_context_is_cut_off_there(model):
-    """A longer line was some tokens too many, and stopped the review."""
-    tokenizer, short = tiny_tokenizer(), copy.deepcopy(model)
-    code = CODE.rstrip("\n")
-    read = len(Encoder(tokenizer).encode(f"# \n{code}\n"))
-    short.config.max_position_embeddings = read
-    line = code.count("\n") + 1
-    fix, whole = (find_fixes(each, tokenizer, [Place("", code, line)])[0] for each in (short, model))
-    assert fix is not None and whole is not None
+def test_at_the_end_of_a_models_context_as_much_follows_every_edit_or_none_is_tried():
+    """A longer line was some tokens too many, and stopped the review; a shorter one would gain by what follows it."""
+    tokenizer = tiny_tokenizer()
+    place, other = Place("", CODE, 4), Place("", CODE, 2)
+    some = line_repairs(CODE, 4)
+    laid = fixes._lay_out(tokenizer, place, some, WINDOW, None)
+    longest = len(laid.before) + max(map(len, laid.lines))
+    for room in (3, 0, -1, -longest + 2):
+        model = gpt2(vocab=len(tokenizer), positions=longest + room)
+        cut = fixes._lay_out(tokenizer, place, some, WINDOW, longest + room)
+        assert (cut is None) == (room < 0) and (cut is None or cut == laid._replace(after=laid.after[:room]))
+        near, early = find_fixes(model, tokenizer, [place, other])
+        assert (near is None) == (room < 0) and (early is not None) == (room >= -1)
+        if near is not None:
+            assert near.gain == pytest.approx(find_fixes(model, tokenizer, [place])[0].gain, abs=1e-3)
+
+
+def test_an_edit_that_loses_too_much_by_its_line_is_not_read_with_what_follows(model, monkeypatch):
+    tokenizer, place, windows = tiny_tokenizer(), PLACES[0], []
+    lay_out = fixes._lay_out
+    monkeypatch.setattr(fixes, "_lay_out", lambda *given: windows.append((given[3], len(given[2]))) or lay_out(*given))
+    monkeypatch.setattr(fixes, "LEAST_ALONE", math.inf)
+    (fix,) = find_fixes(model, tokenizer, [place])
+    assert [window for window, _ in windows] == [0]
+    ((best, *_),) = fixes._try(model, tokenizer, [place], [line_repairs(place.code, place.line)], 0)
+    assert (fix.line, fix.gain) == (best.line.strip(), pytest.approx(best.gain, abs=1e-3))
+    windows.clear()
+    monkeypatch.setattr(fixes, "LEAST_ALONE", -math.inf)
+    find_fixes(model, tokenizer, [place])
+    assert windows[1] == (WINDOW, fixes.KEPT)
+
+
+def test_a_long_chain_is_not_written_out_at_every_link(monkeypatch):
+    """Each was compared with the other side: a quarter of a minute for a line of 400 names."""
+    code = "def f(a, b):\n    if a > b:\n        return a\n    return " + " | ".join(f"x{i}" for i in range(400))
+    dump, written = ast.dump, []
+    monkeypatch.setattr(ast, "dump", lambda part: written.append(dump(part)) or written[-1])
+    assert len(line_repairs(code, 2)) > 10
+    assert sum(map(len, written)) < 1_000_000

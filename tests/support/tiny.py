@@ -49,10 +49,10 @@ def llama(
     return LlamaForCausalLM(config).eval()
 
 
-def gpt2(dropout: float = 0.0) -> GPT2LMHeadModel:
+def gpt2(dropout: float = 0.0, vocab: int = VOCAB, positions: int = 64) -> GPT2LMHeadModel:
     torch.manual_seed(1)
     config = GPT2Config(
-        vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=64, initializer_range=0.2,
+        vocab_size=vocab, n_embd=32, n_layer=2, n_head=4, n_positions=positions, initializer_range=0.2,
         bos_token_id=1, eos_token_id=2, pad_token_id=0,
         resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout,
     )  # fmt: skip

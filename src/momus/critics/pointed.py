@@ -40,7 +40,7 @@ from momus.lm.chats.protocol import Chat, Question
 from momus.lm.constraint import Vocabulary
 from momus.lm.json_form import FormState
 from momus.lm.local.adapter_base import base_path
-from momus.lm.pointers import LINE_POINTER_FILE, line_pointer
+from momus.lm.pointers import LINE_POINTER_FILE, SHIPPED_POINTERS
 from momus.lm.pointers.line_pointer import BaseIdentity, LinePointer, read_base
 from momus.lm.pointers.line_states import LineReader
 from momus.records import Message, Task
@@ -49,8 +49,6 @@ from momus.search.result import Candidate, SearchResult
 
 LINES = 2
 """Lines of a piece of code that the model is asked about, at most."""
-SHIPPED_POINTERS = Path(line_pointer.__file__).with_name("shipped")
-"""Pointers for models of others, each with a card."""
 _PROMPT = "pointed"
 
 LEAST = 0.05
@@ -63,7 +61,7 @@ LEAST_GAIN = 1.0
 WEIGHT = 0.2
 """What a nat gained adds to the log-odds that a line is wrong."""
 PRIOR = -1.0
-"""Added to a pointer's log-odds: of the code it learned from nine pieces in ten had a bug; these are for six in ten."""
+"""Added to a pointer's log-odds: of what `momus train pointer` makes nine pieces in ten have a bug; this is for six."""
 LEAST_COUNTED, MOST_COUNTED = -5.0, 10.0
 """Gains beyond these count as these."""
 

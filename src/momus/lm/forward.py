@@ -182,9 +182,7 @@ def _token_logprobs(model: Any, trees: Sequence[TokenTree], temperature: float) 
     predicted = predict_tokens(model.get_output_embeddings(), states, targets, change, temperature)
     starts = np.cumsum([0, *map(len, own)])
     places = np.concatenate([start + where for start, (_, where) in zip(starts, shared, strict=False)])
-    if len(places) == len(tokens):
-        return BranchLogprobs(predicted.logprobs, predicted.entropies)
-    index = torch.from_numpy(places).to(states.device)
+    index = torch.from_numpy(places).to(states.device)  # by tree, branch, token
     return BranchLogprobs(predicted.logprobs.index_select(0, index), predicted.entropies.index_select(0, index))
 
 

@@ -27,7 +27,7 @@ from momus.review.findings import FileReview
 from momus.review.reviewer import Target, Tell, review_targets
 from momus.search.result import SearchResult
 
-VERSION = "reviews 3"
+VERSION = "reviews 4"
 """Changes where, within a release of Momus, what is kept would be another for the same code."""
 
 

@@ -41,10 +41,10 @@ FLOOR = -6.0
 """A token's log-probability where it is less: a name that nobody could foresee is no fault."""
 AFTER = 2.0
 """How much a nat counts in what follows the line."""
-MOST_TOKENS = 4096
+MOST_TOKENS = 2048
 """Tokens of all edits of a line together; of a longer line fewer are tried."""
 SETTINGS = (WINDOW, KEPT, LEAST_ALONE, TOKEN, FLOOR, AFTER, MOST_TOKENS, MOST_EDITS)
-"""All that decides which fix is found, besides the model."""
+"""The numbers that decide which fix is found."""
 
 
 class Fix(NamedTuple):
@@ -125,48 +125,52 @@ def _try(
     model: Any, tokenizer: Any, places: Sequence[Place], options: Sequence[Sequence[str]], window: int
 ) -> list[list[Fix]]:
     """Return by how much each option in the place of a line makes it and what follows it likelier, best first."""
-    pieces: dict[tuple[str, str], list[int]] = {}
-    for number, place in enumerate(places):
-        if options[number]:
-            pieces.setdefault((place.question, place.code), []).append(number)
     longest = context_length(backbone_of(model).config)
-    laid = [_lay([(places[n], options[n]) for n in some], tokenizer, window, longest) for some in pieces.values()]
+    pieces: dict[tuple[str, str], list[int]] = {}
+    rows = dict[int, _Rows]()
+    for number, (place, some) in enumerate(zip(places, options, strict=True)):
+        if some and (laid := _lay_out(tokenizer, place, some, window, longest)):
+            rows[number] = laid
+            pieces.setdefault((place.question, place.code), []).append(number)
     with torch.no_grad():
-        scored = branch_logprobs(model, [tree for tree, _ in laid]) if laid else []
+        trees = [_tree([rows[number] for number in some]) for some in pieces.values()]
+        scored = branch_logprobs(model, trees) if trees else []
     found: list[list[Fix]] = [[] for _ in places]
-    for numbers, (_, sizes), branches in zip(pieces.values(), laid, scored, strict=True):
-        values = iter([_value(branch, size) for branch, size in zip(branches, sizes, strict=True)])
+    for numbers, branches in zip(pieces.values(), scored, strict=True):
+        rest = iter(branches)
         for number in numbers:
-            was = next(values)
-            found[number] = sorted(
-                (Fix(text, next(values) - was) for text in options[number]), key=lambda fix: -fix.gain
-            )
+            was, *would = (_value(next(rest), len(line)) for line in rows[number].lines)
+            gains = [each - was for each in would]
+            found[number] = sorted(map(Fix, options[number], gains), key=lambda fix: -fix.gain)
     return found
+
+
+class _Rows(NamedTuple):
+    """The tokens before a line, of the line as it is and as it may be, and after it."""
+
+    before: list[int]
+    lines: list[list[int]]
+    after: list[int]
+
+
+def _lay_out(tokenizer: Any, place: Place, options: Sequence[str], window: int, longest: int | None) -> _Rows | None:
+    """Return what is read of a line's options; None where one of them goes beyond the longest text the model reads."""
+    encoder, lines = Encoder(tokenizer), place.code.split("\n")
+    before = encoder.encode("".join(f"{line}\n" for line in (f"# {place.question}", *lines[: place.line - 1])))
+    own = [encoder.encode(f"{text}\n") for text in (lines[place.line - 1], *options)]
+    after = encoder.encode("".join(f"{line}\n" for line in lines[place.line :]))
+    # As much after each of them: a shorter line would gain by another token that it leaves room for.
+    room = window if longest is None else min(window, longest - len(before) - max(map(len, own)))
+    return None if room < 0 else _Rows(before, own, after[:room])
+
+
+def _tree(rows: Sequence[_Rows]) -> TokenTree:
+    """Lay out lines of one piece of code, each as it is and as it may be, after what stands before it."""
+    prefixes = [each.before for each in rows for _ in each.lines]
+    return TokenTree.from_prefixes(prefixes, [[*line, *each.after] for each in rows for line in each.lines])
 
 
 def _value(logprobs: torch.Tensor, size: int) -> float:
     """Return what a line, of so many tokens, and what follows it are worth."""
     worth = logprobs.clamp(min=FLOOR) + TOKEN
     return float(worth[:size].sum() + AFTER * worth[size:].sum())
-
-
-def _lay(
-    edits: Sequence[tuple[Place, Sequence[str]]], tokenizer: Any, window: int, longest: int | None = None
-) -> tuple[TokenTree, list[int]]:
-    """Lay out lines of one piece of code, each as it is and as it may be, after what stands before it.
-
-    Returns:
-        The tree, cut off at the longest text that the model reads, and how many tokens each line has.
-    """
-    encoder = Encoder(tokenizer)
-    prefixes, branches, sizes = [], [], []
-    for place, options in edits:
-        lines = place.code.split("\n")
-        before = encoder.encode("".join(f"{line}\n" for line in (f"# {place.question}", *lines[: place.line - 1])))
-        after = encoder.encode("".join(f"{line}\n" for line in lines[place.line :]))[:window]
-        for text in (lines[place.line - 1], *options):
-            line = encoder.encode(f"{text}\n")
-            prefixes.append(before)
-            branches.append([*line, *after][: None if longest is None else longest - len(before)])
-            sizes.append(len(line))
-    return TokenTree.from_prefixes(prefixes, branches), sizes

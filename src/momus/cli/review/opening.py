@@ -63,7 +63,7 @@ def _files(critic: ReviewerOptions, dial: DialOptions) -> list[Path] | None:
     """Return the files that decide what a critic is; None where it is not one of this machine alone."""
     from momus.critics.critic import SHIPPED
     from momus.lm.local.adapter_base import base_path
-    from momus.lm.pointers import LINE_POINTER_FILE
+    from momus.lm.pointers import LINE_POINTER_FILE, SHIPPED_POINTERS
     from momus.lm.tiny import TINY
 
     model = Path(critic.model) if critic.model else TINY
@@ -75,4 +75,4 @@ def _files(critic: ReviewerOptions, dial: DialOptions) -> list[Path] | None:
     beside = [path.with_name(LINE_POINTER_FILE) for path in (model, base) if path.is_file()]
     pointer = Path(critic.pointer) if critic.pointer and critic.pointer != "none" else model
     read = [model, base, dial.calibration or SHIPPED, *filter(None, (critic.reward, critic.rules))]
-    return list(dict.fromkeys((*read, *beside, pointer, pointer / "pointer")))
+    return list(dict.fromkeys((*read, *beside, pointer, pointer / "pointer", SHIPPED_POINTERS)))

@@ -124,8 +124,8 @@ def _small_edits(code: str) -> tuple[tuple[int, int, str], ...]:
 def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> list[str]:
     """Return what a line, from 1, may be in place of what it is: one small edit away, and the code still parses.
 
-    Nothing by which code repeats itself (`a or a`, `f(a, a)`): that is likely and seldom meant. Where there are more
-    edits than `most`, every so many of them.
+    No test, call or difference in which something stands twice (`a or a`, `f(a, a)`, `a - a`): that is likely and
+    seldom meant. Where there are more edits than `most`, every so many of them.
     """
     lines = code.split("\n")
     was = lines[line - 1]
@@ -208,23 +208,29 @@ def _parse(code: str) -> ast.Module | None:
 
 
 def _repeats(tree: ast.AST | None) -> int:
-    """Count what stands twice where once is enough: operands of a test, what is subtracted, arguments, parameters."""
-    repeated = 0
-    for node in ast.walk(tree) if tree else ():
-        match node:
-            case ast.BoolOp(values=parts) | ast.JoinedStr(values=parts):
-                pass
-            case ast.Compare(left=left, comparators=others):
-                parts = [left, *others]
-            case ast.BinOp(left=left, op=op, right=right) if not isinstance(op, ast.Add | ast.Mult):
-                parts = [left, right]
-            case ast.Call(args=parts) | ast.arguments(args=parts):
-                pass
-            case _:
-                continue
-        try:
-            said = [ast.dump(part) for part in parts if not isinstance(part, ast.Constant)]
-        except RecursionError:  # an expression too deep to compare
-            continue
-        repeated += len(said) - len(set(said))
-    return repeated
+    """Count what stands twice in a test, an operation but a sum or product, a call, an f-string or among parameters."""
+    return sum(_twice(_parts(node)) for node in ast.walk(tree)) if tree else 0
+
+
+def _parts(node: ast.AST) -> Sequence[ast.expr | ast.arg]:
+    """Return what should not stand in a piece of code twice, constants aside."""
+    match node:
+        case ast.BoolOp(values=parts) | ast.Call(args=parts) | ast.arguments(args=parts):
+            return [part for part in parts if not isinstance(part, ast.Constant)]
+        case ast.JoinedStr(values=parts):
+            return [part for part in parts if isinstance(part, ast.FormattedValue)]
+        case ast.Compare(left=left, comparators=others):
+            return [part for part in (left, *others) if not isinstance(part, ast.Constant)]
+        case ast.BinOp(left=left, op=op, right=right) if not isinstance(op, ast.Add | ast.Mult):
+            return [part for part in (left, right) if not isinstance(part, ast.Constant)]
+    return ()
+
+
+def _twice(parts: Sequence[ast.expr | ast.arg]) -> int:
+    """Count what is another part again; only parts as long as another are compared, for they may be deep."""
+    sizes = [((part.end_lineno or 0) - part.lineno, (part.end_col_offset or 0) - part.col_offset) for part in parts]
+    alike = [part for part, size in zip(parts, sizes, strict=True) if sizes.count(size) > 1]
+    try:
+        return len(alike) - len({ast.dump(part) for part in alike})
+    except RecursionError:
+        return 0
