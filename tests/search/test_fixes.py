@@ -137,6 +137,13 @@ def test_neither_indentation_alone_nor_a_second_space_is_an_edit():
     assert "    if y:" in line_repairs(code, 4) and "        return y" in line_repairs(code, 5)
 
 
+def test_a_slice_may_go_backwards_and_a_power_be_a_root():
+    code = "def f(a, b):\n    c = a[:-1]\n    return (a ** 2 + b[1:]) ** 2"
+    assert "    c = a[::-1]" in line_repairs(code, 2)
+    assert "    return (a ** 2 + b[1:]) ** 0.5" in line_repairs(code, 3)
+    assert not any("1::" in text for text in line_repairs(code, 3))
+
+
 def test_no_edit_makes_code_repeat_itself():
     code = "def f(a, b):\n    if a or b < a - b:\n        return g(a, b) - b\n    return f(a, a)"
     for line, repeated in ((1, "def f(a, a):"), (2, "if a or b < a - a:"), (2, "if a or b < b - b:"), (3, "g(b, b)")):

@@ -157,10 +157,12 @@ def token_edits(code: str) -> list[tuple[int, int, str]]:
         return []
     variables = sorted(_bound(tree))[:_MOST_NAMES]
     edits = []
+    before = ""
     for token in tokens:
         start, stop = starts[token.start[0] - 1] + token.start[1], starts[token.end[0] - 1] + token.end[1]
         after = stop + len(code[stop:]) - len(code[stop:].lstrip(" "))  # nothing leaves no space behind
-        edits += [(start, stop if text else after, text) for text in _instead_of(token, variables)]
+        edits += [(start, stop if text else after, text) for text in _instead_of(token, before, variables)]
+        before = token.string
     for part in _decisive(tree):
         first, last = (
             starts[line - 1] + len(lines[line - 1].encode()[:column].decode(errors="replace"))
@@ -172,10 +174,14 @@ def token_edits(code: str) -> list[tuple[int, int, str]]:
     return edits
 
 
-def _instead_of(token: tokenize.TokenInfo, variables: Sequence[str]) -> Iterator[str]:
-    """Yield what may stand instead of a token."""
+def _instead_of(token: tokenize.TokenInfo, before: str, variables: Sequence[str]) -> Iterator[str]:
+    """Yield what may stand instead of a token, given the token before it."""
     text = token.string
     yield from _INSTEAD.get(text, ())
+    if (before, text) == ("[", ":"):
+        yield "::"
+    if before == "**" and token.type == tokenize.NUMBER and text != "0.5":
+        yield "0.5"
     if token.type == tokenize.NUMBER and re.fullmatch(r"\d{1,9}", text):
         yield from (str(other) for other in (int(text) + 1, int(text) - 1, 0, 1, 2) if other not in (int(text), -1))
     if token.type == tokenize.NAME and text in variables:
