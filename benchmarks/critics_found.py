@@ -62,6 +62,7 @@ MOST_LINES, MOST_CHARS = 25, 1200
 AT_ONCE = 8
 """Pieces that are looked at before they are written down."""
 GAINS = {"pointer": math.inf, "edits": LEAST_GAIN}
+"""Nats that an edit must gain to be proposed, by the kind of a pointed critic; with infinity none are tried."""
 FALSE = (0.2, 1.0)
 """False comments per clean piece at which critics are compared."""
 

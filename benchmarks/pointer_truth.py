@@ -152,7 +152,12 @@ def main() -> None:
     halves = [*with_bug, *(without * -(-len(with_bug) // max(1, len(without))))[: len(with_bug)]]
     config = PointerConfig(passes=PASSES)
     shape = HeadShape(
-        engine.model.config.hidden_size, reader.reads, config.width, config.layers, config.attention_heads, 0.2
+        engine.model.config.hidden_size,
+        reader.reads,
+        config.width,
+        config.layers,
+        config.attention_heads,
+        config.dropout,
     )
     found: dict[str, dict[str, list[dict[str, list[float]]]]] = {name: {} for name in sets}
     for seed in range(options.seeds):

@@ -61,7 +61,7 @@ LEAST_GAIN = 1.0
 WEIGHT = 0.2
 """What a nat gained adds to the log-odds that a line is wrong."""
 PRIOR = -1.0
-"""Added to a pointer's log-odds: of what `momus train pointer` makes nine pieces in ten have a bug; this is for six."""
+"""Added to a pointer's log-odds: of what it learns from by default nine pieces in ten have a bug; this is for six."""
 LEAST_COUNTED, MOST_COUNTED = -5.0, 10.0
 """Gains beyond these count as these."""
 
@@ -166,8 +166,8 @@ class PointedCritic(PromptedCritic):
         for task, odds, lines in zip(tasks, log_odds, tried, strict=True):
             fixes = {line: fix for line in lines if (fix := next(found)) is not None}
             seen = [
-                chance + _evidence(fixes.get(n)) if n in lines else -math.inf
-                for n, chance in enumerate(_moved(odds), 1)
+                log_odd + _evidence(fixes.get(n)) if n in lines else -math.inf
+                for n, log_odd in enumerate(_moved(odds), 1)
             ]
             points.append([
                 _Point(line, chance, self._proposal(task, line, fixes.get(line)))

@@ -34,7 +34,7 @@ WINDOW = 40
 KEPT = 4
 """Edits of a line that are tried with what follows it."""
 LEAST_ALONE = -2.0
-"""Nats that it must gain by the line alone: it may lose a little."""
+"""Nats that such an edit must gain by the line alone: it may lose a little there."""
 TOKEN = 1.5
 """Nats that are taken for what a token costs: else to leave something out would always gain."""
 FLOOR = -6.0
