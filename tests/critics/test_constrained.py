@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from momus.critics.constrained import MOST_COMMENTS, JsonComments, comments_grammar
+from momus.critics.constrained import MOST_COMMENTS, JsonComments, JsonCritiques, comments_grammar
 from momus.critics.reading import read_comments
 from momus.critique import lines_of
+from momus.errors import UnfitInputError
 from momus.lm.constraint import Vocabulary
+from momus.lm.engine import apply_choice
 from momus.lm.json_form import FormState, JsonForm
+from momus.search.result import EncodedTask
 
 CODE = 'def f(x):\n    if x == "a\\n":\n        return x\n    y = \'é漢\'\n\n    if x == "a\\n":\n        return x\n'
 END = 0
@@ -38,10 +41,11 @@ VOCABULARY = Vocabulary(
 )
 
 
-def write(seed: int, steps: int = 2000) -> tuple[str, FormState]:
-    rng, rule = random.Random(seed), JsonComments(CODE, VOCABULARY, frozenset({END}))
+def write(seed: int, steps: int = 2000, rule: JsonComments | None = None) -> tuple[str, FormState]:
+    rng, rule = random.Random(seed), rule or JsonComments(CODE, VOCABULARY, frozenset({END}))
     state, text = rule.start(), b""
     for _ in range(steps):
+        state, _ = apply_choice(rule, state, rng.random(), 1.0)
         allowed = list(rule.allowed(state))
         quotes = [t for t in allowed if b'"' in (VOCABULARY.pieces[t] or b"")]
         token = rng.choice(quotes if quotes and rng.random() < 0.2 else allowed)
@@ -100,6 +104,52 @@ def test_nothing_can_be_said_of_an_answer_without_lines() -> None:
     for byte in b'{"comments": [':
         state = rule.advance(state, VOCABULARY.by_piece[bytes([byte])][0])
     assert {VOCABULARY.pieces[t] for t in rule.allowed(state)} == {b"]", b"]}"} & set(VOCABULARY.by_piece)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**9), st.integers(0, 300), st.booleans())
+def test_a_critique_cut_anywhere_goes_on_with_another_comment(seed: int, steps: int, by_odds: bool) -> None:
+    form = JsonCritiques(frozenset({END}))
+    task = EncodedTask((1,), CODE, tuple(range(CODE.count("\n") + 1)) if by_odds else None)
+    cut, _ = write(seed, steps)
+    kept = form.strip_end(cut)
+    assert cut.startswith(kept) and form.strip_end(kept) == kept
+    before = json.loads(kept + "]}")["comments"] if kept else []
+    start = form.force_highlight(kept)
+    rule = form.constrain(task, VOCABULARY, start, highlight=True)
+    assert isinstance(rule, JsonComments)
+    more, state = write(seed + 1, rule=rule)
+    after = json.loads(start + more)["comments"]
+    assert state.part == "end" and after[: len(before)] == before and len(after) > len(before)
+    lines = len([line for line in CODE.split("\n") if line.strip()])
+    assert len({c["line"] for c in after}) == min(len(after), lines)  # none twice before all were quoted
+
+
+def test_lines_are_drawn_by_their_odds_and_words_come_from_the_model() -> None:
+    odds = [-99.0] * (CODE.count("\n") + 1)
+    odds[3] = 0.0
+    task = EncodedTask((1,), CODE, tuple(odds))
+    form = JsonCritiques(frozenset({END}))
+    firsts = set()
+    for seed in range(20):
+        rule = form.constrain(task, VOCABULARY, highlight=True)
+        assert isinstance(rule, JsonComments)
+        text, _ = write(seed, rule=rule)
+        firsts.add(json.loads(text)["comments"][0]["line"])
+    assert firsts == {4}
+    free = form.constrain(task, VOCABULARY)  # whether there is anything to say is for the model
+    assert free.choice_log_odds(free.start()) is None and form.read(form.nothing, CODE).comments == ()
+
+
+@pytest.mark.parametrize("written", ['{"comments": []}', "x", '{"comments": [{"line": 99'])
+def test_what_no_comment_can_follow_is_refused(written: str) -> None:
+    with pytest.raises(UnfitInputError, match="cannot continue"):
+        JsonComments(CODE, VOCABULARY, frozenset({END}), written=written, forced=True)
+
+
+def test_no_comment_is_forced_on_an_answer_without_lines() -> None:
+    with pytest.raises(UnfitInputError, match="has none"):
+        JsonComments("\n", VOCABULARY, frozenset({END}), forced=True)
 
 
 _PARTS = r"""\"(?:[^"\\]|\\.)*\"|\[(?:[^\]\\]|\\.)*\]|[a-z]+|[^" ]"""

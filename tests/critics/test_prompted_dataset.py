@@ -91,9 +91,9 @@ def test_a_task_that_is_refused_is_counted_with_the_reason(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--method", "fsbs"], "continue a text token by token"),
+        (["--method", "fsbs"], "models of this process"),
         (["--ray"], "--ray and --threads"),
-        (["--reward", "."], "a reward model is for critics that Momus trained"),
+        (["--reward", "."], "give --method fsbs or best-of-n"),
         (["--n", "0"], "--n 0"),
         (["--max-tokens", "0"], "--max-tokens 0"),
         (["--kind", "trained"], "--kind trained"),

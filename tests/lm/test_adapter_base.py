@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from momus.errors import UserError
+from momus.lm.codec import read_tokenizer
 from momus.lm.local.adapter_base import CONFIG_FILE, base_name, base_path
+from momus.lm.tiny import TINY
 
 
 @pytest.mark.parametrize("is_folder", [True, False])
@@ -25,3 +27,11 @@ def test_an_adapter_over_an_adapter_is_refused(tmp_path: Path) -> None:
         (tmp_path / name / CONFIG_FILE).write_text(json.dumps({"base_model_name_or_path": base}))
     with pytest.raises(UserError, match="is itself an adapter: merge that first"):
         base_name(tmp_path / "outer")
+
+
+def test_an_adapter_without_a_tokenizer_has_its_base_s(tmp_path: Path) -> None:
+    (tmp_path / CONFIG_FILE).write_text(json.dumps({"base_model_name_or_path": str(TINY)}))
+    assert read_tokenizer(tmp_path).get_vocab() == read_tokenizer(TINY).get_vocab()
+    (tmp_path / "tokenizer_config.json").write_text("{}")  # one of its own, and broken
+    with pytest.raises(UserError, match="cannot load a tokenizer from"):
+        read_tokenizer(tmp_path)

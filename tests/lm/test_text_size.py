@@ -17,7 +17,7 @@ import momus
 from momus.cli.feedback import _counter
 from momus.critics.prompted import PromptedCritic
 from momus.critics.shard import CritiqueConfig, Shard, ShardCritic
-from momus.critics.trained import SearchCritic, VotingCritic
+from momus.critics.trained import FencedWriter, SearchCritic, VotingCritic
 from momus.errors import UnfitInputError
 from momus.evaluate.instruct.questions import Questions
 from momus.files import Ledger
@@ -165,7 +165,7 @@ def test_chats_engines_and_critics_refuse_what_is_too_long(spy: Spy, tmp_path: P
             assert "too long" in str(error)
         assert not PromptedCritic(chat).fits(task)
     assert not VotingCritic(engine, "").fits(task)
-    assert not SearchCritic(engine, zero_reward, 2, {}).fits(task)
+    assert not SearchCritic(engine, zero_reward, FencedWriter(engine), {}).fits(task)
     for too_much in (lambda: encode_plain(engine, HUGE), lambda: ChatFormat(engine.tokenizer).prompt(HUGE)):
         with pytest.raises(TooLongError, match="too long"):
             too_much()

@@ -16,14 +16,8 @@ from momus.errors import UserError
 from momus.lm.constraint import Vocabulary
 from momus.lm.engine import Sample, prompt_keys
 from momus.search.best_of_n import best_of_n, decode_greedily
-from momus.search.fsbs import (
-    FSBSConfig,
-    choose_best,
-    choose_modifiers,
-    force_highlight,
-    force_sampling_beam_search,
-    strip_end,
-)
+from momus.search.form import FENCED
+from momus.search.fsbs import FSBSConfig, choose_best, choose_modifiers, force_sampling_beam_search
 from momus.search.rejection import RejectionConfig, rejection_sampling
 from momus.search.result import Candidate, EncodedTask, SearchResult
 from support.candidates import candidate
@@ -159,7 +153,7 @@ def test_results_do_not_depend_on_which_tasks_share_a_call() -> None:
         assert len(result.candidates) == config.candidates
         assert {c.round for c in result.candidates if c.highlights} == {1, 2, 3}
         for found in result.candidates:
-            cut = strip_end(found.text)
+            cut = FENCED.strip_end(found.text)
             assert not parse_critique(cut, task.answer).unanchored
             assert cut.count("```") % 2 == 0
 
@@ -193,8 +187,8 @@ def test_identical_critiques_are_scored_once() -> None:
     ],
 )
 def test_what_the_next_round_continues(text: str, expected: str) -> None:
-    assert strip_end(text) == expected
-    assert force_highlight(strip_end(text)) == (expected + "\n\n```\n" if expected else "```\n")
+    assert FENCED.strip_end(text) == expected
+    assert FENCED.force_highlight(FENCED.strip_end(text)) == (expected + "\n\n```\n" if expected else "```\n")
 
 
 CANDIDATES = st.lists(st.tuples(st.integers(-6, 6), st.integers(0, 6)), min_size=1, max_size=8)

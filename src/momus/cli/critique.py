@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from momus.critics.prompted import PromptedConfig
     from momus.critics.run import BadLinesError, Progress
     from momus.critics.shard import CritiqueConfig
+    from momus.lm.local.load import Precision
 
 _SHOWN = 20
 
@@ -41,8 +42,13 @@ class MethodOptions:
     prompt: Literal["code", "answer"] = "code"
     """What a model that chats is asked to review: code, or answers in general."""
 
+    @property
+    def searches(self) -> bool:
+        """Whether critiques are searched for, and not sampled alone."""
+        return self.method != "sample"
+
     def config(self, critic: AnyCriticOptions, seed: int, threads: int) -> CritiqueConfig:
-        """Return everything that decides the critiques.
+        """Return everything that decides the critiques of a critic that Momus trained, or that is searched with.
 
         Raises:
             UserError: The options do not go together.
@@ -51,7 +57,12 @@ class MethodOptions:
         from momus.lm.tiny import TINY
 
         self._check_score(critic)
-        source = critic.source()
+        source, prompted = critic.source(), None
+        if critic.is_prompted():
+            if critic.url is not None or self.paper:
+                raise UserError("--method is for models of this process, and --paper for critics that Momus trained")
+            prompted = self._prompted(critic, None)
+        length = 120 if prompted is None else prompted.max_tokens
         return CritiqueConfig(
             model=critic.model or TINY,
             reward=source.folder,
@@ -60,38 +71,44 @@ class MethodOptions:
             method=self.method,
             n=self.n,
             modifier=self.modifier,
-            max_tokens=120 if self.max_tokens is None else self.max_tokens,
+            max_tokens=length if self.max_tokens is None else self.max_tokens,
             verbatim=not self.paper,
             seed=seed,
             threads=threads,
             device=critic.device,
-            precision=critic.precision or "fp32",
+            precision=critic.precision or _usual_precision(critic, prompted is not None),
+            prompted=prompted,
             scored=critic.score is not None,
         )
 
     def prompting(self, critic: AnyCriticOptions, seed: int) -> PromptedConfig:
-        """Return how a model that chats is asked.
+        """Return how a model that chats is asked for samples.
 
         Raises:
-            UserError: There is something that only a critic trained by Momus can do.
+            UserError: There is something that only a search can do, or a critic trained by Momus.
         """
+        from dataclasses import replace
+
+        if critic.source():
+            raise UserError("a reward model is for a search: give --method fsbs or best-of-n with it")
+        if self.modifier or self.paper:
+            raise UserError(
+                "--modifier is for a search (--method fsbs or best-of-n), and --paper for critics that Momus trained; "
+                "this one is prompted"
+            )
+        if self.n is not None and self.n < 1:
+            raise UserError(f"--n {self.n}: must be at least 1")
+        self._check_score(critic)
+        config = replace(self._prompted(critic, self.n), seed=seed)
+        return config if self.max_tokens is None else replace(config, max_tokens=self.max_tokens)
+
+    def _prompted(self, critic: AnyCriticOptions, samples: int | None) -> PromptedConfig:
         from dataclasses import replace
 
         from momus.cli.shared.prompting import read_prompting
         from momus.critics.prompted import PromptedConfig
 
-        if critic.source():
-            raise UserError("a reward model is for critics that Momus trained, and this one is prompted: see --kind")
-        if self.method != "sample" or self.modifier or self.paper:
-            raise UserError(
-                "--method, --modifier and --paper are for critics that Momus trained, which continue a text token by "
-                "token; this one is prompted"
-            )
-        if self.n is not None and self.n < 1:
-            raise UserError(f"--n {self.n}: must be at least 1")
-        self._check_score(critic)
-        config = replace(read_prompting(critic.rules, self.n) or PromptedConfig(), prompt=self.prompt, seed=seed)
-        return config if self.max_tokens is None else replace(config, max_tokens=self.max_tokens)
+        return replace(read_prompting(critic.rules, samples) or PromptedConfig(), prompt=self.prompt)
 
     def _check_score(self, critic: AnyCriticOptions) -> None:
         if critic.score == "samples" and self.method == "sample" and (self.n or 1) < 2:
@@ -129,6 +146,15 @@ class WorkOptions:
         return partial(on_ray, workers=self.workers) if self.ray else in_process
 
 
+def _usual_precision(critic: AnyCriticOptions, chats: bool) -> Precision:
+    """Return what a model is computed in where no option says: of one that chats what is faster and loses nothing."""
+    if not chats or critic.model is None:
+        return "fp32"
+    from momus.lm.local.load import choose_device, choose_precision
+
+    return choose_precision(critic.model, choose_device(critic.device))
+
+
 _SHIPPED, _ONE_SAMPLE, _HERE, _FREELY = AnyCriticOptions(), MethodOptions(), WorkOptions(), AskingOptions()
 
 
@@ -150,7 +176,8 @@ def command(
     Args:
         tasks: JSON Lines of Task or Tamper records.
         out: The run directory; the critiques are its critiques.jsonl.
-        critic: Who writes; fsbs and best-of-n need a reward model, in a folder or on a server, or a score.
+        critic: Who writes; fsbs and best-of-n need a reward model, in a folder or on a server, or a score. Of a model
+            that chats they search its JSON, its lines drawn by its pointer where it has one.
         how: How critiques are written.
         seed: Everything random follows from it.
         work: How the work is cut up and where it runs.
@@ -159,7 +186,7 @@ def command(
     from momus.cli.shared.output import bar
     from momus.critics.run import BadLinesError
 
-    write = _prompted if critic.is_prompted() else _trained
+    write = _prompted if critic.is_prompted() and not how.searches else _trained
     try:
         with bar("Critiques") as progress:
             path = write(tasks, out, critic, how, seed, work, cost, progress)
@@ -179,8 +206,8 @@ def _trained(
     cost: AskingOptions,
     progress: Progress,
 ) -> Path:
-    """Have a critic write that Momus trained."""
-    if critic.rules is not None:
+    """Have a critic write that Momus trained, or search with any of this process."""
+    if critic.rules is not None and not critic.is_prompted():
         raise UserError("--rules are for a model that is prompted, and this one was trained: see --kind")
     from momus.cli.shared.costs import print_cost
     from momus.critics.dataset import critique_dataset

@@ -1,18 +1,22 @@
 """What a model of this process may write when it is asked for comments: the JSON that was asked for, quotes verbatim.
 
-The model chooses the number of a line, and its text follows from that; then a severity, and words of its own. It can
-end the list wherever a comment may begin. So every answer can be read, and line and quote agree.
+The model, or a pointer where there is one, chooses the number of a line, and its text follows from that; then a
+severity, and words of its own. It can end the list wherever a comment may begin. So every answer can be read, and line
+and quote agree.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
-from momus.critique import Severity
-from momus.lm.constraint import Vocabulary
+from momus.critics.reading import read_comments
+from momus.critique import Critique, Severity
+from momus.errors import UnfitInputError
+from momus.lm.constraint import Constraint, State, Vocabulary
 from momus.lm.json_form import FormState, JsonForm
+from momus.search.result import EncodedTask
 
 MOST_COMMENTS = 12
 
@@ -23,25 +27,60 @@ _OPEN, _NOTHING, _CLOSE, _NEXT = b'{"comments": [', b'{"comments": []}', b"}]}",
 
 
 class CommentPlace(NamedTuple):
-    """Where in the list we are; `used` are the lines quoted so far."""
+    """Where in the list we are.
+
+    Attributes:
+        part: What comes next: the list, a severity, words, or another comment or the end.
+        used: The lines quoted so far.
+        forced: Whether a comment must come next.
+        chosen: The line that it must quote, where that was chosen.
+    """
 
     part: Literal["start", "severity", "text", "next"] = "start"
     used: frozenset[int] = frozenset()
+    forced: bool = False
+    chosen: int | None = None
 
 
 class JsonComments(JsonForm):
     """A constraint (`momus.lm.constraint.Constraint`): a JSON object with a list of comments on one answer.
 
     Args:
-        answer: The text to quote from; each of its lines is quoted once at most.
+        answer: The text to quote from; each of its lines is quoted once at most, unless all were and one is forced.
         vocabulary: The bytes behind the tokens.
         ends: The tokens that end an answer of the model.
+        written: The part of the object that is already in the prefix.
+        forced: Whether a comment must come next.
+        line_log_odds: The logarithm of the odds of every line of the answer, by which lines are then drawn; None leaves
+            that to the model.
+
+    Raises:
+        UnfitInputError: `written` is no beginning of such an object, or a comment is forced and there is no line.
     """
 
-    def __init__(self, answer: str, vocabulary: Vocabulary, ends: frozenset[int]) -> None:
+    def __init__(
+        self,
+        answer: str,
+        vocabulary: Vocabulary,
+        ends: frozenset[int],
+        *,
+        written: str = "",
+        forced: bool = False,
+        line_log_odds: Sequence[float] | None = None,
+    ) -> None:
         super().__init__(vocabulary, ends)
-        self._lines = _beginnings(answer)
+        self._lines, self._log_odds = _beginnings(answer), line_log_odds
         self._severities = tuple(severity.encode() + _PROBLEM for severity in get_args(Severity))
+        start = self._read(FormState(self.beginning()), written.encode())
+        if start is None or (forced and (start.part == "end" or not self._lines)):
+            what = "continue" if self._lines else "comment on a line where the answer has none, after"
+            raise UnfitInputError(f"a constrained critique cannot {what} {written[-60:]!r}")
+        assert isinstance(start.place, CommentPlace)
+        self._start = start._replace(place=start.place._replace(forced=forced))
+
+    def start(self) -> State:
+        """Return the state after `written`."""
+        return self._start
 
     def beginning(self) -> Hashable:
         """Return the place before the list."""
@@ -53,16 +92,84 @@ class JsonComments(JsonForm):
         if place.part == "severity":
             return {severity: FormState(place._replace(part="text"), "text") for severity in self._severities}
         before, ending = (_OPEN, _NOTHING) if place.part == "start" else (_NEXT, _CLOSE)
-        options = {ending: FormState(place, "end")}
-        for number, text in self._lines.items():
-            if number not in place.used and len(place.used) < MOST_COMMENTS:
-                options[before + text] = FormState(CommentPlace("severity", place.used | {number}))
+        options = {} if place.forced else {ending: FormState(place, "end")}
+        for number in self._open(place):
+            options[before + self._lines[number]] = FormState(CommentPlace("severity", place.used | {number}))
         return options
+
+    def choice_log_odds(self, state: State) -> Sequence[float] | None:
+        """Return those of the lines that a comment which has begun can quote, where lines have odds."""
+        numbers = self._choices(state)
+        return None if self._log_odds is None or not numbers else [self._log_odds[number - 1] for number in numbers]
+
+    def choose(self, state: State, choice: int) -> State:
+        """Return the state in which the comment is to quote one of those lines."""
+        assert isinstance(state, FormState) and isinstance(state.place, CommentPlace)
+        return state._replace(place=state.place._replace(chosen=self._choices(state)[choice]))
+
+    def _choices(self, state: State) -> list[int]:
+        """Return the lines that a comment can still quote; none where it has not begun, or that is chosen."""
+        assert isinstance(state, FormState) and isinstance(state.place, CommentPlace)
+        place = state.place
+        if state.part != "form" or place.part == "severity" or place.chosen is not None:
+            return []
+        before, ending = (_OPEN, _NOTHING) if place.part == "start" else (_NEXT, _CLOSE)
+        if not place.forced and ending.startswith(state.done):
+            return []
+        return [number for number in self._open(place) if (before + self._lines[number]).startswith(state.done)]
+
+    def _open(self, place: CommentPlace) -> Sequence[int]:
+        """Return the lines that a comment may be about."""
+        if place.chosen is not None:
+            return [place.chosen]
+        unused = [number for number in self._lines if number not in place.used]
+        if len(place.used) >= MOST_COMMENTS:
+            unused = []
+        return unused or (list(self._lines) if place.forced else [])
 
     def after_text(self, place: Hashable) -> Hashable:
         """Return the place after a comment."""
         assert isinstance(place, CommentPlace)
         return place._replace(part="next")
+
+
+class JsonCritiques:
+    """How models that chat write critiques (`momus.search.form.CritiqueForm`): as the JSON that they are asked for.
+
+    Args:
+        ends: The tokens that end an answer of the model.
+    """
+
+    nothing = _NOTHING.decode()
+
+    def __init__(self, ends: frozenset[int]) -> None:
+        self._ends, self.stop_tokens = ends, tuple(sorted(ends))
+
+    def force_highlight(self, critique: str) -> str:
+        """Append the comma after which a comment follows; the first one is for the constraint to force."""
+        return f"{critique}," if critique else ""
+
+    def strip_end(self, critique: str) -> str:
+        """Strip what ends the list, and a comment that the length limit left unfinished."""
+        end, place = 0, len(_OPEN)
+        while True:
+            try:
+                _, end = json.JSONDecoder().raw_decode(critique, place)
+            except ValueError:
+                return critique[:end]
+            place = end + len(_NEXT) - 1
+
+    def constrain(
+        self, task: EncodedTask, vocabulary: Vocabulary, written: str = "", highlight: bool = False
+    ) -> Constraint:
+        """Keep to the form, quotes verbatim, and force a comment where one must come next."""
+        return JsonComments(
+            task.answer, vocabulary, self._ends, written=written, forced=highlight, line_log_odds=task.line_log_odds
+        )
+
+    def read(self, text: str, answer: str) -> Critique:
+        """Read comments; of what was cut off, those that are whole."""
+        return read_comments(text, answer) or Critique()
 
 
 def comments_grammar(answer: str) -> str:

@@ -1,4 +1,4 @@
-"""Critiques of a whole data set by a trained critic, in this process or elsewhere.
+"""Critiques of a whole data set by a critic that is searched with or was trained, in this process or elsewhere.
 
 All randomness is named by the seed and a task's place in the input, and batches are cut by that place too
 (`shard.py`), so `critiques.jsonl` is the same to the byte whatever the size of a shard, wherever shards are done, and
@@ -16,9 +16,11 @@ from typing import Any
 import torch
 
 from momus import __version__
+from momus.critics.pointed import find_pointer
 from momus.critics.refine import Refiner
 from momus.critics.run import Input, Progress, Shard, TaskCritiques, read_input, run_shards
 from momus.critics.shard import CritiqueConfig, ShardCritic
+from momus.critics.trained import describe_chat_writer
 from momus.lm.codec import Codec, read_tokenizer
 from momus.lm.models import identify_model
 from momus.search.reward import identify_reward, load_reward_function
@@ -88,7 +90,9 @@ def _settings(config: CritiqueConfig, given: Input) -> dict[str, Any]:
         read_tokenizer(config.model)  # refuses what is no name on the hub either, before anything is written
     models = {"model": identify_model(config.model), "reward": identify_reward(config.source, served)}
     settings = {**asdict(replace(config, n=config.samples)), **models}
-    del settings["device"], settings["scored"]  # what scores says for itself
+    del settings["device"], settings["scored"], settings["prompted"]  # what scores says for itself
+    if config.prompted is not None:
+        settings["chat"] = describe_chat_writer(config.prompted, find_pointer(str(config.model), None))
     if config.precision == "fp32":  # as in every run from before there was another
         del settings["precision"]
     return {**settings, **given.decides(), "momus": __version__}

@@ -11,7 +11,7 @@ from momus.critics.critic import SHIPPED, Critic, usual_setting
 from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critics.refine import Refinement, refine
 from momus.critics.small import ADAPTER, another_model, say_what_is_fetched
-from momus.critics.trained import SearchCritic, VotingCritic
+from momus.critics.trained import CHAT_SEARCH, ChatWriter, FencedWriter, SearchCritic, VotingCritic
 from momus.errors import UserError
 from momus.files import plain
 from momus.lm.chats.asking import Asking
@@ -68,15 +68,17 @@ def open_critic(
     if url is None:
         say_what_is_fetched(str(model))
     if is_prompted(model, url, kind):
-        if source:
+        if source and url is not None:
             raise UserError(
-                "a critic with a reward model continues texts token by token: that takes one trained by Momus, in "
-                "this process, and neither a server nor a model that chats"
+                "a critic with a reward model continues texts token by token: that takes a model in this process, and "
+                "no server"
             )
         adapter = ADAPTER if small else None
         chat = open_chat(
             None if model is None else str(model), url, device=device, precision=precision, adapter=adapter
         )
+        if source:
+            return _put_search(chat, source, prompted, pointer, small, refined)
         critic = _put_pointer(chat, asking.around(chat) if asking else chat, prompted, pointer, small)
         return refine(critic, refined, asking) if refined else critic
     if small:
@@ -124,28 +126,62 @@ def _open_trained(name: str | Path, source: RewardSource, device: str | None, pr
     if score is None:
         return VotingCritic(engine, weights, pointer=pointer)
     both = {"model": weights, "reward": identify_reward(source, score)}
-    return SearchCritic(engine, score, engine.tokenizer.eos_token_id, both, pointer=pointer)
+    return SearchCritic(engine, score, FencedWriter(engine, pointer), both)
 
 
 def _put_pointer(
     chat: Chat, around: Chat, config: PromptedConfig | None, pointer: str | None, small: bool = False
 ) -> Critic:
     """Return a prompted critic, with a pointer where there is one for its model."""
-    if isinstance(chat, LocalChat) and pointer != "none":
-        from momus.critics.pointed import PointedCritic, find_pointer, find_shipped_pointer
+    if isinstance(chat, LocalChat) and (found := _find_pointer(chat, pointer, small)):
+        from momus.critics.pointed import PointedCritic
 
-        tokenizer = None if is_adapter(chat.name) else chat.tokenizer
-        if (
-            found := find_shipped_pointer(chat.name, tokenizer)
-            if small
-            else find_pointer(chat.name, pointer, tokenizer)
-        ):
-            return PointedCritic(chat, found, around, config)
-        if small:
-            raise another_model(chat.name)
-    elif pointer not in (None, "none"):
+        return PointedCritic(chat, found, around, config)
+    if not isinstance(chat, LocalChat) and pointer not in (None, "none"):
         raise UserError("--pointer reads the states of a model in this process: a server does not give them")
     return PromptedCritic(around, config)
+
+
+def _put_search(
+    chat: Chat,
+    source: RewardSource,
+    config: PromptedConfig | None,
+    pointer: str | None,
+    small: bool,
+    refined: Refinement | None,
+) -> Critic:
+    """Return a critic that searches with a model that chats, its lines drawn by a pointer where there is one."""
+    assert isinstance(chat, LocalChat)  # no server was named
+    if config and (config.samples > 1 or config.bare):
+        raise UserError("--samples and --without-comments are for a critic without a reward model: leave them out")
+    if refined:
+        raise UserError("--score and --second-opinion are for a critic without a reward model: leave them out")
+    from momus.lm.local.engine import LocalEngine
+    from momus.search.reward import identify_reward, load_reward_function
+
+    engine = chat.loaded.engine
+    assert isinstance(engine, LocalEngine)
+    writer = ChatWriter(engine, _find_pointer(chat, pointer, small), config)
+    writer.check_reward(source)
+    score = load_reward_function(source, engine, engine.model.device, engine.model.dtype)
+    assert score is not None
+    weights = {"model": str(chat.identity()["digest"]), "reward": identify_reward(source, score)}
+    return SearchCritic(engine, score, writer, weights, CHAT_SEARCH)
+
+
+def _find_pointer(chat: LocalChat, pointer: str | None, small: bool) -> Path | None:
+    """Return the pointer of a model of this process, where there is one."""
+    if pointer == "none":
+        return None
+    from momus.critics.pointed import find_pointer, find_shipped_pointer
+
+    tokenizer = None if is_adapter(chat.name) else chat.tokenizer
+    if not small:
+        return find_pointer(chat.name, pointer, tokenizer)
+    found = find_shipped_pointer(chat.name, tokenizer)
+    if found is None:
+        raise another_model(chat.name)
+    return found
 
 
 def _has_chat_template(model: str | Path) -> bool:

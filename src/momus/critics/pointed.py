@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +38,6 @@ from momus.errors import UserError
 from momus.lm.chats.local import LocalChat
 from momus.lm.chats.protocol import Chat, Question
 from momus.lm.constraint import Vocabulary
-from momus.lm.json_form import FormState
 from momus.lm.local.adapter_base import base_path
 from momus.lm.pointers import LINE_POINTER_FILE, SHIPPED_POINTERS
 from momus.lm.pointers.line_pointer import BaseIdentity, LinePointer, read_base
@@ -278,13 +277,8 @@ class OneComment(JsonComments):
     """A constraint: one comment, on one line of an answer, in the model's own words."""
 
     def __init__(self, answer: str, line: int, vocabulary: Vocabulary, ends: frozenset[int]) -> None:
-        super().__init__(answer, vocabulary, ends)
+        super().__init__(answer, vocabulary, ends, forced=True)
         self._lines = {line: self._lines[line]}
-
-    def options(self, place: Hashable) -> Mapping[bytes, FormState]:
-        """Return what may stand at a place: not an empty list."""
-        options = super().options(place)
-        return {text: after for text, after in options.items() if place != self.beginning() or after.part != "end"}
 
 
 class _Point(NamedTuple):

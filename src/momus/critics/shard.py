@@ -14,9 +14,13 @@ from typing import Literal
 
 import torch
 
+from momus.critics.pointed import find_pointer
+from momus.critics.prompted import PromptedConfig
 from momus.critics.refine import GivenCritiques, Refiner
 from momus.critics.run import BATCH, Shard, TaskCritiques, Written, stop_if_spent, task_of
 from momus.critics.scores.search import as_reward
+from momus.critics.trained import ChatWriter, FencedWriter, Writer
+from momus.critique import format_critique
 from momus.errors import UnfitInputError, UserError
 from momus.lm.local.engine import LocalEngine
 from momus.lm.local.load import load_local_engine
@@ -25,7 +29,8 @@ from momus.lm.text.encode import TooLongError
 from momus.lm.tiny import TINY
 from momus.records import Tamper, Task
 from momus.search.best_of_n import best_of_n
-from momus.search.candidates import add_line_odds, encode_tasks, zero_reward
+from momus.search.candidates import zero_reward
+from momus.search.form import FENCED
 from momus.search.fsbs import FSBSConfig, choose_best, force_sampling_beam_search
 from momus.search.result import Candidate, EncodedTask, RewardFunction, RewardSource, SearchResult
 from momus.search.reward import load_reward_function
@@ -66,6 +71,8 @@ class CritiqueConfig:
     """Where models run; None takes a GPU if there is one."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """What the critic is held and computed in."""
+    prompted: PromptedConfig | None = None
+    """How a model that chats is asked, which then writes JSON; None for a critic that Momus trained."""
     scored: bool = False
     """A score of comments (`momus.critics.scores`), which is the caller's, is what a search goes by."""
 
@@ -106,6 +113,19 @@ class CritiqueConfig:
         return FSBSConfig(n=self.samples, max_tokens=self.max_tokens, verbatim=self.verbatim)
 
 
+def open_writer(config: CritiqueConfig, engine: LocalEngine) -> Writer:
+    """Return how the critic reads and writes, with its pointer where it has one.
+
+    Raises:
+        UserError: The pointer cannot be read, or the reward model does not read what the critic writes.
+    """
+    if config.prompted is None:
+        return FencedWriter(engine, Pointer.load_if_present(config.model, engine.model, engine.vocabulary))
+    writer = ChatWriter(engine, find_pointer(str(config.model), None), config.prompted)
+    writer.check_reward(config.source)
+    return writer
+
+
 class ShardCritic:
     """The models of one process, loaded once.
 
@@ -122,8 +142,9 @@ class ShardCritic:
         self._config, self._refiner = config, refiner
         loaded = load_local_engine(config.model, config.device, config.precision)
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
-        self._reward = load_reward_function(config.source, loaded, loaded.model.device) or zero_reward
-        self._pointer = Pointer.load_if_present(config.model, loaded.model, loaded.vocabulary)
+        dtype = None if config.prompted is None else loaded.model.dtype
+        self._reward = load_reward_function(config.source, loaded, loaded.model.device, dtype) or zero_reward
+        self._writer = open_writer(config, loaded)
 
     def __call__(self, shard: Shard) -> list[TaskCritiques]:
         """Return the critiques of every task of a shard, in order."""
@@ -140,15 +161,15 @@ class ShardCritic:
         problems: dict[int, str] = {}
         for index, task in enumerate(tasks, first):
             try:
-                [encoded[index]] = encode_tasks(engine, [task])
+                encoded[index] = self._writer.encode(task_of(task))
             except TooLongError as error:
                 problems[index] = self._too_long(error.fewest, "at least ")
             else:
                 problems[index] = self._too_long(len(encoded[index].prompt))
         fitting = [index for index, problem in problems.items() if not problem]
-        with_odds = add_line_odds([encoded[index] for index in fitting], self._pointer)
-        reward = self._reward_of(engine, [task_of(tasks[index - first]) for index in fitting])
-        found = self._search(engine, reward, dict(zip(fitting, with_odds, strict=True)))
+        given = [task_of(tasks[index - first]) for index in fitting]
+        with_odds = self._writer.add_line_odds(given, [encoded[index] for index in fitting])
+        found = self._search(engine, self._reward_of(engine, given), dict(zip(fitting, with_odds, strict=True)))
         kept = {index: self._kept(result) for index, result in found.items()}
         results = {**kept, **self._refine({i: r for i, r in kept.items() if r.candidates}, first, tasks)}
         for index, task in enumerate(tasks, first):
@@ -212,7 +233,7 @@ class ShardCritic:
         config, encoded = self._config, list(tasks.values())
         keys: list[int | tuple[int, ...]] = [(config.seed, index) for index in tasks]
         if config.method == "fsbs":
-            return force_sampling_beam_search(engine, reward, encoded, config.fsbs(), key=keys)
+            return force_sampling_beam_search(engine, reward, encoded, config.fsbs(), key=keys, form=self._writer.form)
         return best_of_n(
             engine,
             reward,
@@ -221,6 +242,7 @@ class ShardCritic:
             key=keys,
             max_tokens=config.max_tokens,
             verbatim=config.verbatim,
+            form=self._writer.form,
         )
 
     def _kept(self, result: SearchResult) -> SearchResult:
@@ -230,7 +252,7 @@ class ShardCritic:
 
     def _written(self, candidate: Candidate) -> Written:
         return Written(
-            text=candidate.text,
+            text=candidate.text if self._writer.form is FENCED else format_critique(candidate.critique),
             critique=candidate.critique,
             score=candidate.score if self._is_rated else None,
             tokens=len(candidate.tokens),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
@@ -103,6 +104,22 @@ class ChatFormat:
         self._check_length(text, back, limit, "prompt")
         _check_kept(messages, text)
         return self._head(text, back)
+
+    def check_reward(self, tokenizer: Any, path: Path, name: str) -> None:
+        """Refuse a reward model that does not read what a model of this layout writes.
+
+        Args:
+            tokenizer: The reward model's tokenizer.
+            path: Where it is.
+            name: The name of the model that writes.
+
+        Raises:
+            UserError: It reads other tokens, or another layout.
+        """
+        if tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            raise UserError(f"the reward model in {path} reads other tokens than {name}: train it from the same model")
+        if ChatFormat(tokenizer).template != self.template:
+            raise UserError(f"the reward model in {path} was trained with another chat template than {name}'s")
 
     def turn(self, prompt: Content, answer: Content, limits: Limits | None = None) -> Turn:
         """Return a prompt and all of an answer to it, which may be several turns and may be empty but for its end.

@@ -11,6 +11,7 @@ from momus.files import check_model_folder
 from momus.lm.constraint import Vocabulary
 from momus.lm.end_tokens import end_tokens
 from momus.lm.gguf import pretrained
+from momus.lm.local.adapter_base import base_path, is_adapter
 from momus.lm.remote.wire import ServerToken
 from momus.lm.text.encode import Encoder
 
@@ -121,13 +122,15 @@ class ServerCodec(Codec):
 
 
 def read_tokenizer(source: str | Path) -> Any:
-    """Load a tokenizer from a local directory, the hub or a GGUF file.
+    """Load a tokenizer from a local directory, the hub or a GGUF file; of an adapter without one, its base's.
 
     Raises:
         UserError: There is none.
     """
     from transformers import AutoTokenizer
 
+    if is_adapter(source) and not (Path(source) / "tokenizer_config.json").is_file():
+        source = base_path(source)
     if not Path(source).exists() and (str(source).startswith(("/", ".", "~")) or str(source).count("/") > 1):
         raise UserError(f"{source}: there is no such folder or file, and no model on the hub is called so")
     name, options = pretrained(source)

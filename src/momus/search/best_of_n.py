@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from momus.lm.constraint import VerbatimQuotes
 from momus.lm.engine import Engine, Key
 from momus.search.candidates import CandidateScorer, zero_reward
+from momus.search.form import FENCED, CritiqueForm
 from momus.search.result import EncodedTask, RewardFunction, SearchResult
 
 
@@ -20,6 +20,7 @@ def best_of_n(
     temperature: float = 1.0,
     max_tokens: int = 704,
     verbatim: bool = True,
+    form: CritiqueForm = FENCED,
 ) -> list[SearchResult]:
     """Sample n critiques of every answer, no highlight forced, and score them; `choose_best` takes the best.
 
@@ -32,6 +33,7 @@ def best_of_n(
         temperature: Of sampling; 0 with n = 1 is greedy decoding.
         max_tokens: Longest critique.
         verbatim: Constrain quotes to be lines of the answer, drawn by the critic's pointer where it has one.
+        form: How critiques are written.
 
     Raises:
         UserError: A prompt is too long for the critic.
@@ -42,13 +44,11 @@ def best_of_n(
         key=key,
         temperature=temperature,
         max_tokens=max_tokens,
-        constraints=[
-            VerbatimQuotes(task.answer, engine.vocabulary, line_log_odds=task.line_log_odds) if verbatim else None
-            for task in tasks
-        ],
+        stop_tokens=form.stop_tokens,
+        constraints=[form.constrain(task, engine.vocabulary) if verbatim else None for task in tasks],
     )
     critiques = [[sample.tokens for sample in group] for group in samples]
-    candidates = CandidateScorer(engine, reward, tasks)(critiques)
+    candidates = CandidateScorer(engine, reward, tasks, form)(critiques)
     return [SearchResult(tuple(of_task)) for of_task in candidates]
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from momus.critique import focus, parse_critique
 from momus.lm.engine import Engine
 from momus.lm.prompts import prompt_of
 from momus.lm.tree import Tokens
 from momus.records import Tamper, Task
+from momus.search.form import FENCED, CritiqueForm
 from momus.search.result import Candidate, EncodedTask, RewardFunction
 
 if TYPE_CHECKING:
@@ -50,10 +50,13 @@ class CandidateScorer:
         engine: Whose tokens the critiques are made of.
         reward: Scores them.
         tasks: What they criticise.
+        form: How critiques are written.
     """
 
-    def __init__(self, engine: Engine, reward: RewardFunction, tasks: Sequence[EncodedTask]) -> None:
-        self._engine, self._reward, self._tasks = engine, reward, tasks
+    def __init__(
+        self, engine: Engine, reward: RewardFunction, tasks: Sequence[EncodedTask], form: CritiqueForm = FENCED
+    ) -> None:
+        self._engine, self._reward, self._tasks, self._form = engine, reward, tasks, form
         self._scores: list[dict[Tokens, float]] = [{} for _ in tasks]
 
     def __call__(self, critiques: Sequence[Sequence[Tokens]], round: int = 1) -> list[list[Candidate]]:
@@ -78,4 +81,4 @@ class CandidateScorer:
 
     def _candidate(self, task: EncodedTask, tokens: Tokens, score: float, round: int) -> Candidate:
         text = self._engine.decode(tokens)
-        return Candidate(text, tokens, score, focus(parse_critique(text, task.answer), task.answer), round)
+        return Candidate(text, tokens, score, self._form.read(text, task.answer), round)

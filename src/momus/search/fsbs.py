@@ -14,27 +14,24 @@ only at the end, so one search serves every operating point from "claim nothing 
 
 Differences from the paper: quotes are constrained to be verbatim lines of the answer, each quoted once
 (`FSBSConfig.verbatim`; the paper only forces the fence), drawn by the critic's pointer where it has one
-(`lm/pointers/pointer.py`); and many answers are searched in lockstep.
+(`lm/pointers/pointer.py`); and many answers are searched in lockstep. Of a model that chats, whose critiques are JSON
+(`FENCED` aside, `search/form.py`), a comment's beginning is what is forced.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from momus.critique import FENCE, strip_closing
 from momus.errors import UserError
-from momus.lm.constraint import VerbatimQuotes
 from momus.lm.engine import Engine, Key, prompt_keys
 from momus.lm.tree import Tokens
 from momus.search.candidates import CandidateScorer
+from momus.search.form import FENCED, CritiqueForm
 from momus.search.result import Candidate, EncodedTask, RewardFunction, SearchResult
-
-OPENING = f"{FENCE}\n"
 
 
 @dataclass(frozen=True)
@@ -75,6 +72,7 @@ def force_sampling_beam_search(
     config: FSBSConfig | None = None,
     *,
     key: Key | list[Key],
+    form: CritiqueForm = FENCED,
 ) -> list[SearchResult]:
     """Search critiques of many answers in lockstep: one call of the engine and one of the reward per round.
 
@@ -84,6 +82,7 @@ def force_sampling_beam_search(
         tasks: Prompts and answers.
         config: The search; the paper's by default.
         key: Names the randomness, as in `Engine.sample`; a list gives each task its own.
+        form: How critiques are written.
 
     Returns:
         One result per task, each of `config.candidates` candidates in the order they were sampled.
@@ -94,15 +93,15 @@ def force_sampling_beam_search(
     """
     config = config or FSBSConfig()
     keys = prompt_keys(key, len(tasks))
-    score = CandidateScorer(engine, reward, tasks)
+    score = CandidateScorer(engine, reward, tasks, form)
     candidates: list[list[Candidate]] = [[] for _ in tasks]
     beams = [[""] for _ in tasks]
     for round in range(1, config.d + 1):
-        critiques = _sample_forced(engine, tasks, beams, config, [(*task_key, round) for task_key in keys])
+        critiques = _sample_forced(engine, tasks, beams, config, [(*task_key, round) for task_key in keys], form)
         for i, scored in enumerate(score(critiques, round)):
             candidates[i] += scored
             kept = sorted(scored, key=lambda candidate: -candidate.score)[: config.k]
-            beams[i] = [strip_end(candidate.text) for candidate in kept]
+            beams[i] = [form.strip_end(candidate.text) for candidate in kept]
     return [SearchResult(tuple(of_task)) for of_task in candidates]
 
 
@@ -171,28 +170,17 @@ def _tie(short: tuple[int, float], long: tuple[int, float]) -> float:
     return (short[1] - long[1]) / (long[0] - short[0])
 
 
-def strip_end(critique: str) -> str:
-    """Strip what ends a critique: a quote the length limit left open, and the closing remark."""
-    fences = [match.start() for match in re.finditer(f"^{FENCE}", critique, re.MULTILINE)]
-    closed = critique[: fences[-1]].rstrip() if len(fences) % 2 else critique
-    return strip_closing(closed)
-
-
-def force_highlight(critique: str) -> str:
-    """Append an opening fence to an unfinished critique: what comes next must be a highlight."""
-    return f"{critique}\n\n{OPENING}" if critique else OPENING
-
-
 def _sample_forced(
     engine: Engine,
     tasks: Sequence[EncodedTask],
     beams: Sequence[Sequence[str]],
     config: FSBSConfig,
     keys: Sequence[tuple[int, ...]],
+    form: CritiqueForm,
 ) -> list[list[Tokens]]:
     """Sample n completions of every beam of every task, a highlight forced: critiques [task][k * n]."""
     places = [(i, beam) for i, of_task in enumerate(beams) for beam in range(len(of_task))]
-    starts = [force_highlight(beams[i][beam]) for i, beam in places]
+    starts = [form.force_highlight(beams[i][beam]) for i, beam in places]
     tokens = [tuple(engine.encode(start, bos=False)) for start in starts]
     samples = engine.sample(
         [(*tasks[i].prompt, *start) for (i, _), start in zip(places, tokens, strict=True)],
@@ -200,10 +188,9 @@ def _sample_forced(
         key=[(*keys[i], beam) for i, beam in places],
         temperature=config.temperature,
         max_tokens=config.max_tokens,
+        stop_tokens=form.stop_tokens,
         constraints=[
-            VerbatimQuotes(tasks[i].answer, engine.vocabulary, written=start, line_log_odds=tasks[i].line_log_odds)
-            if config.verbatim
-            else None
+            form.constrain(tasks[i], engine.vocabulary, start, highlight=True) if config.verbatim else None
             for (i, _), start in zip(places, starts, strict=True)
         ],
     )

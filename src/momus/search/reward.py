@@ -32,7 +32,10 @@ def reward_function(model: RewardModel) -> RewardFunction:
 
 
 def load_reward_function(
-    source: RewardSource, critic: SearchEngine | Codec, device: torch.device | None = None
+    source: RewardSource,
+    critic: SearchEngine | Codec,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
 ) -> RewardFunction | None:
     """Load a reward model, or connect to the server that has it; None where the source is empty.
 
@@ -40,6 +43,7 @@ def load_reward_function(
         source: Where it is.
         critic: Whose tokens prompts and critiques are made of.
         device: Where a reward model of this process runs; None leaves it on the CPU.
+        dtype: What it is held and computed in; None leaves it as its files have it.
 
     Raises:
         UserError: There is no reward model, or none that can be used.
@@ -48,7 +52,7 @@ def load_reward_function(
         model = load_reward(source.folder)
         if isinstance(model, PointerRewardModel):
             model.check_tokens(critic.tokenizer)
-        return reward_function(model if device is None else model.to(device))
+        return reward_function(model.to(device=device, dtype=dtype))
     if source.url is None:
         return None
     from momus.search.reward_server import RemoteReward

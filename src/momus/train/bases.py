@@ -127,8 +127,5 @@ def load_reward_for_policy(path: Path, base: Base) -> RewardModel:
     """
     model = RewardModel.load(path)
     tokenizer = read_tokenizer(path)
-    if tokenizer.get_vocab() != base.chat.tokenizer.get_vocab():
-        raise UserError(f"the reward model in {path} reads other tokens than {base.name}: train it from the same model")
-    if ChatFormat(tokenizer).template != base.chat.template:
-        raise UserError(f"the reward model in {path} was trained with another chat template than {base.name}'s")
+    base.chat.check_reward(tokenizer, path, base.name)
     return model
