@@ -97,10 +97,10 @@ def test_every_candidate_has_a_comment_more_than_what_it_goes_on_from_and_silenc
     assert first.candidates[0].critique.comments == () and json.loads(first.candidates[0].text) == {"comments": []}
     for result in (first, second, third):
         for found in result.candidates[1:]:
-            kept = critic._writer.form.strip_end(found.text)
+            kept = critic.writer.form.strip_end(found.text)
             assert kept or found.text.count('"line"') == 1  # unless the first comment was cut off
             earlier = [c for c in result.candidates[1:] if c.round == found.round - 1]
-            beams = {critic._writer.form.strip_end(c.text) for c in earlier}
+            beams = {critic.writer.form.strip_end(c.text) for c in earlier}
             assert found.round == 1 or any(not beam or found.text.startswith(f"{beam},") for beam in beams)
     assert len(first.candidates) == 1 + 3 + 2 * 2 * 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,12 @@ def test_end_tokens_are_of_the_vocabulary() -> None:
     model, tokenizer, _ = of_kind(None, None)
     model.generation_config.eos_token_id = [50256, 2, -1, {"a": 1}, [2], "2", None, 1.5]
     assert end_tokens(tokenizer, model.generation_config) == {2}
+
+
+def test_an_adapter_that_says_nothing_ends_texts_as_its_base(tmp_path: Path) -> None:
+    model, tokenizer, ends = of_kind(CHAT, [OTHER, LAST, TURN_END])
+    save_causal_lm(model, tmp_path / "base", tokenizer)
+    (tmp_path / "adapter").mkdir()
+    config = json.dumps({"base_model_name_or_path": str(tmp_path / "base")})
+    (tmp_path / "adapter" / "adapter_config.json").write_text(config)
+    assert read_end_tokens(tmp_path / "adapter", tokenizer) == ends

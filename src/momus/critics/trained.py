@@ -253,6 +253,11 @@ class SearchCritic:
         writer: How it reads and writes.
         weights: What names the model and the reward model: the SHA-256 of their files.
         config: How hard to look.
+
+    Attributes:
+        engine: The critic.
+        reward: What the search goes by.
+        writer: How the critic reads and writes.
     """
 
     dial = LengthDial()
@@ -265,25 +270,25 @@ class SearchCritic:
         weights: Mapping[str, str],
         config: SearchConfig | None = None,
     ) -> None:
-        self._engine, self._reward, self._writer = engine, reward, writer
+        self.engine, self.reward, self.writer = engine, reward, writer
         self._weights, self._config = dict(weights), config or SearchConfig()
         if hasattr(writer, "languages"):
             self.languages: Sequence[str] = writer.languages
 
     def fits(self, task: Task) -> bool:
         """Return whether the code and its question leave room for a critique."""
-        return self._writer.fits(task)
+        return self.writer.fits(task)
 
     def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
         """Search critiques of every task, and score that nothing was found beside them."""
-        form = self._writer.form
-        encoded = self._writer.add_line_odds(tasks, [self._writer.encode(task) for task in tasks])
+        form = self.writer.form
+        encoded = self.writer.add_line_odds(tasks, [self.writer.encode(task) for task in tasks])
         # Keyed by nothing but the seed, as above.
         results = force_sampling_beam_search(
-            self._engine, self._reward, encoded, self._config.fsbs, key=[self._config.seed] * len(tasks), form=form
+            self.engine, self.reward, encoded, self._config.fsbs, key=[self._config.seed] * len(tasks), form=form
         )
-        nothing = (*self._engine.encode(form.nothing, bos=False), self._writer.end)
-        scores = self._reward([task.prompt for task in encoded], [[nothing]] * len(encoded))
+        nothing = (*self.engine.encode(form.nothing, bos=False), self.writer.end)
+        scores = self.reward([task.prompt for task in encoded], [[nothing]] * len(encoded))
         return [
             SearchResult((Candidate(form.nothing, nothing, float(score), Critique()), *result.candidates))
             for result, (score,) in zip(results, scores, strict=True)
@@ -291,7 +296,7 @@ class SearchCritic:
 
     def identity(self) -> Mapping[str, Any]:
         """Return the kind of critic, its weights and its settings."""
-        settings = {**asdict(self._config), **self._writer.identity()}
+        settings = {**asdict(self._config), **self.writer.identity()}
         return {"kind": "search", **self._weights, "settings": settings}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from momus.errors import UserError
 from momus.lm.chat import ChatFormat
 from momus.lm.gguf import is_gguf, pretrained
+from momus.lm.local.adapter_base import base_path, is_adapter
 
 
 def end_tokens(tokenizer: Any, generation_config: Any = None) -> frozenset[int]:
@@ -30,11 +31,15 @@ def end_tokens(tokenizer: Any, generation_config: Any = None) -> frozenset[int]:
 def read_end_tokens(source: str | Path, tokenizer: Any) -> frozenset[int]:
     """Return the same for a model that is not loaded: a folder, a name on the hub or a GGUF file.
 
+    An adapter's folder that says nothing of it has what its base says.
+
     Raises:
         UserError: Its settings cannot be read.
     """
     from transformers import AutoConfig, GenerationConfig  # heavy, and models on a server do without
 
+    if is_adapter(source) and not (Path(source) / "generation_config.json").is_file():
+        source = base_path(source)
     folder, options = pretrained(source)
     try:
         try:
