@@ -10,46 +10,55 @@ trained from it. Of every answer with one bug (and of the same without) are sear
 
 In both "no problems found" competes too. A bug is found where a comment stands on its line, and its fix is named where
 the code that a comment there proposes is what stood there before. False are all comments on right code, and those
-elsewhere on wrong code; their mean over the two is what the critics are compared at. The length modifier is what is
-turned. Candidates are kept in FILE, and the command goes on where it was stopped. Intervals: 95 %, pieces resampled.
+elsewhere on wrong code: what is compared is a piece's mean number of them, wrong and right. The length modifier is what
+is turned, to where most bugs are found with at most so many false comments. Candidates are kept in FILE, and the
+command goes on where it was stopped. Intervals: 95 %, pieces resampled, the modifier chosen anew in each sample.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
-from pointed_words import names_the_fix
+import numpy as np
+import numpy.typing as npt
+from pointed_words import lines_with_bugs, names_the_fix
 from rich.console import Console
 from rich.table import Table
 
 from momus.critics.open import open_critic
-from momus.critics.trained import CHAT_SEARCH, SearchCritic
+from momus.critics.prompted import PromptedConfig
+from momus.critics.trained import ChatWriter, SearchCritic
 from momus.critique import lines_of
 from momus.errors import UserError
 from momus.files import Ledger
 from momus.records import Tamper, Task, read_jsonl
 from momus.search.best_of_n import best_of_n
-from momus.search.fsbs import find_ties, take_midpoints
+from momus.search.fsbs import FSBSConfig, find_ties, take_midpoints
 from momus.search.result import RewardSource, SearchResult
-from momus.stats.bootstrap import mean_interval
-from momus.tamper.truth import lines_with_bugs
 
 FALSE = (0.25, 0.5, 1.0, 2.0)
 """False comments per piece at which searches are compared."""
 WAYS = ("fsbs", "best of 28")
+MOST_TOKENS = 200
+RESAMPLES = 2000
+
+Floats = npt.NDArray[np.float64]
+Row = Sequence[float]
+"""Of a candidate its score, its comments, whether one is on the bug, whether one names its fix, and the false ones."""
 
 
-class Candidates:
-    """What a search found of one piece: of every candidate its score, comments, hits, fixes and false comments."""
+class Front(NamedTuple):
+    """What a way of searching finds at every modifier: [modifiers], and [modifiers, pieces] each."""
 
-    def __init__(self, rows: Sequence[Sequence[float]]) -> None:
-        self.rows = rows
-
-    def best(self, modifier: float) -> Sequence[float]:
-        """Return the candidate with the best score, every comment adding `modifier` to it."""
-        return max(self.rows, key=lambda row: row[0] + modifier * row[1])
+    modifiers: Floats
+    found: Floats
+    fixed: Floats
+    false: Floats
 
 
 def rows_of(result: SearchResult, piece: Tamper) -> list[list[float]]:
@@ -58,7 +67,7 @@ def rows_of(result: SearchResult, piece: Tamper) -> list[list[float]]:
     for candidate in result.candidates:
         comments = candidate.critique.comments
         on_bug = [c for c in comments if c.span and bugs & {*lines_of(c.span, piece.answer)}]
-        fixed = any(names_the_fix(comment.text, piece) for comment in on_bug) if piece.bugs else False
+        fixed = any(names_the_fix(comment.text, piece) for comment in on_bug)
         rows.append([candidate.score, len(comments), bool(on_bug), fixed, len(comments) - len(on_bug)])
     return rows
 
@@ -66,18 +75,68 @@ def rows_of(result: SearchResult, piece: Tamper) -> list[list[float]]:
 def searched(critic: SearchCritic, task: Task) -> dict[str, SearchResult]:
     """Search one piece in both ways."""
     (found,) = critic.write([task])
-    writer, silent = critic.writer, found.candidates[0]
-    encoded = writer.add_line_odds([task], [writer.encode(task)])
+    encoded = critic.writer.add_line_odds([task], [critic.writer.encode(task)])
+    count, form = FSBSConfig().candidates, critic.writer.form
     (drawn,) = best_of_n(
-        critic.engine,
-        critic.reward,
-        encoded,
-        CHAT_SEARCH.fsbs.candidates,
-        key=[1],
-        max_tokens=CHAT_SEARCH.fsbs.max_tokens,
-        form=writer.form,
+        critic.engine, critic.reward, encoded, count, key=[1], max_tokens=MOST_TOKENS, form=form
+    )  # fmt: skip
+    return {"fsbs": found, "best of 28": SearchResult((found.candidates[0], *drawn.candidates))}
+
+
+def front_of(wrong: Sequence[Sequence[Row]], right: Sequence[Sequence[Row]]) -> Front:
+    """Return what is found at every modifier between two at which a choice changes, 400 of them at most."""
+    every = np.array(take_midpoints({tie for rows in (*wrong, *right) for tie in _ties(rows)}))
+    modifiers = every[np.unique(np.linspace(0, len(every) - 1, 400).astype(int))]
+    on_wrong, on_right = (
+        np.array([[max(rows, key=lambda row: row[0] + modifier * row[1]) for rows in some] for modifier in modifiers])
+        for some in (wrong, right)
     )
-    return {"fsbs": found, "best of 28": SearchResult((silent, *drawn.candidates))}
+    return Front(modifiers, on_wrong[..., 2], on_wrong[..., 3], (on_wrong[..., 4] + on_right[..., 4]) / 2)
+
+
+def _ties(rows: Sequence[Row]) -> list[float]:
+    candidates = [SimpleNamespace(score=row[0], highlights=int(row[1])) for row in rows]
+    return find_ties(cast(SearchResult, SimpleNamespace(candidates=candidates)))
+
+
+def at(front: Front, most: float | None, sample: npt.NDArray[np.int64]) -> tuple[float, float, float, float]:
+    """Return bugs found, fixes named, false comments and the modifier, where most is found with so few false ones.
+
+    With `most` None the modifier is that nearest to 0.
+    """
+    found, false = front.found[:, sample].mean(1), front.false[:, sample].mean(1)
+    if most is None:
+        best = int(np.abs(front.modifiers).argmin())
+    else:
+        allowed = false <= most if (false <= most).any() else false == false.min()
+        best = int(np.where(allowed, found, -1).argmax())
+    return float(found[best]), float(front.fixed[best, sample].mean()), float(false[best]), float(front.modifiers[best])
+
+
+def table(fronts: dict[str, Front]) -> Table:
+    """Return both ways side by side."""
+    count = fronts["fsbs"].found.shape[1]
+    samples = np.random.default_rng(0).integers(0, count, (RESAMPLES, count))
+    shown = Table(title=f"{count} pieces with a bug and the same without; %, 95 % intervals")
+    for column in ("false comments", "search", "bugs found", "fixes named", "false", "modifier"):
+        shown.add_column(column)
+    for most in (*FALSE, None):
+        name = "modifier 0" if most is None else f"at most {most:g}"
+        drawn = {way: np.array([at(fronts[way], most, sample) for sample in samples]) for way in WAYS}
+        for way in WAYS:
+            found, fixed, false, modifier = at(fronts[way], most, np.arange(count))
+            values = [_interval(value, drawn[way][:, i]) for i, value in enumerate((found, fixed))]
+            shown.add_row(name, way, *values, f"{false:.2f}", f"{modifier:+.2f}")
+            name = ""
+        less = at(fronts[WAYS[0]], most, np.arange(count))[0] - at(fronts[WAYS[1]], most, np.arange(count))[0]
+        difference = _interval(less, drawn[WAYS[0]][:, 0] - drawn[WAYS[1]][:, 0])
+        shown.add_row("", "difference", difference, "", "", "", end_section=True)
+    return shown
+
+
+def _interval(value: float, drawn: Floats) -> str:
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return f"{100 * value:.0f} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def main() -> None:
@@ -90,79 +149,32 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file of what was found")
     parser.add_argument("--limit", type=int, default=60, help="answers (60)")
     options = parser.parse_args()
-    critic = open_critic(options.model, RewardSource(options.reward), pointer=options.pointer)
-    if not isinstance(critic, SearchCritic):
-        parser.error("--model is no model that is searched with")
-    wrong = [tamper for tamper in read_jsonl(options.tampers, Tamper) if len(tamper.bugs) == 1][: options.limit]
-    found: dict[str, dict[str, list[Candidates]]] = {way: {"wrong": [], "right": []} for way in WAYS}
-    with Ledger(options.out, {"benchmark": "fsbs_front", "critic": dict(critic.identity())}) as ledger:
-        for number, tamper in enumerate(wrong, 1):
-            right = Tamper(task=tamper.task, answer=tamper.task.answer, bugs=())
-            for kind, piece in (("wrong", tamper), ("right", right)):
-                key = f"{tamper.task.id} {kind}"
-                if key not in ledger:
-                    task = piece.task.model_copy(update={"answer": piece.answer})
-                    results = searched(critic, task)
-                    ledger.add({key: {way: rows_of(result, piece) for way, result in results.items()}})
-                for way in WAYS:
-                    found[way][kind].append(Candidates(ledger[key][way]))
-            print(f"{number} of {len(wrong)}", flush=True)
-    Console(width=110).print(table(found))
-
-
-def table(found: dict[str, dict[str, list[Candidates]]]) -> Table:
-    """Return both fronts, at equal numbers of false comments and where the modifier is 0."""
-    count = len(found["fsbs"]["wrong"])
-    shown = Table(title=f"{count} pieces with a bug and the same without; %, 95 % intervals")
-    for column in ("search", "false comments per piece", "bugs found", "fixes named", "modifier"):
-        shown.add_column(column)
-    for way in WAYS:
-        points = [(modifier, *measured(found[way], modifier)) for modifier in modifiers(found[way])]
-        for wanted in FALSE:
-            best = max((point for point in points if point[3] <= wanted), default=None, key=lambda point: sum(point[1]))
-            if best:
-                shown.add_row(*_row(way, best), end_section=wanted == FALSE[-1])
-        shown.add_row(*_row(way, (0.0, *measured(found[way], 0.0))), end_section=True)
-    pairs = [[float(any(row[2] for row in each.rows)) for each in found[way]["wrong"]] for way in WAYS]
-    print(
-        "bugs that any candidate finds:",
-        *(f"{way} {_percent(values)}" for way, values in zip(WAYS, pairs, strict=True)),
+    config = PromptedConfig(max_tokens=MOST_TOKENS)
+    critic = open_critic(
+        options.model, RewardSource(options.reward), kind="prompted", prompted=config, pointer=options.pointer
     )
-    return shown
-
-
-def modifiers(pieces: dict[str, list[Candidates]]) -> list[float]:
-    """Return every modifier between two at which a choice changes."""
-    ties = set()
-    for each in (*pieces["wrong"], *pieces["right"]):
-        candidates = [_Length(score, int(comments)) for score, comments, *_ in each.rows]
-        ties |= {*find_ties(SearchResult(tuple(candidates)))}  # type: ignore[arg-type]
-    every = take_midpoints(ties)
-    return every[:: max(1, len(every) // 200)]
-
-
-class _Length:
-    """A candidate as `find_ties` sees it."""
-
-    def __init__(self, score: float, highlights: int) -> None:
-        self.score, self.highlights = score, highlights
-
-
-def measured(pieces: dict[str, list[Candidates]], modifier: float) -> tuple[list[float], list[float], float]:
-    """Return of each wrong piece whether its bug is found and its fix named, and the false comments per piece."""
-    wrong, right = ([each.best(modifier) for each in pieces[kind]] for kind in ("wrong", "right"))
-    false = sum(row[4] for row in (*wrong, *right)) / (len(wrong) + len(right))
-    return [float(row[2]) for row in wrong], [float(row[3]) for row in wrong], false
-
-
-def _row(way: str, point: tuple[float, list[float], list[float], float]) -> list[str]:
-    modifier, hits, fixes, false = point
-    return [way, f"{false:.2f}", _percent(hits), _percent(fixes), f"{modifier:+.2f}"]
-
-
-def _percent(values: Sequence[float]) -> str:
-    mean = mean_interval(values)
-    return f"{100 * mean.value:.0f} ({100 * mean.low:.0f}-{100 * mean.high:.0f})"
+    assert isinstance(critic, SearchCritic) and isinstance(critic.writer, ChatWriter)
+    wrong = [tamper for tamper in read_jsonl(options.tampers, Tamper) if len(tamper.bugs) == 1]
+    digest = hashlib.sha256(options.tampers.read_bytes()).hexdigest()
+    settings: dict[str, Any] = {"benchmark": "fsbs_front", "critic": dict(critic.identity()), "tampers": digest}
+    kept: dict[str, list[dict[str, list[Row]]]] = {"wrong": [], "right": []}
+    with Ledger(options.out, settings) as ledger:
+        for number, tamper in enumerate(wrong[: options.limit]):
+            pieces = {"wrong": tamper, "right": Tamper(task=tamper.task, answer=tamper.task.answer, bugs=())}
+            tasks = {kind: piece.task.model_copy(update={"answer": piece.answer}) for kind, piece in pieces.items()}
+            if not all(map(critic.fits, tasks.values())):
+                continue
+            for kind, piece in pieces.items():
+                if (key := f"{number} {kind}") not in ledger:
+                    results = searched(critic, tasks[kind])
+                    ledger.add({key: {way: rows_of(result, piece) for way, result in results.items()}})
+                kept[kind].append(ledger[key])
+            print(f"{number + 1} of {len(wrong[: options.limit])}", flush=True)
+    fronts = {way: front_of(*([each[way] for each in kept[kind]] for kind in ("wrong", "right"))) for way in WAYS}
+    for way in WAYS:
+        some = np.mean([any(row[2] for row in each[way]) for each in kept["wrong"]])
+        print(f"{way}: some candidate finds the bug in {some:.0%}")
+    Console(width=110).print(table(fronts))
 
 
 if __name__ == "__main__":

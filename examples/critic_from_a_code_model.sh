@@ -45,7 +45,8 @@ if [ -n "${TRUTH:-}" ]; then
     names="$names truth"
 fi
 
-# What each catches on modules that nothing was trained on: the model as it came, after SFT, after PPO of either kind.
+# What each catches on modules that nothing was trained on: the model as it came, after SFT, after PPO of either kind, and
+# what Force Sampling Beam Search finds with the policy and the reward model, of which it takes 28 samples an answer.
 made "$out/test.jsonl" "$momus" data tampers --split test --limit "${MEASURED:-300}" --seed 3 --out "$out/test.jsonl"
 critiques=()
 for name in $names; do
@@ -54,5 +55,8 @@ for name in $names; do
     "$momus" critique "$out/test.jsonl" --model "$source" --kind prompted --out "$out/test_$name"
     critiques+=("$name=$out/test_$name/critiques.jsonl")
 done
+"$momus" critique "$out/test.jsonl" --model "$out/ppo/model" --kind prompted --method fsbs --reward "$out/reward/model" \
+    --max-tokens 200 --out "$out/test_fsbs"
+critiques+=("fsbs=$out/test_fsbs/critiques.jsonl")
 "$momus" evaluate critics "$out/test.jsonl" --critiques "${critiques[@]}"
 echo "Review with it: momus review FILE --model $out/ppo/model"

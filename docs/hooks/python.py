@@ -1,6 +1,6 @@
 """Write a page of the Python reference for every room of the package, and put source code into pages.
 
-A line `{{ source momus.search.fsbs.strip_end }}` becomes that function or method as it stands in the source, and
+A line `{{ source momus.search.fsbs.choose_best }}` becomes that function or method as it stands in the source, and
 `{{ tests tests/search/test_fsbs.py }}` a list of what the tests of a file show, by their names.
 """
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from momus.critics.critic import LengthDial
 from momus.critics.open import open_critic
 from momus.critics.prompted import PromptedConfig
 from momus.critics.run import TaskCritiques
-from momus.critics.trained import CHAT_SEARCH, SearchCritic
+from momus.critics.trained import SearchConfig, SearchCritic
 from momus.critique import lines_of
 from momus.errors import UserError
 from momus.lm.json_form import JsonForm
@@ -27,6 +28,7 @@ from support.tiny import llama, tiny_tokenizer
 
 CODE = "def f{}(xs):\n    total = 0\n\n    for x in xs:\n        total += x\n    return total / len(xs)"
 TASKS = [Task(id=f"t{i}", question="Return the mean.", answer=CODE.format(i)) for i in range(3)]
+SHORT = Task(id="short", question="", answer="a = 1\nb = 2")
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}{{ eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
@@ -54,7 +56,7 @@ def short_comments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def critiques(models: Path, out: Path, *options: str) -> list[TaskCritiques]:
-    write_jsonl(out / "tasks.jsonl", TASKS)
+    write_jsonl(out / "tasks.jsonl", [*TASKS, SHORT] * 3)
     given = ["--model", str(models / "base"), "--reward", str(models / "reward"), "--max-tokens", "40"]
     run = out / f"run{len(list(out.iterdir()))}"
     assert main(["critique", str(out / "tasks.jsonl"), "--out", str(run), *given, *options]) == 0
@@ -62,10 +64,28 @@ def critiques(models: Path, out: Path, *options: str) -> list[TaskCritiques]:
 
 
 @pytest.mark.parametrize("method", ["fsbs", "best-of-n"])
+def test_a_score_takes_the_place_of_a_reward_model(models: Path, tmp_path: Path, method: str) -> None:
+    write_jsonl(tmp_path / "tasks.jsonl", TASKS)
+    command = [
+        "critique",
+        str(tmp_path / "tasks.jsonl"),
+        "--model",
+        str(models / "base"),
+        "--method",
+        method,
+        "--n",
+        "2",
+    ]
+    run = tmp_path / "run"
+    assert main([*command, "--out", str(run), "--score", "samples", "--max-tokens", "40"]) == 0
+    assert all(row.critiques for row in read_jsonl(run / "critiques.jsonl", TaskCritiques))
+
+
+@pytest.mark.parametrize("method", ["fsbs", "best-of-n"])
 def test_a_data_set_is_searched_with_a_model_that_chats(models: Path, tmp_path: Path, method: str) -> None:
     rows = critiques(models, tmp_path, "--method", method, "--n", "2", "--modifier", "1000")
-    assert rows == critiques(models, tmp_path, "--method", method, "--n", "2", "--modifier", "1000", "--shard", "1")
-    for task, row in zip(TASKS, rows, strict=True):
+    assert rows == critiques(models, tmp_path, "--method", method, "--n", "2", "--modifier", "1000", "--shard", "16")
+    for task, row in zip([*TASKS, SHORT] * 3, rows, strict=True):
         (written,) = row.critiques
         assert written.score is not None and not written.critique.unanchored
         assert all(comment.highlight in task.answer for comment in written.critique.comments)
@@ -82,8 +102,8 @@ def small_search(models: Path, **options: object) -> SearchCritic:
         precision="fp32",
         **options,  # type: ignore[arg-type]
     )
-    assert isinstance(critic, SearchCritic) and critic._config == CHAT_SEARCH
-    critic._config = type(CHAT_SEARCH)(FSBSConfig(n=3, k=2, d=3, max_tokens=120))
+    assert isinstance(critic, SearchCritic) and critic._config.fsbs == FSBSConfig(max_tokens=900)
+    critic._config = SearchConfig(FSBSConfig(n=3, k=2, d=3, max_tokens=120))
     return critic
 
 
@@ -103,6 +123,30 @@ def test_every_candidate_has_a_comment_more_than_what_it_goes_on_from_and_silenc
             beams = {critic.writer.form.strip_end(c.text) for c in earlier}
             assert found.round == 1 or any(not beam or found.text.startswith(f"{beam},") for beam in beams)
     assert len(first.candidates) == 1 + 3 + 2 * 2 * 3
+
+
+def test_answers_with_fewer_lines_than_rounds_are_searched_and_one_that_does_not_fit_is_said(models: Path) -> None:
+    critic = small_search(models)
+    long = TASKS[0].model_copy(update={"answer": CODE.format(9) + "\n    x = 1" * 600})
+    assert critic.fits(SHORT) and not critic.fits(long)
+    found, none = critic.write([SHORT, long])
+    assert max(len(c.critique.comments) for c in found.candidates) >= 3  # two lines, three rounds
+    assert not none.candidates and "exceed the 4096" in none.problem
+
+
+def test_what_a_tokenizer_writes_otherwise_is_searched_as_it_stands(models: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(models / "base", tmp_path / "base")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["normalizer"] = {"type": "NFC"}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    critic = open_critic(folder, RewardSource(models / "reward"), device="cpu", precision="fp32", pointer="none")
+    assert isinstance(critic, SearchCritic)
+    critic._config = SearchConfig(FSBSConfig(n=2, k=1, d=3, max_tokens=120))
+    accented = Task(id="nfd", question="", answer="a = 'e\u0301'\nb = 'o\u0308'")
+    (result,) = critic.write([accented])
+    lasts = [c for c in result.candidates if c.round == 3]
+    assert lasts and all(len(c.critique.anchored) == len(c.critique.comments) for c in lasts)
+    assert any(comment.highlight == "a = 'e\u0301'" for c in lasts for comment in c.critique.comments)
 
 
 def test_the_pointer_draws_the_lines(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

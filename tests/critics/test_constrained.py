@@ -141,14 +141,31 @@ def test_lines_are_drawn_by_their_odds_and_words_come_from_the_model() -> None:
     assert free.choice_log_odds(free.start()) is None and form.read(form.nothing, CODE).comments == ()
 
 
-@pytest.mark.parametrize("written", ['{"comments": []}', "x", '{"comments": [{"line": 99'])
-def test_what_no_comment_can_follow_is_refused(written: str) -> None:
-    with pytest.raises(UnfitInputError, match="cannot continue"):
-        JsonComments(CODE, VOCABULARY, frozenset({END}), written=written, forced=True)
+def test_after_twelve_comments_another_can_be_forced_on_a_line_that_has_none() -> None:
+    answer = "\n".join(f"x{i} = {i}" for i in range(MOST_COMMENTS + 2))
+    rule = JsonComments(answer, VOCABULARY, frozenset({END}), after=range(1, MOST_COMMENTS + 1))
+    text, state = write(0, rule=rule)
+    assert state.part == "end" and text.startswith(f' {{"line": {MOST_COMMENTS + 1}')
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**9), st.integers(560, 620))
+def test_near_the_longest_text_what_is_allowed_can_be_read(seed: int, size: int) -> None:
+    rule = JsonComments(CODE, VOCABULARY, frozenset({END}))
+    _, state = write(seed, 60)
+    state = FormState(state.place, "text", size=size) if state.part in ("text", "escape") else state
+    for token in rule.allowed(state):
+        rule.advance(state, token)
+
+
+def test_words_that_end_a_thought_elsewhere_are_words_here() -> None:
+    form, code = JsonCritiques(frozenset({END})), 'E = "</think>"\nf()'
+    comments = [{"line": 1, "quote": 'E = "</think>"', "severity": "error", "problem": "x"}]
+    assert len(form.read(json.dumps({"comments": comments}), code).comments) == 1
 
 
 def test_no_comment_is_forced_on_an_answer_without_lines() -> None:
-    with pytest.raises(UnfitInputError, match="has none"):
+    with pytest.raises(UnfitInputError, match="without lines"):
         JsonComments("\n", VOCABULARY, frozenset({END}), forced=True)
 
 

@@ -278,7 +278,11 @@ def test_fsbs_goes_by_any_score(score: Any) -> None:
         score = RewardScore(reward_function(model), engine, "r")
     config = FSBSConfig(n=2, k=1, d=2, max_tokens=24)
     (result,) = force_sampling_beam_search(
-        engine, as_reward(score, engine, [TASK]), encode_tasks(engine, [TASK]), config, key=0
+        engine,
+        as_reward(score, engine, [TASK], encode_tasks(engine, [TASK])),
+        encode_tasks(engine, [TASK]),
+        config,
+        key=0,
     )
     assert len(result.candidates) == config.candidates
     assert all(math.isfinite(candidate.score) for candidate in result.candidates)

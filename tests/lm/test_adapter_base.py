@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from momus.critics.open import is_prompted
 from momus.errors import UserError
 from momus.lm.codec import read_tokenizer
 from momus.lm.local.adapter_base import CONFIG_FILE, base_name, base_path
@@ -35,3 +36,13 @@ def test_an_adapter_without_a_tokenizer_has_its_base_s(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("{}")  # one of its own, and broken
     with pytest.raises(UserError, match="cannot load a tokenizer from"):
         read_tokenizer(tmp_path)
+
+
+def test_an_adapter_without_a_tokenizer_chats_where_its_base_does(tmp_path: Path) -> None:
+    for name, template in (("chats", "{{ messages }}"), ("mute", "")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+        (tmp_path / f"over {name}").mkdir()
+        base = json.dumps({"base_model_name_or_path": str(tmp_path / name)})
+        (tmp_path / f"over {name}" / CONFIG_FILE).write_text(base)
+    assert is_prompted(tmp_path / "over chats") and not is_prompted(tmp_path / "over mute")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from momus.critics.reading import read_comments
+from momus.critics.reading import read_entries
 from momus.critique import Critique, Severity
 from momus.errors import UnfitInputError
 from momus.lm.constraint import Constraint, State, Vocabulary
@@ -49,13 +49,14 @@ class JsonComments(JsonForm):
         answer: The text to quote from; each of its lines is quoted once at most, unless all were and one is forced.
         vocabulary: The bytes behind the tokens.
         ends: The tokens that end an answer of the model.
-        written: The part of the object that is already in the prefix.
-        forced: Whether a comment must come next.
+        after: The lines quoted by comments that are already in the prefix, which ends in a comma; None where the object
+            is yet to begin.
+        forced: Whether a comment must come next; after others one must in any case.
         line_log_odds: The logarithm of the odds of every line of the answer, by which lines are then drawn; None leaves
             that to the model.
 
     Raises:
-        UnfitInputError: `written` is no beginning of such an object, or a comment is forced and there is no line.
+        UnfitInputError: A comment is forced, and there is no line.
     """
 
     def __init__(
@@ -64,22 +65,21 @@ class JsonComments(JsonForm):
         vocabulary: Vocabulary,
         ends: frozenset[int],
         *,
-        written: str = "",
+        after: Sequence[int] | None = None,
         forced: bool = False,
         line_log_odds: Sequence[float] | None = None,
     ) -> None:
         super().__init__(vocabulary, ends)
         self._lines, self._log_odds = _beginnings(answer), line_log_odds
         self._severities = tuple(severity.encode() + _PROBLEM for severity in get_args(Severity))
-        start = self._read(FormState(self.beginning()), written.encode())
-        if start is None or (forced and (start.part == "end" or not self._lines)):
-            what = "continue" if self._lines else "comment on a line where the answer has none, after"
-            raise UnfitInputError(f"a constrained critique cannot {what} {written[-60:]!r}")
-        assert isinstance(start.place, CommentPlace)
-        self._start = start._replace(place=start.place._replace(forced=forced))
+        if (forced or after is not None) and not self._lines:
+            raise UnfitInputError("no comment can be forced on an answer without lines")
+        self._start = FormState(CommentPlace(forced=forced))
+        if after is not None:
+            self._start = FormState(CommentPlace("next", frozenset(after), forced=True), done=_NEXT.rstrip())
 
     def start(self) -> State:
-        """Return the state after `written`."""
+        """Return the state after what is in the prefix."""
         return self._start
 
     def beginning(self) -> Hashable:
@@ -123,9 +123,9 @@ class JsonComments(JsonForm):
         if place.chosen is not None:
             return [place.chosen]
         unused = [number for number in self._lines if number not in place.used]
-        if len(place.used) >= MOST_COMMENTS:
-            unused = []
-        return unused or (list(self._lines) if place.forced else [])
+        if place.forced:
+            return unused or list(self._lines)
+        return unused if len(place.used) < MOST_COMMENTS else []
 
     def after_text(self, place: Hashable) -> Hashable:
         """Return the place after a comment."""
@@ -151,25 +151,38 @@ class JsonCritiques:
 
     def strip_end(self, critique: str) -> str:
         """Strip what ends the list, and a comment that the length limit left unfinished."""
-        end, place = 0, len(_OPEN)
-        while True:
-            try:
-                _, end = json.JSONDecoder().raw_decode(critique, place)
-            except ValueError:
-                return critique[:end]
-            place = end + len(_NEXT) - 1
+        return critique[: _whole_comments(critique)[1]]
 
     def constrain(
         self, task: EncodedTask, vocabulary: Vocabulary, written: str = "", highlight: bool = False
     ) -> Constraint:
         """Keep to the form, quotes verbatim, and force a comment where one must come next."""
+        comments, end = _whole_comments(written)
         return JsonComments(
-            task.answer, vocabulary, self._ends, written=written, forced=highlight, line_log_odds=task.line_log_odds
+            task.answer,
+            vocabulary,
+            self._ends,
+            after=[comment["line"] for comment in comments] if end else None,
+            forced=highlight,
+            line_log_odds=task.line_log_odds,
         )
 
     def read(self, text: str, answer: str) -> Critique:
         """Read comments; of what was cut off, those that are whole."""
-        return read_comments(text, answer) or Critique()
+        return read_entries(_whole_comments(text)[0], answer)
+
+
+def _whole_comments(critique: str) -> tuple[list[dict[str, Any]], int]:
+    """Return the comments that are written to their ends, and where the last of them ends; 0 without any."""
+    comments: list[dict[str, Any]] = []
+    end, place = 0, len(_OPEN)
+    while True:
+        try:
+            comment, end = json.JSONDecoder().raw_decode(critique, place)
+        except ValueError:
+            return comments, end
+        comments.append(comment)
+        place = end + len(_NEXT) - 1
 
 
 def comments_grammar(answer: str) -> str:

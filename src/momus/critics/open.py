@@ -11,14 +11,14 @@ from momus.critics.critic import SHIPPED, Critic, usual_setting
 from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critics.refine import Refinement, refine
 from momus.critics.small import ADAPTER, another_model, say_what_is_fetched
-from momus.critics.trained import CHAT_SEARCH, ChatWriter, FencedWriter, SearchCritic, VotingCritic
+from momus.critics.trained import ChatWriter, FencedWriter, SearchCritic, VotingCritic, chat_search
 from momus.errors import UserError
 from momus.files import plain
 from momus.lm.chats.asking import Asking
 from momus.lm.chats.local import LocalChat
 from momus.lm.chats.open import open_chat
 from momus.lm.chats.protocol import Chat
-from momus.lm.local.adapter_base import is_adapter
+from momus.lm.local.adapter_base import base_path, is_adapter
 from momus.lm.prompts import is_trained_critic
 from momus.lm.tiny import TINY
 from momus.search.result import RewardSource
@@ -43,8 +43,8 @@ def open_critic(
 ) -> Critic:
     """Open a critic.
 
-    Which of the two kinds it is says `is_prompted`. One that was trained searches where there is a reward model, and
-    else votes.
+    Which of the two kinds it is says `is_prompted`. Where there is a reward model it searches; else one that was
+    trained votes, and another is asked.
 
     Args:
         model: The model's folder, GGUF file or name on the hub, or its name on the server; the shipped one by default.
@@ -78,7 +78,8 @@ def open_critic(
             None if model is None else str(model), url, device=device, precision=precision, adapter=adapter
         )
         if source:
-            return _put_search(chat, source, prompted, pointer, small, refined)
+            critic = _put_search(chat, source, prompted, pointer, small)
+            return refine(critic, refined, asking) if refined else critic
         critic = _put_pointer(chat, asking.around(chat) if asking else chat, prompted, pointer, small)
         return refine(critic, refined, asking) if refined else critic
     if small:
@@ -148,14 +149,11 @@ def _put_search(
     config: PromptedConfig | None,
     pointer: str | None,
     small: bool,
-    refined: Refinement | None,
 ) -> Critic:
     """Return a critic that searches with a model that chats, its lines drawn by a pointer where there is one."""
     assert isinstance(chat, LocalChat)  # no server was named
     if config and (config.samples > 1 or config.bare):
         raise UserError("--samples and --without-comments are for a critic without a reward model: leave them out")
-    if refined:
-        raise UserError("--score and --second-opinion are for a critic without a reward model: leave them out")
     from momus.lm.local.engine import LocalEngine
     from momus.search.reward import identify_reward, load_reward_function
 
@@ -165,8 +163,8 @@ def _put_search(
     writer.check_reward(source)
     score = load_reward_function(source, engine, engine.model.device, engine.model.dtype)
     assert score is not None
-    weights = {"model": str(chat.identity()["digest"]), "reward": identify_reward(source, score)}
-    return SearchCritic(engine, score, writer, weights, CHAT_SEARCH)
+    weights = {"model": dict(chat.identity()), "reward": identify_reward(source, score)}
+    return SearchCritic(engine, score, writer, weights, chat_search(config or PromptedConfig()))
 
 
 def _find_pointer(chat: LocalChat, pointer: str | None, small: bool) -> Path | None:
@@ -187,6 +185,8 @@ def _find_pointer(chat: LocalChat, pointer: str | None, small: bool) -> Path | N
 def _has_chat_template(model: str | Path) -> bool:
     """Return whether a model lays out conversations: by its files, or for a GGUF file or name by its tokenizer."""
     folder = Path(model)
+    if is_adapter(folder) and not (folder / "tokenizer_config.json").is_file():
+        return _has_chat_template(base_path(folder))
     if not folder.is_dir():
         from momus.lm.codec import read_tokenizer
 

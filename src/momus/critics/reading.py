@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -60,11 +60,16 @@ def read_comments(text: str, answer: str) -> Critique | None:
     """Read a model's answer as a critique of `answer`; None where it is not one in any form."""
     values = list(json_values(text))
     entries = list(_entries(values))
-    comments = [c for entry in entries[:MOST_COMMENTS] if (c := _read_comment(entry, answer)) is not None]
     if entries or any(_lists_nothing(value) for value in values):
-        return Critique(comments=tuple(dict.fromkeys(comments)))
+        return read_entries(entries, answer)
     words = without_thinking(text).strip()
     return Critique() if words == NO_PROBLEMS or (not values and len(words) < 200 and _NOTHING.search(words)) else None
+
+
+def read_entries(entries: Sequence[Mapping[str, Any]], answer: str) -> Critique:
+    """Read comments, each an object with a line, a quote and words, as a critique of an answer."""
+    comments = [c for entry in entries[:MOST_COMMENTS] if (c := _read_comment(entry, answer)) is not None]
+    return Critique(comments=tuple(dict.fromkeys(comments)))
 
 
 def write_comments(critique: Critique, answer: str) -> str:

@@ -70,7 +70,7 @@ class CritiqueConfig:
     device: str | None = None
     """Where models run; None takes a GPU if there is one."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """What the critic is held and computed in."""
+    """What the critic is held and computed in; with a model that chats its reward model, too."""
     prompted: PromptedConfig | None = None
     """How a model that chats is asked, which then writes JSON; None for a critic that Momus trained."""
     scored: bool = False
@@ -87,6 +87,8 @@ class CritiqueConfig:
                 raise UserError(f"--{option} {value}: must be at least {least}")
         if self.method == "fsbs":
             self.fsbs()
+        if self.prompted is not None and not self.verbatim:
+            raise UserError("a model that chats writes JSON, whose quotes are always verbatim: leave out --paper")
         if self.method == "sample" and self.modifier:
             raise UserError("--modifier chooses among critiques: give --method fsbs or best-of-n with it")
         source = self.source
@@ -164,12 +166,15 @@ class ShardCritic:
                 encoded[index] = self._writer.encode(task_of(task))
             except TooLongError as error:
                 problems[index] = self._too_long(error.fewest, "at least ")
+            except UnfitInputError as error:
+                problems[index] = str(error)
             else:
-                problems[index] = self._too_long(len(encoded[index].prompt))
+                problems[index] = self._too_long(len(encoded[index].prompt)) or self._unfit(task_of(task))
         fitting = [index for index, problem in problems.items() if not problem]
         given = [task_of(tasks[index - first]) for index in fitting]
         with_odds = self._writer.add_line_odds(given, [encoded[index] for index in fitting])
-        found = self._search(engine, self._reward_of(engine, given), dict(zip(fitting, with_odds, strict=True)))
+        reward = self._reward_of(engine, given, with_odds)
+        found = self._search(engine, reward, dict(zip(fitting, with_odds, strict=True)))
         kept = {index: self._kept(result) for index, result in found.items()}
         results = {**kept, **self._refine({i: r for i, r in kept.items() if r.candidates}, first, tasks)}
         for index, task in enumerate(tasks, first):
@@ -206,10 +211,15 @@ class ShardCritic:
         prompt = f"a prompt of {at_least}{size} tokens"
         return f"too long: {prompt} and {more} more for the critique, where the model reads {limit}"
 
-    def _reward_of(self, engine: LocalEngine, tasks: Sequence[Task]) -> RewardFunction:
+    def _unfit(self, task: Task) -> str:
+        """Return why a model that chats cannot be asked about a task."""
+        chats = self._config.prompted is not None
+        return "too long: it does not fit into a prompt" if chats and not self._writer.fits(task) else ""
+
+    def _reward_of(self, engine: LocalEngine, tasks: Sequence[Task], encoded: Sequence[EncodedTask]) -> RewardFunction:
         """Return what a search for critiques of these tasks goes by."""
         score = self._refiner.score if self._refiner and self._config.method != "sample" else None
-        return self._reward if score is None else as_reward(score, engine, tasks)
+        return self._reward if score is None else as_reward(score, engine, tasks, encoded, self._writer.form)
 
     def _search(
         self, engine: LocalEngine, reward: RewardFunction, tasks: dict[int, EncodedTask]

@@ -20,6 +20,7 @@ from momus.critics.constrained import JsonCritiques
 from momus.critics.critic import AgreementDial, LengthDial
 from momus.critics.prompted import PromptedConfig, prompt_digest, write_prompt
 from momus.critique import Critique
+from momus.errors import UnfitInputError
 from momus.lm.engine import Engine, SearchEngine
 from momus.lm.prompts import prompt_of
 from momus.lm.text.encode import TooLongError
@@ -56,10 +57,6 @@ class SearchConfig:
 
     fsbs: FSBSConfig = field(default_factory=lambda: FSBSConfig(max_tokens=120))
     seed: int = 0
-
-
-CHAT_SEARCH = SearchConfig(FSBSConfig(max_tokens=PromptedConfig.max_tokens))
-"""How hard is looked with a model that chats: as a prompted critic it ends a review by itself."""
 
 
 class VotingCritic:
@@ -140,7 +137,6 @@ class FencedWriter:
 
     Attributes:
         form: How its critiques are written.
-        end: The token that ends one.
     """
 
     form: CritiqueForm = FENCED
@@ -148,7 +144,11 @@ class FencedWriter:
 
     def __init__(self, engine: SearchEngine, pointer: Pointer | None = None, context: int = 512) -> None:
         self._engine, self._pointer, self._context = engine, pointer, context
-        self.end = int(engine.tokenizer.eos_token_id)
+
+    @property
+    def end(self) -> int:
+        """The token that ends a critique."""
+        return int(self._engine.tokenizer.eos_token_id)
 
     def fits(self, task: Task) -> bool:
         """Return whether the code and its question leave room for a critique."""
@@ -174,7 +174,7 @@ class ChatWriter:
     Args:
         engine: The model.
         pointer: The file of a pointer over it, which then chooses the lines to quote.
-        config: How to ask; what it says of samples is not used.
+        config: How to ask; how it samples is the search's affair.
 
     Attributes:
         form: How its critiques are written.
@@ -191,9 +191,11 @@ class ChatWriter:
 
     def fits(self, task: Task) -> bool:
         """Return whether the prompt is short enough, and the model can read the code as a pointer needs it."""
+        room = self._engine.context_length
+        longest = min(self._config.context, self._config.context if room is None else room - self._config.max_tokens)
         try:
-            fits = len(self.encode(task).prompt) <= self._config.context
-        except TooLongError:
+            fits = len(self.encode(task).prompt) <= longest
+        except UnfitInputError:
             return False
         return fits and not (self._pointer and self._pointer[1].problem(task.question, task.answer))
 
@@ -237,6 +239,11 @@ class ChatWriter:
         return pointer, LineReader(self._engine.model, self._engine.tokenizer, pointer.shape.reads)
 
 
+def chat_search(config: PromptedConfig) -> SearchConfig:
+    """Return how hard is looked with a model that chats: the paper's search, as long as it may answer."""
+    return SearchConfig(FSBSConfig(max_tokens=config.max_tokens), config.seed)
+
+
 def describe_chat_writer(config: PromptedConfig, pointer: Path | None) -> dict[str, Any]:
     """Return what decides how a `ChatWriter` reads tasks, besides the model's weights."""
     digest = None if pointer is None else hashlib.sha256(pointer.read_bytes()).hexdigest()
@@ -251,7 +258,7 @@ class SearchCritic:
         engine: The critic.
         reward: What the search goes by.
         writer: How it reads and writes.
-        weights: What names the model and the reward model: the SHA-256 of their files.
+        weights: What names the model and the reward model.
         config: How hard to look.
 
     Attributes:
@@ -267,7 +274,7 @@ class SearchCritic:
         engine: Engine,
         reward: RewardFunction,
         writer: Writer,
-        weights: Mapping[str, str],
+        weights: Mapping[str, Any],
         config: SearchConfig | None = None,
     ) -> None:
         self.engine, self.reward, self.writer = engine, reward, writer
@@ -280,7 +287,18 @@ class SearchCritic:
         return self.writer.fits(task)
 
     def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
-        """Search critiques of every task, and score that nothing was found beside them."""
+        """Search critiques of every task, and score that nothing was found beside them.
+
+        One that turns out not to fit goes without, and says why.
+        """
+        try:
+            return self._write(tasks)
+        except UnfitInputError as error:
+            if len(tasks) == 1:
+                return [SearchResult((), str(error))]
+            return [result for task in tasks for result in self.write([task])]
+
+    def _write(self, tasks: Sequence[Task]) -> list[SearchResult]:
         form = self.writer.form
         encoded = self.writer.add_line_odds(tasks, [self.writer.encode(task) for task in tasks])
         # Keyed by nothing but the seed, as above.

@@ -11,7 +11,7 @@ from momus.files import check_model_folder
 from momus.lm.constraint import Vocabulary
 from momus.lm.end_tokens import end_tokens
 from momus.lm.gguf import pretrained
-from momus.lm.local.adapter_base import base_path, is_adapter
+from momus.lm.local.adapter_base import base_name, is_adapter
 from momus.lm.remote.wire import ServerToken
 from momus.lm.text.encode import Encoder
 
@@ -129,11 +129,14 @@ def read_tokenizer(source: str | Path) -> Any:
     """
     from transformers import AutoTokenizer
 
+    revision = None
     if is_adapter(source) and not (Path(source) / "tokenizer_config.json").is_file():
-        source = base_path(source)
+        source, revision = base_name(Path(source))
     if not Path(source).exists() and (str(source).startswith(("/", ".", "~")) or str(source).count("/") > 1):
         raise UserError(f"{source}: there is no such folder or file, and no model on the hub is called so")
     name, options = pretrained(source)
+    if revision is not None:
+        options["revision"] = revision
     if Path(source).is_dir():
         if not (Path(source) / "tokenizer_config.json").is_file():
             refuse_run(source)

@@ -13,7 +13,7 @@ from typing import Any
 from momus.errors import UserError
 from momus.lm.chat import ChatFormat
 from momus.lm.gguf import is_gguf, pretrained
-from momus.lm.local.adapter_base import base_path, is_adapter
+from momus.lm.local.adapter_base import base_name, is_adapter
 
 
 def end_tokens(tokenizer: Any, generation_config: Any = None) -> frozenset[int]:
@@ -38,17 +38,19 @@ def read_end_tokens(source: str | Path, tokenizer: Any) -> frozenset[int]:
     """
     from transformers import AutoConfig, GenerationConfig  # heavy, and models on a server do without
 
+    revision = None
     if is_adapter(source) and not (Path(source) / "generation_config.json").is_file():
-        source = base_path(source)
+        source, revision = base_name(Path(source))
     folder, options = pretrained(source)
+    commit = {} if revision is None else {"revision": revision}
     try:
         try:
             if is_gguf(source):
                 raise OSError("no generation_config.json in a GGUF file")
-            listed = GenerationConfig.from_pretrained(folder)
+            listed = GenerationConfig.from_pretrained(folder, **commit)
         except OSError:  # then transformers takes them from the model's configuration
             listed = GenerationConfig.from_model_config(
-                AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
+                AutoConfig.from_pretrained(folder, trust_remote_code=False, **options, **commit)
             )
     except Exception as error:  # whatever transformers makes of settings of the wrong types
         raise UserError(f"cannot read the settings of {source}: {' '.join(str(error).split())[:200]}") from error

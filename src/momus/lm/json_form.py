@@ -94,8 +94,11 @@ class JsonForm:
     def allowed(self, state: State) -> TokenSet:
         """Return the tokens that may come next."""
         assert isinstance(state, FormState)
-        longest = self.longest_text
-        size = 0 if not state.size else longest if state.size >= longest else 1  # as much as matters
+        size, longest = state.size, self.longest_text
+        if size >= longest:
+            size = longest
+        elif size and size + _longest_marked(self._vocabulary) < longest:
+            size = 1  # as much as matters: no token reaches the limit
         return self._allowed(state._replace(size=size))
 
     def _find_allowed(self, state: FormState) -> TokenSet:
@@ -159,3 +162,9 @@ def _marked_tokens(vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, 
     marks = {*_MARKS, *b"}"}
     marked = (t for t, piece in enumerate(vocabulary.pieces) if piece and (marks & {*piece} or min(piece) < _SPACE))
     return tuple(marked), tuple(token for token, piece in enumerate(vocabulary.pieces) if not piece)
+
+
+@lru_cache(maxsize=4)
+def _longest_marked(vocabulary: Vocabulary) -> int:
+    """Return the length of the longest token, in bytes, that ends a text or has what is escaped."""
+    return max((len(vocabulary.pieces[token] or b"") for token in _marked_tokens(vocabulary)[0]), default=0)

@@ -95,13 +95,12 @@ def force_sampling_beam_search(
     keys = prompt_keys(key, len(tasks))
     score = CandidateScorer(engine, reward, tasks, form)
     candidates: list[list[Candidate]] = [[] for _ in tasks]
-    beams = [[""] for _ in tasks]
+    beams: list[list[Candidate | None]] = [[None] for _ in tasks]
     for round in range(1, config.d + 1):
         critiques = _sample_forced(engine, tasks, beams, config, [(*task_key, round) for task_key in keys], form)
         for i, scored in enumerate(score(critiques, round)):
             candidates[i] += scored
-            kept = sorted(scored, key=lambda candidate: -candidate.score)[: config.k]
-            beams[i] = [form.strip_end(candidate.text) for candidate in kept]
+            beams[i] = [*sorted(scored, key=lambda candidate: -candidate.score)[: config.k]]
     return [SearchResult(tuple(of_task)) for of_task in candidates]
 
 
@@ -173,17 +172,16 @@ def _tie(short: tuple[int, float], long: tuple[int, float]) -> float:
 def _sample_forced(
     engine: Engine,
     tasks: Sequence[EncodedTask],
-    beams: Sequence[Sequence[str]],
+    beams: Sequence[Sequence[Candidate | None]],
     config: FSBSConfig,
     keys: Sequence[tuple[int, ...]],
     form: CritiqueForm,
 ) -> list[list[Tokens]]:
     """Sample n completions of every beam of every task, a highlight forced: critiques [task][k * n]."""
     places = [(i, beam) for i, of_task in enumerate(beams) for beam in range(len(of_task))]
-    starts = [form.force_highlight(beams[i][beam]) for i, beam in places]
-    tokens = [tuple(engine.encode(start, bos=False)) for start in starts]
+    starts = [_go_on(engine, beams[i][beam], form) for i, beam in places]
     samples = engine.sample(
-        [(*tasks[i].prompt, *start) for (i, _), start in zip(places, tokens, strict=True)],
+        [(*tasks[i].prompt, *tokens) for (i, _), (_, tokens) in zip(places, starts, strict=True)],
         config.n,
         key=[(*keys[i], beam) for i, beam in places],
         temperature=config.temperature,
@@ -191,10 +189,22 @@ def _sample_forced(
         stop_tokens=form.stop_tokens,
         constraints=[
             form.constrain(tasks[i], engine.vocabulary, start, highlight=True) if config.verbatim else None
-            for (i, _), start in zip(places, starts, strict=True)
+            for (i, _), (start, _) in zip(places, starts, strict=True)
         ],
     )
     critiques: list[list[Tokens]] = [[] for _ in tasks]
-    for (i, _), start, group in zip(places, tokens, samples, strict=True):
-        critiques[i] += [(*start, *sample.tokens) for sample in group]
+    for (i, _), (_, tokens), group in zip(places, starts, samples, strict=True):
+        critiques[i] += [(*tokens, *sample.tokens) for sample in group]
     return critiques
+
+
+def _go_on(engine: Engine, kept: Candidate | None, form: CritiqueForm) -> tuple[str, Tokens]:
+    """Return how a critique goes on from one that was kept, in text and in tokens; from None it begins."""
+    start = form.force_highlight(form.strip_end(kept.text) if kept else "")
+    tokens = tuple(engine.encode(start, bos=False))
+    if kept is None or engine.decode(tokens) == start:
+        return start, tokens
+    # The tokenizer writes some characters otherwise (é as one for e and an accent): what was written stays as it is.
+    ends = range(len(kept.tokens), -1, -1)
+    own = next(kept.tokens[:end] for end in ends if start.startswith(engine.decode(kept.tokens[:end])))
+    return start, (*own, *engine.encode(start[len(engine.decode(own)) :], bos=False))

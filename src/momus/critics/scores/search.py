@@ -11,29 +11,37 @@ from collections.abc import Sequence
 
 from momus.critics.scores.protocol import CommentScore, Opinion, log_odds
 from momus.critics.scores.share import gather
-from momus.critique import Critique, focus, parse_critique
+from momus.critique import Critique
 from momus.errors import UserError
 from momus.lm.engine import Engine
 from momus.lm.tree import Tokens
 from momus.records import Task
-from momus.search.candidates import encode_tasks
-from momus.search.result import RewardFunction
+from momus.search.form import FENCED, CritiqueForm
+from momus.search.result import EncodedTask, RewardFunction
 
 
-def as_reward(score: CommentScore, engine: Engine, tasks: Sequence[Task]) -> RewardFunction:
+def as_reward(
+    score: CommentScore,
+    engine: Engine,
+    tasks: Sequence[Task],
+    encoded: Sequence[EncodedTask],
+    form: CritiqueForm = FENCED,
+) -> RewardFunction:
     """Return the reward of critiques of given tasks; a comment without a place counts as one that is surely wrong.
 
     Args:
         score: Scores comments. Where that is the share of samples, the samples are the critiques of one call.
         engine: Whose tokens the critiques are made of.
         tasks: All that are searched.
+        encoded: The same, as they are searched.
+        form: How critiques are written.
     """
-    by_prompt = {encoded.prompt: task for encoded, task in zip(encode_tasks(engine, tasks), tasks, strict=True)}
+    by_prompt = {each.prompt: task for each, task in zip(encoded, tasks, strict=True)}
 
     def reward(prompts: Sequence[Tokens], critiques: Sequence[Sequence[Tokens]]) -> list[list[float]]:
         asked = [by_prompt[tuple(prompt)] for prompt in prompts]
         read = [
-            [focus(parse_critique(engine.decode(tokens), task.answer), task.answer) for tokens in of_task]
+            [form.read(engine.decode(tokens), task.answer) for tokens in of_task]
             for task, of_task in zip(asked, critiques, strict=True)
         ]
         return score_critiques(score, asked, read)
