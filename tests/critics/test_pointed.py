@@ -21,7 +21,6 @@ from momus.critics.open import open_at_setting, open_critic
 from momus.critics.pointed import (
     LEAST,
     LINES,
-    PRIOR,
     WEIGHT,
     OneComment,
     PointedCritic,
@@ -107,7 +106,7 @@ def critic_of(base, pointer, chat=None, odds=None, least_gain=math.inf):
     """A critic whose words are the model's, unless a gain is given; the odds are those that the dial goes by."""
     critic = PointedCritic(LocalChat(str(base), "cpu", "fp32"), pointer, chat, least_gain=least_gain)
     if odds is not None:
-        critic._pointer.line_log_odds = lambda read: [tuple(each - PRIOR for each in odds)] * len(read)
+        critic._pointer.line_log_odds = lambda read: [tuple(odds)] * len(read)
     return critic
 
 

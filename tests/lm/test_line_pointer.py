@@ -137,7 +137,11 @@ def test_the_file_gives_the_same_scores_and_says_whose_it_is(model, tmp_path):
     net.half().float()  # as it is stored
     net.save(tmp_path / "p.safetensors")
     loaded = LinePointer.load(tmp_path / "p.safetensors")
-    assert loaded.shape == net.shape and loaded.base == BASE == read_base(tmp_path / "p.safetensors")
+    assert (
+        loaded.shift == net.shift == 0.0
+        and loaded.shape == net.shape
+        and loaded.base == BASE == read_base(tmp_path / "p.safetensors")
+    )
     lines = read(model, reads=net.shape.reads)
     assert loaded.line_log_odds(lines) == net.line_log_odds(lines)
 

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -13,12 +14,22 @@ from momus.cli import main
 from momus.errors import UserError
 from momus.lm.models import save_causal_lm
 from momus.lm.pointers import LINE_POINTER_FILE
-from momus.lm.pointers.line_pointer import HeadShape, LinePointer
-from momus.lm.pointers.line_states import LineStates, Reads
+from momus.lm.pointers.line_pointer import UNPAIRED_SHIFT, HeadShape, LinePointer, pad_lines
+from momus.lm.pointers.line_states import LineReader, LineStates, Reads
 from momus.records import Tamper, Task, write_jsonl
+from momus.runtime.runs import Run
 from momus.tamper.insert import tamper
 from momus.train.pointers.data import gather_tampers
-from momus.train.pointers.pointer import Lesson, choose_reads, first_line_hits, fit_head, make_lesson, pointing_loss
+from momus.train.pointers.pointer import (
+    Lesson,
+    add_right_code,
+    choose_reads,
+    first_line_hits,
+    fit_head,
+    make_lesson,
+    pointing_loss,
+    telling_loss,
+)
 from momus.train.pointers.settings import PointerConfig, PointerData
 from momus.train.pointers.stage import PointerSource, run_pointer
 from support import forked
@@ -110,6 +121,39 @@ def test_a_head_learns_what_the_states_show():
     assert round(fitted.accuracy, 4) == max(line["held_out"] for line in fitted.history)
 
 
+def test_telling_apart_is_the_logistic_loss_of_the_summed_odds():
+    wrong, right = (
+        torch.tensor([[1.0, -torch.inf, 3.0], [0.0, 0.0, 0.0]]),
+        torch.tensor([[2.0, -torch.inf], [1.0, 1.0]]),
+    )
+    sums = [(row.exp().sum().log(), other.exp().sum().log()) for row, other in zip(wrong, right, strict=True)]
+    expected = torch.stack([-(one - other).sigmoid().log() for one, other in sums]).mean()
+    torch.testing.assert_close(telling_loss(wrong, right), expected)
+
+
+def test_a_head_learns_to_tell_an_answer_from_the_same_without_its_bug():
+    def lesson(rng: torch.Generator) -> Lesson:
+        """A bug is a small step of one line from a start that differs from answer to answer by far more."""
+        right = 3.0 * torch.randn(5, 1, 1, 1, 8, generator=rng)
+        right[..., 0] = 0.0
+        wrong = right.clone()
+        wrong[2, ..., 0] += 1.0
+        lines = [LineStates(s.half(), torch.zeros(5, 6), torch.ones(5, dtype=torch.bool)) for s in (wrong, right)]
+        return Lesson(lines[0], torch.arange(5) == 2, lines[1])
+
+    rng = torch.Generator().manual_seed(0)
+    lessons, held_out = [lesson(rng) for _ in range(200)], [lesson(rng) for _ in range(60)]
+    config = PointerConfig(width=16, layers=1, attention_heads=2, passes=6, learning_rate=5e-3, warmup=5)
+    head = fit_head(HeadShape(8, Reads((0,), (0,), ("mean",)), 16, 1, 2), lessons, held_out, config, seed=0).head
+
+    def odds(lines: list[LineStates]) -> torch.Tensor:
+        with torch.inference_mode():
+            return head(*pad_lines(lines)).logsumexp(-1)
+
+    told = odds([each.lines for each in held_out]) > odds([each.right for each in held_out if each.right])
+    assert told.float().mean() > 0.9
+
+
 def test_reads_are_chosen_one_after_another():
     kept = Reads((1, 2, 3, 4))
     best, trials = choose_reads(
@@ -130,6 +174,28 @@ def test_a_lesson_marks_the_lines_of_all_bugs():
     assert lesson.buggy.tolist() == changed
 
 
+def test_every_answer_with_a_bug_is_read_without_it_too(tmp_path):
+    class Echo:
+        """Says of an answer which of its lines have a "total" in them."""
+
+        def read(self, answers):
+            marks = [torch.tensor([float("total" in line) for line in answer.split("\n")]) for _, answer in answers]
+            return [
+                LineStates(mark[:, None], torch.zeros(0), torch.ones(len(mark), dtype=torch.bool)) for mark in marks
+            ]
+
+    made = [*tampers(70), Tamper(task=tampers(1)[0].task, answer=tampers(1)[0].task.answer, bugs=())]
+    lessons = [
+        make_lesson(t, states) for t, states in zip(made, Echo().read([("", t.answer) for t in made]), strict=True)
+    ]
+    read = add_right_code(lessons, cast(LineReader, Echo()), made, Run(tmp_path / "run", {}), lambda *_: None)
+    for t, lesson, before in zip(made, read, lessons, strict=True):
+        assert lesson._replace(right=None) == before and (lesson.right is None) == (not t.bugs)
+        if lesson.right is not None:
+            expected = [[float("total" in line)] for line in t.task.answer.split("\n")]
+            assert lesson.right.states.tolist() == expected
+
+
 @pytest.fixture(scope="module")
 def whole(here, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "run"
@@ -142,7 +208,7 @@ def test_a_run_leaves_a_pointer_its_trials_and_no_states(whole):
     result = summary["result"]
     pointer = LinePointer.load(whole / "pointer" / LINE_POINTER_FILE)
     assert len(pointer.heads) == 2 and list(pointer.shape.reads.layers) == result["reads"]["layers"]
-    assert pointer.base.name == "base" and pointer.base.architecture == "llama"
+    assert pointer.shift == 0.0 and pointer.base.name == "base" and pointer.base.architecture == "llama"
     assert result["answers"] == {"train": 30, "held_out": 12} and len(result["trials"]) >= 5
     interval = result["held_out_line_first"]
     assert 0 <= interval["low"] <= interval["value"] <= interval["high"] <= 1
@@ -191,7 +257,9 @@ def test_the_command(here, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert shown.endswith(f"The pointer is {tmp_path / 'run' / 'pointer'}\n")
     assert json.loads(shown[: shown.rindex("The pointer")])["answers"] == {"train": 20, "held_out": 10}
-    LinePointer.load(tmp_path / "run" / "pointer" / LINE_POINTER_FILE)
+    assert LinePointer.load(tmp_path / "run" / "pointer" / LINE_POINTER_FILE).shift == 0.0
+    assert train_pointer(*words, "--head.no-pairs", "--out", tmp_path / "single") == 0
+    assert LinePointer.load(tmp_path / "single" / "pointer" / LINE_POINTER_FILE).shift == UNPAIRED_SHIFT
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,6 @@ LEAST_GAIN = 1.0
 """Nats that must be gained by an edit, to be proposed; this and what follows was chosen on inserted bugs held out."""
 WEIGHT = 0.2
 """What a nat gained adds to the log-odds that a line is wrong."""
-PRIOR = -1.0
-"""Added to a pointer's log-odds: of what it learns from by default nine pieces in ten have a bug; this is for six."""
 LEAST_COUNTED, MOST_COUNTED = -5.0, 10.0
 """Gains beyond these count as these."""
 
@@ -152,10 +150,10 @@ class PointedCritic(PromptedCritic):
     def _point(self, tasks: Sequence[Task], log_odds: Sequence[Sequence[float]]) -> list[list[_Point]]:
         """Return the lines of every task that something is said about, likeliest first."""
         if self._least_gain == math.inf:
-            chosen = [likeliest_lines(_moved(odds), self._lines, self._least) for odds in log_odds]
+            chosen = [likeliest_lines(self._moved(odds), self._lines, self._least) for odds in log_odds]
             return [[_Point(line, chance) for line, chance in lines.items()] for lines in chosen]
         most = WEIGHT * MOST_COUNTED  # a line that is too unlikely even with this is not tried
-        tried = [likeliest_lines(_moved(odds, most), max(TRIED, self._lines), self._least) for odds in log_odds]
+        tried = [likeliest_lines(self._moved(odds, most), max(TRIED, self._lines), self._least) for odds in log_odds]
         places = [
             Place(task.question, task.answer, line) for task, lines in zip(tasks, tried, strict=True) for line in lines
         ]
@@ -166,13 +164,17 @@ class PointedCritic(PromptedCritic):
             fixes = {line: fix for line in lines if (fix := next(found)) is not None}
             seen = [
                 log_odd + _evidence(fixes.get(n)) if n in lines else -math.inf
-                for n, log_odd in enumerate(_moved(odds), 1)
+                for n, log_odd in enumerate(self._moved(odds), 1)
             ]
             points.append([
                 _Point(line, chance, self._proposal(task, line, fixes.get(line)))
                 for line, chance in likeliest_lines(seen, self._lines, self._least).items()
             ])  # fmt: skip
         return points
+
+    def _moved(self, log_odds: Sequence[float], by: float = 0.0) -> list[float]:
+        """Return a pointer's log-odds for code that is as often right as wrong."""
+        return [each + self._pointer.shift + by for each in log_odds]
 
     def _proposal(self, task: Task, line: int, fix: Fix | None) -> Comment | None:
         return propose_line(task.answer, line, fix.line) if fix is not None and fix.gain >= self._least_gain else None
@@ -186,7 +188,7 @@ class PointedCritic(PromptedCritic):
         prompt = prompt_digest(self._config.prompt if self._is_trained else _PROMPT)
         settings = {**super().identity()["settings"], "lines": self._lines, "least": self._least}
         search = (self._least_gain, TRIED, WEIGHT, LEAST_COUNTED, MOST_COUNTED, *SETTINGS)
-        settings |= {"prior": PRIOR, "edits": list(search) if self._least_gain < math.inf else None}
+        settings |= {"prior": self._pointer.shift, "edits": list(search) if self._least_gain < math.inf else None}
         model = dict(self._chat.identity())
         return {"kind": "pointed", "model": model, "pointer": self._digest, "prompt": prompt, "settings": settings}
 
@@ -287,11 +289,6 @@ class _Point(NamedTuple):
     line: int
     probability: float
     proposal: Comment | None = None
-
-
-def _moved(log_odds: Sequence[float], by: float = 0.0) -> list[float]:
-    """Return a pointer's log-odds for code of which fewer pieces have a bug than of what it learned from."""
-    return [each + PRIOR + by for each in log_odds]
 
 
 def _evidence(fix: Fix | None) -> float:

@@ -2,15 +2,16 @@
 
 The base stays as it is. Four steps:
 
-1. Read: every tampered answer once, with the base (`lm/pointers/line_states.py`). This is the only slow part; it is
-   kept in the run directory in pieces, so that a killed run does not do it again.
+1. Read: every tampered answer, and the same without its bugs, with the base (`lm/pointers/line_states.py`). This is the
+   only slow part; it is kept in the run directory in pieces, so that a killed run does not do it again.
 2. Choose what to go by, on answers held out: which of the two readings, where there are two, which pooling, which
    layers. One after another, each by fitting a head.
 3. Fit some heads to what was chosen, from different seeds, each kept as it was after its best pass.
 4. Point by the mean of their logits.
 
-Two losses: which of all lines holds the bug (cross-entropy against an even choice among the lines with bugs), and
-whether each line does (binary cross-entropy), which makes the scores mean something across answers, as a dial needs.
+Three losses: which of all lines holds the bug (cross-entropy against an even choice among the lines with bugs), whether
+each line does (binary cross-entropy), which makes the scores mean something across answers, as a dial needs, and which
+of two answers has the bug, the one or the other that differs by nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from momus.errors import UserError
-from momus.lm.pointers.line_pointer import BaseIdentity, HeadShape, LineHead, LinePointer, pad_lines
+from momus.lm.pointers.line_pointer import UNPAIRED_SHIFT, BaseIdentity, HeadShape, LineHead, LinePointer, pad_lines
 from momus.lm.pointers.line_states import SURPRISES, LineReader, LineStates, Reads, select
 from momus.records import Tamper
 from momus.runtime.runs import Run
@@ -45,10 +46,11 @@ Say = Callable[[str, int, int], None]
 
 
 class Lesson(NamedTuple):
-    """What the base knows of an answer's lines, and which of them hold bugs [lines]."""
+    """What the base knows of an answer's lines, which hold bugs [lines], and of the lines of the same without bugs."""
 
     lines: LineStates
     buggy: Tensor
+    right: LineStates | None = None
 
 
 class Fitted(NamedTuple):
@@ -93,6 +95,8 @@ def train_pointer(
     """
     run.restore({})  # there are no checkpoints: what was logged is logged again
     lessons = read_lessons(reader, tampers, run, "train", say)
+    if config.pairs:
+        lessons = add_right_code(lessons, reader, tampers, run, say)
     unseen = [lesson for lesson in read_lessons(reader, held_out, run, "held-out", say) if lesson.buggy.any()]
     if not unseen:
         raise UserError("none of the answers held out has a bug: there is nothing to choose a pointer by")
@@ -103,7 +107,7 @@ def train_pointer(
 
     reads, trials = choose_reads(reader.reads, lambda reads: fit(reads, config.seed).accuracy)
     heads = [fit(reads, config.seed + number).head for number in range(config.heads)]
-    pointer = LinePointer(heads, base).eval()
+    pointer = LinePointer(heads, base, 0.0 if config.pairs else UNPAIRED_SHIFT).eval()
     hits = first_line_hits(pointer, [_narrow(lesson, reader.reads, reads) for lesson in unseen])
     chance = sum(float(lesson.buggy.sum() / lesson.lines.written.sum()) for lesson in unseen) / len(unseen)
     return Trained(pointer, mean_interval(hits, bounds=SHARE), chance, trials)
@@ -147,6 +151,16 @@ def pointing_loss(scores: Tensor, buggy: Tensor, written: Tensor) -> Tensor:
     return line if choice.numel() == 0 else choice.mean() + line
 
 
+def telling_loss(wrong: Tensor, right: Tensor) -> Tensor:
+    """Return the logistic loss of telling answers with bugs from the same without, a scalar.
+
+    Args:
+        wrong: A logit a line, [B, L]; minus infinity where nothing is written.
+        right: The same of the answers without bugs.
+    """
+    return F.softplus(right.logsumexp(-1) - wrong.logsumexp(-1)).mean()
+
+
 def fit_head(
     shape: HeadShape,
     lessons: Sequence[Lesson],
@@ -168,9 +182,14 @@ def fit_head(
         say(number)
         losses = []
         for batch in _batches(lessons, config.batch, random.Random(f"{seed} pass {number}")):
-            states, surprise, written = pad_lines([lesson.lines for lesson in batch])
-            buggy = torch.nn.utils.rnn.pad_sequence([lesson.buggy for lesson in batch], batch_first=True)
-            loss = pointing_loss(head(states, surprise, written), buggy, written)
+            pairs = [(number, lesson.right) for number, lesson in enumerate(batch) if lesson.right is not None]
+            rights = [right for _, right in pairs]
+            states, surprise, written = pad_lines([*(lesson.lines for lesson in batch), *rights])
+            marks = [*(lesson.buggy for lesson in batch), *(torch.zeros_like(right.written) for right in rights)]
+            scores = head(states, surprise, written)
+            loss = pointing_loss(scores, torch.nn.utils.rnn.pad_sequence(marks, batch_first=True), written)
+            if pairs:
+                loss = loss + telling_loss(scores[[number for number, _ in pairs]], scores[len(batch) :])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
@@ -211,15 +230,27 @@ def read_lessons(reader: LineReader, tampers: Sequence[Tamper], run: Run, split:
     return lessons
 
 
+def add_right_code(
+    lessons: Sequence[Lesson], reader: LineReader, tampers: Sequence[Tamper], run: Run, say: Say
+) -> list[Lesson]:
+    """Read answers without their bugs, too, and add that to the lessons of those that have any."""
+    without = [Tamper(task=tamper.task, answer=tamper.task.answer, bugs=()) for tamper in tampers if tamper.bugs]
+    right = iter(read_lessons(reader, without, run, "right", say))
+    return [
+        lesson._replace(right=next(right).lines) if tamper.bugs else lesson
+        for lesson, tamper in zip(lessons, tampers, strict=True)
+    ]
+
+
 def make_lesson(tamper: Tamper, lines: LineStates) -> Lesson:
     """Return the lesson of one tampered answer, given what the base knows of its lines."""
     bugs = set[int]().union(*(bug_lines(bug, tamper.answer) for bug in tamper.bugs))
     return Lesson(lines, torch.tensor([n in bugs for n in range(len(lines.written))]) & lines.written)
 
 
-def kept_bytes(tampers: Sequence[Tamper], reads: Reads, hidden: int) -> int:
+def kept_bytes(answers: Sequence[str], reads: Reads, hidden: int) -> int:
     """Return how much a run keeps of answers on disk while it trains, and holds of them in memory."""
-    lines = sum(tamper.answer.count("\n") + 1 for tamper in tampers)
+    lines = sum(answer.count("\n") + 1 for answer in answers)
     return lines * (2 * hidden * len(reads.readings) * len(reads.layers) * len(reads.pools) + 4 * SURPRISES)
 
 
@@ -253,7 +284,8 @@ def _fit_once(
 
 
 def _narrow(lesson: Lesson, kept: Reads, wanted: Reads) -> Lesson:
-    return lesson._replace(lines=select(lesson.lines, kept, wanted))
+    right = None if lesson.right is None else select(lesson.right, kept, wanted)
+    return lesson._replace(lines=select(lesson.lines, kept, wanted), right=right)
 
 
 def _parts(values: tuple[Any, ...]) -> list[tuple[Any, ...]]:

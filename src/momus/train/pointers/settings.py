@@ -29,8 +29,10 @@ class PointerConfig:
     dropout: float = 0.2
     passes: int = 8
     """Passes over the answers; of each head the best one on held-out answers is kept."""
-    batch: int = 32
-    """Answers per step."""
+    batch: int = 16
+    """Answers per step, each with the same without its bugs."""
+    pairs: bool = True
+    """Whether answers are read and learned from without their bugs, too: twice the reading."""
     learning_rate: float = 6e-4
     weight_decay: float = 0.05
     warmup: int = 50

@@ -75,11 +75,15 @@ def run_pointer(source: PointerSource, config: PointerConfig, out: Path, say: Sa
         raise UserError(f"{source.model}: its tokenizer does not say where tokens stand: a fast one is needed")
     reads = Reads(spread_layers(engine.model), readings)
     reader = LineReader(engine.model, engine.tokenizer, reads)
-    train, held_out = ([t for t in some if not reader.problem(t.task.question, t.answer)] for some in (train, held_out))
+    train = [t for t in train if _fits(reader, t, config.pairs)]
+    held_out = [t for t in held_out if _fits(reader, t, False)]
     if not train:
         raise UserError(f"{source.model} reads none of the answers to learn from: they are too long for it")
     base = BaseIdentity.of(Path(source.model).name, engine.model.config, engine.tokenizer)
-    _check_size([*train, *held_out], reads, base.hidden, source.most_gib)
+    read = [t.answer for t in (*train, *held_out)]
+    if config.pairs:
+        read += [t.task.answer for t in train if t.bugs]
+    _check_size(kept_bytes(read, reads, base.hidden) / 2**30, len(train) + len(held_out), source.most_gib)
     try:
         trained = train_pointer(reader, base, train, held_out, config, run, say)
     except (MemoryError, RuntimeError) as error:
@@ -101,16 +105,21 @@ def run_pointer(source: PointerSource, config: PointerConfig, out: Path, say: Sa
     return summary
 
 
-def _check_size(tampers: Sequence[Tamper], reads: Reads, hidden: int, most_gib: float) -> None:
+def _fits(reader: LineReader, tamper: Tamper, pairs: bool) -> bool:
+    """Return whether the base can read an answer, and the same without its bugs."""
+    answers = (tamper.answer, tamper.task.answer) if pairs else (tamper.answer,)
+    return not any(reader.problem(tamper.task.question, answer) for answer in answers)
+
+
+def _check_size(size: float, tampers: int, most_gib: float) -> None:
     """Refuse, before anything is read, to keep more than was allowed.
 
     Raises:
         UserError: What is read of the answers would be larger.
     """
-    size = kept_bytes(tampers, reads, hidden) / 2**30
     if size > most_gib:
-        fewer = int(len(tampers) * most_gib / size)
+        fewer = int(tampers * most_gib / size)
         raise UserError(
-            f"what is read of {len(tampers):,} answers takes {size:.1f} GiB, more than --most-gib {most_gib:g}: take "
+            f"what is read of {tampers:,} answers takes {size:.1f} GiB, more than --most-gib {most_gib:g}: take "
             f"about {fewer:,} --functions, or allow more"
         )
