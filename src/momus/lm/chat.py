@@ -106,16 +106,7 @@ class ChatFormat:
         return self._head(text, back)
 
     def check_reward(self, tokenizer: Any, path: Path, name: str) -> None:
-        """Refuse a reward model that does not read what a model of this layout writes.
-
-        Args:
-            tokenizer: The reward model's tokenizer.
-            path: Where it is.
-            name: The name of the model that writes.
-
-        Raises:
-            UserError: It reads other tokens, or another layout.
-        """
+        """Refuse a reward model, by its tokenizer, that does not read what the model of this layout and name writes."""
         if tokenizer.get_vocab() != self.tokenizer.get_vocab():
             raise UserError(f"the reward model in {path} reads other tokens than {name}: train it from the same model")
         if ChatFormat(tokenizer).template != self.template:
