@@ -45,6 +45,8 @@ FALSE = (0.25, 0.5, 1.0, 2.0)
 """False comments per piece at which searches are compared."""
 WAYS = ("fsbs", "best of 28")
 MOST_TOKENS = 200
+AT_ONCE = 8
+"""Pieces that are searched together: a bug's and the same without are neighbours."""
 RESAMPLES = 2000
 
 Floats = npt.NDArray[np.float64]
@@ -72,15 +74,23 @@ def rows_of(result: SearchResult, piece: Tamper) -> list[list[float]]:
     return rows
 
 
-def searched(critic: SearchCritic, task: Task) -> dict[str, SearchResult]:
-    """Search one piece in both ways."""
-    (found,) = critic.write([task])
-    encoded = critic.writer.add_line_odds([task], [critic.writer.encode(task)])
-    count, form = FSBSConfig().candidates, critic.writer.form
-    (drawn,) = best_of_n(
-        critic.engine, critic.reward, encoded, count, key=[1], max_tokens=MOST_TOKENS, form=form
-    )  # fmt: skip
-    return {"fsbs": found, "best of 28": SearchResult((found.candidates[0], *drawn.candidates))}
+def searched(critic: SearchCritic, tasks: Sequence[Task]) -> dict[str, list[SearchResult]]:
+    """Search pieces in both ways."""
+    found = critic.write(tasks)
+    writer, count = critic.writer, FSBSConfig().candidates
+    encoded = writer.add_line_odds(tasks, [writer.encode(task) for task in tasks])
+    drawn = best_of_n(
+        critic.engine,
+        critic.reward,
+        encoded,
+        count,
+        key=[1] * len(tasks),
+        max_tokens=MOST_TOKENS,
+        form=writer.form,
+    )
+    silent = [result.candidates[:1] for result in found]
+    best = [SearchResult((*none, *each.candidates)) for none, each in zip(silent, drawn, strict=True)]
+    return {"fsbs": found, "best of 28": best}
 
 
 def front_of(wrong: Sequence[Sequence[Row]], right: Sequence[Sequence[Row]]) -> Front:
@@ -159,17 +169,22 @@ def main() -> None:
     settings: dict[str, Any] = {"benchmark": "fsbs_front", "critic": dict(critic.identity()), "tampers": digest}
     kept: dict[str, list[dict[str, list[Row]]]] = {"wrong": [], "right": []}
     with Ledger(options.out, settings) as ledger:
+        pieces: list[tuple[str, Tamper, Task]] = []
         for number, tamper in enumerate(wrong[: options.limit]):
-            pieces = {"wrong": tamper, "right": Tamper(task=tamper.task, answer=tamper.task.answer, bugs=())}
-            tasks = {kind: piece.task.model_copy(update={"answer": piece.answer}) for kind, piece in pieces.items()}
-            if not all(map(critic.fits, tasks.values())):
-                continue
-            for kind, piece in pieces.items():
-                if (key := f"{number} {kind}") not in ledger:
-                    results = searched(critic, tasks[kind])
-                    ledger.add({key: {way: rows_of(result, piece) for way, result in results.items()}})
-                kept[kind].append(ledger[key])
-            print(f"{number + 1} of {len(wrong[: options.limit])}", flush=True)
+            both = {"wrong": tamper, "right": Tamper(task=tamper.task, answer=tamper.task.answer, bugs=())}
+            tasks = {kind: piece.task.model_copy(update={"answer": piece.answer}) for kind, piece in both.items()}
+            if all(map(critic.fits, tasks.values())):
+                pieces += [(f"{number} {kind}", piece, tasks[kind]) for kind, piece in both.items()]
+        waiting = [piece for piece in pieces if piece[0] not in ledger]
+        for start in range(0, len(waiting), AT_ONCE):
+            part = waiting[start : start + AT_ONCE]
+            results = searched(critic, [task for _, _, task in part])
+            ledger.add({
+                key: {way: rows_of(results[way][i], piece) for way in WAYS} for i, (key, piece, _) in enumerate(part)
+            })  # fmt: skip
+            print(f"{len(ledger)} of {len(pieces)} pieces", flush=True)
+        for key, _, _ in pieces:
+            kept[key.split()[1]].append(ledger[key])
     fronts = {way: front_of(*([each[way] for each in kept[kind]] for kind in ("wrong", "right"))) for way in WAYS}
     for way in WAYS:
         some = np.mean([any(row[2] for row in each[way]) for each in kept["wrong"]])

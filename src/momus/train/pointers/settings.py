@@ -53,7 +53,7 @@ class PointerData:
         UserError: A value is out of range.
     """
 
-    functions: int = 3000
+    functions: int = 2000
     """Answers to learn from, each with one bug; where there are fewer functions they are taken again, with another."""
     held_out: int = 300
     """Answers of other modules, or other files, to choose by."""
