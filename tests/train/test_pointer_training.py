@@ -35,7 +35,7 @@ from momus.train.pointers.stage import PointerSource, run_pointer
 from support import forked
 from support.tiny import llama, tiny_tokenizer
 
-SMALL = PointerConfig(heads=2, width=16, layers=1, attention_heads=2, passes=2, batch=4, warmup=2)
+SMALL = PointerConfig(heads=2, width=16, layers=1, attention_heads=2, passes=2, batch=4, warmup=2, pairs=True)
 FUNCTION = """def f{n}(items, k):
     total = {n}
     for x in items[1:]:
@@ -143,7 +143,7 @@ def test_a_head_learns_to_tell_an_answer_from_the_same_without_its_bug():
 
     rng = torch.Generator().manual_seed(0)
     lessons, held_out = [lesson(rng) for _ in range(200)], [lesson(rng) for _ in range(60)]
-    config = PointerConfig(width=16, layers=1, attention_heads=2, passes=6, learning_rate=5e-3, warmup=5)
+    config = PointerConfig(width=16, layers=1, attention_heads=2, passes=6, learning_rate=5e-3, warmup=5, pairs=True)
     head = fit_head(HeadShape(8, Reads((0,), (0,), ("mean",)), 16, 1, 2), lessons, held_out, config, seed=0).head
 
     def odds(lines: list[LineStates]) -> torch.Tensor:
@@ -257,9 +257,9 @@ def test_the_command(here, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert shown.endswith(f"The pointer is {tmp_path / 'run' / 'pointer'}\n")
     assert json.loads(shown[: shown.rindex("The pointer")])["answers"] == {"train": 20, "held_out": 10}
-    assert LinePointer.load(tmp_path / "run" / "pointer" / LINE_POINTER_FILE).shift == 0.0
-    assert train_pointer(*words, "--head.no-pairs", "--out", tmp_path / "single") == 0
-    assert LinePointer.load(tmp_path / "single" / "pointer" / LINE_POINTER_FILE).shift == UNPAIRED_SHIFT
+    assert LinePointer.load(tmp_path / "run" / "pointer" / LINE_POINTER_FILE).shift == UNPAIRED_SHIFT
+    assert train_pointer(*words, "--head.pairs", "--out", tmp_path / "pairs") == 0
+    assert LinePointer.load(tmp_path / "pairs" / "pointer" / LINE_POINTER_FILE).shift == 0.0
 
 
 @pytest.mark.parametrize(
@@ -267,6 +267,7 @@ def test_the_command(here, tmp_path, capsys):
     [
         (["--functions", "3"], "--functions 3: must be at least 10"),
         (["--clean", "1"], "--clean 1.0: must be at least 0 and below 1"),
+        (["--head.pairs", "--head.batch", "1"], "batch 1: with pairs it must be at least 2"),
         (["--head.passes", "0"], "passes 0: must be at least 1"),
         (["--head.attention-heads", "5"], "width 192 is no multiple of attention_heads 5"),
         (["--tampers", "TAMPERS", "--data", "."], "name Python files with --data, or --tampers"),

@@ -31,7 +31,7 @@ async def fetch_all(self, items: list[int], *, key=None, **options) -> dict[str,
 """Models that cut this alike have the same tokens, as far as code goes."""
 
 UNPAIRED_SHIFT = -1.0
-"""The shift of a pointer that learned from code of which nine pieces in ten have a bug, as all did up to 2026-11-30."""
+"""The shift of a pointer that learned from code of which nine pieces in ten have a bug, as without pairs."""
 
 _MOST_LINES = 512
 """Lines with a place of their own; those below share the last one."""

@@ -2,16 +2,17 @@
 
 The base stays as it is. Four steps:
 
-1. Read: every tampered answer, and the same without its bugs, with the base (`lm/pointers/line_states.py`). This is the
-   only slow part; it is kept in the run directory in pieces, so that a killed run does not do it again.
+1. Read: every tampered answer once, and with `PointerConfig.pairs` the same without its bugs, with the base
+   (`lm/pointers/line_states.py`). This is the only slow part; it is kept in the run directory in pieces, so that a
+   killed run does not do it again.
 2. Choose what to go by, on answers held out: which of the two readings, where there are two, which pooling, which
    layers. One after another, each by fitting a head.
 3. Fit some heads to what was chosen, from different seeds, each kept as it was after its best pass.
 4. Point by the mean of their logits.
 
-Three losses: which of all lines holds the bug (cross-entropy against an even choice among the lines with bugs), whether
-each line does (binary cross-entropy), which makes the scores mean something across answers, as a dial needs, and which
-of two answers has the bug, the one or the other that differs by nothing else.
+Two losses: which of all lines holds the bug (cross-entropy against an even choice among the lines with bugs), and
+whether each line does (binary cross-entropy), which makes the scores mean something across answers, as a dial needs.
+With pairs a third one: which of two answers has the bug that differ by nothing else.
 """
 
 from __future__ import annotations
@@ -174,14 +175,15 @@ def fit_head(
     head = LineHead(shape)
     best = Fitted(head, -1.0, [])
     optimizer = torch.optim.AdamW(head.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    steps = config.passes * -(-len(lessons) // config.batch)
+    size = config.batch // 2 if config.pairs else config.batch
+    steps = config.passes * -(-len(lessons) // size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: warm_up(step, config.warmup, 0.0) * (1 - step / steps)
     )
     for number in range(config.passes):
         say(number)
         losses = []
-        for batch in _batches(lessons, config.batch, random.Random(f"{seed} pass {number}")):
+        for batch in _batches(lessons, size, random.Random(f"{seed} pass {number}")):
             pairs = [(number, lesson.right) for number, lesson in enumerate(batch) if lesson.right is not None]
             rights = [right for _, right in pairs]
             states, surprise, written = pad_lines([*(lesson.lines for lesson in batch), *rights])

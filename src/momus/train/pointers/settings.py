@@ -29,10 +29,10 @@ class PointerConfig:
     dropout: float = 0.2
     passes: int = 8
     """Passes over the answers; of each head the best one on held-out answers is kept."""
-    batch: int = 16
-    """Answers per step, each with the same without its bugs."""
-    pairs: bool = True
-    """Whether answers are read and learned from without their bugs, too: twice the reading."""
+    batch: int = 32
+    """Answers per step, those without their bugs counted."""
+    pairs: bool = False
+    """Whether answers are read without their bugs, too, and the two told apart: twice the reading."""
     learning_rate: float = 6e-4
     weight_decay: float = 0.05
     warmup: int = 50
@@ -41,6 +41,8 @@ class PointerConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.pairs and self.batch < 2:
+            raise UserError(f"batch {self.batch}: with pairs it must be at least 2")
         if self.width % self.attention_heads:
             raise UserError(f"width {self.width} is no multiple of attention_heads {self.attention_heads}")
 
@@ -53,7 +55,7 @@ class PointerData:
         UserError: A value is out of range.
     """
 
-    functions: int = 2000
+    functions: int = 3000
     """Answers to learn from, each with one bug; where there are fewer functions they are taken again, with another."""
     held_out: int = 300
     """Answers of other modules, or other files, to choose by."""
