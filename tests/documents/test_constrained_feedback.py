@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from momus.documents.constrained import JsonFeedback, quotable_passages
+from momus.documents.constrained import _HANGUL, JsonFeedback, quotable_passages
+from momus.documents.document import Language
 from momus.documents.feedback import checked, question, read_answer
 from momus.documents.reading import read_document
 from momus.documents.rubrics import Rubric, read_rubric
@@ -45,8 +46,10 @@ TEXT = document(
 )
 
 
-def write(rubric: Rubric, seed: int, steps: int = 100_000) -> tuple[str, FormState, JsonFeedback]:
-    rule = JsonFeedback(quotable_passages(TEXT, TEXT.text), rubric, VOCABULARY, frozenset({END}))
+def write(
+    rubric: Rubric, seed: int, steps: int = 100_000, language: Language = "en"
+) -> tuple[str, FormState, JsonFeedback]:
+    rule = JsonFeedback(quotable_passages(TEXT, TEXT.text), rubric, language, VOCABULARY, frozenset({END}))
     rng, state, text = random.Random(seed), rule.start(), b""
     for _ in range(steps):
         allowed = list(rule.allowed(state))
@@ -77,6 +80,16 @@ def test_whatever_is_written_is_feedback_and_no_quote_of_it_is_struck(rubric: Ru
         assert all(bool(point.quote) for point in section.points if asked.quote == "must")
         assert not any(point.quote for point in section.points if asked.quote == "no")
     assert set(answer[1]) == {score.key for score in rubric.scores}
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**9))
+def test_korean_begins_with_a_letter_of_it_and_nothing_else_changes(seed: int) -> None:
+    text, state, _ = write(OWN, seed, language="ko")
+    assert state.part == "end"
+    points = [entry["point"] for entries in json.loads(text)["sections"].values() for entry in entries]
+    assert points and all(0xEA <= point.encode()[0] <= 0xED or point[0] == "\ufffd" for point in points)
+    assert {letter.encode()[0] for letter in map(chr, range(ord("가"), ord("힣") + 1))} == _HANGUL
 
 
 @settings(max_examples=60, deadline=None)

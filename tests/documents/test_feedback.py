@@ -191,11 +191,20 @@ def test_a_model_is_asked_and_what_it_says_is_written(paper, scripted, capsys):
     assert "Reasons for rejection" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("reply", ["nothing", answer("paper", word="전혀 다른 말로 쓴 글입니다.")])
-def test_no_answer_is_one_line_and_leaves_nothing(reply, paper, scripted, capsys):
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        ("nothing", "gave no feedback of the asked form"),
+        (
+            answer("paper", word="전혀 다른 말로 쓴 글입니다."),
+            "gave feedback in Korean, and English was asked for: try",
+        ),
+    ],
+)
+def test_no_answer_is_one_line_and_leaves_nothing(reply, says, paper, scripted, capsys):
     scripted(reply)
     assert main(["feedback", str(paper), "--model", "some", "--budget", "100000"]) == 2
-    assert "gave no feedback of the asked form" in capsys.readouterr().err
+    assert says in capsys.readouterr().err
     assert [file.name for file in paper.parent.iterdir()] == ["paper.md"]
 
 

@@ -2,7 +2,8 @@
 
 The model writes every section with as many points as the rubric allows, each in its own words, and chooses a sentence
 that it was shown, or none where the rubric does not ask for one. No sentence is quoted twice while others are left. So
-every answer can be read, and no quote is struck.
+every answer can be read, and no quote is struck. Where Korean is asked for every text begins with a letter of it: small
+models that are asked in English go on in English.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Hashable, Mapping
 from typing import Literal, NamedTuple
 
 from momus.documents.budget import sentences
-from momus.documents.document import READ, Document
+from momus.documents.document import READ, Document, Language
 from momus.documents.rubrics import Rubric, RubricSection
 from momus.lm.constraint import Vocabulary
 from momus.lm.json_form import FormState, JsonForm
@@ -22,6 +23,10 @@ _MORE_DETAILS = 2
 """Details that a point may have more than it must."""
 _LONGEST_QUOTE = 600
 """Characters of a sentence that may be quoted: what is longer is no sentence."""
+
+
+_HANGUL = frozenset(letter.encode()[0] for letter in "가뀀쀀힣")
+"""The bytes with which syllables of Korean begin."""
 
 
 class FeedbackPlace(NamedTuple):
@@ -43,12 +48,22 @@ class JsonFeedback(JsonForm):
     Args:
         passages: What may be quoted; see `quotable_passages`.
         rubric: The rubric.
+        language: What it is written in.
         vocabulary: The bytes behind the tokens.
         ends: The tokens that end an answer of the model.
     """
 
-    def __init__(self, passages: tuple[str, ...], rubric: Rubric, vocabulary: Vocabulary, ends: frozenset[int]) -> None:
+    def __init__(
+        self,
+        passages: tuple[str, ...],
+        rubric: Rubric,
+        language: Language,
+        vocabulary: Vocabulary,
+        ends: frozenset[int],
+    ) -> None:
         super().__init__(vocabulary, ends)
+        if language == "ko":
+            self.opening = _HANGUL
         self._rubric = rubric
         self._passages = [json.dumps(passage, ensure_ascii=False).encode() for passage in passages]
 

@@ -27,7 +27,7 @@ from momus.records import Record
 
 State = Literal["draft", "approved", "returned", "final"]
 
-_LANGUAGES: Mapping[Language, str] = {"en": "English", "ko": "Korean"}
+LANGUAGES: Mapping[Language, str] = {"en": "English", "ko": "Korean"}
 _SEAMS = 4
 """Tokens that may come of joining a document to what stands around it."""
 
@@ -336,7 +336,7 @@ def _laid_out(rubric: Rubric, language: Language, text: str) -> str:
     return _ASK.format(
         task=rubric.task,
         tone=f"Tone: {rubric.tone}" if rubric.tone else "",
-        language=_LANGUAGES[language],
+        language=LANGUAGES[language],
         sections=sections,
         scores=f"and these scores:\n{scores}" if scores else "",
         cut="[…]",

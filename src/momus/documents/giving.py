@@ -14,7 +14,16 @@ from momus.documents.budget import excerpt
 from momus.documents.constrained import JsonFeedback, quotable_passages
 from momus.documents.document import Document, Language
 from momus.documents.drafts import read_feedback, read_given
-from momus.documents.feedback import Feedback, FeedbackSection, Repeat, Struck, checked, question, read_answer
+from momus.documents.feedback import (
+    LANGUAGES,
+    Feedback,
+    FeedbackSection,
+    Repeat,
+    Struck,
+    checked,
+    question,
+    read_answer,
+)
 from momus.documents.reading import SUFFIXES, read_document
 from momus.documents.repeats import without_repeats
 from momus.documents.rubrics import Rubric, read_rubric
@@ -92,13 +101,15 @@ def by_model(
     """
     frame = asker.count("")
     text, share = question(document, rubric, language, lambda text: asker.count(text) - frame, budget - frame)
-    form = partial(JsonFeedback, quotable_passages(document, text), rubric)
-    said_already = ""
+    form = partial(JsonFeedback, quotable_passages(document, text), rubric, language)
+    said_already, said_in_other = "", False
+    other: Language = "en" if language == "ko" else "ko"
 
     def read(value: object) -> _Written | None:
-        nonlocal said_already
+        nonlocal said_already, said_in_other
         answer = read_answer(value, rubric, language)
         if answer is None:
+            said_in_other = read_answer(value, rubric, other) is not None
             return None
         given, struck = checked(answer[0], rubric, document, language)
         sections, repeats = without_repeats(given, rubric, document.text)
@@ -113,6 +124,11 @@ def by_model(
         raise UserError(
             f"{model} gave no feedback: it only gives back what it was asked or what the document says, such as "
             f"{said_already[:80]!r}: try a larger model"
+        )
+    if answer is None and said_in_other:
+        raise UserError(
+            f"{model} gave feedback in {LANGUAGES[other]}, and {LANGUAGES[language]} was asked for: try another model, "
+            f"or --language {other}"
         )
     if answer is None and asker.problem:
         more = ": raise --answer-tokens" if "tokens" in asker.problem or "cut off" in asker.problem else ""

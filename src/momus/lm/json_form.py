@@ -46,6 +46,8 @@ class JsonForm:
 
     longest_text = 600
     """Bytes of one text; then it has to end."""
+    opening: frozenset[int] = frozenset()
+    """The bytes that a text may begin with; any, where there are none."""
 
     def __init__(self, vocabulary: Vocabulary, ends: frozenset[int]) -> None:
         self._vocabulary, self._ends = vocabulary, ends
@@ -105,6 +107,9 @@ class JsonForm:
         size, pieces = len(self._vocabulary), self._vocabulary.pieces
         if state.part == "end":
             return TokenSet(self._ends, size)
+        if state.part == "text" and not state.size and self.opening:
+            legal = {t for t, piece in enumerate(pieces) if piece and self._read(state, piece) is not None}
+            return self._tokens(legal)
         marked, silent = _marked_tokens(self._vocabulary)
         if state.part == "text" and state.size < self.longest_text:
             banned = [token for token in marked if self._read(state, pieces[token] or b"") is None]
@@ -116,9 +121,12 @@ class JsonForm:
         for rest in rests:
             for stop in range(1, min(len(rest), self._vocabulary.longest) + 1):
                 legal.update(self._vocabulary.by_piece.get(rest[:stop], ()))
+        return self._tokens(legal)
+
+    def _tokens(self, legal: set[int]) -> TokenSet:
         if not legal:
-            raise UnfitInputError("the tokenizer has no token for a character of the text: it cannot be quoted")
-        return TokenSet(legal, size)
+            raise UnfitInputError("the tokenizer has no token for a character that has to be written")
+        return TokenSet(legal, len(self._vocabulary))
 
     def _find_rests(self, state: FormState) -> dict[bytes, FormState]:
         """Return what may follow of the strings that may stand here, each with the state after it."""
@@ -134,6 +142,8 @@ class JsonForm:
         """Return the state after some bytes, or None where they are not allowed."""
         while text:
             if state.part == "text":
+                if not state.size and self.opening and text[0] not in self.opening:
+                    return None
                 size = next((i for i, byte in enumerate(text) if byte in _MARKS or byte < _SPACE), len(text))
                 state = state._replace(size=state.size + size)
                 if size == len(text):
