@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FLAT = arg(name="")
 """A group's flags carry no prefix."""
 
-NO_CHAT = "--budget-tokens and --prices are for a model that is asked in a chat, and none is here: see --model"
+NO_CHAT = "--budget-tokens and --prices are for a model that chats and is not searched with: see --model and --url"
 
 
 @dataclass(frozen=True, kw_only=True)
