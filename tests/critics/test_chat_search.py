@@ -55,6 +55,11 @@ def short_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JsonForm, "longest_text", 12)  # random models end no sentence by themselves
 
 
+def command(models: Path, folder: Path, run: Path) -> list[str]:
+    write_jsonl(folder / "tasks.jsonl", TASKS)
+    return ["critique", str(folder / "tasks.jsonl"), "--out", str(run), "--model", str(models / "base")]
+
+
 def critiques(models: Path, out: Path, *options: str) -> list[TaskCritiques]:
     write_jsonl(out / "tasks.jsonl", [*TASKS, SHORT] * 3)
     given = ["--model", str(models / "base"), "--reward", str(models / "reward"), "--max-tokens", "40"]
@@ -65,19 +70,8 @@ def critiques(models: Path, out: Path, *options: str) -> list[TaskCritiques]:
 
 @pytest.mark.parametrize("method", ["fsbs", "best-of-n"])
 def test_a_score_takes_the_place_of_a_reward_model(models: Path, tmp_path: Path, method: str) -> None:
-    write_jsonl(tmp_path / "tasks.jsonl", TASKS)
-    command = [
-        "critique",
-        str(tmp_path / "tasks.jsonl"),
-        "--model",
-        str(models / "base"),
-        "--method",
-        method,
-        "--n",
-        "2",
-    ]
-    run = tmp_path / "run"
-    assert main([*command, "--out", str(run), "--score", "samples", "--max-tokens", "40"]) == 0
+    run, score = tmp_path / "run", ["--method", method, "--n", "2", "--score", "samples", "--max-tokens", "40"]
+    assert main([*command(models, tmp_path, run), *score]) == 0
     assert all(row.critiques for row in read_jsonl(run / "critiques.jsonl", TaskCritiques))
 
 
@@ -172,15 +166,9 @@ def test_what_cannot_be_searched_with_is_one_line(models: Path, tmp_path: Path) 
         open_critic(models / "base", reward, prompted=PromptedConfig(samples=3))
     with pytest.raises(UserError, match="another chat template"):
         open_critic(models / "base", RewardSource(models / "other"))
-    write_jsonl(tmp_path / "tasks.jsonl", TASKS)
-    command = [
-        "critique",
-        str(tmp_path / "tasks.jsonl"),
-        "--out",
-        str(tmp_path / "run"),
-        "--model",
-        str(models / "base"),
-    ]
-    assert main([*command, "--method", "fsbs", "--reward", str(models / "other")]) == 2
-    assert main([*command, "--method", "fsbs"]) == 2
-    assert main([*command, "--method", "fsbs", "--reward", str(models / "reward"), "--paper"]) == 2
+    given = command(models, tmp_path, tmp_path / "run")
+    assert main([*given, "--method", "fsbs", "--reward", str(models / "other")]) == 2
+    assert main([*given, "--method", "fsbs"]) == 2
+    tight = ["--method", "fsbs", "--reward", str(models / "reward"), "--max-tokens", "4000"]
+    assert main([*given, *tight]) == 2  # no prompt fits beside so long an answer
+    assert main([*given, "--method", "fsbs", "--reward", str(models / "reward"), "--paper"]) == 2

@@ -59,10 +59,10 @@ class MethodOptions:
         self._check_score(critic)
         source, prompted = critic.source(), None
         if critic.is_prompted():
-            if critic.url is not None or self.paper:
-                raise UserError("--method is for models of this process, and --paper for critics that Momus trained")
+            if critic.url is not None:
+                raise UserError("--method is for models of this process: on a server there is no search")
             prompted = self._prompted(critic, None)
-        length = 120 if prompted is None else prompted.max_tokens
+        length = 120 if self.max_tokens is None else self.max_tokens
         return CritiqueConfig(
             model=critic.model or TINY,
             reward=source.folder,
@@ -71,7 +71,7 @@ class MethodOptions:
             method=self.method,
             n=self.n,
             modifier=self.modifier,
-            max_tokens=length if self.max_tokens is None else self.max_tokens,
+            max_tokens=length if prompted is None else prompted.max_tokens,
             verbatim=not self.paper,
             seed=seed,
             threads=threads,
@@ -99,8 +99,7 @@ class MethodOptions:
         if self.n is not None and self.n < 1:
             raise UserError(f"--n {self.n}: must be at least 1")
         self._check_score(critic)
-        config = replace(self._prompted(critic, self.n), seed=seed)
-        return config if self.max_tokens is None else replace(config, max_tokens=self.max_tokens)
+        return replace(self._prompted(critic, self.n), seed=seed)
 
     def _prompted(self, critic: AnyCriticOptions, samples: int | None) -> PromptedConfig:
         from dataclasses import replace
@@ -108,7 +107,8 @@ class MethodOptions:
         from momus.cli.shared.prompting import read_prompting
         from momus.critics.prompted import PromptedConfig
 
-        return replace(read_prompting(critic.rules, samples) or PromptedConfig(), prompt=self.prompt)
+        config = replace(read_prompting(critic.rules, samples) or PromptedConfig(), prompt=self.prompt)
+        return config if self.max_tokens is None else replace(config, max_tokens=self.max_tokens)
 
     def _check_score(self, critic: AnyCriticOptions) -> None:
         if critic.score == "samples" and self.method == "sample" and (self.n or 1) < 2:

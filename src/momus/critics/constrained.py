@@ -91,7 +91,7 @@ class JsonComments(JsonForm):
         assert isinstance(place, CommentPlace)
         if place.part == "severity":
             return {severity: FormState(place._replace(part="text"), "text") for severity in self._severities}
-        before, ending = (_OPEN, _NOTHING) if place.part == "start" else (_NEXT, _CLOSE)
+        before, ending = _around(place)
         options = {} if place.forced else {ending: FormState(place, "end")}
         for number in self._open(place):
             options[before + self._lines[number]] = FormState(CommentPlace("severity", place.used | {number}))
@@ -113,7 +113,7 @@ class JsonComments(JsonForm):
         place = state.place
         if state.part != "form" or place.part == "severity" or place.chosen is not None:
             return []
-        before, ending = (_OPEN, _NOTHING) if place.part == "start" else (_NEXT, _CLOSE)
+        before, ending = _around(place)
         if not place.forced and ending.startswith(state.done):
             return []
         return [number for number in self._open(place) if (before + self._lines[number]).startswith(state.done)]
@@ -131,6 +131,11 @@ class JsonComments(JsonForm):
         """Return the place after a comment."""
         assert isinstance(place, CommentPlace)
         return place._replace(part="next")
+
+
+def _around(place: CommentPlace) -> tuple[bytes, bytes]:
+    """Return what stands before a comment that begins at a place, and what ends the object there."""
+    return (_OPEN, _NOTHING) if place.part == "start" else (_NEXT, _CLOSE)
 
 
 class JsonCritiques:

@@ -191,10 +191,10 @@ class ChatWriter:
 
     def fits(self, task: Task) -> bool:
         """Return whether the prompt is short enough, and the model can read the code as a pointer needs it."""
-        room = self._engine.context_length
-        longest = min(self._config.context, self._config.context if room is None else room - self._config.max_tokens)
+        limit = self._engine.context_length
+        room = self._config.context if limit is None else min(self._config.context, limit - self._config.max_tokens)
         try:
-            fits = len(self.encode(task).prompt) <= longest
+            fits = len(self.encode(task).prompt) <= room
         except UnfitInputError:
             return False
         return fits and not (self._pointer and self._pointer[1].problem(task.question, task.answer))
