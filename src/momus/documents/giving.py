@@ -102,42 +102,31 @@ def by_model(
     frame = asker.count("")
     text, share = question(document, rubric, language, lambda text: asker.count(text) - frame, budget - frame)
     form = partial(JsonFeedback, quotable_passages(document, text), rubric, language)
-    said_already, said_in_other = "", False
     other: Language = "en" if language == "ko" else "ko"
+    why = ""
 
     def read(value: object) -> _Written | None:
-        nonlocal said_already, said_in_other
+        """Return what is kept of an answer; None where it is no feedback, the reason then in `why`."""
+        nonlocal why
         answer = read_answer(value, rubric, language)
         if answer is None:
-            said_in_other = read_answer(value, rubric, other) is not None
+            if read_answer(value, rubric, other) is not None:
+                asked = f"{LANGUAGES[language]} was asked for: try another model, or --language {other}"
+                why = f"gave feedback in {LANGUAGES[other]}, and {asked}"
             return None
         given, struck = checked(answer[0], rubric, document, language)
         sections, repeats = without_repeats(given, rubric, document.text)
         needed = [section.points[0] and before.points for section, before in zip(rubric.sections, given, strict=True)]
         if any(need and not section.points for need, section in zip(needed, sections, strict=True)):
-            said_already = next(repeat.text for repeat in repeats if not repeat.point)
+            given_back = next(repeat.text for repeat in repeats if not repeat.point)
+            what = f"only gives back what it was asked or what the document says, such as {given_back[:80]!r}"
+            why = f"gave no feedback: it {what}: try a larger model"
             return None
         return _Written(sections, answer[1], struck, repeats)
 
     [answer] = asker.ask([text], lambda _, value: read(value), form)
-    if answer is None and said_already:
-        raise UserError(
-            f"{model} gave no feedback: it only gives back what it was asked or what the document says, such as "
-            f"{said_already[:80]!r}: try a larger model"
-        )
-    if answer is None and said_in_other:
-        raise UserError(
-            f"{model} gave feedback in {LANGUAGES[other]}, and {LANGUAGES[language]} was asked for: try another model, "
-            f"or --language {other}"
-        )
-    if answer is None and asker.problem:
-        more = ": raise --answer-tokens" if "tokens" in asker.problem or "cut off" in asker.problem else ""
-        raise UserError(f"{model} gave no feedback: {asker.problem}{more}")
     if answer is None:
-        raise UserError(
-            f"{model} gave no feedback of the asked form, or cannot take {asker.count(text)} tokens and the answer: "
-            "try another model, or a smaller --budget"
-        )
+        raise UserError(f"{model} {why or _problem_of(asker, text)}")
     sections = answer.sections
     fallen = None
     if judge is not None:
@@ -147,6 +136,17 @@ def by_model(
         **_facts(document, rubric, language), author=model, kind="model", share=share, sections=sections,
         scores=answer.scores, written=sections, struck=answer.struck, repeats=answer.repeats, fallen=fallen,
     )  # fmt: skip
+
+
+def _problem_of(asker: JsonAsker, text: str) -> str:
+    """Return why a question has no answer that could be read."""
+    if asker.problem:
+        more = ": raise --answer-tokens" if "tokens" in asker.problem or "cut off" in asker.problem else ""
+        return f"gave no feedback: {asker.problem}{more}"
+    return (
+        f"gave no feedback of the asked form, or cannot take {asker.count(text)} tokens and the answer: try another "
+        "model, or a smaller --budget"
+    )
 
 
 def by_person(path: Path, name: str, document: Document, rubric: Rubric, language: Language) -> Feedback:
