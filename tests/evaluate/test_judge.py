@@ -236,7 +236,10 @@ def test_ways_to_answer_are_compared_at_equal_cost() -> None:
     greedy, _, samples, searched = result[:4]
     assert searched.answer == rain.answer(0, Prompt(prompt="what is 0?"), 0).answer
     assert (samples.tokens >= searched.tokens and samples.samples > 1) or samples.samples == 256
-    prompt = len(rain.encode_prompt(Prompt(prompt="what is 0?")).tokens)
+    encoded = rain.encode_prompt(Prompt(prompt="what is 0?"))
+    prompt, keys = len(encoded.tokens), [(0, 0, number) for number in range(5)]
+    together = compared._draw(encoded, 4, keys)
+    assert together == [text for key in keys for text in compared._draw(encoded, 4, [key])], "as if drawn alone"
     assert greedy.tokens <= prompt + 3, "cached generation, from an empty memory"
     assert all(item.graded == grader("", item.answer).value for item in result)
     reports = {item.way: item for item in summarise_ways(result)}
@@ -245,6 +248,21 @@ def test_ways_to_answer_are_compared_at_equal_cost() -> None:
     for item in reports.values():
         assert item.gain.value == pytest.approx(item.graded.value - reports["greedy"].graded.value)
         assert item.gain.low <= item.gain.value <= item.gain.high
+
+
+@given(st.integers(1, 3000), st.lists(st.integers(1, 40), min_size=1, max_size=300))
+def test_samples_are_drawn_until_the_tokens_are_used_up_and_no_further_than_one_draw(
+    budget: int, costs: list[int]
+) -> None:
+    from momus.evaluate.rain.comparison import _MOST_SAMPLES, _TOGETHER, _affordable
+
+    drawn, used, before = 0, 0, 0
+    while count := _affordable(drawn, used, budget):
+        before = used
+        used += sum(costs[(drawn + i) % len(costs)] for i in range(count))
+        drawn += count
+    assert before < budget and (used >= budget or drawn == _MOST_SAMPLES) and drawn <= _MOST_SAMPLES
+    assert used - before <= _TOGETHER * max(costs)
 
 
 def test_the_best_of_n_by_a_reward_model_takes_as_many_tokens() -> None:

@@ -8,7 +8,8 @@
            first of the highest reward taken;
 * rain:   the search.
 
-The sample that uses the tokens up is taken too, so that these ways get a little more than RAIN did; at most 256 are.
+The sample that uses the tokens up is taken too, with those that were drawn beside it, so that these ways get a little
+more than RAIN did; at most 256 are.
 
 Every way starts every prompt with an empty memory, so that its tokens and seconds are its own. Answers are graded by
 another judge where one is given: what a search raises by its own judgement is no evidence that answers got better.
@@ -39,6 +40,8 @@ WAYS = ("greedy", "sample", "samples", "rain")
 BEST_OF_N = "best of n"
 """One way more, before the last, where there is a reward model."""
 _MOST_SAMPLES = 256
+_TOGETHER = 8
+"""Samples that are drawn at once: a large model reads its weights once for all of them."""
 _VALUES, _GAINS = (-1.0, 1.0), (-2.0, 2.0)
 
 
@@ -121,8 +124,8 @@ class WayComparison:
         searched = self._timed(lambda: (self.rain.answer(index, prompt, self.seed), 1))
         budget = searched.tokens
         ways: dict[str, Callable[[], tuple[Any, ...]]] = {
-            "greedy": lambda: (self._sample(encoded, longest, index, 0, 0.0), 1),
-            "sample": lambda: (self._sample(encoded, longest, index, 0, 1.0), 1),
+            "greedy": lambda: (*self._draw(encoded, longest, [(self.seed, index, 0)], 0.0), 1),
+            "sample": lambda: (*self._draw(encoded, longest, [(self.seed, index, 0)]), 1),
             "samples": lambda: self._samples(encoded, longest, index, budget),
         }
         content = encoded.question if isinstance(prompt, Task) else prompt.prompt
@@ -149,44 +152,45 @@ class WayComparison:
             )
         return made
 
-    def _sample(self, encoded: EncodedPrompt, longest: int, index: int, number: int, temperature: float) -> str:
-        ((sample,),) = self.rain.writer.engine.sample(
-            [encoded.tokens],
-            key=[(self.seed, index, number)],
+    def _draw(
+        self, encoded: EncodedPrompt, longest: int, keys: Sequence[tuple[int, int, int]], temperature: float = 1.0
+    ) -> list[str]:
+        """Sample an answer for every key, together."""
+        samples = self.rain.writer.engine.sample(
+            [encoded.tokens] * len(keys),
+            key=list(keys),
             max_tokens=longest,
             temperature=temperature,
             stop_tokens=sorted(encoded.end_tokens),
             stop=encoded.stop_strings,
         )
-        return sample.text
+        return [sample.text for (sample,) in samples]
 
     def _samples(self, encoded: EncodedPrompt, longest: int, index: int, budget: int) -> tuple[str, int]:
         """Sample and judge until the tokens are used up; returns the best answer and how many there were."""
         engine = self.rain.writer.engine
-        before, values = engine.forwarded_tokens, dict[str, float]()
-        for number in range(_MOST_SAMPLES):
-            text = self._sample(encoded, longest, index, number, 1.0)
-            if text not in values:
-                values[text] = self.rain.judge(encoded.question, text).value
-            if engine.forwarded_tokens - before >= budget:
-                break
-        return max(values, key=values.__getitem__), number + 1
+        before, values, drawn = engine.forwarded_tokens, dict[str, float](), 0
+        while count := _affordable(drawn, engine.forwarded_tokens - before, budget):
+            for text in self._draw(encoded, longest, [(self.seed, index, drawn + i) for i in range(count)]):
+                if text not in values:
+                    values[text] = self.rain.judge(encoded.question, text).value
+            drawn += count
+        return max(values, key=values.__getitem__), drawn
 
     def _best(
         self, reward: AnswerReward, content: Content, encoded: EncodedPrompt, longest: int, index: int, budget: int
     ) -> tuple[str, int, int]:
         """Sample until the tokens are used up, those that the reward model reads included; returns the best answer."""
         engine = self.rain.writer.engine
-        before, turns = engine.forwarded_tokens, dict[str, Turn]()
-        for number in range(_MOST_SAMPLES):
-            text = self._sample(encoded, longest, index, number, 1.0)
-            if text not in turns:
-                (turns[text],) = reward.turns(content, [text])
-            read = len(turns[text].prompt) + sum(len(turn.answer) for turn in turns.values())
-            if engine.forwarded_tokens - before + read >= budget:
-                break
+        before, turns, drawn, read = engine.forwarded_tokens, dict[str, Turn](), 0, 0
+        while count := _affordable(drawn, engine.forwarded_tokens - before + read, budget):
+            texts = self._draw(encoded, longest, [(self.seed, index, drawn + i) for i in range(count)])
+            new = [text for text in dict.fromkeys(texts) if text not in turns]
+            turns |= zip(new, reward.turns(content, new), strict=True)
+            read = len(turns[texts[0]].prompt) + sum(len(turn.answer) for turn in turns.values())
+            drawn += count
         scores = dict(zip(turns, reward(list(turns.values())), strict=True))
-        return max(scores, key=scores.__getitem__), number + 1, read
+        return max(scores, key=scores.__getitem__), drawn, read
 
     def _timed(self, work: Callable[[], tuple[Any, ...]]) -> _Done:
         """Do one way's work: an answer, how many samples it took, and the tokens that another model read, if any."""
@@ -197,6 +201,14 @@ class WayComparison:
         seconds = time.perf_counter() - start
         text = made if isinstance(made, str) else made.answer
         return _Done(text, samples, engine.forwarded_tokens - before + sum(others), seconds)
+
+
+def _affordable(drawn: int, used: int, budget: int) -> int:
+    """Return how many samples to draw next, by what those before them took; 0 where the tokens are used up."""
+    if not drawn:
+        return 1
+    left = -(-(budget - used) * drawn // used)
+    return max(0, min(left, _TOGETHER, _MOST_SAMPLES - drawn))
 
 
 @dataclass(frozen=True)
