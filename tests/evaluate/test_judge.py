@@ -304,6 +304,10 @@ def test_judge_compare_command_compares_all_ways(model: Path, tmp_path: Path, ca
     talk = Prompt(prompt=(Message(role="user", content="a"),))
     assert with_suffix(talk, "b").prompt == (Message(role="user", content="ab"),)
     assert main([*arguments, "--limit", "0"]) == 2
+    assert main([*arguments, "--iterations", "1"]) == 2 and "--iterations 1" in capsys.readouterr().err
+    assert main([*arguments, "--max-tokens", "1", "--iterations", "2"]) == 0
+    fewer = {item.way: item.tokens for item in read_jsonl(out, Answered)}
+    assert fewer["rain"] < next(item.tokens for item in answers if item.way == "rain")
     item = tiny_model()
     item.config.max_position_embeddings = 4096
     RewardModel.from_causal_lm(item).save(tmp_path / "reward")

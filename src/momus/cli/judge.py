@@ -143,6 +143,8 @@ class Compare:
     """Answer at most so many prompts."""
     max_tokens: int = 64
     """Longest answer."""
+    iterations: int | None = None
+    """T: visits after which a token set is taken whatever its value."""
     judged_by: Literal["verdict", "log-odds"] = "verdict"
     """What an answer's value comes from: the paper's verdict in both orders, or how sure the judge is."""
     cases: int | None = None
@@ -163,8 +165,12 @@ class Compare:
 
         if min(self.limit, self.max_tokens) < 1:
             raise UserError("--limit and --max-tokens must be at least 1")
+        if self.iterations is not None and self.iterations < 2:
+            raise UserError(f"--iterations {self.iterations}: must be at least 2")
         check_file(self.out)
-        chosen = RAIN_TASKS[self.task].with_settings(max_tokens=self.max_tokens, judged_by=self.judged_by)
+        chosen = RAIN_TASKS[self.task].with_settings(
+            max_tokens=self.max_tokens, iterations=self.iterations, judged_by=self.judged_by
+        )
         task = chosen.with_cases(self.cases)
         prompts = read_prompts([self.file], [], self.task, self.limit)
         embeddings = choose_embeddings(None, self.engine.url)
