@@ -14,8 +14,9 @@ from momus.sandbox import NoCageError, require_cage
 from momus.tamper.natural.answers import code_of
 from momus.tamper.natural.collect import AnswerConfig, collect, natural_bug
 from momus.tamper.natural.contamination import probe
+from momus.tamper.natural.edits import small_edits
 from momus.tamper.natural.problems import Problem, read_problems
-from momus.tamper.natural.repairs import repair_by_edit, repair_by_model, token_edits
+from momus.tamper.natural.repairs import repair_by_edit, repair_by_model
 from momus.tamper.truth import judge
 
 PROBLEM = Problem(
@@ -102,10 +103,39 @@ def test_the_smallest_edit_repairs():
         ("def f(a):\n    return {x for x in a}\n", "def f(a):\n    return list(({x for x in a}))\n"),
         ("def f(a):\n    'é'; return a\n", "def f(a):\n    'é'; return len(a)\n"),
         ("def f(a):\n    return a and b\n", "def f(a):\n    return a or b\n"),
+        ("def f(a):\n    a.copy()\n", "def f(a):\n    return a.copy()\n"),
+        ("def f(a):\n    a == 1\n", "def f(a):\n    a = 1\n"),
+        ("def f(a):\n    g(a)\n    return a\n", "def f(a):\n    a = g(a)\n    return a\n"),
+        ("seen[é]\n", "seen[é] = True\n"),
+        ("if é:\n    b()\n", "if é is not None:\n    b()\n"),
+        ("if not a.b:\n    c()\n", "if a.b is None:\n    c()\n"),
+        ("if a is not None:\n    c()\n", "if a:\n    c()\n"),
+        ("a = self.b + self.c\nself.b = 1\n", "a = self.b + self.c\nself.c = 1\n"),
+        ("try:\n    f()\nexcept KeyError:\n    g()\n", "try:\n    f()\nexcept IndexError:\n    g()\n"),
+        ("a = é\n", "a = len(é)\n"),
+        ("print(f(a))\n", "print(abs(f(a)))\n"),
+        ("print(a)\n", "print(*a)\n"),
+        ("a[b.c]\n", "a[b.c - 1]\n"),
+        ("a = b - c // 2\n", "a = (b - c) // 2\n"),
+        ("a = b - c - d\n", "a = b - (c - d)\n"),
+        ("a = not b and c\n", "a = not (b and c)\n"),
+        ("if a:\n    b()\nif c:\n    d()\n", "if a:\n    b()\nelif c:\n    d()\n"),
+        ("if a > 1:\n    a -= 1\n", "while a > 1:\n    a -= 1\n"),
+        ("while a:\n    break\n", "while a:\n    continue\n"),
+        ("def f():\n    for a in b:\n        return\n", "def f():\n    for a in b:\n        continue\n"),
+        ("a = 'x' if b else 'y'\nprint('y')\n", "a = 'x' if b else 'y'\nprint('x')\n"),
+        ("a = 60 * b\nc = 24 * d\n", "a = 60 * b\nc = 60 * d\n"),
+        ("n = 3\nfor i in range(1):\n    pass\n", "n = 3\nfor i in range(n):\n    pass\n"),
     ],
 )
-def test_token_edits_reach(wrong, right):
-    assert right in [wrong[:start] + text + wrong[stop:] for start, stop, text in token_edits(wrong)]
+def test_small_edits_reach(wrong, right):
+    assert right in [wrong[: edit.start] + edit.text + wrong[edit.stop :] for edit in small_edits(wrong)]
+
+
+def test_of_too_many_names_the_nearest_are_tried():
+    code = "".join(f"a{n} = {n}\n" for n in range(40)) + "print(a39)\n"
+    tried = {edit.text for edit in small_edits(code) if edit.start == code.rindex("a39")}
+    assert {"a38", "a30"} <= tried and not {"a0", "a10"} & tried
 
 
 def test_of_a_models_changes_the_fewest_that_pass_are_kept():
@@ -202,4 +232,4 @@ def test_bad_options_are_one_line(tmp_path, capsys, options, words):
 
 def test_edits_are_where_their_tokens_are_beside_characters_that_only_python_takes_for_ends_of_lines():
     code = 'SEPARATOR = "a\u2028b"\n\x0c\ndef f(a):\n    return a - 1\n'
-    assert (code.index("-"), code.index("-") + 1, "+") in token_edits(code)
+    assert (code.index("-"), code.index("-") + 1, "+") in [edit[:3] for edit in small_edits(code)]

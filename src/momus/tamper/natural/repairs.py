@@ -1,55 +1,29 @@
 """The smallest change that makes a wrong answer pass its tests.
 
-Two sources of changes. A bug may be a mutation of right code, and most mutations undo another: so every edit of
-`tamper/mutations` is tried, and the small edits of `token_edits`, which put another operator, number, name or call
-where one stands. Else a model is asked, and of its changes the fewest lines that are needed are kept.
+Two sources of changes: the small edits of `edits.py` are tried; else a model is asked, and of its changes the fewest
+lines that are needed are kept.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
-import io
 import itertools
-import re
-import tokenize
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 
-from momus.errors import UserError
 from momus.lm.chats.protocol import Question
 from momus.tamper.natural.answers import code_of
+from momus.tamper.natural.edits import parse, small_edits
 from momus.tamper.natural.problems import Problem
-from momus.tamper.sites import find_edits
 
 MOST_EDITS = 256
-"""Changes of one answer that are tried."""
+"""Edits of one line, at most."""
 
-_MOST_NAMES = 12
-"""Variables that are tried for each other."""
+_MOST_TRIED = 512
+"""Changes of one answer that are tried on its tests."""
 
 _MOST_LINES = 4
 """Lines that a repair may change, and at most half of all: more is another answer, not a repair."""
-
-_INSTEAD = {
-    "+": ("-", "*", "//"), "-": ("+", "*", "//"), "*": ("+", "**", "//"), "/": ("//", "*", "%"), "//": ("/", "*", "%"),
-    "%": ("//", "/"), "**": ("*",), "<": ("<=", ">", ">=", "=="), "<=": ("<", ">", ">="), ">": (">=", "<", "<="),
-    ">=": (">", "<", "<="), "==": ("!=", "<", ">", "<=", ">="), "!=": ("==",), "+=": ("-=", "*="), "-=": ("+=",),
-    "*=": ("+=",), "&": ("|", "^"), "|": ("&", "^"), "^": ("&", "|"), "and": ("or",), "or": ("and",),
-    "True": ("False", "None"), "False": ("True", "None"), "None": ("False", "0"), "in": ("not in",), "not": ("",),
-    "min": ("max",), "max": ("min",), "any": ("all",), "all": ("any",), "append": ("extend",), "extend": ("append",),
-    "sum": ("len",), "len": ("sum",), "upper": ("lower",), "lower": ("upper",), "break": ("continue",),
-    "continue": ("break",), "search": ("match", "fullmatch"), "match": ("search", "fullmatch"),
-}  # fmt: skip
-"""What may stand instead of a token."""
-
-_AROUND = (
-    "{} + 1", "{} - 1", "abs({})", "len({})", "list({})", "tuple({})", "sorted({})", "set({})", "str({})", "int({})",
-    "not {}", "-{}", "{} // 2", "{}[0]", "{}[-1]", "{}[1:]", "{}[::-1]", "{} * 2", "round({}, 2)", "bool({})",
-)  # fmt: skip
-"""What may be made of what is returned, or of what an `if` or a loop goes by."""
-
 
 Hunk = tuple[str, int, int, int, int]
 """What `difflib` says of a change: its kind, the lines before and the lines after."""
@@ -60,7 +34,7 @@ Passes = Callable[[Sequence[str]], list[bool]]
 
 def repair_by_edit(code: str, passes: Passes) -> str | None:
     """Try small edits, those that change least first; return the first of them that passes."""
-    candidates = list(itertools.islice(dict.fromkeys(_edited(code)), MOST_EDITS))
+    candidates = list(itertools.islice(dict.fromkeys(_edited(code)), _MOST_TRIED))
     for start in range(0, len(candidates), 64):
         batch = candidates[start : start + 64]
         for candidate, passed in zip(batch, passes(batch), strict=True):
@@ -104,113 +78,37 @@ def _apply(before: Sequence[str], after: Sequence[str], hunks: Sequence[Hunk]) -
 
 
 def _edited(code: str) -> Iterator[str]:
-    """Yield changed codes: tokens first, then what is returned or tested, then mutations."""
-    for start, stop, replacement in _small_edits(code):
-        if _parses(changed := code[:start] + replacement + code[stop:]):
+    """Yield changed codes that parse."""
+    for edit in small_edits(code):
+        if parse(changed := code[: edit.start] + edit.text + code[edit.stop :]) is not None:
             yield changed
-
-
-@lru_cache(maxsize=4)  # its lines are asked about one after another
-def _small_edits(code: str) -> tuple[tuple[int, int, str], ...]:
-    """Return edits as (start, stop, replacement): of tokens and expressions, then mutations, the smallest first."""
-    try:
-        mutations = find_edits(code)
-    except (UserError, RecursionError, MemoryError):
-        mutations = []
-    mutations.sort(key=lambda edit: edit.stop - edit.start + len(edit.replacement))
-    return *token_edits(code), *((edit.start, edit.stop, edit.replacement) for edit in mutations)
 
 
 def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> list[str]:
     """Return what a line, from 1, may be in place of what it is: one small edit away, and the code still parses.
 
     No test, call or difference in which something stands twice (`a or a`, `f(a, a)`, `a - a`): that is likely and
-    seldom meant. Where there are more edits than `most`, every so many of them.
+    seldom meant. Where there are more edits than `most`, those of lower ranks, and of the first rank that is too many
+    every so many.
     """
     lines = code.split("\n")
     was = lines[line - 1]
     first = sum(len(text) + 1 for text in lines[: line - 1])
     last = first + len(was)
-    inside = [
-        code[first:start] + replacement + code[stop:last]
-        for start, stop, replacement in _small_edits(code)
-        if first <= start and stop <= last and "\n" not in replacement
-    ]
-    found = [text for text in dict.fromkeys(inside) if text.strip() not in ("", was.strip())]
-    found = found[:: -(-len(found) // max(1, most)) or 1]
-    trees = [_parse(code[:first] + text + code[last:]) for text in found]
-    before = _repeats(_parse(code))
+    ranked: dict[str, int] = {}
+    for start, stop, text, rank in small_edits(code):
+        if first <= start and stop <= last and "\n" not in text:
+            ranked.setdefault(code[first:start] + text + code[stop:last], rank)
+    found: list[str] = []
+    for _, same in itertools.groupby(ranked, key=ranked.__getitem__):
+        some = [text for text in same if text.strip() not in ("", was.strip())]
+        room = max(1, most) - len(found)
+        found += some[:: -(-len(some) // room) or 1]
+        if len(some) >= room:
+            break
+    trees = [parse(code[:first] + text + code[last:]) for text in found]
+    before = _repeats(parse(code))
     return [text for text, tree in zip(found, trees, strict=True) if tree is not None and _repeats(tree) <= before]
-
-
-def token_edits(code: str) -> list[tuple[int, int, str]]:
-    """Return edits of single tokens, and of expressions that are returned or tested: start, stop, replacement."""
-    lines = io.StringIO(code).readlines()  # as the tokenizer: a form feed or U+2028 ends no line
-    starts = [0, *itertools.accumulate(map(len, lines))]
-    try:
-        tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))
-    except (tokenize.TokenError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    if (tree := _parse(code)) is None:
-        return []
-    if "\r" in code.replace("\r\n", "\n"):  # which ends a line for Python's parser alone
-        return []
-    variables = sorted(_bound(tree))[:_MOST_NAMES]
-    edits = []
-    before = ""
-    for token in tokens:
-        start, stop = starts[token.start[0] - 1] + token.start[1], starts[token.end[0] - 1] + token.end[1]
-        after = stop + len(code[stop:]) - len(code[stop:].lstrip(" "))  # nothing leaves no space behind
-        edits += [(start, stop if text else after, text) for text in _instead_of(token, before, variables)]
-        before = token.string
-    for part in _decisive(tree):
-        first, last = (
-            starts[line - 1] + len(lines[line - 1].encode()[:column].decode(errors="replace"))
-            for line, column in ((part.lineno, part.col_offset), (part.end_lineno or 0, part.end_col_offset or 0))
-        )
-        text = code[first:last]
-        bare = text if isinstance(part, ast.Name | ast.Call | ast.Constant | ast.Subscript) else f"({text})"
-        edits += [(first, last, form.format(bare)) for form in _AROUND]
-    return edits
-
-
-def _instead_of(token: tokenize.TokenInfo, before: str, variables: Sequence[str]) -> Iterator[str]:
-    """Yield what may stand instead of a token, given the token before it."""
-    text = token.string
-    yield from _INSTEAD.get(text, ())
-    if (before, text) == ("[", ":"):
-        yield "::"
-    if before == "**" and token.type == tokenize.NUMBER and text != "0.5":
-        yield "0.5"
-    if token.type == tokenize.NUMBER and re.fullmatch(r"\d{1,9}", text):
-        yield from (str(other) for other in (int(text) + 1, int(text) - 1, 0, 1, 2) if other not in (int(text), -1))
-    if token.type == tokenize.NAME and text in variables:
-        yield from (f"{text} + 1", f"{text} - 1", *(name for name in variables if name != text))
-
-
-def _decisive(tree: ast.AST) -> Iterator[ast.expr]:
-    """Yield what is returned, tested or gone through."""
-    for node in ast.walk(tree):
-        names = ("value",) if isinstance(node, ast.Return) else ("test", "iter")
-        yield from (part for name in names if isinstance(part := getattr(node, name, None), ast.expr))
-
-
-def _bound(tree: ast.AST) -> set[str]:
-    bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    return bound | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-
-
-def _parses(code: str) -> bool:
-    return _parse(code) is not None
-
-
-def _parse(code: str) -> ast.Module | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
 
 
 def _repeats(tree: ast.AST | None) -> int:
