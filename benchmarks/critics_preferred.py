@@ -137,7 +137,9 @@ def preferences(
     }
     noise = calibrate_noise([few[0] for compared in made.values() for few in compared(1.0)], seed=seed)
     shares = {
-        name: mean_interval([float(np.mean([_preferred(c) for c in few])) for few in compared(noise.noise)])
+        name: mean_interval(
+            [float(np.mean([_preferred(c) for c in few])) for few in compared(noise.noise)], bounds=(0, 1)
+        )
         for name, compared in made.items()
     }
     return shares, noise.agreement
@@ -214,7 +216,9 @@ def _table(way: str, tampers: Sequence[Tamper], critics: Mapping[str, Sequence[s
             judge(parse_critique(text, tamper.answer), tamper) for text, tamper in zip(texts, tampers, strict=True)
         ]
         comments = np.mean([len(truth.labels) for truth in truths])
-        located, named = (_percent(mean_interval([value(truth) for truth in truths])) for value in (_located, _named))
+        located, named = (
+            _percent(mean_interval([value(truth) for truth in truths], bounds=(0, 1))) for value in (_located, _named)
+        )
         table.add_row(name, f"{comments:.2f}", located, named, _percent(shares[name]) if name in shares else "–")
     return table
 

@@ -15,10 +15,11 @@ from momus.critique import Critique, format_critique, parse_critique
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
 from momus.errors import UserError
+from momus.lm.text.encode import Encoder
 from momus.review.files import source_of
 from momus.review.suggestion import propose
 from momus.search import fixes
-from momus.search.fixes import AFTER, FLOOR, TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
+from momus.search.fixes import AFTER, COSTS, FLOOR, TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
 from momus.tamper.insert import tamper
 from momus.tamper.natural.repairs import MOST_EDITS, line_repairs
 from support.tiny import gpt2, llama, tiny_tokenizer
@@ -65,13 +66,16 @@ def test_an_edit_gains_what_it_gains_in_a_row_of_its_own(model, window):
     tokenizer = tiny_tokenizer()
     options = [line_repairs(place.code, place.line) for place in PLACES]
     found = fixes._try(model, tokenizer, PLACES, options, window)
-    assert len(options[0]) > 10 and options[3] == [] and found[3] == []
+    assert len(options[0]) > 10 and options[3] == {} and found[3] == []
+    assert {COSTS[rank] for some in options for rank in some.values()} == {0, 1, 3}
     for place, some, tried in zip(PLACES, options, found, strict=True):
         was = plainly(model, tokenizer, place, place.code.split("\n")[place.line - 1], window)
         assert sorted(some) == sorted(fix.line for fix in tried)
         assert [fix.gain for fix in tried] == sorted((fix.gain for fix in tried), reverse=True)
         for fix in tried:
-            assert fix.gain == pytest.approx(plainly(model, tokenizer, place, fix.line, window) - was, abs=4e-3)
+            assert fix.gain == pytest.approx(
+                plainly(model, tokenizer, place, fix.line, window) - was - COSTS[some[fix.line]], abs=4e-3
+            )
 
 
 def test_the_likeliest_edit_is_found_where_all_are_kept_and_does_not_depend_on_company(model, monkeypatch):
@@ -99,7 +103,7 @@ def test_what_may_be_in_the_place_of_a_line_is_one_line_of_code_that_parses():
             for text in found:
                 assert "\n" not in text and text.strip() and text != lines[number - 1]
                 ast.parse("\n".join([*lines[: number - 1], text, *lines[number:]]))
-    assert line_repairs("", 1) == [] and line_repairs("x = (\n", 1) == []
+    assert line_repairs("", 1) == line_repairs("x = (\n", 1) == {}
 
 
 @pytest.mark.parametrize(
@@ -119,8 +123,9 @@ def test_odd_code_gets_few_edits_or_none(model, code, line):
     options = line_repairs(code, line, fixes._affordable(tokenizer, place))
     assert len(options) <= MOST_EDITS
     if options:
-        tree = fixes._tree([fixes._lay_out(tokenizer, place, options, 0, None)])
-        assert len(tree) <= 3 * fixes.MOST_TOKENS
+        tree = fixes._tree([fixes._lay_out(tokenizer, place, list(options), 0, None)])
+        longest = Encoder(tokenizer).count(code)
+        assert len(tree) <= 3 * max(fixes.MOST_TOKENS, longest), "the line as it is, and one edit where it is so long"
     find_fixes(model, tokenizer, [place] if len(code) < 1000 else [])
 
 
@@ -176,7 +181,7 @@ def test_a_model_that_cannot_be_scored_so_is_asked_in_words(model, monkeypatch, 
     assert find_fixes(model, tiny_tokenizer(), PLACES) == [None] * len(PLACES)
 
 
-def test_more_than_a_third_of_mutations_within_a_line_can_be_undone():
+def test_more_than_half_of_mutations_within_a_line_can_be_undone():
     rng, undone, seen = random.Random(1), 0, 0
     for task in rng.sample(stdlib_tasks(SIZE), 60):
         made = tamper(task, 1, rng)
@@ -188,7 +193,7 @@ def test_more_than_a_third_of_mutations_within_a_line_can_be_undone():
             continue
         seen += 1
         undone += before[changed[0]] in line_repairs(made.answer, changed[0] + 1)
-    assert seen >= 20 and undone >= 0.35 * seen
+    assert seen >= 20 and undone >= 0.55 * seen
 
 
 @pytest.mark.parametrize("line", range(1, 7))

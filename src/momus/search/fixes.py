@@ -1,11 +1,11 @@
 """A fix by search: of the small edits of a line, the one after which a model finds the code likeliest.
 
 A small code model that cannot say in words what is wrong with a line still knows which code is likely: that is what it
-was trained on. So the small edits of the line are tried (`tamper/natural/repairs.py`: another operator, number, name or
+was trained on. So the small edits of the line are tried (`tamper/natural/edits.py`: another operator, number, name or
 argument, and what undoes a mutation). What an edit gains is by how much it makes the line and the tokens after it
-likelier; what it leaves out would count in its favour, so each token is worth the same. Where no edit gains much, the
-line is likelier to be right, so the gains say where to look, too. There is no paper to follow here;
-`benchmarks/pointed_words.py` measures it.
+likelier, less what edits of its kind cost: the rarer they are, the more. What it leaves out would count in its favour,
+so each token is worth the same. Where no edit gains much, the line is likelier to be right, so the gains say where to
+look, too. There is no paper to follow here; `benchmarks/pointed_words.py` measures it.
 
 All edits of a piece of code are one token tree: they share what stands before a line, and how an edited line begins.
 Two rounds: by the line alone, and the best of these by what follows as well.
@@ -13,7 +13,7 @@ Two rounds: by the line alone, and the best of these by what follows as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +26,7 @@ from momus.lm.local.adapters import without_adapter
 from momus.lm.text.encode import Encoder
 from momus.lm.tree import TokenTree
 from momus.lm.vocabulary_head import logit_transform
+from momus.tamper.natural import edits
 from momus.tamper.natural.repairs import MOST_EDITS, line_repairs
 from momus.tamper.tree import without_comment
 
@@ -41,9 +42,18 @@ FLOOR = -6.0
 """A token's log-probability where it is less: a name that nobody could foresee is no fault."""
 AFTER = 2.0
 """How much a nat counts in what follows the line."""
-MOST_TOKENS = 2048
+MOST_TOKENS = 1024
 """Tokens of all edits of a line together; of a longer line fewer are tried."""
-SETTINGS = (WINDOW, KEPT, LEAST_ALONE, TOKEN, FLOOR, AFTER, MOST_TOKENS, MOST_EDITS)
+COSTS = {
+    edits.TOKEN: 0.0,
+    edits.NAME: 0.0,
+    edits.STATEMENT: 1.0,
+    edits.WHOLE: 1.0,
+    edits.MUTATION: 1.0,
+    edits.PART: 3.0,
+}
+"""Nats that are taken off what an edit gains, by its rank."""
+SETTINGS = (edits.VERSION, *COSTS.values(), WINDOW, KEPT, LEAST_ALONE, TOKEN, FLOOR, AFTER, MOST_TOKENS, MOST_EDITS)
 """The numbers that decide which fix is found."""
 
 
@@ -53,8 +63,8 @@ class Fix(NamedTuple):
     Attributes:
         line: The whole line, its indentation left out.
         gain: Log-probability of the line and, `AFTER` times, of what follows it, with `TOKEN` added for each token and
-            none below `FLOOR`, less that of the code as it is, in nats; of the line alone where too little is gained
-            by it.
+            none below `FLOOR`, less that of the code as it is and `COSTS`, in nats; of the line alone where too little
+            is gained by it.
     """
 
     line: str
@@ -91,10 +101,11 @@ def find_fixes(model: Any, tokenizer: Any, places: Sequence[Place]) -> list[Fix 
     options = [line_repairs(place.code, place.line, _affordable(tokenizer, place)) for place in places]
     with without_adapter(model):
         alone = _try(model, tokenizer, places, options, 0)
-        kept = [[fix.line for fix in some[:KEPT] if fix.gain > LEAST_ALONE] for some in alone]
+        best = [[fix.line for fix in some[:KEPT] if fix.gain > LEAST_ALONE] for some in alone]
+        kept = [{line: some[line] for line in lines} for lines, some in zip(best, options, strict=True)]
         followed = _try(model, tokenizer, places, kept, WINDOW)
-    best = [(some or first)[:1] for some, first in zip(followed, alone, strict=True)]
-    return [Fix(some[0].line.strip(), some[0].gain) if some else None for some in best]
+    found = [(some or first)[:1] for some, first in zip(followed, alone, strict=True)]
+    return [Fix(some[0].line.strip(), some[0].gain) if some else None for some in found]
 
 
 def _problem(model: Any) -> str:
@@ -122,14 +133,14 @@ def propose_line(code: str, line: int, fix: str) -> Comment | None:
 
 
 def _try(
-    model: Any, tokenizer: Any, places: Sequence[Place], options: Sequence[Sequence[str]], window: int
+    model: Any, tokenizer: Any, places: Sequence[Place], options: Sequence[Mapping[str, int]], window: int
 ) -> list[list[Fix]]:
-    """Return by how much each option in the place of a line makes it and what follows it likelier, best first."""
+    """Return what each option in the place of a line, by its rank, gains there and in what follows it, best first."""
     longest = context_length(backbone_of(model).config)
     pieces: dict[tuple[str, str], list[int]] = {}
     rows = dict[int, _Rows]()
     for number, (place, some) in enumerate(zip(places, options, strict=True)):
-        if some and (laid := _lay_out(tokenizer, place, some, window, longest)):
+        if some and (laid := _lay_out(tokenizer, place, list(some), window, longest)):
             rows[number] = laid
             pieces.setdefault((place.question, place.code), []).append(number)
     with torch.no_grad():
@@ -140,7 +151,7 @@ def _try(
         rest = iter(branches)
         for number in numbers:
             was, *would = (_value(next(rest), len(line)) for line in rows[number].lines)
-            gains = [each - was for each in would]
+            gains = [each - was - COSTS[rank] for each, rank in zip(would, options[number].values(), strict=True)]
             found[number] = sorted(map(Fix, options[number], gains), key=lambda fix: -fix.gain)
     return found
 

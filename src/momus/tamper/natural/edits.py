@@ -20,8 +20,11 @@ from typing import NamedTuple
 from momus.errors import UserError
 from momus.tamper.sites import find_edits
 
-NEAR = 12
-"""Names of the code that are tried for each other, the nearest first; of its attributes, numbers and texts half."""
+VERSION = 2
+"""Counted up where edits change: what was reviewed with others is not kept."""
+
+_NAMES, _ATTRIBUTES, _OTHERS = 12, 6, 4
+"""Of the code's names, attributes, and numbers and texts so many are tried for each other, the nearest first."""
 
 _INSTEAD = {
     "+": ("-", "*", "//"), "-": ("+", "*", "//"), "*": ("+", "**", "//"), "/": ("//", "*", "%"), "//": ("/", "*", "%"),
@@ -49,15 +52,12 @@ _AROUND = (
 )  # fmt: skip
 """What may be made of what is returned, or of what an `if` or a loop goes by."""
 
-_AROUND_PART = (
-    "{} + 1", "{} - 1", "len({})", "abs({})", "int({})", "str({})", "set({})", "sorted({})", "list({})", "{}[0]",
-    "{}[-1]", "{}[1:]", "{}[::-1]", "-{}", "max({}, 0)",
-)  # fmt: skip
+_AROUND_PART = ("{} + 1", "{} - 1", "len({})", "abs({})", "int({})", "str({})", "{}[0]", "{}[::-1]", "max({}, 0)")
 """What may be made of an argument, of what is assigned, compared or looked up."""
 
 
 class Edit(NamedTuple):
-    """Another text in the place of characters from `start` to `stop`; edits of a lower rank are tried first."""
+    """Another text in the place of the characters from `start` to `stop`, and its rank: the lower, the likelier."""
 
     start: int
     stop: int
@@ -66,7 +66,7 @@ class Edit(NamedTuple):
 
 
 TOKEN, NAME, STATEMENT, WHOLE, MUTATION, PART = range(6)
-"""Ranks: another token, another name, another statement, something around what decides, a mutation, and all else."""
+"""Ranks: another token, name or statement, something around all that decides, a mutation undone, and what is rarer."""
 
 
 @lru_cache(maxsize=4)  # its lines are asked about one after another
@@ -139,16 +139,16 @@ def _token_edits(code: str, tokens: Sequence[_Token], variables: set[str]) -> It
         for other in _instead_of(token, before):
             yield Edit(start, stop if other else after, other, TOKEN)
         if token.kind == tokenize.NAME and before.text == ".":
-            for name in _nearest(places.get(f"{base.text}.", {}), token, NEAR // 2):
+            for name in _nearest(places.get(f"{base.text}.", {}), token, _ATTRIBUTES):
                 yield Edit(start, stop, name, PART)
         elif token.kind == tokenize.NAME and text in variables:
-            for name in (f"{text} + 1", f"{text} - 1", *_nearest(places["variables"], token, NEAR)):
+            for name in (f"{text} + 1", f"{text} - 1", *_nearest(places["variables"], token, _NAMES)):
                 yield Edit(start, stop, name, NAME)
         elif token.kind == tokenize.NUMBER:
-            for other in (*_nearest(places["numbers"], token, NEAR // 2), *_nearest(places["variables"], token, 4)):
+            for other in (*_nearest(places["numbers"], token, _OTHERS), *_nearest(places["variables"], token, _OTHERS)):
                 yield Edit(start, stop, other, PART)
         elif token.kind == tokenize.STRING:
-            for other in _nearest(places["texts"], token, NEAR // 2):
+            for other in _nearest(places["texts"], token, _OTHERS):
                 yield Edit(start, stop, other, PART)
         base, before = before, token
 

@@ -84,8 +84,8 @@ def _edited(code: str) -> Iterator[str]:
             yield changed
 
 
-def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> list[str]:
-    """Return what a line, from 1, may be in place of what it is: one small edit away, and the code still parses.
+def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> dict[str, int]:
+    """Return what a line, from 1, may be in place of what it is, and the rank of that edit; the code still parses.
 
     No test, call or difference in which something stands twice (`a or a`, `f(a, a)`, `a - a`): that is likely and
     seldom meant. Where there are more edits than `most`, those of lower ranks, and of the first rank that is too many
@@ -108,7 +108,8 @@ def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> list[str]:
             break
     trees = [parse(code[:first] + text + code[last:]) for text in found]
     before = _repeats(parse(code))
-    return [text for text, tree in zip(found, trees, strict=True) if tree is not None and _repeats(tree) <= before]
+    fit = (tree is not None and _repeats(tree) <= before for tree in trees)
+    return {text: ranked[text] for text, fits in zip(found, fit, strict=True) if fits}
 
 
 def _repeats(tree: ast.AST | None) -> int:
