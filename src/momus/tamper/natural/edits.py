@@ -26,6 +26,9 @@ VERSION = 2
 _NAMES, _ATTRIBUTES, _OTHERS = 12, 6, 4
 """Of the code's names, attributes, and numbers and texts so many are tried for each other, the nearest first."""
 
+_LONGEST_TEXT = 12
+"""Characters of texts that are tried for each other: a longer one is likely wherever it stands a second time."""
+
 _INSTEAD = {
     "+": ("-", "*", "//"), "-": ("+", "*", "//"), "*": ("+", "**", "//"), "/": ("//", "*", "%"), "//": ("/", "*", "%"),
     "%": ("//", "/"), "**": ("*",), "<": ("<=", ">", ">=", "=="), "<=": ("<", ">", ">="), ">": (">=", "<", "<="),
@@ -147,7 +150,7 @@ def _token_edits(code: str, tokens: Sequence[_Token], variables: set[str]) -> It
         elif token.kind == tokenize.NUMBER:
             for other in (*_nearest(places["numbers"], token, _OTHERS), *_nearest(places["variables"], token, _OTHERS)):
                 yield Edit(start, stop, other, PART)
-        elif token.kind == tokenize.STRING:
+        elif token.kind == tokenize.STRING and len(text) <= _LONGEST_TEXT:
             for other in _nearest(places["texts"], token, _OTHERS):
                 yield Edit(start, stop, other, PART)
         base, before = before, token
@@ -159,6 +162,8 @@ def _places(tokens: Sequence[_Token], variables: set[str]) -> Mapping[str, dict[
     before = base = ""
     for token in tokens:
         kind = {tokenize.NUMBER: "numbers", tokenize.STRING: "texts"}.get(token.kind, "")
+        if kind == "texts" and len(token.text) > _LONGEST_TEXT:
+            kind = ""
         if token.kind == tokenize.NAME:
             kind = f"{base}." if before == "." else "variables" if token.text in variables else ""
         if kind:
