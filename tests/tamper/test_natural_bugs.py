@@ -1,6 +1,7 @@
 """Natural bugs: a scripted model's wrong answers, tested in the cage, repaired, and kept with their place."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -11,12 +12,13 @@ from momus.lm.chats.protocol import Answer
 from momus.lm.engine import Sample
 from momus.records import Tamper
 from momus.sandbox import NoCageError, require_cage
+from momus.tamper.natural import edits
 from momus.tamper.natural.answers import code_of
 from momus.tamper.natural.collect import AnswerConfig, collect, natural_bug
 from momus.tamper.natural.contamination import probe
 from momus.tamper.natural.edits import small_edits
 from momus.tamper.natural.problems import Problem, read_problems
-from momus.tamper.natural.repairs import repair_by_edit, repair_by_model
+from momus.tamper.natural.repairs import line_repairs, repair_by_edit, repair_by_model
 from momus.tamper.truth import judge
 
 PROBLEM = Problem(
@@ -100,7 +102,7 @@ def test_the_smallest_edit_repairs():
         ("def f(a, b):\n    return a - b\n", "def f(a, b):\n    return a + b\n"),
         ("def f(a):\n    return a[1]\n", "def f(a):\n    return a[0]\n"),
         ("def f(é, b):\n    return é\n", "def f(é, b):\n    return b\n"),
-        ("def f(a):\n    return {x for x in a}\n", "def f(a):\n    return list(({x for x in a}))\n"),
+        ("def f(a):\n    return {x for x in a}\n", "def f(a):\n    return list({x for x in a})\n"),
         ("def f(a):\n    'é'; return a\n", "def f(a):\n    'é'; return len(a)\n"),
         ("def f(a):\n    return a and b\n", "def f(a):\n    return a or b\n"),
         ("def f(a):\n    a.copy()\n", "def f(a):\n    return a.copy()\n"),
@@ -125,11 +127,71 @@ def test_the_smallest_edit_repairs():
         ("def f():\n    for a in b:\n        return\n", "def f():\n    for a in b:\n        continue\n"),
         ("a = 'x' if b else 'y'\nprint('y')\n", "a = 'x' if b else 'y'\nprint('x')\n"),
         ("a = 60 * b\nc = 24 * d\n", "a = 60 * b\nc = 60 * d\n"),
+        ("a = (b - c) * d\n", "a = b - c * d\n"),
+        ("if (a or b) is None:\n    c()\n", "if not (a or b):\n    c()\n"),
+        ("if a['b'] is not None:\n    c()\n", "if a['b']:\n    c()\n"),
+        ("for a in b:\n    c()\n", "for a in range(len(b)):\n    c()\n"),
+        ("x = [a for a in b if c]\n", "x = [a for a in b if c is not None]\n"),
+        ("a = b[0]\n", "a = b[-1]\n"),
         ("n = 3\nfor i in range(1):\n    pass\n", "n = 3\nfor i in range(n):\n    pass\n"),
     ],
 )
 def test_small_edits_reach(wrong, right):
     assert right in [wrong[: edit.start] + edit.text + wrong[edit.stop :] for edit in small_edits(wrong)]
+
+
+@pytest.mark.parametrize(
+    ("code", "nonsense"),
+    [
+        ("def f(a, b):\n    a.append(b)\n", "return a.append(b)"),
+        ("def f(a, b):\n    a.append(b)\n", "b = a.append(b)"),
+        ("print(a)\n", "a = print(a)"),
+        ("for y in x:\n    f()\n", "x is not None"),
+        ("def f(x):\n    return x\n", "x is not None"),
+        ("x = (a - b) * c\n", "(b)"),
+        ("x = a + b + c\n", "(b + c)"),
+        ("while True:\n    f()\n", "len(True)"),
+        ("def f(a: Optional[str]):\n    pass\n", "max(str, 0)"),
+        ("def f(a):\n    '''Doc.'''\n    return open(a, 'r')\n", "open(a, '''Doc.''')"),
+        ("x = abs(a == b)\n", "(("),
+        ("if s == r:\n    x = f'{s!r}<{r}and'\n", "{r}or"),
+    ],
+)
+def test_nobody_means_such_edits(code, nonsense):
+    assert small_edits(code)
+    assert not [edit for edit in small_edits(code) if nonsense in code[: edit.start] + edit.text + code[edit.stop :]]
+
+
+def test_what_is_tried_of_too_many_edits_is_of_every_rank():
+    names = "".join(f"    v{n} = {n}\n" for n in range(12))
+    wrong = f"def f(a, b, c):\n{names}    v1 = g(a, b, c, v1, v2, v3)\n    sorted(v1)\n    return v1\n"
+    right = wrong.replace("    sorted(v1)", "    return sorted(v1)")
+    tried = []
+
+    def note(codes):
+        tried.extend(codes)
+        return [code == right for code in codes]
+
+    assert repair_by_edit(wrong, note) == right and len(tried) <= 512
+    for most in (5, 40, 55, 56, 80, 100):
+        assert len(line_repairs(wrong, 14, most)) == most
+    ranks = Counter(line_repairs(wrong, 14, 40).values())
+    assert len(ranks) >= 3 and max(ranks.values()) <= 20
+
+
+def test_of_a_large_file_only_what_is_near_is_looked_at():
+    """Of 4,000 lines all was looked at for each token, which took a minute."""
+    looked_at = []
+
+    class Places(list):
+        def __getitem__(self, at):
+            looked_at.append(at)
+            return super().__getitem__(at)
+
+    places = Places((10 * n, f"name_{n}") for n in range(5000))
+    found = edits._nearest(places, edits._Token(1, "name_2500", 25_000, 25_009), 3)
+    assert found == ["name_2499", "name_2501", "name_2498"]
+    assert sum(at.stop - at.start if isinstance(at, slice) else 1 for at in looked_at) <= 2 * edits._WITHIN + 20
 
 
 def test_of_too_many_names_the_nearest_are_tried():

@@ -16,6 +16,7 @@ from momus.lm.chats.protocol import Chat
 from momus.records import Bug, Tamper, Task
 from momus.sandbox import Limits, run_tests, run_tests_on_each
 from momus.tamper.natural.answers import code_of, question
+from momus.tamper.natural.edits import VERSION
 from momus.tamper.natural.problems import Problem
 from momus.tamper.natural.repairs import repair_by_edit, repair_by_model, repair_question
 from momus.tamper.tree import missing, should_be
@@ -29,6 +30,9 @@ SEARCH_LIMITS = Limits(seconds=0.7)
 
 WRONG = ("wrong result", "an exception", "too slow")
 """How an answer does that is Python, has the name asked for, and fails a test."""
+
+_EDITED = f"edited {VERSION}"
+"""How the ledger names a repair by an edit: with other edits there may be another."""
 
 Report = Callable[[str, int, int], None]
 
@@ -95,19 +99,21 @@ def collect(
     wrong = [each for each in answers if ledger[f"tested {each.name}"][0] in WRONG]
     for done, each in enumerate(wrong):
         report("repaired", done, len(wrong))
-        if (key := f"edited {each.name}") not in ledger:
+        if (key := f"{_EDITED} {each.name}") not in ledger:
             ledger.add({key: repair_by_edit(codes[each.name], each.passes)})
     if repairer is not None:
-        _ask_for_repairs([each for each in wrong if not ledger[f"edited {each.name}"]], codes, repairer, ledger, report)
+        _ask_for_repairs(
+            [each for each in wrong if not ledger[f"{_EDITED} {each.name}"]], codes, repairer, ledger, report
+        )
     counts = Counter(ledger[f"tested {each.name}"][0] for each in answers)
     counts["answers"] = len(answers)
     tampers = []
     for each in wrong:
-        how = next((how for how in ("edited", "remodelled") if ledger.get(f"{how} {each.name}")), None)
-        counts[{"edited": "repaired by an edit", "remodelled": "repaired by a model", None: "not repaired"}[how]] += 1
+        how = next((how for how in (_EDITED, "remodelled") if ledger.get(f"{how} {each.name}")), None)
+        counts[{_EDITED: "repaired by an edit", "remodelled": "repaired by a model", None: "not repaired"}[how]] += 1
         if how:
             complaint = ledger[f"tested {each.name}"][1]
-            kind = f"natural.{'edit' if how == 'edited' else 'model'}"
+            kind = f"natural.{'edit' if how == _EDITED else 'model'}"
             repaired = ledger[f"{how} {each.name}"]
             tampers.append(natural_bug(each.problem, each.name, codes[each.name], repaired, kind, complaint))
     return tampers, dict(counts)

@@ -8,8 +8,10 @@ another, so every edit of `tamper/mutations` is one as well.
 from __future__ import annotations
 
 import ast
+import bisect
 import io
 import itertools
+import keyword
 import re
 import tokenize
 import warnings
@@ -21,10 +23,13 @@ from momus.errors import UserError
 from momus.tamper.sites import find_edits
 
 VERSION = 2
-"""Counted up where edits change: what was reviewed with others is not kept."""
+"""Counted up where edits change: what was reviewed or repaired with others is done again."""
 
 _NAMES, _ATTRIBUTES, _OTHERS = 12, 6, 4
 """Of the code's names, attributes, and numbers and texts so many are tried for each other, the nearest first."""
+
+_WITHIN = 100
+"""Of these so many before a token and after it are looked at."""
 
 _LONGEST_TEXT = 12
 """Characters of texts that are tried for each other: a longer one is likely wherever it stands a second time."""
@@ -55,8 +60,19 @@ _AROUND = (
 )  # fmt: skip
 """What may be made of what is returned, or of what an `if` or a loop goes by."""
 
+_AROUND_ITERABLE = (
+    "list({})", "sorted({})", "set({})", "reversed({})", "range({})", "range(len({}))", "{}[1:]", "{}[:-1]", "{}[::-1]",
+)  # fmt: skip
+"""What may be made of what a loop goes through."""
+
 _AROUND_PART = ("{} + 1", "{} - 1", "len({})", "abs({})", "int({})", "str({})", "{}[0]", "{}[::-1]", "max({}, 0)")
 """What may be made of an argument, of what is assigned, compared or looked up."""
+
+_RETURN_NOTHING = (
+    "print", "append", "extend", "insert", "remove", "sort", "reverse", "update", "add", "discard", "clear", "close",
+    "__init__",
+)  # fmt: skip
+"""Functions whose result nobody returns or assigns."""
 
 
 class Edit(NamedTuple):
@@ -109,7 +125,7 @@ def _own_edits(code: str) -> Iterator[Edit]:
     def place(row: int, column: int) -> int:
         return starts[row - 1] + column
 
-    placed = [_Token(each.type, each.string, place(*each.start), place(*each.end)) for each in tokens]
+    placed = [_Token(each.type, each.string, place(*each.start), place(*each.end)) for each in _outside_texts(tokens)]
     yield from _token_edits(code, placed, _bound(tree))
 
     def span(node: ast.expr | ast.stmt) -> tuple[int, int]:
@@ -125,6 +141,16 @@ def _own_edits(code: str) -> Iterator[Edit]:
         return
 
 
+def _outside_texts(tokens: Iterable[tokenize.TokenInfo]) -> Iterator[tokenize.TokenInfo]:
+    """Yield the tokens that are in no f-string, which before Python 3.12 is one token."""
+    depth = 0
+    for token in tokens:
+        depth += token.type == getattr(tokenize, "FSTRING_START", None)
+        if not depth:
+            yield token
+        depth -= token.type == getattr(tokenize, "FSTRING_END", None)
+
+
 class _Token(NamedTuple):
     kind: int
     text: str
@@ -138,56 +164,68 @@ def _token_edits(code: str, tokens: Sequence[_Token], variables: set[str]) -> It
     before = base = _Token(tokenize.NL, "", 0, 0)
     for token in tokens:
         start, stop, text = token.start, token.stop, token.text
-        after = stop + len(code[stop:]) - len(code[stop:].lstrip(" "))  # nothing leaves no space behind
         for other in _instead_of(token, before):
-            yield Edit(start, stop if other else after, other, TOKEN)
+            yield Edit(start, stop if other else _SPACES.match(code, stop).end(), other, TOKEN)  # type: ignore[union-attr]
         if token.kind == tokenize.NAME and before.text == ".":
-            for name in _nearest(places.get(f"{base.text}.", {}), token, _ATTRIBUTES):
+            for name in _nearest(places.get(f"{base.text}.", ()), token, _ATTRIBUTES):
                 yield Edit(start, stop, name, PART)
         elif token.kind == tokenize.NAME and text in variables:
             for name in (f"{text} + 1", f"{text} - 1", *_nearest(places["variables"], token, _NAMES)):
                 yield Edit(start, stop, name, NAME)
         elif token.kind == tokenize.NUMBER:
-            for other in (*_nearest(places["numbers"], token, _OTHERS), *_nearest(places["variables"], token, _OTHERS)):
-                yield Edit(start, stop, other, PART)
-        elif token.kind == tokenize.STRING and len(text) <= _LONGEST_TEXT:
+            for kind in ("numbers", "variables"):
+                for other in _nearest(places[kind], token, _OTHERS):
+                    yield Edit(start, stop, other, PART)
+        elif _is_short_text(token):
             for other in _nearest(places["texts"], token, _OTHERS):
                 yield Edit(start, stop, other, PART)
         base, before = before, token
 
 
-def _places(tokens: Sequence[_Token], variables: set[str]) -> Mapping[str, dict[str, list[int]]]:
-    """Return where the variables, numbers and texts of code stand, and after each name and its dot the attributes."""
-    places: dict[str, dict[str, list[int]]] = {"variables": {}, "numbers": {}, "texts": {}}
-    before = base = ""
+_SPACES = re.compile(" *")
+
+_Places = Sequence[tuple[int, str]]
+
+
+def _places(tokens: Sequence[_Token], variables: set[str]) -> Mapping[str, _Places]:
+    """Return where the variables, numbers and short texts of code stand, and after each name and its dot attributes."""
+    places: dict[str, list[tuple[int, str]]] = {"variables": [], "numbers": [], "texts": []}
+    before = base = _Token(tokenize.NL, "", 0, 0)
     for token in tokens:
-        kind = {tokenize.NUMBER: "numbers", tokenize.STRING: "texts"}.get(token.kind, "")
-        if kind == "texts" and len(token.text) > _LONGEST_TEXT:
-            kind = ""
-        if token.kind == tokenize.NAME:
-            kind = f"{base}." if before == "." else "variables" if token.text in variables else ""
+        kind = "numbers" if token.kind == tokenize.NUMBER else "texts" if _is_short_text(token) else ""
+        if token.kind == tokenize.NAME and before.text != ".":
+            kind = "variables" if token.text in variables else ""
+        elif token.kind == tokenize.NAME and base.kind == tokenize.NAME and not keyword.iskeyword(base.text):
+            kind = f"{base.text}."
         if kind:
-            places.setdefault(kind, {}).setdefault(token.text, []).append(token.start)
-        base, before = before, token.text
+            places.setdefault(kind, []).append((token.start, token.text))
+        base, before = before, token
     return places
 
 
-def _nearest(places: Mapping[str, Sequence[int]], token: _Token, most: int) -> list[str]:
+def _is_short_text(token: _Token) -> bool:
+    return token.kind == tokenize.STRING and len(token.text) <= _LONGEST_TEXT and token.text[-3:] not in ("'''", '"""')
+
+
+def _nearest(places: _Places, token: _Token, most: int) -> list[str]:
     """Return what else stands nearest to a token."""
-    away = {text: min(abs(at - token.start) for at in where) for text, where in places.items() if text != token.text}
-    return sorted(away, key=lambda text: (away[text], text))[:most]
+    after = bisect.bisect_left(places, (token.start, ""))
+    window = places[max(0, after - _WITHIN) : after + _WITHIN]
+    others = sorted((abs(at - token.start), text) for at, text in window if text != token.text)
+    return list(dict.fromkeys(text for _, text in others))[:most]
 
 
 def _instead_of(token: _Token, before: _Token) -> Iterator[str]:
     """Yield what may stand instead of a token, given the token before it, whatever else is in the code."""
     text = token.text
-    yield from _INSTEAD.get(text, ())
+    if token.kind in (tokenize.NAME, tokenize.OP):
+        yield from _INSTEAD.get(text, ())
     if (before.text, text) == ("[", ":"):
         yield "::"
     if before.text == "**" and token.kind == tokenize.NUMBER and text != "0.5":
         yield "0.5"
     if token.kind == tokenize.NUMBER and re.fullmatch(r"\d{1,9}", text):
-        yield from (str(other) for other in (int(text) + 1, int(text) - 1, 0, 1, 2) if other not in (int(text), -1))
+        yield from (str(other) for other in (int(text) + 1, int(text) - 1, 0, 1, 2, -1) if other != int(text))
     if text in _ERRORS:
         yield from (error for error in _ERRORS if error != text)
 
@@ -197,73 +235,97 @@ _Span = Callable[[ast.expr | ast.stmt], tuple[int, int]]
 
 def _syntax_edits(code: str, tree: ast.AST, span: _Span) -> Iterator[Edit]:
     """Yield edits of statements and expressions."""
-    functions = {id(node) for top in ast.walk(tree) if isinstance(top, _FUNCTION) for node in ast.walk(top)}
-    for node in ast.walk(tree):
+
+    def around(part: ast.expr, forms: Iterable[str], rank: int) -> Iterator[Edit]:
+        first, last = span(part)
+        text = code[first:last]
+        for form in forms:
+            yield Edit(first, last, form.format(text if "({}" in form else _bare(part, text)), rank)
+
+    nodes = list(ast.walk(tree))
+    functions = {id(node) for top in nodes if isinstance(top, _FUNCTION) for node in ast.walk(top)}
+    annotations = {id(node) for top in nodes for note in _annotations(top) for node in ast.walk(note)}
+    for node in nodes:
         if isinstance(node, ast.stmt):
             first, last = span(node)
             for text in _instead_of_statement(node, code[first:last], id(node) in functions):
                 yield Edit(first, last, text, STATEMENT)
-        for part in _decisive(node):
-            first, last = span(part)
-            for text in _tests_of_none(part, code[first:last]):
+        for test in _tests(node):
+            first, last = span(test)
+            for text in _tests_of_none(test, lambda part: code[slice(*span(part))]):
                 yield Edit(first, last, text, STATEMENT)
-            for form in _AROUND:
-                yield Edit(first, last, form.format(_bare(part, code[first:last])), WHOLE)
-        for part in _parts(node):
-            first, last = span(part)
-            forms = (*_AROUND_PART, "*{}") if isinstance(node, ast.Call) else _AROUND_PART
-            for form in forms:
-                yield Edit(first, last, form.format(_bare(part, code[first:last])), PART)
-        for group in _groups(node):
-            first, last = span(group[0])[0], span(group[1])[1]
-            yield Edit(first, last, f"({code[first:last]})", STATEMENT)
+            yield from around(test, _AROUND, WHOLE)
+        if isinstance(node, ast.Return) and isinstance(node.value, _KNOWN):
+            yield from around(node.value, _AROUND, WHOLE)
+        if isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
+            yield from around(node.iter, _AROUND_ITERABLE, WHOLE)
+        for part in _parts(node) if id(node) not in annotations else ():
+            yield from around(part, (*_AROUND_PART, "*{}") if isinstance(node, ast.Call) else _AROUND_PART, PART)
+        yield from _groups(node, code, span)
 
 
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+_KNOWN = (
+    ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.BinOp, ast.BoolOp, ast.Compare, ast.UnaryOp, ast.List,
+    ast.ListComp, ast.Set, ast.SetComp, ast.GeneratorExp, ast.IfExp, ast.Tuple, ast.Dict, ast.DictComp,
+)  # fmt: skip
+"""What something may be put around: no constant."""
+
+
+def _annotations(node: ast.AST) -> Iterator[ast.expr]:
+    for name in ("annotation", "returns"):
+        if isinstance(note := getattr(node, name, None), ast.expr):
+            yield note
 
 
 def _bare(part: ast.expr, text: str) -> str:
-    return text if isinstance(part, ast.Name | ast.Call | ast.Constant | ast.Subscript | ast.Attribute) else f"({text})"
+    return text if isinstance(part, ast.Name | ast.Call | ast.Subscript | ast.Attribute) else f"({text})"
 
 
 def _instead_of_statement(node: ast.stmt, text: str, in_function: bool) -> Iterator[str]:
     """Yield what may stand in the place of a statement of one line: a value that is used, another way to go on."""
     if isinstance(node, ast.Return) and node.value is None:
         yield from ("continue", "break")
-    if not isinstance(node, ast.Expr) or isinstance(node.value, ast.Constant) or "\n" in text:
+    if not isinstance(node, ast.Expr) or not isinstance(node.value, _KNOWN) or "\n" in text:
         return
-    if in_function and not isinstance(node.value, ast.Await | ast.Yield | ast.YieldFrom):
-        yield f"return {text}"
     if isinstance(node.value, ast.Call):
+        called = node.value.func
+        if (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) in _RETURN_NOTHING:
+            return
         names = [part.id for part in node.value.args if isinstance(part, ast.Name)]
         yield from (f"{name} = {text}" for name in dict.fromkeys(names[:3]))
     else:
         yield f"print({text})"
+    if in_function:
+        yield f"return {text}"
     if isinstance(node.value, ast.Subscript | ast.Attribute):
         yield f"{text} = True"
 
 
-def _tests_of_none(part: ast.expr, text: str) -> Iterator[str]:
+def _tests(node: ast.AST) -> Sequence[ast.expr]:
+    """Return what decides how code goes on."""
+    if isinstance(node, ast.comprehension):
+        tests = node.ifs
+    else:
+        tests = [test for name in ("test", "guard") if isinstance(test := getattr(node, name, None), ast.expr)]
+    return [test for test in tests if isinstance(test, _KNOWN)]
+
+
+def _tests_of_none(test: ast.expr, text: Callable[[ast.expr], str]) -> Iterator[str]:
     """Yield a test of None in the place of a test of truth, and the other way round."""
-    match part:
+    match test:
         case ast.Name() | ast.Attribute():
-            yield f"{text} is not None"
+            yield f"{text(test)} is not None"
         case ast.UnaryOp(op=ast.Not(), operand=ast.Name() | ast.Attribute() as operand):
-            yield f"{ast.unparse(operand)} is None"
+            yield f"{text(operand)} is None"
         case ast.Compare(left=left, ops=[ast.IsNot()], comparators=[ast.Constant(value=None)]):
-            yield ast.unparse(left)
+            yield text(left)
         case ast.Compare(left=left, ops=[ast.Is()], comparators=[ast.Constant(value=None)]):
-            yield f"not {ast.unparse(left)}"
-
-
-def _decisive(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield what is returned, tested or gone through."""
-    names = ("value",) if isinstance(node, ast.Return) else ("test", "iter")
-    yield from (part for name in names if isinstance(part := getattr(node, name, None), ast.expr))
+            yield f"not {_bare(left, text(left))}"
 
 
 def _parts(node: ast.AST) -> Iterable[ast.expr]:
-    """Return arguments, and what is assigned, compared or looked up, where it is no constant."""
+    """Return arguments, and what is assigned, compared or looked up, where it is short enough to be one thing."""
     parts: Sequence[ast.expr] = ()
     match node:
         case ast.Call(args=parts):
@@ -272,20 +334,33 @@ def _parts(node: ast.AST) -> Iterable[ast.expr]:
             parts = [part]
         case ast.Compare(left=left, comparators=others):
             parts = [left, *others]
-    known = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.BinOp)
-    return [part for part in parts if isinstance(part, known)]
+    return [part for part in parts if isinstance(part, ast.Name | ast.Attribute | ast.Call | ast.Subscript | ast.BinOp)]
 
 
-def _groups(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Yield first and last of what may be put between parentheses in the place of how an expression is grouped."""
+def _groups(node: ast.AST, code: str, span: _Span) -> Iterator[Edit]:
+    """Yield an operation grouped otherwise: with parentheses where there are none, and without those that are there."""
+    groups: list[tuple[ast.expr, ast.expr, ast.expr]] = []
+    grouped: ast.expr
     match node:
-        case ast.BinOp(left=ast.BinOp(right=first), right=last):
-            yield first, last
-        case ast.BoolOp(values=[ast.UnaryOp(op=ast.Not(), operand=first), *_, last]):
-            yield first, last
+        case ast.BinOp(left=ast.BinOp(op=inner, right=first) as grouped, op=outer, right=last):
+            groups += [] if _same(inner, outer) else [(grouped, first, last)]
+        case ast.BoolOp(values=[ast.UnaryOp(op=ast.Not(), operand=first) as grouped, *_, last]):
+            groups.append((grouped, first, last))
     match node:
-        case ast.BinOp(left=first, right=ast.BinOp(left=last)):
-            yield first, last
+        case ast.BinOp(left=first, op=outer, right=ast.BinOp(left=last, op=inner) as grouped):
+            groups += [] if _same(inner, outer) else [(grouped, first, last)]
+    for grouped, first, last in groups:
+        start, stop = span(grouped)
+        if code[:start].endswith("(") and code.startswith(")", stop):
+            yield Edit(start - 1, stop + 1, code[start:stop], STATEMENT)
+        else:
+            start, stop = span(first)[0], span(last)[1]
+            yield Edit(start, stop, f"({code[start:stop]})", STATEMENT)
+
+
+def _same(inner: ast.operator, outer: ast.operator) -> bool:
+    """Return whether grouping makes no difference."""
+    return type(inner) is type(outer) and isinstance(inner, ast.Add | ast.Mult)
 
 
 def _bound(tree: ast.AST) -> set[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import difflib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from momus.lm.chats.protocol import Question
 from momus.tamper.natural.answers import code_of
@@ -33,14 +34,27 @@ Passes = Callable[[Sequence[str]], list[bool]]
 
 
 def repair_by_edit(code: str, passes: Passes) -> str | None:
-    """Try small edits, those that change least first; return the first of them that passes."""
-    candidates = list(itertools.islice(dict.fromkeys(_edited(code)), _MOST_TRIED))
+    """Try small edits, those of lower ranks first; return the first of them that passes."""
+    ranked: dict[str, int] = {}
+    for edit in small_edits(code):
+        ranked.setdefault(code[: edit.start] + edit.text + code[edit.stop :], edit.rank)
+    candidates = _share({text: rank for text, rank in ranked.items() if parse(text) is not None}, _MOST_TRIED)
     for start in range(0, len(candidates), 64):
         batch = candidates[start : start + 64]
         for candidate, passed in zip(batch, passes(batch), strict=True):
             if passed:
                 return candidate
     return None
+
+
+def _share(ranked: Mapping[str, int], most: int) -> list[str]:
+    """Return at most so many edits, by rank: where there are too many, of each rank as many, if it has them."""
+    groups = [list(same) for _, same in itertools.groupby(ranked, key=ranked.__getitem__)]
+    room, sizes = most, dict[int, int]()
+    for left, group in enumerate(sorted(range(len(groups)), key=lambda group: len(groups[group])), -len(groups)):
+        sizes[group] = min(len(groups[group]), -(room // left))
+        room -= sizes[group]
+    return [group[i * len(group) // size] for n, group in enumerate(groups) for size in [sizes[n]] for i in range(size)]
 
 
 def repair_question(problem: Problem, code: str, complaint: str) -> Question:
@@ -77,19 +91,11 @@ def _apply(before: Sequence[str], after: Sequence[str], hunks: Sequence[Hunk]) -
     yield from before[read:]
 
 
-def _edited(code: str) -> Iterator[str]:
-    """Yield changed codes that parse."""
-    for edit in small_edits(code):
-        if parse(changed := code[: edit.start] + edit.text + code[edit.stop :]) is not None:
-            yield changed
-
-
 def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> dict[str, int]:
     """Return what a line, from 1, may be in place of what it is, and the rank of that edit; the code still parses.
 
     No test, call or difference in which something stands twice (`a or a`, `f(a, a)`, `a - a`): that is likely and
-    seldom meant. Where there are more edits than `most`, those of lower ranks, and of the first rank that is too many
-    every so many.
+    seldom meant. Where there are more edits than `most`, of each rank as many.
     """
     lines = code.split("\n")
     was = lines[line - 1]
@@ -99,21 +105,51 @@ def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> dict[str, int]
     for start, stop, text, rank in small_edits(code):
         if first <= start and stop <= last and "\n" not in text:
             ranked.setdefault(code[first:start] + text + code[stop:last], rank)
-    found: list[str] = []
-    for _, same in itertools.groupby(ranked, key=ranked.__getitem__):
-        some = [text for text in same if text.strip() not in ("", was.strip())]
-        room = max(1, most) - len(found)
-        found += some[:: -(-len(some) // room) or 1]
-        if len(some) >= room:
-            break
-    trees = [parse(code[:first] + text + code[last:]) for text in found]
-    before = _repeats(parse(code))
-    fit = (tree is not None and _repeats(tree) <= before for tree in trees)
-    return {text: ranked[text] for text, fits in zip(found, fit, strict=True) if fits}
+    before, after = _around(code, line, first, last)
+    repeats, compiles = _repeats(parse(before + was + after)), _compiles(before + was + after)
+
+    def fits(text: str) -> bool:
+        changed = before + text + after
+        tree = parse(changed) if text.strip() not in ("", was.strip()) else None
+        return tree is not None and _repeats(tree) <= repeats and (not compiles or _compiles(changed))
+
+    fit = {text: rank for text, rank in ranked.items() if fits(text)}
+    return {text: fit[text] for text in _share(fit, max(1, most))}
+
+
+def _around(code: str, line: int, first: int, last: int) -> tuple[str, str]:
+    """Return what stands before and after a line in the statements of a file that it is part of, and in the one before.
+
+    Of a long file reading all of it for each edit would take too long; without the one before, no `elif` could be read.
+    """
+    tree = parse(code)
+    lines = code.split("\n")
+    spans = [(_first_line(node), node.end_lineno or node.lineno) for node in (tree.body if tree else ())]
+    inside = [n for n, (start, stop) in enumerate(spans) if start <= line <= stop]
+    if "\f" in code or "\r" in code or not inside:
+        return code[:first], code[last:]
+    start, stop = spans[max(0, inside[0] - 1)][0], spans[inside[-1]][1]
+    before = "".join(f"{text}\n" for text in lines[start - 1 : line - 1])
+    return before, "".join(f"\n{text}" for text in lines[line:stop])
+
+
+def _first_line(node: ast.stmt) -> int:
+    decorators: Sequence[ast.expr] = getattr(node, "decorator_list", ())
+    return min([node.lineno, *(each.lineno for each in decorators)])
+
+
+def _compiles(code: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(code, "", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def _repeats(tree: ast.AST | None) -> int:
-    """Count what stands twice in a test, an operation but a sum or product, a call, an f-string or among parameters."""
+    """Count what is twice in a test, an operation but a sum or product, a call, an f-string, parameters, or `a = a`."""
     return sum(_twice(_parts(node)) for node in ast.walk(tree)) if tree else 0
 
 
@@ -128,6 +164,8 @@ def _parts(node: ast.AST) -> Sequence[ast.expr | ast.arg]:
             return [part for part in (left, *others) if not isinstance(part, ast.Constant)]
         case ast.BinOp(left=left, op=op, right=right) if not isinstance(op, ast.Add | ast.Mult):
             return [part for part in (left, right) if not isinstance(part, ast.Constant)]
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name() as value) if value.id == name:
+            return [value, value]
     return ()
 
 
