@@ -13,7 +13,8 @@ answer at a time and rate both; preferred is the one of the higher overall ratin
 As critics comment: at the dial's usual setting, nothing said included. At one comment each: a prompted model is made to
 comment once, of others it is the comment on the likeliest line.
 
-Critiques are kept in --out, and the command goes on where it was stopped. Intervals: 95 %, answers resampled.
+Critiques are kept in --out, by the critic as it was named, and the command goes on where it was stopped. Intervals:
+95 %, answers resampled.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from momus.lm.chats.local import LocalChat
 from momus.lm.chats.protocol import Answer, Question
 from momus.raters.contractor import calibrate_noise, compare_critiques, panel
 from momus.records import Comparison, Tamper, Task, read_jsonl
+from momus.search.fixes import SETTINGS
 from momus.stats.bootstrap import Interval, mean_interval
 from momus.tamper.truth import judge
 
@@ -58,7 +60,7 @@ Written = dict[str, dict[str, list[str]]]
 """By the way and the critic's name the critiques of all answers."""
 
 
-class OneComment(JsonComments):
+class SingleComment(JsonComments):
     """A constraint: one comment, on a line of the model's choice."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -82,7 +84,7 @@ class OnceChat:
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Ask, with another constraint."""
         forced = [
-            replace(question, constraint=partial(OneComment, *question.constraint.args))  # type: ignore[union-attr]
+            replace(question, constraint=partial(SingleComment, *question.constraint.args))  # type: ignore[union-attr]
             for question in questions
         ]
         return self._chat.answer(forced)
@@ -170,32 +172,35 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=60, help="answers (60)")
     parser.add_argument("--out", type=Path, required=True, help="file of what was written")
     options = parser.parse_args()
+    if not all("=" in text for text in options.critic):
+        parser.error("--critic NAME=SPEC, such as small=small:FOLDER")
     specs = dict(text.split("=", 1) for text in options.critic)
     tampers = [tamper for tamper in read_jsonl(options.tampers, Tamper) if tamper.bugs][: options.limit]
     digest = hashlib.sha256(options.tampers.read_bytes()).hexdigest()
+    settings = {"benchmark": "critics_preferred", "tampers": digest, "tokens": MOST_TOKENS, "edits": list(SETTINGS)}
     written: Written = {way: {name: [] for name in specs} for way in WAYS}
-    with Ledger(options.out, {"benchmark": "critics_preferred", "tampers": digest, "tokens": MOST_TOKENS}) as ledger:
-        for name, spec in specs.items():
-            _criticise(name, spec, tampers, ledger)
+    with Ledger(options.out, settings) as ledger:
+        for spec in specs.values():
+            _criticise(spec, tampers, ledger)
         for way in WAYS:
-            for name in specs:
-                written[way][name] = [ledger[f"{name} {way} {number}"] for number in range(len(tampers))]
+            for name, spec in specs.items():
+                written[way][name] = [ledger[f"{spec} {way} {number}"] for number in range(len(tampers))]
     for way in WAYS:
         Console(width=110).print(_table(way, tampers, written[way]))
 
 
-def _criticise(name: str, spec: str, tampers: Sequence[Tamper], ledger: Ledger) -> None:
+def _criticise(spec: str, tampers: Sequence[Tamper], ledger: Ledger) -> None:
     """Have a critic write what is not in the ledger yet."""
     both: dict[str, Critic] = {}
     for way in WAYS:
-        waiting = [number for number in range(len(tampers)) if f"{name} {way} {number}" not in ledger]
+        waiting = [number for number in range(len(tampers)) if f"{spec} {way} {number}" not in ledger]
         for start in range(0, len(waiting), AT_ONCE):
             both = both or open_both(spec)
             part = waiting[start : start + AT_ONCE]
             tasks = [tampers[number].task.model_copy(update={"answer": tampers[number].answer}) for number in part]
             texts = critiques(both[way], tasks, way == WAYS[1])
-            ledger.add({f"{name} {way} {number}": text for number, text in zip(part, texts, strict=True)})
-            print(f"{name}, {way}: {start + len(part)} of {len(waiting)}", flush=True)
+            ledger.add({f"{spec} {way} {number}": text for number, text in zip(part, texts, strict=True)})
+            print(f"{spec}, {way}: {start + len(part)} of {len(waiting)}", flush=True)
 
 
 def _table(way: str, tampers: Sequence[Tamper], critics: Mapping[str, Sequence[str]]) -> Table:

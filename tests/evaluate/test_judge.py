@@ -263,6 +263,8 @@ def test_samples_are_drawn_until_the_tokens_are_used_up_and_no_further_than_one_
         drawn += count
     assert before < budget and (used >= budget or drawn == _MOST_SAMPLES) and drawn <= _MOST_SAMPLES
     assert used - before <= _TOGETHER * max(costs)
+    if len(set(costs)) == 1:
+        assert used - budget < costs[0], "where all cost the same, no sample is drawn beyond the one that uses them up"
 
 
 def test_the_best_of_n_by_a_reward_model_takes_as_many_tokens() -> None:
@@ -305,7 +307,7 @@ def test_judge_compare_command_compares_all_ways(model: Path, tmp_path: Path, ca
     assert with_suffix(talk, "b").prompt == (Message(role="user", content="ab"),)
     assert main([*arguments, "--limit", "0"]) == 2
     assert main([*arguments, "--iterations", "1"]) == 2 and "--iterations 1" in capsys.readouterr().err
-    assert main([*arguments, "--max-tokens", "1", "--iterations", "2"]) == 0
+    assert main([*arguments, "--max-tokens", "1", "--suffix", " ! !", "--iterations", "2"]) == 0
     fewer = {item.way: item.tokens for item in read_jsonl(out, Answered)}
     assert fewer["rain"] < next(item.tokens for item in answers if item.way == "rain")
     item = tiny_model()
