@@ -42,7 +42,7 @@ FLOOR = -6.0
 """A token's log-probability where it is less: a name that nobody could foresee is no fault."""
 AFTER = 2.0
 """How much a nat counts in what follows the line."""
-MOST_TOKENS = 2048
+MOST_TOKENS = 3072
 """Tokens of all edits of a line together; of a longer line fewer are tried."""
 COSTS = {
     edits.TOKEN: 0.0,

@@ -48,13 +48,18 @@ def repair_by_edit(code: str, passes: Passes) -> str | None:
 
 
 def _share(ranked: Mapping[str, int], most: int) -> list[str]:
-    """Return at most so many edits, by rank: where there are too many, of each rank as many, if it has them."""
+    """Return at most so many edits, by rank: of too many up to two thirds of the first, of the others as many each."""
     groups = [list(same) for _, same in itertools.groupby(ranked, key=ranked.__getitem__)]
-    room, sizes = most, dict[int, int]()
-    for left, group in enumerate(sorted(range(len(groups)), key=lambda group: len(groups[group])), -len(groups)):
-        sizes[group] = min(len(groups[group]), -(room // left))
+    sizes = [0] * len(groups)
+    if groups:
+        others = sum(map(len, groups[1:]))
+        sizes[0] = min(len(groups[0]), max(-(-2 * most // 3), most - others))
+    room = most - sum(sizes)
+    rest = sorted(range(1, len(groups)), key=lambda group: len(groups[group]))
+    for left, group in enumerate(rest):
+        sizes[group] = min(len(groups[group]), -(-room // (len(rest) - left)))
         room -= sizes[group]
-    return [group[i * len(group) // size] for n, group in enumerate(groups) for size in [sizes[n]] for i in range(size)]
+    return [group[i * len(group) // size] for group, size in zip(groups, sizes, strict=True) for i in range(size)]
 
 
 def repair_question(problem: Problem, code: str, complaint: str) -> Question:
@@ -95,7 +100,7 @@ def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> dict[str, int]
     """Return what a line, from 1, may be in place of what it is, and the rank of that edit; the code still parses.
 
     No test, call or difference in which something stands twice (`a or a`, `f(a, a)`, `a - a`): that is likely and
-    seldom meant. Where there are more edits than `most`, of each rank as many.
+    seldom meant. Of more edits than `most`, up to two thirds are of the first rank, and of the others as many each.
     """
     lines = code.split("\n")
     was = lines[line - 1]
