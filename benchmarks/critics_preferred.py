@@ -56,9 +56,6 @@ AT_ONCE = 8
 """Answers that are criticised before they are written down."""
 CONTRACTORS = 5
 
-Written = dict[str, dict[str, list[str]]]
-"""By the way and the critic's name the critiques of all answers."""
-
 
 class SingleComment(JsonComments):
     """A constraint: one comment, on a line of the model's choice."""
@@ -178,15 +175,15 @@ def main() -> None:
     tampers = [tamper for tamper in read_jsonl(options.tampers, Tamper) if tamper.bugs][: options.limit]
     digest = hashlib.sha256(options.tampers.read_bytes()).hexdigest()
     settings = {"benchmark": "critics_preferred", "tampers": digest, "tokens": MOST_TOKENS, "edits": list(SETTINGS)}
-    written: Written = {way: {name: [] for name in specs} for way in WAYS}
     with Ledger(options.out, settings) as ledger:
         for spec in specs.values():
             _criticise(spec, tampers, ledger)
         for way in WAYS:
-            for name, spec in specs.items():
-                written[way][name] = [ledger[f"{spec} {way} {number}"] for number in range(len(tampers))]
-    for way in WAYS:
-        Console(width=110).print(_table(way, tampers, written[way]))
+            written = {
+                name: [ledger[f"{spec} {way} {number}"] for number in range(len(tampers))]
+                for name, spec in specs.items()
+            }
+            Console(width=110).print(_table(way, tampers, written))
 
 
 def _criticise(spec: str, tampers: Sequence[Tamper], ledger: Ledger) -> None:
@@ -222,18 +219,11 @@ def _table(way: str, tampers: Sequence[Tamper], critics: Mapping[str, Sequence[s
         ]
         comments = np.mean([len(truth.labels) for truth in truths])
         located, named = (
-            _percent(mean_interval([value(truth) for truth in truths], bounds=(0, 1))) for value in (_located, _named)
+            _percent(mean_interval(found, bounds=(0, 1)))
+            for found in ([truth.located > 0 for truth in truths], [truth.named > 0 for truth in truths])
         )
         table.add_row(name, f"{comments:.2f}", located, named, _percent(shares[name]) if name in shares else "–")
     return table
-
-
-def _located(truth: Any) -> float:
-    return float(truth.located > 0)
-
-
-def _named(truth: Any) -> float:
-    return float(truth.named > 0)
 
 
 def _percent(share: Interval) -> str:

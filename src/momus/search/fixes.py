@@ -101,11 +101,13 @@ def find_fixes(model: Any, tokenizer: Any, places: Sequence[Place]) -> list[Fix 
     options = [line_repairs(place.code, place.line, _affordable(tokenizer, place)) for place in places]
     with without_adapter(model):
         alone = _try(model, tokenizer, places, options, 0)
-        best = [[fix.line for fix in some[:KEPT] if fix.gain > LEAST_ALONE] for some in alone]
-        kept = [{line: some[line] for line in lines} for lines, some in zip(best, options, strict=True)]
+        kept = [
+            {fix.line: some[fix.line] for fix in tried[:KEPT] if fix.gain > LEAST_ALONE}
+            for tried, some in zip(alone, options, strict=True)
+        ]
         followed = _try(model, tokenizer, places, kept, WINDOW)
-    found = [(some or first)[:1] for some, first in zip(followed, alone, strict=True)]
-    return [Fix(some[0].line.strip(), some[0].gain) if some else None for some in found]
+    best = [(some or first)[:1] for some, first in zip(followed, alone, strict=True)]
+    return [Fix(some[0].line.strip(), some[0].gain) if some else None for some in best]
 
 
 def _problem(model: Any) -> str:

@@ -276,6 +276,7 @@ def engine_sampler(
     def sampler(
         policy: Any, prompts: Sequence[TokenIds], n: int, key: tuple[int, int]
     ) -> list[list[TokenIds | Response]]:
+        """Return `n` answers to each of this process's prompts."""
         mine = slice(rank(), None, world_size())
         keys: Key | list[Key] = key if world_size() == 1 else [*prompt_keys(key, len(prompts))[mine]]
         with precision(policy):

@@ -89,6 +89,7 @@ def demonstrations(
     longest = 0
 
     def to_turns(record: Demonstration) -> tuple[Turn, ...]:
+        """Return the turns that are trained on, in tokens."""
         nonlocal longest
         parts = trained_turns(record.prompt, record.answer, every_turn)
         longest = max(longest, len(parts))

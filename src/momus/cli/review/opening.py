@@ -31,6 +31,7 @@ def open_reviewer(
     """
 
     def open_now() -> tuple[Critic, float, str]:
+        """Open the critic as the options say."""
         from momus.critics import open as opening
 
         return opening.open_at_setting(

@@ -58,7 +58,7 @@ _AROUND = (
     "{} + 1", "{} - 1", "abs({})", "len({})", "list({})", "tuple({})", "sorted({})", "set({})", "str({})", "int({})",
     "not {}", "-{}", "{} // 2", "{}[0]", "{}[-1]", "{}[1:]", "{}[::-1]", "{} * 2", "round({}, 2)", "bool({})",
 )  # fmt: skip
-"""What may be made of what is returned, or of what an `if` or a loop goes by."""
+"""What may be made of what is returned or tested."""
 
 _AROUND_ITERABLE = (
     "list({})", "sorted({})", "set({})", "reversed({})", "range({})", "range(len({}))", "{}[1:]", "{}[:-1]", "{}[::-1]",
@@ -151,7 +151,12 @@ def _outside_texts(tokens: Iterable[tokenize.TokenInfo]) -> Iterator[tokenize.To
         depth -= token.type == getattr(tokenize, "FSTRING_END", None)
 
 
+_SPACES = re.compile(" *")
+
+
 class _Token(NamedTuple):
+    """A token of `tokenize`: its kind and text, and the characters from `start` to `stop`."""
+
     kind: int
     text: str
     start: int
@@ -182,9 +187,8 @@ def _token_edits(code: str, tokens: Sequence[_Token], variables: set[str]) -> It
         base, before = before, token
 
 
-_SPACES = re.compile(" *")
-
 _Places = Sequence[tuple[int, str]]
+"""Where texts stand, in the order of the code."""
 
 
 def _places(tokens: Sequence[_Token], variables: set[str]) -> Mapping[str, _Places]:
@@ -325,7 +329,7 @@ def _tests_of_none(test: ast.expr, text: Callable[[ast.expr], str]) -> Iterator[
 
 
 def _parts(node: ast.AST) -> Iterable[ast.expr]:
-    """Return arguments, and what is assigned, compared or looked up, where it is short enough to be one thing."""
+    """Return arguments, and what is assigned, compared or looked up, where it is a name or made of one."""
     parts: Sequence[ast.expr] = ()
     match node:
         case ast.Call(args=parts):

@@ -111,12 +111,13 @@ def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> dict[str, int]
         if first <= start and stop <= last and "\n" not in text:
             ranked.setdefault(code[first:start] + text + code[stop:last], rank)
     before, after = _around(code, line, first, last)
-    repeats, compiles = _repeats(parse(before + was + after)), _compiles(before + was + after)
+    unchanged = parse(before + was + after)
+    repeats, compiles = _repeats(unchanged), unchanged is not None and _compiles(unchanged)
 
     def fits(text: str) -> bool:
-        changed = before + text + after
-        tree = parse(changed) if text.strip() not in ("", was.strip()) else None
-        return tree is not None and _repeats(tree) <= repeats and (not compiles or _compiles(changed))
+        """Return whether a line parses, repeats no more than it did and, where it compiled before, still does."""
+        tree = parse(before + text + after) if text.strip() not in ("", was.strip()) else None
+        return tree is not None and _repeats(tree) <= repeats and (not compiles or _compiles(tree))
 
     fit = {text: rank for text, rank in ranked.items() if fits(text)}
     return {text: fit[text] for text in _share(fit, max(1, most))}
@@ -143,11 +144,12 @@ def _first_line(node: ast.stmt) -> int:
     return min([node.lineno, *(each.lineno for each in decorators)])
 
 
-def _compiles(code: str) -> bool:
+def _compiles(tree: ast.Module) -> bool:
+    """Return whether code is more than a parser asks for: no `break` outside a loop, no argument named twice."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            compile(code, "", "exec", dont_inherit=True)
+            compile(tree, "", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
