@@ -10,7 +10,8 @@ prompt tokens, K answers of R tokens, so many prompts in a step) four contenders
 * tree:   one token tree per prompt (`leaf_scores`), the same loop: tree against rows is the trees' own effect;
 * momus:  `train_reward_model`, its own loop, with its metrics;
 * TRL:    RewardTrainer, its own loop, on the K * (K - 1) / 2 pairs; gradient checkpointing and bf16, its defaults, are
-  off because both slow it down here; of its default micro-batch and all pairs at once the faster is taken.
+  off because both slow it down here; of its default micro-batch and all pairs at once the faster is taken; with --model
+  the former, for all pairs at once do not fit into 24 GB.
 
 Without TRL installed (benchmarks/requirements.txt) its columns stay empty.
 """
@@ -18,7 +19,7 @@ Without TRL installed (benchmarks/requirements.txt) its columns stay empty.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from statistics import median
 from typing import Any
@@ -65,7 +66,8 @@ def measure(shape: Shape, report: Report) -> dict[str, Any]:
         "gradient_difference": agreement(tree_grads, grads),
     }
     if find_spec("trl"):
-        seconds, tokens["trl"], trl = _with_trl(shape, model, rankings, steps, turns, options.repeats)
+        batches = trl_batches(shape)[: 1 if options.model else None]
+        seconds, tokens["trl"], trl = _with_trl(batches, model, rankings, steps, turns, options.repeats)
         norm = float(torch.stack([grad.norm() for grad in grads]).norm())
         more |= {
             **trl,
@@ -82,15 +84,15 @@ def measure(shape: Shape, report: Report) -> dict[str, Any]:
 
 
 def _with_trl(
-    shape: Shape, model: Any, rankings: Any, steps: int, turns: dict[str, Callable[[], float]], repeats: int
+    batches: Sequence[int], model: Any, rankings: Any, steps: int, turns: dict[str, Callable[[], float]], repeats: int
 ) -> tuple[dict[str, list[float]], int, dict[str, Any]]:
     """Pick TRL's faster micro-batch, then let it and the others take turns; returns seconds, its tokens, details."""
     alternate(turns, 0)
     with tempfile.TemporaryDirectory() as folder:
-        choices, tried = trl_batches(shape), dict[int, float]()
-        if len(choices) > 1:
-            tried = {own: timed(trl_trainer(model, rankings, 1, own, folder).train) for own in choices}
-        batch = min(choices, key=lambda own: tried.get(own, 0.0))
+        tried = dict[int, float]()
+        if len(batches) > 1:
+            tried = {own: timed(trl_trainer(model, rankings, 1, own, folder).train) for own in batches}
+        batch = min(batches, key=lambda own: tried.get(own, 0.0))
         total = 1 + repeats * steps
         trainer = trl_trainer(model, rankings, total, batch, folder)
         counter = TokenCounter(trainer.model.model)
