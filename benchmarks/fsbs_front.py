@@ -1,9 +1,12 @@
 """The front of Force Sampling Beam Search with a model that chats: bugs found against false comments.
 
     python benchmarks/fsbs_front.py tampers.jsonl --model CRITIC --reward RM --out FILE [--limit 60] [--pointer FILE]
+    python benchmarks/fsbs_front.py tampers.jsonl --model CRITIC --score --out FILE
 
 CRITIC is a model that chats, or an adapter over one, whose pointer draws the lines where it has one; RM a reward model
-trained from it. Of every answer with one bug (and of the same without) are searched
+trained from it. With --score the search goes by what `--score pointer` says of the comments instead: what the pointer
+and edits say of their lines, and what is gained by what they propose. Of every answer with one bug (and of the same
+without) are searched
 
 - fsbs:       the paper's 28 candidates;
 - best of 28: as many samples, none of them forced to quote anything.
@@ -30,16 +33,22 @@ from pointed_words import lines_with_bugs, names_the_fix
 from rich.console import Console
 from rich.table import Table
 
-from momus.critics.open import open_critic
+from momus.critics.pointed import find_pointer
 from momus.critics.prompted import PromptedConfig
-from momus.critics.trained import ChatWriter, SearchCritic
-from momus.critique import lines_of
+from momus.critics.scores.pointed import PointedScore
+from momus.critics.scores.protocol import CommentScore
+from momus.critics.scores.search import as_reward
+from momus.critics.trained import ChatWriter
+from momus.critique import Critique, lines_of
 from momus.errors import UserError
 from momus.files import Ledger
+from momus.lm.chats.local import LocalChat
+from momus.lm.local.engine import LocalEngine
 from momus.records import Tamper, Task, read_jsonl
 from momus.search.best_of_n import best_of_n
-from momus.search.fsbs import FSBSConfig, find_ties, take_midpoints
-from momus.search.result import RewardSource, SearchResult
+from momus.search.fsbs import FSBSConfig, find_ties, force_sampling_beam_search, take_midpoints
+from momus.search.result import Candidate, EncodedTask, RewardFunction, RewardSource, SearchResult
+from momus.search.reward import identify_reward, load_reward_function
 
 FALSE = (0.25, 0.5, 1.0, 2.0)
 """False comments per piece at which searches are compared."""
@@ -74,23 +83,72 @@ def rows_of(result: SearchResult, piece: Tamper) -> list[list[float]]:
     return rows
 
 
-def searched(critic: SearchCritic, tasks: Sequence[Task]) -> dict[str, list[SearchResult]]:
+class Searcher(NamedTuple):
+    """What is searched with.
+
+    Attributes:
+        engine: The critic.
+        writer: How it reads and writes.
+        reward: What the search goes by: a reward model, or a score of comments.
+        identity: What identifies them.
+    """
+
+    engine: LocalEngine
+    writer: ChatWriter
+    reward: RewardFunction | CommentScore
+    identity: dict[str, Any]
+
+    def of(self, tasks: Sequence[Task], encoded: Sequence[EncodedTask]) -> RewardFunction:
+        """Return the reward of critiques of these tasks."""
+        if isinstance(self.reward, PointedScore):
+            return as_reward(self.reward, self.engine, tasks, encoded, self.writer.form)
+        return cast(RewardFunction, self.reward)
+
+
+def open_searcher(options: argparse.Namespace) -> Searcher:
+    """Open the critic and what the search goes by."""
+    config, model = PromptedConfig(max_tokens=MOST_TOKENS), LocalChat(options.model)
+    engine = cast(LocalEngine, model.loaded.engine)
+    pointer = find_pointer(options.model, options.pointer)
+    if options.score:
+        if pointer is None:
+            raise UserError(f"--score: {options.model} has no pointer")
+        score = PointedScore(model, pointer)
+        goes_by: Any = dict(score.identity())
+        reward: Any = score
+    else:
+        source = RewardSource(options.reward)
+        reward = load_reward_function(source, engine, engine.model.device, engine.model.dtype)
+        goes_by = identify_reward(source, reward)
+    writer = ChatWriter(engine, pointer, config)
+    identity = {"model": dict(model.identity()), "reward": goes_by, "settings": dict(writer.identity())}
+    return Searcher(engine, writer, reward, identity)
+
+
+def searched(searcher: Searcher, tasks: Sequence[Task]) -> dict[str, list[SearchResult]]:
     """Search pieces in both ways."""
-    found = critic.write(tasks)
-    writer, count = critic.writer, FSBSConfig().candidates
+    engine, writer = searcher.engine, searcher.writer
     encoded = writer.add_line_odds(tasks, [writer.encode(task) for task in tasks])
+    reward = searcher.of(tasks, encoded)
+    key: Any = [0] * len(tasks)
+    config = FSBSConfig(max_tokens=MOST_TOKENS)
+    forced = force_sampling_beam_search(engine, reward, encoded, config, key=key, form=writer.form)
     drawn = best_of_n(
-        critic.engine,
-        critic.reward,
+        engine,
+        reward,
         encoded,
-        count,
+        config.candidates,
         key=[1] * len(tasks),
         max_tokens=MOST_TOKENS,
         form=writer.form,
     )
-    silent = [result.candidates[:1] for result in found]
-    best = [SearchResult((*none, *each.candidates)) for none, each in zip(silent, drawn, strict=True)]
-    return {"fsbs": found, "best of 28": best}
+    nothing = (*engine.encode(writer.form.nothing, bos=False), writer.end)
+    scores = reward([task.prompt for task in encoded], [[nothing]] * len(encoded))
+    silent = [Candidate(writer.form.nothing, nothing, float(score), Critique()) for (score,) in scores]
+    return {
+        way: [SearchResult((none, *each.candidates)) for none, each in zip(silent, results, strict=True)]
+        for way, results in zip(WAYS, (forced, drawn), strict=True)
+    }
 
 
 def front_of(wrong: Sequence[Sequence[Row]], right: Sequence[Sequence[Row]]) -> Front:
@@ -154,31 +212,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tampers", type=Path, help="answers with bugs; those without any are left out")
     parser.add_argument("--model", required=True, help="the critic")
-    parser.add_argument("--reward", type=Path, required=True, help="the reward model")
+    goes_by = parser.add_mutually_exclusive_group(required=True)
+    goes_by.add_argument("--reward", type=Path, help="the reward model that the search goes by")
+    goes_by.add_argument("--score", action="store_true", help="go by --score pointer")
     parser.add_argument("--pointer", help="its pointer, where none lies beside it or ships; none for none")
     parser.add_argument("--out", type=Path, required=True, help="file of what was found")
     parser.add_argument("--limit", type=int, default=60, help="answers (60)")
     options = parser.parse_args()
-    config = PromptedConfig(max_tokens=MOST_TOKENS)
-    critic = open_critic(
-        options.model, RewardSource(options.reward), kind="prompted", prompted=config, pointer=options.pointer
-    )
-    assert isinstance(critic, SearchCritic) and isinstance(critic.writer, ChatWriter)
+    searcher = open_searcher(options)
     wrong = [tamper for tamper in read_jsonl(options.tampers, Tamper) if len(tamper.bugs) == 1]
     digest = hashlib.sha256(options.tampers.read_bytes()).hexdigest()
-    settings: dict[str, Any] = {"benchmark": "fsbs_front", "critic": dict(critic.identity()), "tampers": digest}
+    settings: dict[str, Any] = {"benchmark": "fsbs_front", "critic": searcher.identity, "tampers": digest}
     kept: dict[str, list[dict[str, list[Row]]]] = {"wrong": [], "right": []}
     with Ledger(options.out, settings) as ledger:
         pieces: list[tuple[str, Tamper, Task]] = []
         for number, tamper in enumerate(wrong[: options.limit]):
             both = {"wrong": tamper, "right": Tamper(task=tamper.task, answer=tamper.task.answer, bugs=())}
             tasks = {kind: piece.task.model_copy(update={"answer": piece.answer}) for kind, piece in both.items()}
-            if all(map(critic.fits, tasks.values())):
+            if all(map(searcher.writer.fits, tasks.values())):
                 pieces += [(f"{number} {kind}", piece, tasks[kind]) for kind, piece in both.items()]
         waiting = [piece for piece in pieces if piece[0] not in ledger]
         for start in range(0, len(waiting), AT_ONCE):
             part = waiting[start : start + AT_ONCE]
-            results = searched(critic, [task for _, _, task in part])
+            results = searched(searcher, [task for _, _, task in part])
             ledger.add({
                 key: {way: rows_of(results[way][i], piece) for way in WAYS} for i, (key, piece, _) in enumerate(part)
             })  # fmt: skip

@@ -46,6 +46,12 @@ Severity = Literal["error", "warning", "note"]
 """How bad a problem is: the levels of SARIF."""
 _BLANK_LINES = re.compile(r"\n[ \t]*\n")
 
+SHOULD_BE = r"\b(?:should|must) be(?: changed to| replaced (?:by|with))?:?\s+(`{1,8}+)"
+PROPOSED_LINE = re.compile(rf"{SHOULD_BE}([^`\n]+)\1(?!`)", re.IGNORECASE)
+"""What a comment proposes in place of a line, wherever it says so."""
+MISSING_CODE = re.compile(r"\bmissing\s+(`{1,8}+)(.+?)\1(?!`)\s+(before|after) this", re.IGNORECASE | re.DOTALL)
+"""What a comment says is missing beside a line."""
+
 
 class Span(NamedTuple):
     """A half-open range `[start, end)` of character offsets into an answer."""

@@ -21,7 +21,6 @@ from momus.critics.open import open_at_setting, open_critic
 from momus.critics.pointed import (
     LEAST,
     LINES,
-    WEIGHT,
     OneComment,
     PointedCritic,
     find_pointer,
@@ -43,7 +42,9 @@ from momus.lm.pointers.line_pointer import BaseIdentity, HeadShape, LineHead, Li
 from momus.lm.pointers.line_states import Reads
 from momus.lm.tiny import TINY
 from momus.records import Task
+from momus.search import lines as weighing
 from momus.search.fixes import Fix
+from momus.search.lines import WEIGHT
 from momus.search.result import RewardSource
 from support.tiny import llama, tiny_tokenizer
 
@@ -150,7 +151,7 @@ def test_an_edit_that_gains_enough_is_proposed_and_the_model_is_asked_about_the_
         tried.extend(place.line for place in places)
         return [Fix("return total / 2", 2.5) if place.line == 6 else Fix("x", 1.9) for place in places]
 
-    monkeypatch.setattr(pointed, "find_fixes", find)
+    monkeypatch.setattr(weighing, "find_fixes", find)
     chat = Scripted()
     (written,) = critic_of(base, pointer, chat, ODDS, 2.0).write([TASK])
     assert sorted(tried) == [2, 4, 5, 6] and chat.asked == [2]
@@ -162,7 +163,7 @@ def test_an_edit_that_gains_enough_is_proposed_and_the_model_is_asked_about_the_
 
 def test_what_an_edit_gains_moves_the_lines(base, pointer, monkeypatch):
     gains = {2: -2.0, 4: 9.0, 5: 8.0, 6: -5.0}
-    monkeypatch.setattr(pointed, "find_fixes", lambda *given: [Fix("x", gains[place.line]) for place in given[2]])
+    monkeypatch.setattr(weighing, "find_fixes", lambda *given: [Fix("x", gains[place.line]) for place in given[2]])
     critic = critic_of(base, pointer, Scripted(), (-9.0, 0.0, -math.inf, 0.1, -1.5, 0.2), 99.0)
     (written,) = critic.write([TASK])
     assert [comment.line for comment in written.candidates[0].critique.comments] == [4, 5]

@@ -10,7 +10,6 @@ import random
 import pytest
 import torch
 
-from momus.critics.pointed import LEAST_COUNTED, MOST_COUNTED, WEIGHT, _evidence
 from momus.critique import Critique, format_critique, parse_critique
 from momus.data.functions import Size
 from momus.data.stdlib import stdlib_tasks
@@ -20,6 +19,7 @@ from momus.review.files import source_of
 from momus.review.suggestion import propose
 from momus.search import fixes
 from momus.search.fixes import AFTER, COSTS, FLOOR, TOKEN, WINDOW, Fix, Place, find_fixes, propose_line
+from momus.search.lines import LEAST_COUNTED, MOST_COUNTED, WEIGHT, evidence
 from momus.tamper.insert import tamper
 from momus.tamper.natural.repairs import MOST_EDITS, line_repairs
 from support.tiny import gpt2, llama, tiny_tokenizer
@@ -220,10 +220,10 @@ def test_an_adapter_is_off_while_edits_are_tried(model):
 
 def test_evidence_is_bounded_and_rises_with_what_is_gained():
     gains = [-100.0, LEAST_COUNTED, 0.0, 3.0, MOST_COUNTED, 100.0]
-    evidence = [_evidence(Fix("x", gain)) for gain in gains]
-    assert evidence == sorted(evidence) and _evidence(None) == 0.0
-    assert evidence[0] == WEIGHT * LEAST_COUNTED and evidence[-1] == WEIGHT * MOST_COUNTED
-    assert all(math.isfinite(each) for each in evidence)
+    added = [evidence(Fix("x", gain)) for gain in gains]
+    assert added == sorted(added) and evidence(None) == 0.0
+    assert added[0] == WEIGHT * LEAST_COUNTED and added[-1] == WEIGHT * MOST_COUNTED
+    assert all(math.isfinite(each) for each in added)
 
 
 def test_code_without_a_question_is_read_after_something(model):

@@ -32,6 +32,7 @@ from momus.critics.prompted import (
 )
 from momus.critics.reading import SCHEMA
 from momus.critics.scores.critic import ScoreDial
+from momus.critics.scores.protocol import log_odds as log_odds_of
 from momus.critics.scores.protocol import sigmoid
 from momus.critique import Comment, Critique, format_critique
 from momus.errors import UserError
@@ -43,7 +44,8 @@ from momus.lm.pointers import LINE_POINTER_FILE, SHIPPED_POINTERS
 from momus.lm.pointers.line_pointer import BaseIdentity, LinePointer, read_base
 from momus.lm.pointers.line_states import LineReader
 from momus.records import Message, Task
-from momus.search.fixes import SETTINGS, Fix, Place, find_fixes, propose_line
+from momus.search.fixes import SETTINGS, Fix, propose_line
+from momus.search.lines import LEAST_COUNTED, MOST_COUNTED, TRIED, WEIGHT, weigh_lines
 from momus.search.result import Candidate, SearchResult
 
 LINES = 2
@@ -53,14 +55,8 @@ _PROMPT = "pointed"
 LEAST = 0.05
 """Lines less likely than this are never asked about."""
 
-TRIED = 4
-"""Lines of a piece of code on which edits are tried."""
 LEAST_GAIN = 1.0
-"""Nats that must be gained by an edit, to be proposed; this and what follows was chosen on inserted bugs held out."""
-WEIGHT = 0.2
-"""What a nat gained adds to the log-odds that a line is wrong."""
-LEAST_COUNTED, MOST_COUNTED = -5.0, 10.0
-"""Gains beyond these count as these."""
+"""Nats that must be gained by an edit, to be proposed; chosen on inserted bugs held out."""
 
 
 class PointedDial(ScoreDial):
@@ -152,29 +148,21 @@ class PointedCritic(PromptedCritic):
         if self._least_gain == math.inf:
             chosen = [likeliest_lines(self._moved(odds), self._lines, self._least) for odds in log_odds]
             return [[_Point(line, chance) for line, chance in lines.items()] for lines in chosen]
-        most = WEIGHT * MOST_COUNTED  # a line that is too unlikely even with this is not tried
-        tried = [likeliest_lines(self._moved(odds, most), max(TRIED, self._lines), self._least) for odds in log_odds]
-        places = [
-            Place(task.question, task.answer, line) for task, lines in zip(tasks, tried, strict=True) for line in lines
-        ]
         engine: Any = self._model.loaded.engine
-        found = iter(find_fixes(engine.model, engine.tokenizer, places))
+        moved, least, tried = list(map(self._moved, log_odds)), log_odds_of(self._least), max(TRIED, self._lines)
+        known = weigh_lines(engine.model, engine.tokenizer, tasks, moved, least, tried)
         points = []
-        for task, odds, lines in zip(tasks, log_odds, tried, strict=True):
-            fixes = {line: fix for line in lines if (fix := next(found)) is not None}
-            seen = [
-                log_odd + _evidence(fixes.get(n)) if n in lines else -math.inf
-                for n, log_odd in enumerate(self._moved(odds), 1)
-            ]
+        for task, weighed in zip(tasks, known, strict=True):
+            seen = [odds if n in weighed.fixes else -math.inf for n, odds in enumerate(weighed.log_odds, 1)]
             points.append([
-                _Point(line, chance, self._proposal(task, line, fixes.get(line)))
+                _Point(line, chance, self._proposal(task, line, weighed.fixes.get(line)))
                 for line, chance in likeliest_lines(seen, self._lines, self._least).items()
             ])  # fmt: skip
         return points
 
-    def _moved(self, log_odds: Sequence[float], by: float = 0.0) -> list[float]:
+    def _moved(self, log_odds: Sequence[float]) -> list[float]:
         """Return a pointer's log-odds for code that is as often right as wrong."""
-        return [each + self._pointer.shift + by for each in log_odds]
+        return [each + self._pointer.shift for each in log_odds]
 
     def _proposal(self, task: Task, line: int, fix: Fix | None) -> Comment | None:
         return propose_line(task.answer, line, fix.line) if fix is not None and fix.gain >= self._least_gain else None
@@ -289,11 +277,6 @@ class _Point(NamedTuple):
     line: int
     probability: float
     proposal: Comment | None = None
-
-
-def _evidence(fix: Fix | None) -> float:
-    """Return what the best edit of a line adds to the log-odds that it is wrong."""
-    return 0.0 if fix is None else WEIGHT * min(max(fix.gain, LEAST_COUNTED), MOST_COUNTED)
 
 
 def likeliest_lines(log_odds: Sequence[float], most: int = LINES, least: float = LEAST) -> dict[int, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from momus.critique import Comment, lines_of
+from momus.critique import MISSING_CODE, PROPOSED_LINE, SHOULD_BE, Comment, lines_of
 from momus.search.result import SearchResult
 from momus.tamper.truth import code_tokens
 
@@ -20,11 +20,7 @@ _NO_PROBLEM = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"\w")
-_SHOULD_BE = r"\b(?:should|must) be(?: changed to| replaced (?:by|with))?:?\s+(`{1,8}+)"
-_PROPOSED = re.compile(rf"{_SHOULD_BE}(.+?)\1(?!`)", re.IGNORECASE | re.DOTALL)
-PROPOSED_LINE = re.compile(rf"{_SHOULD_BE}([^`\n]+)\1(?!`)", re.IGNORECASE)
-"""What is proposed in place of a line, wherever a comment says so."""
-_MISSING = re.compile(r"\bmissing\s+(`{1,8}+)(.+?)\1(?!`)\s+(before|after) this", re.IGNORECASE | re.DOTALL)
+_PROPOSED = re.compile(rf"{SHOULD_BE}(.+?)\1(?!`)", re.IGNORECASE | re.DOTALL)
 
 _ATOM = re.compile(r"-?[\w.]+")
 """A name or a number: the line may have it in one place, and the proposal be about another."""
@@ -47,7 +43,7 @@ def is_vacuous(comment: Comment, answer: str) -> bool:
         return False
     lines = answer.split("\n")
     numbers = lines_of(comment.span, answer)
-    if missing := _MISSING.match(text):
+    if missing := MISSING_CODE.match(text):
         step = -1 if missing[3].lower() == "before" else 1
         return _neighbour(lines, numbers[0 if step < 0 else -1], step) == code_tokens(missing[2])
     if any(_is_all_of(found[2].strip(), lines[n]) for found in PROPOSED_LINE.finditer(text) for n in numbers):

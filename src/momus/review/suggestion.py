@@ -6,7 +6,7 @@ import ast
 import warnings
 from difflib import SequenceMatcher
 
-from momus.critics.vacuous import PROPOSED_LINE
+from momus.critique import PROPOSED_LINE
 from momus.errors import UserError
 from momus.review.files import Source
 from momus.review.languages.outline import read_outline

@@ -110,6 +110,28 @@ def find_fixes(model: Any, tokenizer: Any, places: Sequence[Place]) -> list[Fix 
     return [Fix(some[0].line.strip(), some[0].gain) if some else None for some in best]
 
 
+def gains_of(
+    model: Any, tokenizer: Any, places: Sequence[Place], options: Sequence[Sequence[str]]
+) -> list[list[float]]:
+    """Return what each option in the place of a line gains, as in `Fix` but for `COSTS`; none as in `find_fixes`.
+
+    Args:
+        model: A causal language model; an adapter over it is off meanwhile.
+        tokenizer: Its tokenizer.
+        places: The lines.
+        options: Of each line what may stand there, of one line or several.
+    """
+    if _problem(model):
+        return [[] for _ in places]
+    free = [dict.fromkeys(some, edits.TOKEN) for some in options]
+    with without_adapter(model):
+        tried = _try(model, tokenizer, places, free, WINDOW)
+    return [
+        [fixed[text] for text in some] if (fixed := dict(found)) else []
+        for found, some in zip(tried, options, strict=True)
+    ]
+
+
 def _problem(model: Any) -> str:
     try:
         logit_transform(model)

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 class RefiningOptions:
     """What comes after a critic wrote."""
 
-    score: Literal["samples", "probability", "answers", "reward"] | None = None
+    score: Literal["samples", "probability", "answers", "pointer", "reward"] | None = None
     """How far a comment can be believed, for a dial to go by: the share of several samples that make it, by line and
     meaning; the probability that a model gives it of being right; the share of that model's answers that say so, for
-    servers that tell no probabilities; or a reward model (--reward)."""
+    servers that tell no probabilities; what a model's pointer, and the code that it finds likely, say of the line and
+    of what the comment proposes; or a reward model (--reward)."""
     score_model: str | None = None
-    """The model that --score probability and answers ask; by default the critic's own."""
+    """The model of --score probability, answers and pointer; by default the critic's own."""
     score_url: str | None = None
     """The server that has it."""
     second_opinion: str | None = None
@@ -50,7 +51,9 @@ class RefiningOptions:
         from momus.errors import UserError
 
         if self.score is None and (self.score_model or self.score_url):
-            raise UserError("--score-model and --score-url are of no use without --score probability or answers")
+            raise UserError(
+                "--score-model and --score-url are of no use without --score probability, answers or pointer"
+            )
         source = None
         if self.score is not None:
             used = {"reward": reward} if self.score == "reward" else {}

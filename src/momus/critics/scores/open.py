@@ -10,11 +10,13 @@ from momus.critics.scores.protocol import CommentScore
 from momus.critics.scores.share import SampleShare
 from momus.errors import UserError
 from momus.lm.chats.asking import Asking
+from momus.lm.chats.local import LocalChat
 from momus.lm.chats.open import open_chat
-from momus.lm.chats.protocol import Chat
+from momus.lm.chats.protocol import Chat, ChatAround
+from momus.lm.local.adapter_base import is_adapter
 from momus.search.result import RewardSource
 
-ScoreKind = Literal["samples", "probability", "answers", "reward"]
+ScoreKind = Literal["samples", "probability", "answers", "pointer", "reward"]
 
 ANSWERS = 4
 """Answers in each order of which the share counts."""
@@ -26,7 +28,8 @@ class ScoreSource:
 
     Attributes:
         kind: The share of samples that make a comment; the probability that a model gives it of being right; the
-            share of that model's answers that say so; or a reward model.
+            share of that model's answers that say so; what its pointer and the code that it finds likely say; or a
+            reward model.
         model: The model that is asked, its folder, GGUF file or name; None for the critic's own.
         url: The server that has it.
         reward: The reward model.
@@ -41,9 +44,11 @@ class ScoreSource:
     reward: RewardSource = field(default_factory=RewardSource)
 
     def __post_init__(self) -> None:
-        asks = self.kind in ("probability", "answers")
+        asks = self.kind in ("probability", "answers", "pointer")
         if (self.model or self.url) and not asks:
             raise UserError(f"--score-model and --score-url are of no use: --score {self.kind} asks no model")
+        if self.kind == "pointer" and self.url:
+            raise UserError("--score pointer reads the states of a model in this process: a server does not give them")
         if bool(self.reward) != (self.kind == "reward"):
             needs = (
                 "needs a reward model: --reward or --reward-url" if self.kind == "reward" else "uses no reward model"
@@ -77,10 +82,26 @@ def open_score(
         return _open_reward(source.reward)
     if source.model or source.url:
         chat = open_chat(source.model, source.url, device=device, precision=precision)
-        chat = asking.around(chat) if asking else chat
+        chat = asking.around(chat) if asking and source.kind != "pointer" else chat
+    if source.kind == "pointer":
+        return _open_pointed(chat)
     if chat is None:
         raise UserError(f"--score {source.kind} asks a model that chats: name one with --score-model or --score-url")
     return JudgedScore(chat, JudgedConfig(samples=ANSWERS if source.kind == "answers" else 0))
+
+
+def _open_pointed(chat: Chat | None) -> CommentScore:
+    from momus.critics.pointed import find_pointer
+    from momus.critics.scores.pointed import PointedScore
+
+    while isinstance(chat, ChatAround):
+        chat = chat.inner
+    if not isinstance(chat, LocalChat):
+        raise UserError("--score pointer needs a model in this process that has a pointer: name one with --score-model")
+    pointer = find_pointer(chat.name, None, None if is_adapter(chat.name) else chat.tokenizer)
+    if pointer is None:
+        raise UserError(f"{chat.name} has no pointer: momus train pointer --model {chat.name} makes one")
+    return PointedScore(chat, pointer)
 
 
 def _open_reward(source: RewardSource) -> CommentScore:

@@ -9,8 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from momus.critics.scores.protocol import Opinion, Scored
-from momus.critique import Comment, Critique, lines_of
+from momus.critique import PROPOSED_LINE, Comment, Critique, lines_of
 from momus.match.lexical import LexicalMatcher
 from momus.match.matcher import SAME_SCORE, Matcher
 from momus.records import Task
@@ -31,8 +33,9 @@ class SampleShare:
 def gather(reviews: Sequence[Critique], answer: str, matcher: Matcher | None = None) -> Opinion:
     """Gather the different comments of several reviews of one answer, whatever order the reviews come in.
 
-    Two comments are the same where their quotes begin on the same line and the matcher says that they mean the same,
-    or a chain of such comments joins them. Of those that are the same the most frequent stands for all.
+    Two comments are the same where their quotes begin on the same line, they do not propose different code, and the
+    matcher says that they mean the same, or a chain of such comments joins them. Of those that are the same the most
+    frequent stands for all.
 
     Args:
         reviews: Critiques anchored to the answer; comments without a place are left out.
@@ -63,7 +66,9 @@ def _by_meaning(comments: Sequence[Comment], matcher: Matcher) -> list[list[Comm
         return [list(comments)]
     texts = [comment.text for comment in comments]
     (compared,) = matcher.compare([(texts, texts)])
-    same = matcher.scale.scores(compared.similarity) >= SAME_SCORE
+    codes = [code[2].strip() if (code := PROPOSED_LINE.search(text)) else "" for text in texts]
+    differ = [[bool(one and other and one != other) for other in codes] for one in codes]
+    same = (matcher.scale.scores(compared.similarity) >= SAME_SCORE) & ~np.array(differ)
     from scipy.sparse.csgraph import connected_components  # late: it takes a third of a second to load
 
     count, labels = connected_components(same, directed=False)

@@ -155,6 +155,11 @@ class ChatAround:
         self._chat = chat
 
     @property
+    def inner(self) -> Chat:
+        """The chat that something was added to."""
+        return self._chat
+
+    @property
     def name(self) -> str:
         """The model's name, and where it is."""
         return self._chat.name
