@@ -10,8 +10,8 @@ from test_pointed import CODE, TASK, base, pointer  # noqa: F401
 from momus.cli import main
 from momus.critics.pointed import find_pointer
 from momus.critics.scores.open import ScoreSource, open_score
-from momus.critics.scores.pointed import UNKNOWN, PointedScore
-from momus.critics.scores.protocol import log_odds
+from momus.critics.scores.pointed import GAIN, LINE, UNKNOWN, PointedScore
+from momus.critics.scores.protocol import log_odds, sigmoid
 from momus.critics.scores.share import gather
 from momus.critique import Comment, Critique, Span
 from momus.errors import UserError
@@ -19,7 +19,7 @@ from momus.lm.chats.local import LocalChat
 from momus.lm.chats.protocol import ChatAround
 from momus.records import Task
 from momus.search.fixes import Place
-from momus.search.lines import LEAST_COUNTED, MOST_COUNTED, WEIGHT, weigh_lines
+from momus.search.lines import LEAST_COUNTED, MOST_COUNTED, weigh_lines
 from momus.search.proposals import Proposal, weigh_proposals
 
 OTHER = TASK.model_copy(update={"answer": "def g(n):\n    while n > 1:\n        n -= 2\n    return n"})
@@ -56,7 +56,8 @@ def test_a_comment_counts_its_line_and_what_it_proposes(score):
     assert [gain is None for gain in gains] == [False, True, False, False]
     for value, (line, _), gain in zip(scored.values, places, gains, strict=True):
         counted = UNKNOWN if gain is None else min(max(gain, LEAST_COUNTED), MOST_COUNTED)
-        assert log_odds(value) == pytest.approx(weighed.log_odds[line - 1] + WEIGHT * counted, abs=1e-4)
+        likely = sigmoid(weighed.log_odds[line - 1])
+        assert log_odds(value) == pytest.approx(LINE * (likely - 0.5) + GAIN * counted, abs=1e-4)
 
 
 def test_scores_do_not_depend_on_company_or_on_what_was_asked_before(score, base, pointer):  # noqa: F811

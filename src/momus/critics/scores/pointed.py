@@ -23,8 +23,10 @@ from momus.search.fixes import SETTINGS, Place
 from momus.search.lines import LEAST_COUNTED, MOST_COUNTED, TRIED, WEIGHT, WeighedLines, weigh_lines
 from momus.search.proposals import MOST_PLACES, Proposal, weigh_proposals
 
-UNKNOWN = -4.0
-"""Nats that count as gained by a comment that proposes nothing that can be tried: the median of those that do."""
+LINE, GAIN = 2.9, 0.135
+"""What counts the probability that the line is wrong, and a nat gained: as rankings by simulated contractors say."""
+UNKNOWN = -1.8
+"""Nats that count as gained by a comment that proposes nothing that can be tried; as they say."""
 LEAST = 0.05
 """On lines that cannot come to such a probability no edits are tried."""
 REMEMBERED = 1000
@@ -72,7 +74,7 @@ class PointedScore:
 
     def identity(self) -> Mapping[str, Any]:
         """Return the model, the pointer and the numbers that decide."""
-        numbers = [UNKNOWN, LEAST, TRIED, WEIGHT, LEAST_COUNTED, MOST_COUNTED, MOST_PLACES, *SETTINGS]
+        numbers = [LINE, GAIN, UNKNOWN, LEAST, TRIED, WEIGHT, LEAST_COUNTED, MOST_COUNTED, MOST_PLACES, *SETTINGS]
         return {"kind": "pointer", "model": dict(self._chat.identity()), "pointer": self._digest, "settings": numbers}
 
     @cached_property
@@ -104,7 +106,7 @@ class PointedScore:
         line = max(odds[n] for n in lines_of(comment.span, task.answer))
         gain = self._gains[_proposal(task, comment)]
         counted = UNKNOWN if gain is None else min(max(gain, LEAST_COUNTED), MOST_COUNTED)
-        return sigmoid(line + WEIGHT * counted)
+        return sigmoid(LINE * (sigmoid(line) - 0.5) + GAIN * counted)
 
 
 def _proposal(task: Task, comment: Comment) -> Proposal:
