@@ -6,7 +6,9 @@
 
 FOLDER is a model with a pointer, such as Qwen2.5-Coder-0.5B-Instruct. With --adapter its words are those of the adapter
 over it. With --only words no edits are tried on the model: the line is the pointer's, and the words are the model's.
-With --only edits the model is asked nothing, and where no edit is proposed the comment says "?". With --natural the
+With --only edits the model is asked nothing, and where no edit is proposed the comment says "?"; with --flat all lines
+are as likely for the pointer, and edits are tried on every one: what is found by a model that never saw a bug. With
+--natural the
 bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them), in programs of at most
 1,500 characters.
 
@@ -40,6 +42,7 @@ from momus.critique import lines_of
 from momus.errors import UserError
 from momus.lm.chats.local import LocalChat
 from momus.lm.chats.protocol import Answer, Question
+from momus.lm.pointers.line_states import LineStates
 from momus.records import Tamper, Task, read_jsonl
 from momus.stats.bootstrap import mean_interval
 
@@ -47,6 +50,8 @@ PROPOSED = re.compile(r"\b(?:should|must) be:?\s+(`{1,8}+)([^`\n]+)\1(?!`)", re.
 HEADS = ("if ", "elif ", "while ", "return ")
 AT_ONCE = 8
 LONGEST = 1500
+EVERY = 1000
+"""More lines than a piece of code has."""
 
 
 def lines_with_bugs(tamper: Tamper) -> set[int]:
@@ -86,6 +91,7 @@ def main() -> None:
     options.add_argument("--natural", type=Path, help="programs that people got wrong, in place of these")
     options.add_argument("--most", type=int, default=100, help="of these programs, so many (100)")
     options.add_argument("--only", choices=("words", "edits"), help="try no edits, or ask nothing")
+    options.add_argument("--flat", action="store_true", help="with --only edits: go without the pointer")
     options.add_argument("--model", required=True, help="folder of a model with a pointer")
     options.add_argument("--pointer", help="its pointer, where none lies beside it or ships")
     options.add_argument("--adapter", type=Path, help="folder of an adapter over it")
@@ -93,6 +99,8 @@ def main() -> None:
     chosen = options.parse_args()
     if (chosen.tampers is None) == (chosen.natural is None):
         options.error("name answers with bugs, or --natural FILE")
+    if chosen.flat and chosen.only != "edits":
+        options.error("--flat goes with --only edits")
     if chosen.natural:
         drawn = natural(chosen.natural, lambda code: len(code) <= LONGEST)
         tampers = random.Random(0).sample(drawn, min(chosen.most, len(drawn)))
@@ -109,13 +117,16 @@ def main() -> None:
             pointer,
             chat,
             config=PromptedConfig(max_tokens=160),
-            lines=1,
+            lines=EVERY if chosen.flat else 1,
             least=0,
             least_gain=math.inf if chosen.only == "words" else LEAST_GAIN,
         )
         for chat in (model, Mute(model))
     )
-    who = hashlib.sha256(json.dumps([asked.identity(), chosen.only], sort_keys=True).encode()).hexdigest()[:16]
+    if chosen.flat:
+        mute._pointer.line_log_odds = even  # type: ignore[method-assign]
+    identity = [asked.identity(), chosen.only, *["flat"] * chosen.flat]
+    who = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     rows = [json.loads(line) for line in chosen.out.read_text().splitlines()] if chosen.out.exists() else []
     if any(row.get("critic") != who for row in rows):
         options.error(f"--out {chosen.out} holds what another critic said: name another file")
@@ -170,6 +181,11 @@ class Mute:
         return answers
 
 
+def even(read: Sequence[LineStates]) -> list[tuple[float, ...]]:
+    """Return the same log-odds for every line with code: a pointer's that knows nothing."""
+    return [tuple(0.0 if line else -math.inf for line in each.written.tolist()) for each in read]
+
+
 class Said(NamedTuple):
     """What is said of a piece of code, on which line, from 1, and how likely that line is wrong; nothing: 0, 0."""
 
@@ -185,7 +201,7 @@ def _said(critic: PointedCritic, tasks: list[Task]) -> list[Said]:
         if candidate is None or not candidate.critique.comments:
             said.append(Said())
             continue
-        (comment,) = candidate.critique.comments
+        comment = candidate.critique.comments[0]
         at = lines_of(comment.span, task.answer)[0] + 1 if comment.span else 0
         said.append(Said(comment.text, at, (candidate.scores or (0.0,))[0]))
     return said
