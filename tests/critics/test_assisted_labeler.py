@@ -41,6 +41,10 @@ def test_every_problem_has_a_right_and_a_wrong_answer_once(pairs):
         assert right.task.answer.replace("+", "-") == wrong.task.answer
 
 
+def test_problems_that_are_passed_over_are_those_that_came_before(pairs, tmp_path):
+    assert bench.pairs_of([], tmp_path / "bugs.jsonl", 3, 0, skip=1) == pairs[1:]
+
+
 def test_a_misleading_critique_is_another_answers_at_a_line_of_this_one(pairs):
     answers = [one for pair in pairs for one in pair]
     said = {
@@ -83,6 +87,9 @@ def test_what_helps_is_measured_and_nothing_is_asked_twice(pairs, tmp_path, caps
         said = bench.judge(answers, critiques, labeler, ledger, 0)
         assert bench.judge(answers, critiques, labeler, ledger, 0) == said
     assert labeler.asked == len(answers) * len(bench.CONDITIONS)
+    for one in answers:
+        where = "critique" if critiques[one.name].comments else "alone"
+        assert said[bench.COMMENTS][one.name] == said[where][one.name]
     rows = bench.measure(pairs, said)
     assert (rows["alone"]["accuracy"].value, rows["alone"]["in pairs"].value) == (0.5, 0.5)
     assert (rows["critique"]["accuracy"].value, rows["critique"]["accuracy, change"].value) == (1.0, 0.5)
