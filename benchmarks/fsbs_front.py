@@ -36,7 +36,6 @@ from rich.table import Table
 from momus.critics.pointed import find_pointer
 from momus.critics.prompted import PromptedConfig
 from momus.critics.scores.pointed import PointedScore
-from momus.critics.scores.protocol import CommentScore
 from momus.critics.scores.search import as_reward
 from momus.critics.trained import ChatWriter
 from momus.critique import Critique, lines_of
@@ -95,14 +94,14 @@ class Searcher(NamedTuple):
 
     engine: LocalEngine
     writer: ChatWriter
-    reward: RewardFunction | CommentScore
+    reward: RewardFunction | PointedScore
     identity: dict[str, Any]
 
     def of(self, tasks: Sequence[Task], encoded: Sequence[EncodedTask]) -> RewardFunction:
         """Return the reward of critiques of these tasks."""
         if isinstance(self.reward, PointedScore):
             return as_reward(self.reward, self.engine, tasks, encoded, self.writer.form)
-        return cast(RewardFunction, self.reward)
+        return self.reward
 
 
 def open_searcher(options: argparse.Namespace) -> Searcher:
@@ -110,17 +109,20 @@ def open_searcher(options: argparse.Namespace) -> Searcher:
     config, model = PromptedConfig(max_tokens=MOST_TOKENS), LocalChat(options.model)
     engine = cast(LocalEngine, model.loaded.engine)
     pointer = find_pointer(options.model, options.pointer)
+    writer = ChatWriter(engine, pointer, config)
+    reward: RewardFunction | PointedScore | None
+    goes_by: Any
     if options.score:
         if pointer is None:
             raise UserError(f"--score: {options.model} has no pointer")
-        score = PointedScore(model, pointer)
-        goes_by: Any = dict(score.identity())
-        reward: Any = score
+        reward = PointedScore(model, pointer)
+        goes_by = dict(reward.identity())
     else:
         source = RewardSource(options.reward)
+        writer.check_reward(source)
         reward = load_reward_function(source, engine, engine.model.device, engine.model.dtype)
+        assert reward is not None
         goes_by = identify_reward(source, reward)
-    writer = ChatWriter(engine, pointer, config)
     identity = {"model": dict(model.identity()), "reward": goes_by, "settings": dict(writer.identity())}
     return Searcher(engine, writer, reward, identity)
 

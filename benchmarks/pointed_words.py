@@ -8,9 +8,8 @@ FOLDER is a model with a pointer, such as Qwen2.5-Coder-0.5B-Instruct. With --ad
 over it. With --only words no edits are tried on the model: the line is the pointer's, and the words are the model's.
 With --only edits the model is asked nothing, and where no edit is proposed the comment says "?"; with --flat all lines
 are as likely for the pointer, and edits are tried on every one: what is found by a model that never saw a bug. With
---natural the
-bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them), in programs of at most
-1,500 characters.
+--natural the bugs are people's (JSON Lines with `faulty`, `fixed` and `fault_line`, as ConDefects has them), in
+programs of at most 1,500 characters.
 
 The right code is read, too, and nothing asked about it: a false alarm is what would be shown of it, at the dial's usual
 setting.

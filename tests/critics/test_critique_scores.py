@@ -126,10 +126,11 @@ def test_a_search_goes_by_the_sum_of_log_odds_and_needs_no_reward_model(files, c
     with chat_server(lambda question, count: "A", "def ") as server:  # as likely right as wrong, and so worth nothing
         rows = critique(method, *options, "--score-url", server.url)
         assert server.asked
-    for row in rows:
+    for row, number in zip(rows, range(COUNT), strict=True):
         (written,) = row.critiques
         assert not written.scores
-        assert written.score == pytest.approx(len(written.critique.unanchored) * log_odds(0))
+        nothing = [c for c in written.critique.comments if c.span is None or is_vacuous(c, code(number))]
+        assert written.score == pytest.approx(len(nothing) * log_odds(0))
 
 
 def test_a_second_opinion_drops_and_counts_what_falls(files, critique, capsys):

@@ -18,7 +18,7 @@ from momus.critics.scores.open import ScoreSource, open_score
 from momus.critics.scores.protocol import Opinion, Scored, log_odds, sigmoid
 from momus.critics.scores.reward import RewardScore, as_trained
 from momus.critics.scores.search import as_reward, score_critiques
-from momus.critics.scores.share import SampleShare, gather
+from momus.critics.scores.share import SampleShare, each_by_itself, gather
 from momus.critics.vacuous import drop_vacuous
 from momus.critique import NO_PROBLEMS, Comment, Critique, anchor, format_critique, parse_critique
 from momus.errors import UserError
@@ -202,6 +202,9 @@ def test_a_reward_models_score_is_the_odds_of_the_comment_against_no_problems() 
 class Fixed:
     """Scores comments by their texts."""
 
+    def __init__(self, exact: bool = False) -> None:
+        self.exact = exact
+
     def score(self, tasks: Any, opinions: Any) -> list[Scored]:
         return [Scored(tuple(Judge().believes(c.text) for c in opinion.comments)) for opinion in opinions]
 
@@ -260,14 +263,25 @@ def test_comments_that_cannot_be_scored_leave_no_critique_and_say_why() -> None:
     assert (result.candidates, result.problem) == ((), "the budget is spent")
 
 
-@given(reviews)
-def test_the_reward_of_a_critique_is_the_sum_of_its_comments_log_odds(reviews: list[Critique]) -> None:
-    (rewards,) = score_critiques(Fixed(), [TASK], [reviews])
-    opinion = gather(reviews, CODE)
+@given(reviews, st.booleans())
+def test_the_reward_of_a_critique_is_the_sum_of_its_comments_log_odds(reviews: list[Critique], exact: bool) -> None:
+    (rewards,) = score_critiques(Fixed(exact), [TASK], [reviews])
+    opinion = each_by_itself(reviews, CODE) if exact else gather(reviews, CODE)
+    assert not exact or set(opinion.comments) == {c for review in reviews for c in review.anchored}
     for review, reward in zip(reviews, rewards, strict=True):
         said = {opinion.comments[opinion.index[c]] for c in review.anchored}
         odds = sum(log_odds(Judge().believes(c.text)) for c in said) + len(review.unanchored) * log_odds(0)
         assert reward == pytest.approx(odds)
+
+
+def test_a_comment_that_says_nothing_is_worth_one_that_is_surely_wrong() -> None:
+    """A search by a score of the line alone would prefer saying nothing on a likely line to silence."""
+    said = [
+        Critique(comments=(comment(LINES[1], text),)) for text in ("Odd.", "No problem here.", "Should be `a - b`.")
+    ]
+    for exact in (False, True):
+        ((odd, *vacuous),) = score_critiques(Fixed(exact), [TASK], [said])
+        assert vacuous == [log_odds(0)] * 2 < [odd] * 2
 
 
 @pytest.mark.parametrize("score", [SampleShare(), JudgedScore(EngineChat(tiny_engine())), "reward"])

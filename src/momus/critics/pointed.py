@@ -79,6 +79,9 @@ class PointedCritic(PromptedCritic):
 
     Raises:
         UserError: The pointer cannot be read, or it is asked for what a pointed critic does not do.
+
+    Attributes:
+        pointer: The pointer's file.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class PointedCritic(PromptedCritic):
         if self._config.bare:
             raise UserError("--without-comments is for a critic without a pointer: add --pointer none")
         self._model, self._pointer = model, LinePointer.load(pointer)
+        self.pointer = pointer
         self._lines, self._least, self._least_gain = lines, least, least_gain
         self._is_trained = model.has_adapter
         self._digest = hashlib.sha256(pointer.read_bytes()).hexdigest()
@@ -149,7 +153,8 @@ class PointedCritic(PromptedCritic):
             chosen = [likeliest_lines(self._moved(odds), self._lines, self._least) for odds in log_odds]
             return [[_Point(line, chance) for line, chance in lines.items()] for lines in chosen]
         engine: Any = self._model.loaded.engine
-        moved, least, tried = list(map(self._moved, log_odds)), log_odds_of(self._least), max(TRIED, self._lines)
+        moved, tried = list(map(self._moved, log_odds)), max(TRIED, self._lines)
+        least = log_odds_of(self._least) if self._least else -math.inf
         known = weigh_lines(engine.model, engine.tokenizer, tasks, moved, least, tried)
         points = []
         for task, weighed in zip(tasks, known, strict=True):

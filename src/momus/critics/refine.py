@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from momus.critics.critic import Critic, CriticAround, Dial, LengthDial, innermost
@@ -52,6 +53,7 @@ class Refiner:
         refinement: Which.
         chat: The critic's own, where it has one.
         asking: What is put around the chats with other models.
+        pointer: The file of the critic's own pointer, where it has one.
 
     Raises:
         UserError: A model is missing, cannot be loaded or not be reached.
@@ -61,14 +63,20 @@ class Refiner:
         score: What scores the comments; None leaves it to the critic's own dial.
     """
 
-    def __init__(self, refinement: Refinement, chat: Chat | None = None, asking: Asking | None = None) -> None:
+    def __init__(
+        self,
+        refinement: Refinement,
+        chat: Chat | None = None,
+        asking: Asking | None = None,
+        pointer: Path | None = None,
+    ) -> None:
         where: Any = {"device": refinement.device, "precision": refinement.precision}
         self.has_second = bool(refinement.second or refinement.second_url)
         self._own, self._second = chat, chat
         if self.has_second:
             second = open_chat(refinement.second, refinement.second_url, **where)
             self._second = asking.around(second) if asking else second
-        self.score = open_score(refinement.score, chat, asking, **where) if refinement.score else None
+        self.score = open_score(refinement.score, chat, asking, pointer=pointer, **where) if refinement.score else None
 
     def around(self, critic: Critic) -> Critic:
         """Return a critic with all that comes after it."""
@@ -102,7 +110,8 @@ def contenders(critic: Critic, refinement: Refinement, asking: Asking | None = N
         UserError: A model is missing, cannot be loaded or not be reached.
     """
     writer = innermost(critic)
-    refiner = Refiner(refinement, writer.chat if isinstance(writer, PromptedCritic) else None, asking)
+    chat = writer.chat if isinstance(writer, PromptedCritic) else None
+    refiner = Refiner(refinement, chat, asking, getattr(writer, "pointer", None))
     if not refiner.has_second:
         return [refiner.around(critic)]
     critic = RememberingCritic(critic)

@@ -14,6 +14,7 @@ Two rounds: by the line alone, and the best of these by what follows as well.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +45,8 @@ AFTER = 2.0
 """How much a nat counts in what follows the line."""
 MOST_TOKENS = 3072
 """Tokens of all edits of a line together; of a longer line fewer are tried."""
+AT_ONCE = 4
+"""Lines whose proposals are read together."""
 COSTS = {
     edits.TOKEN: 0.0,
     edits.NAME: 0.0,
@@ -110,10 +113,12 @@ def find_fixes(model: Any, tokenizer: Any, places: Sequence[Place]) -> list[Fix 
     return [Fix(some[0].line.strip(), some[0].gain) if some else None for some in best]
 
 
-def gains_of(
+def measure_gains(
     model: Any, tokenizer: Any, places: Sequence[Place], options: Sequence[Sequence[str]]
 ) -> list[list[float]]:
-    """Return what each option in the place of a line gains, as in `Fix` but for `COSTS`; none as in `find_fixes`.
+    """Return what options in the place of lines gain, as in `Fix`, but with what follows always and without `COSTS`.
+
+    Of a line's options those are left out that go beyond `MOST_TOKENS`; there is none where `find_fixes` has none.
 
     Args:
         model: A causal language model; an adapter over it is off meanwhile.
@@ -123,13 +128,19 @@ def gains_of(
     """
     if _problem(model):
         return [[] for _ in places]
-    free = [dict.fromkeys(some, edits.TOKEN) for some in options]
-    with without_adapter(model):
-        tried = _try(model, tokenizer, places, free, WINDOW)
-    return [
-        [fixed[text] for text in some] if (fixed := dict(found)) else []
-        for found, some in zip(tried, options, strict=True)
+    count = Encoder(tokenizer).count
+    sizes = [[count(f"{text}\n") + WINDOW for text in some] for some in options]
+    kept = [
+        {text: edits.TOKEN for text, used in zip(some, accumulate(size), strict=True) if used <= MOST_TOKENS}
+        for some, size in zip(options, sizes, strict=True)
     ]
+    found: list[list[Fix]] = []
+    with without_adapter(model):
+        for start in range(0, len(places), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            found += _try(model, tokenizer, places[part], kept[part], WINDOW)
+    gains = [dict(tried) for tried in found]
+    return [[known[text] for text in some if text in known] for known, some in zip(gains, kept, strict=True)]
 
 
 def _problem(model: Any) -> str:

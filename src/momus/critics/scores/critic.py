@@ -9,7 +9,7 @@ from momus.critics.critic import Critic, CriticAround, Dial
 from momus.critics.scores.protocol import CommentScore, Opinion, Scored
 from momus.critics.scores.share import gather
 from momus.critics.vacuous import drop_vacuous, is_vacuous
-from momus.critique import PROPOSED_LINE, Comment, Critique, format_critique, lines_of
+from momus.critique import Critique, format_critique
 from momus.records import Task
 from momus.search.result import Candidate, SearchResult
 
@@ -17,7 +17,6 @@ from momus.search.result import Candidate, SearchResult
 class ScoreDial:
     """Keeps the comments with a high enough score; the setting is the least, from 0 to 1.
 
-    Of comments on one line that propose different code, which exclude each other, the one with the highest stays.
     Comments without a place have no score: they stay, to be counted, and nobody is shown them.
     """
 
@@ -26,18 +25,7 @@ class ScoreDial:
         if not written.candidates:
             return Critique()
         (candidate,) = written.candidates
-        best = dict[int, tuple[float, Comment]]()
-        for comment, score in zip(candidate.critique.comments, candidate.scores, strict=False):
-            if (line := _proposes_for(comment, answer)) is not None and score > best.get(line, (-1.0, comment))[0]:
-                best[line] = score, comment
-
-        def wanted(comment: Comment, score: float) -> bool:
-            if comment.span is None:
-                return True
-            line = _proposes_for(comment, answer)
-            return score >= setting - 1e-9 and (line is None or best.get(line, (0.0, comment))[1] == comment)
-
-        return candidate.keep(wanted).critique
+        return candidate.keep(lambda comment, score: comment.span is None or score >= setting - 1e-9).critique
 
     def settings(self, written: SearchResult) -> Iterable[float]:
         """Return every score, and 1, at which nothing less than certain is said."""
@@ -77,13 +65,6 @@ class ScoredCritic(CriticAround):
     def identity(self) -> Mapping[str, Any]:
         """Return what identifies the critic and the score."""
         return {"kind": "scored", "critic": dict(self.critic.identity()), "score": dict(self._score.identity())}
-
-
-def _proposes_for(comment: Comment, answer: str) -> int | None:
-    """Return the line, from 0, that a comment proposes other code for; None where it proposes none."""
-    if comment.span is None or not PROPOSED_LINE.search(comment.text):
-        return None
-    return lines_of(comment.span, answer)[-1]
 
 
 def _merge(written: SearchResult, answer: str, opinion: Opinion, scored: Scored) -> SearchResult:

@@ -109,6 +109,8 @@ class JudgedScore:
         config: How to ask.
     """
 
+    exact = False
+
     def __init__(self, chat: Chat, config: JudgedConfig | None = None) -> None:
         self._verdicts = Verdicts(chat, config)
 

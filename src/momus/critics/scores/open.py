@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from momus.critics.scores.judged import JudgedConfig, JudgedScore
@@ -61,6 +62,7 @@ def open_score(
     chat: Chat | None = None,
     asking: Asking | None = None,
     *,
+    pointer: Path | None = None,
     device: str | None = None,
     precision: Literal["fp32", "bf16"] | None = None,
 ) -> CommentScore:
@@ -70,6 +72,7 @@ def open_score(
         source: Which.
         chat: The critic's own, where it has one.
         asking: What is put around another model's chat.
+        pointer: The file of the critic's own pointer, where it has one.
         device: Where another model of this process runs; by default on a GPU if there is one.
         precision: What it is held and computed in; by default what is faster and loses nothing.
 
@@ -84,13 +87,13 @@ def open_score(
         chat = open_chat(source.model, source.url, device=device, precision=precision)
         chat = asking.around(chat) if asking and source.kind != "pointer" else chat
     if source.kind == "pointer":
-        return _open_pointed(chat)
+        return _open_pointed(chat, None if source.model else pointer)
     if chat is None:
         raise UserError(f"--score {source.kind} asks a model that chats: name one with --score-model or --score-url")
     return JudgedScore(chat, JudgedConfig(samples=ANSWERS if source.kind == "answers" else 0))
 
 
-def _open_pointed(chat: Chat | None) -> CommentScore:
+def _open_pointed(chat: Chat | None, pointer: Path | None) -> CommentScore:
     from momus.critics.pointed import find_pointer
     from momus.critics.scores.pointed import PointedScore
 
@@ -98,7 +101,7 @@ def _open_pointed(chat: Chat | None) -> CommentScore:
         chat = chat.inner
     if not isinstance(chat, LocalChat):
         raise UserError("--score pointer needs a model in this process that has a pointer: name one with --score-model")
-    pointer = find_pointer(chat.name, None, None if is_adapter(chat.name) else chat.tokenizer)
+    pointer = pointer or find_pointer(chat.name, None, None if is_adapter(chat.name) else chat.tokenizer)
     if pointer is None:
         raise UserError(f"{chat.name} has no pointer: momus train pointer --model {chat.name} makes one")
     return PointedScore(chat, pointer)

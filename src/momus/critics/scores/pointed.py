@@ -21,7 +21,7 @@ from momus.lm.pointers.line_states import LineReader
 from momus.records import Task
 from momus.search.fixes import SETTINGS, Place
 from momus.search.lines import LEAST_COUNTED, MOST_COUNTED, TRIED, WEIGHT, WeighedLines, weigh_lines
-from momus.search.proposals import MOST_PLACES, Proposal, weigh_proposals
+from momus.search.proposals import MOST_PLACES, VERSION, Proposal, weigh_proposals
 
 LINE, GAIN = 2.9, 0.135
 """What counts the probability that the line is wrong, and a nat gained: as rankings by simulated contractors say."""
@@ -43,6 +43,8 @@ class PointedScore:
     Raises:
         UserError: The pointer cannot be read.
     """
+
+    exact = True
 
     def __init__(self, model: LocalChat, pointer: Path) -> None:
         self._chat, self._pointer = model, LinePointer.load(pointer)
@@ -74,7 +76,19 @@ class PointedScore:
 
     def identity(self) -> Mapping[str, Any]:
         """Return the model, the pointer and the numbers that decide."""
-        numbers = [LINE, GAIN, UNKNOWN, LEAST, TRIED, WEIGHT, LEAST_COUNTED, MOST_COUNTED, MOST_PLACES, *SETTINGS]
+        numbers = [
+            LINE,
+            GAIN,
+            UNKNOWN,
+            LEAST,
+            TRIED,
+            WEIGHT,
+            LEAST_COUNTED,
+            MOST_COUNTED,
+            VERSION,
+            MOST_PLACES,
+            *SETTINGS,
+        ]
         return {"kind": "pointer", "model": dict(self._chat.identity()), "pointer": self._digest, "settings": numbers}
 
     @cached_property

@@ -40,7 +40,13 @@ class Scored:
 
 
 class CommentScore(Protocol):
-    """Says how far comments can be believed."""
+    """Says how far comments can be believed.
+
+    Attributes:
+        exact: Whether comments that mean about the same may have unlike scores: a search then asks about each.
+    """
+
+    exact: bool
 
     def score(self, tasks: Sequence[Task], opinions: Sequence[Opinion]) -> list[Scored]:
         """Return scores from 0 to 1 for the comments on every task; those on one do not depend on the others."""

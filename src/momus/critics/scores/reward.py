@@ -26,6 +26,8 @@ class RewardScore:
         name: What identifies it; see `momus.search.reward.identify_reward`.
     """
 
+    exact = False
+
     def __init__(self, reward: RewardFunction, codec: Codec, name: str) -> None:
         self._reward, self._codec, self._name = reward, codec, name
 

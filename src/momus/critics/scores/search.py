@@ -2,7 +2,8 @@
 
 The reward of a critique is the sum of its comments' log-odds of being right. So the length modifier, which adds the
 same for every highlight (CriticGPT, arXiv 2407.00215, appendix 7.1), is the threshold on the log-odds of each comment,
-and "no problems found" is worth 0.
+and "no problems found" is worth 0. A comment that says nothing (`critics/vacuous.py`) counts as one that is surely
+wrong.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from momus.critics.scores.protocol import CommentScore, Opinion, log_odds
-from momus.critics.scores.share import gather
+from momus.critics.scores.share import each_by_itself, gather
+from momus.critics.vacuous import is_vacuous
 from momus.critique import Critique
 from momus.errors import UserError
 from momus.lm.engine import Engine
@@ -27,7 +29,7 @@ def as_reward(
     encoded: Sequence[EncodedTask],
     form: CritiqueForm = FENCED,
 ) -> RewardFunction:
-    """Return the reward of critiques of given tasks; a comment without a place counts as one that is surely wrong.
+    """Return the reward of critiques of given tasks; a comment without a place or a meaning counts as surely wrong.
 
     Args:
         score: Scores comments. Where that is the share of samples, the samples are the critiques of one call.
@@ -57,17 +59,19 @@ def score_critiques(
     Raises:
         UserError: The comments on a task cannot be scored.
     """
-    opinions = [gather(of_task, task.answer) for task, of_task in zip(tasks, critiques, strict=True)]
+    put = each_by_itself if score.exact else gather
+    opinions = [put(of_task, task.answer) for task, of_task in zip(tasks, critiques, strict=True)]
     scored = score.score(tasks, opinions)
     if problem := next((each.problem for each in scored if each.problem), ""):
         raise UserError(f"comments cannot be scored: {problem}")
     return [
-        [_worth(critique, opinion, [log_odds(value) for value in scores.values]) for critique in of_task]
-        for of_task, opinion, scores in zip(critiques, opinions, scored, strict=True)
+        [_worth(critique, opinion, scores.values, task.answer) for critique in of_task]
+        for task, of_task, opinion, scores in zip(tasks, critiques, opinions, scored, strict=True)
     ]
 
 
-def _worth(critique: Critique, opinion: Opinion, odds: Sequence[float]) -> float:
+def _worth(critique: Critique, opinion: Opinion, scores: Sequence[float], answer: str) -> float:
     """Return the sum of the log-odds of what a critique says; what it says twice counts once."""
-    made = {opinion.index[comment] for comment in critique.anchored}
-    return sum(odds[i] for i in sorted(made)) + len(critique.unanchored) * log_odds(0.0)
+    nothing = [comment for comment in critique.comments if comment.span is None or is_vacuous(comment, answer)]
+    made = {opinion.index[comment] for comment in critique.comments if comment not in nothing}
+    return sum(log_odds(scores[i]) for i in sorted(made)) + len(nothing) * log_odds(0.0)

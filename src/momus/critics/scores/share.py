@@ -9,10 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from momus.critics.scores.protocol import Opinion, Scored
-from momus.critique import PROPOSED_LINE, Comment, Critique, lines_of
+from momus.critique import Comment, Critique, lines_of
 from momus.match.lexical import LexicalMatcher
 from momus.match.matcher import SAME_SCORE, Matcher
 from momus.records import Task
@@ -20,6 +18,8 @@ from momus.records import Task
 
 class SampleShare:
     """Scores a comment by the share of the reviews that make it."""
+
+    exact = False
 
     def score(self, tasks: Sequence[Task], opinions: Sequence[Opinion]) -> list[Scored]:
         """Return for each comment the share of its task's reviews that make it."""
@@ -33,9 +33,8 @@ class SampleShare:
 def gather(reviews: Sequence[Critique], answer: str, matcher: Matcher | None = None) -> Opinion:
     """Gather the different comments of several reviews of one answer, whatever order the reviews come in.
 
-    Two comments are the same where their quotes begin on the same line, they do not propose different code, and the
-    matcher says that they mean the same, or a chain of such comments joins them. Of those that are the same the most
-    frequent stands for all.
+    Two comments are the same where their quotes begin on the same line and the matcher says that they mean the same,
+    or a chain of such comments joins them. Of those that are the same the most frequent stands for all.
 
     Args:
         reviews: Critiques anchored to the answer; comments without a place are left out.
@@ -60,15 +59,21 @@ def gather(reviews: Sequence[Critique], answer: str, matcher: Matcher | None = N
     return Opinion(tuple(comments), tuple(counts), len(reviews), index)
 
 
+def each_by_itself(reviews: Sequence[Critique], answer: str) -> Opinion:
+    """Gather the different comments of several reviews of one answer, whatever they mean: see `gather`."""
+    counts = Counter(comment for review in reviews for comment in dict.fromkeys(review.anchored))
+    comments = tuple(sorted(counts, key=lambda comment: (comment.span, *_order(comment))))
+    index = {comment: number for number, comment in enumerate(comments)}
+    return Opinion(comments, tuple(counts[comment] for comment in comments), len(reviews), index)
+
+
 def _by_meaning(comments: Sequence[Comment], matcher: Matcher) -> list[list[Comment]]:
     """Put comments on one line together that mean the same."""
     if len(comments) == 1:
         return [list(comments)]
     texts = [comment.text for comment in comments]
     (compared,) = matcher.compare([(texts, texts)])
-    codes = [code[2].strip() if (code := PROPOSED_LINE.search(text)) else "" for text in texts]
-    differ = [[bool(one and other and one != other) for other in codes] for one in codes]
-    same = (matcher.scale.scores(compared.similarity) >= SAME_SCORE) & ~np.array(differ)
+    same = matcher.scale.scores(compared.similarity) >= SAME_SCORE
     from scipy.sparse.csgraph import connected_components  # late: it takes a third of a second to load
 
     count, labels = connected_components(same, directed=False)

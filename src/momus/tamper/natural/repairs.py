@@ -10,7 +10,7 @@ import ast
 import difflib
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from momus.lm.chats.protocol import Question
 from momus.tamper.natural.answers import code_of
@@ -110,17 +110,25 @@ def line_repairs(code: str, line: int, most: int = MOST_EDITS) -> dict[str, int]
     for start, stop, text, rank in small_edits(code):
         if first <= start and stop <= last and "\n" not in text:
             ranked.setdefault(code[first:start] + text + code[stop:last], rank)
-    before, after = _around(code, line, first, last)
+    fit = {text: ranked[text] for text in lines_that_fit(code, line, ranked)}
+    return {text: fit[text] for text in _share(fit, max(1, most))}
+
+
+def lines_that_fit(code: str, line: int, options: Iterable[str]) -> Iterator[str]:
+    """Yield, of what may stand in the place of a line, from 1, whatever leaves code that parses and is other code.
+
+    It repeats no more than the code does as it is and, where that compiles, still does.
+    """
+    lines = code.split("\n")
+    was = lines[line - 1]
+    first = sum(len(text) + 1 for text in lines[: line - 1])
+    before, after = _around(code, line, first, first + len(was))
     unchanged = parse(before + was + after)
     repeats, compiles = _repeats(unchanged), unchanged is not None and _compiles(unchanged)
-
-    def fits(text: str) -> bool:
-        """Return whether a line parses, repeats no more than it did and, where it compiled before, still does."""
+    for text in options:
         tree = parse(before + text + after) if text.strip() not in ("", was.strip()) else None
-        return tree is not None and _repeats(tree) <= repeats and (not compiles or _compiles(tree))
-
-    fit = {text: rank for text, rank in ranked.items() if fits(text)}
-    return {text: fit[text] for text in _share(fit, max(1, most))}
+        if tree is not None and _repeats(tree) <= repeats and (not compiles or _compiles(tree)):
+            yield text
 
 
 def _around(code: str, line: int, first: int, last: int) -> tuple[str, str]:
