@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from momus.critics.scores.protocol import Opinion, Scored, log_odds, sigmoid
 from momus.critique import Comment, lines_of
@@ -31,6 +31,18 @@ LEAST = 0.05
 """On lines that cannot come to such a probability no edits are tried."""
 REMEMBERED = 1000
 """Pieces of code whose lines are remembered."""
+
+
+class Weighed(NamedTuple):
+    """What is known of a comment.
+
+    Attributes:
+        likely: The probability that a line it quotes is wrong, of the likeliest.
+        gain: Nats gained by what it proposes; None where it proposes nothing that can be tried.
+    """
+
+    likely: float
+    gain: float | None
 
 
 class PointedScore:
@@ -54,25 +66,34 @@ class PointedScore:
 
     def score(self, tasks: Sequence[Task], opinions: Sequence[Opinion]) -> list[Scored]:
         """Weigh the lines of every task, and what its comments propose."""
-        if len(self._lines) > REMEMBERED:
-            self._lines.clear()
-            self._gains.clear()
         problems = [
             self._reader.problem(task.question, task.answer) if opinion.comments else ""
             for task, opinion in zip(tasks, opinions, strict=True)
         ]
-        made = [
-            (task, comment)
-            for task, opinion, problem in zip(tasks, opinions, problems, strict=True)
-            for comment in (() if problem else opinion.comments)
-        ]
-        self._weigh_lines([task for task, _ in made])
-        self._weigh_proposals([_proposal(task, comment) for task, comment in made])
-        scores = iter([self._score(task, comment) for task, comment in made])
+        weighed = iter(
+            self.weigh([
+                (task, comment)
+                for task, opinion, problem in zip(tasks, opinions, problems, strict=True)
+                for comment in (() if problem else opinion.comments)
+            ])
+        )  # fmt: skip
         return [
-            Scored((), problem) if problem else Scored(tuple(next(scores) for _ in opinion.comments))
+            Scored((), problem) if problem else Scored(tuple(worth(*next(weighed)) for _ in opinion.comments))
             for opinion, problem in zip(opinions, problems, strict=True)
         ]
+
+    def weigh(self, comments: Sequence[tuple[Task, Comment]]) -> list[Weighed]:
+        """Return what is known of comments on tasks, each with a place.
+
+        Raises:
+            UserError: A task is longer than the model can read.
+        """
+        if len(self._lines) > REMEMBERED:
+            self._lines.clear()
+            self._gains.clear()
+        self._weigh_lines([task for task, _ in comments])
+        self._weigh_proposals([_proposal(task, comment) for task, comment in comments])
+        return [self._weighed(task, comment) for task, comment in comments]
 
     def identity(self) -> Mapping[str, Any]:
         """Return the model, the pointer and the numbers that decide."""
@@ -114,13 +135,21 @@ class PointedScore:
         new = [proposal for proposal in dict.fromkeys(proposals) if proposal not in self._gains]
         self._gains |= zip(new, weigh_proposals(self._engine.model, self._engine.tokenizer, new), strict=True)
 
-    def _score(self, task: Task, comment: Comment) -> float:
+    def _weighed(self, task: Task, comment: Comment) -> Weighed:
         assert comment.span is not None
         odds = self._lines[task.question, task.answer].log_odds
-        line = max(odds[n] for n in lines_of(comment.span, task.answer))
-        gain = self._gains[_proposal(task, comment)]
-        counted = UNKNOWN if gain is None else min(max(gain, LEAST_COUNTED), MOST_COUNTED)
-        return sigmoid(LINE * (sigmoid(line) - 0.5) + GAIN * counted)
+        likely = sigmoid(max(odds[n] for n in lines_of(comment.span, task.answer)))
+        return Weighed(likely, self._gains[_proposal(task, comment)])
+
+
+def counted(gain: float | None) -> float:
+    """Return the nats that count of what a proposal gains."""
+    return UNKNOWN if gain is None else min(max(gain, LEAST_COUNTED), MOST_COUNTED)
+
+
+def worth(likely: float, gain: float | None) -> float:
+    """Return the score of a comment of which so much is known (`Weighed`)."""
+    return sigmoid(LINE * (likely - 0.5) + GAIN * counted(gain))
 
 
 def _proposal(task: Task, comment: Comment) -> Proposal:
