@@ -92,6 +92,8 @@ def main() -> None:
     for ranking in read_jsonl(chosen.rankings, Ranking):
         if ranking.origin and ranking.origin.id in tasks:
             of_task[ranking.origin.id].append(ranking)
+    if len(of_task) < 2 * FOLDS:
+        raise UserError(f"{chosen.rankings}: rankings of {len(of_task)} of these answers, and it takes {2 * FOLDS}")
     score = PointedScore(LocalChat(chosen.model), pointer)
     read: dict[str, dict[str, list[float]]] = {}
     with Ledger(chosen.out, {"benchmark": "weigh_rankings", "score": dict(score.identity())}) as ledger:
