@@ -10,6 +10,7 @@ It reads each
 - alone;
 - with the critic's critique of it, which may be "No problems found.";
 - with its critique where it has a comment, and alone where it has none (of the same verdicts: nobody is asked again);
+- not at all: where the critic has a comment the answer is taken for wrong;
 - with an empty one, which points at a line and says nothing;
 - with a misleading one, which says at a line of this answer what the critic said of another.
 
@@ -48,8 +49,8 @@ AT_ONCE = 8
 TRIES = 8
 EMPTY = "There may be a problem on this line."
 CONDITIONS = ("alone", "critique", "empty", "misleading")
-COMMENTS = "comments"
-"""The condition in which a critique without a comment is not shown."""
+COMMENTS, CRITIC = "comments", "critic"
+"""The condition in which a critique without a comment is not shown, and the critic by itself: a comment is "wrong"."""
 
 ASK = """You check code. Say whether it does what it should in every case.
 
@@ -183,7 +184,7 @@ def judge(
     found = {condition: {one.name: ledger[f"{condition} {one.name}"] for one in answers} for condition in CONDITIONS}
     comments = {one.name for one in answers if critiques[one.name].comments}
     only = {name: found["critique" if name in comments else "alone"][name] for name in found["alone"]}
-    return {**found, COMMENTS: only}
+    return {**found, COMMENTS: only, CRITIC: {name: float(name not in comments) for name in only}}
 
 
 def measure(pairs: Sequence[tuple[Answer, Answer]], said: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:

@@ -90,6 +90,7 @@ def test_what_helps_is_measured_and_nothing_is_asked_twice(pairs, tmp_path, caps
     for one in answers:
         where = "critique" if critiques[one.name].comments else "alone"
         assert said[bench.COMMENTS][one.name] == said[where][one.name]
+        assert said[bench.CRITIC][one.name] == (where == "alone")
     rows = bench.measure(pairs, said)
     assert (rows["alone"]["accuracy"].value, rows["alone"]["in pairs"].value) == (0.5, 0.5)
     assert (rows["critique"]["accuracy"].value, rows["critique"]["accuracy, change"].value) == (1.0, 0.5)
