@@ -147,7 +147,7 @@ COVERED = {
     ),
     "adapter": ("lm/local/adapter_base", "lm/local/adapters"),
     "pointer": ("lm/pointers/pointer",),
-    "line pointer": ("lm/pointers/line_pointer", "critics/pointed", "critics/trained"),
+    "line pointer": ("lm/pointers/line_pointer", "critics/pointed", "critics/scores/pointed", "critics/trained"),
     "run directory": ("runtime/runs", "files/log", "files/run_directory"),
     "pretraining texts": ("train/texts",),
     "problems": ("tamper/natural/problems",),
