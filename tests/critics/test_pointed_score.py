@@ -129,3 +129,19 @@ def test_reviews_and_searches_go_by_it(base, pointer, monkeypatch, tmp_path, cap
         assert main(["critique", str(tmp_path / "tasks.jsonl"), *out, *by_pointer]) == 0
         written.append((tmp_path / name / "critiques.jsonl").read_text())
     assert written[0] == written[1] and json.loads(written[0])["critiques"][0]["score"] is not None
+
+
+def test_a_dial_is_measured_with_it(base, pointer, monkeypatch, tmp_path, capsys):  # noqa: F811
+    """Calibration and review stand for the same critic."""
+    monkeypatch.setattr("momus.critics.pointed.SHIPPED_POINTERS", pointer.parent)
+    functions = [
+        CODE.replace("def f(", f"def f{number}(").replace("xs", "xyz"[: 1 + number % 3]) for number in range(6)
+    ]
+    (tmp_path / "some.py").write_text("\n\n\n".join(functions) + "\n")
+    by_pointer = ["--score", "pointer", "--score-model", str(base)]
+    out = tmp_path / "dial.json"
+    assert main(["calibrate", str(tmp_path / "some.py"), "--answers", "6", "--out", str(out), *by_pointer]) == 0
+    measured = json.loads(out.read_text())
+    assert measured["critic"]["score"]["kind"] == "pointer" and measured["points"]
+    review = ["review", str(tmp_path / "some.py"), "--false-alarms", "5", "--calibration", str(out), *by_pointer]
+    assert main(review) in (0, 1), capsys.readouterr().err
