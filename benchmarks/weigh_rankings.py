@@ -132,7 +132,7 @@ def _report(
             values = np.array([read[name][str(text)] for text in ranking.candidates])[:, columns]
             pairs = pairs_of(ranking, with_gold)
             differences += [values[better] - values[worse] for better, worse in pairs]
-            weights += [1 / len(pairs)] * len(pairs)
+            weights += [1 / len(pairs) for _ in pairs]
         if differences:
             found[name] = np.array(differences), np.array(weights)
     right = []

@@ -24,9 +24,10 @@ from momus.search.lines import LEAST_COUNTED, MOST_COUNTED, TRIED, WEIGHT, Weigh
 from momus.search.proposals import MOST_PLACES, VERSION, Proposal, weigh_proposals
 
 LINE, GAIN = 2.9, 0.135
-"""What counts the probability that the line is wrong, and a nat gained: as rankings by simulated contractors say."""
+"""What counts the probability that the line is wrong, and a nat gained: about as rankings by simulated contractors say
+(`benchmarks/weigh_rankings.py`)."""
 UNKNOWN = -1.8
-"""Nats that count as gained by a comment that proposes nothing that can be tried; as they say."""
+"""Nats that count as gained by a comment that proposes nothing that can be tried."""
 LEAST = 0.05
 """On lines that cannot come to such a probability no edits are tried."""
 REMEMBERED = 1000
