@@ -33,7 +33,7 @@ from momus.errors import UserError
 from momus.files import Ledger
 from momus.lm.chats.local import LocalChat
 from momus.records import Ranking, Tamper, Task, read_jsonl
-from momus.search.lines import LEAST_COUNTED, MOST_COUNTED
+from momus.search.lines import counted
 from momus.stats.bootstrap import mean_interval
 
 FOLDS = 5
@@ -48,8 +48,7 @@ Floats = npt.NDArray[np.float64]
 def features(weighed: Sequence[Weighed]) -> list[float]:
     """Return of a critique its comments, lines likely wrong, nats gained, and comments that propose nothing."""
     gains = [gain for _, gain in weighed if gain is not None]
-    counted = sum(min(max(gain, LEAST_COUNTED), MOST_COUNTED) for gain in gains)
-    return [len(weighed), sum(likely for likely, _ in weighed), counted, len(weighed) - len(gains)]
+    return [len(weighed), sum(likely for likely, _ in weighed), sum(map(counted, gains)), len(weighed) - len(gains)]
 
 
 def pairs_of(ranking: Ranking, with_gold: bool) -> list[tuple[int, int]]:

@@ -68,4 +68,9 @@ def weigh_lines(
 
 def evidence(fix: Fix | None) -> float:
     """Return what the best edit of a line adds to the log-odds that it is wrong."""
-    return 0.0 if fix is None else WEIGHT * min(max(fix.gain, LEAST_COUNTED), MOST_COUNTED)
+    return 0.0 if fix is None else WEIGHT * counted(fix.gain)
+
+
+def counted(gain: float) -> float:
+    """Return what counts of nats gained."""
+    return min(max(gain, LEAST_COUNTED), MOST_COUNTED)

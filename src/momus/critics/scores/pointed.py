@@ -20,7 +20,7 @@ from momus.lm.pointers.line_pointer import LinePointer
 from momus.lm.pointers.line_states import LineReader
 from momus.records import Task
 from momus.search.fixes import SETTINGS, Place
-from momus.search.lines import LEAST_COUNTED, MOST_COUNTED, TRIED, WEIGHT, WeighedLines, weigh_lines
+from momus.search.lines import LEAST_COUNTED, MOST_COUNTED, TRIED, WEIGHT, WeighedLines, counted, weigh_lines
 from momus.search.proposals import MOST_PLACES, VERSION, Proposal, weigh_proposals
 
 LINE, GAIN = 2.9, 0.135
@@ -143,14 +143,9 @@ class PointedScore:
         return Weighed(likely, self._gains[_proposal(task, comment)])
 
 
-def counted(gain: float | None) -> float:
-    """Return the nats that count of what a proposal gains."""
-    return UNKNOWN if gain is None else min(max(gain, LEAST_COUNTED), MOST_COUNTED)
-
-
 def worth(likely: float, gain: float | None) -> float:
     """Return the score of a comment of which so much is known (`Weighed`)."""
-    return sigmoid(LINE * (likely - 0.5) + GAIN * counted(gain))
+    return sigmoid(LINE * (likely - 0.5) + GAIN * (UNKNOWN if gain is None else counted(gain)))
 
 
 def _proposal(task: Task, comment: Comment) -> Proposal:
