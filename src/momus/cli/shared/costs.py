@@ -36,7 +36,7 @@ def print_estimate(asking: Asking, critic: Critic, tasks: Callable[[], Sequence[
     writer = innermost(critic)
     if isinstance(writer, PromptedCritic):
         words = asking.describe_estimate(writer.questions(tasks()))
-        _print(words + "; what its comments are asked about comes on top" if words and writer is not critic else words)
+        _print(words + "; what its comments are checked with comes on top" if words and writer is not critic else words)
 
 
 def print_fallen(critic: Critic) -> None:
