@@ -50,7 +50,9 @@ SHOULD_BE = r"\b(?:should|must) be(?: changed to| replaced (?:by|with))?:?\s+(`{
 """A pattern of how a comment begins to propose code, up to the marks around it."""
 PROPOSED_LINE = re.compile(rf"{SHOULD_BE}([^`\n]+)\1(?!`)", re.IGNORECASE)
 """What a comment proposes in place of a line, wherever it says so."""
-MISSING_CODE = re.compile(r"\bmissing\s+(`{1,8}+)(.+?)\1(?!`)\s+(before|after) this", re.IGNORECASE | re.DOTALL)
+MISSING_CODE = re.compile(
+    r"\bmissing\s+(`{1,8}+)((?:(?!\1).)++)\1(?!`)\s+(before|after) this", re.IGNORECASE | re.DOTALL
+)
 """What a comment says is missing beside a line."""
 
 
