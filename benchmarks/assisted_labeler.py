@@ -137,15 +137,18 @@ def shown(condition: str, at: int, answers: Sequence[Answer], critiques: dict[st
     if condition == "alone":
         return ""
     if condition == "critique":
-        comments = critiques[one.name].comments
-        said = "\n".join(f"line {line_of(comment, one.task.answer)}: {comment.text}" for comment in comments)
-        return said or "No problems found."
+        return comments_of(critiques[one.name], one.task.answer) or "No problems found."
     if condition == "empty":
         return f"line {line}: {EMPTY}"
     others = [*answers[at + 1 :], *answers[:at]]
     elsewhere = (c for other in others if other.task.id != one.task.id for c in critiques[other.name].comments)
     words = next((comment.text for comment in elsewhere), "")
     return f"line {line}: {words}" if words else "No problems found."
+
+
+def comments_of(critique: Critique, answer: str) -> str:
+    """Return what a critique says, a comment a line, each with its line's number; "" where it has none."""
+    return "\n".join(f"line {line_of(comment, answer)}: {comment.text}" for comment in critique.comments)
 
 
 def line_of(comment: Comment, answer: str) -> int:

@@ -1,0 +1,279 @@
+"""Does assistance make better policies? One model, two reward models: from a labeler alone and from one with a critic.
+
+    python benchmarks/assisted_policies.py rank mbpp.jsonl --policy 0.5B --labeler 1.5B --critic ADAPTER --out OUT
+    momus train reward --model 0.5B --data OUT/alone.jsonl --out OUT/reward_alone            # and assisted, and tests
+    momus train ppo --model 0.5B --reward OUT/reward_alone/model --data OUT/prompts.jsonl --out OUT/ppo_alone
+    python benchmarks/assisted_policies.py measure mbpp.jsonl --policy start=0.5B --policy alone=OUT/ppo_alone/model
+        --reward alone=OUT/reward_alone/model --out OUT/measured                             # one line
+
+CriticGPT (arXiv 2407.00215, section 5) leaves open whether a critic beside the labelers is felt in the policy that is
+trained on what they say. Here the labeler is a model that reads (`assisted_labeler.py`), answers are of MBPP's training
+problems, and tests say which answers are right.
+
+`rank` samples answers, has the critic review and the labeler judge each, alone and with the critic's comments where it
+has some, and writes the answers of each problem in the order of the labeler's verdicts: alone.jsonl and assisted.jsonl;
+and in the order of the tests, tests.jsonl, the best that any labeler could do. Answers with the same code count once.
+
+`measure` samples answers to test problems of every policy, and says how many pass; the first policy's are also ranked
+by every reward model, of which the best one is taken (best of n). Intervals: 95 %, problems resampled; differences to
+the first policy, and between all that follow it, are paired. Everything is kept in --out, and both go on where they
+were stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from itertools import combinations, islice
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from assisted_labeler import AT_ONCE, Answer, comments_of, prompt_of, write_critiques
+
+from momus.cli.evaluate.benchmarks import reward_model
+from momus.cli.shared.options import LocalOptions
+from momus.critics.open import open_critic
+from momus.critics.scores.judged import Verdicts
+from momus.critique import Critique
+from momus.errors import UserError
+from momus.evaluate.instruct.labelers import RewardLabeler
+from momus.files import Ledger, write_json
+from momus.lm.chats.open import open_chat
+from momus.records import Origin, Prompt, Ranking, Task, write_jsonl
+from momus.sandbox.testing import run_tests
+from momus.stats.bootstrap import Interval, mean_interval
+from momus.tamper.natural.answers import code_of, question
+from momus.tamper.natural.problems import Problem, read_problems
+
+TOGETHER = 64
+"""Answers asked for at once: what a kill may cost."""
+DETECTED = 2.8
+"""Standard errors that a difference must have to be seen in four of five experiments, at 95 %."""
+
+Answers = Mapping[Problem, Sequence[str]]
+"""What was answered to each problem, one text a sample."""
+
+
+def sample(problems: Sequence[Problem], model: str, samples: int, temperature: float, ledger: Ledger) -> Answers:
+    """Return so many answers of a model to each problem."""
+    asked = [(problem, i) for problem in problems for i in range(samples)]
+    waiting = [(problem, i) for problem, i in asked if f"answer {problem.id}#{i}" not in ledger]
+    chat = open_chat(model) if waiting else None
+    for start in range(0, len(waiting), TOGETHER):
+        part = waiting[start : start + TOGETHER]
+        assert chat is not None
+        given = chat.answer([question(problem, i, temperature, 0) for problem, i in part])
+        ledger.add({f"answer {problem.id}#{i}": answer.text for (problem, i), answer in zip(part, given, strict=True)})
+        print(f"{len(asked) - len(waiting) + start + len(part)}/{len(asked)} answers", flush=True)
+    return {problem: [ledger[f"answer {problem.id}#{i}"] for i in range(samples)] for problem in problems}
+
+
+def test(answers: Answers, ledger: Ledger) -> dict[Problem, list[bool]]:
+    """Say of each answer whether it passes its problem's tests, in the cage."""
+    for problem, texts in answers.items():
+        for i, text in enumerate(texts):
+            if (key := f"passes {problem.id}#{i}") not in ledger:
+                ledger.add({key: run_tests(code_of(text), problem.tests, problem.setup).passed})
+    return {
+        problem: [ledger[f"passes {problem.id}#{i}"] for i in range(len(texts))] for problem, texts in answers.items()
+    }
+
+
+def distinct(answers: Answers, passed: Mapping[Problem, Sequence[bool]]) -> dict[Problem, dict[str, Answer]]:
+    """Return each problem's answers by their text, the first of those with the same code."""
+    found: dict[Problem, dict[str, Answer]] = {}
+    for problem, texts in answers.items():
+        seen: set[str] = set()
+        found[problem] = {}
+        for i, (text, right) in enumerate(zip(texts, passed[problem], strict=True)):
+            code = code_of(text)
+            if code.strip() and code not in seen:
+                task = Task(id=f"{problem.id}#{i}", question=problem.text, answer=code, module=problem.id)
+                found[problem][text] = Answer(task, right)
+            seen.add(code)
+    return found
+
+
+def judge(
+    answers: Sequence[Answer], critiques: Mapping[str, Critique], labeler: str, ledger: Ledger
+) -> dict[str, dict[str, float]]:
+    """Return how likely the labeler holds each answer to be right: alone, and with comments where there are some."""
+    said = {one.name: comments_of(critiques[one.name], one.task.answer) for one in answers}
+    asked = {f"alone {one.name}": prompt_of(one.task, "") for one in answers}
+    asked |= {f"critique {one.name}": prompt_of(one.task, said[one.name]) for one in answers if said[one.name]}
+    waiting = [name for name in asked if name not in ledger]
+    verdicts = Verdicts(open_chat(labeler)) if waiting else None
+    for start in range(0, len(waiting), AT_ONCE):
+        part = waiting[start : start + AT_ONCE]
+        assert verdicts is not None
+        given = verdicts.ask([asked[name] for name in part])
+        if problem := next((problem for _, problem in given if problem), ""):
+            raise UserError(f"the labeler gave no verdict: {problem}")
+        ledger.add({name: value for name, (value, _) in zip(part, given, strict=True)})
+        print(f"{len(asked) - len(waiting) + start + len(part)}/{len(asked)} verdicts", flush=True)
+    alone = {one.name: ledger[f"alone {one.name}"] for one in answers}
+    return {"alone": alone, "assisted": {name: ledger.get(f"critique {name}", alone[name]) for name in alone}}
+
+
+def rankings(found: Mapping[Problem, Mapping[str, Answer]], worth: Mapping[str, float], labeler: str) -> list[Ranking]:
+    """Return each problem's answers in the order of what they are worth; a problem without an order is left out."""
+    made = []
+    for problem, answers in found.items():
+        scores = [worth[one.name] for one in answers.values()]
+        places = sorted(set(scores), reverse=True)
+        if len(places) > 1:
+            made.append(
+                Ranking(
+                    prompt=asked_of(problem),
+                    candidates=tuple(answers),
+                    ranks=tuple(places.index(score) + 1 for score in scores),
+                    scores=tuple(scores),
+                    labeler=labeler,
+                    origin=Origin(dataset="mbpp", id=problem.id, group=problem.id),
+                )
+            )
+    return made
+
+
+def asked_of(problem: Problem) -> str:
+    """Return what a model is asked of a problem."""
+    text = question(problem, 0, 0.0, 0).messages[-1].content
+    assert isinstance(text, str)
+    return text
+
+
+def accuracy(found: Mapping[Problem, Mapping[str, Answer]], chances: Mapping[str, float]) -> dict[str, list[float]]:
+    """Return by problem how many verdicts are right, and how many pairs of a right and a wrong answer are in order."""
+    sides, pairs = [], []
+    for answers in found.values():
+        both = list(answers.values())
+        if both:
+            sides.append(fmean((chances[one.name] > 0.5) == one.right for one in both))
+        mixed = [(a, b) if a.right else (b, a) for a, b in combinations(both, 2) if a.right != b.right]
+        if mixed:
+            pairs.append(fmean(chances[right.name] > chances[wrong.name] for right, wrong in mixed))
+    return {"verdicts": sides, "pairs": pairs}
+
+
+def rank(chosen: argparse.Namespace) -> None:
+    """Write the rankings, and print how good the labeler is with and without the critic."""
+    problems = [problem for problem in read_problems(chosen.problems) if problem.split == "train"]
+    drawn = list(islice(problems, chosen.limit))
+    settings: dict[str, Any] = {"policy": chosen.policy, "temperature": chosen.temperature}
+    with Ledger(chosen.out / "answers.jsonl", settings) as ledger:
+        answers = sample(drawn, chosen.policy, chosen.samples, chosen.temperature, ledger)
+        found = distinct(answers, test(answers, ledger))
+    every = [one for own in found.values() for one in own.values()]
+    with Ledger(chosen.out / "critiques.jsonl", {**settings, "critic": chosen.critic}) as ledger:
+        missing = any(f"critique {one.name}" not in ledger for one in every)
+        critiques = write_critiques(every, open_critic(chosen.critic) if missing else None, ledger)
+    settings |= {"critic": chosen.critic, "labeler": chosen.labeler}
+    with Ledger(chosen.out / "verdicts.jsonl", settings) as ledger:
+        said = judge(every, critiques, chosen.labeler, ledger)
+    worth = {**said, "tests": {one.name: float(one.right) for one in every}}
+    for name, chances in worth.items():
+        made = rankings(found, chances, name)
+        write_jsonl(chosen.out / f"{name}.jsonl", made)
+        print(f"{name}: {len(made)} of {len(found)} problems have an order")
+    write_jsonl(chosen.out / "prompts.jsonl", [Prompt(prompt=asked_of(problem)) for problem in problems])
+    comments = [bool(critiques[one.name].comments) for one in every]
+    for right in (True, False):
+        of = [flag for one, flag in zip(every, comments, strict=True) if one.right == right]
+        print(f"The critic comments on {sum(of)} of {len(of)} {'right' if right else 'wrong'} answers")
+    rows = {name: accuracy(found, chances) for name, chances in said.items()}
+    for what in ("verdicts", "pairs"):
+        alone, assisted = rows["alone"][what], rows["assisted"][what]
+        change = mean_interval([b - a for a, b in zip(alone, assisted, strict=True)])
+        shown = f"{percent(mean_interval(alone))} alone, {percent(mean_interval(assisted))} assisted, {percent(change)}"
+        print(f"{what} that are right, of {len(alone)} problems: {shown}")
+
+
+def best_of(answers: Answers, model: str) -> dict[Problem, int]:
+    """Return which of each problem's answers a reward model likes best, the first of equals."""
+    labeler = RewardLabeler(model, *reward_model(model, LocalOptions(precision="bf16")))
+    best = {}
+    for problem, texts in answers.items():
+        scores = labeler.rank(asked_of(problem), {str(i): text for i, text in enumerate(texts)})[0].scores
+        best[problem] = scores.index(max(scores))
+    return best
+
+
+def measure(chosen: argparse.Namespace) -> None:
+    """Print what share of answers to test problems pass, of every policy and of the best of the first one's."""
+    problems = [problem for problem in read_problems(chosen.problems) if problem.split == "test"][: chosen.limit]
+    policies = dict(named.split("=", 1) for named in chosen.policy)
+    rewards = dict(named.split("=", 1) for named in chosen.reward)
+    shares: dict[str, list[float]] = {}
+    answers: Answers = {}
+    for name, model in policies.items():
+        settings = {"policy": model, "temperature": chosen.temperature}
+        with Ledger(chosen.out / f"{name}.jsonl", settings) as ledger:
+            texts = sample(problems, model, chosen.samples, chosen.temperature, ledger)
+            passed = test(texts, ledger)
+        shares[name] = [fmean(passed[problem]) for problem in problems]
+        if not answers:
+            answers, first = texts, passed
+    spread = [share * (1 - share) / max(chosen.samples - 1, 1) for share in shares[next(iter(policies))]]
+    error = (2 * sum(spread)) ** 0.5 / len(problems)
+    print(f"{len(problems)} problems, {chosen.samples} answers each")
+    print(
+        f"The smallest difference of two policies that four of five such experiments see: {100 * DETECTED * error:.1f}"
+    )
+    for name, model in rewards.items():
+        with Ledger(chosen.out / f"best_{name}.jsonl", {"reward": model, "samples": chosen.samples}) as ledger:
+            if "best" not in ledger:
+                best = best_of(answers, model)
+                ledger.add({"best": [best[problem] for problem in problems]})
+            picked = ledger["best"]
+        name = f"best of {chosen.samples}, {name}"
+        shares[name] = [float(first[problem][at]) for problem, at in zip(problems, picked, strict=True)]
+    oracle = [float(any(first[problem])) for problem in problems]
+    rows = {name: mean_interval(own) for name, own in shares.items()}
+    rows[f"any of {chosen.samples}"] = mean_interval(oracle)
+    for name, row in rows.items():
+        print(f"{name:24}{percent(row)}")
+    changes = {}
+    for one, other in combinations(shares, 2):
+        changes[f"{other}, less {one}"] = mean_interval(
+            [b - a for a, b in zip(shares[one], shares[other], strict=True)]
+        )
+    for name, row in changes.items():
+        print(f"{name:48}{percent(row)}")
+    write_json(chosen.out / "measured.json", {**rows, **changes}, indent=1)
+
+
+def percent(interval: Interval) -> str:
+    """Return a share and its interval, in percent."""
+    ends = f" ({100 * interval.low:.1f} to {100 * interval.high:.1f})" if interval.has_ends else ""
+    return f"{100 * interval.value:.1f}{ends}"
+
+
+def main() -> None:
+    """Read what to do, and do it."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = options.add_subparsers(required=True)
+    ranks = commands.add_parser("rank", help="sample, review, judge and rank answers to training problems")
+    ranks.add_argument("--policy", required=True, help="the model that answers")
+    ranks.add_argument("--labeler", required=True, help="the model that judges")
+    ranks.add_argument("--critic", required=True, help="the model that writes critiques")
+    ranks.set_defaults(run=rank)
+    measures = commands.add_parser("measure", help="how many answers to test problems pass")
+    measures.add_argument("--policy", action="append", required=True, help="NAME=MODEL, the one to start from first")
+    measures.add_argument("--reward", action="append", default=[], help="NAME=FOLDER of a reward model")
+    measures.set_defaults(run=measure)
+    for command in (ranks, measures):
+        command.add_argument("problems", type=Path, help="problems with tests, in MBPP's format")
+        command.add_argument("--limit", type=int, default=120 if command is ranks else 500, help="problems")
+        command.add_argument("--samples", type=int, default=4, help="answers to each")
+        command.add_argument("--temperature", type=float, default=1.0)
+        command.add_argument("--out", type=Path, required=True, help="folder of all that is kept")
+    chosen = options.parse_args()
+    chosen.run(chosen)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(str(error)) from error
