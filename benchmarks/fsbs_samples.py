@@ -1,10 +1,10 @@
 """What do the 28 samples of a Force Sampling Beam Search cost, against `generate` of transformers?
 
-    python benchmarks/fsbs_samples.py [--repeats 5] [--threads 2] [--json FILE] [--quick]
+    python benchmarks/fsbs_samples.py [--model FOLDER] [--repeats 5] [--threads 2] [--json FILE] [--quick]
 
-One answer, the shipped model, the paper's search (n=4, k=2, d=4). For all to do the same work every sample has the same
-number of tokens (none ends early) and nothing is constrained; `generate` continues the very prefixes that the search
-continued, cached decoding and sampling on. Three contenders take turns in one process:
+One answer, momus-tiny (with --model the one in that folder), the paper's search (n=4, k=2, d=4). For all to do the same
+work every sample has the same number of tokens (none ends early) and nothing is constrained; `generate` continues the
+very prefixes that the search continued, cached decoding and sampling on. Three contenders take turns in one process:
 
 * momus:     `force_sampling_beam_search` with a new `LocalEngine`, its cache empty; its bookkeeping is timed too;
 * batched:   one `generate` for all samples of a round, prefixes padded on the left;
@@ -153,13 +153,14 @@ class Contenders:
 def main() -> None:
     """Measure, print the table, check the goals."""
     options = parser(__doc__, repeats=5)
+    options.add_argument("--model", help="folder of a model, in place of momus-tiny")
     options.add_argument("--tokens", type=int, default=64, help="tokens in every sample (64)")
     chosen = options.parse_args()
     report = Report(chosen)
     config = fsbs.FSBSConfig(n=4, k=2, d=4, max_tokens=chosen.tokens, verbatim=False)
     if chosen.quick:
         config = fsbs.FSBSConfig(n=2, k=1, d=2, max_tokens=4, verbatim=False)
-    model, tokenizer = load_causal_lm(TINY), load_tokenizer(TINY)
+    model, tokenizer = load_causal_lm(chosen.model or TINY), load_tokenizer(chosen.model or TINY)
     # No text may end: the end-of-text token becomes one that the model never learnt to write.
     tokenizer.eos_token = tokenizer.pad_token
     model.generation_config.eos_token_id = None

@@ -4,10 +4,9 @@
 
 SETTINGS is the JSON of `Settings`; one line of JSON comes back. Both train a random Llama, with three more of its size
 (reference, value, reward), from the same weights in float32 on the same prompts, with AdamW of the same settings at a
-constant rate and one pass over each batch. TRL's process needs no Momus. Off are, with TRL: bf16 and gradient
-checkpointing (both slow it down here), saving, progress bars, reports and sample generations; with Momus: the averaged
-weights, which TRL does not keep.
-"""
+constant rate and one pass over each batch; with `model` it is a Llama from a folder, such as SmolLM2-135M. TRL's
+process needs no Momus. Off are, with TRL: bf16 and gradient checkpointing (both slow it down here), saving, progress
+bars, reports and sample generations; with Momus: the averaged weights, which TRL does not keep. """
 
 from __future__ import annotations
 
@@ -56,6 +55,8 @@ class Settings:
     layers: int = 4
     vocabulary: int = 2048
     learning_rate: float = 3e-6
+    model: str = ""
+    """Folder of a Llama that is the policy, and all the others with a random head; by default a random one."""
     lora: bool = False
     """Train adapters of rank 16 in all linear layers but the vocabulary head, instead of all weights."""
     toy: bool = False
@@ -108,6 +109,10 @@ def config_of(settings: Settings, **more: Any) -> LlamaConfig:
 def networks(settings: Settings) -> tuple[LlamaForCausalLM, LlamaForSequenceClassification]:
     """Return the policy, and the reward model that the value network starts as."""
     torch.manual_seed(settings.seed)
+    if settings.model:
+        policy = LlamaForCausalLM.from_pretrained(settings.model, dtype=torch.float32)
+        own: Any = {"num_labels": 1, "pad_token_id": PAD, "dtype": torch.float32}
+        return policy.eval(), LlamaForSequenceClassification.from_pretrained(settings.model, **own).eval()
     policy = LlamaForCausalLM(config_of(settings))
     reward = LlamaForSequenceClassification(config_of(settings, num_labels=1))
     if settings.toy:  # both start from the policy with a head of zeros

@@ -1,14 +1,15 @@
 """How much faster is an iteration of PPO than with TRL's PPOTrainer, and in how much memory?
 
-    python benchmarks/ppo_step.py --trl /tmp/trl112/bin/python [--repeats 1] [--threads 2] [--json FILE] [--quick]
+    python benchmarks/ppo_step.py --trl /tmp/trl112/bin/python [--model FOLDER] [--repeats 1] [--threads 2]
+        [--json FILE] [--quick]
 
 TRL had its last PPO in 1.12.0, which needs an environment of its own: benchmarks/requirements-ppo.txt says how; without
-it only Momus runs. Every contender is a fresh process that trains a random Llama of 4 layers and width 256 for a few
-iterations in float32: sampling, scoring, the reference, the values, one pass over the batch. Both take one optimizer
-step an iteration. Reported are, as medians of the iterations between the first and the last of all repeats, the time
-and the processor time (which other load disturbs less), the tokens computed in an iteration, padding included, the peak
-resident memory of the process (VmHWM of Linux), libraries included, and how much of it came with the training.
-Contenders take turns.
+it only Momus runs. Every contender is a fresh process that trains a random Llama of 4 layers and width 256, or with
+--model the one in that folder, for a few iterations in float32: sampling, scoring, the reference, the values, one pass
+over the batch. Both take one optimizer step an iteration. Reported are, as medians of the iterations between the first
+and the last of all repeats, the time and the processor time (which other load disturbs less), the tokens computed in an
+iteration, padding included, the peak resident memory of the process (VmHWM of Linux), libraries included, and how much
+of it came with the training. Contenders take turns.
 
 Then both are asked for four minibatches an iteration, and their optimizer steps are counted.
 """
@@ -36,6 +37,12 @@ CASES = {
     "16 prompts of 16 to 128 tokens": Settings(prompt=128, skew=True),
     "8 prompts of 64 tokens, vocabulary 32,000": Settings(prompts=8, vocabulary=32_000),
 }
+REAL = {
+    "8 prompts of 96 tokens, 4 responses of 48": Settings(
+        prompts=8, rollouts=4, prompt=96, response=48, vocabulary=32_000
+    )
+}
+"""What a model from a folder does; prompts are of so many tokens of its vocabulary, which may have more."""
 SMALL = {"prompts": 4, "rollouts": 1, "prompt": 16, "response": 8, "width": 32, "layers": 2, "iterations": 4}
 MINIBATCHES = 4
 
@@ -80,10 +87,14 @@ def main() -> None:
     """Measure every case, print the tables, check the goals."""
     options: argparse.ArgumentParser = parser(__doc__, repeats=1)
     options.add_argument("--trl", metavar="PYTHON", help="the interpreter of the environment that has TRL 1.12.0")
+    options.add_argument("--model", help="folder of a Llama, in place of the small random one")
     chosen = options.parse_args()
     report = Report(chosen)
     pythons = {"momus": sys.executable, **({"trl": chosen.trl} if chosen.trl else {})}
-    cases = {name: replace(own, threads=chosen.threads) for name, own in CASES.items()}
+    cases = {
+        name: replace(own, threads=chosen.threads, model=chosen.model or "")
+        for name, own in (REAL if chosen.model else CASES).items()
+    }
     if chosen.quick:
         cases = {name: replace(own, **SMALL) for name, own in list(cases.items())[:1]}
     found = {}

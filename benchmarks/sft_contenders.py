@@ -2,10 +2,10 @@
 
     python benchmarks/sft_contenders.py momus|trl-packed|trl-padded SETTINGS
 
-SETTINGS is the JSON of `Settings`; one line of JSON comes back. All train a random Llama from the same weights in
-float32 on the same texts for two epochs, AdamW of the same settings, sdpa attention, no dropout; the second epoch is
-timed. Off are, with TRL: bf16 and gradient checkpointing (both slow it down here), saving, progress bars, reports; with
-Momus: saving.
+SETTINGS is the JSON of `Settings`; one line of JSON comes back. All train a random Llama, or with `model` the one in
+that folder, from the same weights in float32 on the same texts for two epochs, AdamW of the same settings, sdpa
+attention, no dropout; the second epoch is timed. Off are, with TRL: bf16 and gradient checkpointing (both slow it down
+here), saving, progress bars, reports; with Momus: saving.
 
 A step takes `passes` forward passes of up to `length` tokens: TRL accumulates packed rows, Momus cuts a batch by its
 token budget. An epoch has as many steps for all: Momus, and the padded batches, are told how many texts a step has;
@@ -53,6 +53,8 @@ class Settings:
     width: int = 256
     layers: int = 4
     vocabulary: int = 2048
+    model: str = ""
+    """Folder of a Llama, in place of the small random one."""
     steps: int = 0
     """Optimizer steps of an epoch: as many as TRL's packed rows make."""
     learning_rate: float = 1e-5
@@ -63,6 +65,9 @@ class Settings:
 def model_of(settings: Settings) -> LlamaForCausalLM:
     """Return the model that all train."""
     torch.manual_seed(settings.seed)
+    if settings.model:
+        own: Any = {"dtype": torch.float32, "attn_implementation": "sdpa"}
+        return LlamaForCausalLM.from_pretrained(settings.model, **own)
     config = llama(settings, max_position_embeddings=settings.length, attn_implementation="sdpa")
     return LlamaForCausalLM(config)
 

@@ -1,10 +1,10 @@
 """Does supervised fine-tuning train as many tokens a second as TRL's SFTTrainer with packing?
 
-    python benchmarks/sft_packing.py [--repeats 3] [--threads 2] [--json FILE] [--quick]
+    python benchmarks/sft_packing.py [--model FOLDER] [--repeats 3] [--threads 2] [--json FILE] [--quick]
 
-Random texts of skewed lengths, no two of which share a token, through a random Llama of 4 layers and width 256 in
-float32 (`sft_contenders.py` says what is the same and what is off). Every contender is a fresh process, and they take
-turns:
+Random texts of skewed lengths, no two of which begin alike, through a random Llama of 4 layers and width 256 in
+float32, or with --model the one in that folder (`sft_contenders.py` says what is the same and what is off). Every
+contender is a fresh process, and they take turns:
 
 * momus:       `fine_tune`, texts end to end as token trees;
 * trl-packed:  packing=True by its default strategy, best-fit decreasing: whole texts in a row, none cut, no padding;
@@ -32,6 +32,8 @@ from common import Goal, Report, parser, ratio
 from sft_contenders import Settings, packed_rows
 
 CASES = {f"lengths of spread {spread}": Settings(spread=spread) for spread in (0.4, 0.8, 1.2)}
+REAL = {"lengths of spread 0.8": Settings(texts=48, vocabulary=32_000)}
+"""What a model from a folder learns; its vocabulary may have more tokens."""
 SMALL: dict[str, Any] = {"texts": 12, "longest": 40, "length": 64, "width": 32, "layers": 2}
 
 
@@ -62,10 +64,15 @@ def measure(name: str, settings: Settings, contenders: list[str], report: Report
 
 def main() -> None:
     """Measure every case, print the table, check the goals."""
-    chosen = parser(__doc__, repeats=3).parse_args()
+    options = parser(__doc__, repeats=3)
+    options.add_argument("--model", help="folder of a Llama, in place of the small random one")
+    chosen = options.parse_args()
     report = Report(chosen)
     contenders = ["momus", *(["trl-packed", "trl-padded"] if find_spec("trl") else [])]
-    cases = {name: replace(own, threads=chosen.threads) for name, own in CASES.items()}
+    cases = {
+        name: replace(own, threads=chosen.threads, model=chosen.model or "")
+        for name, own in (REAL if chosen.model else CASES).items()
+    }
     if chosen.quick:
         cases = {name: replace(own, **SMALL) for name, own in list(cases.items())[:1]}
     rows, goals = [], list[Goal]()
