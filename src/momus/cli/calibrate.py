@@ -66,7 +66,7 @@ def command(
     from rich.console import Console
 
     from momus.cli.shared.costs import print_cost, print_estimate, print_fallen
-    from momus.cli.shared.output import check_file, say
+    from momus.cli.shared.output import check_file
     from momus.critics.refine import contenders
     from momus.errors import UserError
     from momus.files import write_text
@@ -93,13 +93,7 @@ def command(
     curves, unanswered = _measure(critics, known, data, inserted=tampers is None, changed=changed, console=console)
     print_fallen(critics[-1])
     print_cost(asking)
-    if len(unanswered) == len(known):
-        raise UserError(f"none of {len(known)} answers has a critique: there is nothing to measure: {unanswered[0]}")
-    if unanswered:
-        say(
-            f"{len(unanswered)} of {len(known)} answers have no critique and count as answers nothing was found in; "
-            f"the first: {unanswered[0]}"
-        )
+    _say_unanswered(unanswered, len(known))
     curves[-1] = curves[-1].model_copy(update={"fingerprints": asking.fingerprints.seen()})
     if feedback is not None:
         curves[-1] = _raised(curves[-1], feedback)
@@ -231,6 +225,24 @@ def _measure(
                 )
             )
     return curves, unanswered
+
+
+def _say_unanswered(unanswered: Sequence[str], answers: int) -> None:
+    """Say how many answers have no critique, and why the first has none.
+
+    Raises:
+        UserError: None of them has one.
+    """
+    from momus.cli.shared.output import say
+    from momus.errors import UserError
+
+    if len(unanswered) == answers:
+        raise UserError(f"none of {answers} answers has a critique: there is nothing to measure: {unanswered[0]}")
+    if unanswered:
+        say(
+            f"{len(unanswered)} of {answers} answers have no critique and count as answers nothing was found in; "
+            f"the first: {unanswered[0]}"
+        )
 
 
 def _print(calibration: Calibration, console: Console, which: str = "") -> None:

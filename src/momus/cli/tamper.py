@@ -53,15 +53,12 @@ def command(
         differential: Call functions, where that can be done, with and without the bug, in the sandbox's cage; a bug
             that no call shows is replaced by another.
     """
-    import random
-
     from rich.console import Console
 
     from momus.cli.shared.output import say
     from momus.errors import UserError
-    from momus.review.files import read_sources, spelled
+    from momus.review.files import read_sources
     from momus.review.formats.text import print_skipped
-    from momus.terminal import visible_line
 
     if bugs < 1:
         raise UserError(f"--bugs {bugs}: must be at least 1")
@@ -69,26 +66,7 @@ def command(
         raise UserError("--differential: checks one bug in a file: leave --bugs at 1")
     sources, skipped = read_sources(paths)
     print_skipped(skipped, Console(stderr=True))
-
-    from momus.records import Tamper, Task
-    from momus.tamper.insert import tamper_file
-
-    done: list[tuple[Source, Tamper]] = []
-    for source in sources:
-        name = visible_line(spelled(source.path))
-        try:
-            made = tamper_file(source.text, bugs, random.Random(f"{seed} {spelled(source.path)}"))
-        except UserError as error:
-            print(
-                f"{name}: left out: {error}, or laid out as LibCST cannot read it",
-                file=sys.stderr,
-            )
-            continue
-        if made is None:
-            print(f"{name}: no room for {bugs} bug{'s' * (bugs > 1)}", file=sys.stderr)
-            continue
-        task = Task(id=spelled(source.path), question="", answer=source.text)
-        done.append((source, Tamper(task=task, answer=made[0], bugs=made[1])))
+    done = _tampered(sources, bugs, seed)
     if differential:
         done = _that_differ(done, seed)
     if not done:
@@ -105,6 +83,32 @@ def command(
         files = f"{len(done)} file{'s' * (len(done) > 1)}"
         say(f"{files} tampered with, {without} left out; the copies and their {_RECORDS} are in {out}")
     return 0
+
+
+def _tampered(sources: Sequence[Source], bugs: int, seed: int) -> list[tuple[Source, Tamper]]:
+    """Put bugs into the text of files; say which are left out."""
+    import random
+
+    from momus.errors import UserError
+    from momus.records import Tamper, Task
+    from momus.review.files import spelled
+    from momus.tamper.insert import tamper_file
+    from momus.terminal import visible_line
+
+    done = []
+    for source in sources:
+        name = visible_line(spelled(source.path))
+        try:
+            made = tamper_file(source.text, bugs, random.Random(f"{seed} {spelled(source.path)}"))
+        except UserError as error:
+            print(f"{name}: left out: {error}, or laid out as LibCST cannot read it", file=sys.stderr)
+            continue
+        if made is None:
+            print(f"{name}: no room for {bugs} bug{'s' * (bugs > 1)}", file=sys.stderr)
+            continue
+        task = Task(id=spelled(source.path), question="", answer=source.text)
+        done.append((source, Tamper(task=task, answer=made[0], bugs=made[1])))
+    return done
 
 
 def _that_differ(done: list[tuple[Source, Tamper]], seed: int) -> list[tuple[Source, Tamper]]:

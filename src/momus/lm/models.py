@@ -183,15 +183,7 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, revisio
     if (Path(path) / HEAD_FILE).is_file():
         raise UserError(f"{path} holds a reward model: name a language model, such as the one it was trained from")
     if is_adapter(path):
-        base, commit = base_name(Path(path))
-        model = load_causal_lm(base, revision=commit)
-        load_adapter(model, Path(path))
-        if (Path(path) / "generation_config.json").is_file():
-            try:
-                model.generation_config = GenerationConfig.from_pretrained(path)
-            except Exception as error:
-                raise UserError(f"cannot read {path}/generation_config.json: {_one_line(error)}") from error
-        return model.to(dtype).eval()
+        return _load_adapted(Path(path)).to(dtype).eval()
     name, options = pretrained(path)
     held = _count_weights(Path(path)) if Path(path).is_dir() else None
     if options:
@@ -219,7 +211,38 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, revisio
     except Exception as error:
         refuse_run(path)
         raise UserError(f"cannot load a language model from {path}: {_one_line(error)}") from error
-    # What it does not find transformers draws at random, with no more than a warning; a tied head is not missed.
+    _check_tensors(path, found)
+    _train_all_tokens(model)
+    # What an adapter will name as its base: from anywhere, and the file where it is in one.
+    model.config._name_or_path = str(Path(path).absolute()) if Path(path).exists() else str(path)
+    return model.eval()
+
+
+def _load_adapted(folder: Path) -> Any:
+    """Load the base of an adapter with the adapter in it, and the settings of generation that lie beside it.
+
+    Raises:
+        UserError: See `load_causal_lm`.
+    """
+    base, commit = base_name(folder)
+    model = load_causal_lm(base, revision=commit)
+    load_adapter(model, folder)
+    if (folder / "generation_config.json").is_file():
+        try:
+            model.generation_config = GenerationConfig.from_pretrained(folder)
+        except Exception as error:
+            raise UserError(f"cannot read {folder}/generation_config.json: {_one_line(error)}") from error
+    return model
+
+
+def _check_tensors(path: str | Path, found: Mapping[str, Any]) -> None:
+    """Refuse a model that is not whole, as far as transformers says; say which tensors were left out.
+
+    What it does not find transformers draws at random, with no more than a warning; a tied head is not missed.
+
+    Raises:
+        UserError: Tensors were not found, or are of another shape.
+    """
     if other := sorted(found["mismatched_keys"]):
         tensor, held_shape, asked_shape = other[0]
         raise UserError(
@@ -236,10 +259,6 @@ def load_causal_lm(path: str | Path, dtype: torch.dtype = torch.float32, revisio
             "%s: %d tensors of its weights are left out, which its config.json does not ask for, such as %s",
             path, len(left_out), left_out[0],
         )  # fmt: skip
-    _train_all_tokens(model)
-    # What an adapter will name as its base: from anywhere, and the file where it is in one.
-    model.config._name_or_path = str(Path(path).absolute()) if Path(path).exists() else str(path)
-    return model.eval()
 
 
 def _train_all_tokens(model: Any) -> Any:
