@@ -6,7 +6,8 @@ SETTINGS is the JSON of `Settings`; one line of JSON comes back. Both train a ra
 (reference, value, reward), from the same weights in float32 on the same prompts, with AdamW of the same settings at a
 constant rate and one pass over each batch; with `model` it is a Llama from a folder, such as SmolLM2-135M. TRL's
 process needs no Momus. Off are, with TRL: bf16 and gradient checkpointing (both slow it down here), saving, progress
-bars, reports and sample generations; with Momus: the averaged weights, which TRL does not keep. """
+bars, reports and sample generations; with Momus: the averaged weights, which TRL does not keep.
+"""
 
 from __future__ import annotations
 
