@@ -109,8 +109,13 @@ def inserted(problem: Problem, seed: int) -> Tamper | None:
     task = Task(id=problem.id, question=problem.text, answer=problem.code, module=problem.id, split=problem.split)
     if not run_tests(problem.code, problem.tests, problem.setup).passed:
         return None
+    return insert_bug(task, problem, seed)
+
+
+def insert_bug(task: Task, problem: Problem, seed: int) -> Tamper | None:
+    """Return a right answer with a bug that fails one of the problem's tests, None where none is found."""
     for attempt in range(TRIES):
-        made = tamper(task, 1, Random(f"{seed} {problem.id} {attempt}"))
+        made = tamper(task, 1, Random(f"{seed} {task.id} {attempt}"))
         if made is not None and made.bugs and not run_tests(made.answer, problem.tests, problem.setup).passed:
             return made
     return None

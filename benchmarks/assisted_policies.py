@@ -10,9 +10,11 @@ CriticGPT (arXiv 2407.00215, section 5) leaves open whether a critic beside the 
 trained on what they say. Here the labeler is a model that reads (`assisted_labeler.py`), answers are of MBPP's training
 problems, and tests say which answers are right.
 
-`rank` samples answers, has the critic review and the labeler judge each, alone and with the critic's comments where it
-has some, and writes the answers of each problem in the order of the labeler's verdicts: alone.jsonl and assisted.jsonl;
-and in the order of the tests, tests.jsonl, the best that any labeler could do. Answers with the same code count once.
+`rank` samples answers and puts a bug that fails a test into up to two right ones of each problem (the reference
+solution, where none is right), as CriticGPT's contractors did. The critic reviews and the labeler judges each answer,
+alone and with the critic's comments where it has some, and the answers of each problem are written in the order of the
+labeler's verdicts: alone.jsonl and assisted.jsonl; and in the order of the tests, tests.jsonl, the best that any
+labeler could do. Answers with the same code count once.
 
 `measure` samples answers to test problems of every policy, and says how many pass; the first policy's are also ranked
 by every reward model, of which the best one is taken (best of n). Intervals: 95 %, problems resampled; differences to
@@ -29,7 +31,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from assisted_labeler import AT_ONCE, Answer, comments_of, prompt_of, write_critiques
+from assisted_labeler import AT_ONCE, Answer, comments_of, insert_bug, prompt_of, write_critiques
 
 from momus.cli.evaluate.benchmarks import reward_model
 from momus.cli.shared.options import LocalOptions
@@ -48,6 +50,10 @@ from momus.tamper.natural.problems import Problem, read_problems
 
 TOGETHER = 64
 """Answers asked for at once: what a kill may cost."""
+BUGGY = 2
+"""Right answers to each problem that a bug is put into, at most."""
+FENCED = "```python\n{code}```"
+"""How a model answers."""
 DETECTED = 2.8
 """Standard errors that a difference must have to be seen in four of five experiments, at 95 %."""
 
@@ -93,6 +99,27 @@ def distinct(answers: Answers, passed: Mapping[Problem, Sequence[bool]]) -> dict
                 found[problem][text] = Answer(task, right)
             seen.add(code)
     return found
+
+
+def add_inserted(found: dict[Problem, dict[str, Answer]], ledger: Ledger) -> None:
+    """Add to each problem's answers up to two right ones with a bug that fails a test.
+
+    Where none is right that is the reference solution, which is added as well.
+    """
+    for problem, answers in found.items():
+        right = [(text, one.task) for text, one in answers.items() if one.right][:BUGGY]
+        if not right:
+            text = FENCED.format(code=problem.code.rstrip("\n") + "\n")
+            task = Task(id=problem.id, question=problem.text, answer=code_of(text), module=problem.id)
+            right = [(text, task)]
+            answers[text] = Answer(task, True)
+        for _, task in right:
+            if (key := f"inserted {task.id}") not in ledger:
+                made = insert_bug(task, problem, 0)
+                ledger.add({key: made and made.answer})
+            if code := ledger[key]:
+                wrong = task.model_copy(update={"id": f"{task.id} inserted", "answer": code})
+                answers.setdefault(FENCED.format(code=code), Answer(wrong, False))
 
 
 def judge(
@@ -164,6 +191,7 @@ def rank(chosen: argparse.Namespace) -> None:
     with Ledger(chosen.out / "answers.jsonl", settings) as ledger:
         answers = sample(drawn, chosen.policy, chosen.samples, chosen.temperature, ledger)
         found = distinct(answers, test(answers, ledger))
+        add_inserted(found, ledger)
     every = [one for own in found.values() for one in own.values()]
     with Ledger(chosen.out / "critiques.jsonl", {**settings, "critic": chosen.critic}) as ledger:
         missing = any(f"critique {one.name}" not in ledger for one in every)
@@ -177,16 +205,27 @@ def rank(chosen: argparse.Namespace) -> None:
         write_jsonl(chosen.out / f"{name}.jsonl", made)
         print(f"{name}: {len(made)} of {len(found)} problems have an order")
     write_jsonl(chosen.out / "prompts.jsonl", [Prompt(prompt=asked_of(problem)) for problem in problems])
-    comments = [bool(critiques[one.name].comments) for one in every]
-    for right in (True, False):
-        of = [flag for one, flag in zip(every, comments, strict=True) if one.right == right]
-        print(f"The critic comments on {sum(of)} of {len(of)} {'right' if right else 'wrong'} answers")
-    rows = {name: accuracy(found, chances) for name, chances in said.items()}
-    for what in ("verdicts", "pairs"):
-        alone, assisted = rows["alone"][what], rows["assisted"][what]
-        change = mean_interval([b - a for a, b in zip(alone, assisted, strict=True)])
-        shown = f"{percent(mean_interval(alone))} alone, {percent(mean_interval(assisted))} assisted, {percent(change)}"
-        print(f"{what} that are right, of {len(alone)} problems: {shown}")
+    for kind, few in kinds_of(found).items():
+        of = [one for own in few.values() for one in own.values()]
+        for right in (True, False):
+            flags = [bool(critiques[one.name].comments) for one in of if one.right == right]
+            print(f"{kind}: the critic comments on {sum(flags)} of {len(flags)} {'right' if right else 'wrong'} ones")
+        rows = {name: accuracy(few, chances) for name, chances in said.items()}
+        for what in ("verdicts", "pairs"):
+            alone, assisted = rows["alone"][what], rows["assisted"][what]
+            change = mean_interval([b - a for a, b in zip(alone, assisted, strict=True)])
+            shown = f"{percent(mean_interval(alone))} alone, {percent(mean_interval(assisted))} assisted"
+            print(f"{kind}: {what} that are right, of {len(alone)} problems: {shown}, change {percent(change)}")
+
+
+def kinds_of(found: Mapping[Problem, Mapping[str, Answer]]) -> dict[str, dict[Problem, dict[str, Answer]]]:
+    """Return all answers, and those alone that the policy wrote."""
+    kinds: dict[str, dict[Problem, dict[str, Answer]]] = {"all answers": {}, "the policy's own": {}}
+    for problem, answers in found.items():
+        kinds["all answers"][problem] = dict(answers)
+        own = {text: one for text, one in answers.items() if "#" in one.task.id and "inserted" not in one.task.id}
+        kinds["the policy's own"][problem] = own
+    return kinds
 
 
 def best_of(answers: Answers, model: str) -> dict[Problem, int]:

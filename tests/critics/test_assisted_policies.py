@@ -37,6 +37,24 @@ def test_answers_with_the_same_code_count_once_and_those_without_code_not_at_all
     assert [one.right for one in found[PROBLEM].values()] == [True, False, False]
 
 
+def test_a_bug_that_fails_a_test_is_put_into_a_right_answer_or_into_the_reference(found, tmp_path):
+    unsolved = Problem("mbpp/602", "Add one.", PROBLEM.code.rstrip(), PROBLEM.tests)
+    found[unsolved] = {}
+    for _ in range(2):  # and what was inserted stays
+        again = {problem: dict(answers) for problem, answers in found.items()}
+        with Ledger(tmp_path / "answers.jsonl", {}) as ledger:
+            bench.add_inserted(again, ledger)
+        assert [one.right for one in again[PROBLEM].values()] == [True, False, False, False]
+        assert [one.right for one in again[unsolved].values()] == [True, False]
+        for problem, answers in again.items():
+            *_, (text, wrong) = answers.items()
+            assert wrong.task.id.endswith("inserted") and bench.code_of(text) == wrong.task.answer
+            assert not bench.run_tests(wrong.task.answer, problem.tests).passed
+    kinds = bench.kinds_of(again)
+    assert kinds["all answers"] == again
+    assert kinds["the policy's own"] == {PROBLEM: found[PROBLEM], unsolved: {}}
+
+
 def test_the_labeler_is_asked_again_only_where_the_critic_has_a_comment(found, tmp_path, monkeypatch):
     answers = list(found[PROBLEM].values())
     asked = []
