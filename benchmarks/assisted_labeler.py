@@ -30,7 +30,7 @@ from random import Random
 from typing import Any
 
 from momus.critics.critic import usual_setting
-from momus.critics.open import open_critic
+from momus.critics.open import open_at_setting
 from momus.critics.prompted import number_lines
 from momus.critics.scores.judged import Verdicts
 from momus.critics.vacuous import drop_vacuous
@@ -41,6 +41,7 @@ from momus.lm.chats.open import open_chat
 from momus.match.ask import fenced
 from momus.records import Tamper, Task, read_jsonl
 from momus.sandbox.testing import run_tests
+from momus.search.result import RewardSource
 from momus.stats.bootstrap import Interval, mean_interval
 from momus.tamper.insert import tamper
 from momus.tamper.natural.problems import Problem, read_problems
@@ -119,6 +120,11 @@ def insert_bug(task: Task, problem: Problem, seed: int) -> Tamper | None:
         if made is not None and made.bugs and not run_tests(made.answer, problem.tests, problem.setup).passed:
             return made
     return None
+
+
+def open_reviewer(model: str) -> Any:
+    """Return the critic of a model, for its usual setting."""
+    return open_at_setting(model, RewardSource(), None, None, None)[0]
 
 
 def write_critiques(answers: Sequence[Answer], critic: Any, ledger: Ledger) -> dict[str, Critique]:
@@ -249,7 +255,7 @@ def main() -> None:
     names = digest([(one.name, one.task.answer) for one in answers])
     with Ledger(chosen.out / "critiques.jsonl", {"critic": chosen.critic, "answers": names}) as ledger:
         missing = any(f"critique {one.name}" not in ledger for one in answers)
-        critiques = write_critiques(answers, open_critic(chosen.critic) if missing else None, ledger)
+        critiques = write_critiques(answers, open_reviewer(chosen.critic) if missing else None, ledger)
     labeler = Verdicts(open_chat(chosen.labeler))
     settings = {"labeler": chosen.labeler, "asked": digest(ASK, REVIEW, EMPTY), "seed": chosen.seed, "answers": names}
     with Ledger(chosen.out / "verdicts.jsonl", settings) as ledger:

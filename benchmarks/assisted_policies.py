@@ -31,11 +31,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from assisted_labeler import AT_ONCE, Answer, comments_of, insert_bug, prompt_of, write_critiques
+from assisted_labeler import AT_ONCE, Answer, comments_of, insert_bug, open_reviewer, prompt_of, write_critiques
 
 from momus.cli.evaluate.benchmarks import reward_model
 from momus.cli.shared.options import LocalOptions
-from momus.critics.open import open_critic
 from momus.critics.scores.judged import Verdicts
 from momus.critique import Critique
 from momus.errors import UserError
@@ -195,7 +194,7 @@ def rank(chosen: argparse.Namespace) -> None:
     every = [one for own in found.values() for one in own.values()]
     with Ledger(chosen.out / "critiques.jsonl", {**settings, "critic": chosen.critic}) as ledger:
         missing = any(f"critique {one.name}" not in ledger for one in every)
-        critiques = write_critiques(every, open_critic(chosen.critic) if missing else None, ledger)
+        critiques = write_critiques(every, open_reviewer(chosen.critic) if missing else None, ledger)
     settings |= {"critic": chosen.critic, "labeler": chosen.labeler}
     with Ledger(chosen.out / "verdicts.jsonl", settings) as ledger:
         said = judge(every, critiques, chosen.labeler, ledger)

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from dataclasses import replace
+from random import Random
 from unittest.mock import Mock
 
 import pytest
@@ -116,6 +117,35 @@ def test_a_second_opinion_leaves_the_dial_where_a_pointed_critic_has_it_and_a_sc
     assert usual_setting(pointed.dial) == 0.5
     assert usual_setting(SecondOpinionCritic(RememberingCritic(pointed), Scripted()).dial) == 0.5
     assert usual_setting(ScoredCritic(pointed, SampleShare()).dial) == CONFIDENCE
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_critic_for_one_setting_shows_the_same_and_asks_about_nothing_else(base, pointer, monkeypatch, seed):
+    draw = Random(seed)
+    odds = [draw.uniform(-4, 4) if line.strip() else -math.inf for line in CODE.split("\n")]
+    setting = draw.random()
+    gained = {line: draw.uniform(-8, 12) for line in range(1, 7)}
+    fixes = {line: Fix(f"    line = {line}", gain) for line, gain in gained.items() if draw.random() < 0.7}
+    monkeypatch.setattr(weighing, "find_fixes", lambda *given: [fixes.get(place.line) for place in given[2]])
+    least_gain = draw.choice([1.0, math.inf])
+    whole, narrow = Scripted(), Scripted()
+    critic = critic_of(base, pointer, whole, odds, least_gain)
+    one = critic_of(base, pointer, narrow, odds, least_gain).narrowed(setting)
+    (all_of_it,), (some,) = critic.write([TASK]), one.write([TASK])
+    shown = critic.dial.choose(all_of_it, CODE, setting).comments
+    assert one.dial.choose(some, CODE, setting).comments == shown
+    assert set(narrow.asked) <= set(whole.asked)
+    lines = {CODE.count("\n", 0, comment.span.start) + 1 for comment in shown}
+    assert set(narrow.asked) <= lines, "what is hidden was asked about"
+    assert one.identity() == critic.identity() or setting > LEAST
+    assert critic.narrowed(0.0).identity() == critic.identity()
+
+
+def test_a_review_at_a_setting_asks_from_there_and_a_measurement_everything(base, pointer):
+    for confidence, least in ((None, 0.5), (0.3, 0.3), (0.0, LEAST)):
+        critic, _, _ = open_at_setting(base, RewardSource(), confidence, None, None, pointer=str(pointer))
+        assert critic._least == least
+    assert open_critic(base, pointer=str(pointer))._least == LEAST
 
 
 def test_what_is_far_too_long_does_not_fit(base, pointer):

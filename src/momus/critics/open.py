@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -233,7 +234,8 @@ def open_at_setting(
         if confidence is not None and not 0 <= confidence <= 1:
             raise UserError(f"--confidence {confidence}: must be between 0 and 1")
         critic = open_critic(model, url=url, **options)
-        return critic, usual_setting(critic.dial) if confidence is None else confidence, ""
+        setting = usual_setting(critic.dial) if confidence is None else confidence
+        return _narrowed(critic, setting), setting, ""
     if confidence is not None:
         raise UserError("--false-alarms sets the confidence: leave one of them out")
     if calibration is None and (model or reward or url or options.get("refined")):
@@ -252,4 +254,10 @@ def open_at_setting(
         raise UserError(
             f"{calibration or SHIPPED} was measured on another critic: calibrate this one, or name that one"
         )
-    return critic, point.setting, describe_promise(measured, point, false_alarms)
+    return _narrowed(critic, point.setting), point.setting, describe_promise(measured, point, false_alarms)
+
+
+def _narrowed(critic: Critic, setting: float) -> Critic:
+    """Return a critic that need not ask about what its dial hides at a setting, where it can do so."""
+    narrowed: Callable[[float], Critic] | None = getattr(critic, "narrowed", None)
+    return critic if narrowed is None else narrowed(setting)

@@ -14,6 +14,7 @@ and the line it is to write about by the constraint alone. The pointer reads its
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,15 @@ class PointedCritic(PromptedCritic):
     def dial(self) -> PointedDial:
         """How likely a line must be for what is said about it to be shown."""
         return PointedDial()
+
+    def narrowed(self, setting: float) -> PointedCritic:
+        """Return the same critic for one setting of its dial: it asks only about lines that are shown there.
+
+        What is shown there is what this critic shows there, and settings below it show no more.
+        """
+        other = copy.copy(self)
+        other._least = max(self._least, setting)
+        return other
 
     def fits(self, task: Task) -> bool:
         """Return whether the prompt is short enough, and the model can read the code as the pointer needs it."""
