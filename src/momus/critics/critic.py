@@ -7,7 +7,7 @@ than using one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,6 +58,12 @@ class Critic(Protocol):
 
     def identity(self) -> Mapping[str, Any]:
         """Return all that decides what it writes, weights by their digests, as what JSON can hold."""
+
+
+def narrowed(critic: Critic, setting: float) -> Critic:
+    """Return the critic for one setting of its dial: one that can asks about nothing that its dial hides there."""
+    narrow: Callable[[float], Critic] | None = getattr(critic, "narrowed", None)
+    return critic if narrow is None else narrow(setting)
 
 
 class CriticAround:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from momus.critics.calibration import describe_promise, read_calibration
-from momus.critics.critic import SHIPPED, Critic, usual_setting
+from momus.critics.critic import SHIPPED, Critic, narrowed, usual_setting
 from momus.critics.prompted import PromptedConfig, PromptedCritic
 from momus.critics.refine import Refinement, refine
 from momus.critics.small import ADAPTER, another_model, say_what_is_fetched
@@ -235,7 +234,7 @@ def open_at_setting(
             raise UserError(f"--confidence {confidence}: must be between 0 and 1")
         critic = open_critic(model, url=url, **options)
         setting = usual_setting(critic.dial) if confidence is None else confidence
-        return _narrowed(critic, setting), setting, ""
+        return narrowed(critic, setting), setting, ""
     if confidence is not None:
         raise UserError("--false-alarms sets the confidence: leave one of them out")
     if calibration is None and (model or reward or url or options.get("refined")):
@@ -254,10 +253,4 @@ def open_at_setting(
         raise UserError(
             f"{calibration or SHIPPED} was measured on another critic: calibrate this one, or name that one"
         )
-    return _narrowed(critic, point.setting), point.setting, describe_promise(measured, point, false_alarms)
-
-
-def _narrowed(critic: Critic, setting: float) -> Critic:
-    """Return a critic that need not ask about what its dial hides at a setting, where it can do so."""
-    narrowed: Callable[[float], Critic] | None = getattr(critic, "narrowed", None)
-    return critic if narrowed is None else narrowed(setting)
+    return narrowed(critic, point.setting), point.setting, describe_promise(measured, point, false_alarms)

@@ -85,7 +85,7 @@ class Critics:
     def _write(self, name: str, critic: str, tampers: list[Tamper]) -> list[Critique]:
         """Have a critic write about every answer, and say what it costs."""
         from momus.cli.shared.costs import print_cost, print_estimate
-        from momus.critics.critic import usual_setting
+        from momus.critics.critic import narrowed, usual_setting
         from momus.critics.open import open_critic
         from momus.critics.run import task_of
         from momus.critics.vacuous import drop_vacuous
@@ -95,9 +95,10 @@ class Critics:
         model, url = split_server(critic)
         asking = self.chat.asking()
         opened = open_critic(model, url=url, device=self.chat.device, precision=self.chat.precision, asking=asking)
+        setting = usual_setting(opened.dial)
+        opened = narrowed(opened, setting)
         tasks = {index: task for index, tamper in enumerate(tampers) if opened.fits(task := task_of(tamper))}
         print_estimate(asking, opened, lambda: list(tasks.values()), AskingOptions())
-        setting = usual_setting(opened.dial)
         critiques, silent, numbers = [Critique() for _ in tampers], len(tampers) - len(tasks), list(tasks)
         with bar(name) as progress:
             for start in range(0, len(numbers), _AT_ONCE):
