@@ -20,7 +20,7 @@ read -r -a train <<< "--lora ${TRAIN:-} --max-prompt 400"
 "$python" "$bench" rank "$problems" --policy "$policy" --labeler "$labeler" --critic "$critic" --out "$out" \
     --limit "${RANKED:-120}"
 # What four of five such experiments could see is said before anything is trained.
-measure=(measure "$problems" --out "$out/measured" --limit "${MEASURED:-150}" --policy "start=$policy")
+measure=(measure "$problems" --out "$out/measured" --limit "${MEASURED:-200}" --policy "start=$policy")
 "$python" "$bench" "${measure[@]}"
 for name in alone assisted tests; do
     "$momus" train reward --model "$policy" --data "$out/$name.jsonl" --out "$out/reward_$name" "${train[@]}" \
