@@ -23,7 +23,7 @@ the command goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -178,23 +178,32 @@ def prompt_of(task: Task, critique: str) -> str:
     return f"{head}{fenced(task.question)}{before}{code}{between}{review}{after}"
 
 
+def ask(asked: Mapping[str, str], verdicts: Verdicts, ledger: Ledger) -> None:
+    """Have the labeler judge what the ledger does not have yet, by name.
+
+    Raises:
+        UserError: It gave no verdict.
+    """
+    waiting = [name for name in asked if name not in ledger]
+    for start in range(0, len(waiting), AT_ONCE):
+        part = waiting[start : start + AT_ONCE]
+        said = verdicts.ask([asked[name] for name in part])
+        if problem := next((problem for _, problem in said if problem), ""):
+            raise UserError(f"the labeler gave no verdict: {problem}")
+        ledger.add({name: value for name, (value, _) in zip(part, said, strict=True)})
+        print(f"{len(asked) - len(waiting) + start + len(part)}/{len(asked)} verdicts", flush=True)
+
+
 def judge(
     answers: Sequence[Answer], critiques: dict[str, Critique], verdicts: Verdicts, ledger: Ledger, seed: int
 ) -> dict[str, dict[str, float]]:
     """Return by condition and answer how likely the labeler holds it to be right."""
-    asked = [
-        (f"{condition} {one.name}", prompt_of(one.task, shown(condition, at, answers, critiques, seed)))
+    asked = {
+        f"{condition} {one.name}": prompt_of(one.task, shown(condition, at, answers, critiques, seed))
         for condition in CONDITIONS
         for at, one in enumerate(answers)
-    ]
-    waiting = [(name, prompt) for name, prompt in asked if name not in ledger]
-    for start in range(0, len(waiting), AT_ONCE):
-        part = waiting[start : start + AT_ONCE]
-        said = verdicts.ask([prompt for _, prompt in part])
-        if problem := next((problem for _, problem in said if problem), ""):
-            raise UserError(f"the labeler gave no verdict: {problem}")
-        ledger.add({name: value for (name, _), (value, _) in zip(part, said, strict=True)})
-        print(f"{len(asked) - len(waiting) + start + len(part)}/{len(asked)}", flush=True)
+    }
+    ask(asked, verdicts, ledger)
     found = {condition: {one.name: ledger[f"{condition} {one.name}"] for one in answers} for condition in CONDITIONS}
     comments = {one.name for one in answers if critiques[one.name].comments}
     only = {name: found["critique" if name in comments else "alone"][name] for name in found["alone"]}

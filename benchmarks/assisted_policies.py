@@ -17,9 +17,9 @@ labeler's verdicts: alone.jsonl and assisted.jsonl; and in the order of the test
 labeler could do. Answers with the same code count once.
 
 `measure` samples answers to test problems of every policy, and says how many pass; the first policy's are also ranked
-by every reward model, of which the best one is taken (best of n). Intervals: 95 %, problems resampled; differences to
-the first policy, and between all that follow it, are paired. Everything is kept in --out, and both go on where they
-were stopped.
+by every reward model, and the one that it likes best is taken (best of n). Intervals: 95 %, problems resampled;
+differences, of any two, are paired. Everything is kept in --out, and both go on where they were stopped; what is kept
+of a model lapses with its weights.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from assisted_labeler import AT_ONCE, Answer, comments_of, insert_bug, open_reviewer, prompt_of, write_critiques
+from assisted_labeler import Answer, ask, comments_of, insert_bug, open_reviewer, prompt_of, write_critiques
 
 from momus.cli.evaluate.benchmarks import reward_model
 from momus.cli.shared.options import LocalOptions
+from momus.cli.shared.output import weights_of
 from momus.critics.scores.judged import Verdicts
 from momus.critique import Critique
 from momus.errors import UserError
@@ -128,16 +129,8 @@ def judge(
     said = {one.name: comments_of(critiques[one.name], one.task.answer) for one in answers}
     asked = {f"alone {one.name}": prompt_of(one.task, "") for one in answers}
     asked |= {f"critique {one.name}": prompt_of(one.task, said[one.name]) for one in answers if said[one.name]}
-    waiting = [name for name in asked if name not in ledger]
-    verdicts = Verdicts(open_chat(labeler)) if waiting else None
-    for start in range(0, len(waiting), AT_ONCE):
-        part = waiting[start : start + AT_ONCE]
-        assert verdicts is not None
-        given = verdicts.ask([asked[name] for name in part])
-        if problem := next((problem for _, problem in given if problem), ""):
-            raise UserError(f"the labeler gave no verdict: {problem}")
-        ledger.add({name: value for name, (value, _) in zip(part, given, strict=True)})
-        print(f"{len(asked) - len(waiting) + start + len(part)}/{len(asked)} verdicts", flush=True)
+    if any(name not in ledger for name in asked):
+        ask(asked, Verdicts(open_chat(labeler)), ledger)
     alone = {one.name: ledger[f"alone {one.name}"] for one in answers}
     return {"alone": alone, "assisted": {name: ledger.get(f"critique {name}", alone[name]) for name in alone}}
 
@@ -178,7 +171,8 @@ def accuracy(found: Mapping[Problem, Mapping[str, Answer]], chances: Mapping[str
             sides.append(fmean((chances[one.name] > 0.5) == one.right for one in both))
         mixed = [(a, b) if a.right else (b, a) for a, b in combinations(both, 2) if a.right != b.right]
         if mixed:
-            pairs.append(fmean(chances[right.name] > chances[wrong.name] for right, wrong in mixed))
+            held = [(chances[right.name], chances[wrong.name]) for right, wrong in mixed]
+            pairs.append(fmean((right > wrong) + (right == wrong) / 2 for right, wrong in held))
     return {"verdicts": sides, "pairs": pairs}
 
 
@@ -186,7 +180,7 @@ def rank(chosen: argparse.Namespace) -> None:
     """Write the rankings, and print how good the labeler is with and without the critic."""
     problems = [problem for problem in read_problems(chosen.problems) if problem.split == "train"]
     drawn = list(islice(problems, chosen.limit))
-    settings: dict[str, Any] = {"policy": chosen.policy, "temperature": chosen.temperature}
+    settings: dict[str, Any] = {"policy": weights_of(chosen.policy), "temperature": chosen.temperature}
     with Ledger(chosen.out / "answers.jsonl", settings) as ledger:
         answers = sample(drawn, chosen.policy, chosen.samples, chosen.temperature, ledger)
         found = distinct(answers, test(answers, ledger))
@@ -195,7 +189,7 @@ def rank(chosen: argparse.Namespace) -> None:
     with Ledger(chosen.out / "critiques.jsonl", {**settings, "critic": chosen.critic}) as ledger:
         missing = any(f"critique {one.name}" not in ledger for one in every)
         critiques = write_critiques(every, open_reviewer(chosen.critic) if missing else None, ledger)
-    settings |= {"critic": chosen.critic, "labeler": chosen.labeler}
+    settings |= {"critic": chosen.critic, "labeler": weights_of(chosen.labeler)}
     with Ledger(chosen.out / "verdicts.jsonl", settings) as ledger:
         said = judge(every, critiques, chosen.labeler, ledger)
     worth = {**said, "tests": {one.name: float(one.right) for one in every}}
@@ -227,14 +221,16 @@ def kinds_of(found: Mapping[Problem, Mapping[str, Answer]]) -> dict[str, dict[Pr
     return kinds
 
 
-def best_of(answers: Answers, model: str) -> dict[Problem, int]:
+def best_of(answers: Answers, model: str, ledger: Ledger) -> list[int]:
     """Return which of each problem's answers a reward model likes best, the first of equals."""
-    labeler = RewardLabeler(model, *reward_model(model, LocalOptions(precision="bf16")))
-    best = {}
-    for problem, texts in answers.items():
-        scores = labeler.rank(asked_of(problem), {str(i): text for i, text in enumerate(texts)})[0].scores
-        best[problem] = scores.index(max(scores))
-    return best
+    waiting = [problem for problem in answers if problem.id not in ledger]
+    if waiting:
+        labeler = RewardLabeler(model, *reward_model(model, LocalOptions(precision="bf16")))
+        for problem in waiting:
+            texts = {str(i): text for i, text in enumerate(answers[problem])}
+            scores = labeler.rank(asked_of(problem), texts)[0].scores
+            ledger.add({problem.id: scores.index(max(scores))})
+    return [ledger[problem.id] for problem in answers]
 
 
 def measure(chosen: argparse.Namespace) -> None:
@@ -242,31 +238,29 @@ def measure(chosen: argparse.Namespace) -> None:
     problems = [problem for problem in read_problems(chosen.problems) if problem.split == "test"][: chosen.limit]
     policies = dict(named.split("=", 1) for named in chosen.policy)
     rewards = dict(named.split("=", 1) for named in chosen.reward)
-    shares: dict[str, list[float]] = {}
-    answers: Answers = {}
+    written: dict[str, Answers] = {}
+    passed: dict[str, dict[Problem, list[bool]]] = {}
     for name, model in policies.items():
-        settings = {"policy": model, "temperature": chosen.temperature}
+        settings: dict[str, Any] = {"policy": weights_of(model), "temperature": chosen.temperature}
         with Ledger(chosen.out / f"{name}.jsonl", settings) as ledger:
-            texts = sample(problems, model, chosen.samples, chosen.temperature, ledger)
-            passed = test(texts, ledger)
-        shares[name] = [fmean(passed[problem]) for problem in problems]
-        if not answers:
-            answers, first = texts, passed
-    spread = [share * (1 - share) / max(chosen.samples - 1, 1) for share in shares[next(iter(policies))]]
+            written[name] = sample(problems, model, chosen.samples, chosen.temperature, ledger)
+            passed[name] = test(written[name], ledger)
+    first, start = next(iter(policies.items()))
+    answers, right = written[first], passed[first]
+    shares = {name: [fmean(own[problem]) for problem in problems] for name, own in passed.items()}
+    spread = [share * (1 - share) / max(chosen.samples - 1, 1) for share in shares[first]]
     error = (2 * sum(spread)) ** 0.5 / len(problems)
     print(f"{len(problems)} problems, {chosen.samples} answers each")
     print(
         f"The smallest difference of two policies that four of five such experiments see: {100 * DETECTED * error:.1f}"
     )
     for name, model in rewards.items():
-        with Ledger(chosen.out / f"best_{name}.jsonl", {"reward": model, "samples": chosen.samples}) as ledger:
-            if "best" not in ledger:
-                best = best_of(answers, model)
-                ledger.add({"best": [best[problem] for problem in problems]})
-            picked = ledger["best"]
+        settings = {"reward": weights_of(model), "policy": weights_of(start), "samples": chosen.samples}
+        with Ledger(chosen.out / f"best_{name}.jsonl", settings) as ledger:
+            picked = best_of(answers, model, ledger)
         name = f"best of {chosen.samples}, {name}"
-        shares[name] = [float(first[problem][at]) for problem, at in zip(problems, picked, strict=True)]
-    oracle = [float(any(first[problem])) for problem in problems]
+        shares[name] = [float(right[problem][at]) for problem, at in zip(problems, picked, strict=True)]
+    oracle = [float(any(right[problem])) for problem in problems]
     rows = {name: mean_interval(own) for name, own in shares.items()}
     rows[f"any of {chosen.samples}"] = mean_interval(oracle)
     for name, row in rows.items():

@@ -1,7 +1,9 @@
 """benchmarks/assisted_policies.py: which answers are judged, how verdicts become rankings, and which answer is best."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,23 +80,29 @@ def test_the_labeler_is_asked_again_only_where_the_critic_has_a_comment(found, t
     assert list(said["alone"].values()) == [0.75, 0.75, 0.75]
     assert list(said["assisted"].values()) == [0.75, 0.25, 0.75]
     assert "line 2: Two is not one." in asked[3]
-    assert bench.accuracy(found, said["alone"]) == {"verdicts": [pytest.approx(1 / 3)], "pairs": [0.0]}
-    assert bench.accuracy(found, said["assisted"]) == {"verdicts": [pytest.approx(2 / 3)], "pairs": [0.5]}
+    assert bench.accuracy(found, said["alone"]) == {"verdicts": [pytest.approx(1 / 3)], "pairs": [0.5]}
+    assert bench.accuracy(found, said["assisted"]) == {"verdicts": [pytest.approx(2 / 3)], "pairs": [0.75]}
     assert bench.rankings(found, said["alone"], "alone") == []
     (ranking,) = bench.rankings(found, said["assisted"], "assisted")
     assert ranking.ranks == (1, 2, 1) and ranking.candidates == tuple(found[PROBLEM])
 
 
-def test_the_best_answer_is_the_one_with_the_highest_score_and_of_equals_the_first(monkeypatch):
+def test_the_best_answer_is_the_one_with_the_highest_score_and_of_equals_the_first(monkeypatch, tmp_path):
+    asked = []
+
     class Scored:
         def __init__(self, name, model, chat):
             pass
 
         def rank(self, prompt, answers):
-            names = list(answers)
-            scores = tuple(float(len(answers[name])) for name in names)
-            return [type("Ranked", (), {"scores": scores})]
+            asked.append(prompt)
+            return [SimpleNamespace(scores=tuple(float(len(text)) for text in answers.values()))]
 
     monkeypatch.setattr(bench, "RewardLabeler", Scored)
     monkeypatch.setattr(bench, "reward_model", lambda folder, local: (None, None))
-    assert bench.best_of({PROBLEM: ["a", "ccc", "bbb", "d"]}, "folder") == {PROBLEM: 1}
+    answers = {PROBLEM: ["a", "ccc", "bbb", "d"], replace(PROBLEM, id="mbpp/602"): ["a", "b"]}
+    few = dict(list(answers.items())[:1])
+    for problems, picked in ((few, [1]), (answers, [1, 0]), (few, [1])):  # and no problem is asked about twice
+        with Ledger(tmp_path / "best.jsonl", {}) as ledger:
+            assert bench.best_of(problems, "folder", ledger) == picked
+    assert len(asked) == 2

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from momus.cli import main
 from momus.cli.shared.options import ReviewerOptions
 from momus.critics import pointed, small
-from momus.critics.critic import CONFIDENCE, usual_setting
+from momus.critics.critic import CONFIDENCE, narrowed, usual_setting
 from momus.critics.open import open_at_setting, open_critic
 from momus.critics.pointed import (
     LEAST,
@@ -139,6 +139,20 @@ def test_a_critic_for_one_setting_shows_the_same_and_asks_about_nothing_else(bas
     assert set(narrow.asked) <= lines, "what is hidden was asked about"
     assert one.identity() == critic.identity() or setting > LEAST
     assert critic.narrowed(0.0).identity() == critic.identity()
+
+
+def test_nobody_argues_about_what_is_hidden_at_a_setting(base, pointer, monkeypatch):
+    argued = []
+    monkeypatch.setattr(
+        "momus.critics.second_opinion.argue",
+        lambda second, defender, prompts, config: argued.append(len(prompts)) or [(1.0, "")] * len(prompts),
+    )
+    odds = [-9.0, 3.0, -math.inf, -1.0, -9.0, -9.0]
+    critic = SecondOpinionCritic(critic_of(base, pointer, Scripted(), odds), Scripted())
+    (everything,), (some,) = critic.write([TASK]), narrowed(critic, 0.5).write([TASK])
+    assert argued == [2, 1]
+    assert critic.dial.choose(some, CODE, 0.5).comments == critic.dial.choose(everything, CODE, 0.5).comments
+    assert len(some.candidates[0].critique.comments) == 1
 
 
 def test_a_review_at_a_setting_asks_from_there_and_a_measurement_everything(base, pointer):

@@ -69,18 +69,10 @@ def command(
     from momus.cli.shared.costs import print_cost
     from momus.documents.giving import check_undecided, keep_here, place_of
     from momus.documents.rubrics import read_rubric
-    from momus.errors import UserError
 
     form = read_rubric(rubric)
-    if (given is None) != (by is None):
-        raise UserError("--given and --by go together: what is written, and who wrote it")
-    if given and (chat.model or chat.url):
-        raise UserError("--given and --model exclude each other: either it is written, or a model is asked")
-    if given and document.is_dir():
-        raise UserError(f"--given {given}: is on one document; {document} is a folder")
     second = (second_opinion, second_opinion_url)
-    if given and any(second):
-        raise UserError("--second-opinion is on what a model writes, and --given is written")
+    _check_given(given, by, document, asked=bool(chat.model or chat.url), opinion=any(second))
     if form.private and not send:
         keep_here(form, [address for address in (chat.url, grobid, second_opinion_url) if address])
     # What a model says of a private document is kept beside it and nowhere else.
@@ -103,6 +95,26 @@ def command(
         print_cost(model.asking)
     _report(feedback, form, files, budget)
     return 0
+
+
+def _check_given(given: Path | None, by: str | None, document: Path, *, asked: bool, opinion: bool) -> None:
+    """Refuse options that do not go with feedback that is already written.
+
+    Raises:
+        UserError: One does not, or it is not said who wrote it.
+    """
+    from momus.errors import UserError
+
+    if (given is None) != (by is None):
+        raise UserError("--given and --by go together: what is written, and who wrote it")
+    if given is None:
+        return
+    if asked:
+        raise UserError("--given and --model exclude each other: either it is written, or a model is asked")
+    if document.is_dir():
+        raise UserError(f"--given {given}: is on one document; {document} is a folder")
+    if opinion:
+        raise UserError("--second-opinion is on what a model writes, and --given is written")
 
 
 @dataclass(frozen=True)

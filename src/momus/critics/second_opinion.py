@@ -6,12 +6,13 @@ chats. Whether that helps is measured, not believed: `momus calibrate` prints th
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from momus.critics.critic import Critic, CriticAround
+from momus.critics.critic import Critic, CriticAround, narrowed
 from momus.critics.prompted import prompt_digest
 from momus.critics.scores.judged import JudgedConfig, NoProbabilitiesError, Verdicts, write_prompt
 from momus.critics.vacuous import drop_vacuous
@@ -59,6 +60,12 @@ class SecondOpinionCritic(CriticAround):
         self._second, self._defender = second, defender or second
         self._config = config or SecondOpinionConfig()
         self.judged = self.fallen = 0
+
+    def narrowed(self, setting: float) -> SecondOpinionCritic:
+        """Return the same critic for one setting of its dial: what its critic need not write is not argued about."""
+        other = copy.copy(self)
+        other.critic = narrowed(self.critic, setting)
+        return other
 
     def write(self, tasks: Sequence[Task]) -> list[SearchResult]:
         """Return what the critic writes without the comments that fall; nothing where that could not be judged.
